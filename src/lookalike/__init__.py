@@ -1,0 +1,68 @@
+"""Find images like this one: label-free image search on your own machine, with an honest score.
+
+Examples
+--------
+>>> import lookalike
+>>> index = lookalike.build_index("mnist", "hog", "digits.lookalike")  # doctest: +SKIP
+>>> for match in index.search("mnist:test[7]", k=10):  # doctest: +SKIP
+...     print(match.rank, match.id, match.distance)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lookalike.collection import Collection, open_collection
+    from lookalike.encoders import Encoder
+    from lookalike.encoders import create as create_encoder
+    from lookalike.encoders import load as load_encoder
+    from lookalike.errors import LookalikeError
+    from lookalike.evaluation import score
+    from lookalike.index import Index, build_index, open_index
+    from lookalike.search import Match
+
+__version__ = "0.1.0"
+
+# Each name is imported when it is first used, so that `import lookalike` costs nothing.
+_WHERE = {
+    "Collection": "collection",
+    "Encoder": "encoders",
+    "Index": "index",
+    "LookalikeError": "errors",
+    "Match": "search",
+    "build_index": "index",
+    "create_encoder": "encoders:create",
+    "load_encoder": "encoders:load",
+    "open_collection": "collection",
+    "open_index": "index",
+    "score": "evaluation",
+}
+
+__all__ = [
+    "Collection",
+    "Encoder",
+    "Index",
+    "LookalikeError",
+    "Match",
+    "build_index",
+    "create_encoder",
+    "load_encoder",
+    "open_collection",
+    "open_index",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'lookalike' has no attribute '{name}'")
+    module, _, attribute = _WHERE[name].partition(":")
+    value = getattr(importlib.import_module(f"lookalike.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -1,0 +1,295 @@
+"""The convolutional denoising autoencoder: its middle layer is the descriptor.
+
+Sources: "Content Based Image Retrieval Using a Convolutional Denoising Autoencoder with Keras" (2017), preset
+``article``; "Building Autoencoders in Keras" (F. Chollet, 2016, blog.keras.io), preset ``tutorial``; P. Vincent et al.,
+"Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.encoders import Encoder
+from lookalike.errors import EncoderError, UsageError, unknown_name
+from lookalike.inference import OnnxModel
+
+if TYPE_CHECKING:
+    from lookalike.training import Progress
+
+PRESETS = ("article", "tutorial")
+
+
+class Autoencoder(Encoder):
+    """Denoising autoencoder; ``fit`` trains it with Keras, everything else runs on ONNX Runtime.
+
+    Parameters
+    ----------
+    preset : {"tutorial", "article"}
+        ``article``: 16-8-8 filters and three poolings, 128-d at 28 x 28. ``tutorial``: 32-32 and two, 1,568-d.
+    noise : float
+        Standard deviation of the Gaussian noise on pixels in 0..1, clipped to 0..1 afterwards.
+    fixed_noise : bool
+        Draw the noise once, as the article did, rather than afresh each epoch. It is memorised then.
+    epochs : int
+        Passes over the images.
+    batch_size : int
+        Images a step.
+    optimizer : {"adam", "adadelta"}
+        The article used Adadelta.
+    learning_rate : float, optional
+        Default: 0.001 for Adam, 1.0 for Adadelta (its paper's; today's Keras defaults to 0.001).
+    validation : float
+        Share of the images, 0 to 0.5, held out to choose the best epoch by; 0 chooses by the training loss.
+    precision : {"auto", "float32", "bfloat16"}
+        ``auto`` takes bfloat16 where the CPU has it and a short trial finds it faster.
+    minutes : float, optional
+        Stop after this long, in mid-epoch if need be, and keep the best model so far.
+    seed : int
+        Of the weights, the order and the noise.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One an epoch: ``epoch``, ``loss``, ``validation_loss``, ``seconds``, ``images_per_second``.
+    stopped_ : {"done", "time", "interrupted"}
+        Why training ended.
+    precision_ : str
+        What it ran in, and why.
+    """
+
+    name = "autoencoder"
+    can_denoise = True
+
+    def __init__(
+        self,
+        *,
+        preset: str = "tutorial",
+        noise: float = 0.5,
+        fixed_noise: bool = False,
+        epochs: int = 20,
+        batch_size: int = 128,
+        optimizer: str = "adam",
+        learning_rate: float | None = None,
+        validation: float = 0.02,
+        precision: str = "auto",
+        minutes: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.preset = preset
+        self.noise = noise
+        self.fixed_noise = fixed_noise
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.validation = validation
+        self.precision = precision
+        self.minutes = minutes
+        self.seed = seed
+
+    def train(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Self:
+        """Fit, with a checkpoint each epoch and news of the progress.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+            Images to learn from; n of at least 2.
+        checkpoint : Path, optional
+            File that holds the state after each epoch, replaced in one step.
+        resume : bool
+            Go on from ``checkpoint``, if it exists.
+        on_progress : callable, optional
+            Called a few times a second.
+
+        Returns
+        -------
+        Autoencoder
+            Itself. After Ctrl-C it holds the best model so far, and ``stopped_`` is ``"interrupted"``.
+
+        Raises
+        ------
+        UsageError
+            If a parameter is out of range, or the ``train`` extra isn't installed.
+        EncoderError
+            If there are too few images, the checkpoint isn't of this training, or the loss became NaN.
+        """
+        self._train_options = (checkpoint, resume, on_progress)
+        try:
+            return self.fit(images)
+        finally:
+            del self._train_options
+
+    def _fit(self, images: NDArray[np.uint8]) -> None:
+        from lookalike import onnx_export, training
+
+        self._check_params()
+        checkpoint, resume, on_progress = getattr(self, "_train_options", (None, False, None))
+        network = build(self.preset, images.shape[1:], self.seed)
+        result = training.train(
+            network,
+            images,
+            training.Plan(**{name: self.params[name] for name in training.Plan.__dataclass_fields__}),
+            checkpoint=checkpoint,
+            resume=resume,
+            on_progress=on_progress,
+        )
+        self.stopped_ = result.stopped
+        layers = network.layers
+        middle = [layer.name for layer in layers].index("encoder") + 1
+        history = {"history": [asdict(e) for e in result.history], "precision": result.precision, "best_epoch": result.best_epoch}
+        self._set_weights(
+            {
+                "model.keras": _keras_bytes(network),
+                "encoder.onnx": onnx_export.export(layers[:middle], images.shape[1:], flatten=True),
+                "denoiser.onnx": onnx_export.export(layers, images.shape[1:], flatten=False),
+                "history.json": json.dumps(history, indent=1).encode(),
+            }
+        )
+
+    def _check_params(self) -> None:
+        if self.preset not in PRESETS:
+            raise unknown_name("preset", self.preset, PRESETS)
+        for name, ok, expected in (
+            ("noise", 0 <= self.noise <= 10, "0 to 10"),
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("validation", 0 <= self.validation <= 0.5, "0 to 0.5"),
+            ("minutes", self.minutes is None or self.minutes > 0, "more than 0"),
+            ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "more than 0"),
+        ):
+            if not ok:
+                raise UsageError(f"autoencoder: {name} is {getattr(self, name)}; it must be {expected}")
+
+    def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._encoder_model.run(images)
+
+    def decode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Remove noise: run images through the encoder and the decoder.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+            Noisy images of the size the encoder was fitted on.
+
+        Returns
+        -------
+        ndarray of uint8, same shape
+            The denoised images.
+
+        Raises
+        ------
+        EncoderError
+            If it isn't fitted, or the images are of another size or type.
+        """
+        images = self.check_images(images)
+        return (self._denoiser_model.run(images) * 255).round().astype(np.uint8) if len(images) else images
+
+    def keras_model(self) -> Any:
+        """Return the trained network as Keras' own model, to look at or to train on.
+
+        Returns
+        -------
+        keras.Sequential
+            Channels last; input in 0..1 of shape (n, h, w, 1) or (n, h, w, 3); the layer ``encoder`` is the code.
+
+        Raises
+        ------
+        UsageError
+            If Keras isn't installed.
+        """
+        from lookalike import training
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            path.write_bytes(self._files["model.keras"])
+            return training.import_keras().models.load_model(path)
+
+    def _get_weights(self) -> dict[str, bytes]:
+        return self._files
+
+    def _set_weights(self, files: dict[str, bytes]) -> None:
+        try:
+            record = json.loads(files["history.json"])
+            self.history_: list[dict[str, Any]] = record["history"]
+            self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
+            self._encoder_model = OnnxModel(files["encoder.onnx"])
+            self._denoiser_model = OnnxModel(files["denoiser.onnx"])
+        except KeyError as e:
+            raise EncoderError(f"the saved autoencoder lacks {e}; train it again") from e
+        self._files = files
+
+
+def build(preset: str, shape: tuple[int, ...], seed: int = 0) -> Any:
+    """Build the untrained network of a preset for images of any size.
+
+    Parameters
+    ----------
+    preset : {"tutorial", "article"}
+        Which network.
+    shape : tuple of int
+        ``(h, w)`` or ``(h, w, 3)``.
+    seed : int
+        Of the initial weights (Glorot uniform).
+
+    Returns
+    -------
+    keras.Sequential
+        Of standard layers only; the one named ``encoder`` ends the encoding half. The output has the input's shape.
+    """
+    from lookalike import training
+
+    keras = training.import_keras()
+    height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
+    seeds = iter(np.random.SeedSequence(seed).generate_state(16).tolist())
+
+    def conv(filters: int, padding: str = "same", activation: str = "relu") -> Any:
+        start = keras.initializers.GlorotUniform(seed=int(next(seeds)))
+        return keras.layers.Conv2D(filters, 3, activation=activation, padding=padding, kernel_initializer=start)
+
+    def pool(name: str | None = None) -> Any:
+        return keras.layers.MaxPooling2D(2, padding="same", name=name)
+
+    layers = [keras.Input((height, width, channels))]
+    if preset == "article":
+        layers += [conv(16), pool(), conv(8), pool(), conv(8), pool("encoder")]
+        layers += [conv(8), keras.layers.UpSampling2D(2), conv(8), keras.layers.UpSampling2D(2)]
+        poolings = 3
+    else:
+        layers += [conv(32), pool(), conv(32), pool("encoder")]
+        layers += [conv(32), keras.layers.UpSampling2D(2)]
+        poolings = 2
+    # Sides that poolings can't halve evenly come out too long. At 28 the article's network is 16 before its last
+    # upsampling, where 14 is wanted, and an unpadded convolution takes off just that; elsewhere we crop.
+    now = [-(-side // 2**poolings) * 2 ** (poolings - 1) for side in (height, width)]
+    wanted = [-(-side // 2) for side in (height, width)]
+    unpadded = preset == "article" and all(n - w == 2 for n, w in zip(now, wanted, strict=True))
+    layers.append(conv(16 if preset == "article" else 32, "valid" if unpadded else "same"))
+    if not unpadded and now != wanted:
+        layers.append(keras.layers.Cropping2D([(0, n - w) for n, w in zip(now, wanted, strict=True)]))
+    layers.append(keras.layers.UpSampling2D(2))
+    if height % 2 or width % 2:
+        layers.append(keras.layers.Cropping2D([(0, height % 2), (0, width % 2)]))
+    layers.append(conv(channels, activation="sigmoid"))
+    return keras.Sequential(layers, name=f"autoencoder_{preset}")
+
+
+def _keras_bytes(network: Any) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        network.save(path)
+        return path.read_bytes()

@@ -1,0 +1,188 @@
+"""An index + labelled queries -> a score report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike import scores
+from lookalike.collection import Collection, open_collection
+from lookalike.errors import UsageError
+from lookalike.scores import ScoreReport
+from lookalike.search import query_images
+
+if TYPE_CHECKING:
+    from lookalike.index import Index
+
+#: What a person sees first; the rest is in the JSON.
+SHOWN = ("P@1", "P@10", "recall@10", "recall@100", "recall@1000", "R-precision", "mAP", "mAP@R")
+
+
+@dataclass(frozen=True)
+class IndexScore(ScoreReport):
+    """The scores of an index, with what was scored.
+
+    Attributes
+    ----------
+    encoder : str
+        Name of the encoder, with its preset where it has one.
+    distance : str
+        What the ranking went by.
+    seed : int
+        Of the queries drawn and of the bootstrap.
+    """
+
+    encoder: str
+    distance: str
+    seed: int
+
+    @property
+    def lrap_intervals(self) -> list[tuple[float, float]]:
+        """The interval of each point of ``lrap``."""
+        return [self.intervals[f"LRAP@{n}"] for n, _ in self.lrap]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form."""
+        return {"encoder": self.encoder, "distance": self.distance, "seed": self.seed} | super().to_json()
+
+    def to_text(self) -> str:
+        """Return a table for a terminal: each score with its 95 % interval, then the curve."""
+        lines = [
+            f"{self.encoder}, {self.distance}: {self.queries:,} queries against {self.database:,} images",
+            f"{'':<14}{'score':>8}   95 % interval",
+        ]
+        for name in (*SHOWN, *(f"LRAP@{n}" for n, _ in self.lrap)):
+            low, high = self.intervals[name]
+            lines.append(f"{name:<14}{self.metrics[name]:>8.4f}   {low:.4f} to {high:.4f}")
+        if self.without_relevant:
+            lines.append(f"{self.without_relevant:,} queries have no relevant image in the index; they score 0")
+        if self.none_in_first_10:
+            lines.append(
+                f"{self.none_in_first_10:,} queries have none among the first 10: 0 in LRAP@10 here, "
+                f"1 in scikit-learn's ({self.lrap_scikit_learn[0][1]:.4f})"
+            )
+        return "\n".join(lines)
+
+
+def score(
+    index: Index,
+    queries: str | Path | Collection | None = None,
+    *,
+    count: int | None = None,
+    distance: str | None = None,
+    resize: bool = False,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> IndexScore:
+    """Rank the whole index for every query and score the rankings by the labels.
+
+    Parameters
+    ----------
+    index : Index
+        With labels.
+    queries : str, Path or Collection, optional
+        With labels, and not part of the index. Default: ``mnist:test`` for an index of ``mnist``.
+    count : int, optional
+        Take so many of them, drawn without replacement by ``seed``.
+    distance : {"cosine", "euclidean"}, optional
+        By default the encoder's own.
+    resize : bool
+        Bring queries of another size to the index's.
+    seed : int
+        Of the draw and of the bootstrap.
+    on_progress : callable, optional
+        Called with (queries done, queries in all).
+
+    Returns
+    -------
+    IndexScore
+        Means over the queries, with 95 % bootstrap intervals.
+
+    Raises
+    ------
+    UsageError
+        If index or queries have no labels, or more queries are asked for than there are.
+
+    References
+    ----------
+    The definitions are in :mod:`lookalike.scores`.
+    """
+    chosen = sample_queries(index, queries, count=count, seed=seed)
+    labels = index.labels
+    if labels is None or chosen.labels is None:
+        which = f"the index {index.path}" if labels is None else chosen.name
+        raise UsageError(f"{which} has no labels, so nothing says which answers are right; score a labelled collection")
+    descriptors = index.encoder.encode(query_images(index, chosen, resize=resize))
+    database = index.database(distance)
+    total = len(chosen)
+    found = scores.score(
+        database,
+        labels,
+        descriptors,
+        chosen.labels,
+        progress=None if on_progress is None else lambda done: on_progress(done, total),
+    )
+    report = found.report(seed=seed)
+    facts = {name: getattr(report, name) for name in ScoreReport.__dataclass_fields__}
+    return IndexScore(**facts, encoder=encoder_title(index), distance=database.distance, seed=seed)
+
+
+def sample_queries(
+    index: Index, queries: str | Path | Collection | None, *, count: int | None, seed: int
+) -> Collection:
+    """Open the query images of a score, or a seeded draw of them.
+
+    Parameters
+    ----------
+    index : Index
+        Tells which queries are the default.
+    queries : str, Path, Collection or None
+        See :func:`score`.
+    count : int or None
+        How many to draw; None takes all.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    Collection
+        In the order of the collection.
+
+    Raises
+    ------
+    UsageError
+        If there is no default, or there are fewer than asked for.
+    """
+    if queries is None:
+        if not index.passport.collection.startswith("mnist"):
+            raise UsageError("name the query images: lookalike score QUERIES --index INDEX (only mnist has its own)")
+        queries = "mnist:test"
+    collection = open_collection(queries)
+    if count is None:
+        return collection
+    if count > len(collection):
+        raise UsageError(f"{count:,} queries asked for, but {collection.name} holds {len(collection):,}; ask for fewer")
+    drawn: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(collection))[:count]
+    return collection.take(np.sort(drawn))
+
+
+def encoder_title(index: Index) -> str:
+    """Name an index's encoder as a figure does: its preset, or its name with what was switched on.
+
+    Parameters
+    ----------
+    index : Index
+        Any index.
+
+    Returns
+    -------
+    str
+        Such as ``article``, ``hog`` or ``hog, deskewed``.
+    """
+    params = index.passport.params
+    return str(params.get("preset", index.passport.encoder)) + (", deskewed" if params.get("deskew") else "")

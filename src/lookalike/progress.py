@@ -1,0 +1,105 @@
+"""What a person sees while they wait: a bar on a terminal, a line now and then in a log; all on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lookalike.training import Progress
+
+_QUIET_SECONDS = 2.0
+_LINE_SECONDS = 15.0
+
+
+def say(text: str) -> None:
+    """Print one line to standard error.
+
+    Parameters
+    ----------
+    text : str
+        The line.
+    """
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a count is, how fast it goes and how long it will take.
+
+    Parameters
+    ----------
+    what : str
+        What is being done: ``"indexing"``.
+
+    Yields
+    ------
+    callable
+        Call it with (done, total). Nothing is shown in the first two seconds.
+    """
+    started = time.monotonic()
+    with _line() as show:
+
+        def update(done: int, total: int) -> None:
+            seconds = time.monotonic() - started
+            if seconds > _QUIET_SECONDS and done:
+                rate = done / seconds
+                show(f"{what} {done:,} of {total:,}  {rate:,.0f} a second  {_duration((total - done) / rate)} left", False)
+
+        yield update
+
+
+@contextmanager
+def training() -> Iterator[Callable[[Progress], None]]:
+    """Show a training: epoch, loss, validation loss, images a second, time left; one lasting line an epoch.
+
+    Yields
+    ------
+    callable
+        Call it with each :class:`lookalike.training.Progress`.
+    """
+    with _line() as show:
+
+        def update(p: Progress) -> None:
+            validation = "" if p.validation_loss is None else f"  validation {p.validation_loss:.4f}"
+            rate = f"{p.images_per_second:,.0f} images/s"
+            if p.done >= p.images or not p.seconds_left:
+                show(f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}{validation}  {rate}", True)
+            else:
+                share = f"{100 * p.done // p.images:3d} %"
+                show(f"epoch {p.epoch}/{p.epochs} {share}  loss {p.loss:.4f}{validation}  {rate}  {_duration(p.seconds_left)} left", False)
+
+        yield update
+
+
+@contextmanager
+def _line() -> Iterator[Callable[[str, bool], None]]:
+    """Yield ``show(text, lasting)``: rewrites one line of a terminal, or adds a line to a log every so often."""
+    terminal = sys.stderr.isatty()
+    last = time.monotonic()
+    width = 0
+
+    def show(text: str, lasting: bool) -> None:
+        nonlocal last, width
+        if terminal:
+            sys.stderr.write("\r" + text.ljust(width) + ("\n" if lasting else ""))
+            sys.stderr.flush()
+            width = 0 if lasting else len(text)
+        elif lasting or time.monotonic() - last > _LINE_SECONDS:
+            last = time.monotonic()
+            say(text)
+
+    try:
+        yield show
+    finally:
+        if terminal and width:
+            sys.stderr.write("\r" + " " * width + "\r")
+            sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

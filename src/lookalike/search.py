@@ -1,0 +1,169 @@
+"""Query + index -> ranked matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.collection import Collection, open_collection
+from lookalike.errors import EncoderError, UsageError
+from lookalike.images import fit_to
+
+if TYPE_CHECKING:
+    from lookalike.index import Index
+
+
+@dataclass(frozen=True)
+class Match:
+    """One ranked answer.
+
+    Attributes
+    ----------
+    rank : int
+        1 is the nearest.
+    id : str
+        Path relative to the collection, or position.
+    distance : float
+        0 is identical; cosine runs to 2, Euclidean has no end.
+    similarity : float
+        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1).
+    label : str or None
+        What the collection says it is, where it says so.
+    row : int
+        Its row in the index's descriptors.
+    """
+
+    rank: int
+    id: str
+    distance: float
+    similarity: float
+    label: str | None
+    row: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form."""
+        found = {"rank": self.rank, "id": self.id, "distance": self.distance, "similarity": self.similarity}
+        return found if self.label is None else found | {"label": self.label}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answers to one query image."""
+
+    query: str
+    matches: list[Match]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form."""
+        return {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+
+
+def search(
+    index: Index,
+    queries: str | Path | NDArray[np.generic] | Collection,
+    k: int = 10,
+    *,
+    distance: str | None = None,
+    resize: bool = False,
+) -> list[Result]:
+    """Find the nearest images of each query image, all in one batch.
+
+    Parameters
+    ----------
+    index : Index
+        What to search.
+    queries : str, Path, ndarray or Collection
+        What :func:`lookalike.open_collection` takes: an image, a folder of them, ``mnist:test[0:100]``, an array.
+    k : int
+        How many answers each, 1 to the number indexed.
+    distance : {"cosine", "euclidean"}, optional
+        By default the encoder's own.
+    resize : bool
+        Bring images of another size to the index's; an index of a folder always does.
+
+    Returns
+    -------
+    list of Result
+        In the order of the queries; in each the nearest first, equal distances by position in the index.
+
+    Raises
+    ------
+    CollectionError
+        If a query can't be read.
+    EncoderError
+        If a query is of another size than the index's images, and ``resize`` is False.
+    UsageError
+        If ``k`` or the distance is wrong, or a query is blank where cosine is asked for.
+    """
+    collection = open_collection(queries)
+    images = query_images(index, collection, resize=resize)
+    database = index.database(distance)
+    descriptors = index.encoder.encode(images)
+    if database.distance == "cosine":
+        for i in np.flatnonzero(~descriptors.any(axis=1)):
+            raise UsageError(
+                f"{collection.name}, image {collection.ids[int(i)]}: blank for the encoder {index.passport.encoder} "
+                "(its descriptor is all zeros), so nothing is like it; use another image"
+            )
+    rows, distances = database.nearest(descriptors, k)
+    results = []
+    for i, query in enumerate(collection.ids):
+        facts = index.facts(rows[i].tolist())
+        found = zip(rows[i].tolist(), distances[i].tolist(), facts, strict=True)
+        matches = [
+            Match(rank, fact["id"], d, _similarity(d, database.distance), fact["label"], row)
+            for rank, (row, d, fact) in enumerate(found, 1)
+        ]
+        results.append(Result(_name(collection, query), matches))
+    return results
+
+
+def query_images(index: Index, collection: Collection, *, resize: bool = False) -> NDArray[np.uint8]:
+    """Read query images in the shape an index's encoder takes.
+
+    Parameters
+    ----------
+    index : Index
+        The index to be asked.
+    collection : Collection
+        The query images.
+    resize : bool
+        Bring images of another size to the index's.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, *shape)
+        Grey or colour as the index is; sizes as they are only if they agree.
+
+    Raises
+    ------
+    CollectionError
+        If an image can't be read.
+    EncoderError
+        If an image is of another size, and neither ``resize`` nor the index says to resize.
+    """
+    shape = tuple(index.passport.shape)
+    if collection.array_ is not None and collection.shape == shape:
+        return collection.array_
+    images = []
+    for i, name in enumerate(collection.ids):
+        image = collection.read(i)
+        if image.shape[:2] != shape[:2] and not (resize or index.passport.resized):
+            raise EncoderError(
+                f"{collection.name}, image {name}: {image.shape[1]} x {image.shape[0]} pixels, but {index.path} holds images of "
+                f"{shape[1]} x {shape[0]}; add --resize to scale it"
+            )
+        images.append(fit_to(image, shape))
+    return np.stack(images)
+
+
+def _similarity(distance: float, kind: str) -> float:
+    return 1 - distance if kind == "cosine" else 1 / (1 + distance)
+
+
+def _name(collection: Collection, identity: str) -> str:
+    return collection.name if len(collection) == 1 and collection.ids[0] in collection.name else f"{collection.name}[{identity}]"

@@ -1,0 +1,249 @@
+"""Distances against plain float64 arithmetic, and nearest against a full sort by (distance, position)."""
+
+import gzip
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookalike import distances as module
+from lookalike.distances import DISTANCES, Database
+from lookalike.errors import UsageError
+
+MNIST = Path(__file__).parents[1] / "datasets" / "mnist"
+NAMES = sorted(DISTANCES)
+
+
+def reference(queries, descriptors, name):
+    q, x = queries.astype(np.float64), descriptors.astype(np.float64)
+    if name == "euclidean":
+        return np.stack([np.sqrt(((x - row) ** 2).sum(axis=1)) for row in q])
+    q, x = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (q, x))
+    return np.stack([((x - row) ** 2).sum(axis=1) / 2 for row in q])
+
+
+def reference_nearest(queries, descriptors, name, k):
+    exact = reference(queries, descriptors, name).astype(np.float32)
+    order = np.stack([np.lexsort((np.arange(len(descriptors)), row))[:k] for row in exact])
+    return order, np.take_along_axis(exact, order, axis=1)
+
+
+def images(split, count):
+    with gzip.open(MNIST / f"{split}-images-idx3-ubyte.gz") as f:
+        pixels = np.frombuffer(f.read(16 + count * 784), np.uint8, offset=16)
+    return pixels.reshape(-1, 784).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_distances_equal_float64_arithmetic(name):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        n, m, d = rng.integers(1, [20, 300, 200])
+        q, x = (rng.normal(size=(rows, d)).astype(np.float32) for rows in (n, m))
+        found = Database(x, name).distances(q)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, reference(q, x, name), atol=1e-4, rtol=1e-5)
+
+
+def test_cosine_spans_0_to_2_and_ignores_length():
+    x = np.array([[2, 0], [0, 5], [-3, 0], [1, 1]], np.float32)
+    found = Database(x, "cosine").distances(np.array([[10, 0]], np.float32))
+    np.testing.assert_allclose(found, [[0, 1, 2, 1 - 0.5**0.5]], atol=1e-6)
+
+
+def test_euclidean_by_hand():
+    found = Database(np.array([[0, 0], [3, 4]], np.float32), "euclidean").distances(np.zeros((1, 2), np.float32))
+    assert found.tolist() == [[0, 5]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1, 7, 500, 9000])  # 9,000 is past the size where minima of groups give the bound
+def test_nearest_equals_a_full_sort(name, size):
+    rng = np.random.default_rng(size)
+    for d in (1, 3, 32, 101):
+        x, q = rng.normal(size=(size, d)).astype(np.float32), rng.normal(size=(5, d)).astype(np.float32)
+        database = Database(x, name)
+        for k in sorted({1, min(10, size), min(300, size), size}):
+            positions, found = database.nearest(q, k)
+            expected, exact = reference_nearest(q, x, name, k)
+            assert positions.dtype == np.int64
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, exact, rtol=1e-6)
+            # Values of the reference that float64 rounding leaves equal in float32 may stand either way round.
+            differ = positions != expected
+            assert (np.abs(found - exact)[differ] <= 1e-6 * exact[differ]).all()
+            assert differ.mean() < 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_distances_come_by_position_also_at_the_cut(name):
+    rng = np.random.default_rng(1)
+    for size in (50, 9000):
+        x = rng.integers(1, 4, size=(size, 3)).astype(np.float32)  # 27 different rows, so almost all is ties
+        q = rng.integers(1, 4, size=(8, 3)).astype(np.float32)
+        database = Database(x, name)
+        for k in (1, 2, 5, 17, 40):
+            positions, found = database.nearest(q, k)
+            for query, row, values in zip(q, positions, found, strict=True):
+                exact = database._exact(query, float(np.linalg.norm(query.astype(float))), np.arange(size))
+                assert row.tolist() == np.lexsort((np.arange(size), exact))[:k].tolist()
+                assert (np.diff(row)[np.diff(values) == 0] > 0).all()
+
+
+def test_all_the_same_image_gives_the_first_k():
+    x = np.tile(np.float32([0.1, 0.7, 0.3]), (9000, 1))
+    for name in NAMES:
+        positions, found = Database(x, name).nearest(x[:2], 20)
+        assert positions.tolist() == [list(range(20))] * 2
+        assert not found.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_identical_descriptor_is_at_exactly_0(name):
+    rng = np.random.default_rng(2)
+    for d in range(1, 60):
+        x = rng.normal(size=(40, d)).astype(np.float32) * np.float32(10.0 ** rng.integers(-6, 6))
+        positions, found = Database(x, name).nearest(x, 1)
+        assert not found.any()
+        if d > 1:
+            assert positions[:, 0].tolist() == list(range(40))
+
+
+def test_nearest_is_right_where_float32_products_are_not():
+    # Far from the origin, |q|^2 - 2 q.x + |x|^2 in float32 is noise; the answers must not be.
+    rng = np.random.default_rng(3)
+    x = (1000 + rng.normal(size=(3000, 64)) * 0.01).astype(np.float32)
+    q = (1000 + rng.normal(size=(5, 64)) * 0.01).astype(np.float32)
+    database = Database(x, "euclidean")
+    expected, exact = reference_nearest(q, x, "euclidean", 10)
+    positions, found = database.nearest(q, 10)
+    assert positions.tolist() == expected.tolist()
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    assert np.argsort(database.distances(q), axis=1)[:, :10].tolist() != expected.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1e-24, 1e-20, 1e15])
+def test_very_small_and_very_large_values(name, scale):
+    rng = np.random.default_rng(4)
+    x, q = ((rng.normal(size=(rows, 8)) * scale).astype(np.float32) for rows in (200, 3))
+    expected, exact = reference_nearest(q, x, name, 5)
+    positions, found = Database(x, name).nearest(q, 5)
+    assert positions.tolist() == expected.tolist()
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_real_digits_whatever_the_batch(name, monkeypatch):
+    x, q = images("train", 3000), images("t10k", 40)
+    expected, exact = reference_nearest(q, x, name, 10)
+    positions, found = Database(x, name).nearest(q, 10)
+    assert positions.tolist() == expected.tolist()
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    one_by_one = [Database(x, name).nearest(q[i : i + 1], 10) for i in range(len(q))]
+    monkeypatch.setattr(module, "BLOCK_BYTES", 7 * 4 * len(x))
+    for other in (
+        tuple(np.concatenate(part) for part in zip(*one_by_one, strict=True)),
+        Database(x, name).nearest(q, 10),
+    ):
+        assert np.array_equal(other[0], positions)
+        assert np.array_equal(other[1], found)
+
+
+def test_blocks_cover_the_queries_in_order():
+    rng = np.random.default_rng(5)
+    x, q = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(11, 4)).astype(np.float32)
+    database = Database(x, "euclidean")
+    seen = [(b.start, len(b), [b.row(i).copy() for i in range(len(b))]) for b in database.blocks(q, 4)]
+    assert [s[:2] for s in seen] == [(0, 4), (4, 4), (8, 3)]
+    rows = np.sqrt(np.concatenate([s[2] for s in seen]))
+    np.testing.assert_allclose(rows, database.distances(q), atol=1e-6)
+
+
+def test_no_query_gives_no_answer():
+    database = Database(np.eye(3, dtype=np.float32))
+    none = np.empty((0, 3), np.float32)
+    assert database.distances(none).shape == (0, 3)
+    assert [a.shape for a in database.nearest(none, 2)] == [(0, 2), (0, 2)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_memory_mapped_file_is_neither_copied_nor_written(name, tmp_path):
+    x = np.random.default_rng(6).normal(size=(20000, 64)).astype(np.float32)
+    path = tmp_path / "x.npy"
+    np.save(path, x)
+    mapped = np.load(path, mmap_mode="r")
+    tracemalloc.start()
+    database = Database(mapped, name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < x.nbytes / 4
+    assert np.shares_memory(database._descriptors, mapped)
+    assert np.array_equal(database.nearest(x[:3], 5)[0], Database(x, name).nearest(x[:3], 5)[0])
+    assert np.array_equal(np.load(path), x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_callers_arrays_are_left_alone(name):
+    x, q = np.full((4, 3), 2, np.float32), np.full((2, 3), 5, np.float32)
+    x.flags.writeable = q.flags.writeable = False
+    database = Database(x, name)
+    database.distances(q)
+    database.nearest(q, 2)
+    assert (x == 2).all()
+    assert (q == 5).all()
+
+
+def test_other_float_types_and_strides_are_taken():
+    x = np.random.default_rng(7).normal(size=(20, 6))
+    q = x[:2].astype(np.float32)
+    expected = Database(x.astype(np.float32)).distances(q)
+    for other in (x, np.asfortranarray(x.astype(np.float32)), np.repeat(x, 2, axis=1)[:, ::2]):
+        np.testing.assert_allclose(Database(other).distances(q), expected, atol=1e-6)
+
+
+def test_nearest_needs_little_memory():
+    x = np.random.default_rng(8).normal(size=(20000, 16)).astype(np.float32)
+    database = Database(x)
+    tracemalloc.start()
+    database.nearest(x[:2000], 10)  # all distances at once would be 160 MB
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < module.BLOCK_BYTES + 8 * 2**20
+
+
+ONE = np.ones((1, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: d.nearest(ONE, 0), "k is 0; ask for at least 1"),
+        (lambda d: d.nearest(ONE, -3), "k is -3; ask for at least 1"),
+        (lambda d: d.nearest(ONE, 70000), "k is 70,000 but the index holds 5 images; ask for at most 5"),
+        (lambda d: d.nearest(np.ones((1, 4), np.float32), 1), "the queries have 4 numbers each, the index 3; encode"),
+        (lambda d: d.distances(np.ones(3, np.float32)), r"queries must have shape \(n, d\), these have \(3,\)"),
+        (lambda d: d.distances(np.ones((1, 3), np.uint8)), "queries must be float32, these are uint8"),
+        (lambda d: d.distances(np.float32([[1, 1, 1], [1, np.nan, 1]])), r"query 1 .* NaN or infinity; encode"),
+        (lambda d: d.nearest(np.float32([[1, -np.inf, 1]]), 1), r"query 0 .* NaN or infinity"),
+        (lambda d: d.nearest(np.float32([[1, 3e38, 1]]), 1), r"query 0 .* too large \(length 3e\+38\)"),
+        (lambda d: d.distances(np.array([[1e300, 1, 1]])), r"query 0 .* NaN or infinity"),
+        (lambda d: d.nearest(np.zeros((1, 3), np.float32), 1), "query 0 .* all zeros.* euclidean"),
+        (lambda d: d.blocks(np.zeros((1, 3), np.float32)), "query 0 .* all zeros"),
+        (lambda _: Database(ONE, "cosin"), r"unknown distance 'cosin' \(did you mean 'cosine'\?\); known: cosine, euc"),
+        (lambda _: Database(np.float32([[1, 0], [0, 0]])), "descriptor 1 .* all zeros.* leave that image out"),
+        (lambda _: Database(np.float32([[1, 0], [np.nan, 0]]), "euclidean"), "descriptor 1 .* NaN or infinity"),
+        (lambda _: Database(np.empty((0, 3), np.float32)), r"descriptors of shape \(0, 3\) leave nothing to search"),
+        (lambda _: Database(np.empty((3, 0), np.float32)), r"descriptors of shape \(3, 0\) leave nothing to search"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(call, message):
+    with pytest.raises(UsageError, match=message):
+        call(Database(np.arange(1, 16, dtype=np.float32).reshape(5, 3)))
+
+
+def test_euclidean_takes_zeros():
+    x = np.float32([[0, 0], [3, 4]])
+    positions, found = Database(x, "euclidean").nearest(np.zeros((1, 2), np.float32), 2)
+    assert (positions.tolist(), found.tolist()) == ([[0, 1]], [[0, 5]])
