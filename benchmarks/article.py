@@ -25,7 +25,10 @@ from lookalike.storage import replace_file
 
 CUTS = [10, 100, 1000, 10000, 60000]
 #: The author's own trained weights, measured for design.md, section 5 and issue 3.
-AUTHORS = {"lrap_scikit_learn": [[10, 0.9485], [100, 0.8924], [1000, 0.7691], [10000, 0.5346], [60000, 0.3667]], "1-NN": 0.945}
+AUTHORS = {
+    "lrap_scikit_learn": [[10, 0.9485], [100, 0.8924], [1000, 0.7691], [10000, 0.5346], [60000, 0.3667]],
+    "1-NN": 0.945,
+}
 
 
 def main() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,14 +13,15 @@ from numpy.typing import NDArray
 
 from lookalike import idx
 from lookalike.datasets import mnist_files
-from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
-from lookalike.images import SUFFIXES, fit_to, read_image, to_uint8
+from lookalike.errors import CollectionError, ImageError, UsageError, first_line, unknown_name
+from lookalike.images import SUFFIXES, fit_to, image_shape, read_image, to_uint8
 
 #: The side that images of a folder are brought to where they don't share one, and none is asked for.
 DEFAULT_SIDE = 64
 _LARGEST_SHARED_SIDE = 128
-_LOOKED_AT = 256  # files of a folder whose size and mode are read to choose one size for all
-_SELECTION = re.compile(r"^(?P<source>.+?)\[(?P<first>\d*)(?P<colon>:)?(?P<last>\d*)\]$", re.DOTALL)
+_LOOKED_AT = 256  # files of a folder whose headers are read to choose one shape for all
+_BUILT_IN = re.compile(r"mnist(:(?P<part>[^\[\]]*))?")
+_SELECTION = re.compile(r"(?P<source>.+)\[(?P<first>\d*)(?P<colon>:?)(?P<last>\d*)\]", re.DOTALL)
 
 
 class Failure(NamedTuple):
@@ -41,14 +40,14 @@ class Batch(NamedTuple):
     failures: list[Failure]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Collection:
     """Images to search or to learn from, in a fixed order, all brought to one shape.
 
     Attributes
     ----------
     name : str
-        As the user gave it: ``mnist:train``, ``photos/``.
+        What it is called in messages and in an index's passport: ``mnist:train``, ``photos``.
     ids : sequence of str
         Path relative to the collection, or position.
     shape : tuple of int
@@ -56,7 +55,8 @@ class Collection:
     labels : ndarray of str, shape (n,), or None
         For scoring only; nothing learns from them.
     resized : bool
-        Whether images of other sizes are brought to ``shape`` (a folder) or refused (an array).
+        Whether query images of another size may be brought to ``shape`` unasked: in a folder, where sizes differ
+        anyway, and where a size was asked for.
     read : callable
         Position -> uint8 image as it is stored, of any shape; raises ImageError.
     array_ : ndarray of uint8, shape (n, h, w) or (n, h, w, 3), or None
@@ -98,7 +98,7 @@ class Collection:
                     images.append(fit_to(self.read(position), self.shape))
                     good.append(position)
                 except ImageError as e:
-                    failures.append(Failure(position, "read", str(e)))
+                    failures.append(Failure(position, "read", _as_text(str(e))))
             stacked = np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
             yield Batch(np.array(good, np.int64), stacked, failures)
 
@@ -118,11 +118,10 @@ class Collection:
         if self.array_ is not None:
             return self.array_
         batches = list(self.batches())
-        images = np.concatenate([b.images for b in batches])
-        if not len(images):
-            first = next(f.reason for b in batches for f in b.failures)
+        if not any(len(b.images) for b in batches):
+            first = next((f.reason for b in batches for f in b.failures), "there is none")
             raise CollectionError(f"{self.name}: none of its {len(self):,} images can be read; the first: {first}")
-        return images
+        return np.concatenate([b.images for b in batches])
 
     def take(self, positions: Sequence[int] | NDArray[np.int64]) -> Collection:
         """Return some of the images, in the order given, as a collection; ids and labels go along.
@@ -161,8 +160,9 @@ def open_collection(
     source : str, Path, ndarray or Collection
         A built-in name (``mnist``, ``mnist:test``), an IDX file (raw or ``.gz``; labels beside it by MNIST's naming go
         along), an ``.npy`` or ``.npz`` file (``images`` or ``x``, and ``labels`` or ``y``), a folder of images
-        (searched with its subfolders, which become labels), one image file, or an array (n, h, w) or (n, h, w, 3).
-        A name may end in ``[7]`` or ``[10:20]``.
+        (searched with its subfolders, which become labels), one image file, or an array (n, h, w) or (n, h, w, 3); of
+        one image, (h, w) or (h, w, 3). A name may end in ``[7]`` or ``[10:20]``. A folder named as a built-in
+        collection is reached by ``./mnist``.
     size : int or (int, int), optional
         Bring every image to this side, or (height, width). Without it an array's images keep their size, and a
         folder's are brought to the size they share (up to 128 pixels), else to 64 x 64.
@@ -179,7 +179,7 @@ def open_collection(
     CollectionError
         If it can't be read, holds no image, or images and labels disagree in number.
     UsageError
-        If the name or the selection is wrong.
+        If the name, the selection or the size is wrong.
 
     Examples
     --------
@@ -188,8 +188,8 @@ def open_collection(
     (100, (28, 28), '9')
     """
     if isinstance(source, Collection):
-        return source
-    if isinstance(source, np.ndarray):
+        collection = source
+    elif isinstance(source, np.ndarray):
         collection = _from_array("array", _as_images(source, "array"), None)
     else:
         collection = _open_named(str(source))
@@ -199,101 +199,95 @@ def open_collection(
 
 
 def _open_named(source: str) -> Collection:
+    if built_in := _BUILT_IN.fullmatch(source):
+        part = built_in["part"] or "train"
+        return _from_idx(f"mnist:{part}", *mnist_files(part))
     path = Path(source)
-    if path.exists():
-        return _open_path(path)
-    if match := _SELECTION.match(source):
-        return _select(_open_named(match["source"]), source, match)
-    name, _, part = source.partition(":")
-    if name == "mnist":
-        images, labels = mnist_files(part or "train")
-        return _from_idx(f"mnist:{part or 'train'}", images, labels)
-    if re.fullmatch(r"\w+(:\w+)?", source):
+    try:
+        if source and path.exists():
+            return _open_path(path)
+    except OSError as e:
+        raise CollectionError(f"{source}: can't be read: {e.strerror or e}") from e
+    if selection := _SELECTION.fullmatch(source):
+        return _select(_open_named(selection["source"]), source, selection)
+    if re.fullmatch(r"\w*(:\w+)?", source):
         hint = unknown_name("collection", source, ["mnist", "mnist:train", "mnist:test"])
         raise UsageError(f"{hint}; and there is no file or folder of that name here")
     raise CollectionError(f"{source}: no such file or folder; give a folder, an image, an IDX or .npy file, or 'mnist'")
 
 
-def _select(collection: Collection, source: str, match: re.Match[str]) -> Collection:
+def _select(collection: Collection, source: str, selection: re.Match[str]) -> Collection:
     n = len(collection)
-    first = int(match["first"] or 0)
-    if match["colon"] is None:
-        if not match["first"]:
-            raise UsageError(f"{source}: a number is missing between the brackets; write [7] or [10:20]")
-        last = first + 1
-    else:
-        last = int(match["last"] or n)
-    if not 0 <= first < last <= n:
+    first = int(selection["first"] or 0)
+    last = int(selection["last"] or n) if selection["colon"] else first + 1
+    if not (selection["first"] or selection["colon"]):
+        raise UsageError(f"{source}: a number is missing between the brackets; write [7] or [10:20]")
+    if not first < last <= n:
         raise UsageError(f"{source}: {collection.name} holds {n:,} images, 0 to {n - 1:,}; pick among those")
     return collection.take(range(first, last))
 
 
 def _open_path(path: Path) -> Collection:
-    suffix = path.suffix.lower()
     if path.is_dir():
         return _from_folder(path)
-    if suffix in (".npy", ".npz"):
+    if not path.is_file():
+        raise CollectionError(f"{path}: neither a file nor a folder; copy its content to a file first")
+    if path.suffix.lower() in (".npy", ".npz"):
         return _from_numpy(path)
     if idx.is_idx(path):
         return _from_idx(str(path), path, idx.labels_beside(path))
     image = read_image(path)
-    return replace(_from_array(str(path), image[None], None), ids=[path.name], resized=True)
+    return replace(_from_array(str(path), image[None], None), ids=[_as_text(path.name)], resized=True)
 
 
 def _from_array(name: str, images: NDArray[np.uint8], labels: NDArray[np.str_] | None) -> Collection:
-    if not len(images):
-        raise CollectionError(f"{name}: holds no images")
     ids = [str(i) for i in range(len(images))]
     return Collection(name, ids, images.shape[1:], labels, read=lambda i: images[i], array_=images)
 
 
 def _from_idx(name: str, images: Path, labels: Path | None) -> Collection:
-    pixels = idx.read_idx(images, (3, 4))
-    if pixels.ndim == 4 and pixels.shape[3] != 3:
-        raise CollectionError(f"{images}: its images have {pixels.shape[3]} channels, expected 3, or none for grey")
-    if pixels.size == 0:
-        raise CollectionError(f"{images}: its header states {pixels.shape}, which holds no images")
-    found = None if labels is None else _as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{labels} for {images}")
+    pixels = _as_batch(idx.read_idx(images, (3, 4)), str(images))
+    found = None if labels is None else _as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{images} and {labels}")
     return _from_array(name, pixels, found)
 
 
 def _from_numpy(path: Path) -> Collection:
+    images: NDArray[np.generic] | None
     try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None, allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             images, labels = loaded, None
         else:
             with loaded:
-                images, labels = _from_keys(loaded, path, ("images", "x")), _from_keys(loaded, path, ("labels", "y"), False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        reason = "it holds Python objects, which are never loaded" if "pickle" in str(e) else str(e) or type(e).__name__
-        raise CollectionError(f"{path}: not a NumPy file that can be read: {reason.splitlines()[0]}") from e
-    assert images is not None
+                images, labels = _array_named(loaded, "images", "x"), _array_named(loaded, "labels", "y")
+                if images is None:
+                    held = ", ".join(loaded.files) or "nothing"
+                    raise CollectionError(f"{path}: holds {held}; expected an array named images or x")
+    except CollectionError:
+        raise
+    except (Exception, MemoryError) as e:  # a damaged header or zip raises many kinds
+        reason = first_line(e)
+        if "pickled" in reason:  # what NumPy takes any file for that begins as none of its own
+            reason = "it doesn't begin as one; save it again"
+        elif "object" in reason.lower():
+            reason = "it holds Python objects, which are never loaded; save it as numbers"
+        raise CollectionError(f"{path}: not a NumPy file that can be read: {reason}") from e
     pixels = _as_images(images, str(path))
     return _from_array(str(path), pixels, None if labels is None else _as_labels(labels, len(pixels), str(path)))
 
 
-def _from_keys(
-    arrays: np.lib.npyio.NpzFile, path: Path, keys: tuple[str, ...], required: bool = True
-) -> NDArray[np.generic] | None:
-    for key in keys:
-        if key in arrays.files:
-            found: NDArray[np.generic] = arrays[key]
-            return found
-    if required:
-        raise CollectionError(f"{path}: holds {', '.join(arrays.files) or 'nothing'}; expected an array named {' or '.join(keys)}")
-    return None
+def _array_named(arrays: np.lib.npyio.NpzFile, *names: str) -> NDArray[np.generic] | None:
+    return next((arrays[name] for name in names if name in arrays.files), None)
 
 
 def _from_folder(folder: Path) -> Collection:
     paths = sorted(p for p in folder.rglob("*") if _is_candidate(p, folder))
     if not paths:
         raise CollectionError(f"{folder}: no images in this folder; looked for {', '.join(sorted(SUFFIXES))}")
-    shape = _shared_shape(paths)
-    parents = [p.parent.relative_to(folder).as_posix() for p in paths]
+    parents = [_as_text(p.parent.relative_to(folder).as_posix()) for p in paths]
     labels = np.array(parents) if len(set(parents)) > 1 and "." not in parents else None
-    ids = [p.relative_to(folder).as_posix() for p in paths]
-    return Collection(str(folder), ids, shape, labels, True, read=lambda i: read_image(paths[i]))
+    ids = [_as_text(p.relative_to(folder).as_posix()) for p in paths]
+    return Collection(str(folder), ids, _shared_shape(paths), labels, True, read=lambda i: read_image(paths[i]))
 
 
 def _is_candidate(path: Path, folder: Path) -> bool:
@@ -302,21 +296,17 @@ def _is_candidate(path: Path, folder: Path) -> bool:
 
 
 def _shared_shape(paths: list[Path]) -> tuple[int, ...]:
-    from PIL import Image
-
-    sizes: Counter[tuple[int, int]] = Counter()
-    colour = False
-    for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
+    shapes: set[tuple[int, ...]] = set()
+    for path in paths[:: -(-len(paths) // _LOOKED_AT)]:
         try:
-            with Image.open(path) as image:
-                sizes[image.height, image.width] += 1
-                colour = colour or not (image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"))
-        except Exception:  # a damaged file says so when it is read
+            shapes.add(image_shape(path))
+        except ImageError:  # a damaged file says so when it is read
             continue
-    (side, count), *_ = sizes.most_common(1) or [((DEFAULT_SIDE, DEFAULT_SIDE), 0)]
-    shared = count == sizes.total() and max(side) <= _LARGEST_SHARED_SIDE
-    height, width = side if shared else (DEFAULT_SIDE, DEFAULT_SIDE)
-    return (height, width, 3) if colour else (height, width)
+    sizes = {shape[:2] for shape in shapes}
+    size = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIDE, DEFAULT_SIDE)
+    if max(size) > _LARGEST_SHARED_SIDE:
+        size = (DEFAULT_SIDE, DEFAULT_SIDE)
+    return (*size, 3) if any(len(shape) == 3 for shape in shapes) else size
 
 
 def _resize(collection: Collection, size: int | tuple[int, int]) -> Collection:
@@ -324,26 +314,34 @@ def _resize(collection: Collection, size: int | tuple[int, int]) -> Collection:
     if min(height, width) < 1:
         raise UsageError(f"a size of {width} x {height} pixels; it must be at least 1 x 1")
     shape = (height, width, *collection.shape[2:])
-    if shape == collection.shape:
-        return replace(collection, resized=True)
-    if collection.array_ is None:
-        return replace(collection, shape=shape, resized=True)
-    images = np.stack([fit_to(image, shape) for image in collection.array_])
+    images = collection.array_
+    if images is not None and shape != collection.shape:
+        images = np.stack([fit_to(collection.read(i), shape) for i in range(len(images))])
     return replace(collection, shape=shape, resized=True, array_=images)
 
 
 def _as_images(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    shape = array.shape
-    if array.ndim == 2:
-        array = array[None]
-    elif array.ndim == 4 and shape[3] == 1:
-        array = array[..., 0]
-    if not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)) or array.size == 0:
-        raise CollectionError(f"{name}: an array of shape {shape}; expected (n, h, w), (n, h, w, 1) or (n, h, w, 3)")
-    return to_uint8(array, name)
+    one_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+    return _as_batch(array[None] if one_image else array, name)
+
+
+def _as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    images = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)) or images.size == 0:
+        what = "which holds no images" if images.size == 0 else "expected (n, h, w), (n, h, w, 1) or (n, h, w, 3)"
+        raise CollectionError(f"{name}: an array of shape {array.shape}, {what}")
+    return to_uint8(images, name)
 
 
 def _as_labels(labels: NDArray[np.generic], n: int, name: str) -> NDArray[np.str_]:
     if labels.shape != (n,):
-        raise CollectionError(f"{name}: {n:,} images but labels of shape {labels.shape}; one label an image is needed")
+        found = f"{len(labels):,} labels" if labels.ndim == 1 else f"labels of shape {labels.shape}"
+        raise CollectionError(f"{name}: {n:,} images but {found}; give one label an image")
+    if labels.dtype.kind == "S":
+        labels = np.strings.decode(labels.astype(np.bytes_), "utf-8", "backslashreplace")
     return labels.astype(np.str_)
+
+
+def _as_text(name: str) -> str:
+    """Write bytes of a file name that are no UTF-8 as escapes, which every file and terminal takes."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -50,6 +50,27 @@ class IndexStoreError(LookalikeError):
     """An index can't be written, opened or trusted."""
 
 
+def first_line(error: BaseException) -> str:
+    """Say in one line what another library's error says, to be quoted in ours.
+
+    Parameters
+    ----------
+    error : BaseException
+        Caught from code that isn't ours.
+
+    Returns
+    -------
+    str
+        Its first line, at most 200 characters; the name of its type where it says nothing.
+
+    Examples
+    --------
+    >>> first_line(ValueError("bad header, block 7")), first_line(MemoryError())
+    ('bad header, block 7', 'MemoryError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Make the error for a name that isn't known: it lists those that are, the closest first.
 

@@ -9,6 +9,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from lookalike.errors import CollectionError
 
 _UNSIGNED_BYTE = 8
+_GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 20
 
 
 def read_idx(path: str | Path, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -31,37 +34,75 @@ def read_idx(path: str | Path, dimensions: tuple[int, ...]) -> NDArray[np.uint8]
     Returns
     -------
     ndarray of uint8
-        With the shape the header states; read-only.
+        With the shape the header states.
 
     Raises
     ------
     CollectionError
-        If the magic number is another, or the file is shorter or longer than its header says.
+        If the magic number is another, or the file is shorter or longer than its header says. No more is ever held in
+        memory than the header states.
     """
     path = Path(path)
-    data = _read(path)
-    if len(data) < 4:
-        raise CollectionError(f"{path}: {len(data)} bytes, too short for an IDX file; fetch it again")
-    zero, kind, count = int.from_bytes(data[:2], "big"), data[2], data[3]
-    expected = " or ".join(f"0x{_UNSIGNED_BYTE << 8 | d:08x}" for d in dimensions)
-    if zero or kind != _UNSIGNED_BYTE or count not in dimensions:
-        what = " (labels, where images were expected)" if (zero, kind, count) == (0, _UNSIGNED_BYTE, 1) else ""
-        raise CollectionError(f"{path}: not the IDX file expected: magic 0x{data[:4].hex()}, expected {expected}{what}")
-    start = 4 + 4 * count
-    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)) if len(data) >= start else None
-    if shape is None or len(data) < start + math.prod(shape):
-        stated = "its header" if shape is None else f"the {start + math.prod(shape):,} bytes its header states"
-        raise CollectionError(f"{path}: truncated: {len(data):,} bytes, fewer than {stated}; fetch it again")
-    if len(data) > start + math.prod(shape):
-        extra = len(data) - start - math.prod(shape)
-        raise CollectionError(f"{path}: {extra:,} bytes more than its header states ({shape}); fetch it again")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    try:
+        with path.open("rb") as file:
+            gzipped = file.peek(2)[:2] == _GZIP
+            with gzip.GzipFile(fileobj=file) if gzipped else file as stream:
+                return _parse(stream, path, dimensions)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise CollectionError(f"{path}: its gzip stream is cut short or damaged ({e}); fetch it again") from e
+    except OSError as e:
+        raise CollectionError(f"{path}: can't be read: {e.strerror or e}") from e
+
+
+def _parse(stream: BinaryIO | gzip.GzipFile, path: Path, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
+    magic = stream.read(4)
+    if len(magic) < 4:
+        raise CollectionError(f"{path}: {len(magic)} bytes, too short for an IDX file; fetch it again")
+    count = magic[3]
+    if magic[:3] != bytes([0, 0, _UNSIGNED_BYTE]) or count not in dimensions:
+        expected = " or ".join(f"0x{_UNSIGNED_BYTE << 8 | d:08x}" for d in dimensions)
+        found = {b"\0\0\x08\x01": " (labels)", b"\0\0\x08\x03": " (images)"}.get(magic, "")
+        raise CollectionError(
+            f"{path}: begins with the magic number 0x{magic.hex()}{found}, expected {expected}; give another file"
+        )
+    header = stream.read(4 * count)
+    if len(header) < 4 * count:
+        raise CollectionError(f"{path}: cut short: it ends within its header; fetch it again")
+    shape = tuple(np.frombuffer(header, ">u4").tolist())
+    stated = math.prod(shape)
+    pixels = bytearray()
+    while len(pixels) <= stated and (chunk := stream.read(min(_CHUNK, stated + 1 - len(pixels)))):
+        pixels += chunk
+    if len(pixels) != stated:
+        what = "cut short: it holds" if len(pixels) < stated else "too long: it holds at least"
+        raise CollectionError(
+            f"{path}: {what} {len(pixels):,} bytes of data where its header states {stated:,} "
+            f"({' x '.join(map(str, shape))}); fetch it again"
+        )
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
 def is_idx(path: Path) -> bool:
-    """Tell whether a file's name is one that IDX files bear (``…-idx3-ubyte``, ``….idx``, with or without ``.gz``)."""
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith((".idx", "ubyte")) or "-idx" in name
+    """Tell whether a file is an IDX file, or meant as one, by its first bytes and its name.
+
+    Parameters
+    ----------
+    path : Path
+        Any file.
+
+    Returns
+    -------
+    bool
+        True for ``…-idx3-ubyte`` and ``….idx``, and whatever begins as an IDX or a gzip file does (gzip holds no image
+        format).
+    """
+    if path.name.lower().removesuffix(".gz").endswith((".idx", "-ubyte", ".ubyte", "idx1", "idx3", "idx4")):
+        return True
+    try:
+        with path.open("rb") as f:
+            return f.read(3).startswith((_GZIP, bytes([0, 0, _UNSIGNED_BYTE])))
+    except OSError:
+        return False
 
 
 def labels_beside(path: Path) -> Path | None:
@@ -77,18 +118,7 @@ def labels_beside(path: Path) -> Path | None:
     Path or None
         Such as ``train-labels-idx1-ubyte.gz``, or the same without ``.gz``.
     """
-    name = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
-    for candidate in (path.with_name(name), path.with_name(name + ".gz")):
-        if candidate.is_file() and candidate.name.removesuffix(".gz") != path.name.removesuffix(".gz"):
-            return candidate
-    return None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise CollectionError(f"{path}: its gzip stream is truncated or damaged ({e}); fetch it again") from e
-    except OSError as e:
-        raise CollectionError(f"{path}: can't be read: {e.strerror or e}") from e
+    stem = path.name.removesuffix(".gz")
+    name = stem.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    beside = (path.with_name(name), path.with_name(name + ".gz"))
+    return next((p for p in beside if p.is_file()), None) if name != stem else None

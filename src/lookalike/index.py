@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,66 +18,23 @@ from lookalike import encoders
 from lookalike.collection import Collection, open_collection
 from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
-from lookalike.errors import EncoderError, IndexStoreError, UsageError, unknown_name
-from lookalike.images import from_png, to_png
+from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
+from lookalike.images import from_png
+from lookalike.index_writer import check_target, write_index
+from lookalike.passport import (
+    DamagedIndexError,
+    Passport,
+    descriptor_crc32,
+    facts_crc32,
+    open_dataset,
+    read_passport,
+    reading,
+)
 
 if TYPE_CHECKING:
     from lookalike.search import Match
 
-FORMAT = 1
-#: The folder's one Lance dataset, and the key of the passport in its schema's metadata.
-DATASET = "images.lance"
-PASSPORT = "lookalike.passport"
-THUMBNAIL_SIDE = 128
-
-_BATCH = 1024
-_LEARN_FROM = 60_000  # an encoder named, not loaded, is fitted on at most so many images, evenly spread
-
-
-@dataclass(frozen=True)
-class Passport:
-    """What an index was made of; a query or an encoder that doesn't fit is refused by it.
-
-    Attributes
-    ----------
-    format : int
-        Of the index itself; a newer one is refused.
-    collection : str
-        As the user named it.
-    encoder : str
-        The encoder's name.
-    params : dict
-        The encoder's parameters.
-    fingerprint : str
-        Of the encoder and its weights.
-    distance : str
-        The encoder's own distance.
-    dimension : int
-        Length of a descriptor.
-    shape : list of int
-        Shape of the images the encoder was given.
-    resized : bool
-        Whether images of other sizes were brought to that shape.
-    count : int
-        Images with a descriptor.
-    failed : int
-        Images without.
-    versions : dict
-        Of lookalike, lance and numpy.
-    """
-
-    format: int
-    collection: str
-    encoder: str
-    params: dict[str, Any]
-    fingerprint: str
-    distance: str
-    dimension: int
-    shape: list[int]
-    resized: bool
-    count: int
-    failed: int
-    versions: dict[str, str]
+_LEARN_FROM = 60_000  # an encoder that learns is fitted on at most so many images, evenly spread
 
 
 @dataclass(frozen=True)
@@ -110,15 +65,15 @@ def default_path(source: str | Path) -> Path:
 
     Examples
     --------
-    >>> default_path("mnist:test").as_posix()
-    'mnist.lookalike'
+    >>> default_path("mnist").as_posix(), default_path("mnist:test[0:100]").as_posix()
+    ('mnist.lookalike', 'mnist-test.lookalike')
     """
     path = Path(source)
+    if not path.exists():  # a selection, a built-in name, or nothing at all
+        path = Path(re.sub(r"\[[\d:]*\]$", "", str(source)))
     if path.is_dir():
         return path / ".lookalike"
-    if path.exists():
-        return path.with_name(path.name + ".lookalike")
-    return Path(str(source).partition("[")[0].partition(":")[0] + ".lookalike")
+    return path.with_name(path.name.replace(":", "-") + ".lookalike")
 
 
 def build_index(
@@ -161,51 +116,45 @@ def build_index(
         if isinstance(collection, (Collection, np.ndarray)):
             raise UsageError("say where the index goes: build_index(collection, encoder, path)")
         path = default_path(collection)
-    images, path = open_collection(collection), Path(path)
-    _check_target(path)
+    path = Path(path)
+    check_target(path)
+    images = open_collection(collection)
     encoder = _ready(encoder, images)
-    counts = {"indexed": 0, "failed": 0}
-    first_reason = ""
-    column = encoder.name
-    schema = _schema(column, encoder.dimension_)
-
-    def batches() -> Iterator[Any]:
-        nonlocal first_reason
-        for batch in images.batches(_BATCH):
-            rows = _rows(images, batch.positions, batch.images, batch.failures, encoder, schema)
-            done = sum(counts.values()) + rows.num_rows
-            reasons = [r for r in rows["reason"].to_pylist() if r is not None]
-            first_reason = first_reason or next(iter(reasons), "")
-            failed = len(reasons)
-            counts["failed"] += failed
-            counts["indexed"] += rows.num_rows - failed
-            if on_progress is not None:
-                on_progress(done, len(images))
-            yield rows
-
-    lance = _lance()
-    try:
-        folder = path / f"encoder-{encoder.fingerprint}"
-        encoder.save(folder)
-        dataset = str(path / DATASET)
-        fragments = lance.fragment.write_fragments(batches(), dataset, schema=schema)
-        if not counts["indexed"]:
-            raise IndexStoreError(f"{images.name}: none of {len(images):,} images could be indexed; first {first_reason}")
-        passport = _passport(images, encoder, counts)
-        metadata = {PASSPORT: json.dumps(asdict(passport))}
-        # The one step that makes the new index visible, whole.
-        operation = lance.LanceOperation.Overwrite(schema.with_metadata(metadata), fragments)
-        lance.LanceDataset.commit(dataset, operation)
-    except OSError as e:
-        raise IndexStoreError(f"{path}: the index can't be written: {_first_line(e)}; free space or pick another folder") from e
-    _clean(lance, path, keep=folder)
-    index = Index(path, passport)
+    dataset, passport = write_index(images, encoder, path, on_progress)
     if on_summary is not None:
         seconds = time.monotonic() - begun
-        done = counts["indexed"] + counts["failed"]
-        on_summary(Summary(**counts, seconds=round(seconds, 3), images_per_second=round(done / seconds, 1),
-                           encoder=encoder.name, dimension=encoder.dimension_, path=str(path)))  # fmt: skip
-    return index
+        on_summary(
+            Summary(
+                indexed=passport.count,
+                failed=passport.failed,
+                seconds=round(seconds, 3),
+                images_per_second=round((passport.count + passport.failed) / seconds, 1),
+                encoder=passport.encoder,
+                dimension=passport.dimension,
+                path=str(path),
+            )
+        )
+    return Index(path, passport, dataset)
+
+
+def _ready(encoder: str | Path | Encoder, images: Collection) -> Encoder:
+    if not isinstance(encoder, Encoder):
+        named = isinstance(encoder, str) and encoder in encoders.TABLE
+        encoder = encoders.create(str(encoder)) if named else encoders.load(encoder)
+    if not encoder.is_fitted:
+        encoder.fit(_sample(images) if _learns(encoder) else np.zeros((1, *images.shape), np.uint8))
+    encoder.check_images(np.empty((0, *images.shape), np.uint8))
+    return encoder
+
+
+def _learns(encoder: Encoder) -> bool:
+    # One that learns has weights to save. The others only take note of the shape: no need to read the images twice.
+    return type(encoder)._get_weights is not Encoder._get_weights
+
+
+def _sample(images: Collection) -> NDArray[np.uint8]:
+    step = -(-len(images) // _LEARN_FROM)
+    return (images.take(range(0, len(images), step)) if step > 1 else images).array()
 
 
 def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None) -> Index:
@@ -229,22 +178,8 @@ def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None)
         If there is none, it is damaged, a newer version wrote it, or another encoder made it.
     """
     path = Path(path)
-    if not (path / DATASET).is_dir():
-        what = "is not an index (it lacks " + DATASET + ")" if path.exists() else "does not exist"
-        raise IndexStoreError(f"{path}: {what}; make one with: lookalike index COLLECTION -o {path}")
-    try:
-        metadata = _lance().dataset(str(path / DATASET)).schema.metadata or {}
-        stated = json.loads(metadata[PASSPORT.encode()])
-        if stated["format"] > FORMAT:
-            raise IndexStoreError(
-                f"{path}: an index of format {stated['format']}, this version reads up to {FORMAT}; upgrade lookalike"
-            )
-        passport = Passport(**{f.name: stated[f.name] for f in fields(Passport)})
-    except IndexStoreError:
-        raise
-    except Exception as e:  # lance raises ValueError, OSError and its own kinds on damaged files
-        raise IndexStoreError(f"{path}: the index can't be opened ({_first_line(e)}); {_rebuild_hint(path)}") from e
-    index = Index(path, passport)
+    dataset = open_dataset(path)
+    index = Index(path, read_passport(path, dataset), dataset)
     if encoder is not None:
         index.check_encoder(encoder)
     return index
@@ -261,9 +196,10 @@ class Index:
         What it was made of.
     """
 
-    def __init__(self, path: Path, passport: Passport) -> None:
+    def __init__(self, path: Path, passport: Passport, dataset: Any) -> None:
         self.path = path
         self.passport = passport
+        self._dataset = dataset  # of one version: what is written meanwhile doesn't show in it
         self._databases: dict[str, Database] = {}
 
     def __len__(self) -> int:
@@ -314,13 +250,12 @@ class Index:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that made the index, from the index's own folder."""
-        folder = self.path / f"encoder-{self.passport.fingerprint}"
         try:
-            encoder = encoders.load(folder)
-        except EncoderError as e:
-            raise IndexStoreError(f"{self.path}: its encoder can't be loaded: {e}; {_rebuild_hint(self.path)}") from e
+            encoder = encoders.load(self.path / self.passport.encoder_folder)
+        except LookalikeError as e:
+            raise DamagedIndexError(self.path, f"its encoder can't be loaded: {e}") from e
         if encoder.fingerprint != self.passport.fingerprint:
-            raise IndexStoreError(f"{folder}: not the encoder that made this index; {_rebuild_hint(self.path)}")
+            raise DamagedIndexError(self.path, "its folder holds another encoder than the one that made it")
         return encoder
 
     def check_encoder(self, encoder: str | Path | Encoder) -> None:
@@ -349,30 +284,36 @@ class Index:
             )
 
     @cached_property
-    def _facts(self) -> Any:
-        return self._read(["id", "position", "label"])
-
-    @property
     def ids(self) -> list[str]:
         """One an indexed image, in the order of the descriptors."""
-        found: list[str] = self._facts["id"].to_pylist()
-        return found
+        return [fact["id"] for fact in self.facts(range(len(self)))]
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.str_] | None:
         """One an indexed image, or None if the collection had none."""
-        column = self._facts["label"]
-        return None if column.null_count == len(column) else np.array(column.to_pylist(), np.str_)
+        labels = [fact["label"] for fact in self.facts(range(len(self)))]
+        return None if None in labels else np.array(labels, np.str_)
 
     @cached_property
     def descriptors(self) -> NDArray[np.float32]:
-        """The descriptors as the encoder gave them, float32, shape (count, dimension); read-only."""
-        column = self._read([self.passport.encoder])[self.passport.encoder]
-        out = np.empty((len(column), self.passport.dimension), np.float32)
-        start = 0
-        for chunk in column.chunks:
-            out[start : start + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), -1)
-            start += len(chunk)
+        """The descriptors as the encoder gave them, shape (count, dimension); read-only.
+
+        Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer.
+        """
+        name, dimension = self.passport.encoder, self.passport.dimension
+        out, done = np.empty((len(self), dimension), np.float32), 0
+        with self._reading():
+            # Small batches in few buffers touch little fresh memory, which costs more than the copy into `out`.
+            for batch in self._dataset.to_batches(
+                [name, f"{name}_crc32"], batch_size=1024, batch_readahead=2, io_buffer_size=2**24
+            ):
+                found = batch[name].flatten().to_numpy().reshape(-1, dimension)  # flatten leaves out those without
+                if descriptor_crc32(found) != batch[f"{name}_crc32"].drop_null().to_pylist():
+                    raise DamagedIndexError(self.path, "a descriptor isn't what was written")
+                out[done : done + len(found)] = found
+                done += len(found)
+        if done != len(self):
+            raise DamagedIndexError(self.path, f"it holds {done:,} descriptors, not {len(self):,}")
         out.flags.writeable = False
         return out
 
@@ -409,7 +350,13 @@ class Index:
         list of dict
             Keys ``id``, ``position``, ``label`` (str or None).
         """
-        found: list[dict[str, Any]] = self._facts.take(list(rows)).to_pylist()
+        with reading(self.path):
+            found: list[dict[str, Any]] = self._facts.take(list(rows)).to_pylist()
+        for fact in found:
+            if fact.pop("facts_crc32") != facts_crc32(fact["id"], fact["position"], fact["label"]):
+                raise DamagedIndexError(
+                    self.path, f"what it says about image {fact['position']} isn't what was written"
+                )
         return found
 
     def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
@@ -425,166 +372,62 @@ class Index:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
-        positions = [f["position"] for f in self.facts(rows)]
-        table = self._dataset.take(positions, columns=["thumbnail"])
-        return [from_png(png) for png in table["thumbnail"].to_pylist()]
+        positions = [fact["position"] for fact in self.facts(rows)]
+        with self._reading():
+            return [from_png(png) for png in self._dataset.take(positions, ["thumbnail"])["thumbnail"].to_pylist()]
 
-    def failures(self) -> list[dict[str, str]]:
+    def files(self) -> list[dict[str, Any]]:
+        """Return every image of the collection, in its order, and what became of it.
+
+        Returns
+        -------
+        list of dict
+            Keys ``path``, ``outcome`` (``indexed`` or ``failed``), ``stage`` and ``reason`` (None if it was indexed).
+        """
+        rows = self._read(["id", "outcome", "stage", "reason"]).to_pylist()
+        return [{"path": row.pop("id"), **row} for row in rows]
+
+    def failures(self) -> list[dict[str, Any]]:
         """Return the images that have no descriptor.
 
         Returns
         -------
         list of dict
-            Keys ``path``, ``outcome``, ``stage``, ``reason``.
+            As :meth:`files`.
         """
-        table = self._read(["id", "outcome", "stage", "reason"], "outcome != 'indexed'")
-        return [{"path": row.pop("id"), **row} for row in table.to_pylist()]
+        return [row for row in self.files() if row["outcome"] != "indexed"] if self.passport.failed else []
 
     @cached_property
-    def _dataset(self) -> Any:
-        return _lance().dataset(str(self.path / DATASET))
+    def _facts(self) -> Any:
+        """The table of facts of the indexed images, one a descriptor; unchecked."""
+        columns = ["id", "position", "label", "facts_crc32"]
+        if self.passport.failed:
+            table = self._read([*columns, "outcome"])
+            with reading(self.path):
+                table = table.filter(np.array(table["outcome"].to_pylist()) == "indexed").select(columns)
+        else:
+            table = self._read(columns)
+        if len(table) != self.passport.count:
+            raise DamagedIndexError(
+                self.path, f"{len(table):,} images are marked as indexed, not {self.passport.count:,}"
+            )
+        return table
 
-    def _read(self, columns: list[str], where: str = "outcome = 'indexed'") -> Any:
+    def _read(self, columns: list[str]) -> Any:
+        with self._reading():
+            return self._dataset.to_table(columns, batch_size=self.passport.count + self.passport.failed)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            if self.passport.failed == 0 and where == "outcome = 'indexed'":
-                table = self._dataset.to_table(columns=columns)
-            else:
-                table = self._dataset.to_table(columns=columns, filter=where)
-        except Exception as e:  # as in open_index
-            raise IndexStoreError(f"{self.path}: damaged ({_first_line(e)}); {_rebuild_hint(self.path)}") from e
-        return table.combine_chunks() if len(columns) > 1 else table
-
-
-def _ready(encoder: str | Path | Encoder, images: Collection) -> Encoder:
-    if not isinstance(encoder, Encoder):
-        named = isinstance(encoder, str) and encoder in encoders.TABLE
-        encoder = encoders.create(str(encoder)) if named else encoders.load(encoder)
-    if not encoder.is_fitted:
-        step = max(1, -(-len(images) // _LEARN_FROM))
-        sample = images.take(range(0, len(images), step)) if step > 1 else images
-        encoder.fit(sample.array())
-    encoder.check_images(np.empty((0, *images.shape), np.uint8))
-    return encoder
-
-
-def _rows(
-    collection: Collection,
-    positions: NDArray[np.int64],
-    images: NDArray[np.uint8],
-    failures: Sequence[tuple[int, str, str]],
-    encoder: Encoder,
-    schema: Any,
-) -> Any:
-    """Return one record batch: a row for each image, those that failed among them in their places."""
-    import pyarrow as pa
-
-    descriptors = encoder.encode(images)
-    finite = np.isfinite(descriptors).all(axis=1)
-    usable = finite & descriptors.any(axis=1)
-    reasons = {p: ("failed", stage, reason) for p, stage, reason in failures}
-    for i in np.flatnonzero(~usable).tolist():
-        why = "its descriptor is all zeros: a blank image is like nothing" if finite[i] else "its descriptor holds NaN"
-        reasons[int(positions[i])] = ("failed", "encode", f"{collection.ids[int(positions[i])]}: {why}")
-    place = {int(p): i for i, p in enumerate(positions)}
-    every = sorted({*place, *reasons})
-    outcomes = [reasons.get(p, ("indexed", None, None)) for p in every]
-    values = np.zeros((len(every), encoder.dimension_), np.float32)
-    missing = np.array([p in reasons for p in every])
-    values[~missing] = descriptors[usable]
-    labels = collection.labels
-    facts = [
-        pa.array([collection.ids[p] for p in every], pa.string()),
-        pa.array(every, pa.int64()),
-        pa.array([None if labels is None else str(labels[p]) for p in every], pa.string()),
-        pa.array([to_png(images[place[p]], THUMBNAIL_SIDE) if p in place else None for p in every], pa.binary()),
-        *(pa.array([o[i] for o in outcomes], pa.string()) for i in range(3)),
-    ]
-    flat = pa.array(values.reshape(-1))
-    mask = pa.array(missing) if missing.any() else None
-    return pa.record_batch([*facts, pa.FixedSizeListArray.from_arrays(flat, encoder.dimension_, mask=mask)], schema=schema)
-
-
-def _schema(column: str, dimension: int) -> Any:
-    import pyarrow as pa
-
-    text = pa.string()
-    return pa.schema(
-        [
-            pa.field("id", text, nullable=False),
-            pa.field("position", pa.int64(), nullable=False),
-            ("label", text),
-            ("thumbnail", pa.binary()),
-            pa.field("outcome", text, nullable=False),
-            ("stage", text),
-            ("reason", text),
-            (column, pa.list_(pa.float32(), dimension)),
-        ]
-    )
-
-
-def _passport(images: Collection, encoder: Encoder, counts: dict[str, int]) -> Passport:
-    return Passport(
-        format=FORMAT,
-        collection=images.name,
-        encoder=encoder.name,
-        params=encoder.params,
-        fingerprint=encoder.fingerprint,
-        distance=encoder.distance,
-        dimension=encoder.dimension_,
-        shape=list(encoder.shape_),
-        resized=images.resized,
-        count=counts["indexed"],
-        failed=counts["failed"],
-        versions={"lookalike": _our_version(), "pylance": version("pylance"), "numpy": np.__version__},
-    )
-
-
-def _our_version() -> str:
-    from lookalike import __version__
-
-    return __version__
-
-
-def _check_target(path: Path) -> None:
-    if path.is_file():
-        raise IndexStoreError(f"{path}: a file; an index is a folder, pick another name")
-    if path.is_dir() and any(path.iterdir()) and not (path / DATASET).exists() and not _leftover(path):
-        raise IndexStoreError(f"{path}: a folder that holds other things; pick an empty or a new one for the index")
-
-
-def _leftover(path: Path) -> bool:
-    """Tell whether a folder holds only what a killed run leaves: an encoder without its dataset."""
-    return all(p.name.startswith("encoder-") for p in path.iterdir())
-
-
-def _clean(lance: Any, path: Path, keep: Path) -> None:
-    """Drop versions of the dataset before the last but one, and encoders that no version left names."""
-    dataset = lance.dataset(str(path / DATASET))
-    dataset.cleanup_old_versions(retain_versions=2, error_if_tagged_old_versions=False)
-    named = {keep.name}
-    for entry in dataset.versions():
-        metadata = lance.dataset(str(path / DATASET), version=entry["version"]).schema.metadata or {}
-        if PASSPORT.encode() in metadata:
-            named.add(f"encoder-{json.loads(metadata[PASSPORT.encode()])['fingerprint']}")
-    for folder in path.glob("encoder-*"):
-        if folder.name not in named:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lance() -> Any:
-    os.environ.setdefault("LANCE_LOG", "error")  # its notes on new datasets are not for our users
-    import lance
-    import lance.fragment
-
-    return lance
-
-
-def _rebuild_hint(path: Path) -> str:
-    return f"make it again with: lookalike index COLLECTION -o {path}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+            with reading(self.path):
+                yield
+        except DamagedIndexError as e:
+            with reading(self.path):
+                newest = self._dataset.latest_version
+            if newest == self._dataset.version:
+                raise
+            raise IndexStoreError(f"{self.path}: the index was made anew since it was opened; open it again") from e
 
 
 __all__ = ["Index", "Passport", "Summary", "build_index", "default_path", "open_index"]

@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import EncoderError
+from lookalike.errors import EncoderError, first_line
 
-# Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64 beats
-# ONNX Runtime's own threads inside one operator.
+# Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64
+# beats ONNX Runtime's own threads inside one operator.
 _BLOCK = 64
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use.
+
+    Returns
+    -------
+    int
+        At least 1; fewer than the machine has where the process is confined.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -52,13 +58,18 @@ class OnnxModel:
         Raises
         ------
         EncoderError
-            If ONNX Runtime refuses the model.
+            If ONNX Runtime refuses the model, or the model these images.
         """
         session = self._open()
         name = session.get_inputs()[0].name
 
         def one(start: int) -> NDArray[np.float32]:
-            out: NDArray[np.float32] = session.run(None, {name: images[start : start + _BLOCK]})[0]
+            try:
+                out: NDArray[np.float32] = session.run(None, {name: images[start : start + _BLOCK]})[0]
+            except Exception as e:  # its exceptions share no base of their own
+                raise EncoderError(
+                    f"the ONNX model can't take images of shape {images.shape[1:]} ({first_line(e)})"
+                ) from e
             return out
 
         first = one(0)
@@ -81,9 +92,11 @@ class OnnxModel:
 
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = 1
-                options.log_severity_level = 3
+                options.log_severity_level = 4  # what goes wrong comes back as an exception
                 try:
-                    self._session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
-                except Exception as e:  # its exceptions share no base of their own
-                    raise EncoderError(f"ONNX Runtime can't load the model ({e}); save the encoder again") from e
+                    self._session = onnxruntime.InferenceSession(self.model, options, ["CPUExecutionProvider"])
+                except Exception as e:
+                    raise EncoderError(
+                        f"ONNX Runtime can't load the model ({first_line(e)}); save the encoder again"
+                    ) from e
             return self._session

@@ -8,16 +8,18 @@ caller can forget it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.errors import EncoderError
 
 _OPSET = 17
 _IR_VERSION = 8  # read by every ONNX Runtime since 1.13
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+_ACTIVATIONS = {"linear": None, "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+_TO_THE_END = np.iinfo(np.int64).max
 
 
 def export(layers: Iterable[Any], shape: tuple[int, ...], *, flatten: bool) -> bytes:
@@ -26,7 +28,7 @@ def export(layers: Iterable[Any], shape: tuple[int, ...], *, flatten: bool) -> b
     Parameters
     ----------
     layers : iterable of keras.layers.Layer
-        Built Conv2D, MaxPooling2D, UpSampling2D (nearest), Cropping2D and InputLayer, in order.
+        Built Conv2D, MaxPooling2D, UpSampling2D (nearest), Cropping2D and InputLayer, channels last, in order.
     shape : tuple of int
         Shape of one image: ``(h, w)`` or ``(h, w, 3)``.
     flatten : bool
@@ -41,71 +43,110 @@ def export(layers: Iterable[Any], shape: tuple[int, ...], *, flatten: bool) -> b
     Raises
     ------
     EncoderError
-        If a layer is of another kind.
+        If a layer or its activation is of another kind.
     """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, checker, helper
 
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def constant(name: str, value: np.ndarray[Any, Any]) -> str:
-        constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def node(kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
-        name = out or f"{kind.lower()}_{len(nodes)}"
-        nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
-
-    x = node("Cast", "images", to=TensorProto.FLOAT)
-    x = node("Mul", x, constant("one_255th", np.float32(1 / 255).reshape(())))
-    if len(shape) == 2:
-        x = node("Unsqueeze", x, constant("channel_axis", np.array([1], np.int64)))
-    else:
-        x = node("Transpose", x, perm=[0, 3, 1, 2])
+    graph = _Graph()
+    x = graph.node("Cast", "images", to=TensorProto.FLOAT)
+    x = graph.node("Mul", x, graph.constant("one_255th", np.array(1 / 255, np.float32)))
+    grey = len(shape) == 2
+    channel_axis = graph.constant("channel_axis", np.array([1], np.int64)) if grey else ""
+    x = graph.node("Unsqueeze", x, channel_axis) if grey else graph.node("Transpose", x, perm=[0, 3, 1, 2])
     for layer in layers:
         kind = type(layer).__name__
-        if kind == "Conv2D":
-            kernel, bias = (np.asarray(w, np.float32) for w in layer.get_weights())
-            weights = [
-                constant(f"{layer.name}/kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))),
-                constant(f"{layer.name}/bias", bias),
-            ]
-            same = layer.padding == "same"
-            x = node("Conv", x, *weights, kernel_shape=list(layer.kernel_size), auto_pad="SAME_UPPER" if same else "VALID")
-            activation = layer.activation.__name__
-            if activation != "linear":
-                x = node(_ACTIVATIONS[activation], x)
-        elif kind == "MaxPooling2D":
-            pad = "SAME_UPPER" if layer.padding == "same" else "VALID"
-            x = node("MaxPool", x, kernel_shape=list(layer.pool_size), strides=list(layer.strides), auto_pad=pad)
-        elif kind == "UpSampling2D" and layer.interpolation == "nearest":
-            scales = constant(f"{layer.name}/scales", np.array([1, 1, *layer.size], np.float32))
-            x = node("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
-        elif kind == "Cropping2D":
-            (top, bottom), (left, right) = layer.cropping
-            ends = np.array([-bottom or np.iinfo(np.int64).max, -right or np.iinfo(np.int64).max], np.int64)
-            x = node(
-                "Slice",
-                x,
-                constant(f"{layer.name}/starts", np.array([top, left], np.int64)),
-                constant(f"{layer.name}/ends", ends),
-                constant(f"{layer.name}/axes", np.array([2, 3], np.int64)),
-            )
-        elif kind != "InputLayer":
-            raise EncoderError(f"the layer {layer.name} ({kind}) can't be exported to ONNX; add it to lookalike/onnx_export.py")
+        if kind not in _LAYERS:
+            raise EncoderError(f"the layer {layer.name} ({kind}) can't be exported to ONNX; add it to {__name__}")
+        x = _LAYERS[kind](graph, x, layer)
     if flatten:
-        node("Flatten", node("Transpose", x, perm=[0, 2, 3, 1]), out="descriptors", axis=1)
+        graph.node("Flatten", graph.node("Transpose", x, perm=[0, 2, 3, 1]), out="descriptors", axis=1)
         output = helper.make_tensor_value_info("descriptors", TensorProto.FLOAT, ["n", None])
     else:
-        if len(shape) == 2:
-            node("Squeeze", x, "channel_axis", out="images_out")
+        if grey:
+            graph.node("Squeeze", x, channel_axis, out="images_out")
         else:
-            node("Transpose", x, out="images_out", perm=[0, 2, 3, 1])
+            graph.node("Transpose", x, out="images_out", perm=[0, 2, 3, 1])
         output = helper.make_tensor_value_info("images_out", TensorProto.FLOAT, ["n", *shape])
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", *shape])
-    graph = helper.make_graph(nodes, "lookalike", [images], [output], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-    onnx.checker.check_model(model)
+    made = helper.make_graph(graph.nodes, "lookalike", [images], [output], graph.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+class _Graph:
+    """The nodes and constants written so far; both methods return the name to refer to the new one by."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def node(self, kind: str, *inputs: str, out: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        name = out or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+
+# One function a kind of layer: (graph, name of its input, layer) -> name of its output. Inside the graph the channels
+# come first, so Keras' (height, width, in, out) kernels become (out, in, height, width).
+
+
+def _conv(graph: _Graph, x: str, layer: Any) -> str:
+    activation = layer.activation.__name__
+    if activation not in _ACTIVATIONS or layer.groups != 1 or tuple(layer.dilation_rate) != (1, 1):
+        raise EncoderError(
+            f"the layer {layer.name} can't be exported to ONNX: its activation is {activation} (known: "
+            f"{', '.join(_ACTIVATIONS)}), its groups {layer.groups} and its dilation {layer.dilation_rate} (known: 1)"
+        )
+    kernel, *bias = (np.asarray(w, np.float32) for w in layer.get_weights())
+    weights = [graph.constant(f"{layer.name}/kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))]
+    weights += [graph.constant(f"{layer.name}/bias", b) for b in bias]
+    x = graph.node("Conv", x, *weights, **_window(layer, layer.kernel_size))
+    operator = _ACTIVATIONS[activation]
+    return graph.node(operator, x) if operator else x
+
+
+def _pool(graph: _Graph, x: str, layer: Any) -> str:
+    return graph.node("MaxPool", x, **_window(layer, layer.pool_size))
+
+
+def _upsample(graph: _Graph, x: str, layer: Any) -> str:
+    if layer.interpolation != "nearest":
+        raise EncoderError(f"the layer {layer.name}: {layer.interpolation} can't be exported to ONNX; use nearest")
+    scales = graph.constant(f"{layer.name}/scales", np.array([1, 1, *layer.size], np.float32))
+    rounding: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return graph.node("Resize", x, "", scales, mode="nearest", **rounding)
+
+
+def _crop(graph: _Graph, x: str, layer: Any) -> str:
+    (top, bottom), (left, right) = layer.cropping
+    starts = graph.constant(f"{layer.name}/starts", np.array([top, left], np.int64))
+    ends = np.array([-bottom or _TO_THE_END, -right or _TO_THE_END], np.int64)
+    axes = graph.constant(f"{layer.name}/axes", np.array([2, 3], np.int64))
+    return graph.node("Slice", x, starts, graph.constant(f"{layer.name}/ends", ends), axes)
+
+
+def _nothing(graph: _Graph, x: str, layer: Any) -> str:  # noqa: ARG001
+    return x
+
+
+def _window(layer: Any, size: tuple[int, int]) -> dict[str, Any]:
+    padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+    return {"kernel_shape": list(size), "strides": list(layer.strides), "auto_pad": padding}
+
+
+_LAYERS: dict[str, Callable[[_Graph, str, Any], str]] = {
+    "Conv2D": _conv,
+    "Cropping2D": _crop,
+    "InputLayer": _nothing,
+    "MaxPooling2D": _pool,
+    "UpSampling2D": _upsample,
+}

@@ -412,7 +412,9 @@ def _tile(ax: Axes, image: NDArray[np.uint8], x: float, y: float, height: float)
     # "none" keeps the pixels themselves in an SVG or PDF, where "nearest" would first resample them; on a raster they
     # are the same thing.
     how = "none" if max(h, w) <= _SMALL else "antialiased"
-    ax.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto", interpolation=how)
+    # Grey as three equal channels: a colour map would round one value in ten.
+    shown = np.broadcast_to(image.reshape(h, w, -1), (h, w, 3))
+    ax.imshow(shown, extent=extent, aspect="auto", interpolation=how)
     ax.add_patch(Rectangle((left, top), w * scale, h * scale, fill=False, ec=RULE, lw=0.5))
 
 

@@ -66,7 +66,7 @@ def training() -> Iterator[Callable[[Progress], None]]:
         def update(p: Progress) -> None:
             validation = "" if p.validation_loss is None else f"  validation {p.validation_loss:.4f}"
             rate = f"{p.images_per_second:,.0f} images/s"
-            if p.done >= p.images or not p.seconds_left:
+            if p.epoch_ended:
                 show(f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}{validation}  {rate}", True)
             else:
                 share = f"{100 * p.done // p.images:3d} %"

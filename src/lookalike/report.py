@@ -173,7 +173,7 @@ def write_report(path: str | Path, report: Report) -> Path:
         If the disk refuses.
     """
     path = Path(path)
-    page = _page(report).encode()
+    page = _page(report).encode("utf-8", "replace")  # a file name may hold broken characters
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(path) as f:
@@ -226,7 +226,7 @@ p{{margin:0 0 1rem}}
 figure,.table{{margin:1.6rem 0}} figure+.table{{margin-top:2.75rem}}
 .scroll{{overflow-x:auto}}
 .scroll:focus-visible{{outline:2px solid var(--blue);outline-offset:4px}}
-figure svg{{display:block;width:100%;min-width:27rem;height:auto}}
+figure svg{{display:block;width:100%;height:auto}}
 figure svg *{{stroke-linejoin:round}}
 figure svg text{{font-family:inherit!important}}
 figure img{{display:block;max-width:100%;height:auto;background:#fff;border-radius:.5rem}}
@@ -260,7 +260,7 @@ footer{{margin-top:4rem;padding-bottom:3rem;color:var(--muted);font-size:.875rem
 @media print{{
  :root{{color-scheme:light}} body{{font-size:10.5pt}} main,footer{{max-width:none;padding:0}} header{{padding-top:0}}
  section{{margin-top:1.8rem}} h2,p:has(+figure){{break-after:avoid}} figure,.table,dl div,pre{{break-inside:avoid}}
- figure svg{{min-width:0;max-height:14.5cm}} .scroll{{overflow:visible}} .best{{print-color-adjust:exact}}
+ figure svg{{min-width:0!important;max-height:14.5cm}} .scroll{{overflow:visible}} .best{{print-color-adjust:exact}}
 }}
 """
 
@@ -328,29 +328,33 @@ def _table(table: Table) -> str:
     columns = list(zip(*table.rows, strict=True))
     numbers = [bool(column) and not any(isinstance(cell, str) for cell in column) for column in columns]
     kind: list[dict[str, str]] = [{"class_": "number"} if number else {} for number in numbers]
-    lines = {"row": table.rows, "column": columns, None: []}[table.best]
-    bold = {id(cell) for line in lines for cell in _highest(line)}
+    bold = set()  # (row, column)
+    if table.best == "row":
+        bold = {(r, c) for r, row in enumerate(table.rows) for c in _highest(["", *row[1:]])}
+    elif table.best == "column":
+        bold = {(r, c) for c, column in enumerate(columns) for r in _highest(column)}
     head = "".join(_tag("th", escape(name), scope="col", **k) for name, k in zip(table.header, kind, strict=False))
     body = []
-    for name, *cells in table.rows:
+    for r, (name, *cells) in enumerate(table.rows):
         row = _tag("th", _cell(name), scope="row")
-        for cell, k in zip(cells, kind[1:], strict=True):
-            if id(cell) in bold:
-                row += _tag("td", _tag("strong", _cell(cell)), **(k | {"class_": "number best"}))
+        for c, cell in enumerate(cells, 1):
+            if (r, c) in bold:
+                row += _tag("td", _tag("strong", _cell(cell)), class_="number best")
             else:
-                row += _tag("td", _cell(cell), **k)
+                row += _tag("td", _cell(cell), **kind[c])
         body.append(_tag("tr", row))
     caption = _tag("caption", escape(table.caption)) if table.caption else ""
     content = caption + _tag("thead", _tag("tr", head)) + _tag("tbody", "\n".join(body))
     return _tag("div", _scroll(_tag("table", content), table.caption or "table"), class_="table")
 
 
-def _highest(cells: Sequence[str | Value | None]) -> list[Value]:
-    values = [cell for cell in cells if isinstance(cell, Value)]
+def _highest(cells: Sequence[str | Value | None]) -> list[int]:
+    """Return the places of the highest number, and of those that read the same."""
+    values = {i: cell for i, cell in enumerate(cells) if isinstance(cell, Value)}
     if len(values) < 2:  # the best of one is no news
         return []
-    best = max(values, key=lambda v: v.value)
-    return [v for v in values if v.form.format(v.value) == best.form.format(best.value)]
+    best = max(values.values(), key=lambda v: v.value)
+    return [i for i, v in values.items() if v.form.format(v.value) == best.form.format(best.value)]
 
 
 def _cell(cell: str | Value | None) -> str:
@@ -391,8 +395,11 @@ def _drawing(picture: Picture, prefix: str) -> str:
                 attributes[key] = _themed(value).replace("url(#", f"url(#{prefix}")
         element.attrib.clear()
         element.attrib.update(attributes)
+    # Wide enough to read, which on a phone may mean to scroll, but never much above its own size.
+    natural = f"{1.1 * float(root.attrib['width'].removesuffix('pt')):.0f}pt"
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
+    root.attrib["style"] = f"max-width:{natural};min-width:min(27rem,{natural})"
     root.attrib.update({"role": "img", "aria-label": picture.alt, "preserveAspectRatio": "xMinYMin"})
     return ElementTree.tostring(root, encoding="unicode")
 

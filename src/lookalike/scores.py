@@ -31,10 +31,11 @@ LRAP@1 is 1.0 for any ranking. That convention is reported too, under its own na
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -85,9 +86,7 @@ def label_ranking_average_precision(y_true: ArrayLike, y_score: ArrayLike) -> fl
     """
     true, score = np.asarray(y_true), np.asarray(y_score)
     if true.shape != score.shape or true.ndim != 2 or not true.size:
-        raise UsageError(
-            f"y_true and y_score must have one shape (n, labels), these have {true.shape} and {score.shape}"
-        )
+        raise UsageError(f"y_true and y_score must have one shape (n, labels), not {true.shape} and {score.shape}")
     if not np.isin(true, (0, 1)).all():
         raise UsageError("y_true must hold only 0 and 1; mark each label as true or not")
     if not np.isfinite(score).all():
@@ -133,18 +132,17 @@ def rank_relevant(distances: Float32Array, relevant: BoolArray) -> list[Int64Arr
         raise UsageError(f"distances and relevant must have one shape (b, m), not {distances.shape}, {relevant.shape}")
     if distances.dtype != np.float32:
         raise UsageError(f"distances must be float32, these are {distances.dtype}; take those a Database returns")
-    return [
-        _ranks(np.ascontiguousarray(d), r) for d, r in zip(distances, relevant.astype(bool, copy=False), strict=True)
-    ]
+    right = relevant.astype(bool, copy=False)
+    return [_ranks(np.ascontiguousarray(row), right[i]) for i, row in enumerate(distances)]
 
 
 def _ranks(distances: Float32Array, relevant: BoolArray) -> Int64Array:
     """Rank one query's row.
 
-    No argsort: one key of 32 bits an image is sorted by value, which numpy does with vector instructions, 5 times as
-    fast. From the top, a key holds the distance, as much of the position as fits, and whether the image is relevant.
-    The bits of floats >= 0 are in the order of the floats, and a row spans only part of float32's range, so that
-    some bits are left for the position. Where they can't tell two images apart, the few in question are looked up.
+    No argsort: one key of 32 bits an image is sorted by value, which numpy does with vector instructions, several
+    times as fast. From the top, a key holds the distance, as much of the position as fits, and whether the image is
+    relevant. The bits of floats >= 0 are in the order of the floats, and a row spans only part of float32's range, so
+    that some bits are left for the position. Where they can't tell two images apart, the few in question are looked up.
     """
     bits = distances.view(np.int32)
     if not bits.size:
@@ -164,14 +162,14 @@ def _ranks(distances: Float32Array, relevant: BoolArray) -> Int64Array:
     key |= _positions(len(bits), dropped)
     key |= relevant
     key.sort()
-    hits = (key & np.uint32(1)).astype(bool)
+    hits = (key.astype(np.uint8) & np.uint8(1)).view(bool)
     if dropped:
         # Keys that differ in the last bit alone: same distance, perhaps another position, one relevant and one not.
         unsure = np.flatnonzero((key[1:] ^ key[:-1]) == 1)
         if len(unsure) > 64:  # as in short codes, where ties are the rule
             return _ranks_with_many_ties(bits, relevant)
         for even in key[unsure].tolist():
-            start, stop = np.searchsorted(key, np.array([even, even + 2], np.uint32))
+            start, stop = np.searchsorted(key, np.uint32(even)), np.searchsorted(key, np.uint32(even + 1), "right")
             first = ((even >> 1) & ((1 << kept) - 1)) << dropped
             part = slice(first, first + (1 << dropped))
             hits[start:stop] = relevant[part][bits[part] == (even >> (kept + 1)) + low]
@@ -185,7 +183,7 @@ def _ranks_with_many_ties(bits: NDArray[np.int32], relevant: BoolArray) -> Int64
     key |= _positions(len(bits), 0)
     key |= relevant
     key.sort()
-    return np.flatnonzero((key & np.uint64(1)).astype(bool)) + 1
+    return np.flatnonzero((key.astype(np.uint8) & np.uint8(1)).view(bool)) + 1
 
 
 @lru_cache(maxsize=16)
@@ -292,18 +290,10 @@ class ScoreReport:
         Returns
         -------
         dict
-            Ready for ``json.dumps``; pairs are lists.
+            Ready for ``json.dumps``; pairs became lists.
         """
-        return {
-            "queries": self.queries,
-            "database": self.database,
-            "without_relevant": self.without_relevant,
-            "none_in_first_10": self.none_in_first_10,
-            "metrics": dict(self.metrics),
-            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
-            "lrap": [list(pair) for pair in self.lrap],
-            "lrap_scikit_learn": [list(pair) for pair in self.lrap_scikit_learn],
-        }
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 class Scores:
@@ -435,18 +425,16 @@ def score(
     Raises
     ------
     UsageError
-        If labels and descriptors differ in number or kind, there is no query, or the queries can't be used.
+        If labels and descriptors differ in number, the two sets of labels in kind, or the queries can't be used.
     """
     scores = Scores(database.size, cuts)
     known, codes = np.unique(_labels("database", database_labels, database.size), return_inverse=True)
     wanted = _labels("query", query_labels, len(queries))
     if (known.dtype.kind in "US") != (wanted.dtype.kind in "US"):
-        raise UsageError(
-            f"database labels are {known.dtype}, query labels {wanted.dtype}: make both numbers or both text"
-        )
-    codes = codes.astype(np.int32)
+        raise UsageError(f"database labels are {known.dtype}, query labels {wanted.dtype}; turn one into the other")
+    codes = codes.astype(np.min_scalar_type(len(known)))  # the narrower, the sooner compared
     places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    wanted_codes = np.where(known[places] == wanted, places, -1).tolist()
+    wanted_codes = np.where(known[places] == wanted, places, len(known)).tolist()
 
     workers = os.cpu_count() or 1
     rows: list[Float64Array] = [np.empty(0)] * len(wanted_codes)

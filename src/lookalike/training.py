@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import json
@@ -71,6 +70,7 @@ class Progress:
     validation_loss: float | None
     images_per_second: float
     seconds_left: float
+    epoch_ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def import_keras() -> ModuleType:
     except ImportError as e:
         raise missing_extra("training", "train") from e
     except ValueError as e:  # Keras' word for a backend it doesn't know
-        raise UsageError(f"KERAS_BACKEND is '{os.environ.get('KERAS_BACKEND')}': {e}; use tensorflow, jax or torch") from e
+        raise UsageError(
+            f"KERAS_BACKEND is '{os.environ.get('KERAS_BACKEND')}': {e}; use tensorflow, jax or torch"
+        ) from e
 
 
 def train(
@@ -202,7 +204,9 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
     remaining = [layer for layer in network.layers if not isinstance(layer, layers.InputLayer)]
     while remaining:
         layer = remaining.pop(0)
-        upsampled = isinstance(layer, layers.UpSampling2D) and bool(remaining) and isinstance(remaining[0], layers.Conv2D)
+        upsampled = (
+            isinstance(layer, layers.UpSampling2D) and bool(remaining) and isinstance(remaining[0], layers.Conv2D)
+        )
         if upsampled:
             layer = remaining.pop(0)
         if not isinstance(layer, layers.Conv2D):
@@ -267,14 +271,15 @@ class _Data:
         self._held_out, self._train = np.sort(order[:held_out]), np.sort(order[held_out:])
         self.batch_size = min(plan.batch_size, len(self._train))
         self.count = len(self._train)
+        self._noisy_once = self._draw_once() if plan.fixed_noise else None
 
     def epoch(self, number: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         rng = np.random.default_rng([self._plan.seed, number])
         order = rng.permutation(self._train)
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            clean = self._clean(chosen)
-            yield self._noisy(clean, chosen if self._plan.fixed_noise else rng), clean
+            clean = _scaled(self._images[chosen])
+            yield self._noisy(clean, rng) if self._noisy_once is None else _scaled(self._noisy_once[chosen]), clean
 
     def validate(self, learner: Any) -> float | None:
         """Return the loss on the images held out, with noise that is the same each time."""
@@ -282,24 +287,31 @@ class _Data:
             return None
         rng, losses = np.random.default_rng([self._plan.seed, 0]), []
         for start in range(0, len(self._held_out), 500):
-            clean = self._clean(self._held_out[start : start + 500])
+            clean = _scaled(self._images[self._held_out[start : start + 500]])
             losses.append((float(learner.test_on_batch(self._noisy(clean, rng), clean)), len(clean)))
             learner.reset_metrics()
         return sum(loss * n for loss, n in losses) / len(self._held_out)
 
-    def _clean(self, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-        pixels = self._images[chosen].astype(np.float32) / np.float32(255)
-        return pixels[..., None] if pixels.ndim == 3 else pixels
-
-    def _noisy(self, clean: NDArray[np.float32], source: np.random.Generator | NDArray[np.int64]) -> NDArray[np.float32]:
-        if isinstance(source, np.random.Generator):
-            noise = source.standard_normal(clean.shape, np.float32)
-        else:  # an image's own noise, the same in every epoch, without a second copy of the collection in memory
-            rngs = (np.random.default_rng([self._plan.seed, 1, int(i)]) for i in source)
-            noise = np.stack([rng.standard_normal(clean.shape[1:], np.float32) for rng in rngs])
+    def _noisy(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        noise = rng.standard_normal(clean.shape, np.float32)
         noise *= np.float32(self._plan.noise)
         noise += clean
         return np.clip(noise, 0, 1, out=noise)
+
+    def _draw_once(self) -> NDArray[np.uint8]:
+        """Return a noisy copy of every image, in uint8: no more memory than the images take."""
+        rng = np.random.default_rng([self._plan.seed, 0])
+        noisy = np.empty_like(self._images)
+        for start in range(0, len(noisy), 1024):
+            block = _scaled(self._images[start : start + 1024])
+            noisy[start : start + 1024] = (self._noisy(block, rng) * 255).round().reshape(-1, *noisy.shape[1:])
+        return noisy
+
+
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    pixels = images.astype(np.float32)
+    pixels /= np.float32(255)
+    return pixels[..., None] if pixels.ndim == 3 else pixels
 
 
 def _run_epoch(
@@ -333,10 +345,14 @@ def _run_epoch(
         if out_of_time:
             break
     seconds = time.monotonic() - begun
-    state.record(Epoch(number, total / done, data.validate(learner), done, seconds, done / seconds), whole=not out_of_time)
+    state.record(
+        Epoch(number, total / done, data.validate(learner), done, seconds, done / seconds), whole=not out_of_time
+    )
     if on_progress is not None:
         last = state.history[-1]
-        on_progress(Progress(number, plan.epochs, done, data.count, last.loss, last.validation_loss, done / seconds, 0.0))
+        on_progress(
+            Progress(number, plan.epochs, done, data.count, last.loss, last.validation_loss, done / seconds, 0.0, True)
+        )
     return not out_of_time and (deadline is None or time.monotonic() < deadline or number == plan.epochs)
 
 
@@ -376,7 +392,7 @@ class _State:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_file(path) as f:
-                np.savez(f, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+                np.savez(f, facts=np.array(json.dumps(facts)), **arrays)
         except OSError as e:
             raise EncoderError(
                 f"{path}: the checkpoint can't be written: {e.strerror or e}; free space, then go on with --resume"
@@ -415,7 +431,7 @@ def _signature(network: Any, images: NDArray[np.uint8], plan: Plan) -> str:
     """Return a hash of all that makes two trainings the same, but for how long they last."""
     ours = {k: v for k, v in asdict(plan).items() if k not in ("epochs", "minutes", "precision")}
     digest = hashlib.sha256(json.dumps([network.name, list(images.shape), ours]).encode())
-    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
 
 
@@ -427,8 +443,7 @@ def _choose_precision(network: Any, data: _Data, plan: Plan) -> tuple[str, str]:
     weights, rates = network.get_weights(), {}
     for precision in ("float32", "bfloat16"):
         learner = _learner(network, plan, precision)
-        with contextlib.closing(data.epoch(1)) as batches:
-            noisy, clean = next(batches)
+        noisy, clean = next(data.epoch(1))
         learner.train_on_batch(noisy, clean)  # traces and compiles
         begun = time.perf_counter()
         for _ in range(_TRIAL_STEPS):

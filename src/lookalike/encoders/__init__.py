@@ -32,7 +32,15 @@ TABLE: dict[str, tuple[str, str]] = {
 
 CARD = "encoder.json"
 FORMAT = 1
-_CARD_KEYS = {"encoder": str, "params": dict, "distance": str, "shape": list, "dimension": int, "files": dict, "fingerprint": str}
+_CARD_KEYS = {
+    "encoder": str,
+    "params": dict,
+    "distance": str,
+    "shape": list,
+    "dimension": int,
+    "files": dict,
+    "fingerprint": str,
+}
 
 
 class Encoder:
@@ -203,7 +211,9 @@ class Encoder:
                     old.unlink()
         except OSError as e:
             reason = e.strerror or e
-            raise EncoderError(f"{folder}: the encoder can't be written: {reason}; free space or pick another folder") from e
+            raise EncoderError(
+                f"{folder}: the encoder can't be written: {reason}; free space or pick another folder"
+            ) from e
         return folder
 
     @property
@@ -310,7 +320,9 @@ def load(folder: str | Path) -> Encoder:
             raise EncoderError(f"{path}: named in {CARD} but missing; copy the whole folder again, or train again")
         contents[name] = path.read_bytes()
         if hashlib.sha256(contents[name]).hexdigest() != entry["sha256"]:
-            raise EncoderError(f"{path}: not the file that was saved (its SHA-256 differs); copy it again, or train again")
+            raise EncoderError(
+                f"{path}: not the file that was saved (its SHA-256 differs); copy it again, or train again"
+            )
     encoder.distance = card["distance"]
     encoder.shape_ = tuple(card["shape"])
     encoder.dimension_ = card["dimension"]
@@ -347,12 +359,16 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         card: dict[str, Any] = json.loads(path.read_bytes())
         version = card["format"]
         if version > FORMAT:
-            raise EncoderError(f"{path}: written in format {version}, this version reads up to {FORMAT}; upgrade lookalike")
+            raise EncoderError(
+                f"{path}: written in format {version}, this version reads up to {FORMAT}; upgrade lookalike"
+            )
         for key, kind in _CARD_KEYS.items():
             if not isinstance(card[key], kind):
                 raise TypeError(key)
     except (ValueError, KeyError, TypeError) as e:
-        raise EncoderError(f"{path}: not a description of an encoder ({type(e).__name__}: {e}); train again, or restore it from a copy") from e
+        raise EncoderError(
+            f"{path}: not a description of an encoder ({type(e).__name__}: {e}); train again, or restore it from a copy"
+        ) from e
     return card
 
 

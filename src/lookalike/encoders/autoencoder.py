@@ -151,7 +151,11 @@ class Autoencoder(Encoder):
         self.stopped_ = result.stopped
         layers = network.layers
         middle = [layer.name for layer in layers].index("encoder") + 1
-        history = {"history": [asdict(e) for e in result.history], "precision": result.precision, "best_epoch": result.best_epoch}
+        history = {
+            "history": [asdict(e) for e in result.history],
+            "precision": result.precision,
+            "best_epoch": result.best_epoch,
+        }
         self._set_weights(
             {
                 "model.keras": _keras_bytes(network),

@@ -1,0 +1,51 @@
+"""Write docs/commands.md from the commands' own help; with --check, say whether it is up to date.
+
+python docs/commands.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from lookalike.cli import app
+
+PAGE = Path(__file__).with_name("commands.md")
+HEAD = """# The commands
+
+Written by `docs/commands.py` from the commands' own `--help`; a test keeps it true.
+
+Results go to standard output, progress and words to standard error. Exit code 0: done; 1: the work failed; 2: the call
+was wrong. Every command takes `--debug`, which shows the traceback of an error.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    group: Any = typer.main.get_command(app)  # its class is typer's own copy of click's Group
+    parts = [HEAD]
+    for name, command in group.commands.items():
+        context = command.context_class(
+            command, info_name=f"lookalike {name}", terminal_width=100, max_content_width=100
+        )
+        parts.append(f"## lookalike {name}\n\n```text\n{command.get_help(context).strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    page = render()
+    if "--check" in sys.argv[1:]:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
+            print(f"{PAGE}: out of date; run: python docs/commands.py", file=sys.stderr)
+            return 1
+        return 0
+    PAGE.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What every test file may use; and no test reaches the network."""
+
+from __future__ import annotations
+
+import gzip
+import ipaddress
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Only this machine answers: a connection or a look-up beyond it fails the test that made it."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
+            pytest.fail(f"a test tried to reach {address[0]}")
+        return connect(self, address)
+
+    def guarded_look_up(host, *args, **kwargs):
+        if host is not None and not _is_here(host):
+            pytest.fail(f"a test tried to look up {host}")
+        return look_up(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        yield
+
+
+def _is_here(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Read the first 200 test digits of MNIST and their labels, without a line of lookalike; read-only."""
+    images, labels = (
+        gzip.decompress((ROOT / "datasets" / "mnist" / f"t10k-{kind}-ubyte.gz").read_bytes())
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    pixels = np.frombuffer(images, np.uint8, 200 * 784, 16).reshape(200, 28, 28)
+    return pixels, [str(label) for label in labels[8:208]]
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Find a folder of the real images that lie beside a developer's checkout; elsewhere the test is skipped."""
+
+    def find(name):
+        folder = ROOT.parent / "shared" / "data" / name
+        if not folder.is_dir():
+            pytest.skip(f"{folder} isn't here: it is not part of the repository")
+        return folder
+
+    return find

@@ -1,0 +1,244 @@
+"""The package as a whole: what an import costs, who may import whom, and what is written down."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lookalike
+
+SOURCE = Path(lookalike.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path != SOURCE / "__init__.py"
+}
+
+#: design.md, section 2: each imports only from those before it. A new module gets its place here.
+LAYERS = [
+    "errors", "storage", "progress",
+    "distances", "scores",
+    "images", "idx", "datasets", "collection",
+    "training", "inference", "onnx_export", "encoders", "denoising",
+    "passport", "index_writer", "index", "search", "evaluation",
+    "plots", "report", "demo",
+    "cli", "__main__",
+]  # fmt: skip
+#: ``index.search(...)`` is a method because that is how one says it; it calls the function of the layer above.
+UPWARDS = {("index", "search")}
+HEAVY = {"keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage"}
+#: The commands' docstrings are their help texts.
+HELP_TEXTS = {"cli"}
+
+
+def trees():
+    return [(name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()]
+
+
+# What an import costs -------------------------------------------------------------------------------------------------
+
+
+def loaded_by(code):
+    """Run code in a new process; return the top names of the modules it loaded."""
+    code += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = loaded_by("import lookalike")
+    assert "lookalike" in loaded
+    assert not loaded & (HEAVY | {"numpy", "PIL", "typer", "pooch"})
+
+
+def test_the_help_loads_nothing_heavy():
+    loaded = loaded_by("from lookalike.cli import run; assert run(['--help']) == 0")
+    assert "typer" in loaded
+    assert not loaded & (HEAVY | {"numpy", "PIL", "pooch"})
+
+
+def test_opening_images_loads_nothing_heavy():
+    loaded = loaded_by("import lookalike; lookalike.open_collection('mnist:test[7]').array()")
+    assert "numpy" in loaded
+    assert not loaded & HEAVY
+
+
+def test_an_index_is_searched_without_keras_and_matplotlib(tmp_path):
+    code = f"""
+import lookalike
+index = lookalike.build_index("mnist:test[0:50]", "hog", {str(tmp_path / "digits")!r})
+assert len(index.search("mnist:test[7]", k=3)) == 3
+"""
+    loaded = loaded_by(code)
+    assert "lance" in loaded
+    assert not loaded & {"keras", "tensorflow", "jax", "torch", "matplotlib", "onnx"}
+
+
+def test_every_public_name_is_there():
+    assert sorted(lookalike.__all__) == sorted(lookalike._WHERE)
+    for name in lookalike.__all__:
+        assert getattr(lookalike, name) is not None
+        assert name in dir(lookalike)
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        lookalike.serach  # noqa: B018
+
+
+# Who may import whom --------------------------------------------------------------------------------------------------
+
+
+def imports_of(tree):
+    """Yield the modules of ours that a file imports, wherever in it, for types only left out."""
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            names = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            names = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in names:
+            if module.partition(".")[0] != "lookalike":
+                continue
+            inner = module.partition(".")[2]
+            as_module = f"{inner}.{name}".removeprefix(".") if name else inner
+            if as_module in MODULES:
+                yield as_module
+            elif inner:
+                yield inner
+            elif name in lookalike._WHERE:
+                yield lookalike._WHERE[name].partition(":")[0]
+
+
+def test_every_module_has_its_layer():
+    assert {name.partition(".")[0] for name in MODULES} == set(LAYERS)
+
+
+def test_imports_only_go_up_the_list():
+    wrong = []
+    for name, tree in trees():
+        layer = name.partition(".")[0]
+        for imported in imports_of(tree):
+            other = imported.partition(".")[0]
+            if layer == other == "encoders" and imported == "encoders":
+                continue  # an encoder and the contract it fulfils
+            if LAYERS.index(other) >= LAYERS.index(layer) and (name, imported) not in UPWARDS:
+                wrong.append(f"{name} imports {imported}")
+    assert not wrong
+
+
+def test_no_encoder_imports_another():
+    for name, tree in trees():
+        if name.startswith("encoders"):
+            assert not [i for i in imports_of(tree) if i.startswith("encoders.")], name
+
+
+def test_nobody_imports_the_commands():
+    assert [name for name, tree in trees() if "cli" in imports_of(tree)] == ["__main__"]
+
+
+def test_the_encoders_table_names_every_encoder_file():
+    from lookalike.encoders import TABLE
+
+    files = {f"lookalike.{name}" for name in MODULES if name.startswith("encoders.")}
+    assert {target.partition(":")[0] for target, _ in TABLE.values()} == files
+
+
+# What is written down -------------------------------------------------------------------------------------------------
+
+
+def public(tree):
+    """Yield (name, node, is it a method) of the public classes, functions and methods of a file."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name, node, False
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_"):
+                        yield f"{node.name}.{inner.name}", inner, True
+
+
+def parameters(function, method):
+    a = function.args
+    names = [arg.arg for arg in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
+    names = names[1:] if method and not is_static(function) else names
+    return names + [f"{stars}{arg.arg}" for stars, arg in (("*", a.vararg), ("**", a.kwarg)) if arg]
+
+
+def is_static(function):
+    return any(ast.unparse(d) == "staticmethod" for d in function.decorator_list)
+
+
+def documented(docstring, section):
+    """Return the names that a numpydoc section lists, commas split; None where there is no such section."""
+    lines = docstring.splitlines()
+    for i in range(len(lines) - 1):
+        if lines[i].strip() == section and lines[i + 1].strip() == "-" * len(section):
+            names = []
+            for line in lines[i + 2 :]:
+                if line.strip() and set(line.strip()) == {"-"}:
+                    break
+                if line and not line.startswith(" "):
+                    names += [n.strip() for n in line.partition(" : ")[0].split(",")]
+            return names
+    return None
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_everything_public_is_documented(name):
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    missing = [] if ast.get_docstring(tree) else [f"{name}: the module"]
+    for called, node, method in public(tree):
+        docstring = ast.get_docstring(node)
+        if not docstring:
+            missing.append(f"{called}: a docstring")
+            continue
+        if isinstance(node, ast.ClassDef) or (name in HELP_TEXTS and called != "run"):
+            continue
+        if method and called.partition(".")[0] not in lookalike.__all__:
+            continue  # a sentence is enough there
+        wanted = parameters(node, method)
+        found = documented(docstring, "Parameters") or []
+        missing += [f"{called}: the parameter {p}" for p in wanted if p not in found]
+        gives = node.returns is not None and ast.unparse(node.returns) not in ("None", "Iterator[None]")
+        if wanted and gives and documented(docstring, "Returns") is documented(docstring, "Yields") is None:
+            missing.append(f"{called}: what it returns")
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["", *MODULES])
+def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LOOKALIKE_DATA", raising=False)
+    if name == "__main__":
+        pytest.skip("it runs the program")
+    module = importlib.import_module(f"lookalike.{name}".removesuffix("."))
+    failed, _ = doctest.testmod(module)
+    assert not failed
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder()
+    modules = [importlib.import_module(f"lookalike.{name}") for name in MODULES if name != "__main__"]
+    assert sum(len(test.examples) for module in modules for test in finder.find(module)) >= 10
+
+
+def test_the_version_is_stated_once_for_all():
+    import tomllib
+
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == lookalike.__version__
