@@ -85,7 +85,7 @@ def measure(
         article_seconds, curve = timed(lambda: the_articles_way(database, labels, *some))
         runs.append(
             {
-                "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
+                "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
                 "ours": seconds,
                 "product": timed(product)[0],
                 "article_sample": article_seconds,

@@ -394,7 +394,7 @@ def test_pictures_on_their_side_share_a_size_once_upright(tmp_path):
 
 def test_of_a_large_folder_files_from_all_over_are_looked_at(tmp_path):
     for i in range(300):
-        write_image(tmp_path / f"{i:03}.png", pixels(2, 2) if i < 150 else pixels(2, 3))
+        write_image(tmp_path / f"{i:03}.png", pixels(2, 2) if i < 260 else pixels(2, 3))
     collection = open_collection(tmp_path)
     assert collection.shape == (64, 64)
     assert len(collection) == 300

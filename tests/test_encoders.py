@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import pickletools
+import re
 import shutil
 import subprocess
 import sys
@@ -447,3 +448,27 @@ def test_pixels_are_the_pixels() -> None:
         images = images_of(shape)
         expected = images.reshape(len(images), -1).astype(float) / 255
         np.testing.assert_allclose(create("pixels").fit(images).encode(images), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("params", {"cells": "7", "bins": 8, "deskew": False}),
+        ("params", {"cells": 5, "bins": 8, "deskew": False}),
+        ("params", {"cell": 7}),
+        ("shape", ["a"]),
+        ("shape", [28, 29]),
+        ("dimension", 7),
+        ("distance", "euclidean"),
+        ("fingerprint", "0" * 16),
+        ("encoder", "hug"),
+        ("files", {"a.npz": "x"}),
+        ("files", {"a.npz": {"file": "../a.npz", "sha256": "0"}}),
+    ],
+)
+def test_an_edited_card_is_refused_by_name(key, value, tmp_path):
+    folder = create("hog").fit(np.zeros((1, 28, 28), np.uint8)).save(tmp_path / "hog")
+    path = folder / "encoder.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(EncoderError, match=re.escape(str(path))):
+        load(folder)

@@ -96,6 +96,13 @@ def test_a_gzip_stream_cut_or_damaged_anywhere_is_refused(tmp_path):
         refused(path)
 
 
+def test_the_checksum_is_looked_at_where_the_data_fill_whole_blocks(tmp_path):
+    data = gzip.compress(idx_bytes(np.zeros((1, 1024, 1024), np.uint8)))
+    path = tmp_path / "images-idx3-ubyte.gz"
+    path.write_bytes(data[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
+    assert "CRC" in refused(path)
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_file_longer_than_its_header_says_is_refused(tmp_path, zipped):
     data = idx_bytes(pixels(2, 4, 4)) + b"\0"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.errors import LookalikeError, UsageError, unknown_name
+from lookalike.errors import CollectionError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
     from lookalike.encoders import Encoder
@@ -35,7 +34,9 @@ IndexPath = Annotated[
     Path | None, typer.Option("--index", "-i", help="The index's folder. Default: the one index in this folder.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the documented JSON on standard output.")]
-Size = Annotated[str | None, typer.Option("--size", help="Bring every image to this size: 64, or 80x60 (width x height).")]
+Size = Annotated[
+    str | None, typer.Option("--size", help="Bring every image to this size: 64, or 80x60 (width x height).")
+]
 DistanceName = Annotated[
     str | None, typer.Option("--distance", help="cosine or euclidean. Default: the encoder's own (cosine).")
 ]
@@ -60,6 +61,7 @@ def run(arguments: list[str]) -> int:
     arguments = [a for a in arguments if a != "--debug"]
     try:
         code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()  # a full disk or a closed pipe shows here
         return code if isinstance(code, int) else 0
     except LookalikeError as e:
         if debug:
@@ -71,17 +73,19 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _complain("stopped; the same command starts again")
         return 1
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # who read our output has gone, as `head` does
         return 1
     except Exception as e:
         if debug:
             raise
         if hasattr(e, "format_message") and hasattr(e, "exit_code"):  # click's own errors: the call was wrong
-            _complain(f"{e.format_message()} (see: lookalike --help)")
+            if message := e.format_message():  # empty where the help was shown instead
+                _complain(f"{message} (see: lookalike --help)")
             return int(e.exit_code)
         if isinstance(e, OSError):
             _complain(f"{e.filename or 'the system'}: {e.strerror or e}")
+        elif isinstance(e, MemoryError):
+            _complain("there is not enough memory for this; take fewer images, or a smaller --size")
         else:
             _complain(f"unexpected: {type(e).__name__}: {e}. This is a fault of ours; --debug shows where")
         return 1
@@ -92,7 +96,7 @@ def _complain(text: str) -> None:
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))
 
 
 def _version(wanted: bool) -> None:
@@ -105,7 +109,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Find images like this one."""
@@ -132,12 +138,18 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained encoder and its checkpoint.")],
     preset: Annotated[str, typer.Option("--preset", help="tutorial (32-32 filters) or article (16-8-8).")] = "tutorial",
     epochs: Annotated[int, typer.Option("--epochs")] = 20,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Stop after this long, with the best so far.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop after this long, with the best so far.")
+    ] = None,
     noise: Annotated[float, typer.Option("--noise", help="Standard deviation, for pixels in 0..1.")] = 0.5,
-    fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="Draw the noise once, as the article did.")] = False,
+    fixed_noise: Annotated[
+        bool, typer.Option("--fixed-noise", help="Draw the noise once, as the article did.")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size")] = 128,
     optimizer: Annotated[str, typer.Option("--optimizer", help="adam or adadelta (the article's).")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: adam .001, adadelta 1.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Default: adam .001, adadelta 1.")
+    ] = None,
     validation: Annotated[float, typer.Option("--validation", help="Share held out to choose the best epoch.")] = 0.02,
     precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
     seed: Seed = 0,
@@ -151,7 +163,9 @@ def train(
 
     checkpoint = output / "checkpoint.npz"
     if checkpoint.exists() and not (resume or restart):
-        raise UsageError(f"{checkpoint}: a training was begun here; add --resume to go on with it, or --restart to begin anew")
+        raise UsageError(
+            f"{checkpoint}: a training was begun here; add --resume to go on with it, or --restart to begin anew"
+        )
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other; give one")
     encoder = create_encoder(
@@ -167,7 +181,9 @@ def train(
     encoder.save(output)
     best = encoder.history_[encoder.best_epoch_ - 1]
     loss = best["validation_loss"] if best["validation_loss"] is not None else best["loss"]
-    why = {"time": "; the time was up", "interrupted": "; stopped by Ctrl-C, --resume goes on"}.get(encoder.stopped_, "")
+    why = {"time": "; the time was up", "interrupted": "; stopped by Ctrl-C, --resume goes on"}.get(
+        encoder.stopped_, ""
+    )
     progress.say(f"{output}: best of {len(encoder.history_)} epochs is {encoder.best_epoch_}, loss {loss:.4f}{why}")
     progress.say(f"computed in {encoder.precision_}; next: lookalike index {collection} --encoder {output}")
     if encoder.stopped_ == "interrupted":
@@ -177,8 +193,12 @@ def train(
 @app.command()
 def index(
     collection: Source,
-    encoder: Annotated[str, typer.Option("--encoder", "-e", help="A name (see: lookalike encoders) or a trained one's folder.")] = "hog",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The index's folder. Default: beside the collection.")] = None,
+    encoder: Annotated[
+        str, typer.Option("--encoder", "-e", help="A name (see: lookalike encoders) or a trained one's folder.")
+    ] = "hog",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The index's folder. Default: beside the collection.")
+    ] = None,
     size: Size = None,
     deskew: Annotated[bool, typer.Option("--deskew", help="hog: set glyphs upright first.")] = False,
     as_json: AsJson = False,
@@ -188,7 +208,9 @@ def index(
     from lookalike.index import Summary, default_path
 
     if encoder == "autoencoder":
-        raise UsageError(f"an autoencoder is trained first: lookalike train {collection} -o FOLDER, then --encoder FOLDER")
+        raise UsageError(
+            f"an autoencoder is trained first: lookalike train {collection} -o FOLDER, then --encoder FOLDER"
+        )
     if deskew and encoder != "hog":
         raise UsageError("--deskew belongs to the encoder 'hog'; leave it out, or use --encoder hog")
     summaries: list[Summary] = []
@@ -208,7 +230,10 @@ def index(
                      "path": s.path})  # fmt: skip
         return
     failed = f", {s.failed:,} left out (lookalike files --broken -i {s.path})" if s.failed else ""
-    print(f"{s.path}: {s.indexed:,} images indexed{failed}, {s.encoder} {s.dimension}-d, {s.seconds:.1f} s ({s.images_per_second:,.0f} a second)")
+    print(
+        f"{s.path}: {s.indexed:,} images indexed{failed}, {s.encoder} {s.dimension}-d, {s.seconds:.1f} s "
+        f"({s.images_per_second:,.0f} a second)"
+    )
 
 
 @app.command()
@@ -217,9 +242,13 @@ def search(
     index_path: IndexPath = None,
     k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
     distance: DistanceName = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", "-e", help="Refuse an index that another encoder made.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-e", help="Refuse an index that another encoder made.")
+    ] = None,
     resize: Resize = False,
-    picture: Annotated[Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the images nearest to a query image."""
@@ -230,10 +259,12 @@ def search(
     queries = open_collection(query)
     results = searching.search(opened, queries, k, distance=distance, resize=resize)
     if picture is not None:
+        import numpy as np
+
         from lookalike import plots
 
         shown = searching.query_images(opened, queries, resize=resize)
-        answers = [opened.thumbnails([m.row for m in r.matches]) for r in results]
+        answers = [np.stack(opened.thumbnails([m.row for m in r.matches])) for r in results]
         captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
         plots.save(plots.retrieved(shown, answers, captions=captions), picture)
     if as_json:
@@ -248,13 +279,19 @@ def search(
 
 @app.command()
 def score(
-    queries: Annotated[str | None, typer.Argument(help="Labelled query images. Default: mnist:test for an index of mnist.")] = None,
+    queries: Annotated[
+        str | None, typer.Argument(help="Labelled query images. Default: mnist:test for an index of mnist.")
+    ] = None,
     index_path: IndexPath = None,
-    count: Annotated[int | None, typer.Option("--queries", min=1, help="Take so many of them, drawn by the seed. Default: all.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--queries", min=1, help="Take so many of them, drawn by the seed. Default: all.")
+    ] = None,
     distance: DistanceName = None,
     resize: Resize = False,
     seed: Seed = 0,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curve of LRAP by n to a .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the curve of LRAP by n to a .png, .svg or .pdf.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank the whole index for every labelled query, and print how good the rankings are."""
@@ -262,7 +299,9 @@ def score(
 
     opened = _open(index_path, None)
     with progress.counting("scoring") as show:
-        report = evaluation.score(opened, queries, count=count, distance=distance, resize=resize, seed=seed, on_progress=show)
+        report = evaluation.score(
+            opened, queries, count=count, distance=distance, resize=resize, seed=seed, on_progress=show
+        )
     if plot is not None:
         from lookalike import plots
 
@@ -277,32 +316,56 @@ def score(
 def denoise(
     source: Source,
     encoder: Annotated[Path, typer.Option("--encoder", "-e", help="Folder of a trained autoencoder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for .png files, an .npy file, or an image file for one image.")],
-    clean: Annotated[str | None, typer.Option("--clean", help="The clean originals: report MSE, PSNR and SSIM.")] = None,
-    noise: Annotated[float, typer.Option("--noise", min=0, help="Add this much noise first; the source is then the original.")] = 0.0,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A folder for .png files, an .npy file, or an image file for one image."),
+    ],
+    clean: Annotated[
+        str | None, typer.Option("--clean", help="The clean originals: report MSE, PSNR and SSIM.")
+    ] = None,
+    noise: Annotated[
+        float, typer.Option("--noise", min=0, help="Add this much noise first; the source is then the original.")
+    ] = 0.0,
     resize: Resize = False,
     seed: Seed = 0,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw ten pairs, noisy above, denoised below.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw ten pairs, noisy above, denoised below.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove noise from images with a trained autoencoder."""
-    from lookalike import denoising, load_encoder, open_collection
+    import numpy as np
+
+    from lookalike import denoising, load_encoder, open_collection, progress
 
     if clean is not None and noise:
         raise UsageError("--clean and --noise exclude each other: with --noise the source is the clean original")
     loaded = load_encoder(encoder)
-    given = open_collection(source, size=loaded.shape_[:2] if resize else None)
-    images = _as_encoder_takes(given.array(), loaded)
+    size = (loaded.shape_[0], loaded.shape_[1]) if resize else None
+    given = open_collection(source, size=size)
+    batches = list(given.batches())
+    failures = [failure for batch in batches for failure in batch.failures]
+    if len(failures) == len(given):
+        raise CollectionError(f"{source}: none of {len(given):,} images can be read; the first: {failures[0].reason}")
+    for failure in failures:
+        progress.say(f"left out: {failure.reason}")
+    kept = np.concatenate([batch.positions for batch in batches]).tolist()
+    images = _as_encoder_takes(np.concatenate([batch.images for batch in batches]), loaded)
     original = images if noise else None
     if clean is not None:
-        original = _as_encoder_takes(open_collection(clean, size=loaded.shape_[:2] if resize else None).array(), loaded)
+        originals = open_collection(clean, size=size)
+        if len(originals) != len(given):
+            raise UsageError(
+                f"{clean}: {len(originals):,} clean images for {len(given):,}; give one for each, in order"
+            )
+        original = _as_encoder_takes(originals.take(kept).array(), loaded)
     noisy = denoising.add_noise(images, noise, seed) if noise else images
     cleaned = denoising.denoise(loaded, noisy)
-    report: dict[str, Any] = {"images": len(cleaned), "output": str(output)}
+    report: dict[str, Any] = {"images": len(cleaned), "failed": len(failures), "output": str(output)}
     if original is not None:
         report["noisy"] = denoising.quality(noisy, original).to_json()
         report["denoised"] = denoising.quality(cleaned, original).to_json()
-    _write_images(cleaned, [str(i) for i in given.ids], output)
+    _write_images(cleaned, [given.ids[i] for i in kept], output)
     if figure is not None:
         from lookalike import plots
 
@@ -312,7 +375,7 @@ def denoise(
     if as_json:
         _print_json(report)
         return
-    print(f"{output}: {len(cleaned):,} images denoised")
+    print(f"{output}: {len(cleaned):,} images denoised" + (f", {len(failures):,} left out" if failures else ""))
     for name in ("noisy", "denoised") if original is not None else ():
         q = report[name]
         psnr = "infinite" if q["psnr"] is None else f"{q['psnr']:.2f} dB"
@@ -341,14 +404,13 @@ def files(
 ) -> None:
     """List every image of an index with its outcome; those left out with stage and reason."""
     opened = _open(index_path, None)
-    rows: list[dict[str, Any]] = opened.failures()
-    if not broken:
-        rows = [{"path": i, "outcome": "indexed", "stage": None, "reason": None} for i in opened.ids] + rows
+    rows = opened.failures() if broken else opened.files()
     if as_json:
         _print_json(rows)
         return
     for row in rows:
-        print(row["path"] if row["outcome"] == "indexed" else f"{row['path']}\t{row['outcome']} ({row['stage']}): {row['reason']}")
+        why = "" if row["outcome"] == "indexed" else f"\t{row['outcome']} ({row['stage']}): {row['reason']}"
+        print(row["path"] + why)
 
 
 @app.command()
@@ -384,7 +446,7 @@ def _parse_size(size: str | None) -> int | tuple[int, int] | None:
     if size is None:
         return None
     parts = size.lower().split("x")
-    if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+    if len(parts) > 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
         raise UsageError(f"--size {size}: expected a side in pixels such as 64, or width x height such as 80x60")
     return int(parts[0]) if len(parts) == 1 else (int(parts[1]), int(parts[0]))
 
@@ -403,6 +465,7 @@ def _as_encoder_takes(images: Any, encoder: Encoder) -> Any:
 def _write_images(images: Any, ids: list[str], output: Path) -> None:
     import numpy as np
 
+    from lookalike import progress
     from lookalike.images import save_image
     from lookalike.storage import replace_file
 
@@ -412,13 +475,19 @@ def _write_images(images: Any, ids: list[str], output: Path) -> None:
             np.save(f, images)
     elif output.suffix and not output.is_dir():
         if len(images) > 1:
-            raise UsageError(f"{output}: one file for {len(images):,} images; give a folder, or a name that ends in .npy")
+            raise UsageError(
+                f"{output}: one file for {len(images):,} images; give a folder, or a name that ends in .npy"
+            )
         save_image(images[0], output)
     else:
-        for image, name in zip(images, ids, strict=True):
-            target = (output / name).with_suffix(".png")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            save_image(image, target)
+        targets = [(output / name).with_suffix(".png") for name in ids]
+        if len(set(targets)) < len(ids):  # a.jpg beside a.png
+            targets = [output / f"{name}.png" for name in ids]
+        with progress.counting("writing") as show:
+            for i, (image, target) in enumerate(zip(images, targets, strict=True), 1):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                save_image(image, target)
+                show(i, len(images))
 
 
 __all__ = ["run"]

@@ -105,17 +105,19 @@ def quality(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> Quality:
     Raises
     ------
     EncoderError
-        If the shapes differ, or a side is under 3 pixels.
+        If the shapes differ, there are none, or a side is under 3 pixels.
     """
-    if images.shape != clean.shape:
-        raise EncoderError(f"the clean images have shape {clean.shape}, these {images.shape}; give one clean image for each")
+    if images.shape != clean.shape or not len(images):
+        raise EncoderError(
+            f"the clean images have shape {clean.shape}, these {images.shape}; give one clean image for each, of its size"
+        )
     side = min(images.shape[1:3])
     if side < 3:
         raise EncoderError(f"SSIM needs sides of at least 3 pixels, these are {images.shape[2]} x {images.shape[1]}")
-    from skimage.metrics import structural_similarity
+    from skimage import metrics
 
-    errors = (images.astype(np.float64) - clean) / 255
-    mse = float((errors**2).mean())
+    structural_similarity: Any = metrics.structural_similarity  # untyped
+    mse = float(np.mean(((images.astype(np.float32) - clean) / 255) ** 2, dtype=np.float64))
     channel = -1 if images.ndim == 4 else None
     window = min(_SSIM_WINDOW, side - 1 + side % 2)
     ssim = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ def score(
         progress=None if on_progress is None else lambda done: on_progress(done, total),
     )
     report = found.report(seed=seed)
-    facts = {name: getattr(report, name) for name in ScoreReport.__dataclass_fields__}
+    facts = {field.name: getattr(report, field.name) for field in fields(ScoreReport)}
     return IndexScore(**facts, encoder=encoder_title(index), distance=database.distance, seed=seed)
 
 
@@ -159,14 +159,16 @@ def sample_queries(
         If there is no default, or there are fewer than asked for.
     """
     if queries is None:
-        if not index.passport.collection.startswith("mnist"):
+        if index.passport.collection != "mnist:train":
             raise UsageError("name the query images: lookalike score QUERIES --index INDEX (only mnist has its own)")
         queries = "mnist:test"
     collection = open_collection(queries)
     if count is None:
         return collection
-    if count > len(collection):
-        raise UsageError(f"{count:,} queries asked for, but {collection.name} holds {len(collection):,}; ask for fewer")
+    if not 1 <= count <= len(collection):
+        raise UsageError(
+            f"{count:,} queries asked for, but {collection.name} holds {len(collection):,}; ask for 1 to that many"
+        )
     drawn: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(collection))[:count]
     return collection.take(np.sort(drawn))
 

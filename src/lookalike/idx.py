@@ -39,8 +39,8 @@ def read_idx(path: str | Path, dimensions: tuple[int, ...]) -> NDArray[np.uint8]
     Raises
     ------
     CollectionError
-        If the magic number is another, or the file is shorter or longer than its header says. No more is ever held in
-        memory than the header states.
+        If the magic number is another, or the file is shorter or longer than its header says. Of a longer one hardly
+        more is read than that.
     """
     path = Path(path)
     try:
@@ -71,7 +71,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, path: Path, dimensions: tuple[int, 
     shape = tuple(np.frombuffer(header, ">u4").tolist())
     stated = math.prod(shape)
     pixels = bytearray()
-    while len(pixels) <= stated and (chunk := stream.read(min(_CHUNK, stated + 1 - len(pixels)))):
+    while len(pixels) <= stated and (chunk := stream.read(_CHUNK)):
         pixels += chunk
     if len(pixels) != stated:
         what = "cut short: it holds" if len(pixels) < stated else "too long: it holds at least"

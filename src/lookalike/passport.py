@@ -134,7 +134,8 @@ def read_passport(path: Path, dataset: Any) -> Passport:
     IndexStoreError
         If it has none, a newer version wrote it, or it is damaged.
     """
-    metadata = dataset.schema.metadata or {}
+    with reading(path):
+        metadata = dataset.schema.metadata or {}
     if PASSPORT not in metadata:
         raise IndexStoreError(f"{path}: its dataset has no passport, so lookalike didn't make it; pick another folder")
     with reading(path):

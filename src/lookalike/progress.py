@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +48,8 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
             seconds = time.monotonic() - started
             if seconds > _QUIET_SECONDS and done:
                 rate = done / seconds
-                show(f"{what} {done:,} of {total:,}  {rate:,.0f} a second  {_duration((total - done) / rate)} left", False)
+                left = _duration((total - done) / rate)
+                show(f"{what} {done:,} of {total:,}  {rate:,.0f} a second  {left} left", False)
 
         yield update
 
@@ -64,13 +66,11 @@ def training() -> Iterator[Callable[[Progress], None]]:
     with _line() as show:
 
         def update(p: Progress) -> None:
+            share = "" if p.epoch_ended else f" {100 * p.done // p.images:3d} %"
             validation = "" if p.validation_loss is None else f"  validation {p.validation_loss:.4f}"
+            left = "" if p.epoch_ended else f"  {_duration(p.seconds_left)} left"
             rate = f"{p.images_per_second:,.0f} images/s"
-            if p.epoch_ended:
-                show(f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}{validation}  {rate}", True)
-            else:
-                share = f"{100 * p.done // p.images:3d} %"
-                show(f"epoch {p.epoch}/{p.epochs} {share}  loss {p.loss:.4f}{validation}  {rate}  {_duration(p.seconds_left)} left", False)
+            show(f"epoch {p.epoch}/{p.epochs}{share}  loss {p.loss:.4f}{validation}  {rate}{left}", p.epoch_ended)
 
         yield update
 
@@ -85,6 +85,8 @@ def _line() -> Iterator[Callable[[str, bool], None]]:
     def show(text: str, lasting: bool) -> None:
         nonlocal last, width
         if terminal:
+            if not lasting:  # a line that wraps can't be rewritten
+                text = text[: shutil.get_terminal_size().columns - 1]
             sys.stderr.write("\r" + text.ljust(width) + ("\n" if lasting else ""))
             sys.stderr.flush()
             width = 0 if lasting else len(text)

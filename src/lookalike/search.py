@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,21 +104,22 @@ def search(
     database = index.database(distance)
     descriptors = index.encoder.encode(images)
     if database.distance == "cosine":
-        for i in np.flatnonzero(~descriptors.any(axis=1)):
+        for i in np.flatnonzero(~descriptors.any(axis=1)).tolist():
             raise UsageError(
-                f"{collection.name}, image {collection.ids[int(i)]}: blank for the encoder {index.passport.encoder} "
-                "(its descriptor is all zeros), so nothing is like it; use another image"
+                f"{_title(collection, collection.ids[i])}: blank for the encoder {index.passport.encoder} (its descriptor "
+                "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
             )
     rows, distances = database.nearest(descriptors, k)
+    used, places = np.unique(rows, return_inverse=True)
+    facts = index.facts(used.tolist())
     results = []
-    for i, query in enumerate(collection.ids):
-        facts = index.facts(rows[i].tolist())
-        found = zip(rows[i].tolist(), distances[i].tolist(), facts, strict=True)
+    for i, name in enumerate(collection.ids):
+        answers = zip(rows[i].tolist(), distances[i].tolist(), places.reshape(rows.shape)[i].tolist(), strict=True)
         matches = [
-            Match(rank, fact["id"], d, _similarity(d, database.distance), fact["label"], row)
-            for rank, (row, d, fact) in enumerate(found, 1)
+            Match(rank, facts[at]["id"], far, _similarity(far, database.distance), facts[at]["label"], row)
+            for rank, (row, far, at) in enumerate(answers, 1)
         ]
-        results.append(Result(_name(collection, query), matches))
+        results.append(Result(_title(collection, name), matches))
     return results
 
 
@@ -154,8 +155,8 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
         image = collection.read(i)
         if image.shape[:2] != shape[:2] and not (resize or index.passport.resized):
             raise EncoderError(
-                f"{collection.name}, image {name}: {image.shape[1]} x {image.shape[0]} pixels, but {index.path} holds images of "
-                f"{shape[1]} x {shape[0]}; add --resize to scale it"
+                f"{_title(collection, name)}: {image.shape[1]} x {image.shape[0]} pixels, but {index.path} holds images "
+                f"of {shape[1]} x {shape[0]}; add --resize (in Python resize=True) to scale it"
             )
         images.append(fit_to(image, shape))
     return np.stack(images)
@@ -165,5 +166,9 @@ def _similarity(distance: float, kind: str) -> float:
     return 1 - distance if kind == "cosine" else 1 / (1 + distance)
 
 
-def _name(collection: Collection, identity: str) -> str:
-    return collection.name if len(collection) == 1 and collection.ids[0] in collection.name else f"{collection.name}[{identity}]"
+def _title(collection: Collection, identity: str) -> str:
+    """Name a query as a person would: by its file, or its place in an array."""
+    if collection.array_ is None:
+        return f"{collection.name}/{identity}"
+    alone = identity == PurePath(collection.name).name
+    return collection.name if alone else f"{collection.name}[{identity}]"

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import EncoderError, missing_extra, unknown_name
+from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
 from lookalike.storage import replace_file
 
 #: name -> ("module:Class", the extra its ``fit`` needs or "")
@@ -312,7 +312,10 @@ def load(folder: str | Path) -> Encoder:
     """
     folder = Path(folder)
     card = read_card(folder)
-    encoder = create(card["encoder"], **card["params"])
+    try:
+        encoder = create(card["encoder"], **card["params"])
+    except UsageError as e:
+        raise EncoderError(f"{folder / CARD}: {e}; upgrade lookalike, or train again") from e
     contents = {}
     for name, entry in card["files"].items():
         path = folder / entry["file"]
@@ -327,6 +330,10 @@ def load(folder: str | Path) -> Encoder:
     encoder.shape_ = tuple(card["shape"])
     encoder.dimension_ = card["dimension"]
     encoder._set_weights(contents)
+    if encoder.fingerprint != card["fingerprint"]:
+        raise EncoderError(
+            f"{folder / CARD}: edited since it was saved (its fingerprint differs); restore it from a copy, or train again"
+        )
     return encoder
 
 
@@ -365,6 +372,9 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         for key, kind in _CARD_KEYS.items():
             if not isinstance(card[key], kind):
                 raise TypeError(key)
+        for name, entry in card["files"].items():
+            if Path(entry["file"]).name != entry["file"] or not isinstance(entry["sha256"], str):
+                raise ValueError(f"{name} is not a file beside it")
     except (ValueError, KeyError, TypeError) as e:
         raise EncoderError(
             f"{path}: not a description of an encoder ({type(e).__name__}: {e}); train again, or restore it from a copy"

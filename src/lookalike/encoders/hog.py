@@ -108,15 +108,15 @@ class _Histogram:
         self.pixels, self.smooth, self.right, self.down, self.spare = np.empty((5, *self.shape), np.float32)
         self.crosses = np.empty((bins, *self.shape), np.float32)
         self.in_columns = np.empty((height, cells, block), np.float32)
-        self.cells = np.empty((bins, cells, cells * block), np.float32)
+        self.histograms = np.empty((bins, cells, cells * block), np.float32)
 
     def __call__(self, images: NDArray[np.uint8] | Float32Array, out: Float32Array) -> None:
         self._gradients(images)
-        self._histograms()
-        total = self.cells.reshape(-1, self.block).sum(axis=0)
-        self.cells /= np.tile(np.where(total > 0, total, 1), self.cells.shape[2] // self.block)
-        np.sqrt(self.cells, out=self.cells)
-        out[:] = self.cells.reshape(-1, self.block).T
+        self._share_out()
+        columns = self.histograms.reshape(-1, self.block)
+        total = columns.sum(axis=0)
+        columns /= np.where(total > 0, total, 1)
+        np.sqrt(columns, out=out.T)
 
     def _gradients(self, images: NDArray[np.uint8] | Float32Array) -> None:
         """Set ``right`` and ``down``: Sobel's filter; for colour, pixel by pixel the channel where it is greatest."""
@@ -140,7 +140,7 @@ class _Histogram:
         _smooth(self.pixels, 1, out=self.smooth)
         _difference(self.smooth, 0, out=down)
 
-    def _histograms(self) -> None:
+    def _share_out(self) -> None:
         """Share each gradient out between the two directions beside it, and sum over the cells.
 
         Between the unit vectors u of bin b and v of bin b+1, a gradient g is ``p u + q v`` with
@@ -165,7 +165,7 @@ class _Histogram:
                 np.minimum(self.crosses[(b + 1) % bins], share, out=share)
             np.maximum(share, 0, out=share)
             np.matmul(self.columns, share, out=self.in_columns)
-            np.matmul(self.rows, self.in_columns.reshape(len(share), -1), out=self.cells[b])
+            np.matmul(self.rows, self.in_columns.reshape(len(share), -1), out=self.histograms[b])
 
 
 def _smooth(pixels: Float32Array, axis: int, out: Float32Array) -> None:

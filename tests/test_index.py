@@ -1,0 +1,798 @@
+"""What is stored, that it is what was written, and that nothing good is ever lost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quadrants import ENTRY, Quadrants, pictures
+
+import lookalike
+from lookalike import build_index, open_index
+from lookalike.collection import Collection
+from lookalike.encoders import TABLE, create
+from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
+from lookalike.images import save_image
+from lookalike.index import default_path
+from lookalike.passport import DATASET, FORMAT, PASSPORT, PASSPORT_CRC, Passport, descriptor_crc32, facts_crc32
+
+ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))
+QUERY = pictures((3, 4, 0, 0))[0]
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch):
+    monkeypatch.setitem(TABLE, "quadrants", ENTRY)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "index"
+
+
+def random_pictures(n, seed=0):
+    return np.random.default_rng(seed).integers(1, 256, (n, 2, 2), np.uint8)
+
+
+def answers(index, query=QUERY):
+    return [(m.id, m.distance, m.label) for m in index.search(query, len(index))]
+
+
+def one_or_two_sentences(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert len(text) < 500, text
+    return text
+
+
+# What is stored -------------------------------------------------------------------------------------------------------
+
+
+def test_an_index_holds_what_was_given(path):
+    images = random_pictures(2500)  # three batches
+    labels = [f"kind {i % 7}" for i in range(2500)]
+    collection = lookalike.open_collection(images, labels=labels)
+    for index in (build_index(collection, "quadrants", path), open_index(path)):
+        assert len(index) == 2500
+        assert index.ids == [str(i) for i in range(2500)]
+        assert index.labels.tolist() == labels
+        np.testing.assert_array_equal(index.descriptors, images.reshape(2500, 4))
+        assert index.descriptors.dtype == np.float32
+        rows = [2499, 0, 1024, 1023, 0]
+        for row, thumbnail in zip(rows, index.thumbnails(rows), strict=True):
+            np.testing.assert_array_equal(thumbnail, images[row])
+        assert index.facts([1024, 3]) == [
+            {"id": "1024", "position": 1024, "label": labels[1024]},
+            {"id": "3", "position": 3, "label": labels[3]},
+        ]
+        assert index.failures() == []
+        assert {row["outcome"] for row in index.files()} == {"indexed"}
+        assert repr(index) == f"Index({str(path)!r}: 2,500 images, quadrants 4-d, cosine)"
+
+
+def test_the_passport_says_what_made_it(path):
+    encoder = Quadrants(hole=300)
+    passport = build_index(pictures(*ROWS), encoder, path).passport
+    assert passport == open_index(path).passport
+    assert passport == Passport(
+        format=FORMAT,
+        collection="array",
+        encoder="quadrants",
+        params={"hole": 300, "seconds": 0.0},
+        fingerprint=encoder.fingerprint,
+        distance="cosine",
+        dimension=4,
+        shape=[2, 2],
+        resized=False,
+        count=4,
+        failed=0,
+        versions=passport.versions,
+    )
+    assert set(passport.versions) == {"lookalike", "pylance", "numpy"}
+    assert passport.versions["lookalike"] == lookalike.__version__
+
+
+def test_the_rows_can_be_read_and_checked_without_lookalike(path):
+    import lance
+
+    build_index(lookalike.open_collection(pictures(*ROWS), labels=list("abca")), "quadrants", path)
+    rows = lance.dataset(str(path / DATASET)).to_table().to_pylist()
+    assert [r["id"] for r in rows] == ["0", "1", "2", "3"]
+    assert [r["position"] for r in rows] == [0, 1, 2, 3]
+    assert [r["quadrants"] for r in rows] == [list(map(float, row)) for row in ROWS]
+    assert [r["quadrants_crc32"] for r in rows] == descriptor_crc32(np.array(ROWS, np.float32))
+    assert [r["facts_crc32"] for r in rows] == [facts_crc32(r["id"], r["position"], r["label"]) for r in rows]
+
+
+def test_descriptors_and_the_callers_images_are_safe(path):
+    images = pictures(*ROWS)
+    before = images.copy()
+    index = build_index(images, "quadrants", path)
+    assert (images == before).all()
+    with pytest.raises(ValueError, match="read-only"):
+        index.descriptors[0, 0] = 1
+
+
+def test_thumbnails_are_scaled_down(path):
+    index = build_index(np.full((1, 100, 300), 50, np.uint8), "pixels", path)
+    assert [t.shape for t in index.thumbnails([0])] == [(43, 128)]
+
+
+def test_an_index_in_pieces_is_the_index_at_once(path, tmp_path):
+    images = random_pictures(1500)
+    whole = build_index(images, "quadrants", path)
+    for start, stop in ((0, 1), (1, 1025), (1025, 1500)):
+        part = build_index(images[start:stop], "quadrants", tmp_path / f"part{start}")
+        np.testing.assert_array_equal(part.descriptors, whole.descriptors[start:stop])
+
+
+# Where it lies --------------------------------------------------------------------------------------------------------
+
+
+def test_default_paths(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "digits.npy").touch()
+    for source, expected in (
+        (tmp_path / "photos", tmp_path / "photos" / ".lookalike"),
+        (f"{tmp_path}/photos[0:10]", tmp_path / "photos" / ".lookalike"),
+        (tmp_path / "digits.npy", tmp_path / "digits.npy.lookalike"),
+        (f"{tmp_path}/digits.npy[3:]", tmp_path / "digits.npy.lookalike"),
+        ("mnist", Path("mnist.lookalike")),
+        ("mnist:train", Path("mnist-train.lookalike")),
+        ("mnist:test[0:5]", Path("mnist-test.lookalike")),
+    ):
+        assert default_path(source) == expected
+
+
+def test_an_index_in_its_own_folder_is_not_part_of_the_collection(tmp_path):
+    for i in range(3):
+        save_image(np.full((4, 4), 50 + i, np.uint8), tmp_path / f"{i}.png")
+    for _ in range(2):
+        index = build_index(tmp_path, "quadrants")
+        assert index.path == tmp_path / ".lookalike"
+        assert index.ids == ["0.png", "1.png", "2.png"]
+
+
+def test_an_array_needs_a_path():
+    with pytest.raises(UsageError, match="say where the index goes"):
+        build_index(pictures(*ROWS), "quadrants")
+
+
+# Images that fail -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_failures_never_shift_ids_against_vectors(path, seed):
+    """A random half of the images is unreadable, blank or ends in NaN; each other keeps its own row."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 2600))
+    images = rng.integers(1, 200, (n, 2, 2), np.uint8)
+    fate = rng.choice(["good", "damaged", "blank", "nan"], n, p=[0.5, 0.2, 0.2, 0.1])
+    fate[rng.integers(n)] = "good"
+    images[fate == "blank"] = 0
+    images[fate == "nan", 1, 1] = 250
+
+    def read(i):
+        if fate[i] == "damaged":
+            raise ImageError(f"image {i}: cut short")
+        return images[i]
+
+    ids = [f"folder/{i}.png" for i in range(n)]
+    labels = np.array([str(i % 3) for i in range(n)])
+    index = build_index(Collection("zoo", ids, (2, 2), labels, read=read), Quadrants(hole=250), path)
+    good = np.flatnonzero(fate == "good")
+    assert (index.passport.count, index.passport.failed) == (len(good), n - len(good))
+    for opened in (index, open_index(path)):
+        np.testing.assert_array_equal(opened.descriptors, images[good].reshape(-1, 4))
+        assert opened.ids == [ids[i] for i in good]
+        assert opened.labels.tolist() == labels[good].tolist()
+        for row in rng.integers(0, len(good), 5).tolist():
+            assert opened.facts([row])[0]["position"] == good[row]
+            np.testing.assert_array_equal(opened.thumbnails([row])[0], images[good[row]])
+            (match,) = opened.search(images[good[row]], 1, distance="euclidean")
+            assert match.distance == 0
+            np.testing.assert_array_equal(opened.descriptors[match.row], images[good[row]].reshape(-1))
+    reasons = {
+        "damaged": ("read", "image {}: cut short"),
+        "blank": ("encode", "folder/{}.png: its descriptor is all zeros, as of a blank image, so nothing is like it"),
+        "nan": ("encode", "folder/{}.png: its descriptor holds NaN or infinity"),
+    }
+    expected = [
+        {"path": ids[i], "outcome": "failed", "stage": reasons[f][0], "reason": reasons[f][1].format(i)}
+        if f in reasons
+        else {"path": ids[i], "outcome": "indexed", "stage": None, "reason": None}
+        for i, f in enumerate(fate)
+    ]
+    assert open_index(path).files() == expected
+    assert open_index(path).failures() == [row for row in expected if row["outcome"] == "failed"]
+
+
+def test_a_folder_with_a_damaged_a_blank_and_good_files(tmp_path):
+    for name, value in (("cats/a.png", 90), ("cats/c.png", 30), ("dogs/d.png", 60), ("dogs/e.png", 0)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        image = np.full((8, 8), value, np.uint8)
+        image[:4] //= 2
+        save_image(image, tmp_path / name)
+    whole = (tmp_path / "cats/a.png").read_bytes()
+    (tmp_path / "cats/b.png").write_bytes(whole[: len(whole) // 2])
+    index = build_index(tmp_path, "quadrants")
+    assert index.ids == ["cats/a.png", "cats/c.png", "dogs/d.png"]
+    assert index.labels.tolist() == ["cats", "cats", "dogs"]
+    assert [(f["path"], f["stage"]) for f in index.failures()] == [("cats/b.png", "read"), ("dogs/e.png", "encode")]
+    assert index.search(tmp_path / "dogs/d.png", 1, distance="euclidean")[0].id == "dogs/d.png"
+
+
+def test_where_nothing_can_be_indexed_nothing_is_left(path):
+    with pytest.raises(IndexStoreError) as error:
+        build_index(pictures((0, 0, 0, 0), (0, 0, 0, 0)), "quadrants", path)
+    assert "none of 2 images could be indexed; the first: 0: its descriptor is all zeros" in one_or_two_sentences(error)
+    assert not path.exists()
+
+
+def test_failing_to_index_anything_leaves_the_old_index(path):
+    before = answers(build_index(pictures(*ROWS), "quadrants", path))
+    listing = sorted(p.name for p in path.rglob("*"))
+    with pytest.raises(IndexStoreError):
+        build_index(pictures((0, 0, 0, 0)), Quadrants(hole=7), path)
+    assert answers(open_index(path)) == before
+    assert sorted(p.name for p in path.rglob("*")) == listing
+
+
+# Encoders -------------------------------------------------------------------------------------------------------------
+
+
+class Learner(Quadrants):
+    """Takes note of what it was shown to learn from."""
+
+    name = "learner"
+
+    def _fit(self, images):
+        self.seen = images
+
+    def _get_weights(self):
+        return {"seen.npz": b"something"}
+
+    def _set_weights(self, files):
+        pass
+
+
+def test_an_encoder_that_learns_sees_an_even_share(path, monkeypatch):
+    monkeypatch.setattr("lookalike.index._LEARN_FROM", 40)
+    monkeypatch.setitem(TABLE, "learner", ("test_index:Learner", ""))
+    for n, seen in ((40, range(40)), (41, range(0, 41, 2)), (100, range(0, 100, 3))):
+        images, encoder = random_pictures(n), Learner()
+        build_index(images, encoder, path)
+        np.testing.assert_array_equal(encoder.seen, images[list(seen)])
+
+
+def test_one_that_does_not_learn_reads_each_image_once(path):
+    reads = []
+
+    def read(i):
+        reads.append(i)
+        return pictures(ROWS[i])[0]
+
+    build_index(Collection("counted", list("abcd"), (2, 2), read=read), "quadrants", path)
+    assert reads == [0, 1, 2, 3]
+
+
+def test_a_trained_encoder_is_taken_from_its_folder(path, tmp_path):
+    folder = Quadrants(hole=200).fit(pictures(*ROWS)).save(tmp_path / "encoder")
+    index = build_index(pictures(*ROWS), folder, path)
+    assert index.encoder.hole == 200
+    with pytest.raises(EncoderError, match="takes images of 2 x 2"):
+        build_index(np.full((3, 4, 4), 9, np.uint8), folder, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_unknown_encoder_is_refused_before_anything_is_made(path):
+    with pytest.raises(LookalikeError, match="hog"):
+        build_index(pictures(*ROWS), "hogg", path)
+    assert not path.exists()
+
+
+def test_an_index_by_another_encoder_is_refused(path, tmp_path):
+    build_index(pictures(*ROWS), "quadrants", path)
+    same = Quadrants().fit(pictures(*ROWS))
+    other = Quadrants(hole=99).fit(pictures(*ROWS))
+    for fits in ("quadrants", same, same.save(tmp_path / "same"), str(tmp_path / "same")):
+        assert len(open_index(path, encoder=fits)) == 4
+    for fits_not in ("pixels", other, other.save(tmp_path / "other")):
+        with pytest.raises(IndexStoreError) as error:
+            open_index(path, encoder=fits_not)
+        text = one_or_two_sentences(error)
+        assert f"made by the encoder quadrants ({same.fingerprint}), not by" in text
+        assert "Leave out --encoder, or index again" in text
+    with pytest.raises(EncoderError, match=r"nowhere: not there"):
+        open_index(path, encoder="nowhere")
+
+
+def test_the_encoder_of_an_index_is_checked(path):
+    build_index(pictures(*ROWS), "quadrants", path)
+    folder = path / open_index(path).passport.encoder_folder
+    card = folder / "encoder.json"
+    for content in (
+        card.read_text().replace('"hole": -1', '"hole": 4'),
+        card.read_text()[:50],
+        card.read_text().replace("quadrants", "triangles"),
+        None,
+    ):
+        if content is None:
+            shutil.rmtree(folder)
+        else:
+            card.write_text(content)
+        with pytest.raises(IndexStoreError) as error:
+            open_index(path).search(QUERY, 1)
+        assert "the index is damaged (its " in one_or_two_sentences(error)
+    assert answers(build_index(pictures(*ROWS), "quadrants", path))[0][0] == "0"
+    assert answers(open_index(path))[0][0] == "0"
+
+
+# What is refused on opening -------------------------------------------------------------------------------------------
+
+
+def rewrite_metadata(path, change):
+    """Commit a version whose passport was changed by someone who knows how."""
+    import lance
+
+    dataset = lance.dataset(str(path / DATASET))
+    metadata = change(dict(dataset.schema.metadata))
+    dataset.update_schema_metadata({k.decode(): v.decode() for k, v in metadata.items()}, replace=True)
+
+
+def test_no_index(path):
+    with pytest.raises(IndexStoreError) as error:
+        open_index(path)
+    assert one_or_two_sentences(error) == (
+        f"{path}: does not exist; make an index with: lookalike index COLLECTION -o {path}"
+    )
+    path.mkdir()
+    with pytest.raises(IndexStoreError, match="is not an index; make an index with"):
+        open_index(path)
+    file = path / "file"
+    file.touch()
+    with pytest.raises(IndexStoreError, match="is not an index"):
+        open_index(file)
+
+
+def test_a_future_format_is_refused_and_not_overwritten(path):
+    build_index(pictures(*ROWS), "quadrants", path)
+    future = json.dumps({"format": FORMAT + 1, "what": "nobody knows"}).encode()
+    rewrite_metadata(path, lambda old: {PASSPORT: future, PASSPORT_CRC: b"0"})
+    for action in (lambda: open_index(path), lambda: build_index(pictures(*ROWS), "quadrants", path)):
+        with pytest.raises(IndexStoreError) as error:
+            action()
+        assert f"format {FORMAT + 1}, this version reads up to {FORMAT}; upgrade" in one_or_two_sentences(error)
+
+
+def test_a_dataset_that_is_not_ours_is_refused_and_not_overwritten(path):
+    import lance
+    import pyarrow as pa
+
+    lance.write_dataset(pa.table({"x": [1, 2]}), str(path / DATASET))
+    for action in (lambda: open_index(path), lambda: build_index(pictures(*ROWS), "quadrants", path)):
+        with pytest.raises(IndexStoreError) as error:
+            action()
+        assert "has no passport, so lookalike didn't make it" in one_or_two_sentences(error)
+    assert lance.dataset(str(path / DATASET)).to_table().to_pylist() == [{"x": 1}, {"x": 2}]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'"count": 4', b'"count": 5'), (b'"cosine"', b'"euclidean"'), (b"{", b""), (b"[2, 2]", b"[2, 3]")]
+)
+def test_a_changed_passport_is_refused(path, old, new):
+    build_index(pictures(*ROWS), "quadrants", path)
+    rewrite_metadata(path, lambda m: {**m, PASSPORT: m[PASSPORT].replace(old, new, 1)})
+    with pytest.raises(IndexStoreError) as error:
+        open_index(path)
+    assert "the index is damaged (" in one_or_two_sentences(error)
+
+
+def test_a_passport_of_other_rows_is_refused(path):
+    build_index(pictures(*ROWS), "quadrants", path)
+    import lance
+
+    lance.dataset(str(path / DATASET)).delete("position = 1")
+    with pytest.raises(IndexStoreError, match="its passport and its rows disagree"):
+        open_index(path)
+
+
+# Damage on the disk ---------------------------------------------------------------------------------------------------
+
+
+def data_file(path):
+    (file,) = (path / DATASET / "data").glob("*.lance")
+    return file
+
+
+def test_a_flipped_bit_is_never_a_wrong_answer(path):
+    """Lance has no checksums: without ours half of these give other answers in silence."""
+    images = random_pictures(400)
+    labels = [f"label {i}" for i in range(400)]
+    build_index(lookalike.open_collection(images, labels=labels), "quadrants", path)
+    right = answers(open_index(path))
+    file = data_file(path)
+    content = file.read_bytes()
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(150):
+        at, bit = rng.randrange(len(content)), rng.randrange(8)
+        changed = bytearray(content)
+        changed[at] ^= 1 << bit
+        file.write_bytes(changed)
+        try:
+            index = open_index(path)
+            assert answers(index) == right, (at, bit)
+            assert index.ids == [str(i) for i in range(400)], (at, bit)
+            assert index.labels.tolist() == labels, (at, bit)
+        except IndexStoreError as e:
+            assert "the index is damaged" in str(e)
+            refused += 1
+    assert refused > 30
+    file.write_bytes(content)
+    assert answers(open_index(path)) == right
+
+
+def test_a_changed_manifest_is_never_a_wrong_answer(path):
+    images = random_pictures(50)
+    build_index(lookalike.open_collection(images, labels=[str(i) for i in range(50)]), "quadrants", path)
+    right = answers(open_index(path))
+    (manifest,) = (path / DATASET / "_versions").glob("*.manifest")
+    content = manifest.read_bytes()
+    rng = random.Random(1)
+    refused = 0
+    for _ in range(120):
+        at, bit = rng.randrange(len(content)), rng.randrange(8)
+        changed = bytearray(content)
+        changed[at] ^= 1 << bit
+        manifest.write_bytes(changed)
+        try:
+            assert answers(open_index(path)) == right, (at, bit)
+        except IndexStoreError as e:
+            assert str(path) in str(e)
+            refused += 1
+    assert refused > 30
+    manifest.write_bytes(content[: len(content) // 2])
+    with pytest.raises(IndexStoreError, match="the index is damaged"):
+        open_index(path)
+    # And the advice that the error gives works.
+    assert answers(build_index(images, "quadrants", path)) == answers(open_index(path))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.3, 0.9, 0.999])
+def test_a_shortened_data_file(path, keep):
+    build_index(random_pictures(3000), "quadrants", path)
+    file = data_file(path)
+    size = file.stat().st_size
+    os.truncate(file, keep if isinstance(keep, int) else int(size * keep))
+    with pytest.raises(IndexStoreError) as error:
+        open_index(path).search(QUERY, 1)
+    text = one_or_two_sentences(error)
+    assert text.startswith(f"{path}: the index is damaged (")
+    assert text.endswith(f"make it again with: lookalike index ... -o {path}")
+
+
+def test_a_deleted_data_file_and_building_again(path):
+    images = random_pictures(30)
+    right = answers(build_index(images, "quadrants", path))
+    data_file(path).unlink()
+    with pytest.raises(IndexStoreError) as error:
+        open_index(path).search(QUERY, 1)
+    assert "the index is damaged" in one_or_two_sentences(error)
+    assert answers(build_index(images, "quadrants", path)) == right
+
+
+def test_a_damaged_thumbnail_is_a_sentence_or_a_picture(path):
+    images = np.random.default_rng(0).integers(1, 256, (20, 16, 16), np.uint8)
+    build_index(images, "quadrants", path)
+    file = data_file(path)
+    content = file.read_bytes()
+    at = content.index(b"\x89PNG")
+    file.write_bytes(content[: at + 1] + b"X" + content[at + 2 :])
+    with pytest.raises(IndexStoreError, match="the index is damaged"):
+        open_index(path).thumbnails(range(20))
+
+
+# Folders that are something else --------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_other_things_is_left_alone(path):
+    path.mkdir()
+    (path / "thesis.txt").write_text("years of work")
+    with pytest.raises(IndexStoreError) as error:
+        build_index(pictures(*ROWS), "quadrants", path)
+    assert "a folder that holds other things (thesis.txt)" in one_or_two_sentences(error)
+    assert [p.name for p in path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_left_alone(path):
+    path.write_text("a file")
+    with pytest.raises(IndexStoreError, match="a file; an index is a folder"):
+        build_index(pictures(*ROWS), "quadrants", path)
+    with pytest.raises(IndexStoreError, match="can't be written: .*; free space or pick another folder"):
+        build_index(pictures(*ROWS), "quadrants", path / "inside")
+    assert path.read_text() == "a file"
+
+
+def test_an_empty_folder_will_do(path):
+    path.mkdir()
+    assert len(build_index(pictures(*ROWS), "quadrants", path)) == 4
+
+
+# Writing again --------------------------------------------------------------------------------------------------------
+
+
+def encoder_folders(path):
+    return {p.name for p in path.glob("encoder-*")}
+
+
+def test_another_encoder_leaves_a_whole_new_index_and_old_things_go_by_rule(path):
+    """The newest version and the one before are kept, with their encoders and nothing else."""
+    import lance
+
+    images, folders = pictures(*ROWS), []
+    for encoder in (Quadrants(hole=201), create("pixels"), Quadrants(hole=202), Quadrants(hole=203)):
+        index = build_index(images, encoder, path)
+        folders.append(index.passport.encoder_folder)
+        for opened in (index, open_index(path)):
+            assert opened.passport.encoder == encoder.name
+            assert opened.encoder.params == encoder.params
+            assert answers(opened)[0][:2] == ("0", 0)
+        assert encoder_folders(path) == set(folders[-2:])
+        versions = lance.dataset(str(path / DATASET)).versions()
+        assert len(versions) == min(2, len(folders))
+        assert len(list((path / DATASET / "data").iterdir())) == len(versions)
+
+
+def test_an_open_index_stays_as_it_was(path):
+    """Its rows are of the version it was opened at, also when they are read after the next was written."""
+    build_index(pictures(*ROWS), "quadrants", path)
+    reader, loaded, idle = open_index(path), open_index(path), open_index(path)
+    before = answers(loaded)
+    build_index(random_pictures(7), create("pixels"), path)
+    assert answers(reader) == before
+    assert reader.thumbnails([0])[0].tolist() == QUERY.tolist()
+    build_index(random_pictures(9), create("pixels"), path)
+    assert answers(loaded) == before
+    with pytest.raises(IndexStoreError) as error:
+        answers(idle)
+    assert "the index was made anew since it was opened; open it again" in one_or_two_sentences(error)
+    assert len(open_index(path)) == 9
+
+
+def test_searching_while_an_index_is_rebuilt_sees_the_old_or_the_new(path):
+    versions = [pictures(*ROWS), pictures(*ROWS[::-1], (1, 1, 1, 1))]
+    right = [answers(build_index(images, "quadrants", path)) for images in versions]
+    seen, over = [], threading.Event()
+
+    def look():
+        while not over.is_set():
+            try:
+                seen.append(answers(open_index(path)))
+            except Exception as e:
+                seen.append(e)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for i in range(12):
+            build_index(versions[i % 2], "quadrants", path)
+    finally:
+        over.set()
+        reader.join()
+    assert len(seen) > 3
+    assert all(found in right for found in seen), [found for found in seen if found not in right][:1]
+
+
+def test_a_second_writer_is_refused_in_words(path, tmp_path):
+    class Second(Quadrants):
+        def _encode(self, images):
+            if len(images) == 4:  # while the first writes its only batch
+                with pytest.raises(IndexStoreError) as error:
+                    build_index(random_pictures(3), create("pixels"), path)
+                assert "another process is writing this index; wait" in one_or_two_sentences(error)
+            return super()._encode(images)
+
+    encoder = Second().fit(pictures((1, 1, 1, 1)))
+    assert answers(build_index(pictures(*ROWS), encoder, path))[0][0] == "0"
+    assert len(open_index(path)) == 4
+
+
+# Runs that end before their end ---------------------------------------------------------------------------------------
+
+
+class Stops(Quadrants):
+    """Raises what it was given at its third batch."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self.batches = 0
+
+    params = {}  # noqa: RUF012
+
+    def _encode(self, images):
+        self.batches += len(images) > 1
+        if self.batches == 3:
+            raise self.error
+        return super()._encode(images)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), EncoderError("it broke"), MemoryError(), ZeroDivisionError()])
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_an_error_in_the_middle_comes_out_as_it_is(path, error, there_is_one):
+    if there_is_one:
+        before = answers(build_index(pictures(*ROWS), "quadrants", path))
+        listing = sorted(p.name for p in path.rglob("*"))
+    with pytest.raises(type(error)) as raised:
+        build_index(random_pictures(5000), Stops(error), path)
+    assert raised.value is error
+    if there_is_one:
+        assert answers(open_index(path)) == before
+        assert sorted(p.name for p in path.rglob("*")) == listing
+    else:
+        assert not path.exists()
+
+
+def test_a_callback_that_fails_stops_the_run(path):
+    def stop(done, total):
+        raise RuntimeError(f"{done} of {total}")
+
+    with pytest.raises(RuntimeError, match="1024 of 5000"):
+        build_index(random_pictures(5000), "quadrants", path, on_progress=stop)
+    assert not path.exists()
+
+
+def test_progress_and_summary(path):
+    news, summaries = [], []
+    build_index(
+        random_pictures(2500), "quadrants", path, on_progress=lambda *n: news.append(n), on_summary=summaries.append
+    )
+    assert news == [(1024, 2500), (2048, 2500), (2500, 2500)]
+    (summary,) = summaries
+    assert (summary.indexed, summary.failed, summary.encoder, summary.dimension) == (2500, 0, "quadrants", 4)
+    assert summary.path == str(path)
+    assert summary.seconds > 0
+    assert summary.images_per_second == pytest.approx(2500 / summary.seconds, rel=0.05)
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from quadrants import ENTRY, Quadrants
+from lookalike import build_index
+from lookalike.encoders import TABLE
+TABLE["quadrants"] = ENTRY
+images = np.random.default_rng(1).integers(1, 256, (6000, 2, 2), np.uint8)
+print("begun", flush=True)
+build_index(images, Quadrants(seconds={seconds}), {path!r}, on_progress=lambda done, _: print(done, flush=True))
+print("done", flush=True)
+"""
+
+
+def test_kill_9_at_any_moment_leaves_the_old_index_and_the_same_command_completes(path):
+    """Each run is killed a seeded moment after one of its batches; the last is let through."""
+    before = answers(build_index(pictures(*ROWS), "quadrants", path))
+    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path), seconds=0.02)
+    rng = random.Random(2)
+    for lines in (1, 2, 4, 6, 7):  # "begun", then one a batch; after the sixth batch comes the commit
+        pause = rng.random() * 0.03
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(lines):
+            last = process.stdout.readline()
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read()
+        process.wait()
+        index = open_index(path)
+        if len(index) == 4:
+            assert answers(index) == before, (lines, pause)
+            assert "done" not in last + rest
+        else:  # killed after the commit
+            assert lines == 7
+            assert len(index.descriptors) == 6000
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("done\n")
+    images = np.random.default_rng(1).integers(1, 256, (6000, 2, 2), np.uint8)
+    np.testing.assert_array_equal(open_index(path).descriptors, images.reshape(-1, 4))
+    assert len(list((path / DATASET / "data").iterdir())) <= 2, "what killed runs left was swept away"
+    assert len(encoder_folders(path)) <= 2
+
+
+def test_what_a_killed_first_run_leaves_is_no_obstacle(path):
+    (path / DATASET / "data").mkdir(parents=True)
+    (path / DATASET / "data" / "half.lance").write_bytes(b"half")
+    (path / "encoder-0123456789abcdef").mkdir()
+    (path / "writing.lock").touch()
+    with pytest.raises(IndexStoreError, match="is not an index"):
+        open_index(path)
+    index = build_index(pictures(*ROWS), "quadrants", path)
+    assert answers(open_index(path)) == answers(index)
+    assert encoder_folders(path) == {index.passport.encoder_folder}
+    assert len(list((path / DATASET / "data").iterdir())) == 1
+
+
+# Disks that refuse ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as e:
+        pytest.skip(f"no mount command: {e}")
+    if done.returncode:
+        pytest.skip(f"this user may not mount a small disk: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_index(small_disk):
+    path = small_disk / "index"
+    before = answers(build_index(pictures(*ROWS), "quadrants", path))
+    noise = np.random.default_rng(0).integers(1, 256, (3000, 28, 28), np.uint8)  # 2.4 MB of thumbnails
+    for encoder in (create("pixels"), "hog"):
+        with pytest.raises(IndexStoreError) as error:
+            build_index(noise, encoder, path)
+        text = one_or_two_sentences(error)
+        assert "the index can't be written" in text
+        assert os.strerror(errno.ENOSPC) in text
+        assert "free space or pick another folder" in text
+        assert answers(open_index(path)) == before
+    free = os.statvfs(small_disk)
+    assert free.f_bavail * free.f_frsize > 2**19, "what the failed runs wrote was removed"
+    assert len(build_index(pictures(*ROWS, ROWS[0]), "quadrants", path)) == 5
+
+
+def test_a_disk_without_room_for_the_encoder(small_disk):
+    path = small_disk / "index"
+    before = answers(build_index(pictures(*ROWS), "quadrants", path))
+    with (small_disk / "filler").open("wb", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(4096))
+    with pytest.raises(LookalikeError) as error:
+        build_index(random_pictures(10), Quadrants(hole=9), path)
+    assert "can't be written" in one_or_two_sentences(error)
+    assert answers(open_index(path)) == before
+    with pytest.raises(LookalikeError, match="can't be written"):
+        build_index(random_pictures(10), "quadrants", small_disk / "another")
+    (small_disk / "filler").unlink()
+    assert len(build_index(random_pictures(10), Quadrants(hole=9), path)) == 10
+
+
+def test_a_disk_that_can_only_be_read(small_disk):
+    path = small_disk / "index"
+    before = answers(build_index(pictures(*ROWS), "quadrants", path))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert answers(open_index(path)) == before
+    for target in (path, small_disk / "another"):
+        with pytest.raises(IndexStoreError) as error:
+            build_index(random_pictures(10), "quadrants", target)
+        text = one_or_two_sentences(error)
+        assert f"{target}: the index can't be written: {os.strerror(errno.EROFS)}" in text
+    assert answers(open_index(path)) == before
+
+
+def test_a_collection_that_cannot_be_read_makes_nothing(path, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CollectionError):
+        build_index(tmp_path / "empty", "quadrants", path)
+    assert not path.exists()
