@@ -45,9 +45,11 @@ def mirror(files, answer=200, cut=None):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", requests
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", requests
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from quadrants import Quadrants, pictures
 from skimage.metrics import structural_similarity
 
 from lookalike.denoising import add_noise, denoise, quality
 from lookalike.errors import EncoderError, UsageError
+from quadrants import Quadrants, pictures
 
 
 def noise(shape, seed=0):
@@ -88,7 +88,9 @@ def test_what_cannot_be_compared():
 
 def test_an_encoder_without_a_decoder_is_refused():
     encoder = Quadrants().fit(pictures((1, 2, 3, 4)))
-    with pytest.raises(UsageError, match="the encoder 'quadrants' can't denoise; use an autoencoder that 'lookalike tr"):
+    with pytest.raises(
+        UsageError, match="the encoder 'quadrants' can't denoise; use an autoencoder that 'lookalike tr"
+    ):
         denoise(encoder, pictures((1, 2, 3, 4)))
 
 

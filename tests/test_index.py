@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quadrants import ENTRY, Quadrants, pictures
 
 import lookalike
 from lookalike import build_index, open_index
@@ -27,6 +26,7 @@ from lookalike.errors import CollectionError, EncoderError, ImageError, IndexSto
 from lookalike.images import save_image
 from lookalike.index import default_path
 from lookalike.passport import DATASET, FORMAT, PASSPORT, PASSPORT_CRC, Passport, descriptor_crc32, facts_crc32
+from quadrants import ENTRY, Quadrants, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))
 QUERY = pictures((3, 4, 0, 0))[0]
@@ -418,10 +418,18 @@ def data_file(path):
     return file
 
 
+def or_refusal(call):
+    """Return what a call returns, or what it says when it refuses."""
+    try:
+        return call()
+    except IndexStoreError as e:
+        return str(e)
+
+
 def test_a_flipped_bit_is_never_a_wrong_answer(path):
     """Lance has no checksums: without ours half of these give other answers in silence."""
     images = random_pictures(400)
-    labels = [f"label {i}" for i in range(400)]
+    ids, labels = [str(i) for i in range(400)], [f"label {i}" for i in range(400)]
     build_index(lookalike.open_collection(images, labels=labels), "quadrants", path)
     right = answers(open_index(path))
     file = data_file(path)
@@ -433,14 +441,9 @@ def test_a_flipped_bit_is_never_a_wrong_answer(path):
         changed = bytearray(content)
         changed[at] ^= 1 << bit
         file.write_bytes(changed)
-        try:
-            index = open_index(path)
-            assert answers(index) == right, (at, bit)
-            assert index.ids == [str(i) for i in range(400)], (at, bit)
-            assert index.labels.tolist() == labels, (at, bit)
-        except IndexStoreError as e:
-            assert "the index is damaged" in str(e)
-            refused += 1
+        found = or_refusal(lambda: (answers(open_index(path)), open_index(path).ids, open_index(path).labels.tolist()))
+        assert found == (right, ids, labels) or "the index is damaged" in found, (at, bit)
+        refused += isinstance(found, str)
     assert refused > 30
     file.write_bytes(content)
     assert answers(open_index(path)) == right
@@ -459,11 +462,9 @@ def test_a_changed_manifest_is_never_a_wrong_answer(path):
         changed = bytearray(content)
         changed[at] ^= 1 << bit
         manifest.write_bytes(changed)
-        try:
-            assert answers(open_index(path)) == right, (at, bit)
-        except IndexStoreError as e:
-            assert str(path) in str(e)
-            refused += 1
+        found = or_refusal(lambda: answers(open_index(path)))
+        assert found == right or str(path) in found, (at, bit)
+        refused += isinstance(found, str)
     assert refused > 30
     manifest.write_bytes(content[: len(content) // 2])
     with pytest.raises(IndexStoreError, match="the index is damaged"):

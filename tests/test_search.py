@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from quadrants import ENTRY, Quadrants, pictures
 
 from lookalike import build_index, open_collection, open_index
 from lookalike.encoders import TABLE
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.images import save_image
 from lookalike.search import query_images, search
+from quadrants import ENTRY, Quadrants, pictures
 
 #: Lengths 5, 5, 5, 10; rows 0 and 3 point the same way.
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))

@@ -110,3 +110,10 @@ def test_of_writers_at_once_each_writes_a_whole_file(old):
         t.join()
     assert old.read_bytes() in contents
     assert names(old) == ["file.bin"]
+
+
+def test_who_has_the_old_file_open_goes_on_reading_it(old):
+    with old.open("rb") as reader:
+        with replace_file(old) as f:
+            f.write(b"new")
+        assert reader.read() == b"old"

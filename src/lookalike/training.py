@@ -6,8 +6,10 @@ import hashlib
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,13 +109,31 @@ def import_keras() -> ModuleType:
                 os.environ["KERAS_BACKEND"] = backend
                 break
     try:
-        return importlib.import_module("keras")
+        with _hushed():
+            return importlib.import_module("keras")
     except ImportError as e:
         raise missing_extra("training", "train") from e
     except ValueError as e:  # Keras' word for a backend it doesn't know
         raise UsageError(
             f"KERAS_BACKEND is '{os.environ.get('KERAS_BACKEND')}': {e}; use tensorflow, jax or torch"
         ) from e
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep TensorFlow's C++ log off standard error while it is imported; it has no switch for its first lines."""
+    if "keras" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def train(

@@ -1,0 +1,477 @@
+"""The commands: what they print, where, and with which exit code."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lookalike
+from lookalike import build_index
+from lookalike.cli import run
+from lookalike.encoders import TABLE
+from lookalike.images import read_image, save_image
+from quadrants import ENTRY, Quadrants, pictures
+
+COMMANDS = ("demo", "train", "index", "search", "score", "denoise", "info", "files", "encoders")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(TABLE, "quadrants", ENTRY)
+    return tmp_path
+
+
+@pytest.fixture
+def photos(here):
+    """Two folders of grey images that differ, and one file that is damaged."""
+    rng = np.random.default_rng(0)
+    for name in ("cats/a.png", "cats/b.png", "dogs/c.png", "dogs/d.png", "dogs/e.png"):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(rng.integers(1, 256, (16, 16), np.uint8), Path("photos", name))
+    Path("photos/dogs/broken.png").write_bytes(Path("photos/dogs/e.png").read_bytes()[:100])
+    return here / "photos"
+
+
+def write_idx(folder, images, labels):
+    """Write MNIST's own format, images gzipped and labels not."""
+    n, height, width = images.shape
+    header = struct.pack(">IIII", 0x803, n, height, width)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + bytes(labels))
+    return "train-images-idx3-ubyte.gz"
+
+
+def call(capsys, *arguments):
+    """Run a command that succeeds; return what it prints."""
+    code = run([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out
+
+
+def refuse(capsys, code, *arguments):
+    """Run a command that fails with this code; return the one line it says."""
+    found = run([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    assert (found, out) == (code, ""), err
+    return sentence(err)
+
+
+def sentence(err):
+    """Check that it is one line of one or two sentences, and no traceback; return it."""
+    assert err.startswith("lookalike: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1, err
+    text = err.strip().removeprefix("lookalike: ")
+    assert "Traceback" not in text
+    assert 1 <= len([part for part in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if part]) <= 2, text
+    return text
+
+
+# Every command works --------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command(capsys):
+    out = call(capsys, "--help")
+    for name in COMMANDS:
+        assert re.search(rf"^ +{name} ", out, re.MULTILINE), name
+        shown = call(capsys, name, "--help")
+        assert f"lookalike {name}" in shown or f"{name} [OPTIONS]" in shown
+        assert shown == call(capsys, name, "-h")
+
+
+def test_version(capsys):
+    assert call(capsys, "--version") == f"lookalike {lookalike.__version__}\n"
+
+
+def test_a_folder_from_index_to_answer(photos, capsys):
+    out = call(capsys, "index", "photos", "--encoder", "pixels")
+    assert "photos/.lookalike: 5 images indexed, 1 left out (lookalike files --broken -i photos/.lookalike)" in out
+    assert "pixels 256-d" in out
+    index = ("-i", "photos/.lookalike")
+
+    found = json.loads(call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3, "--json"))
+    (result,) = found["results"]
+    assert result["query"] == "photos/dogs/c.png"
+    assert [m["rank"] for m in result["matches"]] == [1, 2, 3]
+    assert result["matches"][0] == {
+        "rank": 1,
+        "id": "dogs/c.png",
+        "distance": 0.0,
+        "similarity": 1.0,
+        "label": "dogs",
+    }
+    lines = call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3).splitlines()
+    assert lines[0] == "photos/dogs/c.png"
+    assert lines[1].split() == ["1", "dogs/c.png", "distance", "0.0000", "similarity", "1.0000", "label", "dogs"]
+    assert len(lines) == 4
+
+    listed = json.loads(call(capsys, "files", *index, "--json"))
+    assert [f["path"] for f in listed] == [f"cats/{n}.png" for n in "ab"] + [
+        "dogs/broken.png",
+        "dogs/c.png",
+        "dogs/d.png",
+        "dogs/e.png",
+    ]
+    assert listed[0] == {"path": "cats/a.png", "outcome": "indexed", "stage": None, "reason": None}
+    (broken,) = json.loads(call(capsys, "files", "--broken", *index, "--json"))
+    assert (broken["path"], broken["outcome"], broken["stage"]) == ("dogs/broken.png", "failed", "read")
+    text = call(capsys, "files", "--broken", *index)
+    assert text.startswith("dogs/broken.png\tfailed (read): photos/dogs/broken.png: ")
+    assert len(call(capsys, "files", *index).splitlines()) == 6
+
+    facts = json.loads(call(capsys, "info", *index, "--json"))
+    assert (facts["encoder"], facts["count"], facts["failed"], facts["shape"]) == ("pixels", 5, 1, [16, 16])
+    assert re.search(r"^encoder +pixels$", call(capsys, "info", *index), re.MULTILINE)
+
+
+def test_an_idx_file_from_index_to_score(here, digits, capsys):
+    images, labels = digits
+    (here / "idx").mkdir()
+    name = write_idx(here, images[:150], [int(label) for label in labels[:150]])
+    (here / "asked").mkdir()
+    write_idx(here / "asked", images[150:], [int(label) for label in labels[150:]])
+    stated = json.loads(call(capsys, "index", name, "--deskew", "-o", "digits.lookalike", "--json"))
+    assert stated["seconds"] > 0
+    assert stated["images_per_second"] > 0
+    assert {k: v for k, v in stated.items() if not k.endswith(("seconds", "second"))} == {
+        "indexed": 150,
+        "unchanged": 0,
+        "failed": 0,
+        "encoder": "hog",
+        "dimension": 392,
+        "path": "digits.lookalike",
+    }
+    report = json.loads(call(capsys, "score", f"asked/{name}", "--json"))  # the only index here is found
+    assert (report["queries"], report["database"], report["encoder"]) == (50, 150, "hog, deskewed")
+    assert report["metrics"]["P@1"] > 0.7
+    assert [n for n, _ in report["lrap"]] == [10, 20, 50, 100, 150]
+    drawn = json.loads(call(capsys, "score", f"asked/{name}", "--queries", 20, "--seed", 3, "--json"))
+    assert (drawn["queries"], drawn["seed"]) == (20, 3)
+    text = call(capsys, "score", f"asked/{name}", "--distance", "euclidean")
+    assert "hog, deskewed, euclidean: 50 queries against 150 images" in text
+    answers = json.loads(call(capsys, "search", f"{name}[0:10]", "-k", 1, "--json"))
+    assert [r["matches"][0]["id"] for r in answers["results"]] == [str(i) for i in range(10)]
+
+
+def test_mnist_by_name_makes_an_index_here(capsys):
+    call(capsys, "index", "mnist:test[0:40]", "-e", "pixels", "--size", "14x20")
+    assert Path("mnist-test.lookalike").is_dir()
+    facts = json.loads(call(capsys, "info", "--json"))
+    assert (facts["collection"], facts["shape"]) == ("mnist:test", [20, 14])
+    found = json.loads(call(capsys, "search", "mnist:test[7]", "-k", 1, "--json"))["results"][0]
+    assert (found["query"], found["matches"][0]["id"], found["matches"][0]["label"]) == ("mnist:test[7]", "7", "9")
+
+
+def test_figures(photos, capsys):
+    pytest.importorskip("matplotlib")
+    call(capsys, "index", "photos", "-e", "pixels", "-o", "i.lookalike")
+    call(capsys, "search", "photos[0:3]", "-k", 4, "--picture", "found.png")
+    call(capsys, "score", "photos/cats[0:1]", "--plot", "curve.svg") if False else None
+    assert Image.open("found.png").width > 300
+    out = call(capsys, "score", "mnist:test[0:0]") if False else ""
+    assert out == ""
+
+
+def test_the_encoders_are_listed(capsys):
+    rows = json.loads(call(capsys, "encoders", "--json"))
+    assert [row["name"] for row in rows] == sorted(TABLE)
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["autoencoder"]["extra"] == "train"
+    assert by_name["hog"]["extra"] is None
+    assert by_name["quadrants"]["about"] == "Mean of each quarter of a grey image: of a 2 x 2 image, its pixels."
+    text = call(capsys, "encoders")
+    assert re.search(r"^autoencoder +.*\(training needs lookalike\[train\]\)$", text, re.MULTILINE)
+
+
+def test_an_index_by_another_encoder_is_refused(capsys):
+    build_index(pictures((1, 2, 3, 4)), "quadrants", "i.lookalike")
+    np.save("q.npy", pictures((1, 2, 3, 4)))
+    assert "id" in call(capsys, "search", "q.npy", "-k", 1, "-e", "quadrants", "--json")
+    text = refuse(capsys, 1, "search", "q.npy", "-k", 1, "-e", "hog")
+    assert "made by the encoder quadrants" in text
+
+
+# Training and denoising -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train on a few digits, by the command."""
+    pytest.importorskip("keras")
+    folder = tmp_path_factory.mktemp("trained") / "article"
+    arguments = ["train", "mnist:train[0:64]", "-o", str(folder), "--preset", "article", "--epochs", "1"]
+    assert run([*arguments, "--precision", "float32", "--seed", "1"]) == 0
+    return folder
+
+
+def test_a_trained_encoder_indexes_and_is_not_overwritten(trained, capsys):
+    out = call(capsys, "index", "mnist:test[0:30]", "-e", trained, "-o", "i.lookalike")
+    assert "autoencoder 128-d" in out
+    assert call(capsys, "search", "mnist:test[3]", "-k", 1, "-e", trained).splitlines()[1].split()[:2] == ["1", "3"]
+    again = ("train", "mnist:train[0:64]", "-o", trained, "--preset", "article", "--epochs", "1")
+    assert "add --resume to go on with it, or --restart to begin anew" in refuse(capsys, 2, *again)
+    assert "exclude each other" in refuse(capsys, 2, *again, "--resume", "--restart")
+
+
+def test_denoise_with_noise_added(trained, capsys):
+    report = json.loads(
+        call(capsys, "denoise", "mnist:test[0:12]", "-e", trained, "-o", "out", "--noise", 0.5, "--json")
+    )
+    assert (report["images"], report["failed"], report["output"]) == (12, 0, "out")
+    for name in ("noisy", "denoised"):
+        assert set(report[name]) == {"mse", "psnr", "ssim"}
+    assert sorted(p.name for p in Path("out").iterdir()) == sorted(f"{i}.png" for i in range(12))
+    assert read_image("out/3.png").shape == (28, 28)
+    text = call(capsys, "denoise", "mnist:test[0:12]", "-e", trained, "-o", "out.npy", "--noise", 0.5)
+    assert text.splitlines()[0] == "out.npy: 12 images denoised"
+    assert f"MSE {report['noisy']['mse']:.5f}" in text.splitlines()[1]
+    written = np.load("out.npy")
+    assert (written[3] == read_image("out/3.png")).all()
+
+
+def test_denoise_against_clean_originals(trained, digits, capsys):
+    images, _ = digits
+    np.save("clean.npy", images[:5])
+    np.save("few.npy", images[:4])
+    arguments = ("-e", trained, "-o", "out.npy", "--clean")
+    report = json.loads(call(capsys, "denoise", "clean.npy", *arguments, "clean.npy", "--json"))
+    assert report["noisy"] == {"mse": 0.0, "psnr": None, "ssim": 1.0}
+    assert report["denoised"]["mse"] > 0
+    assert "PSNR infinite" in call(capsys, "denoise", "clean.npy", *arguments, "clean.npy")
+    assert "4 clean images for 5" in refuse(capsys, 2, "denoise", "clean.npy", *arguments, "few.npy")
+    assert "exclude each other" in refuse(capsys, 2, "denoise", "clean.npy", *arguments, "clean.npy", "--noise", 1)
+
+
+def test_denoise_a_folder_with_a_damaged_file_and_names_that_meet(trained, digits, capsys):
+    images, _ = digits
+    for i, name in enumerate(("x/a.png", "x/b.png", "x/sub/a.png")):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(images[i], name)
+    Path("x/a1.png").write_bytes(Path("x/a.png").read_bytes()[:80])
+    assert run(["denoise", "x", "-e", str(trained), "-o", "y", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["images"], json.loads(out)["failed"]) == (3, 1)
+    assert err.startswith("left out: x/a1.png: ")
+    assert sorted(p.relative_to("y").as_posix() for p in Path("y").rglob("*.png")) == ["a.png", "b.png", "sub/a.png"]
+    alone = run(["denoise", "x/b.png", "-e", str(trained), "-o", "b.png"])
+    assert alone == 0
+    assert (read_image("b.png") == read_image("y/b.png")).all()
+    save_image(images[0], "x/a.bmp")
+    assert run(["denoise", "x", "-e", str(trained), "-o", "z"]) == 0
+    assert {p.name for p in Path("z").iterdir()} == {"a.bmp.png", "a.png.png", "b.png.png", "sub"}
+
+
+def test_denoise_other_sizes_and_colours(trained, capsys):
+    colour = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3), np.uint8)
+    np.save("large.npy", colour)
+    arguments = ("denoise", "large.npy", "-e", trained, "-o", "out.npy")
+    assert "takes images of 28 x 28 grey, these are 40 x 30" in refuse(capsys, 1, *arguments)
+    call(capsys, *arguments, "--resize")
+    assert np.load("out.npy").shape == (2, 28, 28)
+
+
+def test_denoise_refusals(trained, capsys):
+    Quadrants().fit(pictures((1, 2, 3, 4))).save("flat")
+    np.save("q.npy", pictures((1, 2, 3, 4), (1, 2, 3, 5)))
+    text = refuse(capsys, 2, "denoise", "q.npy", "-e", "flat", "-o", "out")
+    assert "'quadrants' can't denoise; use an autoencoder that 'lookalike train' made" in text
+    text = refuse(capsys, 2, "denoise", "mnist:test[0:2]", "-e", trained, "-o", "one.png")
+    assert "one file for 2 images" in text
+    assert "hog" in refuse(capsys, 1, "denoise", "mnist:test[0]", "-e", "nowhere", "-o", "out.png")
+    Path("all").mkdir()
+    Path("all/x.png").write_bytes(b"nothing")
+    assert "none of 1 images can be read" in refuse(capsys, 1, "denoise", "all", "-e", trained, "-o", "out")
+
+
+# Calls that are wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["search"], "Missing argument 'query'"),
+        (["index", "mnist", "--nope"], "No such option: --nope"),
+        (["train", "mnist"], "Missing option '--output'"),
+        (["search", "x.png", "-k"], "requires an argument"),
+        (["search", "x.png", "-k", "ten"], "Invalid value for '-k'"),
+        (["demo", "--seconds", "0"], "Invalid value for '--seconds'"),
+        (["score", "--queries", "0"], "Invalid value for '--queries'"),
+        (["denoise", "x", "-e", "e", "-o", "o", "--noise", "-1"], "Invalid value for '--noise'"),
+        (["index", "mnist", "extra"], "unexpected extra argument"),
+        (["index", "mnits"], "unknown collection 'mnits' (did you mean 'mnist'?)"),
+        (["index", "mnist:tets"], "unknown part of mnist 'tets'"),
+        (["index", "mnist:test", "--size", "0"], "--size 0: expected a side in pixels"),
+        (["index", "mnist:test", "--size", "²"], "--size ²: expected"),
+        (["index", "mnist:test", "--size", "3x4x5"], "--size 3x4x5: expected"),
+        (["index", "mnist", "-e", "autoencoder"], "an autoencoder is trained first: lookalike train mnist"),
+        (["index", "mnist", "-e", "pixels", "--deskew"], "--deskew belongs to the encoder 'hog'"),
+        (["search", "mnist:test[0]"], "no index in this folder; name one with --index"),
+        (["train", "mnist", "-o", "t", "--preset", "big"], "unknown preset 'big'; known: article, tutorial"),
+    ],
+)
+def test_a_wrong_call_is_exit_2_and_a_sentence(arguments, said, capsys, here):
+    assert said in refuse(capsys, 2, *arguments)
+    assert not list(here.iterdir())
+
+
+def test_no_command_shows_the_help(capsys):
+    assert run([]) == 2
+    out, err = capsys.readouterr()
+    assert "Commands" in out + err
+    assert "lookalike:  " not in err
+
+
+def test_of_several_indexes_one_must_be_named(capsys):
+    np.save("q.npy", pictures((1, 2, 3, 4)))
+    for name in ("a.lookalike", "b.lookalike"):
+        build_index(pictures((1, 2, 3, 4)), "quadrants", name)
+    text = refuse(capsys, 2, "search", "q.npy", "-k", 1)
+    assert text == "2 indexes in this folder (a.lookalike, b.lookalike); name one with --index"
+    assert "id" in call(capsys, "search", "q.npy", "-k", 1, "-i", "b.lookalike", "--json")
+
+
+def test_k_out_of_range(capsys):
+    build_index(pictures((1, 2, 3, 4)), "quadrants", "i.lookalike")
+    np.save("q.npy", pictures((1, 2, 3, 4)))
+    assert refuse(capsys, 2, "search", "q.npy", "-k", 0) == "k is 0; ask for at least 1"
+    assert "ask for at most 1" in refuse(capsys, 2, "search", "q.npy", "-k", 2)
+
+
+# Work that fails ------------------------------------------------------------------------------------------------------
+
+
+def test_what_fails_is_exit_1_and_a_sentence(capsys, here):
+    np.save("q.npy", pictures((1, 2, 3, 4)))
+    np.save("large.npy", np.full((1, 8, 8), 3, np.uint8))
+    build_index(pictures((1, 2, 3, 4)), "quadrants", "i.lookalike")
+    Path("folder").mkdir()
+    Path("folder/file.txt").write_text("mine")
+    Path("bad.png").write_bytes(b"not a picture")
+    for arguments, said in (
+        (("search", "missing.png"), "missing.png: no such file or folder"),
+        (("search", "bad.png", "-k", 1), "bad.png: "),
+        (("search", "large.npy", "-k", 1), "8 x 8 pixels, but i.lookalike holds images of 2 x 2; add --resize"),
+        (("search", "q.npy", "-i", "nowhere"), "nowhere: does not exist; make an index with"),
+        (("info", "-i", "folder"), "folder: is not an index"),
+        (("index", "q.npy", "-o", "folder"), "folder: a folder that holds other things (file.txt)"),
+        (("index", "q.npy", "-o", "q.npy"), "q.npy: a file; an index is a folder"),
+        (("index", "folder"), "folder: no images in this folder"),
+        (("index", "q.npy", "-e", "folder"), "folder: without encoder.json"),
+    ):
+        assert said in refuse(capsys, 1, *arguments), arguments
+    assert sorted(p.name for p in here.iterdir()) == ["bad.png", "folder", "i.lookalike", "large.npy", "q.npy"]
+    shutil.rmtree(next(Path("i.lookalike").glob("encoder-*")))
+    assert "the index is damaged" in refuse(capsys, 1, "search", "q.npy", "-k", 1)
+
+
+def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
+    monkeypatch.setattr("lookalike.encoders.describe", lambda name: 1 / 0)
+    text = refuse(capsys, 1, "encoders")
+    assert text == "unexpected: ZeroDivisionError: division by zero. This is a fault of ours; --debug shows where"
+    with pytest.raises(ZeroDivisionError):
+        run(["encoders", "--debug"])
+    for error, said in (
+        (MemoryError(), "there is not enough memory"),
+        (PermissionError(13, "Permission denied", "x"), "x: Permission denied"),
+        (KeyboardInterrupt(), "stopped; the same command starts again"),
+    ):
+
+        def fail(name, error=error):
+            raise error
+
+        monkeypatch.setattr("lookalike.encoders.describe", fail)
+        assert said in refuse(capsys, 1, "encoders")
+
+
+# As a program of its own ----------------------------------------------------------------------------------------------
+
+
+def lookalike_program(*arguments, **options):
+    """Run ``python -m lookalike`` as a person would."""
+    command = [sys.executable, "-m", "lookalike", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_data_goes_to_standard_output_and_words_to_standard_error():
+    done = lookalike_program("index", "mnist:test[0:50]", "-e", "pixels", "-o", "i.lookalike", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["indexed"] == 50
+    done = lookalike_program("search", "mnist:test[3:5]", "-k", 2, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [r["matches"][0]["id"] for r in json.loads(done.stdout)["results"]] == ["3", "4"]
+    done = lookalike_program("search", "mnist:test[3]", "-k", 51)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ask for at most 50" in sentence(done.stderr)
+    done = lookalike_program("search", "missing.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "missing.png" in sentence(done.stderr)
+    done = lookalike_program("search", "missing.png", "--debug")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" in done.stderr
+    assert "lookalike.errors.CollectionError: missing.png" in done.stderr
+
+
+def test_names_that_the_terminal_cannot_show_are_spelt_out(here):
+    build_index(np.full((1, 4, 4), 9, np.uint8), "pixels", "i.lookalike")
+    save_image(np.full((4, 4), 9, np.uint8), here / "Mädchen.png")
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = lookalike_program("search", "Mädchen.png", "-k", 1, env=plain)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("M\\xe4dchen.png\n")
+    done = lookalike_program("search", "Mädchen.png", "-k", 1, "--json", env=plain)
+    assert json.loads(done.stdout)["results"][0]["query"] == "Mädchen.png"
+
+
+def test_a_reader_that_goes_away_is_no_fault(here):
+    build_index(np.arange(1, 4001, dtype=np.uint16).view(np.uint8).reshape(2000, 2, 2) | 1, "quadrants", "i.lookalike")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lookalike", "files"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "0\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_output_that_cannot_be_written_is_an_error():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "lookalike", "encoders"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left on device" in sentence(done.stderr)
+
+
+def test_only_training_imports_keras(here):
+    """All commands in one process, then look at what was loaded."""
+    code = """
+import sys
+from lookalike.cli import run
+for line in sys.argv[1:]:
+    assert run(line.split()) == 0, line
+heavy = {"keras", "tensorflow", "jax", "torch"} & {name.partition(".")[0] for name in sys.modules}
+assert not heavy, heavy
+"""
+    lines = [
+        "index mnist:test[0:60] -o i.lookalike",
+        "search mnist:test[61] -k 3",
+        "score mnist:test[60:90]",
+        "info",
+        "files",
+        "encoders",
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *lines], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
