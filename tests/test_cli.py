@@ -174,14 +174,14 @@ def test_mnist_by_name_makes_an_index_here(capsys):
     assert (found["query"], found["matches"][0]["id"], found["matches"][0]["label"]) == ("mnist:test[7]", "7", "9")
 
 
-def test_figures(photos, capsys):
+def test_figures(capsys):
     pytest.importorskip("matplotlib")
-    call(capsys, "index", "photos", "-e", "pixels", "-o", "i.lookalike")
-    call(capsys, "search", "photos[0:3]", "-k", 4, "--picture", "found.png")
-    call(capsys, "score", "photos/cats[0:1]", "--plot", "curve.svg") if False else None
+    call(capsys, "index", "mnist:test[0:40]", "-e", "pixels", "-o", "i.lookalike")
+    call(capsys, "search", "mnist:test[40:43]", "-k", 4, "--picture", "found.png")
+    call(capsys, "score", "mnist:test[40:60]", "--plot", "figures/curve.svg")
     assert Image.open("found.png").width > 300
-    out = call(capsys, "score", "mnist:test[0:0]") if False else ""
-    assert out == ""
+    assert "LRAP" in Path("figures/curve.svg").read_text()
+    assert "known: .pdf, .png, .svg" in refuse(capsys, 2, "search", "mnist:test[40]", "--picture", "found.gif")
 
 
 def test_the_encoders_are_listed(capsys):
@@ -319,11 +319,22 @@ def test_denoise_refusals(trained, capsys):
         (["index", "mnist", "-e", "autoencoder"], "an autoencoder is trained first: lookalike train mnist"),
         (["index", "mnist", "-e", "pixels", "--deskew"], "--deskew belongs to the encoder 'hog'"),
         (["search", "mnist:test[0]"], "no index in this folder; name one with --index"),
-        (["train", "mnist", "-o", "t", "--preset", "big"], "unknown preset 'big'; known: article, tutorial"),
     ],
 )
 def test_a_wrong_call_is_exit_2_and_a_sentence(arguments, said, capsys, here):
     assert said in refuse(capsys, 2, *arguments)
+    assert not list(here.iterdir())
+
+
+def test_a_training_that_cannot_be(capsys, here):
+    for option, value, said in (
+        ("--preset", "big", "unknown preset 'big'; known: article, tutorial"),
+        ("--epochs", "0", "epochs is 0; it must be at least 1"),
+    ):
+        assert run(["train", "mnist:test[0:9]", "-o", "t", option, value]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert said in sentence(err.splitlines(keepends=True)[-1])
     assert not list(here.iterdir())
 
 
@@ -406,9 +417,7 @@ def lookalike_program(*arguments, **options):
 
 
 def test_data_goes_to_standard_output_and_words_to_standard_error():
-    done = lookalike_program("index", "mnist:test[0:50]", "-e", "pixels", "-o", "i.lookalike", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["indexed"] == 50
+    build_index("mnist:test[0:50]", "pixels", "i.lookalike")
     done = lookalike_program("search", "mnist:test[3:5]", "-k", 2, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert [r["matches"][0]["id"] for r in json.loads(done.stdout)["results"]] == ["3", "4"]
@@ -448,9 +457,10 @@ def test_a_reader_that_goes_away_is_no_fault(here):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
 def test_output_that_cannot_be_written_is_an_error():
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "lookalike", "encoders"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
     assert done.returncode == 1
     assert "No space left on device" in sentence(done.stderr)
 

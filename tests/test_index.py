@@ -321,19 +321,18 @@ def test_an_index_by_another_encoder_is_refused(path, tmp_path):
 
 
 def test_the_encoder_of_an_index_is_checked(path):
-    build_index(pictures(*ROWS), "quadrants", path)
-    folder = path / open_index(path).passport.encoder_folder
+    index = build_index(pictures(*ROWS), "quadrants", path)
+    folder = path / index.passport.encoder_folder
     card = folder / "encoder.json"
-    for content in (
-        card.read_text().replace('"hole": -1', '"hole": 4'),
-        card.read_text()[:50],
-        card.read_text().replace("quadrants", "triangles"),
-        None,
+    original = card.read_text()
+    for tamper in (
+        lambda: card.write_text(original.replace('"hole": -1', '"hole": 4')),
+        lambda: card.write_text(original[:50]),
+        lambda: card.write_text(original.replace("quadrants", "triangles")),
+        lambda: Quadrants(hole=4).fit(pictures(*ROWS)).save(folder),  # a whole one, but not the one
+        lambda: shutil.rmtree(folder),
     ):
-        if content is None:
-            shutil.rmtree(folder)
-        else:
-            card.write_text(content)
+        tamper()
         with pytest.raises(IndexStoreError) as error:
             open_index(path).search(QUERY, 1)
         assert "the index is damaged (its " in one_or_two_sentences(error)

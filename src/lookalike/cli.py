@@ -58,41 +58,39 @@ def run(arguments: list[str]) -> int:
         0 done, 1 the work failed, 2 the call was wrong.
     """
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
         sys.stdout.flush()  # a full disk or a closed pipe shows here
-        return code if isinstance(code, int) else 0
-    except LookalikeError as e:
-        if debug:
+        if code == 130:  # what newer typers make of Ctrl-C
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as e:
+        code, text = _explain(e)
+        if debug and text:
             raise
-        _complain(str(e))
-        return e.exit_code
-    except typer.Exit as e:
-        return e.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("stopped; the same command starts again")
-        return 1
-    except BrokenPipeError:  # who read our output has gone, as `head` does
-        return 1
-    except Exception as e:
-        if debug:
-            raise
-        if hasattr(e, "format_message") and hasattr(e, "exit_code"):  # click's own errors: the call was wrong
-            if message := e.format_message():  # empty where the help was shown instead
-                _complain(f"{message} (see: lookalike --help)")
-            return int(e.exit_code)
-        if isinstance(e, OSError):
-            _complain(f"{e.filename or 'the system'}: {e.strerror or e}")
-        elif isinstance(e, MemoryError):
-            _complain("there is not enough memory for this; take fewer images, or a smaller --size")
-        else:
-            _complain(f"unexpected: {type(e).__name__}: {e}. This is a fault of ours; --debug shows where")
-        return 1
+        if text:
+            print(f"lookalike: {text}", file=sys.stderr, flush=True)
+    return code if isinstance(code, int) else 0
 
 
-def _complain(text: str) -> None:
-    print(f"lookalike: {text}", file=sys.stderr, flush=True)
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code for an error, and what a person is told; nothing where they know already."""
+    match error:
+        case LookalikeError():
+            return error.exit_code, str(error)
+        case typer.Exit():
+            return error.exit_code, ""
+        case KeyboardInterrupt() | typer.Abort():
+            return 1, "stopped; the same command starts again"
+        case BrokenPipeError():  # who read our output has gone, as `head` does
+            return 1, ""
+        case OSError():
+            return 1, f"{error.filename or 'the system'}: {error.strerror or error}"
+        case MemoryError():
+            return 1, "there is not enough memory for this; take fewer images, or a smaller --size"
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: the call was wrong
+        message = error.format_message()  # empty where the help was shown instead
+        return int(error.exit_code), message and f"{message} (see: lookalike --help)"
+    return 1, f"unexpected: {type(error).__name__}: {error}. This is a fault of ours; --debug shows where"
 
 
 def _print_json(value: object) -> None:

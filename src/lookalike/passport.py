@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import DISTANCES
 from lookalike.errors import IndexStoreError, LookalikeError
 
 FORMAT = 1
@@ -149,7 +148,7 @@ def read_passport(path: Path, dataset: Any) -> Passport:
         passport = Passport(**{f.name: stated[f.name] for f in fields(Passport)})
         width = dataset.schema.field(passport.encoder).type.list_size
         rows = dataset.count_rows()
-    if (rows, width) != (passport.count + passport.failed, passport.dimension) or passport.distance not in DISTANCES:
+    if (rows, width) != (passport.count + passport.failed, passport.dimension):
         raise DamagedIndexError(path, "its passport and its rows disagree")
     return passport
 

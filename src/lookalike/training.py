@@ -221,6 +221,7 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
         Logits: the sigmoid of them is the network's output.
     """
     from keras import layers, ops
+    from keras.backend import backend
 
     x = ops.cast(x, dtype)
     remaining = [layer for layer in network.layers if not isinstance(layer, layers.InputLayer)]
@@ -235,7 +236,9 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
             x = layer.call(x)
             continue
         kernel = ops.cast(layer.kernel, dtype)
-        if upsampled:
+        if upsampled and backend() == "jax":  # XLA's transposed convolutions are slower than what they save
+            y = ops.conv(ops.repeat(ops.repeat(x, 2, 1), 2, 2), kernel, strides=1, padding=layer.padding)
+        elif upsampled:
             y = ops.conv_transpose(x, _summed_taps(kernel), strides=2, padding="same")
             if layer.padding == "valid":
                 y = y[:, 1:-1, 1:-1]
@@ -307,12 +310,12 @@ class _Data:
         """Return the loss on the images held out, with noise that is the same each time."""
         if not len(self._held_out):
             return None
-        rng, losses = np.random.default_rng([self._plan.seed, 0]), []
+        rng, loss = np.random.default_rng([self._plan.seed, 0]), 0.0
+        learner.reset_metrics()
         for start in range(0, len(self._held_out), 500):
             clean = _scaled(self._images[self._held_out[start : start + 500]])
-            losses.append((float(learner.test_on_batch(self._noisy(clean, rng), clean)), len(clean)))
-            learner.reset_metrics()
-        return sum(loss * n for loss, n in losses) / len(self._held_out)
+            loss = float(learner.test_on_batch(self._noisy(clean, rng), clean))  # the mean so far
+        return loss
 
     def _noisy(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         noise = rng.standard_normal(clean.shape, np.float32)
@@ -347,28 +350,28 @@ def _run_epoch(
     """Train one epoch and record it; tell whether it ended before the deadline."""
     learner, begun, told = state.learner, time.monotonic(), 0.0
     before = state.history[-1].validation_loss if state.history else None
-    done, total, out_of_time = 0, 0.0, False
+    done, loss, out_of_time = 0, 0.0, False
+    learner.reset_metrics()
     for noisy, clean in data.epoch(number):
-        loss = float(learner.train_on_batch(noisy, clean))
-        learner.reset_metrics()
+        loss = float(learner.train_on_batch(noisy, clean))  # the mean since the epoch began
         if not np.isfinite(loss):
             raise EncoderError(
                 f"training: the loss became {loss} in epoch {number} with {plan.optimizer}; use a smaller --learning-rate"
             )
-        done, total = done + len(clean), total + loss * len(clean)
+        done += len(clean)
         now = time.monotonic()
         if on_progress is not None and now - told > _REPORT_SECONDS:
             told = now
             rate = done / (now - begun)
             left = ((plan.epochs - number + 1) * data.count - done) / rate
             left = left if deadline is None else min(left, max(0.0, deadline - now))
-            on_progress(Progress(number, plan.epochs, done, data.count, total / done, before, rate, left))
+            on_progress(Progress(number, plan.epochs, done, data.count, loss, before, rate, left))
         out_of_time = deadline is not None and now >= deadline and done < data.count
         if out_of_time:
             break
     seconds = time.monotonic() - begun
     state.record(
-        Epoch(number, total / done, data.validate(learner), done, seconds, done / seconds), whole=not out_of_time
+        Epoch(number, loss, data.validate(learner), done, seconds, done / seconds), whole=not out_of_time
     )
     if on_progress is not None:
         last = state.history[-1]
