@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -463,6 +465,27 @@ def test_output_that_cannot_be_written_is_an_error():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
     assert done.returncode == 1
     assert "No space left on device" in sentence(done.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent to one process there")
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_ctrl_c_while_indexing(there_is_one, here):
+    if there_is_one:
+        build_index("mnist:test[0:20]", "pixels", "i.lookalike")
+    listing = sorted(here.rglob("*"))
+    command = [sys.executable, "-m", "lookalike", "index", "mnist", "-o", "i.lookalike"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(Path("i.lookalike").glob("images.lance/data/*")) or len(list(here.rglob("*"))) == len(listing):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    assert sentence(err.splitlines(keepends=True)[-1]) == "stopped; the same command starts again"
+    assert "Traceback" not in err
+    assert [p for p in sorted(here.rglob("*")) if p.name != "writing.lock"] == [
+        p for p in listing if p.name != "writing.lock"
+    ]
 
 
 def test_only_training_imports_keras(here):

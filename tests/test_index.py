@@ -208,7 +208,7 @@ def test_failures_never_shift_ids_against_vectors(path, seed):
     reasons = {
         "damaged": ("read", "image {}: cut short"),
         "blank": ("encode", "folder/{}.png: its descriptor is all zeros, as of a blank image, so nothing is like it"),
-        "nan": ("encode", "folder/{}.png: its descriptor holds NaN or infinity"),
+        "nan": ("encode", "folder/{}.png: its descriptor holds NaN, infinity or values too large to compare"),
     }
     expected = [
         {"path": ids[i], "outcome": "failed", "stage": reasons[f][0], "reason": reasons[f][1].format(i)}
@@ -218,6 +218,37 @@ def test_failures_never_shift_ids_against_vectors(path, seed):
     ]
     assert open_index(path).files() == expected
     assert open_index(path).failures() == [row for row in expected if row["outcome"] == "failed"]
+
+
+def test_a_whole_batch_that_cannot_be_read(path):
+    images = random_pictures(3000)
+
+    def read(i):
+        if 1000 <= i < 2100:  # all of the second batch, 1024 to 2047
+            raise ImageError(f"image {i}: gone")
+        return images[i]
+
+    index = build_index(Collection("zoo", list(map(str, range(3000))), (2, 2), read=read), "quadrants", path)
+    assert index.ids == [str(i) for i in range(3000) if not 1000 <= i < 2100]
+    np.testing.assert_array_equal(index.thumbnails([1000])[0], images[2100])
+    with pytest.raises(IndexStoreError, match="none of 3 images could be indexed; the first: image 1000: gone"):
+        build_index(Collection("zoo", list("abc"), (2, 2), read=lambda i: read(1000 + i)), "quadrants", path)
+
+
+@pytest.mark.parametrize(("scale", "reason"), [(1e-33, "all zeros"), (1e17, "too large"), (np.inf, "infinity")])
+def test_one_descriptor_out_of_range_does_not_spoil_the_others(path, scale, reason):
+    class Wild(Quadrants):
+        def _encode(self, images):
+            found = super()._encode(images)
+            found[images[:, 0, 0] == 77] *= np.float32(scale)
+            return found
+
+    images = pictures((1, 2, 3, 4), (77, 77, 77, 77), (5, 6, 7, 8))
+    index = build_index(images, Wild().fit(images), path)
+    assert index.ids == ["0", "2"]
+    assert reason in index.failures()[0]["reason"]
+    for distance in ("cosine", "euclidean"):
+        assert index.database(distance).nearest(np.ones((1, 4), np.float32), 2)[0].shape == (1, 2)
 
 
 def test_a_folder_with_a_damaged_a_blank_and_good_files(tmp_path):

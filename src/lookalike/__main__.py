@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -12,11 +13,15 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # names that the terminal's encoding lacks are spelt out
             stream.reconfigure(errors="backslashreplace")
 
-    from lookalike.cli import run
+    try:
+        from lookalike.cli import run
 
-    code = run(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it was being imported
+        code = 1
+    with suppress(OSError):  # `run` has said what there is to say
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

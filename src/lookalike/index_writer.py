@@ -12,9 +12,9 @@ from queue import Full, Queue
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lookalike.collection import Batch, Collection
+from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError
 from lookalike.images import to_png
@@ -108,10 +108,11 @@ class _Rows:
 
         descriptors = np.ascontiguousarray(self.encoder.encode(batch.images), np.float32)
         problems = {position: (stage, reason) for position, stage, reason in batch.failures}
-        usable = np.isfinite(descriptors).all(axis=1) & descriptors.any(axis=1)
+        lengths = np.linalg.norm(descriptors.astype(np.float64), axis=1)
+        usable = (lengths >= SHORTEST) & (lengths <= LONGEST)  # NaN is neither
         for i in np.flatnonzero(~usable).tolist():
             position = int(batch.positions[i])
-            problems[position] = ("encode", f"{self.images.ids[position]}: {_what_is_wrong(descriptors[i])}")
+            problems[position] = ("encode", f"{self.images.ids[position]}: {_what_is_wrong(lengths[i])}")
         pictures = dict(zip(batch.positions.tolist(), batch.images, strict=True))
         positions = sorted({*pictures, *problems})
         self.indexed += len(positions) - len(problems)
@@ -128,7 +129,9 @@ class _Rows:
             "id": pa.array(ids, pa.string()),
             "position": pa.array(positions, pa.int64()),
             "label": pa.array(labels, pa.string()),
-            "thumbnail": pa.array([to_png(pictures[p], THUMBNAIL_SIDE) if p in pictures else None for p in positions]),
+            "thumbnail": pa.array(
+                [to_png(pictures[p], THUMBNAIL_SIDE) if p in pictures else None for p in positions], pa.binary()
+            ),
             "outcome": pa.array(np.where(bad, "failed", "indexed").tolist(), pa.string()),
             "stage": pa.array([problems[p][0] if p in problems else None for p in positions], pa.string()),
             "reason": pa.array([problems[p][1] if p in problems else None for p in positions], pa.string()),
@@ -143,10 +146,10 @@ class _Rows:
         return pa.record_batch([columns[f.name] for f in self.schema], schema=self.schema)
 
 
-def _what_is_wrong(descriptor: NDArray[np.float32]) -> str:
-    if np.isfinite(descriptor).all():
+def _what_is_wrong(length: float) -> str:
+    if length < SHORTEST:
         return "its descriptor is all zeros, as of a blank image, so nothing is like it"
-    return "its descriptor holds NaN or infinity"
+    return "its descriptor holds NaN, infinity or values too large to compare"
 
 
 def _schema(column: str, dimension: int) -> Any:
@@ -289,7 +292,7 @@ def _lock(file: int) -> bool:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError:  # held by another
         return False
     return True
 
