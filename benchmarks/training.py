@@ -5,7 +5,8 @@
 Same network, batch of 128, Adam(0.001), binary cross-entropy, float32, both cores. The Keras script is `model.fit` on noise
 drawn once; PyTorch's is channels last, with fresh noise, pooling before activation, a fused optimizer, a loss from logits and no copies to spare; it runs in the Python
 named by --torch-python, since a project can't depend on PyTorch without its CUDA packages. Every side is a process of its own
-that trains one epoch when its turn comes; the others wait. The first round warms up and doesn't count. Also measured: the rate
+that trains one epoch when its turn comes; the others wait. TensorFlow leaves oneDNN off on this CPU (our `train` puts it on), so
+the Keras script runs both ways. The first round warms up and doesn't count. Also measured: the rate
 of a large float32 matrix product, which gives the arithmetic limit. Medians and all rounds go to results/training.json.
 """
 
@@ -96,8 +97,8 @@ for _ in sys.stdin:
 """
 
 
-def side(python: str, code: str, arguments: list[str], backend: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+def side(python: str, code: str, arguments: list[str], backend: str, **variables: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"} | variables
     process = subprocess.Popen(
         [python, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -142,6 +143,9 @@ def main() -> None:
         sides = {
             "lookalike": side(sys.executable, _OURS, [preset, n], options.backend),
             "keras script": side(sys.executable, _KERAS, [preset, n], options.backend),
+            "keras script, oneDNN on": side(
+                sys.executable, _KERAS, [preset, n], options.backend, TF_ENABLE_ONEDNN_OPTS="1"
+            ),
         }
         if options.torch_python:
             sides["pytorch"] = side(options.torch_python, _TORCH, [preset, str(images)], options.backend)
@@ -154,7 +158,8 @@ def main() -> None:
         seconds = {name: [s for s, _ in turns[1:]] for name, turns in rounds.items()}
         rates = {name: options.images / statistics.median(s) for name, s in seconds.items()}
         ratios = {
-            name: statistics.median([p / o for o, p in zip(seconds["lookalike"], s, strict=True)]) for name, s in seconds.items()
+            name: statistics.median([p / o for o, p in zip(seconds["lookalike"], s, strict=True)])
+            for name, s in seconds.items()
         }
         limit = matrix_product_rate() / (MFLOP[preset] * 1e6)
         results[preset] = {
@@ -168,7 +173,13 @@ def main() -> None:
         said = ", ".join(f"{name} {rate:,.0f} ({ratios[name]:.2f}x)" for name, rate in rates.items())
         print(f"{preset}: images/s {said}; {rates['lookalike'] / limit:.0%} of the limit {limit:,.0f}", flush=True)
     images.unlink()
-    record = {"machine": machine(), "backend": options.backend, "images": options.images, "batch": 128, "results": results}
+    record = {
+        "machine": machine(),
+        "backend": options.backend,
+        "images": options.images,
+        "batch": 128,
+        "results": results,
+    }
     if options.torch_python:
         asked = [options.torch_python, "-c", "import torch; print(torch.__version__)"]
         record["torch"] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()

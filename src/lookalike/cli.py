@@ -172,8 +172,11 @@ def train(
         precision=precision, seed=seed,
     )  # fmt: skip
     assert isinstance(encoder, Autoencoder)
-    images = open_collection(collection, size=_parse_size(size)).array()
-    progress.say(f"training '{preset}' on {len(images):,} images of {collection}")
+    encoder.check_params()
+    opened = open_collection(collection, size=_parse_size(size))
+    images = opened.array()
+    left_out = f" ({len(opened) - len(images):,} can't be read and are left out)" if len(images) < len(opened) else ""
+    progress.say(f"training '{preset}' on {len(images):,} images of {collection}{left_out}")
     with progress.training() as show:
         encoder.train(images, checkpoint=checkpoint, resume=resume, on_progress=show)
     encoder.save(output)

@@ -69,9 +69,10 @@ def default_path(source: str | Path) -> Path:
     ('mnist.lookalike', 'mnist-test.lookalike')
     """
     path = Path(source)
-    if not path.exists():  # a selection, a built-in name, or nothing at all
+    built_in = re.match(r"mnist(:|\[|$)", str(source))  # open_collection takes the name before a folder of that name
+    if built_in or not path.exists():
         path = Path(re.sub(r"\[[\d:]*\]$", "", str(source)))
-    if path.is_dir():
+    if path.is_dir() and not built_in:
         return path / ".lookalike"
     return path.with_name(path.name.replace(":", "-") + ".lookalike")
 

@@ -137,7 +137,7 @@ class Autoencoder(Encoder):
     def _fit(self, images: NDArray[np.uint8]) -> None:
         from lookalike import onnx_export, training
 
-        self._check_params()
+        self.check_params()
         checkpoint, resume, on_progress = getattr(self, "_train_options", (None, False, None))
         network = build(self.preset, images.shape[1:], self.seed)
         result = training.train(
@@ -165,7 +165,14 @@ class Autoencoder(Encoder):
             }
         )
 
-    def _check_params(self) -> None:
+    def check_params(self) -> None:
+        """Refuse parameters out of range; ``fit`` does it too.
+
+        Raises
+        ------
+        UsageError
+            If one is; the message names it and what it must be.
+        """
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         for name, ok, expected in (
