@@ -197,6 +197,26 @@ def test_progress_tells_epoch_loss_rate_and_time_left(digits):
     assert news[-1].validation_loss is not None
 
 
+def test_losses_are_means_over_all_images_not_the_last_batchs(digits):
+    encoder = Autoencoder(preset="article", epochs=1, learning_rate=1e-12, validation=0.5, batch_size=300)
+    encoder.fit(np.concatenate([digits, digits[::-1]])[:1300])  # 650 to learn from and 650 held out: uneven batches
+    plan = plan_of(encoder)
+    data = training._Data(np.concatenate([digits, digits[::-1]])[:1300], plan)
+    network = build("article", (28, 28))
+    losses = []
+    for noisy, clean in data.epoch(1):
+        logits = keras.ops.convert_to_numpy(training.forward(network, noisy)).astype(np.float64)
+        losses += (np.logaddexp(0, logits) - clean * logits).mean(axis=(1, 2, 3)).tolist()
+    assert len(losses) == 650
+    assert encoder.history_[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert encoder.history_[0]["loss"] != pytest.approx(np.mean(losses[-50:]), rel=1e-5)
+    held_out, rng = data._images[data._held_out][..., None] / np.float32(255), np.random.default_rng([0, 0])
+    noisy = np.concatenate([data._noisy(part, rng) for part in (held_out[:500], held_out[500:])])
+    logits = keras.ops.convert_to_numpy(training.forward(network, noisy)).astype(np.float64)
+    expected = (np.logaddexp(0, logits) - held_out * logits).mean()
+    assert encoder.history_[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_adadelta_starts_at_its_papers_rate(digits):
     network = build("article", (28, 28))
     learner = training._learner(network, plan_of(Autoencoder(optimizer="adadelta")), "float32")

@@ -310,12 +310,11 @@ class _Data:
         """Return the loss on the images held out, with noise that is the same each time."""
         if not len(self._held_out):
             return None
-        rng, loss = np.random.default_rng([self._plan.seed, 0]), 0.0
-        learner.reset_metrics()
+        rng, total = np.random.default_rng([self._plan.seed, 0]), 0.0
         for start in range(0, len(self._held_out), 500):
             clean = _scaled(self._images[self._held_out[start : start + 500]])
-            loss = float(learner.test_on_batch(self._noisy(clean, rng), clean))  # the mean so far
-        return loss
+            total += float(learner.test_on_batch(self._noisy(clean, rng), clean)) * len(clean)
+        return total / len(self._held_out)
 
     def _noisy(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         noise = rng.standard_normal(clean.shape, np.float32)
@@ -350,28 +349,27 @@ def _run_epoch(
     """Train one epoch and record it; tell whether it ended before the deadline."""
     learner, begun, told = state.learner, time.monotonic(), 0.0
     before = state.history[-1].validation_loss if state.history else None
-    done, loss, out_of_time = 0, 0.0, False
-    learner.reset_metrics()
+    done, total, out_of_time = 0, 0.0, False
     for noisy, clean in data.epoch(number):
-        loss = float(learner.train_on_batch(noisy, clean))  # the mean since the epoch began
+        loss = float(learner.train_on_batch(noisy, clean))
         if not np.isfinite(loss):
             raise EncoderError(
                 f"training: the loss became {loss} in epoch {number} with {plan.optimizer}; use a smaller --learning-rate"
             )
-        done += len(clean)
+        done, total = done + len(clean), total + loss * len(clean)
         now = time.monotonic()
         if on_progress is not None and now - told > _REPORT_SECONDS:
             told = now
             rate = done / (now - begun)
             left = ((plan.epochs - number + 1) * data.count - done) / rate
             left = left if deadline is None else min(left, max(0.0, deadline - now))
-            on_progress(Progress(number, plan.epochs, done, data.count, loss, before, rate, left))
+            on_progress(Progress(number, plan.epochs, done, data.count, total / done, before, rate, left))
         out_of_time = deadline is not None and now >= deadline and done < data.count
         if out_of_time:
             break
     seconds = time.monotonic() - begun
     state.record(
-        Epoch(number, loss, data.validate(learner), done, seconds, done / seconds), whole=not out_of_time
+        Epoch(number, total / done, data.validate(learner), done, seconds, done / seconds), whole=not out_of_time
     )
     if on_progress is not None:
         last = state.history[-1]
