@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import signal
 import socket
 from pathlib import Path
 
@@ -63,3 +64,10 @@ def shared():
         return folder
 
     return find
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _programs_hear_ctrl_c():
+    """Let programs that tests start be interrupted, even where this one runs in a background that ignores Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

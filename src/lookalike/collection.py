@@ -224,8 +224,7 @@ def _select(collection: Collection, source: str, selection: re.Match[str]) -> Co
         raise UsageError(f"{source}: a number is missing between the brackets; write [7] or [10:20]")
     if not first < last <= n:
         raise UsageError(f"{source}: {collection.name} holds {n:,} images, 0 to {n - 1:,}; pick among those")
-    picked = f"[{first}:{last}]" if selection["colon"] else f"[{first}]"
-    return replace(collection.take(range(first, last)), name=collection.name + picked)
+    return collection.take(range(first, last))
 
 
 def _open_path(path: Path) -> Collection:
