@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 import time
@@ -93,7 +94,7 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
     encoders: dict[str, Encoder] = {**run.trained, "pixels": create("pixels"), "hog": create("hog")}
     encoders["hog, deskewed"] = create("hog", deskew=True)
     for name, encoder in encoders.items():
-        with run.step(f"indexing 60,000 digits by {name}"), progress.counting("indexing") as show:
+        with run.step(f"indexing {len(train):,} digits by {name}"), progress.counting("indexing") as show:
             path = folder / f"{name.replace(', ', '-')}.lookalike"
             run.indexes[name] = build_index(train, encoder, path, on_progress=show)
     asked = evaluation.sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
@@ -132,8 +133,8 @@ def _report(run: _Run, train: Collection, test: Collection, asked: Collection) -
     sections = [
         Section("What a search finds", [*_answers(run, train, asked)]),
         Section("Noise in, digits out", [*_denoising(run, test)]),
-        Section("How good the order is", [*_scores(run, asked)]),
-        Section("How it was trained", [*_training(run)]),
+        Section("How good the order is", [*_scores(run, asked, len(train))]),
+        Section("How it was trained", [*_training(run, len(train))]),
         Section("How to read these numbers", [_glossary()]),
         Section("What was run", [*_conditions(run)]),
     ]
@@ -157,7 +158,7 @@ def _answers(run: _Run, train: Collection, asked: Collection) -> Iterator[str | 
     shown = asked.take(_one_of_each(asked.labels))
     assert shown.labels is not None
     yield (
-        "One test digit of each kind, the first of its kind among the queries, and the ten nearest of the 60,000. The network "
+        f"One test digit of each kind, the first of its kind among the queries, and the ten nearest of the {len(train):,}. The network "
         "has never seen the queries, and nobody told it what a digit is."
     )
     for name in ("article", "hog, deskewed"):
@@ -206,27 +207,29 @@ def _quality_cells(quality: denoising.Quality) -> list[Value]:
     ]
 
 
-def _scores(run: _Run, asked: Collection) -> Iterator[str | Picture | Table]:
+def _scores(run: _Run, asked: Collection, count: int) -> Iterator[str | Picture | Table]:
+    by_article = run.scores[_EUCLIDEAN]
     curves = {name: score for name, score in run.scores.items() if name != _EUCLIDEAN}
     lowest = min(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     highest = max(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     yield Picture(
         plots.score_curves({n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}),
-        f"The article's curve for five encoders, cosine distance, {len(asked):,} test queries against all 60,000; bands are "
+        f"The article's curve for five encoders, cosine distance, {len(asked):,} test queries against all {count:,}; bands are "
         "95 % bootstrap intervals.",
-        f"LRAP at n from 10 to 60,000: at 1,000 {highest} is highest and {lowest} lowest.",
+        f"LRAP at n from 10 to {count:,}: at 1,000 {highest} is highest and {lowest} lowest.",
     )
     rows: list[list[str | Value | None]] = [
-        [m, *(Value(s.metrics[m], s.intervals[m]) for s in curves.values())] for m in _METRICS
+        [m, *(Value(s.metrics[m], s.intervals[m]) for s in curves.values())]
+        for m in _METRICS
+        if m in by_article.metrics
     ]
     yield Table(
         ["", *curves],
         rows,
-        f"{len(asked):,} seeded test queries against all 60,000, cosine distance, with 95 % bootstrap intervals. The best of "
+        f"{len(asked):,} seeded test queries against all {count:,}, cosine distance, with 95 % bootstrap intervals. The best of "
         "each line is bold.",
         best="row",
     )
-    by_article = run.scores[_EUCLIDEAN]
     named = ", ".join(f"{m} {by_article.metrics[m]:.3f}" for m in ("P@1", "mAP", "LRAP@10", "LRAP@100", "LRAP@1000"))
     yield (
         f"By Euclidean distance, as the article ranked, its network scores {named}. Of {by_article.queries:,} queries, "
@@ -240,15 +243,16 @@ def _scores(run: _Run, asked: Collection) -> Iterator[str | Picture | Table]:
     )
 
 
-def _training(run: _Run) -> Iterator[str | Picture]:
+def _training(run: _Run, count: int) -> Iterator[str | Picture]:
     for preset, encoder in run.trained.items():
         history = encoder.history_
         seconds = sum(e["seconds"] for e in history)
         images = sum(e["images"] for e in history)
+        held_out = math.ceil(count * encoder.validation)
         why = {"time": "; the time box ended it", "done": ""}.get(encoder.stopped_, "")
         yield (
-            f"'{preset}': {images / 58_800:.1f} epochs over 58,800 digits (1,200 are held out to choose the best epoch, number "
-            f"{encoder.best_epoch_}) in {seconds:.0f} s, {images / seconds:,.0f} images a second{why}. Batches of 128, Adam, "
+            f"'{preset}': {images / (count - held_out):.1f} epochs over {count - held_out:,} digits ({held_out:,} are held out to choose "
+            f"the best epoch, number {encoder.best_epoch_}) in {seconds:.0f} s, {images / seconds:,.0f} images a second{why}. Batches of 128, Adam, "
             f"fresh noise of 0.5 each epoch, {encoder.precision_}."
         )
         if len(history) > 2:
@@ -265,7 +269,7 @@ def _glossary() -> Facts:
             "P@1, P@10": "The share of right ones among the first answer, and among the first ten.",
             "LRAP@n": "The article's score. For each right answer among the first n, the share of right ones down to it; the mean "
             "of that. It divides by the right ones found, so it says nothing of those missed; a query with none found scores 0.",
-            "mAP": "The same over the whole ranking, divided by all right ones, about 6,000 for each digit.",
+            "mAP": "The same over the whole ranking, divided by all right ones, about a tenth of the digits.",
             "mAP@R, R-precision": "Only the first R answers count, where R is how many right ones there are.",
             "recall@100": "The share of all right ones that is among the first 100; at most about 0.017 here.",
             "95 % interval": "Where the score would lie with other queries of the same kind: 1,000 bootstrap resamples of the queries.",
