@@ -438,5 +438,6 @@ def test_a_missing_matplotlib_says_what_to_type():
     )
     assert done.returncode == 1
     assert (
-        "UsageError: figures needs packages that aren't installed; type: pip install 'lookalike[plots]'" in done.stderr
+        "UsageError: drawing figures needs packages that aren't installed; type: pip install 'lookalike[plots]'"
+        in done.stderr
     )

@@ -386,7 +386,7 @@ def _blank(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as e:
-        raise missing_extra("figures", "plots") from e
+        raise missing_extra("drawing figures", "plots") from e
     return Figure(figsize=(width, height), facecolor=PAPER)
 
 
