@@ -129,7 +129,7 @@ def test_neither_blocks_nor_threads_matter(train_digits, monkeypatch, deskew: bo
     for pixels, threads in ((1, 1), (28 * 28 * 3, 3), (2**20, 1)):
         monkeypatch.setattr(hog, "BLOCK_PIXELS", pixels)
         monkeypatch.setattr(hog, "MAX_THREADS", threads)
-        monkeypatch.setattr(hog, "_processors", lambda: 3)
+        monkeypatch.setattr(hog, "usable_cores", lambda: 3)
         np.testing.assert_allclose(encode(images, deskew=deskew), whole, atol=2e-6)
 
 

@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import lookalike
 from lookalike import plots
 from lookalike.errors import LookalikeError
+from lookalike.inference import usable_cores
 from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
@@ -469,7 +470,7 @@ def _processor() -> str:
 
 def _cores() -> str:
     there = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    usable = usable_cores()
     # A container's share: microseconds of processor time in each period.
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdecimal() and period.strip().isdecimal():

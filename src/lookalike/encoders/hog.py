@@ -8,7 +8,6 @@ Learning Applied to Document Recognition", Proc. IEEE, 1998 (deskewing of digits
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
+from lookalike.inference import usable_cores
 
 Float32Array = NDArray[np.float32]
 
@@ -76,7 +76,7 @@ class Hog(Encoder):
         descriptors = np.empty((number, self.cells**2 * self.bins), np.float32)
         block = min(number, max(1, BLOCK_PIXELS // (height * width)))
         starts = range(0, number, block)
-        threads = min(len(starts), MAX_THREADS, _processors())
+        threads = min(len(starts), MAX_THREADS, usable_cores())
 
         def describe(starts: Iterable[int]) -> None:
             histogram = _Histogram(block, height, width, self.cells, self.bins)
@@ -300,7 +300,3 @@ def _shift(ink: NDArray[np.uint8], top: NDArray[np.float64], left: NDArray[np.fl
     share = (left - np.floor(left)).astype(np.float32)[..., None]
     shifted: Float32Array = rows[..., :-1] + (rows[..., 1:] - rows[..., :-1]) * share
     return shifted
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
