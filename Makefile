@@ -1,17 +1,22 @@
 # make demo   the main job: train, index, score and show MNIST; ends with the address of a report
 # make test   the tests                 make check   what CI runs, and ruff, mypy and the docs
+# make torture   kills, failing disks and all hostile files, without a network; about half an hour
 # Each fills .venv by itself the first time; a second run starts at once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test torture check format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/lookalike demo $(DEMO)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(TESTS)
+
+# Where the system allows it, in a network of its own that leads nowhere.
+torture: $(VENV)/.test
+	$$(unshare --net true 2>/dev/null && echo unshare --net) $(BIN)/python -m pytest tests tests/torture $(TESTS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

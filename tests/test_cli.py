@@ -1,6 +1,8 @@
 """The commands: what they print, where, and with which exit code."""
 
+import csv
 import gzip
+import io
 import json
 import os
 import re
@@ -23,7 +25,10 @@ from lookalike.encoders import TABLE
 from lookalike.images import read_image, save_image
 from quadrants import ENTRY, Quadrants, pictures
 
-COMMANDS = ("demo", "train", "index", "search", "score", "denoise", "info", "files", "encoders")
+COMMANDS = (
+    "demo", "train", "denoise", "index", "rollback", "search", "score",
+    "info", "files", "why", "verify", "export", "encoders",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +104,9 @@ def test_version(capsys):
 
 def test_a_folder_from_index_to_answer(photos, capsys):
     out = call(capsys, "index", "photos", "--encoder", "pixels")
-    assert "photos/.lookalike: 5 images indexed, 1 left out (lookalike files --broken -i photos/.lookalike)" in out
+    assert out.startswith(
+        "photos/.lookalike: 5 images indexed, 1 left out (1 truncated: lookalike files --broken -i photos/.lookalike); "
+    )
     assert "pixels 256-d" in out
     index = ("-i", "photos/.lookalike")
 
@@ -128,14 +135,104 @@ def test_a_folder_from_index_to_answer(photos, capsys):
     ]
     assert listed[0] == {"path": "cats/a.png", "outcome": "indexed", "stage": None, "reason": None}
     (broken,) = json.loads(call(capsys, "files", "--broken", *index, "--json"))
-    assert (broken["path"], broken["outcome"], broken["stage"]) == ("dogs/broken.png", "failed", "read")
+    assert (broken["path"], broken["outcome"], broken["stage"]) == ("dogs/broken.png", "truncated", "decode")
     text = call(capsys, "files", "--broken", *index)
-    assert text.startswith("dogs/broken.png\tfailed (read): photos/dogs/broken.png: ")
+    assert text.startswith("dogs/broken.png\ttruncated (decode): photos/dogs/broken.png: ")
     assert len(call(capsys, "files", *index).splitlines()) == 6
 
     facts = json.loads(call(capsys, "info", *index, "--json"))
     assert (facts["encoder"], facts["count"], facts["failed"], facts["shape"]) == ("pixels", 5, 1, [16, 16])
     assert re.search(r"^encoder +pixels$", call(capsys, "info", *index), re.MULTILINE)
+
+
+def test_an_index_is_looked_at_from_all_sides(photos, capsys):
+    call(capsys, "index", "photos", "-e", "pixels")
+    index = ("-i", "photos/.lookalike")
+    rows = list(csv.DictReader(io.StringIO(call(capsys, "files", *index, "--csv"))))
+    assert [row["outcome"] for row in rows] == ["indexed", "indexed", "truncated", "indexed", "indexed", "indexed"]
+    assert list(csv.DictReader(io.StringIO(call(capsys, "files", "--broken", *index, "--csv")))) == [rows[2]]
+
+    story = call(capsys, "why", "photos/dogs/broken.png")  # the index of the folder above is found
+    assert story.startswith("dogs/broken.png: truncated at the stage 'decode'\n  photos/dogs/broken.png: ")
+    told = json.loads(call(capsys, "why", "cats/a.png", *index, "--json"))
+    assert (told["outcome"], told["width"], told["label"], told["encoders"]) == ("indexed", 16, "cats", ["pixels"])
+    assert told["now"] is None
+    save_image(np.zeros((9, 9), np.uint8), "photos/cats/a.png")
+    assert "changed since it was indexed" in call(capsys, "why", "photos/cats/a.png")
+    Path("photos/cats/.secret.png").write_bytes(Path("photos/cats/b.png").read_bytes())
+    assert "its name or folder is hidden" in refuse(capsys, 2, "why", "photos/cats/.secret.png")
+    assert "no such file in photos" in refuse(capsys, 2, "why", "cats/z.png", *index)
+
+    assert call(capsys, "verify", *index) == "photos/.lookalike: sound; 6 files, 5 descriptors of pixels\n"
+    assert json.loads(call(capsys, "verify", *index, "--json")) == {"ok": True, "problems": [], "rows": 6}
+    assert run(["verify", *index, "--deep"]) == 1
+    assert capsys.readouterr().out == "a file isn't what was indexed; index again: cats/a.png\n"
+
+    assert call(capsys, "export", "-o", "out/all.parquet", *index).startswith("out/all.parquet: 5 rows, pixels 256-d")
+    assert call(capsys, "export", "-o", "out/all.npy", *index).startswith("out/all.npy and out/all.csv: 5 rows")
+    assert np.load("out/all.npy").shape == (5, 256)
+    assert "ends in .parquet, or in .npy" in refuse(capsys, 2, "export", "-o", "all.txt", *index)
+
+
+def test_the_same_command_again_and_back(photos, capsys):
+    index = ("-i", "photos/.lookalike")
+    call(capsys, "index", "photos", "-e", "pixels")
+    assert "holds no state before its last run" in refuse(capsys, 1, "rollback", *index)
+    Path("photos/cats/a.png").rename("photos/dogs/a.png")
+    Path("photos/cats/b.png").unlink()
+    save_image(np.full((16, 16), 9, np.uint8), "photos/new.png")
+    Path("photos/dogs/twin.png").write_bytes(Path("photos/dogs/c.png").read_bytes())
+    stated = json.loads(call(capsys, "index", "photos", "--json"))
+    assert {k: stated[k] for k in ("indexed", "unchanged", "renamed", "duplicates", "failed", "removed")} == {
+        "indexed": 1, "unchanged": 3, "renamed": 1, "duplicates": 1, "failed": 1, "removed": 1,
+    }  # fmt: skip
+    assert stated["outcomes"] == {"duplicate": 1, "indexed": 5, "truncated": 1}
+    out = call(capsys, "index", "photos")
+    assert out.startswith("photos/.lookalike: 0 images indexed, 6 unchanged, 1 left out (1 truncated: lookalike files")
+    assert "back at 6 files" in call(capsys, "rollback", *index)
+    assert [f["path"] for f in json.loads(call(capsys, "files", *index, "--json"))][:2] == ["cats/a.png", "cats/b.png"]
+    assert json.loads(call(capsys, "rollback", *index, "--json"))["rows"] == 7
+
+
+def test_how_files_are_read_stays_with_the_index(photos, capsys):
+    index = ("-i", "photos/.lookalike")
+    call(capsys, "index", "photos", "-e", "pixels", "--include", "cats/*", "--max-pixels", "1000", "--seconds", 5)
+    assert len(json.loads(call(capsys, "files", *index, "--json"))) == 2
+    save_image(np.full((50, 50), 9, np.uint8), "photos/cats/large.png")
+    assert json.loads(call(capsys, "index", "photos", "--json"))["outcomes"] == {"bomb": 1, "indexed": 2}
+    stated = json.loads(call(capsys, "index", "photos", "--max-pixels", "1M", "--retry", "--json"))
+    assert stated["outcomes"] == {"indexed": 3}
+    stated = json.loads(call(capsys, "index", "photos", "--include", "*", "--json"))
+    assert stated["outcomes"] == {"indexed": 6, "truncated": 1}
+    for arguments, said in (
+        (("--memory", "much"), "--memory much: expected an amount such as 500MB, 2GB or 100M"),
+        (("--frames", "all"), "--frames all: expected first or each"),
+    ):
+        assert said in refuse(capsys, 2, "index", "photos", *arguments)
+
+
+def test_several_encoders_in_one_index(photos, capsys):
+    index = ("-i", "photos/.lookalike")
+    call(capsys, "index", "photos", "-e", "pixels")
+    assert "hog 392-d" in call(capsys, "index", "photos", "-e", "hog", "--size", 32)
+    assert "dogs/c.png" in call(capsys, "search", "photos/dogs/c.png", *index, "-k", 1, "-e", "pixels")
+    facts = json.loads(call(capsys, "info", *index, "--json"))
+    assert (facts["encoder"], facts["shape"], len(facts["encoders"])) == ("hog", [32, 32], 2)
+    assert json.loads(call(capsys, "info", *index, "-e", "pixels", "--json"))["shape"] == [16, 16]
+    assert "made by the encoder pixels" in refuse(capsys, 1, "search", "photos/dogs/c.png", *index, "-e", "quadrants")
+    call(capsys, "index", "photos", "-e", "pixels", "--only")
+    assert [e["encoder"] for e in json.loads(call(capsys, "info", *index, "--json"))["encoders"]] == ["pixels"]
+
+
+def test_an_index_of_another_collection_is_not_given_up_unasked(photos, capsys):
+    call(capsys, "index", "photos", "-e", "pixels", "-o", "i.lookalike")
+    Path("others").mkdir()
+    save_image(np.full((16, 16), 9, np.uint8), "others/one.png")
+    text = refuse(capsys, 1, "index", "others", "-o", "i.lookalike")
+    assert "holds the index of photos" in text
+    assert "--replace-collection" in text
+    call(capsys, "index", "others", "-o", "i.lookalike", "--replace-collection")
+    assert [f["path"] for f in json.loads(call(capsys, "files", "--json"))] == ["one.png"]
 
 
 def test_an_idx_file_from_index_to_score(here, digits, capsys):
@@ -150,7 +247,11 @@ def test_an_idx_file_from_index_to_score(here, digits, capsys):
     assert {k: v for k, v in stated.items() if not k.endswith(("seconds", "second"))} == {
         "indexed": 150,
         "unchanged": 0,
+        "renamed": 0,
+        "duplicates": 0,
         "failed": 0,
+        "removed": 0,
+        "outcomes": {"indexed": 150},
         "encoder": "hog",
         "dimension": 392,
         "path": "digits.lookalike",
@@ -171,7 +272,7 @@ def test_mnist_by_name_makes_an_index_here(capsys):
     call(capsys, "index", "mnist:test[0:40]", "-e", "pixels", "--size", "14x20")
     assert Path("mnist-test.lookalike").is_dir()
     facts = json.loads(call(capsys, "info", "--json"))
-    assert (facts["collection"], facts["shape"]) == ("mnist:test", [20, 14])
+    assert (facts["collection"], facts["shape"]) == ("mnist:test[0:40]", [20, 14])
     found = json.loads(call(capsys, "search", "mnist:test[7]", "-k", 1, "--json"))["results"][0]
     assert (found["query"], found["matches"][0]["id"], found["matches"][0]["label"]) == ("mnist:test[7]", "7", "9")
 
@@ -399,7 +500,7 @@ def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
     for error, said in (
         (MemoryError(), "there is not enough memory"),
         (PermissionError(13, "Permission denied", "x"), "x: Permission denied"),
-        (KeyboardInterrupt(), "stopped; the same command starts again"),
+        (KeyboardInterrupt(), "stopped; the same command goes on"),
     ):
 
         def fail(name, error=error):
@@ -469,23 +570,30 @@ def test_output_that_cannot_be_written_is_an_error():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent to one process there")
 @pytest.mark.parametrize("there_is_one", [True, False])
-def test_ctrl_c_while_indexing(there_is_one, here):
+def test_ctrl_c_while_indexing_keeps_what_was_done(there_is_one, here, capsys):
+    held = 0
     if there_is_one:
-        build_index("mnist:test[0:20]", "pixels", "i.lookalike")
-    listing = sorted(here.rglob("*"))
-    command = [sys.executable, "-m", "lookalike", "index", "mnist", "-o", "i.lookalike"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(Path("i.lookalike").glob("images.lance/data/*")) or len(list(here.rglob("*"))) == len(listing):
+        build_index("mnist[0:20]", "pixels", "i.lookalike")
+    command = ["index", "mnist[0:30000]", "-e", "pixels", "-o", "i.lookalike"]
+    before = set(Path("i.lookalike").glob("images.lance/data/*"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lookalike", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not set(Path("i.lookalike").glob("images.lance/data/*")) - before:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
-    assert sentence(err.splitlines(keepends=True)[-1]) == "stopped; the same command starts again"
+    assert sentence(err.splitlines(keepends=True)[-1]) == "stopped; the same command goes on"
     assert "Traceback" not in err
-    assert [p for p in sorted(here.rglob("*")) if p.name != "writing.lock"] == [
-        p for p in listing if p.name != "writing.lock"
-    ]
+    if Path("i.lookalike/passport.json").exists():
+        assert call(capsys, "verify").startswith("i.lookalike: sound; ")
+        held = lookalike.open_index("i.lookalike").passport.rows
+    stated = json.loads(call(capsys, *command, "--json"))
+    assert stated["indexed"] + stated["unchanged"] == 30_000
+    assert stated["unchanged"] >= held
+    assert stated["unchanged"] > 20
 
 
 def test_only_training_imports_keras(here):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import struct
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import PIL.Image
@@ -12,9 +16,10 @@ import pytest
 
 import lookalike
 from lookalike import open_collection
-from lookalike.collection import DEFAULT_SIDE, Collection
+from lookalike.collection import DEFAULT_SIDE, Collection, ReadOptions
 from lookalike.errors import CollectionError, ImageError, UsageError
-from lookalike.images import fit_to, read_image
+from lookalike.images import Limits, fit_to, read_image
+from lookalike.reading import read_caption
 
 RNG = np.random.default_rng(17)
 
@@ -110,6 +115,7 @@ def test_a_path_that_is_not_there_is_said(tmp_path):
 def test_a_selection_keeps_ids_and_labels(selection, expected):
     every, some = open_collection("mnist:test"), open_collection(f"mnist:test{selection}")
     assert list(some.ids) == [str(i) for i in expected]
+    assert (some.name, some.whole, some.source) == (f"mnist:test{selection}", "mnist:test", "mnist:test")
     assert some.labels.tolist() == every.labels[list(expected)].tolist()
     np.testing.assert_array_equal(some.array(), every.array()[list(expected)])
 
@@ -353,7 +359,8 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
 
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
-    assert refused(tmp_path).startswith(f"{tmp_path}: no images in this folder; looked for .bmp, .gif, .jpeg")
+    assert refused(tmp_path).startswith(f"{tmp_path}: no images in this folder; looked for .")
+    assert ".jpg" in refused(tmp_path)
 
 
 def test_a_size_that_all_share_is_kept_and_mixed_ones_become_square(tmp_path):
@@ -412,7 +419,7 @@ def test_a_damaged_file_is_reported_at_its_position_and_shifts_nothing(tmp_path,
     positions, images, failures = gathered(collection, size)
     assert positions == [0, 1, 3, 4, 6]
     np.testing.assert_array_equal(images, array[positions])
-    assert [(f.position, f.stage) for f in failures] == [(2, "read"), (5, "read")]
+    assert [(f.position, f.stage) for f in failures] == [(2, "decode"), (5, "decode")]
     assert all(str(tmp_path / collection.ids[f.position]) in f.reason for f in failures)
     np.testing.assert_array_equal(collection.array(), array[positions])
     with pytest.raises(ImageError):
@@ -458,6 +465,188 @@ def test_a_name_that_is_no_utf_8_can_be_stored_and_printed(tmp_path):
     _, images, failures = gathered(collection)
     assert len(images) == len(failures) == 1
     failures[0].reason.encode()
+
+
+def test_an_image_is_told_by_its_content_where_its_ending_says_nothing(tmp_path):
+    array = pixels(2, 6, 6)
+    for i, name in enumerate(("photo", "b.JPG_original")):
+        write_image(tmp_path / "x.png", array[i]).rename(tmp_path / name)
+    (tmp_path / "notes.md").write_text("no image")
+    (tmp_path / "empty").touch()
+    collection = open_collection(tmp_path)
+    assert list(collection.ids) == ["b.JPG_original", "photo"]
+    np.testing.assert_array_equal(collection.array(), array[::-1])
+    assert [entry.id for entry in collection.entries] == ["b.JPG_original", "empty", "notes.md", "photo"]
+
+
+def test_a_file_without_an_ending_that_vanished_since_shifts_nothing(tmp_path):
+    array = pixels(6, 6)
+    write_image(tmp_path / "x.png", pixels(6, 6)).rename(tmp_path / "photo")
+    write_image(tmp_path / "y.png", array)
+    collection = open_collection(tmp_path)
+    assert list(collection.ids) == ["photo", "y.png"]
+    some = collection.take([0, 1])
+    (tmp_path / "photo").unlink()
+    for opened in (collection, some):
+        positions, images, [failure] = gathered(opened)
+        assert (positions, failure.position, failure.stage) == ([1], 0, "read")
+        np.testing.assert_array_equal(images, [array])
+
+
+def test_captions_are_no_images_and_belong_to_theirs(tmp_path):
+    write_image(tmp_path / "cat.png", pixels(3, 3))
+    (tmp_path / "cat.txt").write_text("a cat")
+    collection = open_collection(tmp_path)
+    assert list(collection.ids) == ["cat.png"]
+    assert [entry.outcome for entry in collection.entries] == [None, "caption"]
+    assert read_caption(collection.entries[0]) == "a cat"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes links for administrators only")
+def test_what_is_known_to_be_unreadable_is_a_failure_at_its_position(tmp_path):
+    array = pixels(2, 3, 3)
+    write_image(tmp_path / "a.png", array[0])
+    (tmp_path / "b.png").symlink_to("nowhere.png")
+    write_image(tmp_path / "c.png", array[1])
+    (tmp_path / "loop").symlink_to(".")
+    collection = open_collection(tmp_path)
+    assert list(collection.ids) == ["a.png", "b.png", "c.png"]
+    positions, images, [failure] = gathered(collection, 2)
+    assert positions == [0, 2]
+    np.testing.assert_array_equal(images, array)
+    assert failure == (1, "list", f"{tmp_path}/b.png: a link to a file that doesn't exist; mend or remove it")
+    with pytest.raises(ImageError, match="doesn't exist"):
+        collection.read(1)
+
+
+def test_files_are_chosen_by_patterns(tmp_path):
+    for name in ("a.png", "b.png", "sub/a.png", ".hidden/c.png"):
+        write_image(tmp_path / name, pixels(3, 3))
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as z:
+        for name in ("a.png", "b.png", "sub/a.png", ".hidden/c.png"):
+            z.write(tmp_path / name, name)
+    for source in (tmp_path, tmp_path / "packed.zip"):
+        assert list(open_collection(source, include=["a.*"]).ids) == ["a.png", "sub/a.png"]
+        assert list(open_collection(source, exclude=["sub", "b.*"]).ids) == ["a.png"]
+        assert ".hidden/c.png" in open_collection(source, hidden=True).ids
+        assert "that the patterns leave" in refused(source, include=["*.gif"])
+    options = open_collection(tmp_path, include=["*.png"], each=True, limits=Limits(pixels=9)).options
+    assert options == ReadOptions(("*.png",), (), False, True, Limits(pixels=9))
+
+
+def test_limits_count_however_a_file_is_read(tmp_path):
+    write_image(tmp_path / "a.png", pixels(3, 4))
+    write_image(tmp_path / "b.png", pixels(3, 3))
+    collection = open_collection(tmp_path, limits=Limits(pixels=9))
+    assert gathered(collection)[0] == [1]
+    for read in (lambda: collection.read(0), lambda: collection.fitted(0, (2, 2))):
+        with pytest.raises(ImageError, match="more than 9 pixels"):
+            read()
+    assert "more than 9 pixels" in refused(tmp_path / "a.png", ImageError, limits=Limits(pixels=9))
+
+
+def test_files_are_decoded_in_other_processes_only(tmp_path):
+    """What a codec does to its process, it does not do to this one: here none is ever loaded."""
+    for i in range(3):
+        write_image(tmp_path / "photos" / f"{i}.jpg", pixels(20, 30, 3))
+    shutil.make_archive(tmp_path / "packed", "zip", tmp_path / "photos")
+    (tmp_path / "list.txt").write_text("photos/0.jpg\nphotos/1.jpg\nphotos/2.jpg\n")
+    code = """
+import sys, lookalike
+collection = lookalike.open_collection(sys.argv[1])
+assert len(collection) == 3 and collection.shape == (20, 30, 3) and len(collection.array()) == 3
+assert "PIL" not in sys.modules
+"""
+    for name in ("photos", "packed.zip", "list.txt"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+
+
+def test_an_image_fitted_here_is_the_same_as_in_a_batch(tmp_path):
+    """Large JPEGs are decoded at a reduced size, here as there; a query is compared with what was indexed."""
+    PIL.Image.fromarray(pixels(9, 9, 3)).resize((900, 700)).save(tmp_path / "a.jpg")
+    write_image(tmp_path / "b.png", pixels(20, 30, 3))
+    collection = open_collection(tmp_path)
+    for i, image in enumerate(collection.array()):
+        np.testing.assert_array_equal(collection.fitted(i, (64, 64, 3)), image)
+        np.testing.assert_array_equal(collection.take([1, i]).fitted(1, (64, 64, 3)), image)
+    np.testing.assert_array_equal(
+        open_collection(tmp_path / "a.jpg").fitted(0, (64, 64, 3)), collection.fitted(0, (64, 64, 3))
+    )
+
+
+# Archives and lists ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_an_archive_is_the_folder_that_was_packed(tmp_path, kind):
+    for i, name in enumerate(("red/a.png", "red/b.png", "blue/a.png", "blue/notes.md")):
+        write_image(tmp_path / "photos" / f"{name}.png", pixels(6, 5 + i % 2)).rename(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "blue" / "notes.md").write_text("no image")
+    folder = open_collection(tmp_path / "photos")
+    packed = open_collection(shutil.make_archive(tmp_path / "packed", kind, tmp_path / "photos"))
+    assert sorted(packed.ids) == list(folder.ids)
+    assert packed.shape == folder.shape
+    order = [folder.ids.index(name) for name in packed.ids]
+    assert packed.labels.tolist() == folder.labels[order].tolist()
+    np.testing.assert_array_equal(packed.array(), folder.array()[order])
+    np.testing.assert_array_equal(packed.read(0), folder.read(order[0]))
+    some = packed.take([2, 0])
+    np.testing.assert_array_equal(some.array(), packed.array()[[2, 0]])
+    assert [entry.id for entry in some.entries] == [packed.ids[2], packed.ids[0]]
+
+
+def test_a_list_keeps_its_order_labels_and_what_else_it_says(tmp_path):
+    array = pixels(3, 6, 5)
+    for i in range(3):
+        write_image(tmp_path / f"{i}.png", array[i])
+    (tmp_path / "l.csv").write_text("path,label,who\n2.png,x,ann\n0.png,y,bob\nnowhere.png,x,\n")
+    collection = open_collection(tmp_path / "l.csv")
+    assert list(collection.ids) == ["2.png", "0.png", "nowhere.png"]
+    assert collection.labels.tolist() == ["x", "y", "x"]
+    assert collection.entries[1].metadata == {"who": "bob"}
+    positions, images, [failure] = gathered(collection)
+    assert positions == [0, 1]
+    np.testing.assert_array_equal(images, array[[2, 0]])
+    assert (failure.position, failure.stage) == (2, "list")
+    assert list(open_collection(f"{tmp_path}/l.csv[1:2]").ids) == ["0.png"]
+
+
+def test_an_archive_or_a_list_without_images_says_so(tmp_path):
+    (tmp_path / "notes.md").write_text("no image")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        z.writestr("notes.md", "no image")
+    (tmp_path / "l.txt").write_text("notes.md")
+    assert "no images in this archive" in refused(tmp_path / "a.zip")
+    assert "no images in this list" in refused(tmp_path / "l.txt")
+
+
+# What it is called ----------------------------------------------------------------------------------------------------
+
+
+def test_a_collection_says_what_it_is_wherever_one_stands(tmp_path, monkeypatch):
+    write_image(tmp_path / "photos" / "a.png", pixels(4, 4))
+    np.save(tmp_path / "a.npy", pixels(2, 4, 4))
+    write_idx(tmp_path / "a.idx", pixels(2, 4, 4))
+    (tmp_path / "l.txt").write_text("photos/a.png")
+    shutil.make_archive(tmp_path / "packed", "zip", tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    for name, kind, ordered in (
+        ("photos", "files", False),
+        ("packed.zip", "files", False),
+        ("l.txt", "files", True),
+        ("photos/a.png", "array", True),
+        ("a.npy", "array", True),
+        ("a.idx", "array", True),
+    ):
+        for given in (name, f"{name}[0]", f"photos/../{name}"):
+            collection = open_collection(given)
+            assert (collection.source, collection.kind) == (str(tmp_path / name), kind)
+            assert collection.ordered == ordered
+            assert (collection.entries is None) == (kind == "array")
+            assert collection.name == given
+            assert collection.whole == given.removesuffix("[0]")
+    assert open_collection(pixels(2, 4, 4)).source == "array"
+    assert repr(open_collection("photos")) == "<Collection 'photos' of kind files>"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")

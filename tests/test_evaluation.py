@@ -127,7 +127,7 @@ def test_without_a_count_all_are_asked(digits_index):
 
 @pytest.mark.parametrize("count", [0, -1, 34])
 def test_a_count_out_of_range(digits_index, count):
-    with pytest.raises(UsageError, match=rf"{count} queries asked for, but mnist:test holds 33"):
+    with pytest.raises(UsageError, match=rf"{count} queries asked for, but mnist:test\[0:33\] holds 33"):
         score(digits_index, "mnist:test[0:33]", count=count)
 
 

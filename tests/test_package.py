@@ -24,15 +24,17 @@ MODULES = {
 LAYERS = [
     "errors", "storage", "progress",
     "distances", "scores",
-    "images", "idx", "datasets", "collection",
+    "images", "arrays", "worker", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "encoders", "denoising",
-    "passport", "index_writer", "index", "search", "evaluation",
+    "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip
 #: ``index.search(...)`` is a method because that is how one says it; it calls the function of the layer above.
 UPWARDS = {("index", "search")}
-HEAVY = {"keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage"}
+HEAVY = {
+    "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
+}  # fmt: skip
 #: The commands' docstrings are their help texts.
 HELP_TEXTS = {"cli"}
 
@@ -136,6 +138,8 @@ def test_imports_only_go_up_the_list():
             other = imported.partition(".")[0]
             if layer == other == "encoders" and imported == "encoders":
                 continue  # an encoder and the contract it fulfils
+            if layer == other == "cli":
+                continue  # the commands, and the program that they belong to
             if LAYERS.index(other) >= LAYERS.index(layer) and (name, imported) not in UPWARDS:
                 wrong.append(f"{name} imports {imported}")
     assert not wrong
@@ -148,7 +152,8 @@ def test_no_encoder_imports_another():
 
 
 def test_nobody_imports_the_commands():
-    assert [name for name, tree in trees() if "cli" in imports_of(tree)] == ["__main__"]
+    importing = {name for name, tree in trees() if any(i.partition(".")[0] == "cli" for i in imports_of(tree))}
+    assert {name for name in importing if name.partition(".")[0] != "cli"} == {"__main__"}
 
 
 def test_the_encoders_table_names_every_encoder_file():
@@ -207,7 +212,7 @@ def test_everything_public_is_documented(name):
         if not docstring:
             missing.append(f"{called}: a docstring")
             continue
-        if isinstance(node, ast.ClassDef) or (name in HELP_TEXTS and called != "run"):
+        if isinstance(node, ast.ClassDef) or (name.partition(".")[0] in HELP_TEXTS and called != "run"):
             continue
         if method and called.partition(".")[0] not in lookalike.__all__:
             continue  # a sentence is enough there

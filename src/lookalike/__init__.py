@@ -14,13 +14,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lookalike.build import build_index
     from lookalike.collection import Collection, open_collection
     from lookalike.encoders import Encoder
     from lookalike.encoders import create as create_encoder
     from lookalike.encoders import load as load_encoder
     from lookalike.errors import LookalikeError
     from lookalike.evaluation import score
-    from lookalike.index import Index, build_index, open_index
+    from lookalike.index import Index, open_index
     from lookalike.search import Match
 
 __version__ = "0.1.0"
@@ -32,7 +33,7 @@ _WHERE = {
     "Index": "index",
     "LookalikeError": "errors",
     "Match": "search",
-    "build_index": "index",
+    "build_index": "build",
     "create_encoder": "encoders:create",
     "load_encoder": "encoders:load",
     "open_collection": "collection",

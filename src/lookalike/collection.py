@@ -1,27 +1,35 @@
-"""A folder, an IDX file, an array, one image or a name -> a stream of (id, image, label or None)."""
+"""A folder, an archive, a list, an IDX file, an array, one image or a name -> images with ids, and labels if known."""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import idx
+from lookalike import archive, idx, listing
+from lookalike.arrays import as_batch, as_images, as_labels, read_numpy
 from lookalike.datasets import mnist_files
-from lookalike.errors import CollectionError, ImageError, UsageError, first_line, unknown_name
-from lookalike.images import SUFFIXES, fit_to, image_shape, read_image, to_uint8
+from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
+from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
+from lookalike.folder import Entry, as_text, chosen, file_entry, scan
+from lookalike.images import SUFFIXES, Limits, decode, fit_to
+from lookalike.reading import read_entry
 
-#: The side that images of a folder are brought to where they don't share one, and none is asked for.
-DEFAULT_SIDE = 64
-_LARGEST_SHARED_SIDE = 128
-_LOOKED_AT = 256  # files of a folder whose headers are read to choose one shape for all
+__all__ = ["DEFAULT_SIDE", "Batch", "Collection", "Failure", "ReadOptions", "open_collection"]
+
 _BUILT_IN = re.compile(r"mnist(:(?P<part>[^\[\]]*))?")
 _SELECTION = re.compile(r"(?P<source>.+)\[(?P<first>\d*)(?P<colon>:?)(?P<last>\d*)\]", re.DOTALL)
+_LIMITS = Limits()
+_ARRAY = "array"
+
+_T = TypeVar("_T")
+_Labels: TypeAlias = NDArray[np.str_] | None
 
 
 class Failure(NamedTuple):
@@ -40,42 +48,153 @@ class Batch(NamedTuple):
     failures: list[Failure]
 
 
-@dataclass(frozen=True, eq=False)
 class Collection:
     """Images to search or to learn from, in a fixed order, all brought to one shape.
 
-    Attributes
+    :func:`open_collection` makes them. Images that come from elsewhere are given by a function that reads one.
+
+    Parameters
     ----------
     name : str
-        What it is called in messages and in an index's passport: ``mnist:train``, ``photos``.
+        What it is called in messages and in an index's passport: ``mnist:train``, ``photos``, ``mnist:test[0:100]``.
     ids : sequence of str
-        Path relative to the collection, or position.
+        One an image: its path relative to the collection, or its position.
     shape : tuple of int
         Shape of every image: ``(h, w)`` or ``(h, w, 3)``.
-    labels : ndarray of str, shape (n,), or None
+    labels : ndarray of str, shape (n,), optional
         For scoring only; nothing learns from them.
     resized : bool
-        Whether query images of another size may be brought to ``shape`` unasked: in a folder, where sizes differ
-        anyway, and where a size was asked for.
+        Whether query images of another size may be brought to ``shape`` unasked: where sizes differ anyway, as in a
+        folder, and where a size was asked for.
     read : callable
         Position -> uint8 image as it is stored, of any shape; raises ImageError.
-    array_ : ndarray of uint8, shape (n, h, w) or (n, h, w, 3), or None
+    array_ : ndarray of uint8, shape (n, h, w) or (n, h, w, 3), optional
         The images, where they were an array to begin with.
+
+    Attributes
+    ----------
+    name, resized, array_
+        As given.
+    whole : str
+        The name without what was selected of it: ``mnist:test``.
+    source : str
+        What it is, wherever one stands and whatever is selected: a resolved path, a built-in name, or ``array``.
+    kind : str
+        ``files``, each read when it is wanted, or ``array``.
+    ordered : bool
+        Whether an image's place means something, as in an array and a list; a folder is in the order of its names.
+    entries : list of Entry or None
+        All files, those that are no images too; None where there are none.
+    unlisted : dict of str to str
+        Folders that could not be listed, and why.
+    options : ReadOptions
+        How files are read.
+    is_sized : bool
+        Whether a size was asked for.
     """
 
-    name: str
-    ids: Sequence[str]
-    shape: tuple[int, ...]
-    labels: NDArray[np.str_] | None = None
-    resized: bool = False
-    read: Callable[[int], NDArray[np.uint8]] = field(repr=False, kw_only=True)
-    array_: NDArray[np.uint8] | None = field(default=None, repr=False, kw_only=True)
+    def __init__(
+        self,
+        name: str,
+        ids: Sequence[str],
+        shape: tuple[int, ...],
+        labels: NDArray[np.str_] | None = None,
+        resized: bool = False,
+        *,
+        read: Callable[[int], NDArray[np.uint8]],
+        array_: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.name = self.whole = name
+        self.source = _ARRAY
+        self.resized = resized
+        self.is_sized = False
+        self.ordered = True
+        self.array_ = array_
+        self.unlisted: dict[str, str] = {}
+        self.options = ReadOptions()
+        self._files: Files | None = None
+        # Of files these three are found out when they are asked for: it may mean to look into many.
+        self._ids: Callable[[], Sequence[str]] = _given(ids)
+        self._shape: Callable[[], tuple[int, ...]] = _given(shape)
+        self._labels: Callable[[], _Labels] = _given(labels)
+        self._read = read
+        self._fitted: Callable[[int, tuple[int, ...]], NDArray[np.uint8]] = lambda i, wanted: fit_to(read(i), wanted)
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.name!r} of kind {self.kind}>"
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def kind(self) -> str:
+        """``files`` or ``array``."""
+        return _ARRAY if self._files is None else "files"
+
+    @property
+    def entries(self) -> list[Entry] | None:
+        """All files, in the order of the collection; None where it is of no files."""
+        return None if self._files is None else self._files.entries
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One an image: its path relative to the collection, or its position."""
+        return self._ids()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of every image: ``(h, w)`` or ``(h, w, 3)``; of files, headers are read to choose it."""
+        return self._shape()
+
+    @property
+    def labels(self) -> NDArray[np.str_] | None:
+        """One an image, or None; for scoring only."""
+        return self._labels()
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Read one image in this process, as it is stored.
+
+        Parameters
+        ----------
+        position : int
+            Which.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, w) or (h, w, 3)
+            Of any size.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        return self._read(position)
+
+    def fitted(self, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Read one image in this process and bring it to a shape exactly as an index does.
+
+        Parameters
+        ----------
+        position : int
+            Which.
+        shape : tuple of int
+            ``(h, w)`` or ``(h, w, 3)``.
+
+        Returns
+        -------
+        ndarray of uint8, shape ``shape``
+            The image.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        return self._fitted(position, shape)
+
     def batches(self, size: int = 1024) -> Iterator[Batch]:
-        """Read the images in order, ``size`` at a time.
+        """Read the images in order, ``size`` at a time; files in processes that can be killed.
 
         Parameters
         ----------
@@ -87,20 +206,37 @@ class Collection:
         Batch
             ``positions`` (int64), ``images`` (uint8) and ``failures``.
         """
+        if self.array_ is not None:
+            for start in range(0, len(self), size):
+                images = self.array_[start : start + size]
+                yield Batch(np.arange(start, start + len(images)), images, [])
+            return
+        results = self._each()
         for start in range(0, len(self), size):
-            positions = np.arange(start, min(start + size, len(self)))
-            if self.array_ is not None:
-                yield Batch(positions, self.array_[start : start + size], [])
-                continue
-            good, images, failures = [], [], []
-            for position in positions.tolist():
-                try:
-                    images.append(fit_to(self.read(position), self.shape))
+            good, found, failures = [], [], []
+            for position in range(start, min(start + size, len(self))):
+                result = next(results)
+                if isinstance(result, Failure):
+                    failures.append(result)
+                else:
                     good.append(position)
-                except ImageError as e:
-                    failures.append(Failure(position, "read", _as_text(str(e))))
-            stacked = np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
+                    found.append(result)
+            stacked = np.stack(found) if found else np.empty((0, *self.shape), np.uint8)
             yield Batch(np.array(good, np.int64), stacked, failures)
+
+    def _each(self) -> Iterator[NDArray[np.uint8] | Failure]:
+        if self._files is None:
+            for position in range(len(self)):
+                try:
+                    yield self.fitted(position, self.shape)
+                except ImageError as e:
+                    yield Failure(position, "read", as_text(str(e)))
+            return
+        for position, reading in enumerate(self._files.readings(self.shape)):
+            if reading.outcome is None:
+                yield reading.pictures[0].fitted[0]
+            else:
+                yield Failure(position, reading.stage or "read", as_text(reading.reason or reading.outcome))
 
     def array(self) -> NDArray[np.uint8]:
         """Read all images that can be read.
@@ -136,15 +272,20 @@ class Collection:
         Collection
             A view where the images are read lazily.
         """
-        chosen = [int(p) for p in positions]
-        read = self.read
-        return replace(
-            self,
-            ids=[self.ids[p] for p in chosen],
-            labels=None if self.labels is None else self.labels[chosen],
-            read=lambda i: read(chosen[i]),
-            array_=None if self.array_ is None else self.array_[chosen],
-        )
+        picked = [int(p) for p in positions]
+        some, whole = copy.copy(self), self
+        some._ids = _given([self.ids[p] for p in picked])
+        some._shape = lambda: whole.shape
+        some._labels = cache(lambda: None if whole.labels is None else whole.labels[picked])
+        some._read = lambda i: whole.read(picked[i])
+        some._fitted = lambda i, shape: whole.fitted(picked[i], shape)
+        some._files = None if self._files is None else self._files.take(picked)
+        some.array_ = None if self.array_ is None else self.array_[picked]
+        return some
+
+
+def _given(value: _T) -> Callable[[], _T]:
+    return lambda: value
 
 
 def open_collection(
@@ -152,6 +293,11 @@ def open_collection(
     *,
     size: int | tuple[int, int] | None = None,
     labels: Sequence[object] | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    hidden: bool = False,
+    each: bool = False,
+    limits: Limits = _LIMITS,
 ) -> Collection:
     """Open images of any kind as a collection.
 
@@ -160,19 +306,30 @@ def open_collection(
     source : str, Path, ndarray or Collection
         A built-in name (``mnist``, ``mnist:test``), an IDX file (raw or ``.gz``; labels beside it by MNIST's naming go
         along), an ``.npy`` or ``.npz`` file (``images`` or ``x``, and ``labels`` or ``y``), a folder of images
-        (searched with its subfolders, which become labels), one image file, or an array (n, h, w) or (n, h, w, 3); of
-        one image, (h, w) or (h, w, 3). A name may end in ``[7]`` or ``[10:20]``. A folder named as a built-in
-        collection is reached by ``./mnist``.
+        (searched with its subfolders, which become labels), a ``.zip`` or ``.tar`` archive (``.tar.gz``, ``.tgz``,
+        ``.tar.bz2``, ``.tar.xz``) read in place, a list of paths (``.txt``, ``.csv``, ``.parquet``), one image file, or
+        an array (n, h, w) or (n, h, w, 3); of one image, (h, w) or (h, w, 3). A name may end in ``[7]`` or
+        ``[10:20]``. A folder named as a built-in collection is reached by ``./mnist``.
     size : int or (int, int), optional
-        Bring every image to this side, or (height, width). Without it an array's images keep their size, and a
-        folder's are brought to the size they share (up to 128 pixels), else to 64 x 64.
+        Bring every image to this side, or (height, width). Without it an array's images keep their size, and files are
+        brought to the size they share (up to 128 pixels), else to 64 x 64.
     labels : sequence, optional
         One an image, in place of those found.
+    include, exclude : sequence of str
+        Glob patterns of files to take, and of files and folders to leave out: one with a ``/`` is matched against the
+        path relative to the collection, one without against the name. This and what follows is for what is made of
+        files.
+    hidden : bool
+        Take files and folders whose name begins with a dot, too.
+    each : bool
+        For an index: every frame of an animation and every page of a TIFF, not the first only.
+    limits : Limits
+        What reading one file may cost.
 
     Returns
     -------
     Collection
-        Nothing is decoded yet where it is a folder.
+        Nothing is decoded yet where it is of files.
 
     Raises
     ------
@@ -187,33 +344,38 @@ def open_collection(
     >>> len(digits), digits.shape, str(digits.labels[7])
     (100, (28, 28), '9')
     """
+    options = ReadOptions(tuple(include), tuple(exclude), hidden, each, limits)
     if isinstance(source, Collection):
         collection = source
     elif isinstance(source, np.ndarray):
-        collection = _from_array("array", _as_images(source, "array"), None)
+        collection = _from_array(_ARRAY, as_images(source, _ARRAY), None)
     else:
-        collection = _open_named(str(source))
+        collection = _open_named(str(source), options)
     if labels is not None:
-        collection = replace(collection, labels=_as_labels(np.asarray(labels), len(collection), collection.name))
+        given = as_labels(np.asarray(labels), len(collection), collection.name)
+        collection = copy.copy(collection)
+        collection._labels = _given(given)
     return collection if size is None else _resize(collection, size)
 
 
-def _open_named(source: str) -> Collection:
+def _open_named(source: str, options: ReadOptions) -> Collection:
     if built_in := _BUILT_IN.fullmatch(source):
         part = built_in["part"] or "train"
         return _from_idx(f"mnist:{part}", *mnist_files(part))
     path = Path(source)
     try:
         if source and path.exists():
-            return _open_path(path)
+            return _open_path(path, options)
     except OSError as e:
         raise CollectionError(f"{source}: can't be read: {e.strerror or e}") from e
     if selection := _SELECTION.fullmatch(source):
-        return _select(_open_named(selection["source"]), source, selection)
+        return _select(_open_named(selection["source"], options), source, selection)
     if re.fullmatch(r"\w*(:\w+)?", source):
         hint = unknown_name("collection", source, ["mnist", "mnist:train", "mnist:test"])
         raise UsageError(f"{hint}; and there is no file or folder of that name here")
-    raise CollectionError(f"{source}: no such file or folder; give a folder, an image, an IDX or .npy file, or 'mnist'")
+    raise CollectionError(
+        f"{source}: no such file or folder; give a folder, an archive, a list, an image, an IDX or .npy file, or 'mnist'"
+    )
 
 
 def _select(collection: Collection, source: str, selection: re.Match[str]) -> Collection:
@@ -224,20 +386,76 @@ def _select(collection: Collection, source: str, selection: re.Match[str]) -> Co
         raise UsageError(f"{source}: a number is missing between the brackets; write [7] or [10:20]")
     if not first < last <= n:
         raise UsageError(f"{source}: {collection.name} holds {n:,} images, 0 to {n - 1:,}; pick among those")
-    return collection.take(range(first, last))
+    some = collection.take(range(first, last))
+    some.name = f"{collection.name}[{selection['first']}{selection['colon']}{selection['last']}]"
+    return some
 
 
-def _open_path(path: Path) -> Collection:
+def _open_path(path: Path, options: ReadOptions) -> Collection:
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(path, options)
     if not path.is_file():
         raise CollectionError(f"{path}: neither a file nor a folder; copy its content to a file first")
+    if archive.is_archive(path):
+        return _from_entries(path, archive.list_archive(path, hidden=options.hidden), options)
+    if listing.is_list(path):
+        return _from_entries(path, listing.read_list(path), options, ordered=True)
     if path.suffix.lower() in (".npy", ".npz"):
         return _from_numpy(path)
     if idx.is_idx(path):
         return _from_idx(str(path), path, idx.labels_beside(path))
-    image = read_image(path)
-    return replace(_from_array(str(path), image[None], None), ids=[_as_text(path.name)], resized=True)
+    return _from_image(path, options)
+
+
+def _from_folder(folder: Path, options: ReadOptions) -> Collection:
+    found = scan(folder, include=options.include, exclude=options.exclude, hidden=options.hidden)
+    return _from_entries(folder, found.entries, options, unlisted=found.unlisted)
+
+
+def _from_entries(
+    path: Path,
+    entries: list[Entry],
+    options: ReadOptions,
+    *,
+    unlisted: dict[str, str] | None = None,
+    ordered: bool = False,
+) -> Collection:
+    name = as_text(str(path))
+    files = Files(name, entries if path.is_dir() else chosen(entries, options.include, options.exclude), options)
+    if not files.hold_images:
+        what = "folder" if path.is_dir() else "list" if ordered else "archive"
+        raise CollectionError(
+            f"{name}: no images in this {what}{_why_none(options, unlisted)}; looked for {', '.join(sorted(SUFFIXES))}"
+        )
+    collection = Collection(name, (), (), resized=True, read=files.read)
+    collection._files = files
+    collection._fitted = files.fitted
+    collection._ids, collection._shape, collection._labels = _of(files)
+    collection.source, collection.options, collection.ordered = str(path.resolve()), options, ordered
+    collection.unlisted = unlisted or {}
+    return collection
+
+
+def _of(files: Files) -> tuple[Callable[[], Sequence[str]], Callable[[], tuple[int, ...]], Callable[[], _Labels]]:
+    return lambda: files.ids, lambda: files.shape, lambda: files.labels
+
+
+def _why_none(options: ReadOptions, unlisted: dict[str, str] | None) -> str:
+    if unlisted:
+        return f", as far as it can be listed ({next(iter(unlisted))}: {next(iter(unlisted.values()))})"
+    return " that the patterns leave" if options.include or options.exclude else ""
+
+
+def _from_image(path: Path, options: ReadOptions) -> Collection:
+    name = as_text(str(path))
+    data = read_entry(file_entry(path.name, str(path.absolute()), name), name, options.limits)
+    image = decode(data, name, options.limits)
+    collection = _from_array(name, image[None], None)
+    collection.resized = True
+    collection.source, collection.options = str(path.resolve()), options
+    collection._ids = _given([as_text(path.name)])
+    collection._fitted = lambda _, shape: fitted(data, name, shape, options.limits)
+    return collection
 
 
 def _from_array(name: str, images: NDArray[np.uint8], labels: NDArray[np.str_] | None) -> Collection:
@@ -246,102 +464,26 @@ def _from_array(name: str, images: NDArray[np.uint8], labels: NDArray[np.str_] |
 
 
 def _from_idx(name: str, images: Path, labels: Path | None) -> Collection:
-    pixels = _as_batch(idx.read_idx(images, (3, 4)), str(images))
-    found = None if labels is None else _as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{images} and {labels}")
-    return _from_array(name, pixels, found)
+    pixels = as_batch(idx.read_idx(images, (3, 4)), str(images))
+    found = None if labels is None else as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{images} and {labels}")
+    collection = _from_array(name, pixels, found)
+    collection.source = name if _BUILT_IN.fullmatch(name) else str(images.resolve())
+    return collection
 
 
 def _from_numpy(path: Path) -> Collection:
-    images: NDArray[np.generic] | None
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            images, labels = loaded, None
-        else:
-            with loaded:
-                images, labels = _array_named(loaded, "images", "x"), _array_named(loaded, "labels", "y")
-                if images is None:
-                    held = ", ".join(loaded.files) or "nothing"
-                    raise CollectionError(f"{path}: holds {held}; expected an array named images or x")
-    except CollectionError:
-        raise
-    except (Exception, MemoryError) as e:  # a damaged header or zip raises many kinds
-        reason = first_line(e)
-        if "pickled" in reason:  # what NumPy takes any file for that begins as none of its own
-            reason = "it doesn't begin as one; save it again"
-        elif "object" in reason.lower():
-            reason = "it holds Python objects, which are never loaded; save it as numbers"
-        raise CollectionError(f"{path}: not a NumPy file that can be read: {reason}") from e
-    pixels = _as_images(images, str(path))
-    return _from_array(str(path), pixels, None if labels is None else _as_labels(labels, len(pixels), str(path)))
-
-
-def _array_named(arrays: np.lib.npyio.NpzFile, *names: str) -> NDArray[np.generic] | None:
-    return next((arrays[name] for name in names if name in arrays.files), None)
-
-
-def _from_folder(folder: Path) -> Collection:
-    paths = sorted(p for p in folder.rglob("*") if _is_candidate(p, folder))
-    if not paths:
-        raise CollectionError(f"{folder}: no images in this folder; looked for {', '.join(sorted(SUFFIXES))}")
-    parents = [_as_text(p.parent.relative_to(folder).as_posix()) for p in paths]
-    labels = np.array(parents) if len(set(parents)) > 1 and "." not in parents else None
-    ids = [_as_text(p.relative_to(folder).as_posix()) for p in paths]
-    return Collection(str(folder), ids, _shared_shape(paths), labels, True, read=lambda i: read_image(paths[i]))
-
-
-def _is_candidate(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
-
-
-def _shared_shape(paths: list[Path]) -> tuple[int, ...]:
-    shapes: set[tuple[int, ...]] = set()
-    for path in paths[:: -(-len(paths) // _LOOKED_AT)]:
-        try:
-            shapes.add(image_shape(path))
-        except ImageError:  # a damaged file says so when it is read
-            continue
-    sizes = {shape[:2] for shape in shapes}
-    size = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIDE, DEFAULT_SIDE)
-    if max(size) > _LARGEST_SHARED_SIDE:
-        size = (DEFAULT_SIDE, DEFAULT_SIDE)
-    return (*size, 3) if any(len(shape) == 3 for shape in shapes) else size
+    collection = _from_array(str(path), *read_numpy(path))
+    collection.source = str(path.resolve())
+    return collection
 
 
 def _resize(collection: Collection, size: int | tuple[int, int]) -> Collection:
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise UsageError(f"a size of {width} x {height} pixels; it must be at least 1 x 1")
-    shape = (height, width, *collection.shape[2:])
-    images = collection.array_
-    if images is not None and shape != collection.shape:
-        images = np.stack([fit_to(collection.read(i), shape) for i in range(len(images))])
-    return replace(collection, shape=shape, resized=True, array_=images)
-
-
-def _as_images(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    one_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
-    return _as_batch(array[None] if one_image else array, name)
-
-
-def _as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    images = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
-    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)) or images.size == 0:
-        what = "which holds no images" if images.size == 0 else "expected (n, h, w), (n, h, w, 1) or (n, h, w, 3)"
-        raise CollectionError(f"{name}: an array of shape {array.shape}, {what}")
-    return to_uint8(images, name)
-
-
-def _as_labels(labels: NDArray[np.generic], n: int, name: str) -> NDArray[np.str_]:
-    if labels.shape != (n,):
-        found = f"{len(labels):,} labels" if labels.ndim == 1 else f"labels of shape {labels.shape}"
-        raise CollectionError(f"{name}: {n:,} images but {found}; give one label an image")
-    if labels.dtype.kind == "S":
-        labels = np.strings.decode(labels.astype(np.bytes_), "utf-8", "backslashreplace")
-    return labels.astype(np.str_)
-
-
-def _as_text(name: str) -> str:
-    """Write bytes of a file name that are no UTF-8 as escapes, which every file and terminal takes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    resized = copy.copy(collection)
+    resized.resized = resized.is_sized = True
+    resized._shape = cache(lambda: (height, width, *collection.shape[2:]))
+    if collection.array_ is not None and resized.shape != collection.shape:
+        resized.array_ = np.stack([collection.fitted(i, resized.shape) for i in range(len(collection))])
+    return resized

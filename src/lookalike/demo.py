@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import denoising, evaluation, plots, progress
+from lookalike.build import build_index
 from lookalike.collection import Collection, open_collection
 from lookalike.encoders import Encoder, create
 from lookalike.encoders.autoencoder import PRESETS, Autoencoder
 from lookalike.evaluation import IndexScore
-from lookalike.index import Index, build_index
+from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.storage import replace_file
 

@@ -39,7 +39,17 @@ class CollectionError(LookalikeError):
 
 
 class ImageError(CollectionError):
-    """One image can't be read."""
+    """One image can't be read.
+
+    Attributes
+    ----------
+    outcome : str
+        What became of it in a word, as an index keeps it: ``unreadable``, ``truncated``, ``bomb``, ... (docs/reading.md).
+    """
+
+    def __init__(self, message: str, outcome: str = "unreadable") -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class EncoderError(LookalikeError):

@@ -159,7 +159,7 @@ def sample_queries(
         If there is no default, or there are fewer than asked for.
     """
     if queries is None:
-        if index.passport.collection != "mnist:train":
+        if index.passport.source != "mnist:train":
             raise UsageError("name the query images: lookalike score QUERIES --index INDEX (only mnist has its own)")
         queries = "mnist:test"
     collection = open_collection(queries)

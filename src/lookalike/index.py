@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+import json
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,147 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
-from lookalike.collection import Collection, open_collection
+from lookalike.collection import Collection
 from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
-from lookalike.images import from_png
-from lookalike.index_writer import check_target, write_index
+from lookalike.folder import as_text
+from lookalike.images import from_thumbnail
 from lookalike.passport import (
+    PASSPORT,
     DamagedIndexError,
     Passport,
-    descriptor_crc32,
     facts_crc32,
+    keys_crc32,
     open_dataset,
     read_passport,
     reading,
 )
+from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
 
 if TYPE_CHECKING:
     from lookalike.search import Match
 
-_LEARN_FROM = 60_000  # an encoder that learns is fitted on at most so many images, evenly spread
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What ``build_index`` did, as ``lookalike index --json`` prints it."""
-
-    indexed: int
-    failed: int
-    seconds: float
-    images_per_second: float
-    encoder: str
-    dimension: int
-    path: str
-
-
-def default_path(source: str | Path) -> Path:
-    """Return where the index of a collection lies unless one says otherwise.
-
-    Parameters
-    ----------
-    source : str or Path
-        What :func:`lookalike.open_collection` takes.
-
-    Returns
-    -------
-    Path
-        ``FOLDER/.lookalike`` for a folder, else ``NAME.lookalike``: beside a file, and here for a built-in name.
-
-    Examples
-    --------
-    >>> default_path("mnist").as_posix(), default_path("mnist:test[0:100]").as_posix()
-    ('mnist.lookalike', 'mnist-test.lookalike')
-    """
-    path = Path(source)
-    built_in = re.match(r"mnist(:|\[|$)", str(source))  # open_collection takes the name before a folder of that name
-    if built_in or not path.exists():
-        path = Path(re.sub(r"\[[\d:]*\]$", "", str(source)))
-    if path.is_dir() and not built_in:
-        return path / ".lookalike"
-    return path.with_name(path.name.replace(":", "-") + ".lookalike")
-
-
-def build_index(
-    collection: str | Path | NDArray[np.generic] | Collection,
-    encoder: str | Path | Encoder = "hog",
-    path: str | Path | None = None,
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_summary: Callable[[Summary], None] | None = None,
-) -> Index:
-    """Encode a collection and store it; an index that was there stays whole until the new one is complete.
-
-    Parameters
-    ----------
-    collection : str, Path, ndarray or Collection
-        What :func:`lookalike.open_collection` takes.
-    encoder : str, Path or Encoder
-        A name, the folder of a trained one, or the encoder itself; fitted on the collection if it isn't yet.
-    path : str or Path, optional
-        The index's folder; by default :func:`default_path`.
-    on_progress : callable, optional
-        Called with (images done, images in all).
-    on_summary : callable, optional
-        Called once at the end.
-
-    Returns
-    -------
-    Index
-        The new index, open.
-
-    Raises
-    ------
-    CollectionError, EncoderError
-        If the images can't be read or the encoder doesn't fit them.
-    IndexStoreError
-        If no image could be indexed, the folder holds something else, or the disk refuses.
-    """
-    begun = time.monotonic()
-    if path is None:
-        if isinstance(collection, (Collection, np.ndarray)):
-            raise UsageError("say where the index goes: build_index(collection, encoder, path)")
-        path = default_path(collection)
-    path = Path(path)
-    check_target(path)
-    images = open_collection(collection)
-    encoder = _ready(encoder, images)
-    dataset, passport = write_index(images, encoder, path, on_progress)
-    if on_summary is not None:
-        seconds = time.monotonic() - begun
-        on_summary(
-            Summary(
-                indexed=passport.count,
-                failed=passport.failed,
-                seconds=round(seconds, 3),
-                images_per_second=round((passport.count + passport.failed) / seconds, 1),
-                encoder=passport.encoder,
-                dimension=passport.dimension,
-                path=str(path),
-            )
-        )
-    return Index(path, passport, dataset)
-
-
-def _ready(encoder: str | Path | Encoder, images: Collection) -> Encoder:
-    if not isinstance(encoder, Encoder):
-        named = isinstance(encoder, str) and encoder in encoders.TABLE
-        encoder = encoders.create(str(encoder)) if named else encoders.load(encoder)
-    if not encoder.is_fitted:
-        encoder.fit(_sample(images) if _learns(encoder) else np.zeros((1, *images.shape), np.uint8))
-    encoder.check_images(np.empty((0, *images.shape), np.uint8))
-    return encoder
-
-
-def _learns(encoder: Encoder) -> bool:
-    # One that learns has weights to save. The others only take note of the shape: no need to read the images twice.
-    return type(encoder)._get_weights is not Encoder._get_weights
-
-
-def _sample(images: Collection) -> NDArray[np.uint8]:
-    step = -(-len(images) // _LEARN_FROM)
-    return (images.take(range(0, len(images), step)) if step > 1 else images).array()
+_FEW = 4096  # rows that are looked up one by one; more are read with all others
 
 
 def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None) -> Index:
@@ -164,7 +44,7 @@ def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None)
     Parameters
     ----------
     path : str or Path
-        The folder ``build_index`` made.
+        The folder that :func:`lookalike.build_index` made.
     encoder : str, Path or Encoder, optional
         Refuse the index if it was made by another.
 
@@ -179,28 +59,41 @@ def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None)
         If there is none, it is damaged, a newer version wrote it, or another encoder made it.
     """
     path = Path(path)
-    dataset = open_dataset(path)
-    index = Index(path, read_passport(path, dataset), dataset)
-    if encoder is not None:
-        index.check_encoder(encoder)
-    return index
+    index = Index(path, read_passport(path))
+    return index if encoder is None else index.through(encoder)
+
+
+def index_of(file: str | Path) -> Path | None:
+    """Find the index of the folder that a file lies in, or of one above it.
+
+    Parameters
+    ----------
+    file : str or Path
+        Any path.
+
+    Returns
+    -------
+    Path or None
+        The nearest ``.lookalike`` folder that is an index.
+    """
+    folders = Path(file).absolute().parents
+    return next((folder / ".lookalike" for folder in folders if (folder / ".lookalike" / PASSPORT).is_file()), None)
 
 
 class Index:
-    """A stored collection: search it, look at it, score it. Made by :func:`build_index` and :func:`open_index`.
+    """A stored collection: search it, look at it, score it. Made by :func:`lookalike.build_index` and :func:`open_index`.
 
     Attributes
     ----------
     path : Path
         Its folder.
     passport : Passport
-        What it was made of.
+        What it was made of, looked at through one of its encoders.
     """
 
-    def __init__(self, path: Path, passport: Passport, dataset: Any) -> None:
+    def __init__(self, path: Path, passport: Passport) -> None:
         self.path = path
         self.passport = passport
-        self._dataset = dataset  # of one version: what is written meanwhile doesn't show in it
         self._databases: dict[str, Database] = {}
 
     def __len__(self) -> int:
@@ -250,49 +143,50 @@ class Index:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder that made the index, from the index's own folder."""
+        """The encoder that made the descriptors, from the index's own folder."""
         try:
-            encoder = encoders.load(self.path / self.passport.encoder_folder)
+            encoder = encoders.load(self.path / self.passport.view.encoder_folder)
         except LookalikeError as e:
             raise DamagedIndexError(self.path, f"its encoder can't be loaded: {e}") from e
         if encoder.fingerprint != self.passport.fingerprint:
             raise DamagedIndexError(self.path, "its folder holds another encoder than the one that made it")
         return encoder
 
-    def check_encoder(self, encoder: str | Path | Encoder) -> None:
-        """Refuse an encoder that didn't make this index.
+    def through(self, encoder: str | Path | Encoder) -> Index:
+        """Return the index as another of its encoders sees it.
 
         Parameters
         ----------
         encoder : str, Path or Encoder
-            A name, a folder, or the encoder itself.
+            A name or a column of the index, a trained one's folder, or the encoder itself.
+
+        Returns
+        -------
+        Index
+            The same, looked at through that encoder.
 
         Raises
         ------
         IndexStoreError
-            If its name or its fingerprint is another.
+            If none of its encoders has that name or that fingerprint, or it isn't complete yet.
         """
-        ours = f"{self.passport.encoder} ({self.passport.fingerprint})"
-        if isinstance(encoder, str) and encoder in encoders.TABLE:
-            given, same = encoder, encoder == self.passport.encoder
-        else:
-            loaded = encoder if isinstance(encoder, Encoder) else encoders.load(encoder)
-            given, same = f"{loaded.name} ({loaded.fingerprint})", loaded.fingerprint == self.passport.fingerprint
-        if not same:
-            raise IndexStoreError(
-                f"{self.path}: made by the encoder {ours}, not by {given}; their descriptors can't be compared. "
-                f"Leave out --encoder, or index again: lookalike index {self.passport.collection} --encoder ..."
-            )
+        held = {c.column: c for c in self.passport.columns}
+        name = str(encoder)
+        if isinstance(encoder, Encoder) or (name not in held and name not in encoders.TABLE):
+            given = encoder if isinstance(encoder, Encoder) else encoders.load(encoder)
+            same = [c.column for c in held.values() if c.fingerprint == given.fingerprint]
+            name = same[0] if same else f"{given.name} ({given.fingerprint})"
+        return Index(self.path, self.passport.through(name, self.path))
 
     @cached_property
     def ids(self) -> list[str]:
         """One an indexed image, in the order of the descriptors."""
-        return [fact["id"] for fact in self.facts(range(len(self)))]
+        return list(self._table["id"].take(self._rows).to_pylist())
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
-        """One an indexed image, or None if the collection had none."""
-        labels = [fact["label"] for fact in self.facts(range(len(self)))]
+        """One an indexed image, or None if the collection has none, or not for all."""
+        labels = [facts.label for facts in self._facts(range(len(self)))]
         return None if None in labels else np.array(labels, np.str_)
 
     @cached_property
@@ -301,20 +195,23 @@ class Index:
 
         Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer.
         """
-        name, dimension = self.passport.encoder, self.passport.dimension
-        out, done = np.empty((len(self), dimension), np.float32), 0
+        column = self.passport.view.column
+        keys = self._keys
+        place = np.argsort(keys)  # of each key, in the order of the rows
+        out, done = np.empty((len(self), self.passport.dimension), np.float32), 0
         with self._reading():
             # Small batches in few buffers touch little fresh memory, which costs more than the copy into `out`.
             for batch in self._dataset.to_batches(
-                [name, f"{name}_crc32"], batch_size=1024, batch_readahead=2, io_buffer_size=2**24
+                ["key", column, f"{column}_crc32"], batch_size=1024, batch_readahead=2, io_buffer_size=2**24
             ):
-                found = batch[name].flatten().to_numpy().reshape(-1, dimension)  # flatten leaves out those without
-                if descriptor_crc32(found) != batch[f"{name}_crc32"].drop_null().to_pylist():
-                    raise DamagedIndexError(self.path, "a descriptor isn't what was written")
-                out[done : done + len(found)] = found
+                found, there = descriptors_of(batch, column)
                 done += len(found)
+                if done > len(out):
+                    break
+                at = np.searchsorted(keys, batch["key"].to_numpy()[there], sorter=place)
+                out[place[at]] = found
         if done != len(self):
-            raise DamagedIndexError(self.path, f"it holds {done:,} descriptors, not {len(self):,}")
+            raise DamagedIndexError(self.path, f"it doesn't hold {len(self):,} descriptors")
         out.flags.writeable = False
         return out
 
@@ -349,16 +246,23 @@ class Index:
         Returns
         -------
         list of dict
-            Keys ``id``, ``position``, ``label`` (str or None).
+            Keys ``id``, ``position`` (the row), ``label``, ``caption``, ``metadata`` (dict or None), ``width``,
+            ``height``, ``size`` (bytes), ``hash``.
         """
-        with reading(self.path):
-            found: list[dict[str, Any]] = self._facts.take(list(rows)).to_pylist()
-        for fact in found:
-            if fact.pop("facts_crc32") != facts_crc32(fact["id"], fact["position"], fact["label"]):
-                raise DamagedIndexError(
-                    self.path, f"what it says about image {fact['position']} isn't what was written"
-                )
-        return found
+        return [
+            {
+                "id": facts.id,
+                "position": row,
+                "label": facts.label,
+                "caption": facts.caption,
+                "metadata": None if facts.metadata is None else json.loads(facts.metadata),
+                "width": facts.width,
+                "height": facts.height,
+                "size": facts.size,
+                "hash": facts.hash,
+            }
+            for row, facts in zip(rows, self._facts(rows), strict=True)
+        ]
 
     def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         """Return the stored pictures of some indexed images, none of whose sides is over 128 pixels.
@@ -373,50 +277,177 @@ class Index:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
-        positions = [fact["position"] for fact in self.facts(rows)]
+        keys = self._keys[list(rows)].tolist()
+        table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
         with self._reading():
-            return [from_png(png) for png in self._dataset.take(positions, ["thumbnail"])["thumbnail"].to_pylist()]
+            found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
+            if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
+                raise DamagedIndexError(self.path, "a thumbnail isn't what was written")
+            return [from_thumbnail(found[key]) for key in keys]
 
     def files(self) -> list[dict[str, Any]]:
-        """Return every image of the collection, in its order, and what became of it.
+        """Return every file of the collection, in its order, and what became of it.
 
         Returns
         -------
         list of dict
-            Keys ``path``, ``outcome`` (``indexed`` or ``failed``), ``stage`` and ``reason`` (None if it was indexed).
+            Keys ``path``, ``outcome``, ``stage`` and ``reason`` (None if it was indexed). Outcomes: docs/reading.md.
         """
-        rows = self._read(["id", "outcome", "stage", "reason"]).to_pylist()
-        return [{"path": row.pop("id"), **row} for row in rows]
+        stored = self._everything
+        checks = self._table[f"{self.passport.view.column}_crc32"].to_pylist()
+        again = duplicate_keys(stored) if self.passport.outcomes.get("duplicate") else set()
+        first: dict[str | None, str] = {}
+        rows = []
+        for facts, check in zip(stored, checks, strict=True):
+            outcome, stage, reason = facts.outcome, facts.stage, facts.reason
+            if facts.key in again:
+                outcome, stage, reason = "duplicate", "index", f"{facts.id}: same bytes as {first[facts.hash]}"
+            elif outcome == "indexed" and check in (None, REFUSED):
+                outcome, stage, reason = (
+                    "blank",
+                    "encode",
+                    f"{facts.id}: {self.passport.encoder} has no descriptor for it",
+                )
+            if facts.outcome == "indexed":
+                first.setdefault(facts.hash, facts.id)
+            rows.append({"path": facts.id, "outcome": outcome, "stage": stage, "reason": reason})
+        return rows
 
     def failures(self) -> list[dict[str, Any]]:
-        """Return the images that have no descriptor.
+        """Return the files that have no descriptor.
 
         Returns
         -------
         list of dict
             As :meth:`files`.
         """
-        return [row for row in self.files() if row["outcome"] != "indexed"] if self.passport.failed else []
+        found = ("indexed", "duplicate", "caption")
+        return [row for row in self.files() if row["outcome"] not in found] if self.passport.failed else []
+
+    def why(self, file: str | Path) -> dict[str, Any]:
+        """Say what became of one file, and whether it has changed since.
+
+        Parameters
+        ----------
+        file : str or Path
+            A path relative to the collection, or any path that leads into it.
+
+        Returns
+        -------
+        dict
+            As of :meth:`files`, with what is known of it: ``hash``, ``size``, ``width``, ``height``, ``label``,
+            ``caption``, ``metadata``, ``encoders`` (those that have a descriptor), and ``now`` (None where nothing has
+            changed).
+
+        Raises
+        ------
+        UsageError
+            If the index doesn't know it; the message says what may be the reason.
+        """
+        name = self._name_of(file)
+        wanted = {name, as_text(str(file))}
+        found = [i for i, facts in enumerate(self._everything) if facts.id in wanted]
+        if not found:
+            raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(name)}")
+        facts = self._everything[found[0]]
+        row = self.files()[found[0]]
+        held = {c.column for c in self.passport.columns}
+        (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
+        return row | {
+            "hash": facts.hash,
+            "size": facts.size,
+            "width": facts.width,
+            "height": facts.height,
+            "label": facts.label,
+            "caption": facts.caption,
+            "metadata": None if facts.metadata is None else json.loads(facts.metadata),
+            "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
+            "now": self._changed_since(facts),
+        }
+
+    def _name_of(self, file: str | Path) -> str:
+        path, source = Path(file), Path(self.passport.source)
+        for root in (source, self.path.resolve().parent):
+            if path.exists() and path.resolve().is_relative_to(root):
+                return as_text(path.resolve().relative_to(root).as_posix())
+        return as_text(path.as_posix())
+
+    def _why_unknown(self, name: str) -> str:
+        if any(part.startswith(".") for part in name.split("/")) and not self.passport.reading.get("hidden"):
+            return "its name or folder is hidden (index with --hidden to take such files)"
+        if self.passport.reading.get("include") or self.passport.reading.get("exclude"):
+            return "--include or --exclude may leave it out, or it is newer than the last run; index again"
+        if (Path(self.passport.source) / name).exists():
+            return f"it is newer than the last run; index again: lookalike index {self.passport.collection}"
+        return f"no such file in {self.passport.collection}; lookalike files lists all it knows"
+
+    def _changed_since(self, facts: Facts) -> str | None:
+        """Say how a file differs from what was indexed; nothing of what is no file."""
+        path = Path(self.passport.source) / facts.file
+        if facts.mtime_ns in (None, 0) or not Path(self.passport.source).is_dir():
+            return None
+        try:
+            stat = path.stat()
+        except OSError as e:
+            return e.strerror or "can't be read"
+        same = (stat.st_size, stat.st_mtime_ns) == (facts.size, facts.mtime_ns)
+        return None if same else "changed since it was indexed; index again"
+
+    # What is stored ----------------------------------------------------------------------------------------------
 
     @cached_property
-    def _facts(self) -> Any:
-        """The table of facts of the indexed images, one a descriptor; unchecked."""
-        columns = ["id", "position", "label", "facts_crc32"]
-        if self.passport.failed:
-            table = self._read([*columns, "outcome"])
-            with reading(self.path):
-                table = table.filter(np.array(table["outcome"].to_pylist()) == "indexed").select(columns)
-        else:
-            table = self._read(columns)
-        if len(table) != self.passport.count:
-            raise DamagedIndexError(
-                self.path, f"{len(table):,} images are marked as indexed, not {self.passport.count:,}"
-            )
-        return table
+    def _dataset(self) -> Any:
+        """The rows of one version: what is written meanwhile doesn't show in it."""
+        return open_dataset(self.path, self.passport)
 
-    def _read(self, columns: list[str]) -> Any:
+    @cached_property
+    def _table(self) -> Any:
+        """What the rows' order takes, sorted by it, and the encoder's checks: of exactly the rows that were written."""
+        table = self._read(["key", "id", "frame", "position", f"{self.passport.view.column}_crc32"])
+        keys = table["key"].to_numpy()
+        if (len(keys), keys_crc32(keys)) != (self.passport.rows, self.passport.keys_crc32):
+            raise DamagedIndexError(self.path, "its rows aren't those that were written")
         with self._reading():
-            return self._dataset.to_table(columns, batch_size=self.passport.count + self.passport.failed)
+            return table.take(sorted_indices(table))
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        """The rows of the table that have a descriptor: row ``i`` of the descriptors is row ``_rows[i]`` there."""
+        there = self._table[f"{self.passport.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
+        rows = np.flatnonzero(there)
+        if len(rows) != len(self):
+            raise DamagedIndexError(self.path, f"{len(rows):,} images have a descriptor, not {len(self):,}")
+        return rows
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
+        return keys
+
+    @cached_property
+    def _everything(self) -> list[Facts]:
+        """The facts of all rows of the table."""
+        return self._facts_by_key(self._table["key"].to_pylist(), None)
+
+    def _facts(self, rows: Sequence[int]) -> list[Facts]:
+        keys = self._keys[list(rows)].tolist()
+        return self._facts_by_key(keys, keys if len(keys) < _FEW else None)
+
+    def _facts_by_key(self, keys: list[int], read: list[int] | None) -> list[Facts]:
+        """Return the facts of these rows, each checked to say what was written."""
+        table = self._read([*FACTS, "facts_crc32"], read)
+        found = {facts.key: facts for facts in facts_of(table)}
+        checks = dict(zip(found, table["facts_crc32"].to_pylist(), strict=True))
+        facts = [found[key] for key in keys]
+        for one in facts:
+            if checks[one.key] != facts_crc32(one):
+                raise DamagedIndexError(self.path, f"what it says about the image {one.id!r} isn't what was written")
+        return facts
+
+    def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
+        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})"
+        with self._reading():
+            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.passport.rows))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -424,11 +455,10 @@ class Index:
             with reading(self.path):
                 yield
         except DamagedIndexError as e:
-            with reading(self.path):
-                newest = self._dataset.latest_version
-            if newest == self._dataset.version:
+            newest = read_passport(self.path)
+            if newest.dataset_version == self.passport.dataset_version:
                 raise
-            raise IndexStoreError(f"{self.path}: the index was made anew since it was opened; open it again") from e
+            raise IndexStoreError(f"{self.path}: the index was written since it was opened; open it again") from e
 
 
-__all__ = ["Index", "Passport", "Summary", "build_index", "default_path", "open_index"]
+__all__ = ["Index", "Passport", "index_of", "open_index"]

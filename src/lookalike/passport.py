@@ -1,13 +1,16 @@
-"""What an index was made of, and the checks that tell whether what is read is what was written."""
+"""What an index was made of, and the checks that tell whether what is read is what was written.
+
+The passport is one small file. Replacing it is the one step by which anything written to an index becomes visible.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import IndexStoreError, LookalikeError
+from lookalike.storage import replace_file
 
-FORMAT = 1
-#: The index folder's one Lance dataset.
-DATASET = "images.lance"
-#: Keys of the schema's metadata: the passport as JSON, and the CRC-32 of that JSON in decimal.
-PASSPORT, PASSPORT_CRC = b"lookalike.passport", b"lookalike.passport.crc32"
+FORMAT = 2
+#: The index folder's one Lance dataset, its passport, and the passport of the last complete run before.
+DATASET, PASSPORT, PREVIOUS = "images.lance", "passport.json", "previous.json"
+
+_END_BYTES = 1 << 16
 
 
 class DamagedIndexError(IndexStoreError):
     """What is stored isn't what was written."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: the index is damaged ({reason}); make it again with: lookalike index ... -o {path}")
+        super().__init__(
+            f"{path}: the index is damaged ({reason}); make it again with: lookalike index ... --rebuild -o {path}"
+        )
 
 
 @dataclass(frozen=True)
-class Passport:
-    """What an index was made of; a query or an encoder that doesn't fit is refused by it.
+class Column:
+    """An encoder whose descriptors an index holds.
 
     Attributes
     ----------
-    format : int
-        Of the index itself; a newer one is refused.
-    collection : str
-        The collection's name.
+    column : str
+        The descriptors' column in the dataset.
     encoder : str
-        The encoder's name, and that of the descriptors' column.
+        The encoder's name.
     params : dict
         The encoder's parameters.
     fingerprint : str
@@ -56,14 +60,11 @@ class Passport:
         Whether images of other sizes were brought to that shape.
     count : int
         Images with a descriptor.
-    failed : int
-        Images without.
-    versions : dict
-        Of lookalike, pylance and numpy.
+    complete : bool
+        Whether every image has been through this encoder; before that it answers nothing.
     """
 
-    format: int
-    collection: str
+    column: str
     encoder: str
     params: dict[str, Any]
     fingerprint: str
@@ -71,30 +72,248 @@ class Passport:
     dimension: int
     shape: list[int]
     resized: bool
-    count: int
-    failed: int
-    versions: dict[str, str]
+    count: int = 0
+    complete: bool = False
 
     @property
     def encoder_folder(self) -> str:
         """Name of the folder, in the index's own, that holds the encoder."""
         return encoder_folder(self.fingerprint)
 
-    def to_metadata(self) -> dict[bytes, bytes]:
-        """Return the metadata of the dataset's schema."""
-        stated = json.dumps(asdict(self)).encode()
-        return {PASSPORT: stated, PASSPORT_CRC: str(zlib.crc32(stated)).encode()}
+
+@dataclass(frozen=True)
+class Passport:
+    """What an index was made of; a query or an encoder that doesn't fit is refused by it.
+
+    Attributes
+    ----------
+    format : int
+        Of the index itself; a newer one is refused.
+    collection : str
+        The collection's name.
+    source : str
+        What tells one collection from another: an absolute path or a built-in name; ``array`` for one in memory.
+    reading : dict
+        How files are read: patterns, frames, limits. The next run goes by it where it isn't told otherwise.
+    columns : list of Column
+        The encoders, the oldest first.
+    default : str
+        The column that answers unless another is asked for.
+    dataset_version : int
+        The version of the Lance dataset that this passport speaks of.
+    files : dict
+        Each file of that version, by its path in the dataset: its size, and the CRC-32 of its end.
+    rows : int
+        Rows in that version: images, and files that couldn't be used.
+    next_key : int
+        The key that the next row will get.
+    keys_crc32 : int
+        CRC-32 of all keys, sorted, as little-endian int64: no row can vanish or come back unnoticed.
+    outcomes : dict
+        Outcome -> number of files.
+    complete : bool
+        Whether the run that wrote it had ended.
+    written : str
+        When, ISO 8601, UTC.
+    versions : dict
+        Of lookalike, pylance and numpy.
+    """
+
+    format: int
+    collection: str
+    source: str
+    reading: dict[str, Any]
+    columns: list[Column]
+    default: str
+    dataset_version: int
+    files: dict[str, list[int]]
+    rows: int
+    next_key: int
+    keys_crc32: int
+    outcomes: dict[str, int]
+    complete: bool
+    written: str
+    versions: dict[str, str]
+    chosen: str = field(default="", compare=False)  # the column looked at; not stored
+
+    @property
+    def view(self) -> Column:
+        """The encoder looked through: the chosen one, or the default."""
+        return self.column(self.chosen or self.default)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder looked through."""
+        return self.view.encoder
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters."""
+        return self.view.params
+
+    @property
+    def fingerprint(self) -> str:
+        """Its fingerprint."""
+        return self.view.fingerprint
+
+    @property
+    def distance(self) -> str:
+        """Its own distance."""
+        return self.view.distance
+
+    @property
+    def dimension(self) -> int:
+        """Length of its descriptors."""
+        return self.view.dimension
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of the images it takes."""
+        return self.view.shape
+
+    @property
+    def resized(self) -> bool:
+        """Whether images of other sizes are brought to that shape unasked."""
+        return self.view.resized
+
+    @property
+    def count(self) -> int:
+        """Images with a descriptor of it."""
+        return self.view.count
+
+    @property
+    def failed(self) -> int:
+        """Files without one."""
+        return self.rows - self.outcomes.get("caption", 0) - self.count
+
+    def column(self, name: str) -> Column:
+        """Return one of the columns by its name in the dataset."""
+        return next(c for c in self.columns if c.column == name)
+
+    def through(self, encoder: str, path: Path) -> Passport:
+        """Return the passport as seen through one of its encoders.
+
+        Parameters
+        ----------
+        encoder : str
+            Its name, or the column's.
+        path : Path
+            The index's folder, to be named in an error.
+
+        Returns
+        -------
+        Passport
+            The same, looked at through that encoder.
+
+        Raises
+        ------
+        IndexStoreError
+            If the index doesn't hold it, or it isn't complete.
+        """
+        found = [c for c in self.columns if encoder in (c.column, c.encoder)]
+        if not found:
+            held = ", ".join(f"{c.encoder} ({c.fingerprint})" for c in self.columns if c.complete)
+            raise IndexStoreError(
+                f"{path}: made by the encoder {held}, not by {encoder}; their descriptors can't be compared. "
+                f"Leave out --encoder, or add it: lookalike index {self.collection} -o {path} --encoder ..."
+            )
+        best = next((c for c in found if c.complete), None)
+        if best is None:
+            done = found[0].count
+            raise IndexStoreError(
+                f"{path}: the encoder {encoder} has seen {done:,} of {self.rows:,} images so far; run the same "
+                f"command again to complete it: lookalike index {self.collection} -o {path} --encoder ..."
+            )
+        return replace(self, chosen=best.column)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored."""
+        stated = asdict(self)
+        del stated["chosen"]
+        return stated
 
 
-def open_dataset(path: Path, version: int | None = None) -> Any:
-    """Open the Lance dataset of an index.
+def write_passport(path: Path, passport: Passport, name: str = PASSPORT) -> None:
+    """Put a passport in an index's folder, whole or not at all.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    version : int, optional
-        By default the newest.
+    passport : Passport
+        What to write.
+    name : str
+        The file: ``passport.json`` or ``previous.json``.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses.
+    """
+    stated = passport.to_json()
+    with replace_file(path / name) as f:
+        f.write(json.dumps({"crc32": _json_crc32(stated), "passport": stated}, indent=1).encode() + b"\n")
+
+
+def read_passport(path: Path, name: str = PASSPORT) -> Passport:
+    """Read a passport of an index, and check it.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    name : str
+        The file: ``passport.json`` or ``previous.json``.
+
+    Returns
+    -------
+    Passport
+        Looking through its default encoder.
+
+    Raises
+    ------
+    IndexStoreError
+        If there is none, a newer version wrote it, or it is damaged.
+    """
+    file = path / name
+    if not file.is_file():
+        if (path / DATASET).is_dir():
+            what = "holds an index that was begun and has no passport, or an older version's"
+        else:
+            what = "is not an index" if path.exists() else "does not exist"
+        raise IndexStoreError(f"{path}: {what}; make an index with: lookalike index COLLECTION -o {path}")
+    try:
+        held = json.loads(file.read_bytes())
+        stated = held["passport"]
+        if stated["format"] > FORMAT and held["crc32"] == _json_crc32(stated):
+            raise IndexStoreError(
+                f"{path}: an index of format {stated['format']}, this version reads up to {FORMAT}; upgrade lookalike"
+            )
+        if held["crc32"] != _json_crc32(stated):
+            raise DamagedIndexError(path, f"its {name} was changed")
+        known = {f.name: stated[f.name] for f in fields(Passport) if f.name != "chosen"}
+        return Passport(**known | {"columns": [Column(**c) for c in known["columns"]]})
+    except LookalikeError:
+        raise
+    except OSError as e:
+        raise IndexStoreError(f"{file}: can't be read: {e.strerror or e}; check the disk and its permissions") from e
+    except Exception as e:  # a changed byte makes many kinds
+        raise DamagedIndexError(path, f"its {name} can't be understood: {first_line(e)}") from e
+
+
+def _json_crc32(value: object) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def open_dataset(path: Path, passport: Passport) -> Any:
+    """Open the Lance dataset of an index, once its files are seen to be those that were written.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    passport : Passport
+        Which version, and what its files were.
 
     Returns
     -------
@@ -104,102 +323,108 @@ def open_dataset(path: Path, version: int | None = None) -> Any:
     Raises
     ------
     IndexStoreError
-        If there is none, or it is damaged.
+        If it is damaged.
     """
-    if not any((path / DATASET / "_versions").glob("*.manifest")):
-        what = "is not an index" if path.exists() else "does not exist"
-        raise IndexStoreError(f"{path}: {what}; make an index with: lookalike index COLLECTION -o {path}")
+    for name, written in passport.files.items():
+        try:
+            found = end_of(path / DATASET / name)
+        except OSError as e:
+            raise DamagedIndexError(path, f"{DATASET}/{name}: {e.strerror or e}") from e
+        if found != written:
+            what = "isn't what was written" if found[0] == written[0] else f"{found[0]:,} bytes, not {written[0]:,}"
+            raise DamagedIndexError(path, f"{DATASET}/{name} {what}")
     with reading(path):
-        return import_lance().dataset(str(path / DATASET), version=version)
+        return import_lance().dataset(str(path / DATASET), version=passport.dataset_version)
 
 
-def read_passport(path: Path, dataset: Any) -> Passport:
-    """Read the passport of an opened dataset, and check that it and the dataset agree.
+def end_of(file: Path) -> list[int]:
+    """Return what a passport says of a file: lengths that Lance goes by stand at its end, and a wrong one may be fatal.
 
     Parameters
     ----------
-    path : Path
-        The index's folder.
-    dataset : lance.LanceDataset
-        What :func:`open_dataset` returned.
+    file : Path
+        Of the dataset.
 
     Returns
     -------
-    Passport
-        Its own.
+    list of int
+        Its size in bytes, and the CRC-32 of its last 64 KiB.
 
     Raises
     ------
-    IndexStoreError
-        If it has none, a newer version wrote it, or it is damaged.
+    OSError
+        If it can't be read.
     """
-    with reading(path):
-        metadata = dataset.schema.metadata or {}
-    if PASSPORT not in metadata:
-        raise IndexStoreError(f"{path}: its dataset has no passport, so lookalike didn't make it; pick another folder")
-    with reading(path):
-        stated = json.loads(metadata[PASSPORT])
-        if stated["format"] > FORMAT:
-            raise IndexStoreError(
-                f"{path}: an index of format {stated['format']}, this version reads up to {FORMAT}; upgrade lookalike"
-            )
-        if int(metadata[PASSPORT_CRC]) != zlib.crc32(metadata[PASSPORT]):
-            raise DamagedIndexError(path, "its passport was changed")
-        passport = Passport(**{f.name: stated[f.name] for f in fields(Passport)})
-        width = dataset.schema.field(passport.encoder).type.list_size
-        rows = dataset.count_rows()
-    if (rows, width) != (passport.count + passport.failed, passport.dimension):
-        raise DamagedIndexError(path, "its passport and its rows disagree")
-    return passport
+    with file.open("rb") as f:
+        size = f.seek(0, os.SEEK_END)
+        f.seek(max(0, size - _END_BYTES))
+        return [size, zlib.crc32(f.read())]
 
 
-def facts_crc32(identity: str, position: int, label: str | None) -> int:
-    r"""Return the check stored beside the facts of an image, since Lance doesn't notice a changed byte.
+def keys_crc32(keys: NDArray[np.int64]) -> int:
+    """Return the check of which rows there are.
 
     Parameters
     ----------
-    identity : str
-        Column ``id``.
-    position : int
-        Column ``position``.
-    label : str or None
-        Column ``label``; None counts as empty.
+    keys : ndarray of int64, shape (n,)
+        Column ``key``, in any order.
 
     Returns
     -------
     int
-        CRC-32 (ISO 3309, as in gzip) of the three, separated by a NUL byte, in UTF-8.
+        CRC-32 of the sorted keys as little-endian int64.
+    """
+    return zlib.crc32(np.sort(keys).astype("<i8").tobytes())
+
+
+def facts_crc32(values: Sequence[object]) -> int:
+    r"""Return the check stored beside the facts of an image, since Lance doesn't notice a changed byte.
+
+    Parameters
+    ----------
+    values : sequence of int, str or None
+        The columns of :data:`lookalike.rows.FACTS`, in that order.
+
+    Returns
+    -------
+    int
+        CRC-32 (ISO 3309, as in gzip) of the values as text in UTF-8, null as a byte 1, with a byte 0 between two.
 
     Examples
     --------
-    >>> facts_crc32("cats/tom.jpg", 7, "cats") == zlib.crc32(b"cats/tom.jpg\0007\000cats")
+    >>> facts_crc32([7, "cats/tom.jpg", None]) == zlib.crc32(b"7\0cats/tom.jpg\0\1")
     True
     """
-    return zlib.crc32(f"{identity}\0{position}\0{label or ''}".encode())
+    return zlib.crc32("\0".join(["\1" if v is None else str(v) for v in values]).encode())
 
 
-def descriptor_crc32(descriptors: NDArray[np.float32]) -> list[int]:
-    """Return the check stored beside each descriptor.
+def descriptor_crc32(descriptors: NDArray[np.float32], keys: Sequence[int]) -> list[int]:
+    """Return the check stored beside each descriptor; it covers the row's key, so that no two can be mistaken.
 
     Parameters
     ----------
     descriptors : ndarray of float32, shape (n, d)
         C-contiguous.
+    keys : sequence of int
+        Column ``key``, one a descriptor.
 
     Returns
     -------
     list of int
-        CRC-32 of each row's bytes, little-endian as Arrow stores them.
+        CRC-32 of each row's bytes, little-endian as Arrow stores them, continued from the key's lower 32 bits.
 
     Examples
     --------
-    >>> descriptor_crc32(np.array([[1, 2]], "<f4")) == [zlib.crc32(np.array([1, 2], "<f4").tobytes())]
+    >>> descriptor_crc32(np.array([[1, 2]], "<f4"), [7]) == [zlib.crc32(np.array([1, 2], "<f4").tobytes(), 7)]
     True
     """
     if not descriptors.size:
         return []
     data, size = descriptors.data.cast("B"), descriptors[0].nbytes
-    return [zlib.crc32(data[start : start + size]) for start in range(0, len(data), size)]
+    return [
+        zlib.crc32(data[start : start + size], key & 0xFFFFFFFF)
+        for start, key in zip(range(0, len(data), size), keys, strict=True)
+    ]
 
 
 @contextmanager
@@ -274,6 +499,5 @@ def import_lance() -> Any:
     os.environ.setdefault("LANCE_LOG", "error")  # its notes on new datasets are not for our users
     os.environ.setdefault("RUST_BACKTRACE", "0")
     import lance
-    import lance.fragment
 
     return lance

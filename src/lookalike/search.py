@@ -152,8 +152,11 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
         return collection.array_
     images = []
     for i, name in enumerate(collection.ids):
+        if resize or index.passport.resized:
+            images.append(collection.fitted(i, shape))
+            continue
         image = collection.read(i)
-        if image.shape[:2] != shape[:2] and not (resize or index.passport.resized):
+        if image.shape[:2] != shape[:2]:
             raise EncoderError(
                 f"{_title(collection, name)}: {image.shape[1]} x {image.shape[0]} pixels, but {index.path} holds images "
                 f"of {shape[1]} x {shape[0]}; add --resize (in Python resize=True) to scale it"
@@ -169,6 +172,6 @@ def _similarity(distance: float, kind: str) -> float:
 def _title(collection: Collection, identity: str) -> str:
     """Name a query as a person would: by its file, or its place in an array."""
     if collection.array_ is None:
-        return f"{collection.name}/{identity}"
-    alone = identity == PurePath(collection.name).name
-    return collection.name if alone else f"{collection.name}[{identity}]"
+        return f"{collection.whole}/{identity}"
+    alone = identity == PurePath(collection.whole).name
+    return collection.whole if alone else f"{collection.whole}[{identity}]"

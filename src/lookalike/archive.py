@@ -1,0 +1,333 @@
+"""A ``.zip`` or ``.tar`` archive -> entries for the files in it, read in place.
+
+A compressed tar can only be read forwards. Entries are in the order of the archive, so that reading them in order
+inflates it once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+
+from lookalike.errors import CollectionError, ImageError, first_line
+from lookalike.folder import Entry, as_text, captions_of
+
+if TYPE_CHECKING:
+    import tarfile
+
+#: The endings by which an archive is told; how a tar is compressed is told by its content.
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+_MODULES = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
+_CHUNK = 1 << 20
+_HEADER_BYTES = 1 << 20  # a tar's long names and attributes; more is an attack
+_LARGEST = 2**63 - 1  # a size that an index can hold
+_BOMB_BYTES, _BOMB_RATIO = 1 << 30, 100  # images hardly shrink, so what inflates that much holds none
+
+_lock = threading.Lock()
+
+
+class _Member(NamedTuple):
+    """What a listing says of one member."""
+
+    name: str
+    place: str
+    size: int
+    outcome: str | None
+    words: str
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by its name whether a file is an archive that is read.
+
+    Parameters
+    ----------
+    path : Path
+        Any file.
+
+    Returns
+    -------
+    bool
+        True for one of ``ENDINGS``.
+    """
+    return path.name.lower().endswith(ENDINGS)
+
+
+def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
+    """List the files in an archive; a compressed tar is inflated once for that, and nothing is kept of it.
+
+    Parameters
+    ----------
+    path : str or Path
+        A zip or tar file.
+    hidden : bool
+        Take files and folders whose name begins with a dot, too.
+
+    Returns
+    -------
+    list of Entry
+        In the order of the archive. Of members of one name the last counts, as when unpacked. Encrypted ones have the
+        outcome ``unreadable``; links and devices ``unsupported``.
+
+    Raises
+    ------
+    CollectionError
+        If the archive can't be read to its end.
+    """
+    name, path = as_text(str(path)), os.path.abspath(path)
+    kind = "zip" if path.lower().endswith(".zip") else "tar"
+    try:
+        changed = os.stat(path).st_mtime_ns
+        found: dict[str, _Member] = {}
+        for member in _zip_members(path) if kind == "zip" else _tar_members(path, changed):
+            parts = [part for part in member.name.split("/") if part not in ("", ".")]
+            if parts and (hidden or not any(part.startswith(".") and part != ".." for part in parts)):
+                identity = as_text("/".join(parts))
+                found.pop(identity, None)
+                found[identity] = member
+    except CollectionError:
+        raise
+    except Exception as e:  # tarfile and zipfile raise many kinds on damaged files
+        reason = getattr(e, "strerror", None) or first_line(e)
+        raise CollectionError(f"{name}: a damaged archive or none at all: {reason}; copy it again") from e
+    captions = _captions(identity for identity, member in found.items() if member.outcome is None)
+    texts = set(captions.values())
+    entries = []
+    for identity, member in found.items():
+        text = found[captions[identity]] if identity in captions else None
+        outcome = "caption" if identity in texts else member.outcome
+        entries.append(
+            Entry(
+                identity,
+                (kind, path, member.place),
+                member.size,
+                changed,
+                identity.rpartition("/")[0] or None,
+                None if text is None else (text.place, f"{text.size}:{changed}"),
+                None,
+                outcome,
+                f"{name}/{identity}: {member.words}" if member.words else None,
+            )
+        )
+    return entries
+
+
+def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = False) -> bytes:
+    """Read one member; the archive stays open for the next.
+
+    Parameters
+    ----------
+    source : tuple of str
+        An entry's.
+    limit : int
+        The most bytes that are read.
+    where : str
+        What the member is called in errors.
+    cut : bool
+        Return the first ``limit`` bytes of a larger member, rather than refuse it.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    ImageError
+        If it is larger than the limit (its declared size tells, nothing is inflated), damaged, or the archive changed.
+    """
+    kind, path, place = source
+    named = as_text(path)
+    with _lock:
+        try:
+            status = os.stat(path)
+            opened = _opened(kind, path, (status.st_ino, status.st_size, status.st_mtime_ns))
+            size = opened.size(place)
+            if size > limit and not cut:
+                raise ImageError(
+                    f"{where}: {size:,} bytes, over the limit of {limit:,}; allow more if it is meant", "bomb"
+                )
+            return opened.read(place, min(size, limit))
+        except ImageError:
+            raise
+        except _ChangedError as e:
+            raise ImageError(f"{where}: {named} changed since it was listed; run again", "unreadable") from e
+        except KeyError as e:
+            raise ImageError(f"{where}: no longer in {named}; run again", "gone") from e
+        except FileNotFoundError as e:
+            raise ImageError(f"{where}: {named} is gone; put it back", "gone") from e
+        except (NotImplementedError, RuntimeError) as e:
+            raise ImageError(
+                f"{where}: can't be unpacked: {first_line(e)}; unpack it with another tool", "unreadable"
+            ) from e
+        except Exception as e:
+            _opened.cache_clear()  # a stream that failed in the middle stands nowhere
+            outcome = "truncated" if isinstance(e, EOFError) else "damaged"
+            reason = getattr(e, "strerror", None) or first_line(e)
+            raise ImageError(f"{where}: {outcome} in its archive ({reason}); pack it again", outcome) from e
+
+
+@lru_cache(maxsize=1)
+def _opened(kind: str, path: str, stamp: tuple[int, int, int]) -> _Zip | _Tar:
+    """Open an archive, or return the one that is open, unless the file has changed."""
+    return _Zip(path) if kind == "zip" else _Tar(path, stamp[2])
+
+
+class _Zip:
+    def __init__(self, path: str) -> None:
+        import zipfile
+
+        self._archive = zipfile.ZipFile(path)
+
+    def size(self, place: str) -> int:
+        return self._archive.getinfo(place).file_size
+
+    def read(self, place: str, length: int) -> bytes:
+        with self._archive.open(place) as file:
+            data = file.read(length)
+            if self.size(place) == length:
+                data += file.read(1)  # at the end the checksum is compared
+        if len(data) < length:
+            raise EOFError(f"{len(data):,} of {length:,} bytes")
+        return data
+
+
+class _Tar:
+    def __init__(self, path: str, changed: int) -> None:
+        self._stream = _Stream(path)
+        self._changed = changed
+
+    def __del__(self) -> None:
+        self._stream.close()
+
+    def size(self, place: str) -> int:
+        _, size, changed = map(int, place.split(":"))
+        if changed != self._changed:
+            raise _ChangedError
+        return size
+
+    def read(self, place: str, length: int) -> bytes:
+        self._stream.seek(int(place.partition(":")[0]))
+        return self._stream.take(length)
+
+
+class _ChangedError(Exception):
+    """The archive isn't the one that was listed."""
+
+
+class _Stream:
+    """The inflated bytes of a tar; going forwards inflates on, going back begins again."""
+
+    def __init__(self, path: str) -> None:
+        self._raw = Path(path).open("rb")  # noqa: SIM115
+        magic = self._raw.read(5)
+        self._raw.seek(0)
+        module = next((module for start, module in _MODULES.items() if magic.startswith(start)), None)
+        self.is_compressed = module is not None
+        self._file = cast("IO[bytes]", self._raw if module is None else import_module(module).open(self._raw))
+        self._path = path
+        self._at = 0
+        self.last = b""
+
+    def close(self) -> None:
+        self._file.close()
+        self._raw.close()
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, length: int) -> bytes:
+        """Read as ``tarfile`` does, which wants headers only; ``last`` keeps the latest."""
+        if not 0 <= length <= _HEADER_BYTES:
+            raise ValueError(f"a header of {length:,} bytes")
+        self.last = self._file.read(length)
+        self._at += len(self.last)
+        return self.last
+
+    def take(self, length: int) -> bytes:
+        """Read the content of a member, whole."""
+        parts = []
+        while length and (part := self._file.read(min(length, _CHUNK))):
+            parts.append(part)
+            length -= len(part)
+            self._at += len(part)
+        if length:
+            raise EOFError(f"{length:,} bytes are missing at the end")
+        return b"".join(parts)
+
+    def seek(self, place: int) -> None:
+        if not self.is_compressed:
+            self._at = self._file.seek(place)
+            return
+        if place < self._at:
+            self._at = self._file.seek(0)
+        while self._at < place and (part := self._file.read(min(place - self._at, _CHUNK))):
+            self._at += len(part)
+            if self._at > max(_BOMB_BYTES, _BOMB_RATIO * self._raw.tell()):
+                raise CollectionError(
+                    f"{as_text(self._path)}: inflates more than {_BOMB_RATIO}-fold, as no archive of images does; "
+                    "unpack it first"
+                )
+
+
+def _zip_members(path: str) -> Iterator[_Member]:
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            outcome, words = None, ""
+            if info.flag_bits & 1:
+                outcome, words = "unreadable", "encrypted in its archive; unpack it first"
+            elif stat.S_ISLNK(info.external_attr >> 16):
+                outcome, words = "unsupported", "a link in an archive; what it leads to is read by its own name"
+            yield _Member(info.filename, info.filename, min(info.file_size, _LARGEST), outcome, words)
+
+
+def _tar_members(path: str, changed: int) -> Iterator[_Member]:
+    import tarfile
+
+    stream = _Stream(path)
+    try:
+        with tarfile.open(fileobj=cast("Any", stream), mode="r:", encoding="utf-8") as archive:
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # kept, they would cost a kilobyte each
+                if not 0 <= info.size < _LARGEST:  # below 0 the next member would be one before, for ever
+                    raise ValueError(f"{info.name}: a size of {info.size} bytes")
+                if not info.isdir():
+                    outcome, words = _what_is_wrong(info)
+                    yield _Member(info.name, f"{info.offset_data}:{info.size}:{changed}", info.size, outcome, words)
+        if stream.last.strip(b"\0"):  # tarfile ends in silence at a header that makes no sense
+            raise ValueError(f"no member begins at byte {stream.tell() - len(stream.last):,}")
+        stream.seek(_LARGEST if stream.is_compressed else 0)  # at its end the checksum is compared
+    finally:
+        stream.close()
+
+
+def _what_is_wrong(info: tarfile.TarInfo) -> tuple[str | None, str]:
+    if info.issym() or info.islnk():
+        return "unsupported", "a link in an archive; what it leads to is read by its own name"
+    if info.issparse():
+        return "unsupported", "stored with holes in its archive; unpack it first"
+    if not info.isfile():
+        return "unsupported", "a pipe or device in an archive; leave it out"
+    return None, ""
+
+
+def _captions(identities: Iterator[str]) -> dict[str, str]:
+    folders: dict[str, list[str]] = {}
+    for identity in identities:
+        folder, _, name = identity.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    return {
+        f"{folder}/{name}".lstrip("/"): f"{folder}/{text}".lstrip("/")
+        for folder, names in folders.items()
+        for name, text in captions_of(names).items()
+    }

@@ -1,0 +1,300 @@
+"""A collection and an encoder -> an index, made or made true again: what is to be done is settled here, sync.py does it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike import encoders
+from lookalike.collection import Collection, open_collection
+from lookalike.encoders import Encoder
+from lookalike.errors import EncoderError, IndexStoreError, UsageError
+from lookalike.images import Limits
+from lookalike.index import Index
+from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, read_passport
+from lookalike.rows import FACTS
+from lookalike.store import Store, check_target, only_writer, sweep
+from lookalike.sync import Summary, Sync
+
+_LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
+
+
+def default_path(source: str | Path) -> Path:
+    """Return where the index of a collection lies unless one says otherwise.
+
+    Parameters
+    ----------
+    source : str or Path
+        What :func:`lookalike.open_collection` takes.
+
+    Returns
+    -------
+    Path
+        ``FOLDER/.lookalike`` for a folder, else ``NAME.lookalike``: beside a file, and here for a built-in name.
+
+    Examples
+    --------
+    >>> default_path("mnist").as_posix(), default_path("mnist:test[0:100]").as_posix()
+    ('mnist.lookalike', 'mnist-test.lookalike')
+    """
+    path = Path(source)
+    built_in = re.match(r"mnist(:|\[|$)", str(source))  # open_collection takes the name before a folder of that name
+    if built_in or not path.exists():
+        path = Path(re.sub(r"\[[\d:]*\]$", "", str(source)))
+    if path.is_dir() and not built_in:
+        return path / ".lookalike"
+    return path.with_name(path.name.replace(":", "-") + ".lookalike")
+
+
+def build_index(
+    collection: str | Path | NDArray[np.generic] | Collection,
+    encoder: str | Path | Encoder | None = None,
+    path: str | Path | None = None,
+    *,
+    only: bool = False,
+    retry: bool = False,
+    rebuild: bool = False,
+    replace_collection: bool = False,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_summary: Callable[[Summary], None] | None = None,
+) -> Index:
+    """Make an index true to a collection: only what is new, changed, renamed or gone costs work.
+
+    What is committed on the way can be searched at once; after Ctrl-C, a crash or a power cut the same call goes on.
+    With an encoder that the index doesn't hold, its descriptors are made beside the others, and it answers from the
+    moment they are complete.
+
+    Parameters
+    ----------
+    collection : str, Path, ndarray or Collection
+        What :func:`lookalike.open_collection` takes.
+    encoder : str, Path or Encoder, optional
+        A name, the folder of a trained one, or the encoder itself; fitted on the collection if it isn't yet. By
+        default what the index holds, and ``hog`` for a new one.
+    path : str or Path, optional
+        The index's folder; by default :func:`default_path`.
+    only : bool
+        Drop the index's other encoders. Without it only an older one of the same name goes.
+    retry : bool
+        Try files again that failed before although they haven't changed.
+    rebuild : bool
+        Read and encode every image anew, whatever is stored.
+    replace_collection : bool
+        Allow that the index held another collection, which is given up.
+    workers : int, optional
+        Processes that decode; by default one a core.
+    on_progress : callable, optional
+        Called with (files done, files in all).
+    on_summary : callable, optional
+        Called once at the end.
+
+    Returns
+    -------
+    Index
+        Open.
+
+    Raises
+    ------
+    CollectionError, EncoderError
+        If the images can't be read or the encoder doesn't fit them.
+    IndexStoreError
+        If no image could be indexed, the folder holds something else, another process writes, or the disk refuses.
+    """
+    begun = time.monotonic()
+    if path is None:
+        if isinstance(collection, (Collection, np.ndarray)):
+            raise UsageError("say where the index goes: build_index(collection, encoder, path)")
+        path = default_path(collection)
+    path = Path(path)
+    check_target(path)
+    images = open_to_index(collection, path)
+    with only_writer(path):
+        try:
+            passport, store = _stored(path)
+            if passport is not None and not replace_collection:
+                _check_collection(path, passport, images)
+            columns, default = _columns(images, encoder, passport, path, rebuild)
+            for column, fitted in columns:
+                if passport is None or column not in passport.columns:
+                    fitted.save(path / column.encoder_folder)
+            each = passport is not None and passport.reading.get("each", False) != images.options.each
+            run = Sync(
+                images,
+                store,
+                passport,
+                columns,
+                default,
+                only=only,
+                retry=retry,
+                rebuild=rebuild or each,
+                workers=workers,
+                on_progress=on_progress,
+            )
+            passport = run.run()
+        except BaseException:
+            sweep(path)
+            raise
+    if on_summary is not None:
+        on_summary(run.summary(time.monotonic() - begun))
+    return Index(path, passport)
+
+
+def open_to_index(
+    source: str | Path | NDArray[np.generic] | Collection,
+    path: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    hidden: bool | None = None,
+    each: bool | None = None,
+    limits: dict[str, float | None] | None = None,
+) -> Collection:
+    """Open a collection the way its index read it, but for what is said otherwise.
+
+    Parameters
+    ----------
+    source : str, Path, ndarray or Collection
+        What :func:`lookalike.open_collection` takes; an opened collection comes back as it is.
+    path : str or Path
+        The index's folder, which needn't exist.
+    size : int or (int, int), optional
+        As of :func:`lookalike.open_collection`.
+    include, exclude : sequence of str, optional
+        Patterns; None goes by the index.
+    hidden, each : bool, optional
+        None goes by the index.
+    limits : dict, optional
+        Fields of :class:`lookalike.images.Limits`; None in it goes by the index.
+
+    Returns
+    -------
+    Collection
+        To be handed to :func:`build_index`.
+
+    Raises
+    ------
+    CollectionError, UsageError
+        As of :func:`lookalike.open_collection`.
+    """
+    if isinstance(source, Collection):
+        return source
+    stored: dict[str, Any] = {}
+    with suppress(IndexStoreError):
+        stored = read_passport(Path(path)).reading
+    asked = {"include": include, "exclude": exclude, "hidden": hidden, "each": each}
+    options = stored | {name: value for name, value in asked.items() if value is not None}
+    cost = stored.get("limits", {}) | {name: value for name, value in (limits or {}).items() if value is not None}
+    return open_collection(source, size=size, **options | {"limits": Limits(**cost)})
+
+
+def _stored(path: Path) -> tuple[Passport | None, Store]:
+    """Open what is there; what can't be opened any more begins anew."""
+    try:
+        passport = read_passport(path)
+        return passport, Store(path, passport)
+    except DamagedIndexError:
+        return None, Store(path, None)
+    except IndexStoreError:
+        if (path / PASSPORT).exists():
+            raise
+        return None, Store(path, None)
+
+
+def _check_collection(path: Path, passport: Passport, images: Collection) -> None:
+    inside = path.resolve().is_relative_to(images.source) if images.entries is not None else False
+    if passport.source != images.source and not inside:  # a folder that was moved takes its index along
+        raise IndexStoreError(
+            f"{path}: holds the index of {passport.collection} ({passport.source}), not of {images.source}; pick another "
+            "folder with -o, or give that index up with --replace-collection"
+        )
+
+
+def _columns(
+    images: Collection, encoder: str | Path | Encoder | None, passport: Passport | None, path: Path, rebuild: bool
+) -> tuple[list[tuple[Column, Encoder]], str]:
+    """Return the encoders that every image goes through, and the name of the column that will answer."""
+    loaded = {} if passport is None else _loaded(passport, path, rebuild)
+    complete = [pair for pair in loaded.values() if pair[0].complete]
+    shape = images.shape if passport is None or images.entries is None or images.is_sized else None
+    if encoder is None and passport is not None:
+        if passport.default in loaded and (shape is None or list(shape) == passport.shape):
+            return complete, passport.default
+        encoder = encoders.create(passport.encoder, **passport.params)
+        if _learns(encoder):
+            raise EncoderError(
+                f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
+                "any more: --encoder FOLDER"
+            )
+    asked = _asked(encoder or "hog")
+    for column, fitted in loaded.values():
+        if _is_same(column, asked, shape):
+            return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
+    ready = _ready(asked, images)
+    taken = set(FACTS) | {c.column for c in passport.columns} if passport else set(FACTS)
+    name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    column = Column(
+        column=name,
+        encoder=ready.name,
+        params=ready.params,
+        fingerprint=ready.fingerprint,
+        distance=ready.distance,
+        dimension=ready.dimension_,
+        shape=list(ready.shape_),
+        resized=images.resized,
+        complete=passport is None,
+    )
+    return [*complete, (column, ready)], name
+
+
+def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:
+    """Load the encoders of an index by their columns; one that can't be is left out of an index that is made anew."""
+    found = {}
+    for column in passport.columns:
+        try:
+            found[column.column] = (column, encoders.load(path / column.encoder_folder))
+        except EncoderError as e:
+            if not rebuild:
+                raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e
+    return found
+
+
+def _asked(encoder: str | Path | Encoder) -> Encoder:
+    if isinstance(encoder, Encoder):
+        return encoder
+    return encoders.create(str(encoder)) if str(encoder) in encoders.TABLE else encoders.load(encoder)
+
+
+def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None) -> bool:
+    """Tell whether a column is what an encoder makes; one that isn't fitted yet counts by its name and parameters."""
+    if encoder.is_fitted:
+        return column.fingerprint == encoder.fingerprint
+    alike = (column.encoder, column.params) == (encoder.name, encoder.params)
+    return alike and (shape is None or list(shape) == column.shape)
+
+
+def _ready(encoder: Encoder, images: Collection) -> Encoder:
+    if not encoder.is_fitted:
+        encoder.fit(_sample(images) if _learns(encoder) else np.zeros((1, *images.shape), np.uint8))
+    if images.entries is None or images.is_sized:
+        encoder.check_images(np.empty((0, *images.shape), np.uint8))
+    return encoder
+
+
+def _learns(encoder: Encoder) -> bool:
+    # One that learns has weights to save. The others only take note of the shape: no need to read the images twice.
+    return type(encoder)._get_weights is not Encoder._get_weights
+
+
+def _sample(images: Collection) -> NDArray[np.uint8]:
+    most = max(1, min(_LEARN_FROM, _LEARN_BYTES // int(np.prod(images.shape))))
+    step = -(-len(images) // most)
+    return (images.take(range(0, len(images), step)) if step > 1 else images).array()

@@ -1,0 +1,155 @@
+"""The commands: each is a few lines over the functions of the other modules. Nothing imports this file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.errors import LookalikeError, UsageError
+
+if TYPE_CHECKING:
+    from lookalike.index import Index
+
+# Everything else is imported inside the command that needs it: --help answers at once, and only train imports Keras.
+
+app = typer.Typer(
+    name="lookalike",
+    help="Find images like this one: label-free image search on your own machine, with an honest score.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, an image, a .zip or .tar, a list (.txt, .csv, .parquet), an IDX, .npy or .npz file, or 'mnist'; "
+        "[7] or [10:20] picks some."
+    ),
+]
+IndexPath = Annotated[
+    Path | None, typer.Option("--index", "-i", help="The index's folder. Default: the one index in this folder.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the documented JSON on standard output.")]
+Size = Annotated[
+    str | None, typer.Option("--size", help="Bring every image to this size: 64, or 80x60 (width x height).")
+]
+DistanceName = Annotated[
+    str | None, typer.Option("--distance", help="cosine or euclidean. Default: the encoder's own (cosine).")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
+Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to the index's or the encoder's.")]
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Without the program's name.
+
+    Returns
+    -------
+    int
+        0 done, 1 the work failed, 2 the call was wrong.
+    """
+    debug = "--debug" in arguments
+    try:
+        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
+        sys.stdout.flush()  # a full disk or a closed pipe shows here
+        if code == 130:  # what newer typers make of Ctrl-C
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as e:
+        code, text = _explain(e)
+        if debug and text:
+            raise
+        if text:
+            print(f"lookalike: {text}", file=sys.stderr, flush=True)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code for an error, and what a person is told; nothing where they know already."""
+    match error:
+        case LookalikeError():
+            return error.exit_code, str(error)
+        case typer.Exit():
+            return error.exit_code, ""
+        case KeyboardInterrupt() | typer.Abort():
+            return 1, "stopped; the same command goes on"
+        case BrokenPipeError():  # who read our output has gone, as `head` does
+            return 1, ""
+        case OSError():
+            return 1, f"{error.filename or 'the system'}: {error.strerror or error}"
+        case MemoryError():
+            return 1, "there is not enough memory for this; take fewer images, or a smaller --size"
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: the call was wrong
+        message = error.format_message()  # empty where the help was shown instead
+        return int(error.exit_code), message and f"{message} (see: lookalike --help)"
+    return 1, f"unexpected: {type(error).__name__}: {error}. This is a fault of ours; --debug shows where"
+
+
+def print_json(value: object) -> None:
+    """Print a result for other programs."""
+    print(json.dumps(value, indent=2))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from lookalike import __version__
+
+        print(f"lookalike {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Find images like this one."""
+
+
+def open_(path: Path | None, encoder: str | None) -> Index:
+    """Open the index that was named, or the only one here."""
+    from lookalike import open_index
+
+    return open_index(path or only_index(), encoder=encoder)
+
+
+def only_index() -> Path:
+    """Find the one index in the current folder."""
+    found = sorted(p for p in [Path(".lookalike"), *Path().glob("*.lookalike")] if p.is_dir())
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError("no index in this folder; name one with --index, or make one with: lookalike index COLLECTION")
+    raise UsageError(f"{len(found)} indexes in this folder ({', '.join(map(str, found))}); name one with --index")
+
+
+def parse_size(size: str | None) -> int | tuple[int, int] | None:
+    """Read ``64`` or ``80x60``."""
+    if size is None:
+        return None
+    parts = size.lower().split("x")
+    if len(parts) > 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise UsageError(f"--size {size}: expected a side in pixels such as 64, or width x height such as 80x60")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[1]), int(parts[0]))
+
+
+# Each file of this folder holds the commands of one kind; importing it registers them, in the order of --help.
+from lookalike.cli import learning  # isort: skip  # noqa: E402, F401
+from lookalike.cli import indexing  # isort: skip  # noqa: E402, F401
+from lookalike.cli import asking  # isort: skip  # noqa: E402, F401
+from lookalike.cli import looking  # isort: skip  # noqa: E402, F401
+
+__all__ = ["run"]

@@ -1,0 +1,165 @@
+"""The commands that write an index: index, rollback."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
+from lookalike.errors import UsageError
+
+if TYPE_CHECKING:
+    from lookalike.sync import Summary
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+@app.command()
+def index(
+    collection: Source,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="A name (see: lookalike encoders) or a trained one's folder. Default: what the index has; hog for a new one.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The index's folder. Default: beside the collection.")
+    ] = None,
+    size: Size = None,
+    deskew: Annotated[bool, typer.Option("--deskew", help="hog: set glyphs upright first.")] = False,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", help="Only files like this: '*.jpg', 'scans/*'. May be repeated.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Leave out files and folders like this. May be repeated.")
+    ] = None,
+    hidden: Annotated[
+        bool | None, typer.Option("--hidden/--no-hidden", help="Take files and folders whose name begins with a dot.")
+    ] = None,
+    frames: Annotated[
+        str | None, typer.Option("--frames", help="first or each, of animations and of TIFFs with several pages.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, help="Time limit a file. [default: 20]")
+    ] = None,
+    memory: Annotated[str | None, typer.Option("--memory", help="Memory limit a file. [default: 1.07GB]")] = None,
+    max_pixels: Annotated[
+        str | None, typer.Option("--max-pixels", help="Limit of one picture. [default: 100M]")
+    ] = None,
+    max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Limit of one file. [default: 268MB]")] = None,
+    max_frames: Annotated[
+        int | None, typer.Option("--max-frames", min=1, help="Limit with --frames each. [default: 1000]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes that decode. Default: one a core.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try files again that failed before.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Read and encode every image anew.")] = False,
+    only: Annotated[
+        bool, typer.Option("--only", help="Drop the index's other encoders when this one is complete.")
+    ] = False,
+    replace_collection: Annotated[
+        bool, typer.Option("--replace-collection", help="Give up the collection that the index held.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever files change.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an index of a collection, or make it true again: only what is new, changed, renamed or gone costs work."""
+    from lookalike import create_encoder
+    from lookalike.build import default_path, open_to_index
+
+    if encoder == "autoencoder":
+        raise UsageError(
+            f"an autoencoder is trained first: lookalike train {collection} -o FOLDER, then --encoder FOLDER"
+        )
+    if deskew and encoder not in (None, "hog"):
+        raise UsageError("--deskew belongs to the encoder 'hog'; leave it out, or use --encoder hog")
+    if frames not in (None, "first", "each"):
+        raise UsageError(f"--frames {frames}: expected first or each")
+    limits = {
+        "seconds": seconds,
+        "memory": _amount("--memory", memory),
+        "pixels": _amount("--max-pixels", max_pixels),
+        "bytes": _amount("--max-bytes", max_bytes),
+        "frames": max_frames,
+    }
+    path = output or default_path(collection)
+
+    def run() -> Summary:
+        images = open_to_index(
+            collection,
+            path,
+            size=parse_size(size),
+            include=include,
+            exclude=exclude,
+            hidden=hidden,
+            each=None if frames is None else frames == "each",
+            limits=limits,
+        )
+        return _index(
+            images, create_encoder("hog", deskew=True) if deskew else encoder, path,
+            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, workers=workers,
+        )  # fmt: skip
+
+    if not watch:
+        _show(run(), as_json)
+        return
+    from lookalike.watch import watch as watching
+
+    for _ in watching(collection):
+        _show(run(), as_json)
+        retry = rebuild = replace_collection = False
+
+
+def _index(images: Any, encoder: Any, path: Path, **options: Any) -> Summary:
+    from lookalike import build_index, progress
+
+    summaries: list[Summary] = []
+    with progress.counting("indexing") as show:
+        build_index(images, encoder, path, on_progress=show, on_summary=summaries.append, **options)
+    return summaries[0]
+
+
+def _show(s: Summary, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(s))
+        return
+    done = [f"{s.indexed:,} images indexed"]
+    counts = {"unchanged": s.unchanged, "renamed": s.renamed, "duplicates": s.duplicates, "removed": s.removed}
+    done += [f"{n:,} {what}" for what, n in counts.items() if n]
+    if s.failed:
+        found = ("indexed", "duplicate", "caption")
+        kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in s.outcomes.items() if outcome not in found)
+        done.append(f"{s.failed:,} left out ({kinds}: lookalike files --broken -i {s.path})")
+    made = f"{s.encoder} {s.dimension}-d, {s.seconds:.1f} s ({s.images_per_second:,.0f} a second)"
+    print(f"{s.path}: {', '.join(done)}; {made}")
+
+
+def _amount(option: str, text: str | None) -> int | None:
+    """Read ``500MB``, ``1.5G`` or ``1000000``; B, kB, MB and GB count in thousands."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"{option} {text}: expected an amount such as 500MB, 2GB or 100M")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+@app.command()
+def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
+    """Go back to the state before the last run; once more goes forward again."""
+    from lookalike.store import rollback as go_back
+
+    path = index_path or only_index()
+    now, before = go_back(path)
+    if as_json:
+        print_json({"path": str(path), "now": now.written, "before": before.written, "rows": now.rows})
+        return
+    print(f"{path}: back at {now.rows:,} files of {now.written}, from {before.rows:,} of {before.written}")

@@ -1,0 +1,199 @@
+"""The commands that learn, and what is done with what was learnt: demo, train, denoise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lookalike.cli import AsJson, Resize, Seed, Size, Source, app, parse_size, print_json
+from lookalike.errors import CollectionError, UsageError
+
+if TYPE_CHECKING:
+    from lookalike.encoders import Encoder
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all that it makes.")] = Path("demo"),
+    full: Annotated[bool, typer.Option("--full", help="20 epochs of both presets, and all 10,000 queries.")] = False,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Time box of the trainings, all together.")] = 90,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="How many of the 10,000 test digits to ask.")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Do all of it on MNIST: train, index 60,000 digits, answer and score test queries, and write report.html."""
+    from lookalike.demo import run_demo
+
+    report = run_demo(output, seconds=None if full else seconds, queries=None if full else queries, seed=seed)
+    print(report.resolve())
+
+
+@app.command()
+def train(
+    collection: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained encoder and its checkpoint.")],
+    preset: Annotated[str, typer.Option("--preset", help="tutorial (32-32 filters) or article (16-8-8).")] = "tutorial",
+    epochs: Annotated[int, typer.Option("--epochs")] = 20,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop after this long, with the best so far.")
+    ] = None,
+    noise: Annotated[float, typer.Option("--noise", help="Standard deviation, for pixels in 0..1.")] = 0.5,
+    fixed_noise: Annotated[
+        bool, typer.Option("--fixed-noise", help="Draw the noise once, as the article did.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size")] = 128,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="adam or adadelta (the article's).")] = "adam",
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Default: adam .001, adadelta 1.")
+    ] = None,
+    validation: Annotated[float, typer.Option("--validation", help="Share held out to choose the best epoch.")] = 0.02,
+    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
+    seed: Seed = 0,
+    size: Size = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew although there is a checkpoint.")] = False,
+) -> None:
+    """Train a denoising autoencoder on a collection (the only command that needs Keras)."""
+    from lookalike import create_encoder, open_collection, progress
+    from lookalike.encoders.autoencoder import Autoencoder
+
+    checkpoint = output / "checkpoint.npz"
+    if checkpoint.exists() and not (resume or restart):
+        raise UsageError(
+            f"{checkpoint}: a training was begun here; add --resume to go on with it, or --restart to begin anew"
+        )
+    if resume and restart:
+        raise UsageError("--resume and --restart exclude each other; give one")
+    encoder = create_encoder(
+        "autoencoder", preset=preset, epochs=epochs, minutes=minutes, noise=noise, fixed_noise=fixed_noise,
+        batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, validation=validation,
+        precision=precision, seed=seed,
+    )  # fmt: skip
+    assert isinstance(encoder, Autoencoder)
+    encoder.check_params()
+    opened = open_collection(collection, size=parse_size(size))
+    images = opened.array()
+    left_out = f" ({len(opened) - len(images):,} can't be read and are left out)" if len(images) < len(opened) else ""
+    progress.say(f"training '{preset}' on {len(images):,} images of {collection}{left_out}")
+    with progress.training() as show:
+        encoder.train(images, checkpoint=checkpoint, resume=resume, on_progress=show)
+    encoder.save(output)
+    best = encoder.history_[encoder.best_epoch_ - 1]
+    loss = best["validation_loss"] if best["validation_loss"] is not None else best["loss"]
+    why = {"time": "; the time was up", "interrupted": "; stopped by Ctrl-C, --resume goes on"}.get(
+        encoder.stopped_, ""
+    )
+    progress.say(f"{output}: best of {len(encoder.history_)} epochs is {encoder.best_epoch_}, loss {loss:.4f}{why}")
+    progress.say(f"computed in {encoder.precision_}; next: lookalike index {collection} --encoder {output}")
+    if encoder.stopped_ == "interrupted":
+        raise typer.Exit(1)
+
+
+@app.command()
+def denoise(
+    source: Source,
+    encoder: Annotated[Path, typer.Option("--encoder", "-e", help="Folder of a trained autoencoder.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A folder for .png files, an .npy file, or an image file for one image."),
+    ],
+    clean: Annotated[
+        str | None, typer.Option("--clean", help="The clean originals: report MSE, PSNR and SSIM.")
+    ] = None,
+    noise: Annotated[
+        float, typer.Option("--noise", min=0, help="Add this much noise first; the source is then the original.")
+    ] = 0.0,
+    resize: Resize = False,
+    seed: Seed = 0,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw ten pairs, noisy above, denoised below.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove noise from images with a trained autoencoder."""
+    import numpy as np
+
+    from lookalike import denoising, load_encoder, open_collection, progress
+
+    if clean is not None and noise:
+        raise UsageError("--clean and --noise exclude each other: with --noise the source is the clean original")
+    loaded = load_encoder(encoder)
+    size = (loaded.shape_[0], loaded.shape_[1]) if resize else None
+    given = open_collection(source, size=size)
+    batches = list(given.batches())
+    failures = [failure for batch in batches for failure in batch.failures]
+    if len(failures) == len(given):
+        raise CollectionError(f"{source}: none of {len(given):,} images can be read; the first: {failures[0].reason}")
+    for failure in failures:
+        progress.say(f"left out: {failure.reason}")
+    kept = np.concatenate([batch.positions for batch in batches]).tolist()
+    images = _as_encoder_takes(np.concatenate([batch.images for batch in batches]), loaded)
+    original = images if noise else None
+    if clean is not None:
+        originals = open_collection(clean, size=size)
+        if len(originals) != len(given):
+            raise UsageError(
+                f"{clean}: {len(originals):,} clean images for {len(given):,}; give one for each, in order"
+            )
+        original = _as_encoder_takes(originals.take(kept).array(), loaded)
+    noisy = denoising.add_noise(images, noise, seed) if noise else images
+    cleaned = denoising.denoise(loaded, noisy)
+    report: dict[str, Any] = {"images": len(cleaned), "failed": len(failures), "output": str(output)}
+    if original is not None:
+        report["noisy"] = denoising.quality(noisy, original).to_json()
+        report["denoised"] = denoising.quality(cleaned, original).to_json()
+    _write_images(cleaned, [given.ids[i] for i in kept], output)
+    if figure is not None:
+        from lookalike import plots
+
+        ten = slice(0, 10)
+        shown = None if original is None else original[ten]
+        plots.save(plots.denoising_pairs(noisy[ten], cleaned[ten], original=shown), figure)
+    if as_json:
+        print_json(report)
+        return
+    print(f"{output}: {len(cleaned):,} images denoised" + (f", {len(failures):,} left out" if failures else ""))
+    for name in ("noisy", "denoised") if original is not None else ():
+        q = report[name]
+        psnr = "infinite" if q["psnr"] is None else f"{q['psnr']:.2f} dB"
+        print(f"  {name:<9} MSE {q['mse']:.5f}  PSNR {psnr}  SSIM {q['ssim']:.4f}")
+
+
+def _as_encoder_takes(images: Any, encoder: Encoder) -> Any:
+    """Turn grey to colour or back where only that differs; another size is the encoder's to refuse."""
+    import numpy as np
+
+    from lookalike.images import fit_to
+
+    if images.ndim - 1 == len(encoder.shape_):
+        return images
+    return np.stack([fit_to(image, (*images.shape[1:3], *encoder.shape_[2:])) for image in images])
+
+
+def _write_images(images: Any, ids: list[str], output: Path) -> None:
+    import numpy as np
+
+    from lookalike import progress
+    from lookalike.images import save_image
+    from lookalike.storage import replace_file
+
+    if output.suffix.lower() == ".npy":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(output) as f:
+            np.save(f, images)
+    elif output.suffix and not output.is_dir():
+        if len(images) > 1:
+            raise UsageError(
+                f"{output}: one file for {len(images):,} images; give a folder, or a name that ends in .npy"
+            )
+        save_image(images[0], output)
+    else:
+        targets = [(output / name).with_suffix(".png") for name in ids]
+        if len(set(targets)) < len(ids):  # a.jpg beside a.png
+            targets = [output / f"{name}.png" for name in ids]
+        with progress.counting("writing") as show:
+            for i, (image, target) in enumerate(zip(images, targets, strict=True), 1):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                save_image(image, target)
+                show(i, len(images))

@@ -1,0 +1,154 @@
+"""The commands that look at an index and what made it: info, files, why, verify, export, encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lookalike.cli import AsJson, IndexPath, app, open_, print_json
+
+EncoderName = Annotated[
+    str | None,
+    typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
+]
+_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "shape", "resized", "count", "failed")
+
+
+@app.command()
+def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJson = False) -> None:
+    """Show an index's passport: what it holds and what made it."""
+    opened = open_(index_path, encoder)
+    passport = opened.passport
+    stated = passport.to_json()
+    held = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
+    for hidden in ("default", "next_key", "keys_crc32"):
+        del stated[hidden]
+    view = {name: getattr(passport, name) for name in _VIEW}
+    facts = {**stated, **view, "encoders": held, "path": str(opened.path)}
+    if as_json:
+        print_json(facts)
+        return
+    del facts["encoders"]
+    for name, value in facts.items():
+        print(f"{name:<15} {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+    for one in held:
+        state = "" if one["complete"] else ", not complete: run the same lookalike index again"
+        print(
+            f"{'encoder':<15} {one['encoder']} {one['dimension']}-d, {one['count']:,} images ({one['fingerprint']}){state}"
+        )
+    if not passport.complete:
+        print(f"{'':<15} the last run did not end; the same lookalike index goes on")
+
+
+@app.command()
+def files(
+    index_path: IndexPath = None,
+    broken: Annotated[bool, typer.Option("--broken", help="Only those that were left out.")] = False,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, with a header.")] = False,
+) -> None:
+    """List every file of an index with its outcome; those left out with stage and reason."""
+    opened = open_(index_path, None)
+    rows = opened.failures() if broken else opened.files()
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        import csv
+        import sys
+
+        table = csv.DictWriter(sys.stdout, ["path", "outcome", "stage", "reason"])
+        table.writeheader()
+        table.writerows(rows)
+    else:
+        for row in rows:
+            why = "" if row["outcome"] == "indexed" else f"\t{row['outcome']} ({row['stage']}): {row['reason']}"
+            print(_one_line(row["path"]) + _one_line(why))
+
+
+def _one_line(text: str) -> str:
+    """Spell out what would break a list of one file a line."""
+    return text.replace("\n", "\\n").replace("\r", "\\r")
+
+
+@app.command()
+def why(
+    file: Annotated[str, typer.Argument(help="A file of the collection: its path, or as lookalike files lists it.")],
+    index_path: IndexPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of one file, and why."""
+    from lookalike.index import index_of
+
+    found = open_(index_path or index_of(file), None).why(file)
+    if as_json:
+        print_json(found)
+        return
+    stage = f" at the stage '{found['stage']}'" if found["stage"] else ""
+    print(f"{_one_line(found['path'])}: {found['outcome']}{stage}")
+    for name in ("reason", "now"):
+        if found[name]:
+            print(f"  {_one_line(found[name])}")
+    known = {
+        k: v for k, v in found.items() if v not in (None, []) and k not in ("path", "outcome", "stage", "reason", "now")
+    }
+    for name, value in known.items():
+        print(f"  {name:<9} {', '.join(value) if isinstance(value, list) else _one_line(str(value))}")
+
+
+@app.command()
+def verify(
+    index_path: IndexPath = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also compare every file with what was indexed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check an index to its last byte: ids, counts, hashes, descriptors, thumbnails, encoders."""
+    from lookalike import progress
+    from lookalike.verify import verify as check
+
+    opened = open_(index_path, None)
+    with progress.counting("checking") as show:
+        problems = check(opened, deep=deep, on_progress=show)
+    if as_json:
+        print_json({"ok": not problems, "problems": problems, "rows": opened.passport.rows})
+    elif problems:
+        print("\n".join(problems))
+    else:
+        print(
+            f"{opened.path}: sound; {opened.passport.rows:,} files, {len(opened):,} descriptors of {opened.passport.encoder}"
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .parquet file, or an .npy file (facts go to a .csv beside it).")
+    ],
+    index_path: IndexPath = None,
+    encoder: EncoderName = None,
+) -> None:
+    """Write descriptors and facts for other programs."""
+    from lookalike.export import export as write
+
+    opened = open_(index_path, encoder)
+    written = write(opened, output)
+    print(
+        f"{' and '.join(map(str, written))}: {len(opened):,} rows, {opened.passport.encoder} {opened.passport.dimension}-d"
+    )
+
+
+@app.command()
+def encoders(as_json: AsJson = False) -> None:
+    """List the encoders and what each is."""
+    from lookalike.encoders import TABLE, describe
+
+    rows = [{"name": name, "extra": TABLE[name][1] or None, "about": describe(name)} for name in sorted(TABLE)]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        extra = f" (training needs lookalike[{row['extra']}])" if row["extra"] else ""
+        print(f"{row['name']:<12} {row['about']}{extra}")

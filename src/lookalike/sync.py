@@ -1,0 +1,697 @@
+"""A collection and its index -> the index made true, by work only for what is new, changed, renamed or gone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.collection import Collection
+from lookalike.distances import LONGEST, SHORTEST
+from lookalike.encoders import Encoder
+from lookalike.errors import ImageError, IndexStoreError
+from lookalike.folder import Entry
+from lookalike.images import Picture, fit_to, to_thumbnail
+from lookalike.leash import Leash
+from lookalike.passport import (
+    FORMAT,
+    PREVIOUS,
+    Column,
+    DamagedIndexError,
+    Passport,
+    facts_crc32,
+    write_passport,
+)
+from lookalike.reading import Reading, from_answer, read_caption, to_task
+from lookalike.rows import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
+from lookalike.store import Store, interrupts_held, sweep
+
+_BATCH_IMAGES, _BATCH_BYTES = 1024, 2**24  # encoded together; whichever is reached first
+_SHOW_SECONDS = 0.1
+_COMMIT_SECONDS, _COMMIT_BYTES = 5.0, 2**26  # what a crash may cost, and what waits in memory for its commit
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did, as ``lookalike index --json`` prints it: each file is counted once, captions apart.
+
+    Attributes
+    ----------
+    indexed : int
+        Pictures that were encoded: new files, and changed ones.
+    unchanged : int
+        Kept as they were.
+    renamed : int
+        Found under another name with the same bytes; their descriptors were kept.
+    duplicates : int
+        New files with the same bytes as another in the collection; they are found under both names.
+    failed : int
+        Files without a descriptor, now or from before; ``lookalike files --broken`` lists them.
+    removed : int
+        Files that are no longer there.
+    seconds : float
+        Wall clock of the whole run.
+    images_per_second : float
+        All that was looked at by that time.
+    outcomes : dict
+        Of all files in the index, outcome -> number.
+    encoder, dimension, path
+        What answers now, and where.
+    """
+
+    indexed: int
+    unchanged: int
+    renamed: int
+    duplicates: int
+    failed: int
+    removed: int
+    seconds: float
+    images_per_second: float
+    outcomes: dict[str, int]
+    encoder: str
+    dimension: int
+    path: str
+
+
+class _Known(NamedTuple):
+    """A row that is in the index: its facts, and for each column whether it is unseen, refused or there."""
+
+    facts: Facts
+    checks: dict[str, int | None]
+
+
+@dataclass
+class _Item:
+    """A file of the collection, and the rows that the index has of it."""
+
+    entry: Entry
+    position: int | None
+    old: list[_Known]
+    hash: str | None = None  # of an image in memory
+
+
+@dataclass
+class _Record:
+    """A row to come: its facts but for the key, what is to be encoded, and the row whose descriptors it may take."""
+
+    facts: Facts
+    fitted: list[NDArray[np.uint8]] | None = None
+    thumbnail: bytes | None = None
+    like: int | None = None
+    fresh: bool = False
+    instead_of: list[int] = field(default_factory=list)
+
+
+class Sync:
+    """One run. Used under the writer's lock.
+
+    Parameters
+    ----------
+    images : Collection
+        What the index is to be true to.
+    store : Store
+        The rows there are.
+    passport : Passport or None
+        What is known of them.
+    columns : list of (Column, Encoder)
+        The encoders that every picture goes through; one that is new is complete when the run ends.
+    default : str
+        The column that answers from then on.
+    only : bool
+        Drop all other columns at the end; without it only those of an encoder of the same name.
+    retry : bool
+        Try again what failed before.
+    rebuild : bool
+        Trust nothing that was stored.
+    workers : int or None
+        Processes that decode.
+    on_progress : callable or None
+        Called with (files done, files in all).
+    """
+
+    def __init__(
+        self,
+        images: Collection,
+        store: Store,
+        passport: Passport | None,
+        columns: list[tuple[Column, Encoder]],
+        default: str,
+        *,
+        only: bool = False,
+        retry: bool = False,
+        rebuild: bool = False,
+        workers: int | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.images = images
+        self.store = store
+        self.passport = passport
+        self.columns = columns
+        self.default = default
+        self.only = only
+        self.retry = retry
+        self.rebuild = rebuild
+        self.workers = workers
+        self.counts: Counter[str] = Counter()
+        self._on_progress = on_progress
+        self._shapes = list(dict.fromkeys(tuple(c.shape) for c, _ in columns))
+        self._live: dict[int, _Known] = {}  # the rows that a commit would show, by key
+        self._left: dict[str, list[_Known]] = {}  # the rows of files that haven't been met in this run, by file
+        self._renamed: set[str] = set()
+        self._fresh: set[int] = set()  # keys of what was encoded, not kept
+        self._by_hash: defaultdict[str, list[int]] = defaultdict(list)
+        self._by_size: defaultdict[int, set[str]] = defaultdict(set)
+        self._next_key = passport.next_key if passport else 0
+        ours = {column.column for column, _ in columns}
+        held = () if passport is None else passport.columns
+        # A complete encoder that isn't among those of this run can't be loaded any more.
+        self._dropped = {c.column for c in held if c.complete and c.column not in ours}
+        self._begun = passport is None  # whether the state before is already put aside
+        self._records: list[_Record] = []
+        self._record_bytes = 0
+        self._tables: list[Any] = []
+        self._waiting: list[_Known] = []
+        self._deletes: list[int] = []
+        self._writing = False
+        self._committed = self._shown = time.monotonic()
+        self._done = self._total = 0
+
+    @property
+    def _all_columns(self) -> list[Column]:
+        """Those of the dataset: the run's, and others that it leaves alone."""
+        ours = {c.column: c for c, _ in self.columns}
+        held = [] if self.passport is None else [ours.pop(c.column, c) for c in self.passport.columns]
+        return [c for c in (*held, *ours.values()) if c.column not in self._dropped]
+
+    def run(self) -> Passport:
+        """Do the work, and return the passport at its end.
+
+        Raises
+        ------
+        IndexStoreError
+            If nothing could be indexed, or the index is damaged.
+        """
+        self._load()
+        todo = self._plan()
+        try:
+            again: list[_Item] = []
+            for item, reading in zip(todo, self._read(todo), strict=True):
+                if not self._take(item, reading):
+                    again.append(item)
+            # A picture that took the place of another while its descriptors were to be copied from there.
+            for item, reading in zip(again, self._read(again, trust=False), strict=True):
+                self._take(item, reading)
+            self._remove()
+        except KeyboardInterrupt:
+            if not self._writing:  # what is half written is left to the sweep
+                self._encode()
+                self._commit(complete=False)
+            raise
+        self._encode()
+        return self._end()
+
+    # What there is, and what is to be done -----------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Read the facts of all rows. A row that isn't what was written is put away, and its file read anew."""
+        if self.passport is None:
+            return
+        names = [c.column for c in self._all_columns if c.column in self.store.columns]
+        table = self.store.read([*FACTS, "facts_crc32", *(f"{name}_crc32" for name in names)])
+        checks = [table[f"{name}_crc32"].to_pylist() for name in names]
+        for facts, check, *seen in zip(facts_of(table), table["facts_crc32"].to_pylist(), *checks, strict=True):
+            known = _Known(facts, dict(zip(names, seen, strict=True)))
+            self._live[facts.key] = known
+            if check != facts_crc32(facts):
+                self._deletes.append(facts.key)
+                continue
+            self._left.setdefault(facts.file, []).append(known)
+            self._remember(known)
+        for rows in self._left.values():
+            rows.sort(key=lambda known: known.facts.frame)
+
+    def _remember(self, known: _Known) -> None:
+        facts = known.facts
+        if facts.hash is not None and facts.size is not None and self._is_done(known) and not self.rebuild:
+            if self.retry and facts.outcome not in READ:
+                return
+            self._by_hash[facts.hash].append(facts.key)
+            self._by_size[facts.size].add(facts.hash)
+
+    def _is_done(self, known: _Known) -> bool:
+        """Whether all encoders of this run have seen it, or it can't be read at all."""
+        return known.facts.outcome not in READ or all(known.checks.get(c.column) is not None for c, _ in self.columns)
+
+    def _plan(self) -> list[_Item]:
+        """Settle what is unchanged, and return what must be read."""
+        todo = []
+        items = list(self._items())
+        self._total = len(items)
+        for item in items:
+            entry, old = item.entry, item.old
+            current = bool(old) and not self.rebuild and self._is_current(item)
+            if entry.outcome is not None:
+                self._fail(item, entry.outcome, "list", entry.reason)
+            elif current and all(self._is_done(known) for known in old) and not self._is_to_be_retried(old):
+                self._keep(item)
+            else:
+                todo.append(item)
+        return todo
+
+    def _items(self) -> Iterator[_Item]:
+        images, left = self.images, self._left
+        if images.entries is not None:
+            for position, entry in enumerate(images.entries):
+                yield _Item(entry, position if images.ordered else None, left.pop(entry.id, []))
+            return
+        for position, identity in enumerate(images.ids):
+            label = None if images.labels is None else str(images.labels[position])
+            pixels = None if images.array_ is None else images.array_[position]
+            size = 0 if pixels is None else pixels.nbytes
+            entry = Entry(identity, ("memory", str(position)), size, 0, label=label)
+            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else _hash(pixels))
+
+    def _is_current(self, item: _Item) -> bool:
+        facts = item.old[0].facts
+        if item.hash is not None:
+            return facts.hash == item.hash
+        if item.entry.source[0] == "memory":  # of a reader of the caller's own, nobody knows before it is asked
+            return False
+        # Known to be bad are bytes. Of a file that gave none, or that was told by its place, nothing is known.
+        if item.entry.outcome is None and facts.outcome not in READ and (facts.hash is None or facts.stage == "list"):
+            return False
+        return (facts.size, facts.mtime_ns) == (item.entry.size, item.entry.mtime_ns)
+
+    def _is_to_be_retried(self, old: list[_Known]) -> bool:
+        return self.retry and old[0].facts.outcome not in READ
+
+    def _keep(self, item: _Item) -> None:
+        """Leave an item's rows as they are, or write them again where only what is said about the file has changed."""
+        entry, facts = item.entry, item.old[0].facts
+        stated = (entry.label, _stamp(entry), _metadata(entry), item.position)
+        self._count("unchanged", facts)
+        if stated != (facts.label, facts.caption_stamp, facts.metadata, facts.position):
+            self._put([self._copy(item, known) for known in item.old], item)
+        else:
+            self._progress()
+
+    def _count(self, bucket: str, facts: Facts) -> None:
+        if facts.outcome != "caption":
+            self.counts[bucket if facts.outcome == "indexed" else "failed"] += 1
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def _read(self, items: list[_Item], *, trust: bool = True) -> Iterator[Reading]:
+        """Read what must be read, in order; files in processes that can be killed."""
+        if not items:
+            return
+        if self.images.entries is None:
+            for item in items:
+                yield self._read_here(item)
+            return
+        options = self.images.options
+
+        def tasks() -> Iterator[dict[str, Any]]:
+            for item in items:
+                known = self._by_size[item.entry.size] if trust and item.entry.size in self._by_size else ()
+                where = f"{self.images.whole}/{item.entry.id}"
+                yield to_task(item.entry, where, self._shapes, each=options.each, known=known, limits=options.limits)
+
+        limits = options.limits
+        with Leash(workers=self.workers, seconds=limits.seconds, memory=limits.memory) as leash:
+            for answer in leash.map(tasks()):
+                yield from_answer(answer, self._shapes)
+
+    def _read_here(self, item: _Item) -> Reading:
+        """Take an image that is an array already, or comes from a reader of the caller's own."""
+        position = item.position or 0
+        try:
+            image = self.images.read(position)
+        except ImageError as e:
+            return Reading(outcome=e.outcome, stage="read", reason=str(e))
+        picture = Picture(
+            image.shape[1],
+            image.shape[0],
+            [fit_to(image, shape) for shape in self._shapes],
+            to_thumbnail(fit_to(image, self.images.shape)),
+        )
+        return Reading(
+            hash=item.hash or _hash(image), size=item.entry.size, mtime_ns=item.entry.mtime_ns, pictures=[picture]
+        )
+
+    def _take(self, item: _Item, reading: Reading) -> bool:
+        """Make records of what was read; False where it must be read again, since what it is like has gone."""
+        entry = replace(
+            item.entry, size=reading.size or item.entry.size, mtime_ns=reading.mtime_ns or item.entry.mtime_ns
+        )
+        item = replace(item, entry=entry)
+        if reading.known:
+            like = [self._live[key] for key in self._by_hash.get(reading.hash or "", ())]
+            like = [known for known in like if known.facts.file == like[0].facts.file]
+            if not like:
+                return False
+            was = self._name_before(item, like)
+            self._put([self._copy(item, known) for known in sorted(like, key=lambda k: k.facts.frame)], item)
+            self._count("unchanged" if was == entry.id else "renamed" if was else "duplicates", like[0].facts)
+            return True
+        if reading.outcome is not None or not reading.pictures:
+            outcome, reason = reading.outcome or "crashed", reading.reason or "its decoder answered nothing"
+            self._fail(item, outcome, reading.stage, reason, reading.hash)
+            return True
+        before = {known.facts.frame: known for known in item.old if known.facts.hash == reading.hash}
+        records = []
+        for frame, picture in enumerate(reading.pictures):
+            facts = self._facts(item, frame)._replace(hash=reading.hash, width=picture.width, height=picture.height)
+            like_key = before[frame].facts.key if frame in before and not self.rebuild else None
+            records.append(_Record(facts, picture.fitted, picture.thumbnail or None, like_key, fresh=True))
+        self._put(records, item)
+        return True
+
+    def _name_before(self, item: _Item, like: list[_Known]) -> str | None:
+        """Tell under which name a file's bytes were known: its own, one that has gone, or None for one that is there."""
+        facts = like[0].facts
+        if any(known.facts.hash == facts.hash for known in item.old):
+            return item.entry.id
+        for key in self._by_hash[facts.hash or ""]:
+            name = self._live[key].facts.file
+            if name in self._left:
+                self._renamed.add(name)
+                return name
+        return None
+
+    # Records -----------------------------------------------------------------------------------------------------
+
+    def _facts(self, item: _Item, frame: int = 0) -> Facts:
+        entry = item.entry
+        stamp, caption = _stamp(entry), None
+        if stamp is not None:
+            same = [k.facts.caption for k in item.old if k.facts.caption_stamp == stamp]
+            caption = same[0] if same else read_caption(entry)
+        return Facts(
+            key=-1,
+            id=f"{entry.id}#{frame}" if frame else entry.id,
+            frame=frame,
+            position=item.position,
+            label=entry.label,
+            caption=caption,
+            caption_stamp=stamp,
+            metadata=_metadata(entry),
+            size=entry.size,
+            mtime_ns=entry.mtime_ns,
+        )
+
+    def _fail(
+        self, item: _Item, outcome: str, stage: str | None, reason: str | None, digest: str | None = None
+    ) -> None:
+        """Put down why a file can't be used, unless that is what is there already."""
+        facts = self._facts(item)._replace(outcome=outcome, stage=stage, reason=reason, hash=digest)
+        if not self.rebuild and len(item.old) == 1 and item.old[0].facts._replace(key=facts.key) == facts:
+            self._keep(item)
+        else:
+            self._count("failed", facts)
+            self._put([_Record(facts)], item)
+
+    def _copy(self, item: _Item, known: _Known) -> _Record:
+        """Make the record of a picture whose bytes the index knows under this name or another."""
+        was = known.facts
+        reason = was.reason and was.reason.replace(was.file, item.entry.id, 1)
+        facts = self._facts(item, was.frame)._replace(
+            hash=was.hash, width=was.width, height=was.height, outcome=was.outcome, stage=was.stage, reason=reason
+        )
+        return _Record(facts, like=was.key)
+
+    def _put(self, records: list[_Record], item: _Item) -> None:
+        records[0].instead_of = [known.facts.key for known in item.old]
+        self._records += records
+        self._record_bytes += sum(image.nbytes for r in records for image in r.fitted or ())
+        if len(self._records) >= _BATCH_IMAGES or self._record_bytes >= _BATCH_BYTES:
+            self._encode()
+        if time.monotonic() - self._committed > _COMMIT_SECONDS:
+            self._encode()
+            self._commit(complete=False)
+        self._progress()
+
+    def _progress(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if self._on_progress is not None and (now - self._shown > _SHOW_SECONDS or self._done == self._total):
+            self._shown = now
+            self._on_progress(self._done, self._total)
+
+    # Encoding and writing ----------------------------------------------------------------------------------------
+
+    def _encode(self) -> None:
+        """Turn the records into rows that wait for their commit."""
+        records, self._records, self._record_bytes = self._records, [], 0
+        if not records:
+            return
+        rows = self._begin_rows(records)
+        for column, encoder in self.columns:
+            wanted = [i for i, row in enumerate(rows) if column.column not in row.descriptors and records[i].fitted]
+            if not wanted:
+                continue
+            at = self._shapes.index(tuple(column.shape))
+            images = np.stack([fitted[at] for i in wanted if (fitted := records[i].fitted)])
+            descriptors = np.ascontiguousarray(encoder.encode(images), np.float32)
+            lengths = np.linalg.norm(descriptors.astype(np.float64), axis=1)
+            for i, descriptor, length in zip(wanted, descriptors, lengths.tolist(), strict=True):
+                usable = SHORTEST <= length <= LONGEST  # NaN is neither
+                rows[i].descriptors[column.column] = descriptor if usable else None
+                if not usable and rows[i].facts.outcome == "indexed":
+                    outcome, what = _what_is_wrong(length)
+                    reason = f"{rows[i].facts.id}: {what}"
+                    rows[i].facts = rows[i].facts._replace(outcome=outcome, stage="encode", reason=reason)
+        for row in rows:  # one encoder with a descriptor is enough to be found
+            if row.facts.stage == "encode" and any(d is not None for d in row.descriptors.values()):
+                row.facts = row.facts._replace(outcome="indexed", stage=None, reason=None)
+        self._wait(rows, records)
+
+    def _begin_rows(self, records: list[_Record]) -> list[Row]:
+        """Give each record its key, and what it takes from a row that is there."""
+        copied = self._fetch([r.like for r in records if r.like is not None])
+        rows = []
+        for record in records:
+            row = Row(record.facts._replace(key=self._next_key), record.thumbnail, {})
+            if record.like is not None:
+                thumbnail, row.descriptors = copied[record.like]
+                row.thumbnail = row.thumbnail or thumbnail
+            if record.fresh:
+                self._fresh.add(self._next_key)
+            rows.append(row)
+            self._next_key += 1
+        return rows
+
+    def _fetch(self, keys: list[int]) -> dict[int, tuple[bytes | None, dict[str, NDArray[np.float32] | None]]]:
+        """Read thumbnails and descriptors of rows in the store."""
+        if not keys:
+            return {}
+        names = [c.column for c in self._all_columns if c.column in self.store.columns]
+        stored = [part for name in names for part in (name, f"{name}_crc32")]
+        table = self.store.read(["key", "thumbnail", *stored], sorted(set(keys)))
+        found = dict(
+            zip(table["key"].to_pylist(), ((p, dict[str, Any]()) for p in table["thumbnail"].to_pylist()), strict=True)
+        )
+        for name in names:
+            try:
+                matrix, there = descriptors_of(table, name)
+            except ValueError as e:
+                raise DamagedIndexError(self.store.path, str(e)) from e
+            held = iter(matrix)
+            for key, has, check in zip(
+                table["key"].to_pylist(), there.tolist(), table[f"{name}_crc32"].to_pylist(), strict=True
+            ):
+                if has or check == REFUSED:
+                    found[key][1][name] = next(held) if has else None
+        return {key: (thumbnail, dict(held)) for key, (thumbnail, held) in found.items()}
+
+    def _wait(self, rows: list[Row], records: list[_Record]) -> None:
+        self._tables.append(to_table(rows, self._all_columns))
+        self._deletes += [key for record in records for key in record.instead_of]
+        for row in rows:
+            # Only whether there is a check matters from here on, not its value.
+            seen: dict[str, int | None] = {name: REFUSED if d is None else 0 for name, d in row.descriptors.items()}
+            self._waiting.append(_Known(row.facts, seen))
+        if sum(table.nbytes for table in self._tables) > _COMMIT_BYTES:
+            self._commit(complete=False)
+
+    def _commit(self, *, complete: bool) -> None:
+        """Write what waits, and make it visible; Ctrl-C waits till that is done."""
+        with interrupts_held():
+            self._write_and_show(complete)
+
+    def _write_and_show(self, complete: bool) -> None:
+        self._writing = True
+        if self._tables or self._deletes:
+            self._write()
+        elif not complete:
+            self._writing = False
+            return
+        # An index that answers nothing isn't shown yet.
+        if self.passport is not None or any(k.facts.outcome == "indexed" for k in self._live.values()):
+            if not self._begun and self.passport is not None:
+                if self.passport.complete:
+                    write_passport(self.store.path, self.passport, PREVIOUS)
+                self._begun = True
+            self.passport = self.store.commit(self._stated(complete))
+        self._committed = time.monotonic()
+        self._writing = False
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        if self.store.columns:
+            for name in self._dropped.intersection(self.store.columns):
+                self.store.drop_column(name)
+            for column in self._all_columns:
+                self.store.add_column(column.column, column.dimension)
+        if self._deletes:
+            self.store.delete(self._deletes)
+        if self._tables:
+            self.store.append(pa.concat_tables(self._tables).select(self.store.columns or self._tables[0].column_names))
+        for key in self._deletes:
+            gone = self._live.pop(key).facts
+            if key in (alike := self._by_hash.get(gone.hash or "", [])):
+                alike.remove(key)
+        for known in self._waiting:
+            self._live[known.facts.key] = known
+            self._remember(known)
+        self._tables, self._deletes, self._waiting = [], [], []
+
+    def _remove(self) -> None:
+        """Take away the rows of files that are no longer there; not of folders that couldn't be looked into."""
+        for name, rows in self._left.items():
+            if any(name.startswith(f"{folder}/") for folder in self.images.unlisted):
+                self._count("unchanged", rows[0].facts)
+                continue
+            self._deletes += [known.facts.key for known in rows]
+            if name not in self._renamed and rows[0].facts.outcome != "caption":
+                self.counts["removed"] += 1
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    def _end(self) -> Passport:
+        """Commit the rest, let go of encoders that were replaced, and tidy."""
+        gone = set(self._deletes)
+        kept = (known for key, known in self._live.items() if key not in gone)
+        if not any(known.facts.outcome == "indexed" for known in (*kept, *self._waiting)):
+            reason = next((k.facts.reason for k in self._waiting if k.facts.reason), "there is no image in it")
+            raise IndexStoreError(
+                f"{self.images.name}: none of {len(self.images):,} images could be indexed; the first: {reason}"
+            )
+        before = self.passport
+        nothing_new = not (self._tables or self._deletes)
+        if before is not None and nothing_new and self._stated(complete=True) == before:
+            return before
+        if not nothing_new:
+            self._write()
+        self._drop_replaced()
+        self.store.merge_fragments()
+        self._commit(complete=True)
+        assert self.passport is not None
+        sweep(self.store.path)
+        return self.passport
+
+    def _drop_replaced(self) -> None:
+        answers = next(c for c in self._all_columns if c.column == self.default)
+        for column in self._all_columns:
+            replaced = self.only or column.encoder == answers.encoder
+            if column.column != self.default and replaced:
+                self._dropped.add(column.column)
+        for name in self._dropped.intersection(self.store.columns):
+            self.store.drop_column(name)
+
+    def _stated(self, complete: bool) -> Passport:
+        """Return the passport of the rows as they are now; the store adds what it alone knows."""
+        from lookalike import __version__
+
+        ours = {c.column for c, _ in self.columns}
+        seen = Counter(
+            name for k in self._live.values() for name, check in k.checks.items() if check not in (None, REFUSED)
+        )
+        columns = [
+            replace(c, count=seen[c.column], complete=c.complete or (complete and c.column in ours))
+            for c in self._all_columns
+        ]
+        before = self.passport
+        return Passport(
+            format=FORMAT,
+            collection=self.images.name,
+            source=self.images.source,
+            reading=json.loads(json.dumps(asdict(self.images.options))),  # as it will be read
+            columns=columns,
+            default=self.default if complete or before is None else before.default,
+            dataset_version=before.dataset_version if before else 0,
+            files=before.files if before else {},
+            rows=before.rows if before else 0,
+            next_key=self._next_key,
+            keys_crc32=before.keys_crc32 if before else 0,
+            outcomes=self._outcomes(),
+            complete=complete,
+            written=before.written if before else "",
+            versions={"lookalike": __version__, "pylance": version("pylance"), "numpy": np.__version__},
+        )
+
+    def _outcomes(self) -> dict[str, int]:
+        """Count the files by outcome; of several with the same bytes, all but the first are duplicates."""
+        found = Counter(k.facts.outcome for k in self._live.values())
+        extra = len(self._duplicates())
+        found["indexed"] -= extra
+        found["duplicate"] += extra
+        return {name: n for name, n in sorted(found.items()) if n}
+
+    def _duplicates(self) -> set[int]:
+        return duplicate_keys(k.facts for k in self._live.values()) if self.images.entries is not None else set()
+
+    def summary(self, seconds: float) -> Summary:
+        """Say what the run did, once it has ended."""
+        assert self.passport is not None
+        fresh = [
+            key for key in self._fresh if key in self._live and self._live[key].facts.frame == 0
+            and self._live[key].facts.outcome == "indexed"
+        ]  # fmt: skip
+        again = len(self._duplicates().intersection(fresh))
+        blank = sum(1 for k in self._fresh if k in self._live and self._live[k].facts.outcome != "indexed")
+        view = self.passport.column(self.passport.default)
+        return Summary(
+            indexed=len(fresh) - again,
+            unchanged=self.counts["unchanged"],
+            renamed=self.counts["renamed"],
+            duplicates=self.counts["duplicates"] + again,
+            failed=self.counts["failed"] + blank,
+            removed=self.counts["removed"],
+            seconds=round(seconds, 3),
+            images_per_second=round(self._total / seconds, 1),
+            outcomes=self.passport.outcomes,
+            encoder=view.encoder,
+            dimension=view.dimension,
+            path=str(self.store.path),
+        )
+
+
+def _hash(image: NDArray[np.uint8]) -> str:
+    """Return the hash of an image that is no file: of its shape and its pixels."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def _stamp(entry: Entry) -> str | None:
+    return None if entry.caption is None else entry.caption[1]
+
+
+def _metadata(entry: Entry) -> str | None:
+    return None if entry.metadata is None else json.dumps(entry.metadata, ensure_ascii=False, sort_keys=True)
+
+
+def _what_is_wrong(length: float) -> tuple[str, str]:
+    if length < SHORTEST:
+        return "blank", "its descriptor is all zeros, as of a blank image, so nothing is like it"
+    return "no descriptor", "its descriptor holds NaN, infinity or values too large to compare"

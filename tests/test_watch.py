@@ -1,0 +1,134 @@
+"""That changes in a folder are told once they have settled, and that `lookalike index --watch` keeps an index true."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookalike import open_index
+from lookalike.errors import UsageError
+from lookalike.verify import verify
+from lookalike.watch import watch
+
+pytest.importorskip("watchfiles")
+LONG = 30  # seconds that nothing should take
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder
+
+
+class Watching:
+    """A watch in a thread of its own; its first change has been told when it begins."""
+
+    def __init__(self, folder):
+        self.stop, self.told = threading.Event(), queue.Queue()
+        self.thread = threading.Thread(target=self.run, args=[folder], daemon=True)
+        self.thread.start()
+        self.begin(folder)
+
+    def run(self, folder):
+        for n in watch(folder, stop=self.stop):
+            self.told.put(n)
+        self.told.put(None)
+
+    def begin(self, folder):
+        """Change something until it is told: from then on nothing is missed."""
+        for n in range(LONG):
+            (folder / "begin").write_text(str(n))
+            try:
+                self.told.get(timeout=1.5)
+                break
+            except queue.Empty:
+                continue
+        else:
+            pytest.fail("no change was told")
+
+    def next(self):
+        return self.told.get(timeout=LONG)
+
+
+@pytest.fixture
+def watching(folder):
+    (folder / "old").mkdir()
+    (folder / ".lookalike").mkdir()
+    (folder / "other.lookalike").mkdir()
+    one = Watching(folder)
+    yield one
+    one.stop.set()
+    one.thread.join(LONG)
+    assert not one.thread.is_alive()
+
+
+def test_changes_are_told_and_changes_in_an_index_are_not(watching, folder):
+    """What isn't told can't be waited for: it is done before what is told."""
+    (folder / ".lookalike" / "passport.json").write_text("{}")
+    (folder / "other.lookalike" / "passport.json").write_text("{}")
+    (folder / "a.png").write_text("one")
+    (folder / "old" / "b.png").write_text("two")
+    assert watching.next() == 2
+    (folder / "new").mkdir()
+    (folder / "new" / "c.png").write_text("three")
+    assert watching.next() >= 1
+    (folder / "a.png").rename(folder / "d.png")
+    assert watching.next() >= 1
+    (folder / "old" / "b.png").unlink()
+    assert watching.next() == 1
+    assert watching.told.empty()
+    watching.stop.set()
+    assert watching.next() is None
+
+
+@pytest.mark.parametrize("name", ["file.npy", "nowhere", "mnist"])
+def test_only_a_folder_can_be_watched(tmp_path, name):
+    (tmp_path / "file.npy").touch()
+    with pytest.raises(UsageError, match="only a folder can be watched; leave out --watch"):
+        next(watch(tmp_path / name))
+
+
+def picture(path, value):
+    Image.fromarray(np.array([[value, 1], [2, 3]], np.uint8).repeat(2, 0)).save(path)
+
+
+def test_the_command_keeps_an_index_true_until_ctrl_c(folder):
+    def summary():
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(process.stdout.readline())
+            assert lines[-1], "it ended, or told nothing and was ended"
+        return json.loads("".join(lines))
+
+    picture(folder / "a.png", 10)
+    picture(folder / "b.png", 20)
+    command = [sys.executable, "-m", "lookalike", "index", str(folder), "-e", "pixels", "--watch", "--json"]
+    process = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    alarm = threading.Timer(LONG, process.kill)
+    alarm.start()
+    try:
+        assert summary()["indexed"] == 2
+        picture(folder / "c.png", 30)
+        assert summary()["indexed"] == 1
+        (folder / "b.png").unlink()
+        (folder / "a.png").rename(folder / "z.png")
+        found = summary()
+        assert (found["removed"], found["renamed"], found["unchanged"]) == (1, 1, 1)
+        index = open_index(folder / ".lookalike")
+        assert (index.ids, verify(index)) == (["c.png", "z.png"], [])
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=LONG)
+    finally:
+        alarm.cancel()
+        process.kill()
+    assert "Traceback" not in err
+    assert verify(open_index(folder / ".lookalike")) == []
