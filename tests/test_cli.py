@@ -287,6 +287,17 @@ def test_figures(capsys):
     assert "known: .pdf, .png, .svg" in refuse(capsys, 2, "search", "mnist:test[40]", "--picture", "found.gif")
 
 
+def test_a_figure_of_photos_of_many_shapes(here, capsys):
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(1)
+    Path("photos").mkdir()
+    for n, shape in enumerate(((300, 200, 3), (60, 400, 3), (50, 50), (1, 9, 3))):
+        save_image(rng.integers(1, 256, shape, np.uint8), f"photos/{n}.png")
+    call(capsys, "index", "photos", "-e", "pixels")
+    call(capsys, "search", "photos", "-i", "photos/.lookalike", "-k", 3, "--picture", "found.png")
+    assert Image.open("found.png").height > 300
+
+
 def test_the_encoders_are_listed(capsys):
     rows = json.loads(call(capsys, "encoders", "--json"))
     assert [row["name"] for row in rows] == sorted(TABLE)

@@ -441,3 +441,27 @@ def test_a_missing_matplotlib_says_what_to_type():
         "UsageError: drawing figures needs packages that aren't installed; type: pip install 'lookalike[plots]'"
         in done.stderr
     )
+
+
+# One size for all ---------------------------------------------------------------------------------------------------
+
+
+def test_pictures_of_any_shape_become_tiles_that_show_them_whole():
+    wide, tall, grey = (
+        np.full((10, 40, 3), 9, np.uint8),
+        np.full((300, 100, 3), 7, np.uint8),
+        np.full((5, 5), 3, np.uint8),
+    )
+    tiles = plots.as_tiles([wide, tall, grey], side=64)
+    assert tiles.shape == (3, 64, 64, 3)
+    rows, columns = np.nonzero((tiles[0] == 9).all(-1))
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1, rows.min()) == (16, 64, 24)
+    rows, columns = np.nonzero((tiles[1] == 7).all(-1))
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (64, 21)
+    assert (tiles[2] == 3).all()
+    assert (tiles[0][0] == 255).all()
+
+
+def test_small_pictures_of_one_shape_stay_as_they_are():
+    digits = [np.full((28, 28), n, np.uint8) for n in range(3)]
+    np.testing.assert_array_equal(plots.as_tiles(digits), np.stack(digits))

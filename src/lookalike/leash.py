@@ -236,6 +236,8 @@ class _Crew:
 
     def finish(self, task: _Task) -> None:
         with self.lock:
+            if self.failure is not None:  # and so the worker was killed, whatever its end looks like
+                return
             task.done = True
             if not task.dropped:
                 self.held += task.size

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import LookalikeError, UsageError, missing_extra
+from lookalike.images import fit_to
 from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
@@ -85,6 +86,32 @@ def denoising_pairs(
         for i, image in enumerate(images):
             _tile(ax, image, left + i * step, y, height)
     return figure
+
+
+def as_tiles(images: Sequence[NDArray[np.uint8]], side: int = 128) -> NDArray[np.uint8]:
+    """Bring pictures of any sizes to one, for a figure: each whole, its aspect ratio kept, centred on white.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of uint8, shape (h, w) or (h, w, 3)
+        At least one. If all have one shape, and it is no larger than ``side``, they stay as they are.
+    side : int
+        Of the square.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, side, side, 3), or (n, *shape)
+        In the order given.
+    """
+    if len({image.shape for image in images}) == 1 and max(images[0].shape[:2]) <= side:
+        return np.stack(images)
+    tiles = np.full((len(images), side, side, 3), 255, np.uint8)
+    for tile, image in zip(tiles, images, strict=True):
+        scale = side / max(image.shape[:2])
+        height, width = (max(1, round(n * scale)) for n in image.shape[:2])
+        top, left = (side - height) // 2, (side - width) // 2
+        tile[top : top + height, left : left + width] = fit_to(image, (height, width, 3))
+    return tiles
 
 
 def retrieved(

@@ -34,14 +34,14 @@ def search(
     queries = open_collection(query)
     results = searching.search(opened, queries, k, distance=distance, resize=resize)
     if picture is not None:
-        import numpy as np
-
         from lookalike import plots
 
-        shown = searching.query_images(opened, queries, resize=resize)
-        answers = [np.stack(opened.thumbnails([m.row for m in r.matches])) for r in results]
+        # One size for all that are drawn together; the query as it is, not as the encoder was given it.
+        groups = [[queries.read(i), *opened.thumbnails([m.row for m in r.matches])] for i, r in enumerate(results)]
+        tiles = plots.as_tiles([image for group in groups for image in group])
+        lines = tiles.reshape(len(groups), -1, *tiles.shape[1:])
         captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
-        plots.save(plots.retrieved(shown, answers, captions=captions), picture)
+        plots.save(plots.retrieved(lines[:, 0], list(lines[:, 1:]), captions=captions), picture)
     if as_json:
         print_json({"results": [r.to_json() for r in results]})
         return
