@@ -113,13 +113,13 @@ class BadDisk:
     def arguments(self, index: Path) -> list[object]:
         return ["index", self.photos, "-o", index, "-e", "pixels", "--size", 8, "--workers", 1]
 
-    def fail(self, call: str, n: int, error: int = errno.ENOSPC, *, stays: bool = False) -> bool:
-        """Let the Nth call fail, and check what it leaves; tell whether there was an Nth."""
+    def fail(self, call: str, n: int, error: int = errno.ENOSPC, *, part: str = "", stays: bool = False) -> bool:
+        """Let the Nth call on a part of the index fail, and check what it leaves; tell whether there was an Nth."""
         shutil.rmtree(self.index, ignore_errors=True)
         self.log.unlink(missing_ok=True)
         if self.begun:
             shutil.copytree(self.old, self.index)
-        environment = self.faults.environment(self.index, call, n, error, stays=stays, log=self.log)
+        environment = self.faults.environment(self.index / part, call, n, error, stays=stays, log=self.log)
         done = run(*self.arguments(self.index), env=environment)
         reached = self.log.exists() and len(self.log.read_text().splitlines()) >= n
         assert done.returncode in (0, 1), done

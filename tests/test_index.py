@@ -116,6 +116,7 @@ def test_the_passport_says_what_made_it(path):
                 fingerprint=encoder.fingerprint,
                 distance="cosine",
                 dimension=4,
+                dtype="float32",
                 shape=[2, 2],
                 resized=False,
                 count=4,
@@ -617,6 +618,7 @@ def test_a_deleted_data_file_and_building_again(path):
 def test_a_damaged_thumbnail_is_a_sentence_or_a_picture(path):
     images = np.random.default_rng(0).integers(1, 256, (20, 16, 16), np.uint8)
     build_index(images, "quadrants", path)
+    write_passport(path, replace(read_passport(path), files={}))  # by its row alone
     file = data_file(path)
     content = file.read_bytes()
     at = content.index(b"\x89PNG")

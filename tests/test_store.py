@@ -35,7 +35,7 @@ from lookalike.store import Store, check_target, only_writer, rollback, sweep
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures
 
-COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, [2, 2], False) for name, fingerprint in
+COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", [2, 2], False) for name, fingerprint in
                  (("one", "1"), ("other", "2")))  # fmt: skip
 EMPTY = Passport(
     format=FORMAT,
@@ -149,8 +149,8 @@ def test_another_encoders_columns_come_empty_and_go(path):
     store.append(rows(1, 2))
     before = store.columns
     store.commit(EMPTY)
-    store.add_column("other", 2)
-    store.add_column("other", 2)  # it is there already
+    store.add_column(OTHER)
+    store.add_column(OTHER)  # it is there already
     assert store.columns == [*before, "other", "other_crc32"]
     assert store.read(["other_crc32"])["other_crc32"].to_pylist() == [None, None]
     store.append(rows(3, columns=(COLUMN, OTHER)).select(store.columns))

@@ -567,6 +567,21 @@ def test_what_is_in_a_folder_that_cannot_be_listed_is_not_gone(some, sync, monke
     monkeypatch.undo()
 
 
+def test_names_that_are_no_utf_8_are_kept_apart_and_can_be_told(tmp_path, sync, asked):
+    photos = Photos(tmp_path / os.fsdecode(b"d\xe9j\xe0"))
+    names = [os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"caf\xe8.png"), "café.png", "line\nbreak.png"]
+    for n, name in enumerate(names):
+        photos.put(name, (n + 1, 2, 3, 4))
+    photos.put(os.fsdecode(b"b\xe4d.png"), png(1, 1, 1, 1)[:40])
+    index = tmp_path / "index"
+    for _ in range(2):
+        sync(source=photos.folder, path=index)
+        assert {name: one.quarters and one.quarters[0] for name, one in held(index).items()} == {
+            "caf\\udce9.png": 1, "caf\\udce8.png": 2, "café.png": 3, "line\nbreak.png": 4, "b\\udce4d.png": None,
+        }  # fmt: skip
+    assert asked == []
+
+
 def test_a_moved_folder_with_its_index_inside_goes_on(some, tmp_path, asked, encoded):
     build_index(some.folder, "quadrants")
     asked.clear()
@@ -779,12 +794,20 @@ def test_whatever_stops_a_write_the_index_is_whole_and_the_same_call_goes_on(
     """Python hears Ctrl-C when a call into Lance returns: what that wrote is there by then, and must not be again."""
     function, stops = getattr(Store, call), [error]
 
+    def stop():
+        if isinstance(error, KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        else:
+            raise error
+
     def stopped(self, *arguments):
         if moment == "before" and stops:
-            raise stops.pop()
+            stops.pop()
+            stop()
         result = function(self, *arguments)
         if stops:
-            raise stops.pop()
+            stops.pop()
+            stop()
         return result
 
     with monkeypatch.context() as patch:
@@ -928,9 +951,11 @@ def test_a_writer_in_another_process_is_refused_and_its_lock_goes_with_it(photos
 # Any order, any number ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shape", [None, (45, 61, 3)], ids=["digits", "colour"])
 @pytest.mark.parametrize("encoder", ["pixels", "hog"])
-def test_a_vector_is_the_same_whatever_the_batch_and_the_order(tmp_path, digits, monkeypatch, encoder):
-    images = digits[0][:130]
+def test_a_vector_is_the_same_whatever_the_batch_and_the_order(tmp_path, digits, monkeypatch, encoder, shape):
+    noise = np.random.default_rng(1).integers(0, 256, (130, *(shape or ())), np.uint8)
+    images = noise if shape else digits[0][:130]
     whole = build_index(images, encoder, tmp_path / "whole").descriptors
     order = np.random.default_rng(0).permutation(130)
     for size in (1, 7, 64):

@@ -248,6 +248,7 @@ def _columns(
         fingerprint=ready.fingerprint,
         distance=ready.distance,
         dimension=ready.dimension_,
+        dtype=np.dtype(ready.dtype).name,
         shape=list(ready.shape_),
         resized=images.resized,
         complete=passport is None,

@@ -190,15 +190,15 @@ class Index:
         return None if None in labels else np.array(labels, np.str_)
 
     @cached_property
-    def descriptors(self) -> NDArray[np.float32]:
-        """The descriptors as the encoder gave them, shape (count, dimension); read-only.
+    def descriptors(self) -> NDArray[Any]:
+        """The descriptors as the encoder gave them, float32 (packed codes uint8), shape (count, dimension); read-only.
 
         Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer.
         """
         column = self.passport.view.column
         keys = self._keys
         place = np.argsort(keys)  # of each key, in the order of the rows
-        out, done = np.empty((len(self), self.passport.dimension), np.float32), 0
+        out, done = np.empty((len(self), self.passport.dimension), self.passport.view.dtype), 0
         with self._reading():
             # Small batches in few buffers touch little fresh memory, which costs more than the copy into `out`.
             for batch in self._dataset.to_batches(

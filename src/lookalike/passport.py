@@ -53,7 +53,9 @@ class Column:
     distance : str
         The encoder's own distance.
     dimension : int
-        Length of a descriptor.
+        Length of a descriptor; of packed codes, in bytes.
+    dtype : str
+        ``float32``, or ``uint8`` for packed codes.
     shape : list of int
         Shape of the images the encoder was given.
     resized : bool
@@ -70,6 +72,7 @@ class Column:
     fingerprint: str
     distance: str
     dimension: int
+    dtype: str
     shape: list[int]
     resized: bool
     count: int = 0
@@ -398,12 +401,12 @@ def facts_crc32(values: Sequence[object]) -> int:
     return zlib.crc32("\0".join(["\1" if v is None else str(v) for v in values]).encode())
 
 
-def descriptor_crc32(descriptors: NDArray[np.float32], keys: Sequence[int]) -> list[int]:
+def descriptor_crc32(descriptors: NDArray[Any], keys: Sequence[int]) -> list[int]:
     """Return the check stored beside each descriptor; it covers the row's key, so that no two can be mistaken.
 
     Parameters
     ----------
-    descriptors : ndarray of float32, shape (n, d)
+    descriptors : ndarray of float32 or uint8, shape (n, d)
         C-contiguous.
     keys : sequence of int
         Column ``key``, one a descriptor.

@@ -55,7 +55,7 @@ class Row:
 
     facts: Facts
     thumbnail: bytes | None
-    descriptors: dict[str, NDArray[np.float32] | None]
+    descriptors: dict[str, NDArray[Any] | None]
 
 
 def schema(columns: Sequence[Column]) -> Any:
@@ -79,7 +79,7 @@ def schema(columns: Sequence[Column]) -> Any:
     fields += [pa.field("facts_crc32", pa.uint32())]
     fields += [pa.field("thumbnail", pa.binary()), pa.field("thumbnail_crc32", pa.uint32())]
     for column in columns:
-        fields += descriptor_fields(column.column, column.dimension)
+        fields += descriptor_fields(column)
     return pa.schema(fields)
 
 
@@ -109,7 +109,7 @@ def to_table(rows: Sequence[Row], columns: Sequence[Column]) -> Any:
     arrays["thumbnail_crc32"] = pa.array([None if p is None else zlib.crc32(p) for p in pictures], pa.uint32())
     keys = np.array(facts["key"], np.int64)
     for column in columns:
-        name, matrix = column.column, np.zeros((len(rows), column.dimension), np.float32)
+        name, matrix = column.column, np.zeros((len(rows), column.dimension), column.dtype)
         checks: list[int | None] = [None] * len(rows)
         there = []
         for i, row in enumerate(rows):
@@ -147,7 +147,7 @@ def facts_of(table: Any) -> list[Facts]:
     return [Facts(*values) for values in zip(*(table[name].to_pylist() for name in FACTS), strict=True)]
 
 
-def descriptors_of(table: Any, column: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def descriptors_of(table: Any, column: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Take the descriptors of one encoder out of a table, and check them.
 
     Parameters
@@ -159,7 +159,7 @@ def descriptors_of(table: Any, column: str) -> tuple[NDArray[np.float32], NDArra
 
     Returns
     -------
-    (ndarray of float32, shape (m, d), ndarray of bool, shape (n,))
+    (ndarray of float32 or uint8, shape (m, d), ndarray of bool, shape (n,))
         The descriptors there are, and which of the table's rows have one.
 
     Raises

@@ -21,6 +21,7 @@ from lookalike.passport import (
     DATASET,
     PASSPORT,
     PREVIOUS,
+    Column,
     DamagedIndexError,
     Passport,
     end_of,
@@ -104,14 +105,14 @@ class Store:
             self._dataset.delete(f"key IN ({','.join(map(str, some))})")
         self.keys = np.setdiff1d(self.keys, gone)
 
-    def add_column(self, column: str, dimension: int) -> None:
+    def add_column(self, column: Column) -> None:
         """Add the empty columns of another encoder; none where they are there already."""
-        if column not in self.columns:
-            self._dataset.add_columns(descriptor_fields(column, dimension))
+        if column.column not in self.columns:
+            self._dataset.add_columns(descriptor_fields(column))
 
     def drop_column(self, column: str) -> None:
         """Take the columns of an encoder away; the space comes free when no version kept names them."""
-        self._dataset.drop_columns([f.name for f in descriptor_fields(column, 1)])
+        self._dataset.drop_columns([column, f"{column}_crc32"])
 
     def merge_fragments(self) -> None:
         """Make few fragments of many."""
@@ -165,15 +166,13 @@ class Store:
         return {p for p in (self.path / DATASET).rglob("*") if p.is_file()}
 
 
-def descriptor_fields(column: str, dimension: int) -> Any:
+def descriptor_fields(column: Column) -> Any:
     """Return the Arrow schema of an encoder's two columns.
 
     Parameters
     ----------
-    column : str
-        The descriptors' column.
-    dimension : int
-        Length of a descriptor.
+    column : Column
+        The encoder.
 
     Returns
     -------
@@ -182,7 +181,9 @@ def descriptor_fields(column: str, dimension: int) -> Any:
     """
     import pyarrow as pa
 
-    return pa.schema([pa.field(column, pa.list_(pa.float32(), dimension)), pa.field(f"{column}_crc32", pa.int64())])
+    value = pa.from_numpy_dtype(np.dtype(column.dtype))
+    name = column.column
+    return pa.schema([pa.field(name, pa.list_(value, column.dimension)), pa.field(f"{name}_crc32", pa.int64())])
 
 
 # Before and after -------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from lookalike.store import Store, interrupts_held, sweep
 
 _BATCH_IMAGES, _BATCH_BYTES = 1024, 2**24  # encoded together; whichever is reached first
 _SHOW_SECONDS = 0.1
+_AHEAD = 1024  # files under way: as many are read on while one hangs
 _COMMIT_SECONDS, _COMMIT_BYTES = 5.0, 2**26  # what a crash may cost, and what waits in memory for its commit
 
 
@@ -327,7 +328,7 @@ class Sync:
 
         limits = options.limits
         with Leash(workers=self.workers, seconds=limits.seconds, memory=limits.memory) as leash:
-            for answer in leash.map(tasks()):
+            for answer in leash.map(tasks(), ahead=_AHEAD):
                 yield from_answer(answer, self._shapes)
 
     def _read_here(self, item: _Item) -> Reading:
@@ -460,10 +461,10 @@ class Sync:
                 continue
             at = self._shapes.index(tuple(column.shape))
             images = np.stack([fitted[at] for i in wanted if (fitted := records[i].fitted)])
-            descriptors = np.ascontiguousarray(encoder.encode(images), np.float32)
+            descriptors = np.ascontiguousarray(encoder.encode(images), column.dtype)
             lengths = np.linalg.norm(descriptors.astype(np.float64), axis=1)
             for i, descriptor, length in zip(wanted, descriptors, lengths.tolist(), strict=True):
-                usable = SHORTEST <= length <= LONGEST  # NaN is neither
+                usable = column.dtype == "uint8" or SHORTEST <= length <= LONGEST  # NaN is neither
                 rows[i].descriptors[column.column] = descriptor if usable else None
                 if not usable and rows[i].facts.outcome == "indexed":
                     outcome, what = _what_is_wrong(length)
@@ -489,7 +490,7 @@ class Sync:
             self._next_key += 1
         return rows
 
-    def _fetch(self, keys: list[int]) -> dict[int, tuple[bytes | None, dict[str, NDArray[np.float32] | None]]]:
+    def _fetch(self, keys: list[int]) -> dict[int, tuple[bytes | None, dict[str, NDArray[Any] | None]]]:
         """Read thumbnails and descriptors of rows in the store."""
         if not keys:
             return {}
@@ -551,7 +552,7 @@ class Sync:
             for name in self._dropped.intersection(self.store.columns):
                 self.store.drop_column(name)
             for column in self._all_columns:
-                self.store.add_column(column.column, column.dimension)
+                self.store.add_column(column)
         if self._deletes:
             self.store.delete(self._deletes)
         if self._tables:

@@ -149,7 +149,7 @@ class _Check:
             self.problems.append(f"{column.encoder}: {e} (near {facts[0].id})")
             return 0
         lengths = np.linalg.norm(matrix.astype(np.float64), axis=1)
-        usable = (lengths >= SHORTEST) & (lengths <= LONGEST)
+        usable = (lengths >= SHORTEST) & (lengths <= LONGEST) | (column.dtype == "uint8")
         ids = [f.id for f, has in zip(facts, there.tolist(), strict=True) if has]
         self.say(
             f"{column.encoder}: a descriptor of zeros, NaN or infinity",

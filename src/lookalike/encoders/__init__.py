@@ -56,6 +56,8 @@ class Encoder:
         The name in :data:`TABLE`.
     distance : str
         The distance its descriptors are compared by unless the caller says otherwise.
+    dtype : type
+        ``numpy.float32``, or ``numpy.uint8`` for packed codes, which go with the distance ``hamming``.
     shape_ : tuple of int
         Shape of one image as ``fit`` saw it: ``(height, width)`` or ``(height, width, 3)``.
     dimension_ : int
@@ -64,6 +66,7 @@ class Encoder:
 
     name: ClassVar[str]
     distance: str = "cosine"
+    dtype: ClassVar[type[np.generic]] = np.float32
     can_denoise: ClassVar[bool] = False
     shape_: tuple[int, ...]
     dimension_: int

@@ -24,6 +24,9 @@ Float32Array = NDArray[np.float32]
 #: Pixels worked on at once. A block then fits the cache, and its matrix products are too small for BLAS to start
 #: threads of its own, which would get in the way of ours.
 BLOCK_PIXELS = 2**16
+#: Images worked on are a multiple of this many, filled up with black ones: BLAS takes other steps for the columns that
+#: its widest step leaves over, so that the last bit of a descriptor would depend on what else was in the batch.
+_ROUND = 16
 #: Steps on a block are short and Python starts each one, so more threads than this only wait for it.
 MAX_THREADS = 4
 #: Pixels a row. A steeper slant is that of a level stroke; the steepest of MNIST's 60,000 digits needs 1.9.
@@ -74,17 +77,24 @@ class Hog(Encoder):
     def _encode(self, images: NDArray[np.uint8]) -> Float32Array:
         number, height, width = images.shape[:3]
         descriptors = np.empty((number, self.cells**2 * self.bins), np.float32)
-        block = min(number, max(1, BLOCK_PIXELS // (height * width)))
-        starts = range(0, number, block)
+        most = max(_ROUND, BLOCK_PIXELS // (height * width) // _ROUND * _ROUND)
+        starts = range(0, number, most)
         threads = min(len(starts), MAX_THREADS, usable_cores())
 
         def describe(starts: Iterable[int]) -> None:
-            histogram = _Histogram(block, height, width, self.cells, self.bins)
+            histogram: _Histogram | None = None
             for start in starts:
-                part = images[start : start + block]
-                if len(part) != histogram.block:
-                    histogram = _Histogram(len(part), height, width, self.cells, self.bins)
-                histogram(deskew_glyphs(part) if self.deskew else part, out=descriptors[start : start + block])
+                part = images[start : start + most]
+                block = -(-len(part) // _ROUND) * _ROUND
+                if histogram is None or block != histogram.block:
+                    histogram = _Histogram(block, height, width, self.cells, self.bins)
+                if block > len(part):
+                    part = np.concatenate([part, np.zeros((block - len(part), *part.shape[1:]), np.uint8)])
+                out = descriptors[start : start + block]
+                whole = out if len(out) == block else np.empty((block, out.shape[1]), np.float32)
+                histogram(deskew_glyphs(part) if self.deskew else part, out=whole)
+                if whole is not out:
+                    out[:] = whole[: len(out)]
 
         if threads == 1:
             describe(starts)

@@ -1,0 +1,202 @@
+"""A folder of JPEGs to an index, end to end, against plain loops and against what the decoder alone can do.
+
+    python benchmarks/indexing.py [--photos ../shared/data/corel1k] [--large 60] [--repeats 5]
+
+Two collections: small photos (Corel-1k, 256 x 256) and 12-megapixel ones, made of six of them scaled up with noise, so that
+a file has 4 to 5 MB; copies differ by a comment. `pixels` at 64 x 64, so that reading and decoding dominate. The sides:
+
+- *lookalike*: `build_index` into an empty folder: list, read, hash, decode on the leash, encode, thumbnails, store;
+- *Pillow*: open, convert, resize, stack, in one process and in as many as there are cores;
+- *OpenCV*: imread, resize, stack, likewise (left out, and said so, without `pip install opencv-python-headless`);
+- *decoder*: `images.pictures` in as many processes as there are cores, its results thrown away; and *encoder*:
+  `pixels` on images that are there already. The slower of the two is the limit that indexing is measured against;
+- *leash*, *pool*: the same reading function in our killable workers and in `multiprocessing.Pool`, both results whole.
+
+All sides take turns on files in the disk cache, with their processes started beforehand (lookalike starts its own each
+time). Every repeat goes to results/indexing.json; rates and ratios are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lookalike import build_index, create_encoder, open_collection
+from lookalike.folder import scan
+from lookalike.images import pictures
+from lookalike.leash import Leash
+from lookalike.reading import read_task, to_task
+from lookalike.report import machine
+from lookalike.storage import replace_file
+
+SIDE = 64
+SHAPE = (SIDE, SIDE, 3)
+WIDTH, HEIGHT = 4000, 3000
+
+
+# One file, each side's way --------------------------------------------------------------------------------------------
+
+
+def by_pillow(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((SIDE, SIDE)))
+
+
+def by_opencv(path: str) -> np.ndarray:
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2.resize(cv2.imread(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def by_decoder(path: str) -> int:
+    data = Path(path).read_bytes()
+    return sum(len(picture.fitted) for picture in pictures(data, path, [SHAPE]))
+
+
+def by_reader(task: dict[str, Any]) -> list[tuple[dict[str, Any], list[bytes]]]:
+    return list(read_task(task))
+
+
+# The sides ------------------------------------------------------------------------------------------------------------
+
+
+def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str, Callable[[], object]]:
+    """Return what each side does once with the whole folder; pools and the leash are warm."""
+    entries = scan(folder).entries
+    paths = [entry.source[1] for entry in entries]
+    tasks = [to_task(entry, entry.id, [SHAPE]) for entry in entries]
+    encoder = create_encoder("pixels").fit(np.zeros((1, *SHAPE), np.uint8))
+    arrays = open_collection(folder, size=SIDE).array()
+    pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores))
+    leash = stack.enter_context(Leash(workers=cores))
+    chunk = max(1, min(16, len(paths) // (4 * cores)))
+    numbers = iter(range(10**6))
+
+    def lookalike() -> None:
+        index = build_index(open_collection(folder, size=SIDE), "pixels", scratch / str(next(numbers)))
+        assert len(index) == len(paths), "a file was left out"
+
+    result: dict[str, Callable[[], object]] = {
+        "lookalike": lookalike,
+        "Pillow, 1 process": lambda: np.stack([by_pillow(path) for path in paths]),
+        f"Pillow, {cores} processes": lambda: np.stack(list(pool.imap(by_pillow, paths, chunk))),
+        "decoder": lambda: sum(pool.imap(by_decoder, paths, chunk)),
+        "encoder": lambda: encoder.encode(arrays),
+        "leash": lambda: sum(len(answer.blobs) for answer in leash.map(tasks)),
+        "pool": lambda: sum(len(parts) for parts in pool.imap(by_reader, tasks, chunk)),
+    }
+    if find_spec("cv2"):
+        result["OpenCV, 1 process"] = lambda: np.stack([by_opencv(path) for path in paths])
+        result[f"OpenCV, {cores} processes"] = lambda: np.stack(list(pool.imap(by_opencv, paths, chunk)))
+    for side in result.values():  # fills the disk cache, and imports what each process needs
+        side()
+    return result
+
+
+def measure(folder: Path, cores: int, repeats: int) -> dict[str, Any]:
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        turns = sides(folder, scratch, cores, stack)
+        seconds: dict[str, list[float]] = {side: [] for side in turns}
+        for _ in range(repeats):
+            for side, run in turns.items():
+                begun = time.perf_counter()
+                run()
+                seconds[side].append(time.perf_counter() - begun)
+    count = len(scan(folder).entries)
+    rates = {side: count / statistics.median(values) for side, values in seconds.items()}
+    limit = min(("decoder", "encoder"), key=rates.__getitem__)
+
+    def ratio(side: str, to: str) -> float:
+        return statistics.median(b / a for a, b in zip(seconds[side], seconds[to], strict=True))
+
+    peers = [side for side in rates if side.startswith(("Pillow", "OpenCV"))]
+    return {
+        "images": count,
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "images_per_second": rates,
+        "limit": limit,
+        "share_of_limit": ratio("lookalike", limit),
+        "leash_to_pool": ratio("leash", "pool"),
+        "ratio_to": {side: ratio("lookalike", side) for side in peers},
+        "seconds": seconds,
+    }
+
+
+def make_large(photos: Path, folder: Path, count: int) -> None:
+    """Write 12-megapixel JPEGs as a camera would: six scenes, each under many different bytes."""
+    rng = np.random.default_rng(0)
+    small = sorted(path for path in photos.rglob("*.jpg"))
+    scenes = small[:: max(1, len(small) // 6)][:6]
+    for n, path in enumerate(scenes):
+        with Image.open(path) as image:
+            large = np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+        grain = rng.normal(0, 9, (HEIGHT, WIDTH, 1)).astype(np.float32)
+        picture = Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8))
+        for copy in range(n, count, len(scenes)):
+            if copy == n:
+                first = folder / f"{copy:03}.jpg"
+                picture.save(first, quality=90)
+                continue
+            comment = f"copy {copy}".encode()
+            segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+            data = first.read_bytes()
+            (folder / f"{copy:03}.jpg").write_bytes(data[:2] + segment + data[2:])
+
+
+def main() -> None:
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=here.parents[1] / "shared" / "data" / "corel1k")
+    parser.add_argument("--large", type=int, default=60, help="how many 12-megapixel JPEGs")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=here / "results" / "indexing.json")
+    options = parser.parse_args()
+    if not options.photos.is_dir():
+        sys.exit(f"{options.photos}: no such folder; name one that holds JPEGs: --photos FOLDER")
+    record: dict[str, Any] = {
+        "machine": machine(),
+        "side": SIDE,
+        "repeats": options.repeats,
+        "absent": [],
+        "results": {},
+    }
+    for package in ("pillow", "opencv-python-headless"):
+        try:
+            record["machine"][package] = version(package)
+        except PackageNotFoundError:
+            record["absent"].append(package)
+    cores = int(record["machine"]["cores"].split()[0])
+    with tempfile.TemporaryDirectory() as name:
+        make_large(options.photos, Path(name), options.large)
+        for title, folder in (("small photos", options.photos), ("12 megapixels", Path(name))):
+            result = record["results"][title] = measure(folder, cores, options.repeats)
+            print(f"{title}: {result['images']} files, {result['bytes'] / result['images'] / 1e6:.2f} MB each")
+            for side, rate in result["images_per_second"].items():
+                print(f"  {side:<22} {rate:>10,.1f} images/s")
+            print(
+                f"  {result['share_of_limit']:.0%} of the {result['limit']}; leash {result['leash_to_pool']:.2f}x the pool"
+            )
+            for side, ratio in result["ratio_to"].items():
+                print(f"  {ratio:.2f}x {side}", flush=True)
+    with replace_file(options.output) as f:
+        f.write(json.dumps(record, indent=1).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

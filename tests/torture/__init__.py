@@ -1,0 +1,1 @@
+"""What takes minutes and makes a mess: `make torture`."""
