@@ -18,22 +18,9 @@ import pytest
 from PIL import ImageOps
 
 from lookalike.errors import ImageError, LookalikeError, UsageError
-from lookalike.images import (
-    FORMATS,
-    Limits,
-    decode,
-    fit_to,
-    from_thumbnail,
-    header_shape,
-    image_shape,
-    looks_like_image,
-    pictures,
-    read_image,
-    save_image,
-    to_png,
-    to_thumbnail,
-    to_uint8,
-)
+from lookalike.formats import FORMATS, looks_like_image
+from lookalike.images import Limits, decode, from_thumbnail, header_shape, image_shape, pictures, read_image
+from lookalike.raster import fit_to, save_image, to_png, to_thumbnail, to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # pytest undoes what `images` sets
 
@@ -1022,7 +1009,7 @@ def test_a_disk_that_refuses_leaves_the_old_image(tmp_path):
     save_image(GREY, path)
     old = path.read_bytes()
     script = (
-        "import resource, sys; import numpy as np; from lookalike.images import save_image\n"
+        "import resource, sys; import numpy as np; from lookalike.raster import save_image\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "save_image(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8), sys.argv[1])"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import leash as leash_module
+from lookalike import keeper
 from lookalike.errors import CollectionError
 from lookalike.leash import Leash
 
@@ -285,14 +285,14 @@ def test_a_codec_that_only_says_that_it_ends_is_not_tried_for_ever():
 
 
 def test_an_answer_that_is_too_large_is_not_kept(monkeypatch):
-    monkeypatch.setattr(leash_module, "_ANSWER", 2**20)
+    monkeypatch.setattr(keeper, "_ANSWER", 2**20)
     facts = among_good_ones({"do": "blobs", "sizes": [2**19, 2**19]}).facts
     assert facts["outcome"] == "crashed"
     assert "its answer is over 1 MB" in facts["reason"]
 
 
 def test_a_codec_that_talks_for_ever_without_a_time_limit_is_stopped_by_the_size(monkeypatch):
-    monkeypatch.setattr(leash_module, "_ANSWER", 1000)
+    monkeypatch.setattr(keeper, "_ANSWER", 1000)
     assert among_good_ones({"do": "talk_for_ever"}).facts["outcome"] == "crashed"
 
 
@@ -344,7 +344,7 @@ def test_fifty_deaths_leave_no_file_open_and_no_process_behind():
 
 
 def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
-    monkeypatch.setattr(leash_module, "_HELD", 1000)
+    monkeypatch.setattr(keeper, "_HELD", 1000)
     size = 3 * 2**20  # more than a pipe holds, so that workers wait for us
     with hostile(seconds=0.5) as leash:
         answers = leash.map([{"do": "blobs", "sizes": [size]}] * 12)
@@ -355,7 +355,7 @@ def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
 
 
 def test_answers_that_nobody_takes_are_not_piled_up(monkeypatch):
-    monkeypatch.setattr(leash_module, "_HELD", 10 * 2**20)
+    monkeypatch.setattr(keeper, "_HELD", 10 * 2**20)
     with hostile() as leash:
         answers = leash.map([{"do": "blobs", "sizes": [2**20]}] * 200)
         for _ in range(20):

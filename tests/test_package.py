@@ -22,9 +22,10 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "progress",
+    "errors", "storage", "machine", "progress",
     "distances", "scores",
-    "images", "arrays", "worker", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
+    "formats", "raster", "appearance", "refusals", "images", "arrays",
+    "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "encoders", "denoising",
     "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",

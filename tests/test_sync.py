@@ -110,8 +110,8 @@ def asked(crew, monkeypatch):
         def __exit__(self, *_):
             pass
 
-        def map(self, tasks):
-            return crew.map(map(self.note, tasks))
+        def map(self, tasks, **options):
+            return crew.map(map(self.note, tasks), **options)
 
         def note(self, task):
             found.append(Path(task["source"][-1]).name)
@@ -498,11 +498,11 @@ def test_a_file_that_was_away_for_a_moment_is_read_when_it_is_back(some, sync, c
     """Bytes that are known to be bad aren't tried again; of this one no byte was seen."""
     aside, calls = some.folder.parent / "aside", []
 
-    def move_away(tasks, map_=crew.map):
+    def move_away(tasks, map_=crew.map, **options):
         calls.append("away")
         if len(calls) == 2:  # the first looks at the headers to choose a size
             (some.folder / "d.png").rename(aside)
-        return map_(tasks)
+        return map_(tasks, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(crew, "map", move_away)

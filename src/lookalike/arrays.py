@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import CollectionError, first_line
-from lookalike.images import to_uint8
+from lookalike.raster import to_uint8
 
 
 def read_numpy(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.str_] | None]:

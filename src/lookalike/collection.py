@@ -18,7 +18,9 @@ from lookalike.datasets import mnist_files
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
 from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
 from lookalike.folder import Entry, as_text, chosen, file_entry, scan
-from lookalike.images import SUFFIXES, Limits, decode, fit_to
+from lookalike.formats import SUFFIXES
+from lookalike.images import Limits, decode
+from lookalike.raster import fit_to
 from lookalike.reading import read_entry
 
 __all__ = ["DEFAULT_SIDE", "Batch", "Collection", "Failure", "ReadOptions", "open_collection"]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lookalike.errors import ImageError
 from lookalike.folder import Entry
-from lookalike.images import SUFFIXES, Limits, decode, looks_like_image, pictures
+from lookalike.formats import SUFFIXES, looks_like_image
+from lookalike.images import Limits, decode, pictures
 from lookalike.leash import Leash
 from lookalike.reading import Reading, from_answer, read_entry, read_head, to_task
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import CollectionError
-from lookalike.images import SUFFIXES
+from lookalike.formats import SUFFIXES
 
 #: What a folder holds that is an index of ours: it is never searched, or thumbnails would be indexed again.
 _INDEX_FILES = frozenset({"images.lance", "passport.json"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,21 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import EncoderError, first_line
+from lookalike.machine import usable_cores
 
 # Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64
 # beats ONNX Runtime's own threads inside one operator.
 _BLOCK = 64
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use.
-
-    Returns
-    -------
-    int
-        At least 1; fewer than the machine has where the process is confined.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OnnxModel:

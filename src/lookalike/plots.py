@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import LookalikeError, UsageError, missing_extra
-from lookalike.images import fit_to
+from lookalike.raster import fit_to
 from lookalike.storage import replace_file
 
 if TYPE_CHECKING:

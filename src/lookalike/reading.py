@@ -20,6 +20,7 @@ import numpy as np
 from lookalike import archive
 from lookalike.errors import ImageError, first_line
 from lookalike.folder import Entry
+from lookalike.formats import SUFFIXES
 from lookalike.images import Limits, Picture, header_shape, pictures
 
 if TYPE_CHECKING:
@@ -224,7 +225,8 @@ def read_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes
             yield {}, [*blobs, picture.thumbnail] if picture.thumbnail else blobs
         yield {"pictures": facts}, []
     except ImageError as e:
-        yield {"outcome": e.outcome, "stage": stage, "reason": str(e)}, []
+        told = os.path.splitext(where)[1].lower() in SUFFIXES or e.outcome != "unsupported"
+        yield {"outcome": e.outcome, "stage": stage, "reason": str(e) if told else f"{where}: not an image"}, []
 
 
 def read_entry(entry: Entry, where: str, limits: Limits = _LIMITS) -> bytes:

@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 import lookalike
 from lookalike import plots
 from lookalike.errors import LookalikeError
-from lookalike.inference import usable_cores
+from lookalike.machine import usable_cores
 from lookalike.storage import replace_file
 
 if TYPE_CHECKING:

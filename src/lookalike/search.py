@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import EncoderError, UsageError
-from lookalike.images import fit_to
+from lookalike.raster import fit_to
 
 if TYPE_CHECKING:
     from lookalike.index import Index

@@ -19,7 +19,7 @@ from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.folder import Entry
-from lookalike.images import Picture, fit_to, to_thumbnail
+from lookalike.images import Picture
 from lookalike.leash import Leash
 from lookalike.passport import (
     FORMAT,
@@ -30,6 +30,7 @@ from lookalike.passport import (
     facts_crc32,
     write_passport,
 )
+from lookalike.raster import fit_to, to_thumbnail
 from lookalike.reading import Reading, from_answer, read_caption, to_task
 from lookalike.rows import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
 from lookalike.store import Store, interrupts_held, sweep

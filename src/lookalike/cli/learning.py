@@ -164,7 +164,7 @@ def _as_encoder_takes(images: Any, encoder: Encoder) -> Any:
     """Turn grey to colour or back where only that differs; another size is the encoder's to refuse."""
     import numpy as np
 
-    from lookalike.images import fit_to
+    from lookalike.raster import fit_to
 
     if images.ndim - 1 == len(encoder.shape_):
         return images
@@ -175,7 +175,7 @@ def _write_images(images: Any, ids: list[str], output: Path) -> None:
     import numpy as np
 
     from lookalike import progress
-    from lookalike.images import save_image
+    from lookalike.raster import save_image
     from lookalike.storage import replace_file
 
     if output.suffix.lower() == ".npy":

@@ -23,7 +23,7 @@ def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJ
     passport = opened.passport
     stated = passport.to_json()
     held = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
-    for hidden in ("default", "next_key", "keys_crc32"):
+    for hidden in ("default", "next_key", "keys_crc32", "files"):
         del stated[hidden]
     view = {name: getattr(passport, name) for name in _VIEW}
     facts = {**stated, **view, "encoders": held, "path": str(opened.path)}

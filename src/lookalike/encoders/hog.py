@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
-from lookalike.inference import usable_cores
+from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
 

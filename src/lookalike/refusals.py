@@ -1,0 +1,114 @@
+"""Whatever is wrong with an image file -> an ImageError that says it in a sentence, with its outcome."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from lookalike.errors import ImageError, first_line
+from lookalike.formats import name_of, pillow, runs_out
+
+if TYPE_CHECKING:
+    from lookalike.images import Limits
+
+_CUT = re.compile(
+    "truncat|not enough|unexpected end|end of (file|data|stream)|premature|incomplete|buffer is not large"
+)
+_UNREAD = re.compile("(?i)unsupported|cannot handle|not (yet )?supported|unknown|unrecogni[sz]ed|no codec")
+
+
+@contextmanager
+def image_file(path: Path, limits: Limits) -> Iterator[BinaryIO]:
+    """Open a file that is worth reading.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limits : Limits
+        Its bytes.
+
+    Yields
+    ------
+    binary file
+        Open for reading.
+
+    Raises
+    ------
+    ImageError
+        If it can't be opened or read, is no file, is empty or over the limit.
+    """
+
+    def unwaiting(name: str, flags: int) -> int:  # for a pipe without a writer
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    no_file = f"{path}: a folder or a device where an image file was expected"
+    try:
+        with open(path, "rb", opener=unwaiting) as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise ImageError(no_file, "unsupported")
+            _check_bytes(facts.st_size, str(path), limits)
+            yield file
+    except FileNotFoundError as e:
+        why = "a link that leads nowhere" if path.is_symlink() else f"can't be read: {e.strerror}"
+        raise ImageError(f"{path}: {why}", "unreadable" if path.is_symlink() else "gone") from e
+    except (OSError, ValueError) as e:  # ValueError: a name that no file can have
+        if isinstance(e, IsADirectoryError) or getattr(e, "errno", 0) == errno.ENXIO:  # the latter for a socket
+            raise ImageError(no_file, "unsupported") from e
+        raise ImageError(f"{path}: can't be read: {getattr(e, 'strerror', None) or e}") from e
+
+
+def _check_bytes(size: int, where: str, limits: Limits) -> None:
+    if not size:
+        raise ImageError(f"{where}: an empty file (0 bytes), not an image; copy it again", "empty")
+    if size > limits.bytes:
+        raise ImageError(f"{where}: more than {limits.bytes:,} bytes, the limit; scale it down first", "bomb")
+
+
+@contextmanager
+def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[None]:
+    """Turn whatever goes wrong with an image in the block into an ImageError.
+
+    Parameters
+    ----------
+    where : str
+        The image's name in errors.
+    limits : Limits
+        Its pixels and bytes.
+    source : bytes or seekable binary file
+        The file, looked at again where Pillow doesn't say whether it is cut short.
+
+    Raises
+    ------
+    ImageError
+        If anything goes wrong; before the block if the file is empty or over the limit.
+    """
+    if isinstance(source, bytes):
+        _check_bytes(len(source), where, limits)
+    pil = pillow()
+    try:
+        yield
+    except ImageError:
+        raise
+    except pil.DecompressionBombError as e:
+        raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb") from e
+    except Exception as e:  # Pillow raises over ten kinds on damaged files (design.md, section 6)
+        said = f"{type(e).__name__}: {first_line(e)}"
+        if isinstance(e, MemoryError) or "out of memory" in said:
+            raise ImageError(f"{where}: needs more memory than there is; scale it down first", "out of memory") from e
+        if isinstance(e, EOFError) or _CUT.search(said.lower()) or runs_out(source):
+            raise ImageError(
+                f"{where}: truncated, the file ends before the picture does; copy it again", "truncated"
+            ) from e
+        if _UNREAD.search(said):
+            raise ImageError(
+                f"{where}: its kind of {name_of(source)} is not read ({said}); convert it", "unsupported"
+            ) from e
+        raise ImageError(f"{where}: damaged ({said}); copy it again", "damaged") from e
