@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lookalike import build_index, open_collection
 from lookalike.encoders.autoencoder import Autoencoder
-from lookalike.images import save_image
+from lookalike.raster import save_image
 from lookalike.report import machine
 from lookalike.storage import replace_file
 

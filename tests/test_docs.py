@@ -51,7 +51,19 @@ def test_every_command_and_option_is_described():
         [sys.executable, "-m", "lookalike", "--help"], capture_output=True, text=True, check=True
     ).stdout
     names = re.findall(r"^  ([a-z]+) ", listed.split("Commands:")[1], re.MULTILINE)
-    assert {"demo", "train", "index", "search", "score", "denoise", "info", "files", "encoders", "why", "verify"} <= set(names)
+    assert {
+        "demo",
+        "train",
+        "index",
+        "search",
+        "score",
+        "denoise",
+        "info",
+        "files",
+        "encoders",
+        "why",
+        "verify",
+    } <= set(names)
     for name in names:
         section = page.split(f"## lookalike {name}\n")[1].split("\n## ")[0]
         shown = subprocess.run(

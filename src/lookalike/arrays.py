@@ -88,7 +88,7 @@ def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     Parameters
     ----------
     array : ndarray, shape (n, h, w), (n, h, w, 1) or (n, h, w, 3)
-        Of the values that :func:`lookalike.images.to_uint8` takes.
+        Of the values that :func:`lookalike.raster.to_uint8` takes.
     name : str
         Named in the error.
 

@@ -135,7 +135,8 @@ class Store:
         written = self._files()
         for file in written - self._on_disk:
             _fsync(file)
-        for folder in {file.parent for file in written - self._on_disk}:
+        folders = {file.parent for file in written - self._on_disk}
+        for folder in (*folders, self.path / DATASET, *self.path.glob("encoder-*")):
             _fsync(folder)
         self._on_disk = written
         passport = replace(
@@ -146,6 +147,7 @@ class Store:
             keys_crc32=keys_crc32(self.keys),
             written=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        self._check_written(passport)
         write_passport(self.path, passport)
         _fsync(self.path)
         return passport
@@ -161,6 +163,17 @@ class Store:
             if name not in self._known_ends:  # files are never changed once they are written
                 self._known_ends[name] = end_of(root / name)
         return {name: self._known_ends[name] for name in names}
+
+    def _check_written(self, passport: Passport) -> None:
+        """Read back the end of every file and all deletions: Lance 14 drops the error of the last write to a file."""
+        try:
+            with reading(self.path):
+                fresh = import_lance().dataset(self._uri, version=passport.dataset_version)
+                keys = fresh.to_table(["key"])["key"].to_numpy()
+        except DamagedIndexError as e:
+            raise OSError(f"what was written can't be read back ({first_line(e.__cause__ or e)})") from e
+        if keys_crc32(keys) != passport.keys_crc32:
+            raise OSError("what was written isn't what is read back")
 
     def _files(self) -> set[Path]:
         return {p for p in (self.path / DATASET).rglob("*") if p.is_file()}
