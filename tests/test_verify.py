@@ -343,6 +343,23 @@ def test_deep_compares_files_with_what_was_indexed(tmp_path):
     assert verify(index, deep=True) == ["a file isn't what was indexed; index again: 2.png, 4.png"]
 
 
+def test_deep_finds_files_by_names_that_are_no_utf_8(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes(saved(10))
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(saved(20))
+    assert verify(build_index(photos, "quadrants", tmp_path / "index", workers=1), deep=True) == []
+
+
+def test_deep_looks_at_the_files_of_a_list(tmp_path):
+    (tmp_path / "a.png").write_bytes(saved(10))
+    (tmp_path / "list.txt").write_text("a.png\n")
+    index = build_index(tmp_path / "list.txt", "quadrants", tmp_path / "index", workers=1)
+    assert verify(index, deep=True) == []
+    (tmp_path / "a.png").write_bytes(saved(99))
+    assert verify(index, deep=True) == ["a file isn't what was indexed; index again: a.png"]
+
+
 def test_the_command_says_sound_or_what_is_wrong(path, capsys):
     assert run(["verify", "-i", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}: sound; 9 files, 6 descriptors of quadrants\n"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lookalike import encoders
 from lookalike.collection import Collection, open_collection
 from lookalike.encoders import Encoder
-from lookalike.errors import EncoderError, IndexStoreError, UsageError
+from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError
 from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, read_passport
@@ -194,6 +194,54 @@ def open_to_index(
     options = stored | {name: value for name, value in asked.items() if value is not None}
     cost = stored.get("limits", {}) | {name: value for name, value in (limits or {}).items() if value is not None}
     return open_collection(source, size=size, **options | {"limits": Limits(**cost)})
+
+
+def collection_now(index: Index) -> Collection | None:
+    """Open the collection of an index as it is now.
+
+    Parameters
+    ----------
+    index : Index
+        Any.
+
+    Returns
+    -------
+    Collection or None
+        None where it was in memory, or can't be opened any more. A folder that was moved with its index inside is found.
+    """
+    source = Path(index.passport.source)
+    if index.path.name == ".lookalike" and not source.exists():
+        source = index.path.resolve().parent
+    if not source.exists():
+        return None
+    with suppress(CollectionError):
+        return open_to_index(str(source), index.path)
+    return None
+
+
+def changed_since(index: Index, told: dict[str, Any]) -> str | None:
+    """Say how a file differs from what was indexed.
+
+    Parameters
+    ----------
+    index : Index
+        Any.
+    told : dict
+        What :meth:`lookalike.index.Index.why` says of the file.
+
+    Returns
+    -------
+    str or None
+        A few words; None where nothing has changed, or it is no file.
+    """
+    images = collection_now(index)
+    if images is None or images.entries is None:
+        return None
+    entry = next((e for e in images.entries if told["path"] in (e.id, f"{e.id}#{told['frame']}")), None)
+    if entry is None:
+        return "no longer there; index again"
+    same = (entry.size, entry.mtime_ns) == (told["size"], told["mtime_ns"])
+    return None if same else "changed since it was indexed; index again"
 
 
 def _stored(path: Path) -> tuple[Passport | None, Store]:

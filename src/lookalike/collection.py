@@ -20,6 +20,7 @@ from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
 from lookalike.folder import Entry, as_text, chosen, file_entry, scan
 from lookalike.formats import SUFFIXES
 from lookalike.images import Limits, decode
+from lookalike.leash import Leash
 from lookalike.raster import fit_to
 from lookalike.reading import read_entry
 
@@ -132,6 +133,32 @@ class Collection:
     def kind(self) -> str:
         """``files`` or ``array``."""
         return _ARRAY if self._files is None else "files"
+
+    def leash(self, workers: int | None = None) -> Leash:
+        """Return what reads the files of the collection; closed when it isn't needed any more.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Processes; by default one a core.
+
+        Returns
+        -------
+        Leash
+            Workers that measured the images read them too.
+
+        Raises
+        ------
+        CollectionError
+            If the images are no files.
+        """
+        if self._files is None:
+            raise CollectionError(f"{self.name}: its images are no files, so there is nothing to be read")
+        leash = self._files.leash
+        if workers != leash.workers:
+            leash.close()
+            leash.workers = workers
+        return leash
 
     @property
     def entries(self) -> list[Entry] | None:

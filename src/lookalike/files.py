@@ -87,14 +87,19 @@ class Files:
         return np.array(found) if None not in found and len(set(found)) > 1 else None
 
     @cached_property
+    def leash(self) -> Leash:
+        """What reads these files; its workers start when they are first needed, and stay until it is closed."""
+        limits = self.options.limits
+        return Leash(seconds=limits.seconds, memory=limits.memory)
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The size that the images share if it is small, else a square; in colour if any is."""
         step = max(1, -(-len(self.members) // _LOOKED_AT))
         looked_at = [entry for entry in self.members[::step] if entry.outcome is None]
         limits = self.options.limits
         tasks = (to_task(entry, self._where(entry), limits=limits, measure=True) for entry in looked_at)
-        with Leash(workers=1, seconds=limits.seconds, memory=limits.memory) as leash:  # headers take less than a start
-            found = {from_answer(answer).shape for answer in leash.map(tasks)}
+        found = {from_answer(answer).shape for answer in self.leash.map(tasks)}  # who measures will read
         shapes = [shape for shape in found if shape is not None]  # a damaged file says so when it is read
         sizes = {shape[:2] for shape in shapes}
         size = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIDE, DEFAULT_SIDE)
@@ -177,7 +182,7 @@ class Files:
         limits = self.options.limits
         readable = (entry for entry in self.members if entry.outcome is None)
         tasks = (to_task(entry, self._where(entry), [shape], limits=limits) for entry in readable)
-        with Leash(seconds=limits.seconds, memory=limits.memory) as leash:
+        with self.leash as leash:
             answers = leash.map(tasks)
             for entry in self.members:
                 if entry.outcome is not None:

@@ -325,7 +325,7 @@ class Index:
         return [row for row in self.files() if row["outcome"] not in found] if self.passport.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
-        """Say what became of one file, and whether it has changed since.
+        """Say what became of one file; :func:`lookalike.build.changed_since` tells whether it has changed since.
 
         Parameters
         ----------
@@ -335,9 +335,8 @@ class Index:
         Returns
         -------
         dict
-            As of :meth:`files`, with what is known of it: ``hash``, ``size``, ``width``, ``height``, ``label``,
-            ``caption``, ``metadata``, ``encoders`` (those that have a descriptor), and ``now`` (None where nothing has
-            changed).
+            As of :meth:`files`, with what is known of it: ``frame``, ``hash``, ``size``, ``mtime_ns``, ``width``, ``height``,
+            ``label``, ``caption``, ``metadata``, and ``encoders`` (those that have a descriptor).
 
         Raises
         ------
@@ -354,15 +353,16 @@ class Index:
         held = {c.column for c in self.passport.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
         return row | {
+            "frame": facts.frame,
             "hash": facts.hash,
             "size": facts.size,
+            "mtime_ns": facts.mtime_ns,
             "width": facts.width,
             "height": facts.height,
             "label": facts.label,
             "caption": facts.caption,
             "metadata": None if facts.metadata is None else json.loads(facts.metadata),
             "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
-            "now": self._changed_since(facts),
         }
 
     def _name_of(self, file: str | Path) -> str:
@@ -380,18 +380,6 @@ class Index:
         if (Path(self.passport.source) / name).exists():
             return f"it is newer than the last run; index again: lookalike index {self.passport.collection}"
         return f"no such file in {self.passport.collection}; lookalike files lists all it knows"
-
-    def _changed_since(self, facts: Facts) -> str | None:
-        """Say how a file differs from what was indexed; nothing of what is no file."""
-        path = Path(self.passport.source) / facts.file
-        if facts.mtime_ns in (None, 0) or not Path(self.passport.source).is_dir():
-            return None
-        try:
-            stat = path.stat()
-        except OSError as e:
-            return e.strerror or "can't be read"
-        same = (stat.st_size, stat.st_mtime_ns) == (facts.size, facts.mtime_ns)
-        return None if same else "changed since it was indexed; index again"
 
     # What is stored ----------------------------------------------------------------------------------------------
 

@@ -79,6 +79,9 @@ class Leash:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the workers at once, whatever they are doing."""
         if self._crew is not None:

@@ -20,7 +20,6 @@ from lookalike.encoders import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.folder import Entry
 from lookalike.images import Picture
-from lookalike.leash import Leash
 from lookalike.passport import (
     FORMAT,
     PREVIOUS,
@@ -35,7 +34,7 @@ from lookalike.reading import Reading, from_answer, read_caption, to_task
 from lookalike.rows import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
 from lookalike.store import Store, interrupts_held, sweep
 
-_BATCH_IMAGES, _BATCH_BYTES = 1024, 2**24  # encoded together; whichever is reached first
+_BATCH_IMAGES, _BATCH_BYTES = 1024, 2**22  # encoded together, while others are read; whichever is reached first
 _SHOW_SECONDS = 0.1
 _AHEAD = 1024  # files under way: as many are read on while one hangs
 _COMMIT_SECONDS, _COMMIT_BYTES = 5.0, 2**26  # what a crash may cost, and what waits in memory for its commit
@@ -327,8 +326,7 @@ class Sync:
                 where = f"{self.images.whole}/{item.entry.id}"
                 yield to_task(item.entry, where, self._shapes, each=options.each, known=known, limits=options.limits)
 
-        limits = options.limits
-        with Leash(workers=self.workers, seconds=limits.seconds, memory=limits.memory) as leash:
+        with self.images.leash(self.workers) as leash:
             for answer in leash.map(tasks(), ahead=_AHEAD):
                 yield from_answer(answer, self._shapes)
 
@@ -463,7 +461,7 @@ class Sync:
             at = self._shapes.index(tuple(column.shape))
             images = np.stack([fitted[at] for i in wanted if (fitted := records[i].fitted)])
             descriptors = np.ascontiguousarray(encoder.encode(images), column.dtype)
-            lengths = np.linalg.norm(descriptors.astype(np.float64), axis=1)
+            lengths = np.sqrt(np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64))
             for i, descriptor, length in zip(wanted, descriptors, lengths.tolist(), strict=True):
                 usable = column.dtype == "uint8" or SHORTEST <= length <= LONGEST  # NaN is neither
                 rows[i].descriptors[column.column] = descriptor if usable else None
@@ -591,6 +589,7 @@ class Sync:
         before = self.passport
         nothing_new = not (self._tables or self._deletes)
         if before is not None and nothing_new and self._stated(complete=True) == before:
+            sweep(self.store.path)  # of what a killed run may have left
             return before
         if not nothing_new:
             self._write()

@@ -7,17 +7,18 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lookalike import encoders
+from lookalike.build import collection_now
 from lookalike.distances import LONGEST, SHORTEST
-from lookalike.errors import LookalikeError
+from lookalike.errors import ImageError, LookalikeError
 from lookalike.images import from_thumbnail
 from lookalike.index import Index
 from lookalike.passport import Column, facts_crc32, keys_crc32, open_dataset, reading
+from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
 
 _SHOWN = 3  # ids named for one kind of problem
@@ -51,7 +52,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
     for column in index.passport.columns:
         check.encoder(column)
     if deep:
-        check.files(on_progress)
+        check.files(index, on_progress)
     return check.problems
 
 
@@ -179,15 +180,16 @@ class _Check:
         if fingerprint != column.fingerprint:
             self.problems.append(f"the encoder {column.encoder}: its folder holds another than made the descriptors")
 
-    def files(self, on_progress: Callable[[int, int], None] | None) -> None:
+    def files(self, index: Index, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""
-        source, changed = Path(self.passport.source), []
-        of_files = [f for f in self.facts if f.hash and f.mtime_ns and not f.frame] if source.is_dir() else []
+        images, changed = collection_now(index), []
+        entries = {} if images is None or images.entries is None else {e.id: e for e in images.entries}
+        of_files = [f for f in self.facts if f.hash and f.mtime_ns and not f.frame]
         for done, facts in enumerate(of_files, 1):
             try:
-                with (source / facts.id).open("rb") as f:
-                    digest = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-            except OSError:
+                data = read_entry(entries[facts.id], facts.id, images.options.limits) if images else b""
+                digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+            except (KeyError, ImageError):
                 digest = ""
             if digest != facts.hash:
                 changed.append(facts.id)

@@ -79,9 +79,12 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say what became of one file, and why."""
+    from lookalike.build import changed_since
     from lookalike.index import index_of
 
-    found = open_(index_path or index_of(file), None).why(file)
+    opened = open_(index_path or index_of(file), None)
+    found = opened.why(file)
+    found["now"] = changed_since(opened, found)
     if as_json:
         print_json(found)
         return
