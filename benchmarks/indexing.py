@@ -1,8 +1,8 @@
 """A folder of JPEGs to an index, end to end, against plain loops and against what the decoder alone can do.
 
-    python benchmarks/indexing.py [--photos ../shared/data/corel1k] [--large 60] [--repeats 5]
+    python benchmarks/indexing.py [--photos ../shared/data/corel1k] [--times 8] [--large 60] [--repeats 5]
 
-Two collections: small photos (Corel-1k, 256 x 256) and 12-megapixel ones, made of six of them scaled up with noise, so that
+Three collections: small photos (Corel-1k, 256 x 256), each of them eight times, and 12-megapixel ones, made of six of them scaled up with noise, so that
 a file has 4 to 5 MB; copies differ by a comment. `pixels` at 64 x 64, so that reading and decoding dominate. The sides:
 
 - *lookalike*: `build_index` into an empty folder: list, read, hash, decode on the leash, encode, thumbnails, store;
@@ -12,8 +12,8 @@ a file has 4 to 5 MB; copies differ by a comment. `pixels` at 64 x 64, so that r
   `pixels` on images that are there already. The slower of the two is the limit that indexing is measured against;
 - *leash*, *pool*: the same reading function in our killable workers and in `multiprocessing.Pool`, both results whole.
 
-All sides take turns on files in the disk cache, with their processes started beforehand (lookalike starts its own each
-time). Every repeat goes to results/indexing.json; rates and ratios are medians.
+All sides take turns on files in the disk cache, with their processes started beforehand; lookalike starts its own each
+time, which takes about as long as a few hundred small photos. Every repeat goes to results/indexing.json; rates and ratios are medians.
 """
 
 from __future__ import annotations
@@ -153,10 +153,19 @@ def make_large(photos: Path, folder: Path, count: int) -> None:
                 first = folder / f"{copy:03}.jpg"
                 picture.save(first, quality=90)
                 continue
-            comment = f"copy {copy}".encode()
-            segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-            data = first.read_bytes()
-            (folder / f"{copy:03}.jpg").write_bytes(data[:2] + segment + data[2:])
+            (folder / f"{copy:03}.jpg").write_bytes(with_comment(first.read_bytes(), f"copy {copy}".encode()))
+
+
+def with_comment(data: bytes, comment: bytes) -> bytes:
+    """Return a JPEG of the same picture and other bytes."""
+    return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
+
+
+def make_many(photos: Path, folder: Path, times: int) -> None:
+    """Write each photo several times under different bytes, so that starting processes weighs as little as in a real folder."""
+    for path in sorted(photos.rglob("*.jpg")):
+        for copy in range(times):
+            (folder / f"{path.stem}-{copy}.jpg").write_bytes(with_comment(path.read_bytes(), f"copy {copy}".encode()))
 
 
 def main() -> None:
@@ -164,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=here.parents[1] / "shared" / "data" / "corel1k")
     parser.add_argument("--large", type=int, default=60, help="how many 12-megapixel JPEGs")
+    parser.add_argument("--times", type=int, default=8, help="how many copies of each photo in the larger collection")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=here / "results" / "indexing.json")
     options = parser.parse_args()
@@ -182,9 +192,15 @@ def main() -> None:
         except PackageNotFoundError:
             record["absent"].append(package)
     cores = int(record["machine"]["cores"].split()[0])
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as other:
         make_large(options.photos, Path(name), options.large)
-        for title, folder in (("small photos", options.photos), ("12 megapixels", Path(name))):
+        make_many(options.photos, Path(other), options.times)
+        collections = {
+            "small photos": options.photos,
+            f"small photos, {options.times} times": Path(other),
+            "12 megapixels": Path(name),
+        }
+        for title, folder in collections.items():
             result = record["results"][title] = measure(folder, cores, options.repeats)
             print(f"{title}: {result['images']} files, {result['bytes'] / result['images'] / 1e6:.2f} MB each")
             for side, rate in result["images_per_second"].items():
