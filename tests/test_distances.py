@@ -12,7 +12,7 @@ from lookalike.distances import DISTANCES, Database
 from lookalike.errors import UsageError
 
 MNIST = Path(__file__).parents[1] / "datasets" / "mnist"
-NAMES = sorted(DISTANCES)
+NAMES = sorted(name for name, distance in DISTANCES.items() if not distance.packed)
 
 
 def reference(queries, descriptors, name):
@@ -253,3 +253,100 @@ def test_euclidean_takes_zeros():
     x = np.float32([[0, 0], [3, 4]])
     positions, found = Database(x, "euclidean").nearest(np.zeros((1, 2), np.float32), 2)
     assert (positions.tolist(), found.tolist()) == ([[0, 1]], [[0, 5]])
+
+
+# Packed codes ---------------------------------------------------------------------------------------------------------
+
+
+def bits_that_differ(queries, codes):
+    """Count them one by one."""
+    return (np.unpackbits(queries, axis=1)[:, None] != np.unpackbits(codes, axis=1)).sum(axis=2)
+
+
+def by_distance_and_position(row, k):
+    return np.lexsort((np.arange(len(row)), row))[:k]
+
+
+@pytest.mark.parametrize("size", [1, 7, 500, 9000, 70000])  # the last is more than is counted at a time
+@pytest.mark.parametrize("length", [1, 4, 8, 13, 32])
+def test_hamming_equals_a_full_sort_of_bits_counted_one_by_one(size, length):
+    rng = np.random.default_rng(size + length)
+    codes, queries = (rng.integers(0, 256, (rows, length), dtype=np.uint8) for rows in (size, 3))
+    exact = np.stack([bits_that_differ(q[None], codes)[0] for q in queries])
+    database = Database(codes, "hamming")
+    distances = database.distances(queries)
+    assert distances.dtype == np.float32
+    np.testing.assert_array_equal(distances, exact)
+    np.testing.assert_array_equal([b.row(i) for b in database.blocks(queries) for i in range(len(b))], exact)
+    for k in sorted({1, min(10, size), min(300, size), size}):
+        positions, found = database.nearest(queries, k)
+        expected = np.stack([by_distance_and_position(row, k) for row in exact])
+        np.testing.assert_array_equal(positions, expected)
+        np.testing.assert_array_equal(found, np.take_along_axis(exact, expected, axis=1))
+
+
+def test_all_bits_may_differ():
+    for length in (1, 31, 32, 33, 8191):
+        codes = np.array([[0] * length, [255] * length], np.uint8)
+        assert Database(codes, "hamming").distances(codes).tolist() == [[0, 8 * length], [8 * length, 0]]
+
+
+@pytest.mark.parametrize("length", [1, 4, 8, 9])
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 7.5, 1000])
+def test_within_a_radius_whether_looked_up_or_counted(length, radius):
+    rng = np.random.default_rng(length)
+    centres = rng.integers(0, 256, (20, length), dtype=np.uint8)
+    codes = centres[rng.integers(0, 20, 60000)]
+    codes[np.arange(60000), rng.integers(0, length, 60000)] ^= (1 << rng.integers(0, 8, 60000)).astype(np.uint8)
+    codes[:, 0] &= 0x3F  # so that queries have bits that no code has
+    queries = np.concatenate([centres[:4], rng.integers(0, 256, (3, length), dtype=np.uint8)])
+    answers = Database(codes, "hamming").within(queries, radius)
+    assert len(answers) == len(queries)
+    for query, (positions, found) in zip(queries, answers, strict=True):
+        exact = bits_that_differ(query[None], codes)[0]
+        expected = by_distance_and_position(exact, len(codes))[: (exact <= radius).sum()]
+        assert (positions.dtype, found.dtype) == (np.int64, np.float32)
+        np.testing.assert_array_equal(positions, expected)
+        np.testing.assert_array_equal(found, exact[expected])
+
+
+def test_short_codes_are_looked_up_and_long_ones_counted():
+    codes = np.random.default_rng(3).integers(0, 256, (200_000, 4), dtype=np.uint8)
+    short, long = (Database(c, "hamming")._measure for c in (codes, np.tile(codes, 3)))
+    assert short.lookup(codes[5], 1).tolist() == np.flatnonzero(bits_that_differ(codes[5:6], codes)[0] <= 1).tolist()
+    assert short.lookup(codes[5], 6) is None
+    assert long.lookup(np.tile(codes[5], 3), 1) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_within_equals_a_full_sort_cut_at_the_radius(name):
+    rng = np.random.default_rng(11)
+    x, q = rng.normal(size=(9000, 6)).astype(np.float32), rng.normal(size=(4, 6)).astype(np.float32)
+    database = Database(x, name)
+    everything, distances = database.nearest(q, len(x))
+    for radius in (0, float(distances[0, 0]), float(distances[1, 40]), 0.3, 1e9):
+        for i, (positions, found) in enumerate(database.within(q, radius)):
+            count = int((distances[i] <= np.float32(radius)).sum())
+            np.testing.assert_array_equal(positions, everything[i, :count])
+            np.testing.assert_array_equal(found, distances[i, :count])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda d: Database(ONE, "hamming"),
+            r"descriptors must be packed bits \(uint8\) for hamming, these are float32",
+        ),
+        (lambda d: Database(np.ones((2, 4), np.uint8)), "must be float32, these are uint8; packed codes .* hamming"),
+        (lambda d: Database(np.ones((1, 8192), np.uint8), "hamming"), "codes of 8,192 bytes are too long; .* 8,191"),
+        (lambda d: Database(np.ones((0, 4), np.uint8), "hamming"), r"shape \(0, 4\) leave nothing to search"),
+        (lambda d: d.nearest(np.ones((1, 5), np.uint8), 1), "the queries have 5 bytes each, the index 4"),
+        (lambda d: d.nearest(np.ones((1, 4)), 1), r"queries must be packed bits \(uint8\) .* float64"),
+        (lambda d: d.within(np.ones((1, 4), np.uint8), -1), "the radius is -1; it must be 0 or more"),
+        (lambda d: d.within(np.ones((1, 4), np.uint8), float("nan")), "the radius is nan; it must be 0 or more"),
+    ],
+)
+def test_codes_that_cant_be_compared_are_refused_in_a_sentence(call, message):
+    with pytest.raises(UsageError, match=message):
+        call(Database(np.zeros((3, 4), np.uint8), "hamming"))

@@ -22,13 +22,32 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike import open_collection
-from lookalike.encoders import CARD, FORMAT, TABLE, Encoder, create, describe, load, read_card
+from lookalike.encoders import (
+    CARD,
+    FORMAT,
+    TABLE,
+    Encoder,
+    create,
+    describe,
+    installed_encoders,
+    is_encoder_name,
+    load,
+    read_card,
+)
 from lookalike.errors import EncoderError, LookalikeError, UsageError
 
-QUICK: dict[str, dict[str, Any]] = {"autoencoder": {"epochs": 1, "precision": "float32"}}
-CASES = [(name, QUICK.get(name, {})) for name in sorted(TABLE)] + [("hog", {"deskew": True})]
+QUICK: dict[str, dict[str, Any]] = {
+    "autoencoder": {"epochs": 1, "precision": "float32"},
+    "hashing": {"epochs": 2, "bits": 64},
+    "sift": {"words": 16, "points": 100},
+    "surf": {"words": 16, "points": 100},
+}
+CASES = [(name, QUICK.get(name, {})) for name in sorted(TABLE)]
+CASES += [("hog", {"deskew": True}), ("color", {"space": "oklab"}), ("itq", {"bits": 28}), ("sift", {"pooling": "bow"})]
+#: extra -> a module that it brings
+EXTRAS = {"train": "keras", "local": "cv2"}
 SHAPES = [(28, 28), (20, 31), (31, 20, 3)]
-HEAVY = ["keras", "tensorflow", "jax", "torch", "matplotlib", "lance", "skimage", "sklearn"]
+HEAVY = ["keras", "tensorflow", "jax", "torch", "matplotlib", "lance", "skimage", "sklearn", "cv2", "mahotas", "onnx"]
 
 every_encoder = pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join([c[0], *c[1].keys()]), indirect=True)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
@@ -68,8 +87,9 @@ def mean_grey(monkeypatch: pytest.MonkeyPatch) -> MeanGrey:
 def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Name and parameters of an encoder that can be fitted here."""
     name, params = request.param
-    if TABLE[name][1] == "train" and find_spec("keras") is None:
-        pytest.skip("Keras isn't installed; pip install 'lookalike[train]'")
+    extra = TABLE[name][1]
+    if extra in EXTRAS and find_spec(EXTRAS[extra]) is None:
+        pytest.skip(f"{EXTRAS[extra]} isn't installed; pip install 'lookalike[{extra}]'")
     return name, params
 
 
@@ -134,7 +154,7 @@ def test_making_them_imports_nothing_heavy() -> None:
 
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match=r"unknown encoder 'hogg' \(did you mean 'hog'\?\); known: autoencoder, hog, pixels"
+        UsageError, match=rf"unknown encoder 'hogg' \(did you mean 'hog'\?\); known: {', '.join(sorted(TABLE))}"
     ):
         create("hogg")
     with pytest.raises(
@@ -153,14 +173,15 @@ def test_unknown_names_list_the_known_ones() -> None:
 def test_one_descriptor_an_image(case, shape) -> None:
     encoder, images = fitted(case, shape), images_of(shape)
     descriptors = encoder.encode(images)
-    assert descriptors.dtype == np.float32
+    assert descriptors.dtype == encoder.dtype
+    assert (encoder.dtype == np.uint8) == (encoder.distance == "hamming")
     assert descriptors.shape == (len(images), encoder.dimension_)
     assert np.isfinite(descriptors).all()
     assert encoder.shape_ == shape
     assert len(np.unique(descriptors, axis=0)) > 0.9 * len(images)
     none = encoder.encode(images[:0])
     assert none.shape == (0, encoder.dimension_)
-    assert none.dtype == np.float32
+    assert none.dtype == encoder.dtype
 
 
 @every_encoder
@@ -343,7 +364,9 @@ def test_a_file_that_was_changed_cut_or_lost_is_refused(case, mean_grey: MeanGre
 
 
 def test_what_is_no_encoder_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"nowhere: not there; an encoder is a folder .* autoencoder, hog, pixels"):
+    with pytest.raises(
+        EncoderError, match=r"nowhere: not there; an encoder is a folder .* autoencoder, color, .* pixels"
+    ):
         load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderError, match=rf"empty: without {CARD}; an encoder is a folder"):
@@ -472,3 +495,108 @@ def test_an_edited_card_is_refused_by_name(key, value, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(EncoderError, match=re.escape(str(path))):
         load(folder)
+
+
+# Encoders of other packages -------------------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "an_encoder.py"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a package that brings encoders by entry points: the example's, and some that can't be used."""
+    site = tmp_path / "site"
+    (site / "others-1.0.dist-info").mkdir(parents=True)
+    (site / "others-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (site / "others-1.0.dist-info" / "entry_points.txt").write_text(
+        "[lookalike.encoders]\nprofile = others:Profile\nhog = others:Profile\nlost = nowhere_to_be_found:Lost\n"
+        "broken = others_broken:Broken\nother-name = others:Profile\nnumber = others:NUMBER\n"
+    )
+    (site / "others.py").write_text(EXAMPLE.read_text() + "\nNUMBER = 7\n")
+    (site / "others_broken.py").write_text("raise RuntimeError('no licence\\nfor you')\n")
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    for name in ("others", "others_broken"):
+        sys.modules.pop(name, None)
+
+
+def test_the_example_is_30_lines_and_runs() -> None:
+    code = EXAMPLE.read_text().split('"""\n', 1)[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
+    ran = subprocess.run([sys.executable, str(EXAMPLE)], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("[0, ")
+
+
+def test_an_installed_encoder_is_used_like_ours(installed: None, tmp_path: Path) -> None:
+    assert "others" not in sys.modules
+    assert sorted(installed_encoders()) == ["broken", "lost", "number", "other-name", "profile"]
+    assert "others" not in sys.modules  # naming them imports none
+    assert all(is_encoder_name(name) for name in ("profile", "hog", "hog+profile", "lost"))
+    assert not is_encoder_name("profil")
+    encoder = create("profile", power=2.0).fit(np.array([[[0, 255], [51, 0]]], np.uint8))
+    assert describe("profile") == "Mean brightness of each row and each column; learns nothing."
+    images = np.array([[[0, 255], [51, 0]]], np.uint8)
+    np.testing.assert_allclose(encoder.encode(images), [[0.25, 0.01, 0.01, 0.25]], atol=1e-6)
+    again = load(encoder.save(tmp_path / "saved"))
+    np.testing.assert_array_equal(again.encode(images), encoder.encode(images))
+    assert create("hog+profile").fit(np.zeros((1, 8, 8), np.uint8)).dimension_ == 392 + 16
+    assert type(create("hog")).__module__ == "lookalike.encoders.hog"  # a name of ours stays ours
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "profil",
+            r"unknown encoder 'profil' \(did you mean 'profile'\?\); known: .* number, other-name, pixels, profile",
+        ),
+        ("lost", r"'lost' \(nowhere_to_be_found:Lost, of the package others\) can't be imported \(No module named"),
+        ("broken", r"'broken' \(.* of the package others\) can't be imported \(no licence\); install what it needs"),
+        (
+            "other-name",
+            r"'other-name' .* is not a subclass of lookalike.encoders.Encoder with that name; ask its author",
+        ),
+        ("number", "'number' .* is not a subclass of lookalike.encoders.Encoder"),
+    ],
+)
+def test_an_installed_encoder_that_cant_be_used_is_refused(installed: None, name: str, message: str) -> None:
+    with pytest.raises(LookalikeError, match=message) as caught:
+        create(name)
+    assert "\n" not in str(caught.value)
+
+
+# Bad input, each one sentence -----------------------------------------------------------------------------------------
+
+
+def fit_and_encode(case: tuple[str, dict[str, Any]], images: NDArray[np.uint8]) -> tuple[Any, str | None]:
+    """Return descriptors, or what the encoder says that it can't do."""
+    try:
+        return create(case[0], **case[1]).fit(images).encode(images), None
+    except EncoderError as e:
+        return None, str(e)
+
+
+@every_encoder
+def test_a_collection_of_one_or_two_images_works_or_is_refused(case) -> None:
+    descriptors, refusal = fit_and_encode(case, images_of((28, 28), 2))
+    assert np.isfinite(descriptors).all(), refusal
+    descriptors, refusal = fit_and_encode(case, images_of((28, 28), 1))
+    assert np.isfinite(descriptors).all() if refusal is None else re.search(r"at least 2|two or more", refusal)
+
+
+@every_encoder
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40, 3), (3, 2)], ids=lambda s: "x".join(map(str, s)))
+def test_images_of_a_few_pixels_work_or_are_refused(case, shape) -> None:
+    descriptors, refusal = fit_and_encode(case, images_of(shape, 8))
+    assert np.isfinite(descriptors).all() if refusal is None else "\n" not in refusal
+
+
+def test_a_missing_extra_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of((28, 28), 4)
+    for name, module in (("sift", "cv2"), ("surf", "mahotas.features.surf"), ("hashing", "keras")):
+        monkeypatch.setitem(sys.modules, module, None)  # what Python itself does for a module that can't be found
+        extra = TABLE[name][1]
+        with pytest.raises(
+            UsageError, match=rf"needs packages that aren't installed; type: pip install 'lookalike\[{extra}\]'"
+        ):
+            create(name).fit(images)

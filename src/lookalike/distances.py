@@ -4,23 +4,29 @@ A :class:`Database` is prepared once from ``(m, d)`` descriptors and then answer
 
 - ``cosine`` is ``1 - cos(q, x)``: 0 for the same direction, 1 at a right angle, 2 for the opposite one.
 - ``euclidean`` is ``|q - x|``, 0 or more.
+- ``hamming`` is the number of bits that differ between packed codes, uint8 of shape ``(m, bytes)``.
 
 **Order.** Answers come by (distance, position): of two images at the same distance, the one stored first wins, also
-where the cut at ``k`` falls between them.
+where the cut at ``k`` falls between them. With short codes most answers are such ties.
 
 **Exactness.** One matrix product finds candidates, and float32 rounding makes its values wrong in the last digits. So
 :meth:`Database.nearest` keeps every image that could still belong to the first ``k`` by the worst-case error of a dot
 product (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd edition, section 3.1), recomputes the distances
 of these few in float64, and only then cuts. The answer doesn't depend on the batch or the thread count, and an
-identical image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values.
+identical image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values. Bits are
+counted, so ``hamming`` is exact from the start.
 
 A new distance is a subclass of :class:`Distance` and one line in :data:`DISTANCES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +45,12 @@ ROWS_AT_ONCE = 128
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
 LONGEST, SHORTEST = 1e18, 1e-30
+#: Codes whose bits are counted at a time: their words and counts stay in the processor's cache.
+CODES_AT_ONCE = 2**16
+#: Longest code; more bits don't fit the 16-bit counts.
+MOST_CODE_BYTES = 8191
+#: Threads that count bits; memory, not arithmetic, is the limit beyond these.
+COUNTING_THREADS = 4
 
 
 class Distance:
@@ -55,6 +67,9 @@ class Distance:
     lengths : ndarray of float64, shape (m,)
         Euclidean length of each row.
     """
+
+    #: Whether descriptors are packed bits, and counted, so that ranking values are the exact distances.
+    packed: ClassVar[bool] = False
 
     def __init__(self, descriptors: Float32Array, lengths: Float64Array) -> None:
         self.descriptors = descriptors
@@ -78,6 +93,10 @@ class Distance:
 
     def to_distances(self, values: Float32Array) -> None:
         """Turn ranking values into distances, in place; nothing to do where they are the same."""
+
+    def to_value(self, distance: float) -> float:
+        """Turn a distance into a ranking value; nothing to do where they are the same."""
+        return distance
 
     def errors(self, lengths: Float64Array) -> Float64Array:
         """Return the most that ranking values can be wrong by, for queries of these lengths, shape (b,)."""
@@ -150,6 +169,10 @@ class Euclidean(Distance):
         """Take the root."""
         np.sqrt(values, out=values)
 
+    def to_value(self, distance: float) -> float:
+        """Take the square."""
+        return distance * distance
+
     def errors(self, lengths: Float64Array) -> Float64Array:
         """Bound by the dot product with the longest row, and the roundings of the two squares and three sums."""
         terms = int(self.descriptors.shape[1])
@@ -163,8 +186,96 @@ class Euclidean(Distance):
         return np.sqrt(_squares(wide))
 
 
+class Hamming(Distance):
+    """The number of bits that differ; ranked by that very number.
+
+    Codes are kept a word at a time, ``(words, m)`` of uint64, which copies them: each step of counting then runs over
+    contiguous memory.
+    """
+
+    packed = True
+
+    def __init__(self, descriptors: NDArray[np.uint8], lengths: Float64Array) -> None:
+        self.lengths = lengths
+        self.words = np.ascontiguousarray(_words(descriptors).T)
+        self._sorted: tuple[NDArray[np.uint64], Int64Array, list[int]] | None = None
+
+    def prepare(self, queries: Any, lengths: Float64Array) -> tuple[Any, Float32Array]:  # noqa: ARG002
+        """Return the codes as they are, and nothing to add."""
+        return queries, np.zeros(len(queries), np.float32)
+
+    def multiply(self, left: Any, out: Float32Array) -> None:
+        """Count for one query after the other."""
+        for query, row in zip(left, out, strict=True):
+            row[:] = self.count(query)
+
+    def finish(self, row: Float32Array, offset: np.float32) -> None:
+        """Leave it: the counts are the distances."""
+
+    def errors(self, lengths: Float64Array) -> Float64Array:
+        """Return zeros: a count is exact."""
+        return np.zeros(len(lengths))
+
+    def count(self, query: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Count the bits in which each code, (m,), differs from one query of shape (bytes,)."""
+        words = _words(query[None])[0]
+        size = self.words.shape[1]
+        counts = np.empty(size, np.uint16)
+        starts = range(0, size, CODES_AT_ONCE)
+        threads = max(1, min(len(starts) // 4, COUNTING_THREADS))
+
+        def count(thread: int) -> None:
+            differ = np.empty(CODES_AT_ONCE, np.uint64)
+            bits, some = np.empty((2, CODES_AT_ONCE), np.uint8)
+            for start in starts[thread::threads]:
+                out = counts[start : start + CODES_AT_ONCE]
+                codes = self.words[:, start : start + CODES_AT_ONCE]
+                here = slice(len(out))
+                for word, column in enumerate(codes):
+                    np.bitwise_xor(column, words[word], out=differ[here])
+                    # Three words of 64 bits fit a byte, and bytes are quicker to add.
+                    first = word % 3 == 0
+                    np.bitwise_count(differ[here], out=some[here] if first else bits[here])
+                    if not first:
+                        np.add(some[here], bits[here], out=some[here])
+                    if word % 3 == 2 or word == len(words) - 1:
+                        np.add(out, some[here], out=out) if word > 2 else np.copyto(out, some[here])
+
+        if threads == 1:
+            count(0)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(count, range(threads)))
+        return counts
+
+    def lookup(self, query: NDArray[np.uint8], radius: int) -> Int64Array | None:
+        """Return the positions, ascending, of codes within a radius by looking up every code that lies within it.
+
+        This is semantic hashing (R. Salakhutdinov and G. Hinton, 2009): its cost hardly depends on how many codes are
+        stored, but rises steeply with radius and length. None where counting is quicker.
+        """
+        if len(self.words) > 1:
+            return None
+        if self._sorted is None:
+            order = np.argsort(self.words[0], kind="stable")
+            used = int(np.bitwise_or.reduce(self.words[0]))
+            self._sorted = self.words[0][order], order, [1 << b for b in range(64) if used >> b & 1]
+        codes, positions, flips = self._sorted
+        query_word = int(_words(query[None])[0, 0])
+        # Bits that no stored code has set differ wherever the query has them.
+        outside = query_word & ~sum(flips)
+        radius -= outside.bit_count()
+        if sum(comb(len(flips), r) for r in range(radius + 1)) > max(len(codes) // 256, 1):
+            return None
+        inside = query_word & sum(flips)
+        ball = np.array([inside ^ sum(c) for r in range(radius + 1) for c in combinations(flips, r)], np.uint64)
+        starts, ends = np.searchsorted(codes, ball, "left"), np.searchsorted(codes, ball, "right")
+        found = [positions[start:end] for start, end in zip(starts, ends, strict=True) if end > start]
+        return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+
 #: name -> class
-DISTANCES: dict[str, type[Distance]] = {"cosine": Cosine, "euclidean": Euclidean}
+DISTANCES: dict[str, type[Distance]] = {"cosine": Cosine, "euclidean": Euclidean, "hamming": Hamming}
 
 
 @dataclass(frozen=True)
@@ -214,10 +325,11 @@ class Database:
 
     The array is kept, not copied, if it is C-contiguous float32; it may be read-only or memory-mapped. Preparing adds
     12 bytes an image. Answering takes ``BLOCK_BYTES`` (64 MiB), or 4 bytes an image if that is more, and the answer.
+    Packed codes are copied, a word at a time.
 
     Parameters
     ----------
-    descriptors : ndarray of float32, shape (m, d)
+    descriptors : ndarray of float32, shape (m, d), or of uint8, shape (m, bytes), for ``hamming``
         One row an image; float64 and float16 are converted, which copies.
     distance : str
         A name in :data:`DISTANCES`.
@@ -236,13 +348,16 @@ class Database:
     ([[0, 2]], [[1.0, 1.0]])
     """
 
-    def __init__(self, descriptors: NDArray[np.floating], distance: str = "cosine") -> None:
+    def __init__(self, descriptors: NDArray[Any], distance: str = "cosine") -> None:
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
-        table = _table("descriptors", descriptors)
+        packed = DISTANCES[distance].packed
+        table = _table("descriptors", descriptors, packed)
         if not table.size:
             raise UsageError(f"descriptors of shape {table.shape} leave nothing to search; index some images first")
-        lengths = _checked_lengths("descriptor", table)
+        if packed and table.shape[1] > MOST_CODE_BYTES:
+            raise UsageError(f"codes of {table.shape[1]:,} bytes are too long; hamming takes up to {MOST_CODE_BYTES:,}")
+        lengths = np.zeros(len(table)) if packed else _checked_lengths("descriptor", table)
         DISTANCES[distance].check("descriptor", lengths)
         self.distance = distance
         self._descriptors = table
@@ -258,10 +373,10 @@ class Database:
 
     @property
     def dimension(self) -> int:
-        """Length of one descriptor, d."""
+        """Length of one descriptor, d; of a packed code, its bytes."""
         return int(self._descriptors.shape[1])
 
-    def distances(self, queries: NDArray[np.floating]) -> Float32Array:
+    def distances(self, queries: NDArray[Any]) -> Float32Array:
         """Return the distance from every query to every image.
 
         Parameters
@@ -288,7 +403,7 @@ class Database:
                 self._measure.to_distances(out[block.start + i])
         return out
 
-    def nearest(self, queries: NDArray[np.floating], k: int) -> tuple[Int64Array, Float32Array]:
+    def nearest(self, queries: NDArray[Any], k: int) -> tuple[Int64Array, Float32Array]:
         """Return the ``k`` nearest images of every query, exactly.
 
         Parameters
@@ -315,19 +430,62 @@ class Database:
         if k > self.size:
             raise UsageError(f"k is {k:,} but the index holds {self.size:,} images; ask for at most {self.size:,}")
         table, lengths = self._checked(queries)
-        errors = self._measure.errors(lengths)
         positions = np.empty((len(table), k), np.int64)
         distances = np.empty((len(table), k), np.float32)
-        for block in self._blocks(table, lengths):
-            for i in range(len(block)):
-                q = block.start + i
-                candidates = _candidates(block.row(i), k, float(errors[q]))
-                exact = self._exact(table[q], float(lengths[q]), candidates)
-                order = np.lexsort((candidates, exact))[:k]
-                positions[q], distances[q] = candidates[order], exact[order]
+
+        def pick(values: NDArray[Any], error: float) -> Int64Array:
+            return _candidates(values, k, error)
+
+        for q, (candidates, exact) in enumerate(self._picked(table, lengths, pick)):
+            order = np.lexsort((candidates, exact))[:k]
+            positions[q], distances[q] = candidates[order], exact[order]
         return positions, distances
 
-    def blocks(self, queries: NDArray[np.floating], rows: int | None = None) -> Iterator[Block]:
+    def within(self, queries: NDArray[Any], radius: float) -> list[tuple[Int64Array, Float32Array]]:
+        """Return all images within a radius of every query, exactly.
+
+        For ``hamming``, codes of up to 64 bits and a small radius are looked up rather than compared (semantic hashing).
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (n, d), or of uint8, shape (n, bytes)
+            One row a query.
+        radius : float
+            The largest distance that counts, 0 or more.
+
+        Returns
+        -------
+        list of (positions, distances), one a query
+            Rows of the database as int64 and their distances as float32, by (distance, position); empty where nothing
+            is that near.
+
+        Raises
+        ------
+        UsageError
+            If the radius is negative or NaN, or the queries can't be used (see :meth:`distances`).
+
+        Examples
+        --------
+        >>> database = Database(np.array([[0b0111], [0b0100], [0b1000]], np.uint8), "hamming")
+        >>> [(p.tolist(), d.tolist()) for p, d in database.within(np.array([[0b0110]], np.uint8), 1)]
+        [([0, 1], [1.0, 1.0])]
+        """
+        if not radius >= 0:
+            raise UsageError(f"the radius is {radius}; it must be 0 or more")
+        table, lengths = self._checked(queries)
+        value = self._measure.to_value(radius)
+
+        def pick(values: NDArray[Any], error: float) -> Int64Array:
+            return np.flatnonzero(values <= value * (1 + 4 * ROUNDING) + error)
+
+        answers = []
+        for candidates, exact in self._looked_up(table, radius) or self._picked(table, lengths, pick):
+            order = np.lexsort((candidates, exact))
+            order = order[exact[order] <= radius]
+            answers.append((candidates[order], exact[order]))
+        return answers
+
+    def blocks(self, queries: NDArray[Any], rows: int | None = None) -> Iterator[Block]:
         """Multiply the queries with the database, a block at a time, in one buffer.
 
         Parameters
@@ -359,14 +517,45 @@ class Database:
             self._measure.multiply(left, products)
             yield Block(start, products, offsets, self._measure)
 
-    def _checked(self, queries: NDArray[np.floating]) -> tuple[Float32Array, Float64Array]:
-        table = _table("queries", queries)
+    def _picked(
+        self, queries: Any, lengths: Float64Array, pick: Callable[[NDArray[Any], float], Int64Array]
+    ) -> Iterator[tuple[Int64Array, Float32Array]]:
+        """Yield, query by query, the positions that ``pick`` takes by ranking values, and their exact distances."""
+        if isinstance(self._measure, Hamming):
+            for query in queries:
+                counts = self._measure.count(query)
+                candidates = pick(counts, 0)
+                yield candidates, counts[candidates].astype(np.float32)
+            return
+        errors = self._measure.errors(lengths)
+        for block in self._blocks(queries, lengths):
+            for i in range(len(block)):
+                q = block.start + i
+                candidates = pick(block.row(i), float(errors[q]))
+                yield candidates, self._exact(queries[q], float(lengths[q]), candidates)
+
+    def _looked_up(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]]:
+        """Return what is within a radius by looking codes up; nothing where that isn't quicker for every query."""
+        measure, found = self._measure, []
+        if not isinstance(measure, Hamming):
+            return []
+        for query in queries:
+            positions = measure.lookup(query, int(min(radius, 64)))
+            if positions is None:
+                return []
+            differ = measure.words[0, positions] ^ _words(query[None])[0, 0]
+            found.append((positions, np.bitwise_count(differ).astype(np.float32)))
+        return found
+
+    def _checked(self, queries: NDArray[Any]) -> tuple[Float32Array, Float64Array]:
+        packed = self._measure.packed
+        table = _table("queries", queries, packed)
         if table.shape[1] != self.dimension:
             raise UsageError(
-                f"the queries have {table.shape[1]:,} numbers each, the index {self.dimension:,}; "
+                f"the queries have {table.shape[1]:,} {'bytes' if packed else 'numbers'} each, the index {self.dimension:,}; "
                 "encode them with the encoder that made the index"
             )
-        lengths = _checked_lengths("query", table)
+        lengths = np.zeros(len(table)) if packed else _checked_lengths("query", table)
         self._measure.check("query", lengths)
         return table, lengths
 
@@ -378,7 +567,7 @@ class Database:
         return exact
 
 
-def _candidates(values: Float32Array, k: int, error: float) -> Int64Array:
+def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
     """Return the positions, ascending, of all that may be among the first ``k`` when values are wrong by ``error``."""
     # The k-th smallest of the minima of any groups is no less than the k-th smallest of all. Groups that lie across
     # the row are reduced with vector instructions, about 8 times as fast as a selection from the whole row.
@@ -389,20 +578,38 @@ def _candidates(values: Float32Array, k: int, error: float) -> Int64Array:
     return found if whole else found[values[found] <= _reach(values[found], k, error)]
 
 
-def _reach(values: Float32Array, k: int, error: float) -> np.float32:
+def _reach(values: NDArray[Any], k: int, error: float) -> Any:
+    if values.dtype.kind == "u":
+        return np.partition(values, k - 1)[k - 1]
     # Twice the error: the k-th may be too low by it, and another value too high. Rounded up.
     bound = float(np.partition(values, k - 1)[k - 1]) + 2 * error
     return np.float32(np.nextafter(np.float32(bound), np.float32(np.inf)))
 
 
-def _table(what: str, array: NDArray[np.floating]) -> Float32Array:
+def _table(what: str, array: NDArray[Any], packed: bool) -> Any:
     array = np.asarray(array)
     if array.ndim != 2:
         raise UsageError(f"{what} must have shape (n, d), these have {array.shape}; put one row an image")
+    if packed:
+        if array.dtype != np.uint8:
+            raise UsageError(
+                f"{what} must be packed bits (uint8) for hamming, these are {array.dtype}; use the distance cosine or "
+                "euclidean, or an encoder that gives codes"
+            )
+        return np.ascontiguousarray(array)
+    if array.dtype == np.uint8:
+        raise UsageError(f"{what} must be float32, these are uint8; packed codes are compared by the distance hamming")
     if array.dtype.kind != "f":
         raise UsageError(f"{what} must be float32, these are {array.dtype}; take what an encoder's encode returns")
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused by name
         return np.ascontiguousarray(array, np.float32)
+
+
+def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return codes, (n, bytes), as words of 64 bits, the last one filled up with zeros: (n, words)."""
+    padded = np.zeros((len(codes), -(-codes.shape[1] // 8) * 8), np.uint8)
+    padded[:, : codes.shape[1]] = codes
+    return padded.view(np.uint64)
 
 
 def _checked_lengths(what: str, table: Float32Array) -> Float64Array:

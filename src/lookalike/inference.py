@@ -18,16 +18,19 @@ _BLOCK = 64
 
 
 class OnnxModel:
-    """An ONNX model with one input and one output, loaded when it is first run.
+    """An ONNX model, loaded when it is first used; :meth:`run` is for one input of images and one output.
 
     Parameters
     ----------
     model : bytes
         The serialised model.
+    fix : str
+        What to do where ONNX Runtime refuses it, as the error's end says.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, fix: str = "save the encoder again") -> None:
         self.model = model
+        self._fix = fix
         self._session: Any = None
         self._lock = threading.Lock()
 
@@ -49,7 +52,7 @@ class OnnxModel:
         EncoderError
             If ONNX Runtime refuses the model, or the model these images.
         """
-        session = self._open()
+        session = self.session
         name = session.get_inputs()[0].name
 
         def one(start: int) -> NDArray[np.float32]:
@@ -74,7 +77,9 @@ class OnnxModel:
             list(pool.map(fill, range(_BLOCK, len(images), _BLOCK)))
         return result
 
-    def _open(self) -> Any:
+    @property
+    def session(self) -> Any:
+        """The open ``onnxruntime.InferenceSession``, one thread a run; several may run at once."""
         with self._lock:
             if self._session is None:
                 import onnxruntime
@@ -85,7 +90,5 @@ class OnnxModel:
                 try:
                     self._session = onnxruntime.InferenceSession(self.model, options, ["CPUExecutionProvider"])
                 except Exception as e:
-                    raise EncoderError(
-                        f"ONNX Runtime can't load the model ({first_line(e)}); save the encoder again"
-                    ) from e
+                    raise EncoderError(f"ONNX Runtime can't load the model ({first_line(e)}); {self._fix}") from e
             return self._session

@@ -5,33 +5,50 @@ An encoder turns images into descriptors. It follows scikit-learn's habits: ``__
 trained or imported heavily by a constructor.
 
 A new encoder is a new file with a subclass of :class:`Encoder`, plus one line in :data:`TABLE`; the shared test suite
-(``tests/test_encoders.py``) runs over it at once.
+(``tests/test_encoders.py``) runs over it at once. Another package adds one by an entry point of the group
+:data:`ENTRY_POINTS`, ``name = "module:Class"``; see ``examples/an_encoder.py``.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import inspect
 import json
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
+from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
+from lookalike.projection import FILE as POST_FILE
+from lookalike.projection import Projection
 from lookalike.storage import replace_file
 
 #: name -> ("module:Class", the extra its ``fit`` needs or "")
 TABLE: dict[str, tuple[str, str]] = {
     "autoencoder": ("lookalike.encoders.autoencoder:Autoencoder", "train"),
+    "color": ("lookalike.encoders.color:Color", ""),
+    "fusion": ("lookalike.encoders.fusion:Fusion", ""),
+    "hashing": ("lookalike.encoders.hashing:Hashing", "train"),
     "hog": ("lookalike.encoders.hog:Hog", ""),
+    "itq": ("lookalike.encoders.hashing:Itq", ""),
+    "neural": ("lookalike.encoders.neural:Neural", ""),
     "pixels": ("lookalike.encoders.pixels:Pixels", ""),
+    "sift": ("lookalike.encoders.local:Sift", "local"),
+    "surf": ("lookalike.encoders.local:Surf", "local"),
 }
+#: The group in which other packages name their encoders.
+ENTRY_POINTS = "lookalike.encoders"
 
 CARD = "encoder.json"
 FORMAT = 1
+# Files that no descriptor comes from: they serve further training, and a .keras file holds dates.
+_FOR_TRAINING = frozenset({"model.keras", "history.json"})
 _CARD_KEYS = {
     "encoder": str,
     "params": dict,
@@ -58,16 +75,22 @@ class Encoder:
         The distance its descriptors are compared by unless the caller says otherwise.
     dtype : type
         ``numpy.float32``, or ``numpy.uint8`` for packed codes, which go with the distance ``hamming``.
+    preferred_shape : tuple of int or None
+        What images of files are brought to where nobody asks for a size; any other works all the same.
     shape_ : tuple of int
         Shape of one image as ``fit`` saw it: ``(height, width)`` or ``(height, width, 3)``.
     dimension_ : int
-        Length of one descriptor.
+        Length of one descriptor, after the post-processing.
+    post_ : Projection or None
+        The post-processing that ``encode`` ends with; part of the card, the files and the fingerprint.
     """
 
     name: ClassVar[str]
     distance: str = "cosine"
     dtype: ClassVar[type[np.generic]] = np.float32
+    preferred_shape: ClassVar[tuple[int, ...] | None] = None
     can_denoise: ClassVar[bool] = False
+    post_: Projection | None = None
     shape_: tuple[int, ...]
     dimension_: int
 
@@ -106,6 +129,7 @@ class Encoder:
         if not len(images):
             raise EncoderError(f"{self.name}: there is no image to learn from")
         self._fit(images)
+        self.post_ = None
         self.shape_ = images.shape[1:]
         self.dimension_ = self._encode(images[:1]).shape[1]
         return self
@@ -132,8 +156,43 @@ class Encoder:
         """
         images = self.check_images(images)
         if not len(images):
-            return np.empty((0, self.dimension_), np.float32)
-        return self._encode(images)
+            return np.empty((0, self.dimension_), self.dtype)
+        descriptors = self._encode(images)
+        return descriptors if self.post_ is None else self.post_.apply(descriptors)
+
+    def with_post(self, post: Projection | None) -> Self:
+        """Return this encoder with another post-processing, or with none; what it learnt is shared, not copied.
+
+        Parameters
+        ----------
+        post : Projection or None
+            Takes this encoder's own descriptors; those that leave it are compared by cosine.
+
+        Returns
+        -------
+        Encoder
+            Another encoder; this one stays as it is.
+
+        Raises
+        ------
+        EncoderError
+            If it isn't fitted, gives packed codes, or its descriptors are of another length.
+        """
+        if not self.is_fitted:
+            raise EncoderError(f"{self.name} has not been fitted; call fit(images) first, or load a trained one")
+        takes = self.dimension_ if self.post_ is None else self.post_.takes
+        if post is not None and np.dtype(self.dtype) != np.float32:
+            raise EncoderError(f"{self.name} gives packed codes, which can't be post-processed; adapt its base encoder")
+        if post is not None and post.takes != takes:
+            raise EncoderError(
+                f"the post-processing {post.name!r} takes {post.takes:,} values, {self.name} gives {takes:,}; "
+                "learn it from this encoder's descriptors"
+            )
+        other = copy.copy(self)
+        other.post_ = post
+        other.dimension_ = takes if post is None else post.dimension
+        other.distance = type(self).distance if post is None else "cosine"
+        return other
 
     def check_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the images as a batch of the fitted size, or say what is wrong with them.
@@ -200,17 +259,15 @@ class Encoder:
         EncoderError
             If the encoder isn't fitted, or the disk refuses.
         """
-        card, contents = self._card()
+        files = self.to_files()
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for file, content in contents.items():
+            for file, content in files.items():  # the card comes last
                 with replace_file(folder / file) as f:
                     f.write(content)
-            with replace_file(folder / CARD) as f:
-                f.write(json.dumps(card, indent=2).encode() + b"\n")
             for old in folder.glob("*-????????????.*"):
-                if old.name not in contents:
+                if old.name not in files:
                     old.unlink()
         except OSError as e:
             reason = e.strerror or e
@@ -218,6 +275,22 @@ class Encoder:
                 f"{folder}: the encoder can't be written: {reason}; free space or pick another folder"
             ) from e
         return folder
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the files that ``save`` writes, for an encoder that is kept within another.
+
+        Returns
+        -------
+        dict of str to bytes
+            File name -> content, ``encoder.json`` last; :func:`from_files` takes them back.
+
+        Raises
+        ------
+        EncoderError
+            If the encoder isn't fitted.
+        """
+        card, contents = self._card()
+        return contents | {CARD: json.dumps(card, indent=2).encode() + b"\n"}
 
     @property
     def fingerprint(self) -> str:
@@ -235,13 +308,16 @@ class Encoder:
             "shape": list(self.shape_),
             "dimension": self.dimension_,
         }
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in self._get_weights().items()}
-        # Descriptors come from these; a .keras file (it holds dates) and a history are for further training only.
-        identity = card | {"files": {f: h for f, h in hashes.items() if f.endswith((".onnx", ".npz"))}}
+        contents = self._get_weights()
+        if self.post_ is not None:
+            contents = contents | self.post_.to_files()
+            card["post"] = self.post_.to_json()
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        identity = card | {"files": {f: h for f, h in hashes.items() if f not in _FOR_TRAINING}}
         card["fingerprint"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         named = {name: f"{Path(name).stem}-{h[:12]}{Path(name).suffix}" for name, h in hashes.items()}
         card["files"] = {name: {"file": named[name], "sha256": h} for name, h in hashes.items()}
-        return card, {named[name]: content for name, content in self._get_weights().items()}
+        return card, {named[name]: content for name, content in contents.items()}
 
 
 def create(name: str, **params: Any) -> Encoder:
@@ -250,7 +326,7 @@ def create(name: str, **params: Any) -> Encoder:
     Parameters
     ----------
     name : str
-        A name in :data:`TABLE`.
+        A name in :data:`TABLE`, one that another package brings, or several joined by ``+``, as in ``"hog+color"``.
     **params
         The encoder's own keyword arguments.
 
@@ -269,8 +345,8 @@ def create(name: str, **params: Any) -> Encoder:
     >>> create("pixels")
     Pixels()
     """
-    if name not in TABLE:
-        raise unknown_name("encoder", name, TABLE)
+    if "+" in name:
+        return create("fusion", members=name, **params)
     cls = _import(name)
     known = set(inspect.signature(cls).parameters)
     for p in params:
@@ -314,7 +390,32 @@ def load(folder: str | Path) -> Encoder:
         If it is no encoder folder, was made by a newer version, or a file was changed or cut short.
     """
     folder = Path(folder)
-    card = read_card(folder)
+    names = [entry["file"] for entry in read_card(folder)["files"].values()]
+    files = {name: (folder / name).read_bytes() for name in [CARD, *names] if (folder / name).is_file()}
+    return from_files(files, folder)
+
+
+def from_files(files: Mapping[str, bytes], folder: Path) -> Encoder:
+    """Make an encoder of the files that ``to_files`` returned.
+
+    Parameters
+    ----------
+    files : mapping of str to bytes
+        File name -> content, ``encoder.json`` among them.
+    folder : Path
+        Where they come from, as the errors say it.
+
+    Returns
+    -------
+    Encoder
+        Fitted, ready to encode.
+
+    Raises
+    ------
+    EncoderError
+        If they are no encoder's, were made by a newer version, or one was changed or cut short.
+    """
+    card = _parse_card(files[CARD], folder / CARD)
     try:
         encoder = create(card["encoder"], **card["params"])
     except UsageError as e:
@@ -322,9 +423,9 @@ def load(folder: str | Path) -> Encoder:
     contents = {}
     for name, entry in card["files"].items():
         path = folder / entry["file"]
-        if not path.is_file():
+        if entry["file"] not in files:
             raise EncoderError(f"{path}: named in {CARD} but missing; copy the whole folder again, or train again")
-        contents[name] = path.read_bytes()
+        contents[name] = files[entry["file"]]
         if hashlib.sha256(contents[name]).hexdigest() != entry["sha256"]:
             raise EncoderError(
                 f"{path}: not the file that was saved (its SHA-256 differs); copy it again, or train again"
@@ -332,6 +433,12 @@ def load(folder: str | Path) -> Encoder:
     encoder.distance = card["distance"]
     encoder.shape_ = tuple(card["shape"])
     encoder.dimension_ = card["dimension"]
+    if "post" in card:
+        try:
+            encoder.post_ = Projection.from_files(card["post"], contents)
+        except EncoderError as e:
+            raise EncoderError(f"{folder / CARD}: {e}") from e
+        contents.pop(POST_FILE)
     encoder._set_weights(contents)
     if encoder.fingerprint != card["fingerprint"]:
         raise EncoderError(
@@ -365,8 +472,40 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         raise EncoderError(
             f"{folder}: {what}; an encoder is a folder that 'lookalike train' wrote, or one of: {', '.join(sorted(TABLE))}"
         )
+    return _parse_card(path.read_bytes(), path)
+
+
+def installed_encoders() -> dict[str, EntryPoint]:
+    """Return the encoders that other installed packages bring, by the entry points of :data:`ENTRY_POINTS`.
+
+    Returns
+    -------
+    dict of str to EntryPoint
+        Name -> where it is; none of them is imported. A name of ours stays ours.
+    """
+    return {e.name: e for e in entry_points(group=ENTRY_POINTS) if e.name not in TABLE}
+
+
+def is_encoder_name(name: str) -> bool:
+    """Tell whether ``create`` would take a name: one of ours, of another package, or several joined by ``+``.
+
+    Parameters
+    ----------
+    name : str
+        What may be a name, or a folder.
+
+    Returns
+    -------
+    bool
+        Installed packages are only looked through for names that aren't ours.
+    """
+    parts = name.split("+")
+    return all(part in TABLE for part in parts) or all(part in TABLE or part in installed_encoders() for part in parts)
+
+
+def _parse_card(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        card: dict[str, Any] = json.loads(path.read_bytes())
+        card: dict[str, Any] = json.loads(content)
         version = card["format"]
         if version > FORMAT:
             raise EncoderError(
@@ -375,6 +514,8 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         for key, kind in _CARD_KEYS.items():
             if not isinstance(card[key], kind):
                 raise TypeError(key)
+        if not isinstance(card.get("post", {}), dict):
+            raise TypeError("post")
         for name, entry in card["files"].items():
             if Path(entry["file"]).name != entry["file"] or not isinstance(entry["sha256"], str):
                 raise ValueError(f"{name} is not a file beside it")
@@ -416,6 +557,8 @@ def _say_shape(shape: tuple[int, ...]) -> str:
 
 
 def _import(name: str) -> type[Encoder]:
+    if name not in TABLE:
+        return _import_installed(name)
     target, extra = TABLE[name]
     module, cls = target.split(":")
     try:
@@ -427,4 +570,31 @@ def _import(name: str) -> type[Encoder]:
     return found
 
 
-__all__ = ["TABLE", "Encoder", "as_batch", "create", "describe", "load", "read_card"]
+def _import_installed(name: str) -> type[Encoder]:
+    installed = installed_encoders()
+    if name not in installed:
+        raise unknown_name("encoder", name, TABLE | installed)
+    entry = installed[name]
+    where = f"the encoder '{name}' ({entry.value}, of the package {entry.dist.name if entry.dist else 'unknown'})"
+    try:
+        found = entry.load()
+    except Exception as e:  # whatever a stranger's module raises when it is imported
+        raise EncoderError(f"{where} can't be imported ({first_line(e)}); install what it needs, or remove it") from e
+    if not (isinstance(found, type) and issubclass(found, Encoder) and getattr(found, "name", None) == name):
+        raise EncoderError(f"{where} is not a subclass of lookalike.encoders.Encoder with that name; ask its author")
+    return found
+
+
+__all__ = [
+    "ENTRY_POINTS",
+    "TABLE",
+    "Encoder",
+    "as_batch",
+    "create",
+    "describe",
+    "from_files",
+    "installed_encoders",
+    "is_encoder_name",
+    "load",
+    "read_card",
+]

@@ -1,0 +1,154 @@
+"""Codes of a network trained on photographs by others: the last layer before its answer is the descriptor.
+
+Sources: A. Babenko et al., "Neural Codes for Image Retrieval", ECCV 2014; M. Tan and Q. Le, "EfficientNet: Rethinking
+Model Scaling for Convolutional Neural Networks", ICML 2019, and its Lite variants, whose first is shipped with lookalike
+(``efficientnet_lite0.NOTICE``); for queries in words A. Radford et al., "Learning Transferable Visual Models From
+Natural Language Supervision", ICML 2021.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.encoders import Encoder
+from lookalike.errors import EncoderError, UsageError
+from lookalike.image_model import ImageModel, Settings, examine
+from lookalike.inference import OnnxModel
+from lookalike.model_files import HUB, ModelFiles, read_model_files
+from lookalike.text_model import TextModel
+
+#: The model that is shipped.
+LITE0 = "efficientnet-lite0"
+LITE0_FILE = Path(__file__).with_name("efficientnet_lite0.onnx")
+
+_FIX = "use a whole ONNX model, in one file and of an operator set that ONNX Runtime knows"
+
+
+class Neural(Encoder):
+    """Features of a pretrained network: EfficientNet-Lite0, or any image model in ONNX; learns nothing.
+
+    Images may have any size: the network's own is made of them, as its ``preprocessor_config.json`` says, or else by
+    squashing. Those that have it already (:attr:`preferred_shape`) are put in as they are.
+
+    Parameters
+    ----------
+    model : str
+        ``efficientnet-lite0``, shipped, 1,280-d; or the path of an ``.onnx`` file or of a folder that holds one; or
+        ``hf:owner/name``, downloaded once from huggingface.co. ``fit`` reads it.
+
+    Attributes
+    ----------
+    settings_ : Settings
+        How images are put to the model, and which output is taken and how it is pooled.
+    """
+
+    name = "neural"
+    _opened: tuple[str, ModelFiles, ImageModel] | None = None
+
+    def __init__(self, *, model: str = LITE0) -> None:
+        self.model = model
+
+    @property
+    def preferred_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Shape of the images that the network takes without scaling: ``(h, w, 3)``, or ``(h, w)`` if it wants grey."""
+        settings = self._image_model.settings if self.is_fitted else self._examined()[1].settings
+        return settings.size if settings.channels == 1 else (*settings.size, settings.channels)
+
+    @property
+    def can_read(self) -> bool:
+        """Whether :meth:`encode_text` can be used: the model has a text tower and a tokenizer."""
+        return self.is_fitted and self._text_model is not None
+
+    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Turn texts into descriptors that can be compared with those of images, by the same post-processing.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            What images should show, one or more.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, dimension_)
+            One row a text; not normalised.
+
+        Raises
+        ------
+        UsageError
+            If the model has no text tower, a text is empty, or the extra ``hub`` isn't installed.
+        EncoderError
+            If it isn't fitted, or the text tower fails or doesn't belong to the image tower.
+        """
+        if not self.is_fitted:
+            raise EncoderError(f"{self.name} has not been fitted; call fit(images) first, or load a trained one")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise UsageError("neural: encode_text takes a list of texts")
+        if self._text_model is None:
+            raise UsageError(
+                f"the model '{self.model}' has no text tower with a tokenizer.json, so it can't be asked in words; "
+                f"use a CLIP or SigLIP export, for example {HUB}Xenova/clip-vit-base-patch32"
+            )
+        if not texts:
+            return np.empty((0, self.dimension_), np.float32)
+        descriptors = self._text_model.run(texts)
+        expected = self.dimension_ if self.post_ is None else self.post_.takes
+        if descriptors.shape[1] != expected:
+            raise EncoderError(
+                f"the model '{self.model}' gives {expected} values for an image and {descriptors.shape[1]} for a "
+                "text, which can't be compared; use exports that end in image_embeds and text_embeds"
+            )
+        return descriptors if self.post_ is None else self.post_.apply(descriptors)
+
+    def _fit(self, _images: NDArray[np.uint8]) -> None:
+        if isinstance(self.model, os.PathLike):
+            self.model = os.fspath(self.model)
+        files, image_model = self._examined()
+        contents = {
+            "model.onnx": files.model,
+            "settings.json": image_model.settings.to_json(),
+            "text.onnx": files.text,
+            "tokenizer.json": files.tokenizer,
+            "tokenizer_config.json": files.tokenizer_config,
+        }
+        self._take({name: content for name, content in contents.items() if content is not None}, image_model)
+        self._opened = None
+
+    def _examined(self) -> tuple[ModelFiles, ImageModel]:
+        """Read the model and find out how to use it, once for a shape that is asked for and the ``fit`` after it."""
+        if self._opened is None or self._opened[0] != self.model:
+            if not isinstance(self.model, str) or not self.model:
+                raise UsageError(f"neural: model is {self.model!r}; it must be {LITE0}, a path, or {HUB}owner/name")
+            shipped = self.model == LITE0
+            files = ModelFiles(LITE0, LITE0_FILE.read_bytes()) if shipped else read_model_files(self.model)
+            self._opened = self.model, files, examine(OnnxModel(files.model, _FIX), files.config, files.where)
+        return self._opened[1:]
+
+    def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._image_model.run(images)
+
+    def _get_weights(self) -> dict[str, bytes]:
+        return self._files
+
+    def _set_weights(self, files: dict[str, bytes]) -> None:
+        try:
+            settings = Settings.from_json(files["settings.json"])
+            self._take(files, ImageModel(OnnxModel(files["model.onnx"]), settings))
+        except KeyError as e:
+            raise EncoderError(f"the saved neural encoder lacks {e}; make it again") from e
+
+    def _take(self, files: dict[str, bytes], image_model: ImageModel) -> None:
+        self._files = files
+        self._image_model = image_model
+        self.settings_ = image_model.settings
+        self._text_model: TextModel | None = None
+        if "tokenizer.json" in files:
+            tokenizer = files["tokenizer.json"], files.get("tokenizer_config.json")
+            if "text.onnx" in files:
+                self._text_model = TextModel(OnnxModel(files["text.onnx"], _FIX), *tokenizer)
+            elif image_model.takes_text:
+                self._text_model = TextModel(image_model.model, *tokenizer, image_model.black_image())

@@ -1,0 +1,156 @@
+"""Where a model lies -> the contents of its files: a file or folder on this machine, or a repository on Hugging Face.
+
+The layout is the one that Hugging Face's ONNX exports have: graphs in ``onnx/`` or beside the rest, the image tower in
+``vision_model.onnx`` where there are two and else in ``model.onnx``, settings in ``preprocessor_config.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike.errors import EncoderError, UsageError, first_line, missing_extra
+
+#: What a model on Hugging Face's hub is named by.
+HUB = "hf:"
+#: Graphs of the image tower, the first found is taken.
+MODELS = ("onnx/vision_model.onnx", "vision_model.onnx", "onnx/model.onnx", "model.onnx")
+#: Graphs of the text tower.
+TEXT_MODELS = ("onnx/text_model.onnx", "text_model.onnx")
+#: The largest file that ONNX allows (a protobuf message).
+MAX_BYTES = 2**31 - 1
+
+#: The path of a file by its name in the repository or folder, None where it isn't there.
+Find = Callable[[str], Path | None]
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The contents of a model's files.
+
+    Attributes
+    ----------
+    where : str
+        Name of the graph's file, for messages.
+    model : bytes
+        The image tower, or both towers in one graph.
+    config : bytes or None
+        ``preprocessor_config.json``.
+    text : bytes or None
+        The text tower.
+    tokenizer : bytes or None
+        ``tokenizer.json``.
+    tokenizer_config : bytes or None
+        ``tokenizer_config.json``.
+    """
+
+    where: str
+    model: bytes
+    config: bytes | None = None
+    text: bytes | None = None
+    tokenizer: bytes | None = None
+    tokenizer_config: bytes | None = None
+
+
+def read_model_files(model: str) -> ModelFiles:
+    """Read a model's files, downloading those that aren't in the cache where it is on Hugging Face's hub.
+
+    Parameters
+    ----------
+    model : str
+        Path of an ``.onnx`` file or of a folder that holds one, or ``hf:owner/name``.
+
+    Returns
+    -------
+    ModelFiles
+        What was found.
+
+    Raises
+    ------
+    UsageError
+        If nothing is there, or the extra for the hub isn't installed.
+    EncoderError
+        If a file can't be read or downloaded, or is larger than an ONNX file can be.
+    """
+    if model.startswith(HUB):
+        return _collect(model, _on_hub(model), MODELS)
+    path = Path(model)
+    if not path.exists():
+        raise UsageError(
+            f"neural: no model '{model}'; expected efficientnet-lite0, an .onnx file, a folder that holds one, "
+            f"or {HUB}owner/name"
+        )
+    folder = path if path.is_dir() else path.parent.parent if path.absolute().parent.name == "onnx" else path.parent
+    names = MODELS if path.is_dir() else (path.relative_to(folder).as_posix(),)
+
+    def find(name: str) -> Path | None:
+        return folder / name if (folder / name).is_file() else None
+
+    return _collect(model, find, names)
+
+
+def _collect(model: str, find: Find, names: tuple[str, ...]) -> ModelFiles:
+    found = next(((name, path) for name in names if (path := find(name))), None)
+    if found is None:
+        raise UsageError(f"neural: {model} holds no ONNX model; expected one of: {', '.join(names)}")
+    name, path = found
+
+    def read(*names: str) -> bytes | None:
+        return next((_read(path) for name in names if (path := find(name))), None)
+
+    tokenizer = read("tokenizer.json")
+    return ModelFiles(
+        f"{model}/{name}" if len(names) > 1 else model,
+        _read(path),
+        config=read("preprocessor_config.json"),
+        text=read(*TEXT_MODELS) if tokenizer is not None else None,
+        tokenizer=tokenizer,
+        tokenizer_config=read("tokenizer_config.json") if tokenizer is not None else None,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise EncoderError(
+                f"{path}: {size / 1e9:.1f} GB, an ONNX model in one file has at most {MAX_BYTES / 1e9:.1f}; use a smaller "
+                "or a quantised one"
+            )
+        return path.read_bytes()
+    except OSError as e:
+        raise EncoderError(f"{path}: can't be read: {e.strerror or e}") from e
+
+
+def _on_hub(model: str) -> Find:
+    """Return what finds a file of a repository in the cache or on the hub."""
+    try:
+        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+    except ImportError as e:
+        raise missing_extra(f"the model '{model}'", "hub") from e
+    repository = model.removeprefix(HUB)
+
+    def find(name: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(repository, name))
+        except errors.LocalEntryNotFoundError as e:  # a kind of EntryNotFoundError, but for want of a network
+            if try_to_load_from_cache(repository, name) is not None:  # it is known that there is no such file
+                return None
+            raise EncoderError(
+                f"{model}: {name} isn't in the cache and huggingface.co can't be reached; connect once to download it, "
+                "or give the path of a model on this machine"
+            ) from e
+        except errors.EntryNotFoundError:
+            return None
+        except errors.HFValidationError as e:
+            raise UsageError(f"neural: '{model}' names no model; expected {HUB}owner/name") from e
+        except errors.RepositoryNotFoundError as e:  # one that wants a login is a kind of this
+            raise UsageError(
+                f"neural: huggingface.co has no model '{repository}' that is open to you; check the name, or log in "
+                "with: hf auth login"
+            ) from e
+        except Exception as e:  # of the network, the disk or the hub: they share no base
+            raise EncoderError(f"{model}: {name} can't be downloaded ({first_line(e)}); try again") from e
+
+    return find
