@@ -117,6 +117,7 @@ def test_the_passport_says_what_made_it(path):
                 distance="cosine",
                 dimension=4,
                 dtype="float32",
+                post=None,
                 shape=[2, 2],
                 resized=False,
                 count=4,

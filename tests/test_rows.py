@@ -23,7 +23,9 @@ from lookalike.rows import (
     to_table,
 )
 
-ONE, OTHER = (Column(name, name, {}, "0" * 16, "cosine", 3, "float32", [4, 4], False) for name in ("one", "other"))
+ONE, OTHER = (
+    Column(name, name, {}, "0" * 16, "cosine", 3, "float32", None, [4, 4], False) for name in ("one", "other")
+)
 FULL = Facts(
     key=7,
     id="cats/tom.gif#2",

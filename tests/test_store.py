@@ -35,7 +35,7 @@ from lookalike.store import Store, check_target, only_writer, rollback, sweep
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures
 
-COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", [2, 2], False) for name, fingerprint in
+COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", None, [2, 2], False) for name, fingerprint in
                  (("one", "1"), ("other", "2")))  # fmt: skip
 EMPTY = Passport(
     format=FORMAT,

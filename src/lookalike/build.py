@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
+from lookalike.adapt import AIMS
+from lookalike.adapt import adapt as learn_to_overlook
 from lookalike.collection import Collection, open_collection
+from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
-from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError
+from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
 from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, read_passport
@@ -58,6 +61,8 @@ def build_index(
     encoder: str | Path | Encoder | None = None,
     path: str | Path | None = None,
     *,
+    adapt: bool | None = None,
+    aim: str = "both",
     only: bool = False,
     retry: bool = False,
     rebuild: bool = False,
@@ -65,6 +70,7 @@ def build_index(
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_summary: Callable[[Summary], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Index:
     """Make an index true to a collection: only what is new, changed, renamed or gone costs work.
 
@@ -77,10 +83,16 @@ def build_index(
     collection : str, Path, ndarray or Collection
         What :func:`lookalike.open_collection` takes.
     encoder : str, Path or Encoder, optional
-        A name, the folder of a trained one, or the encoder itself; fitted on the collection if it isn't yet. By
-        default what the index holds, and ``hog`` for a new one.
+        What :func:`lookalike.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
+        yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and ``hog`` for
+        a new one.
     path : str or Path, optional
         The index's folder; by default :func:`default_path`.
+    adapt : bool, optional
+        Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
+        helps. None goes by what the index holds, and is False for a new one.
+    aim : {"few", "kind", "both"}
+        What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
     only : bool
         Drop the index's other encoders. Without it only an older one of the same name goes.
     retry : bool
@@ -95,6 +107,8 @@ def build_index(
         Called with (files done, files in all).
     on_summary : callable, optional
         Called once at the end.
+    on_note : callable, optional
+        Called with a sentence before a step that takes long and isn't counted.
 
     Returns
     -------
@@ -121,7 +135,9 @@ def build_index(
             passport, store = _stored(path)
             if passport is not None and not replace_collection:
                 _check_collection(path, passport, images)
-            columns, default = _columns(images, encoder, passport, path, rebuild)
+            columns, default = _columns(
+                images, encoder, passport, path, rebuild, adapt, aim, on_note or (lambda _: None)
+            )
             for column, fitted in columns:
                 if passport is None or column not in passport.columns:
                     fitted.save(path / column.encoder_folder)
@@ -267,14 +283,22 @@ def _check_collection(path: Path, passport: Passport, images: Collection) -> Non
 
 
 def _columns(
-    images: Collection, encoder: str | Path | Encoder | None, passport: Passport | None, path: Path, rebuild: bool
+    images: Collection,
+    encoder: str | Path | Encoder | None,
+    passport: Passport | None,
+    path: Path,
+    rebuild: bool,
+    adapt: bool | None,
+    aim: str,
+    note: Callable[[str], None],
 ) -> tuple[list[tuple[Column, Encoder]], str]:
     """Return the encoders that every image goes through, and the name of the column that will answer."""
     loaded = {} if passport is None else _loaded(passport, path, rebuild)
     complete = [pair for pair in loaded.values() if pair[0].complete]
     shape = images.shape if passport is None or images.entries is None or images.is_sized else None
     if encoder is None and passport is not None:
-        if passport.default in loaded and (shape is None or list(shape) == passport.shape):
+        same_shape = shape is None or list(shape) == passport.shape
+        if passport.default in loaded and same_shape and adapt in (None, passport.view.post is not None):
             return complete, passport.default
         encoder = encoders.create(passport.encoder, **passport.params)
         if _learns(encoder):
@@ -282,11 +306,15 @@ def _columns(
                 f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
                 "any more: --encoder FOLDER"
             )
-    asked = _asked(encoder or "hog")
+    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder or "hog", images, aim, note)
     for column, fitted in loaded.values():
-        if _is_same(column, asked, shape):
+        if _is_same(column, asked, shape, adapt):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
-    ready = _ready(asked, images)
+    ready, post = _ready(asked, images), None
+    if adapt:
+        note(f"learning from damaged copies what {ready.name} is to overlook, which takes up to two minutes")
+        ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
+        post = found.chosen
     taken = set(FACTS) | {c.column for c in passport.columns} if passport else set(FACTS)
     name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     column = Column(
@@ -297,6 +325,7 @@ def _columns(
         distance=ready.distance,
         dimension=ready.dimension_,
         dtype=np.dtype(ready.dtype).name,
+        post=post,
         shape=list(ready.shape_),
         resized=images.resized,
         complete=passport is None,
@@ -316,25 +345,28 @@ def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Co
     return found
 
 
-def _asked(encoder: str | Path | Encoder) -> Encoder:
-    if isinstance(encoder, Encoder):
-        return encoder
-    return encoders.create(str(encoder)) if str(encoder) in encoders.TABLE else encoders.load(encoder)
+def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:
+    if str(name) == "best":
+        if aim not in AIMS:
+            raise unknown_name("aim", aim, AIMS)
+        note("trying encoders on a sample, which takes a few minutes: lookalike compare shows what comes out")
+        return compare(images).encoders[aim]
+    return encoder_named(name)
 
 
-def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None) -> bool:
+def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None, adapt: bool | None) -> bool:
     """Tell whether a column is what an encoder makes; one that isn't fitted yet counts by its name and parameters."""
     if encoder.is_fitted:
         return column.fingerprint == encoder.fingerprint
     alike = (column.encoder, column.params) == (encoder.name, encoder.params)
-    return alike and (shape is None or list(shape) == column.shape)
+    return alike and (shape is None or list(shape) == column.shape) and adapt in (None, column.post is not None)
 
 
 def _ready(encoder: Encoder, images: Collection) -> Encoder:
+    shown = shown_to(encoder, images)
     if not encoder.is_fitted:
-        encoder.fit(_sample(images) if _learns(encoder) else np.zeros((1, *images.shape), np.uint8))
-    if images.entries is None or images.is_sized:
-        encoder.check_images(np.empty((0, *images.shape), np.uint8))
+        encoder.fit(_sample(shown) if _learns(encoder) else np.zeros((1, *shown.shape), np.uint8))
+    encoder.check_images(np.empty((0, *shown.shape), np.uint8))
     return encoder
 
 

@@ -172,7 +172,7 @@ class Index:
         """
         held = {c.column: c for c in self.passport.columns}
         name = str(encoder)
-        if isinstance(encoder, Encoder) or (name not in held and name not in encoders.TABLE):
+        if isinstance(encoder, Encoder) or (name not in held and not encoders.is_encoder_name(name)):
             given = encoder if isinstance(encoder, Encoder) else encoders.load(encoder)
             same = [c.column for c in held.values() if c.fingerprint == given.fingerprint]
             name = same[0] if same else f"{given.name} ({given.fingerprint})"

@@ -56,6 +56,8 @@ class Column:
         Length of a descriptor; of packed codes, in bytes.
     dtype : str
         ``float32``, or ``uint8`` for packed codes.
+    post : str or None
+        The post-processing that ``adapt`` chose, ``unchanged`` where none helped; None where it wasn't asked to.
     shape : list of int
         Shape of the images the encoder was given.
     resized : bool
@@ -73,6 +75,7 @@ class Column:
     distance: str
     dimension: int
     dtype: str
+    post: str | None
     shape: list[int]
     resized: bool
     count: int = 0
@@ -168,6 +171,11 @@ class Passport:
     def dimension(self) -> int:
         """Length of its descriptors."""
         return self.view.dimension
+
+    @property
+    def post(self) -> str | None:
+        """Its post-processing."""
+        return self.view.post
 
     @property
     def shape(self) -> list[int]:

@@ -41,10 +41,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     callable
         Call it with (done, total). Nothing is shown in the first two seconds.
     """
-    started = time.monotonic()
+    started: float | None = None
     with _line() as show:
 
         def update(done: int, total: int) -> None:
+            nonlocal started
+            if started is None:  # what came before the first is no part of the rate
+                started = time.monotonic()
             seconds = time.monotonic() - started
             if seconds > _QUIET_SECONDS and done:
                 rate = done / seconds

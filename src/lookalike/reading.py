@@ -13,6 +13,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -107,9 +108,15 @@ def to_task(
         "shapes": [list(shape) for shape in shapes],
         "each": each,
         "known": list(known),
-        "limits": asdict(limits),
+        "limits": _as_dict(limits),
         "measure": measure,
     }
+
+
+@cache
+def _as_dict(limits: Limits) -> dict[str, Any]:
+    """Take limits apart once for all tasks."""
+    return asdict(limits)
 
 
 def from_answer(answer: Answer, shapes: Sequence[tuple[int, ...]] | None = None) -> Reading:

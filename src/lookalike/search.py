@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
 
 if TYPE_CHECKING:
+    from lookalike.distances import Database
     from lookalike.index import Index
 
 
@@ -30,7 +32,8 @@ class Match:
     distance : float
         0 is identical; cosine runs to 2, Euclidean has no end.
     similarity : float
-        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1).
+        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1), the share of equal bits for
+        Hamming.
     label : str or None
         What the collection says it is, where it says so.
     row : int
@@ -109,17 +112,52 @@ def search(
                 f"{_title(collection, collection.ids[i])}: blank for the encoder {index.passport.encoder} (its descriptor "
                 "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
             )
+    return _answers(index, [_title(collection, name) for name in collection.ids], database, descriptors, k)
+
+
+def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]:
+    """Find the images nearest to words; for an index whose encoder can read.
+
+    Parameters
+    ----------
+    index : Index
+        What to search.
+    texts : sequence of str
+        Such as ``"a red bus"``, one a query.
+    k : int
+        How many answers each, 1 to the number indexed.
+
+    Returns
+    -------
+    list of Result
+        In the order of the texts.
+
+    Raises
+    ------
+    UsageError
+        If ``k`` is out of range, or the encoder can't read: its model has no text tower.
+    """
+    encode_text = getattr(index.encoder, "encode_text", None)
+    if encode_text is None or not getattr(index.encoder, "can_read", False):
+        raise UsageError(
+            f"{index.path}: the encoder {index.passport.encoder} can't read words; index with a model that has a text "
+            "tower: --encoder hf:owner/name, or a folder with text_model.onnx and tokenizer.json"
+        )
+    return _answers(index, list(texts), index.database(), encode_text(list(texts)), k)
+
+
+def _answers(index: Index, titles: list[str], database: Database, descriptors: NDArray[Any], k: int) -> list[Result]:
     rows, distances = database.nearest(descriptors, k)
     used, places = np.unique(rows, return_inverse=True)
     facts = index.facts(used.tolist())
     results = []
-    for i, name in enumerate(collection.ids):
+    for i, title in enumerate(titles):
         answers = zip(rows[i].tolist(), distances[i].tolist(), places.reshape(rows.shape)[i].tolist(), strict=True)
         matches = [
-            Match(rank, facts[at]["id"], far, _similarity(far, database.distance), facts[at]["label"], row)
+            Match(rank, facts[at]["id"], far, _similarity(far, database), facts[at]["label"], row)
             for rank, (row, far, at) in enumerate(answers, 1)
         ]
-        results.append(Result(_title(collection, name), matches))
+        results.append(Result(title, matches))
     return results
 
 
@@ -165,8 +203,10 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     return np.stack(images)
 
 
-def _similarity(distance: float, kind: str) -> float:
-    return 1 - distance if kind == "cosine" else 1 / (1 + distance)
+def _similarity(distance: float, database: Database) -> float:
+    if database.distance == "hamming":
+        return 1 - distance / (8 * database.dimension)
+    return 1 - distance if database.distance == "cosine" else 1 / (1 + distance)
 
 
 def _title(collection: Collection, identity: str) -> str:

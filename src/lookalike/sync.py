@@ -349,10 +349,10 @@ class Sync:
 
     def _take(self, item: _Item, reading: Reading) -> bool:
         """Make records of what was read; False where it must be read again, since what it is like has gone."""
-        entry = replace(
-            item.entry, size=reading.size or item.entry.size, mtime_ns=reading.mtime_ns or item.entry.mtime_ns
-        )
-        item = replace(item, entry=entry)
+        found = (reading.size or item.entry.size, reading.mtime_ns or item.entry.mtime_ns)
+        if found != (item.entry.size, item.entry.mtime_ns):  # it changed after it was listed
+            item.entry = replace(item.entry, size=found[0], mtime_ns=found[1])
+        entry = item.entry
         if reading.known:
             like = [self._live[key] for key in self._by_hash.get(reading.hash or "", ())]
             like = [known for known in like if known.facts.file == like[0].facts.file]

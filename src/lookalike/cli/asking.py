@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lookalike.cli import AsJson, DistanceName, IndexPath, Resize, Seed, app, open_, print_json
+from lookalike.errors import UsageError
+
+if TYPE_CHECKING:
+    from lookalike.search import Result
 
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="An image file, a folder of them, mnist:test[7], digits.npy[0:10].")],
+    query: Annotated[
+        str | None, typer.Argument(help="An image file, a folder of them, mnist:test[7], digits.npy[0:10].")
+    ] = None,
     index_path: IndexPath = None,
     k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
     distance: DistanceName = None,
@@ -21,6 +27,7 @@ def search(
         typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
     ] = None,
     resize: Resize = False,
+    text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
     ] = None,
@@ -30,8 +37,15 @@ def search(
     from lookalike import open_collection
     from lookalike import search as searching
 
+    if (query is None) == (text is None):
+        raise UsageError("name one query: an image, or words with --text")
     opened = open_(index_path, encoder)
-    queries = open_collection(query)
+    if text is not None:
+        if picture is not None:
+            raise UsageError("--picture shows a query image; leave it out of a search by words")
+        _show(searching.search_text(opened, [text], k), as_json)
+        return
+    queries = open_collection(query or "")
     results = searching.search(opened, queries, k, distance=distance, resize=resize)
     if picture is not None:
         from lookalike import plots
@@ -42,6 +56,10 @@ def search(
         lines = tiles.reshape(len(groups), -1, *tiles.shape[1:])
         captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
         plots.save(plots.retrieved(lines[:, 0], list(lines[:, 1:]), captions=captions), picture)
+    _show(results, as_json)
+
+
+def _show(results: list[Result], as_json: bool) -> None:
     if as_json:
         print_json({"results": [r.to_json() for r in results]})
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
+from lookalike.cli import AsJson, IndexPath, Seed, Size, Source, app, only_index, parse_size, print_json
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def index(
         typer.Option(
             "--encoder",
             "-e",
-            help="A name (see: lookalike encoders) or a trained one's folder. Default: what the index has; hog for a new one.",
+            help="A name (lookalike encoders; hog:deskew=true; neural+color), a trained one's folder, an .onnx image model, "
+            "hf:owner/name, or best. Default: what the index has; hog for a new one.",
         ),
     ] = None,
     output: Annotated[
@@ -34,6 +35,15 @@ def index(
     ] = None,
     size: Size = None,
     deskew: Annotated[bool, typer.Option("--deskew", help="hog: set glyphs upright first.")] = False,
+    adapt: Annotated[
+        bool | None,
+        typer.Option(
+            "--adapt/--no-adapt", help="Learn what to overlook from damaged copies, if the self-test says it helps."
+        ),
+    ] = None,
+    aim: Annotated[
+        str, typer.Option("--aim", help="few, kind or both: what --adapt and --encoder best are to be good at.")
+    ] = "both",
     include: Annotated[
         list[str] | None, typer.Option("--include", help="Only files like this: '*.jpg', 'scans/*'. May be repeated.")
     ] = None,
@@ -104,7 +114,7 @@ def index(
             limits=limits,
         )
         return _index(
-            images, create_encoder("hog", deskew=True) if deskew else encoder, path,
+            images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
             only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, workers=workers,
         )  # fmt: skip
 
@@ -123,7 +133,9 @@ def _index(images: Any, encoder: Any, path: Path, **options: Any) -> Summary:
 
     summaries: list[Summary] = []
     with progress.counting("indexing") as show:
-        build_index(images, encoder, path, on_progress=show, on_summary=summaries.append, **options)
+        build_index(
+            images, encoder, path, on_progress=show, on_summary=summaries.append, on_note=progress.say, **options
+        )
     return summaries[0]
 
 
@@ -150,6 +162,34 @@ def _amount(option: str, text: str | None) -> int | None:
     if not found or float(found[1]) == 0:
         raise UsageError(f"{option} {text}: expected an amount such as 500MB, 2GB or 100M")
     return int(float(found[1]) * _UNITS[found[2]])
+
+
+@app.command()
+def compare(
+    collection: Source,
+    encoders: Annotated[
+        str | None,
+        typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=8, help="Try on so many images.")] = 2000,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say without a label which encoder is best on these images, and which post-processing."""
+    from lookalike import progress
+    from lookalike.compare import TRIED
+    from lookalike.compare import compare as compare_encoders
+
+    names = TRIED if encoders is None else [name.strip() for name in encoders.split(",") if name.strip()]
+    with progress.counting("comparing") as show:
+        verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
+    if as_json:
+        print_json(verdict.to_json())
+        return
+    print(verdict.table())
+    for aim in verdict.picks:
+        print()
+        print(verdict.sentence(aim))
 
 
 @app.command()

@@ -146,9 +146,10 @@ def export(
 @app.command()
 def encoders(as_json: AsJson = False) -> None:
     """List the encoders and what each is."""
-    from lookalike.encoders import TABLE, describe
+    from lookalike.encoders import TABLE, describe, installed_encoders
 
-    rows = [{"name": name, "extra": TABLE[name][1] or None, "about": describe(name)} for name in sorted(TABLE)]
+    names = sorted(TABLE | installed_encoders())
+    rows = [{"name": name, "extra": TABLE.get(name, ("", ""))[1] or None, "about": describe(name)} for name in names]
     if as_json:
         print_json(rows)
         return
