@@ -1,7 +1,7 @@
 """Which encoder for this collection? Several are tried on a sample and scored by the self-test, without a label.
 
 :func:`compare` gives a :class:`Verdict`: a row for each encoder and post-processing, with its figures, its cost and its
-size, and a pick for each aim: the closest *few* images, everything of its *kind*, or its kind without losing the few (*both*). What the figures are worth was
+size, and a pick for each aim: the closest *few* images, everything of its *kind*, or its kind with an eye on the few (*both*). What the figures are worth was
 measured on collections with labels (``benchmarks/verdict.py``); the verdict's sentence says no more than that.
 """
 
