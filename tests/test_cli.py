@@ -236,6 +236,26 @@ def test_an_index_of_another_collection_is_not_given_up_unasked(photos, capsys):
     assert [f["path"] for f in json.loads(call(capsys, "files", "--json"))] == ["one.png"]
 
 
+def test_compare_tells_which_encoder_is_best_here(capsys):
+    command = ("compare", "mnist:test[0:120]", "--encoders", "pixels, hog:deskew=true,cells=7", "--sample", 100)
+    stated = json.loads(call(capsys, *command, "--json"))
+    assert stated["images"] == 100
+    assert {row["encoder"] for row in stated["rows"]} == {"pixels", "hog (deskew=True)"}
+    assert set(stated["picks"]) == {"few", "kind", "both"}
+    out = call(capsys, *command)
+    assert out.count("No label was read") == 3
+    for sentence in stated["sentences"].values():
+        assert sentence in out
+    assert "unknown encoder 'hgo'" in refuse(capsys, 2, "compare", "mnist:test[0:20]", "--encoders", "hgo")
+
+
+def test_a_query_is_an_image_or_words(capsys):
+    call(capsys, "index", "mnist:test[0:20]", "-o", "i.lookalike")
+    assert "name one query" in refuse(capsys, 2, "search")
+    assert "name one query" in refuse(capsys, 2, "search", "mnist:test[3]", "--text", "a three")
+    assert "can't read words" in refuse(capsys, 2, "search", "--text", "a three")
+
+
 def test_an_idx_file_from_index_to_score(here, digits, capsys):
     images, labels = digits
     (here / "idx").mkdir()
@@ -417,7 +437,7 @@ def test_denoise_refusals(trained, capsys):
     ("arguments", "said"),
     [
         (["nonsense"], "No such command 'nonsense'"),
-        (["search"], "Missing argument 'query'"),
+        (["search"], "name one query: an image, or words with --text"),
         (["index", "mnist", "--nope"], "No such option: --nope"),
         (["train", "mnist"], "Missing option '--output'"),
         (["search", "x.png", "-k"], "requires an argument"),

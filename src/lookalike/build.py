@@ -62,7 +62,7 @@ def build_index(
     path: str | Path | None = None,
     *,
     adapt: bool | None = None,
-    aim: str = "both",
+    aim: str = "few",
     only: bool = False,
     retry: bool = False,
     rebuild: bool = False,

@@ -43,7 +43,7 @@ def index(
     ] = None,
     aim: Annotated[
         str, typer.Option("--aim", help="few, kind or both: what --adapt and --encoder best are to be good at.")
-    ] = "both",
+    ] = "few",
     include: Annotated[
         list[str] | None, typer.Option("--include", help="Only files like this: '*.jpg', 'scans/*'. May be repeated.")
     ] = None,
@@ -180,7 +180,8 @@ def compare(
     from lookalike.compare import TRIED
     from lookalike.compare import compare as compare_encoders
 
-    names = TRIED if encoders is None else [name.strip() for name in encoders.split(",") if name.strip()]
+    # A comma stands between two encoders, or between two parameters of one.
+    names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
     with progress.counting("comparing") as show:
         verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
     if as_json:

@@ -467,6 +467,9 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / CARD
+    if not folder.exists() and folder.name == str(folder):
+        hint = unknown_name("encoder", str(folder), TABLE | installed_encoders())
+        raise UsageError(f"{hint}; and there is no folder of that name here")
     if not path.is_file():
         what = "a file, not a folder" if folder.is_file() else "without " + CARD if folder.is_dir() else "not there"
         raise EncoderError(
