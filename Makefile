@@ -15,7 +15,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(TESTS)
 
 # Where the system allows it, in a network of its own that leads nowhere.
-torture: ALONE = $(shell unshare --net true 2>/dev/null && echo unshare --net)
+torture: ALONE = $(shell unshare --net true 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up; exec \"\$$@\"' sh")
 torture: $(VENV)/.test
 	$(ALONE) $(BIN)/python -m pytest $(TESTS)
 	$(ALONE) $(BIN)/python -m pytest tests/torture

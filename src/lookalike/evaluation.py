@@ -186,5 +186,6 @@ def encoder_title(index: Index) -> str:
     str
         Such as ``article``, ``hog`` or ``hog, deskewed``.
     """
-    params = index.passport.params
-    return str(params.get("preset", index.passport.encoder)) + (", deskewed" if params.get("deskew") else "")
+    params, post = index.passport.params, index.passport.post
+    named = str(params.get("preset", index.passport.encoder)) + (", deskewed" if params.get("deskew") else "")
+    return named if post in (None, "unchanged") else f"{named}, {post}"

@@ -13,7 +13,7 @@ EncoderName = Annotated[
     str | None,
     typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
 ]
-_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "shape", "resized", "count", "failed")
+_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count", "failed")
 
 
 @app.command()
@@ -35,8 +35,9 @@ def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJ
         print(f"{name:<15} {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
     for one in held:
         state = "" if one["complete"] else ", not complete: run the same lookalike index again"
+        post = f", {one['post']}" if one["post"] else ""
         print(
-            f"{'encoder':<15} {one['encoder']} {one['dimension']}-d, {one['count']:,} images ({one['fingerprint']}){state}"
+            f"{'encoder':<15} {one['encoder']}{post} {one['dimension']}-d, {one['count']:,} images ({one['fingerprint']}){state}"
         )
     if not passport.complete:
         print(f"{'':<15} the last run did not end; the same lookalike index goes on")
