@@ -27,7 +27,7 @@ from lookalike.raster import save_image
 from quadrants import ENTRY, Quadrants, pictures
 
 COMMANDS = (
-    "demo", "train", "denoise", "index", "rollback", "search", "score",
+    "demo", "train", "denoise", "index", "rollback", "search", "score", "compare",
     "info", "files", "why", "verify", "export", "encoders",
 )  # fmt: skip
 
@@ -247,6 +247,17 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
     for sentence in stated["sentences"].values():
         assert sentence in out
     assert "unknown encoder 'hgo'" in refuse(capsys, 2, "compare", "mnist:test[0:20]", "--encoders", "hgo")
+    damaging = ("compare", "mnist:test[0:60]", "--encoders", "pixels,hog", "--damage", "--families", "turn,noise")
+    curves = json.loads(call(capsys, *damaging, "--json"))["damage"]
+    assert {"pixels", "hog"} <= set(curves)
+    for of_encoder in curves.values():
+        assert set(of_encoder) == {"turn", "noise"}
+        assert of_encoder["turn"][0]["first_hit"] == 1
+        assert of_encoder["turn"][-1]["first_hit"] < 1
+    pytest.importorskip("matplotlib")
+    assert "noise: share of damaged images" in call(capsys, *damaging, "--figure", "curves.png")
+    assert Image.open("curves.png").width > 300
+    assert "belong to --damage" in refuse(capsys, 2, "compare", "mnist:test[0:60]", "--families", "turn")
 
 
 def test_a_query_is_an_image_or_words(capsys):

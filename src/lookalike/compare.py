@@ -12,6 +12,7 @@ from lookalike import encoders
 from lookalike.collection import Collection, open_collection
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
+from lookalike.robustness import Point, robustness
 from lookalike.selftest import sample_rows
 from lookalike.verdict import SAMPLE, Verdict
 from lookalike.verdict import compare as compare_images
@@ -128,15 +129,72 @@ def compare(
     UsageError
         If an encoder or a family isn't known, or there are too few images.
     """
-    images = open_collection(collection)
-    some = images.take(sample_rows(len(images), sample, seed))
-    read: dict[tuple[int, ...], NDArray[np.uint8]] = {}
-
-    def at_its_size(encoder: Encoder) -> NDArray[np.uint8]:
-        shown = shown_to(encoder, some)
-        if shown.shape not in read:
-            read[shown.shape] = shown.array()
-        return read[shown.shape]
-
+    at_its_size = _Sample(open_collection(collection), sample, seed)
     tried = [encoder_named(name) for name in names]
     return compare_images(at_its_size, tried, families=families, sample=sample, seed=seed, progress=on_progress)
+
+
+def damage_curves(
+    collection: str | Path | NDArray[np.generic] | Collection,
+    encoders: Mapping[str, Encoder],
+    families: Iterable[str] | None = None,
+    *,
+    sample: int = SAMPLE,
+    queries: int = 100,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, list[Point]]]:
+    """Damage images more and more, and see with each encoder how often they still find their originals.
+
+    Parameters
+    ----------
+    collection : str, Path, ndarray or Collection
+        What :func:`lookalike.open_collection` takes; where it has labels, LRAP@10 is told as well.
+    encoders : mapping of str to Encoder
+        By title; those that aren't fitted are fitted on the sample.
+    families : iterable of str, optional
+        Kinds of damage; by default all that can change such images.
+    sample, queries : int
+        Images to find, and of them those that are damaged, at most.
+    seed : int
+        Of the sample and the damage.
+    on_progress : callable, optional
+        Called with (encoders done, encoders in all).
+
+    Returns
+    -------
+    dict of str to dict of str to list of Point
+        For each encoder and kind of damage, the undamaged images first.
+
+    Raises
+    ------
+    UsageError
+        If a family isn't known, or there are too few images.
+    """
+    at_its_size = _Sample(open_collection(collection), sample, seed)
+    found = {}
+    for done, (title, encoder) in enumerate(encoders.items(), 1):
+        images = at_its_size(encoder)
+        fitted = encoder if encoder.is_fitted else encoder.fit(images)
+        labels = (
+            at_its_size.labels if at_its_size.labels is not None and len(at_its_size.labels) == len(images) else None
+        )
+        found[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
+        if on_progress is not None:
+            on_progress(done, len(encoders))
+    return found
+
+
+class _Sample:
+    """Some images of a collection, read once for each size that an encoder wants."""
+
+    def __init__(self, images: Collection, most: int, seed: int) -> None:
+        self.images = images.take(sample_rows(len(images), most, seed))
+        self.labels = self.images.labels
+        self._read: dict[tuple[int, ...], NDArray[np.uint8]] = {}
+
+    def __call__(self, encoder: Encoder) -> NDArray[np.uint8]:
+        shown = shown_to(encoder, self.images)
+        if shown.shape not in self._read:
+            self._read[shown.shape] = shown.array()
+        return self._read[shown.shape]

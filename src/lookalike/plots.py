@@ -247,6 +247,75 @@ def score_curves(
     return figure
 
 
+def robustness_curves(
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], units: Mapping[str, str]
+) -> Figure:
+    """Draw how often a damaged image still finds its original: a small chart a kind of damage, a line an encoder.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping of str to sequence of (amount, share)
+        For each encoder and kind of damage the points, by rising amount; shares are in 0..1.
+    units : mapping of str to str
+        For each kind of damage what its amount counts.
+
+    Returns
+    -------
+    Figure
+        Three charts a line, one legend above them.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to draw, or matplotlib isn't installed.
+    """
+    families = list(dict.fromkeys(family for of_encoder in curves.values() for family in of_encoder))
+    if not families:
+        raise UsageError(
+            "robustness_curves: there is no curve to draw; give at least one encoder and one kind of damage"
+        )
+    across, side, top = min(3, len(families)), 2.5, 0.75 + 0.22 * ((len(curves) - 1) // 3)
+    lines = -(-len(families) // across)
+    width, height = across * side + 0.2, top + lines * side
+    figure = _blank(width, height)
+    title = "How often a damaged image finds its original first"
+    figure.text(0.12 / width, 1 - 0.08 / height, title, size=10.5, weight="bold", color=INK, va="top", parse_math=False)
+    drawn = []
+    for place, family in enumerate(families):
+        down, right = divmod(place, across)
+        ax = figure.add_axes(
+            (
+                (0.42 + right * side) / width,
+                1 - (top + (down + 1) * side - 0.62) / height,
+                (side - 0.55) / width,
+                (side - 1.0) / height,
+            ),
+            facecolor="none",
+        )
+        for name in ("top", "right", "left"):
+            ax.spines[name].set_visible(False)
+        ax.spines["bottom"].set_color(MUTED)
+        ax.tick_params(colors=MUTED, labelsize=7.5, length=0)
+        ax.grid(axis="y", color=RULE, lw=0.8)
+        ax.set_ylim(0, 1.03)
+        ax.set_title(family, size=9, color=INK, loc="left", parse_math=False)
+        ax.set_xlabel(units.get(family, ""), size=6.5, color=MUTED, parse_math=False)
+        for i, (encoder, of_encoder) in enumerate(curves.items()):
+            amounts, shares = zip(*of_encoder[family], strict=True)
+            (line,) = ax.plot(amounts, shares, label=encoder, **(_style(i) | {"ms": 4, "lw": 1.4}))
+            if not place:
+                drawn.append(line)
+    figure.legend(
+        handles=drawn,
+        loc="upper left",
+        bbox_to_anchor=(0.06 / width, 1 - 0.28 / height),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
+
+
 def training_curve(history: Sequence[Mapping[str, float | None]]) -> Figure:
     """Draw the loss of each epoch, on the images learnt from and on those held out.
 

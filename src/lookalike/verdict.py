@@ -89,6 +89,9 @@ class Verdict:
         Aim -> the position of the row to use.
     encoders : dict of str to Encoder
         Aim -> that encoder, ready to use.
+    candidates : dict of str to Encoder
+        By title: each encoder as it is, and where that is another with the post-processing that it would get for the
+        closest few.
     """
 
     images: int
@@ -96,6 +99,7 @@ class Verdict:
     rows: list[Row]
     picks: dict[str, int]
     encoders: dict[str, Encoder] = field(repr=False)
+    candidates: dict[str, Encoder] = field(repr=False)
 
     def figure(self, aim: str) -> str:
         """Return the name of the figure that decides for an aim."""
@@ -260,16 +264,23 @@ def compare(
                 progress(len(rows), total)
     picks = {aim: _pick(rows, aim) for aim in AIMS}
     chosen = {aim: posts[i][0].with_post(posts[i][1]) for aim, i in picks.items()}
-    return Verdict(number, named, rows, picks, chosen)
+    plain_rows = [i for i, row in enumerate(rows) if row.recipe == str(UNCHANGED)]
+    candidates = {rows[i].title: posts[i][0].with_post(posts[i][1]) for i in (*plain_rows, *_choices(rows, "few"))}
+    return Verdict(number, named, rows, picks, chosen, candidates)
 
 
-def _pick(rows: Sequence[Row], aim: str) -> int:
-    """Choose within each encoder as ``adapt`` does, then the encoder whose choice has the best figure."""
+def _choices(rows: Sequence[Row], aim: str) -> list[int]:
+    """Choose within each encoder as ``adapt`` does."""
     chosen = []
     for encoder in dict.fromkeys(row.encoder for row in rows):
         own = {str(i): row.test for i, row in enumerate(rows) if row.encoder == encoder}
         chosen.append(int(choose(own, aim)[0]))
-    return max(chosen, key=lambda i: rows[i].test.figures[AIMS[aim].figure])
+    return chosen
+
+
+def _pick(rows: Sequence[Row], aim: str) -> int:
+    """Take the encoder whose choice has the best figure."""
+    return max(_choices(rows, aim), key=lambda i: rows[i].test.figures[AIMS[aim].figure])
 
 
 def _title(encoder: Encoder) -> str:

@@ -150,6 +150,7 @@ def parse_size(size: str | None) -> int | tuple[int, int] | None:
 from lookalike.cli import learning  # isort: skip  # noqa: E402, F401
 from lookalike.cli import indexing  # isort: skip  # noqa: E402, F401
 from lookalike.cli import asking  # isort: skip  # noqa: E402, F401
+from lookalike.cli import judging  # isort: skip  # noqa: E402, F401
 from lookalike.cli import looking  # isort: skip  # noqa: E402, F401
 
 __all__ = ["run"]

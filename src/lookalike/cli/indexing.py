@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, IndexPath, Seed, Size, Source, app, only_index, parse_size, print_json
+from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -162,35 +162,6 @@ def _amount(option: str, text: str | None) -> int | None:
     if not found or float(found[1]) == 0:
         raise UsageError(f"{option} {text}: expected an amount such as 500MB, 2GB or 100M")
     return int(float(found[1]) * _UNITS[found[2]])
-
-
-@app.command()
-def compare(
-    collection: Source,
-    encoders: Annotated[
-        str | None,
-        typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
-    ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=8, help="Try on so many images.")] = 2000,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Say without a label which encoder is best on these images, and which post-processing."""
-    from lookalike import progress
-    from lookalike.compare import TRIED
-    from lookalike.compare import compare as compare_encoders
-
-    # A comma stands between two encoders, or between two parameters of one.
-    names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
-    with progress.counting("comparing") as show:
-        verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
-    if as_json:
-        print_json(verdict.to_json())
-        return
-    print(verdict.table())
-    for aim in verdict.picks:
-        print()
-        print(verdict.sentence(aim))
 
 
 @app.command()

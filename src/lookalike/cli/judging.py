@@ -1,0 +1,87 @@
+"""The command that judges encoders without a label: compare."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lookalike.cli import AsJson, Seed, Source, app, print_json
+
+if TYPE_CHECKING:
+    from lookalike.verdict import Verdict
+
+
+@app.command()
+def compare(
+    collection: Source,
+    encoders: Annotated[
+        str | None,
+        typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=8, help="Try on so many images.")] = 2000,
+    damage: Annotated[
+        bool, typer.Option("--damage", help="Also damage images more and more: how often do they find their originals?")
+    ] = False,
+    families: Annotated[
+        str | None, typer.Option("--families", help="Kinds of damage for --damage: turn,noise,crop. Default: all.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw the curves of --damage to a .png, .svg or .pdf.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say without a label which encoder is best on these images, and which post-processing."""
+    from lookalike import progress
+    from lookalike.compare import TRIED
+    from lookalike.compare import compare as compare_encoders
+    from lookalike.errors import UsageError
+
+    if (families or figure) and not damage:
+        raise UsageError("--families and --figure belong to --damage; add it, or leave them out")
+    # A comma stands between two encoders, or between two parameters of one.
+    names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
+    with progress.counting("comparing") as show:
+        verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
+    curves = _curves(collection, verdict, families, sample, seed, figure) if damage else None
+    if as_json:
+        print_json(verdict.to_json() | ({} if curves is None else {"damage": curves}))
+        return
+    print(verdict.table())
+    for aim in verdict.picks:
+        print()
+        print(verdict.sentence(aim))
+    wide = max(map(len, curves or ()), default=0)
+    for family in next(iter(curves.values())) if curves else ():
+        print(f"\n{family}: share of damaged images that find their original first")
+        for title, of_encoder in (curves or {}).items():
+            points = "  ".join(f"{point['amount']:g}: {point['first_hit']:.2f}" for point in of_encoder[family])
+            print(f"  {title:<{wide}} {points}")
+
+
+def _curves(
+    collection: str, verdict: Verdict, families: str | None, sample: int, seed: int, figure: Path | None
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Damage images for every encoder as it is, and for the verdict's picks."""
+    from lookalike import progress
+    from lookalike.compare import damage_curves
+    from lookalike.damage import FAMILIES
+
+    asked = None if families is None else [name.strip() for name in families.split(",")]
+    with progress.counting("damaging") as show:
+        found = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
+    if figure is not None:
+        from lookalike import plots
+
+        points = {
+            title: {family: [(p.amount, p.first_hit) for p in curve] for family, curve in of_encoder.items()}
+            for title, of_encoder in found.items()
+        }
+        plots.save(plots.robustness_curves(points, {name: family.unit for name, family in FAMILIES.items()}), figure)
+    return {
+        title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
+        for title, of_encoder in found.items()
+    }
