@@ -18,6 +18,14 @@ from lookalike.errors import EncoderError, UsageError
 keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_precision():
+    """Train in float32 whatever the CPU: where it has bfloat16, a short race decides, and networks differ between runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "cpu_has_bfloat16", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def digits():
     return open_collection("mnist:train[0:1000]").array()

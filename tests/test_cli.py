@@ -435,7 +435,9 @@ def test_denoise_refusals(trained, capsys):
     assert "'quadrants' can't denoise; use an autoencoder that 'lookalike train' made" in text
     text = refuse(capsys, 2, "denoise", "mnist:test[0:2]", "-e", trained, "-o", "one.png")
     assert "one file for 2 images" in text
-    assert "hog" in refuse(capsys, 1, "denoise", "mnist:test[0]", "-e", "nowhere", "-o", "out.png")
+    assert "there is no folder of that name" in refuse(
+        capsys, 2, "denoise", "mnist:test[0]", "-e", "nowhere", "-o", "out.png"
+    )
     Path("all").mkdir()
     Path("all/x.png").write_bytes(b"nothing")
     assert "none of 1 images can be read" in refuse(capsys, 1, "denoise", "all", "-e", trained, "-o", "out")

@@ -408,7 +408,9 @@ def test_an_index_by_another_encoder_is_refused(path, tmp_path):
         assert f"made by the encoder quadrants ({same.fingerprint}), not by" in text
         assert "Leave out --encoder, or add it: lookalike index array" in text
     with pytest.raises(EncoderError, match=r"nowhere: not there"):
-        open_index(path, encoder="nowhere")
+        open_index(path, encoder=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="unknown encoder 'quadrant' .did you mean 'quadrants'"):
+        open_index(path, encoder="quadrant")
 
 
 def test_the_encoder_of_an_index_is_checked(path):

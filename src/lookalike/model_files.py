@@ -133,10 +133,11 @@ def _on_hub(model: str) -> Find:
 
     def find(name: str) -> Path | None:
         try:
+            cached = try_to_load_from_cache(repository, name)
+            if cached is not None:  # what was fetched once stays what it is; a text is its path, else it isn't there
+                return Path(cached) if isinstance(cached, str) else None
             return Path(hf_hub_download(repository, name))
         except errors.LocalEntryNotFoundError as e:  # a kind of EntryNotFoundError, but for want of a network
-            if try_to_load_from_cache(repository, name) is not None:  # it is known that there is no such file
-                return None
             raise EncoderError(
                 f"{model}: {name} isn't in the cache and huggingface.co can't be reached; connect once to download it, "
                 "or give the path of a model on this machine"

@@ -43,7 +43,7 @@ Size = Annotated[
 DistanceName = Annotated[
     str | None, typer.Option("--distance", help="cosine or euclidean. Default: the encoder's own (cosine).")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result (of a training, in one --precision).")]
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to the index's or the encoder's.")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,6 +126,7 @@ def index(
 
     for _ in watching(collection):
         _show(run(), as_json)
+        sys.stdout.flush()  # who reads it waits for it now
         retry = rebuild = replace_collection = False
 
 
