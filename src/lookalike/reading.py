@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 #: A caption is a few sentences; of a longer text only so much is kept.
 CAPTION_BYTES = 1 << 16
 
-_HASH_BYTES = 16
 _LIMITS = Limits()
 
 
@@ -41,7 +40,7 @@ class Reading:
     Attributes
     ----------
     hash : str or None
-        BLAKE2b of the file's bytes, 32 hex digits; None where they could not be read.
+        SHA-256 of the file's bytes, 64 hex digits; None where they could not be read.
     size, mtime_ns : int or None
         Of the file as it was read; of an archive's member the time is the archive's.
     known : bool
@@ -212,7 +211,7 @@ def read_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes
         if task["measure"]:
             yield {"shape": list(header_shape(data, where, limits))}, []
             return
-        digest = hashlib.blake2b(data, digest_size=_HASH_BYTES).hexdigest()
+        digest = hashlib.sha256(data).hexdigest()
         known = digest in task["known"]
         yield {"hash": digest, "size": len(data), "mtime_ns": changed, **({"known": True} if known else {})}, []
         if known:

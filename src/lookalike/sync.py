@@ -679,7 +679,7 @@ class Sync:
 
 def _hash(image: NDArray[np.uint8]) -> str:
     """Return the hash of an image that is no file: of its shape and its pixels."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 

@@ -102,7 +102,7 @@ class _Check:
         self.say("two rows of one id", [i for i, n in Counter(f.id for f in self.facts).items() if n > 1])
         self.say(
             "an image without the hash of its bytes",
-            [f.id for f in self.facts if f.outcome in READ and len(f.hash or "") != 32],
+            [f.id for f in self.facts if f.outcome in READ and len(f.hash or "") != 64],
         )
         for column in columns:
             if counts[column.column] != column.count:
@@ -188,7 +188,7 @@ class _Check:
         for done, facts in enumerate(of_files, 1):
             try:
                 data = read_entry(entries[facts.id], facts.id, images.options.limits) if images else b""
-                digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+                digest = hashlib.sha256(data).hexdigest()
             except (KeyError, ImageError):
                 digest = ""
             if digest != facts.hash:
