@@ -16,10 +16,10 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from lookalike.errors import EncoderError, UsageError, first_line, missing_extra
 from lookalike.projection import FILE as POST_FILE
 from lookalike.projection import Projection
 from lookalike.storage import replace_file
+
+if TYPE_CHECKING:
+    from lookalike.training import Progress
 
 #: name -> ("module:Class", the extra its ``fit`` needs or "")
 TABLE: dict[str, tuple[str, str]] = {
@@ -320,6 +323,58 @@ class Encoder:
         return card, {named[name]: content for name, content in contents.items()}
 
 
+class TrainedEncoder(Encoder):
+    """An encoder whose ``fit`` takes minutes: it can be watched, interrupted and gone on with.
+
+    Attributes
+    ----------
+    stopped_ : str
+        Why the training ended: ``done``, ``time`` or ``interrupted``.
+    """
+
+    stopped_: str
+    _train_options: tuple[Path | None, bool, Callable[[Progress], None] | None] = (None, False, None)
+
+    def train(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Self:
+        """Fit, with a checkpoint each epoch and news of the progress.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+            Images to learn from; n of at least 2.
+        checkpoint : Path, optional
+            File that holds the state after each epoch, replaced in one step.
+        resume : bool
+            Go on from ``checkpoint``, if it exists.
+        on_progress : callable, optional
+            Called a few times a second.
+
+        Returns
+        -------
+        TrainedEncoder
+            Itself. After Ctrl-C it holds the best model so far, and ``stopped_`` is ``"interrupted"``.
+
+        Raises
+        ------
+        UsageError
+            If a parameter is out of range, or the ``train`` extra isn't installed.
+        EncoderError
+            If there are too few images, the checkpoint isn't of this training, or the loss became NaN.
+        """
+        self._train_options = (checkpoint, resume, on_progress)
+        try:
+            return self.fit(images)
+        finally:
+            self._train_options = (None, False, None)
+
+
 def create(name: str, **params: Any) -> Encoder:
     """Make an encoder by its name, not yet fitted.
 
@@ -592,6 +647,7 @@ __all__ = [
     "ENTRY_POINTS",
     "TABLE",
     "Encoder",
+    "TrainedEncoder",
     "as_batch",
     "create",
     "describe",

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.encoders import TrainedEncoder
 from lookalike.errors import EncoderError, UsageError, unknown_name
 from lookalike.inference import OnnxModel
 
 if TYPE_CHECKING:
-    from lookalike.training import Progress
+    pass
 
 PRESETS = ("article", "tutorial")
 
 
-class Autoencoder(Encoder):
+class Autoencoder(TrainedEncoder):
     """Denoising autoencoder; ``fit`` trains it with Keras, everything else runs on ONNX Runtime.
 
     Parameters
@@ -95,50 +94,11 @@ class Autoencoder(Encoder):
         self.minutes = minutes
         self.seed = seed
 
-    def train(
-        self,
-        images: NDArray[np.uint8],
-        *,
-        checkpoint: Path | None = None,
-        resume: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Self:
-        """Fit, with a checkpoint each epoch and news of the progress.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            Images to learn from; n of at least 2.
-        checkpoint : Path, optional
-            File that holds the state after each epoch, replaced in one step.
-        resume : bool
-            Go on from ``checkpoint``, if it exists.
-        on_progress : callable, optional
-            Called a few times a second.
-
-        Returns
-        -------
-        Autoencoder
-            Itself. After Ctrl-C it holds the best model so far, and ``stopped_`` is ``"interrupted"``.
-
-        Raises
-        ------
-        UsageError
-            If a parameter is out of range, or the ``train`` extra isn't installed.
-        EncoderError
-            If there are too few images, the checkpoint isn't of this training, or the loss became NaN.
-        """
-        self._train_options = (checkpoint, resume, on_progress)
-        try:
-            return self.fit(images)
-        finally:
-            del self._train_options
-
     def _fit(self, images: NDArray[np.uint8]) -> None:
         from lookalike import onnx_export, training
 
         self.check_params()
-        checkpoint, resume, on_progress = getattr(self, "_train_options", (None, False, None))
+        checkpoint, resume, on_progress = self._train_options
         network = build(self.preset, images.shape[1:], self.seed)
         result = training.train(
             network,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import CARD, Encoder, create, from_files
+from lookalike.encoders import CARD, Encoder, TrainedEncoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
 
 if TYPE_CHECKING:
-    from lookalike.training import Progress
+    pass
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -179,7 +178,7 @@ class Itq(Encoder):
         self.mean_, self.projection_ = arrays["mean"], arrays["projection"]
 
 
-class Hashing(Encoder):
+class Hashing(TrainedEncoder):
     """Binary codes from the middle of a deep autoencoder; ``fit`` trains it with Keras, the rest needs NumPy only.
 
     Pixels -> 1,024 -> 512 -> bits -> 512 -> 1,024 -> pixels, of fully connected layers. Krizhevsky and Hinton trained
@@ -241,50 +240,11 @@ class Hashing(Encoder):
         self.minutes = minutes
         self.seed = seed
 
-    def train(
-        self,
-        images: NDArray[np.uint8],
-        *,
-        checkpoint: Path | None = None,
-        resume: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Self:
-        """Fit, with a checkpoint each epoch and news of the progress.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            Images to learn from; n of at least 2.
-        checkpoint : Path, optional
-            File that holds the state after each epoch, replaced in one step.
-        resume : bool
-            Go on from ``checkpoint``, if it exists.
-        on_progress : callable, optional
-            Called a few times a second.
-
-        Returns
-        -------
-        Hashing
-            Itself. After Ctrl-C it holds the best model so far, and ``stopped_`` is ``"interrupted"``.
-
-        Raises
-        ------
-        UsageError
-            If a parameter is out of range, or the ``train`` extra isn't installed.
-        EncoderError
-            If there are too few images, the checkpoint isn't of this training, or the loss became NaN.
-        """
-        self._train_options = (checkpoint, resume, on_progress)
-        try:
-            return self.fit(images)
-        finally:
-            del self._train_options
-
     def _fit(self, images: NDArray[np.uint8]) -> None:
         from lookalike import training
 
         self._check_params()
-        checkpoint, resume, on_progress = getattr(self, "_train_options", (None, False, None))
+        checkpoint, resume, on_progress = self._train_options
         small = average_down(images)
         network = _build(small.shape[1:], self.bits, self.seed)
         plan = training.Plan(
