@@ -3,7 +3,8 @@
     python benchmarks/indexing.py [--photos ../shared/data/corel1k] [--times 8] [--large 60] [--repeats 5]
 
 Three collections: small photos (Corel-1k, 256 x 256), each of them eight times, and 12-megapixel ones, made of six of them scaled up with noise, so that
-a file has 4 to 5 MB; copies differ by a comment. `pixels` at 64 x 64, so that reading and decoding dominate. The sides:
+a file has 4 to 5 MB; copies differ by a comment. `pixels` at 64 x 64 (SIDE=32 in the
+environment for 32 x 32), so that reading and decoding dominate. The sides:
 
 - *lookalike*: `build_index` into an empty folder: list, read, hash, decode on the leash, encode, thumbnails, store;
 - *Pillow*: open, convert, resize, stack, in one process and in as many as there are cores;
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -43,7 +45,7 @@ from lookalike.reading import read_task, to_task
 from lookalike.report import machine
 from lookalike.storage import replace_file
 
-SIDE = 64
+SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)
 WIDTH, HEIGHT = 4000, 3000
 
