@@ -94,9 +94,8 @@ def why(
     for name in ("reason", "now"):
         if found[name]:
             print(f"  {_one_line(found[name])}")
-    known = {
-        k: v for k, v in found.items() if v not in (None, []) and k not in ("path", "outcome", "stage", "reason", "now")
-    }
+    told = ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns")
+    known = {k: v for k, v in found.items() if v not in (None, []) and k not in told}
     for name, value in known.items():
         print(f"  {name:<9} {', '.join(value) if isinstance(value, list) else _one_line(str(value))}")
 
