@@ -48,6 +48,7 @@ class Neural(Encoder):
     """
 
     name = "neural"
+    learns = False
     _opened: tuple[str, ModelFiles, ImageModel] | None = None
 
     def __init__(self, *, model: str = LITE0) -> None:
