@@ -106,7 +106,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=here.parents[1] / "shared" / "data" / "corel1k")
@@ -172,7 +172,8 @@ def main() -> None:
     record["machine"]["fastdup"] = subprocess.run([str(options.peers), "-c", peers], check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
     record["images_per_second"] = {side: count / statistics.median(values) for side, values in seconds.items()}
     record["ratio_to_fastdup"] = {
-        side: statistics.median(f / s for f, s in zip(seconds["fastdup"], seconds[side], strict=True)) for side in SHIPPED
+        side: statistics.median(f / s for f, s in zip(seconds["fastdup"], seconds[side], strict=True))
+        for side in SHIPPED
     }
     with replace_file(options.output) as f:
         f.write(json.dumps(record, indent=1).encode() + b"\n")
@@ -181,7 +182,9 @@ def main() -> None:
         print(f"{side:<26} {rate:6.1f} images/s  {scores}")
     print("ratio to fastdup:", {k: round(v, 2) for k, v in record["ratio_to_fastdup"].items()})
     for name, held in record["alone"].items():
-        print(f"{name:<40} {min(held['ms']):5.2f} ms  cosine {held['cosine']['worst']:.4f} {held['cosine']['mean']:.4f}")
+        print(
+            f"{name:<40} {min(held['ms']):5.2f} ms  cosine {held['cosine']['worst']:.4f} {held['cosine']['mean']:.4f}"
+        )
 
 
 if __name__ == "__main__":

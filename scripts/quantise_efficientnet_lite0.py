@@ -132,7 +132,7 @@ class Quantised:
             scales[name] = scale, np.uint8(round(-low / scale))
         return scales
 
-    def write(self, wanted: str | None = None) -> bytes:
+    def write(self, wanted: str | None = None) -> bytes:  # noqa: PLR0912 (one walk over the graph)
         """Write the model with the kernels settled so far, up to one tensor or to its end."""
         nodes: list[Any] = []
         constants = [numpy_helper.from_array(np.float32(value), name) for name, value in (("zero", 0), ("six", 6))]
@@ -149,7 +149,9 @@ class Quantised:
         def rounded(name: str) -> str:
             scale, zero = self.scales[name]
             both = constant(f"{name}/scale", scale), constant(f"{name}/zero", zero)
-            return node("DequantizeLinear", node("QuantizeLinear", name, *both, out=f"{name}/u8"), *both, out=f"{name}/q")
+            return node(
+                "DequantizeLinear", node("QuantizeLinear", name, *both, out=f"{name}/u8"), *both, out=f"{name}/q"
+            )
 
         for old in self.nodes:
             name, inputs = old.output[0], [value.get(i, i) for i in old.input]
@@ -237,7 +239,9 @@ def surroundings(maps: Array, node: Any, kernel: Array, rng: np.random.Generator
     y, x = np.divmod(rng.permutation(down * across)[:PLACES], across)
     if high == 1:
         return maps[:, y, x].T
-    above, before = (max((n - 1) * stride + k - side, 0) for n, k, side in ((down, high, height), (across, wide, width)))
+    above, before = (
+        max((n - 1) * stride + k - side, 0) for n, k, side in ((down, high, height), (across, wide, width))
+    )
     padded = np.pad(maps, ((0, 0), (above // 2, above - above // 2), (before // 2, before - before // 2)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (high, wide), (1, 2))
     return windows[:, y * stride, x * stride].reshape(channels, len(y), high * wide)
@@ -288,7 +292,9 @@ def main() -> int:
     photos = photographs(args.images, args.every)
     cosines = (descriptors(source, photos) * descriptors(model, photos)).sum(1)
     digest = hashlib.sha256(model).hexdigest()
-    print(f"{len(photos)} photographs; cosine between the descriptors of both: worst {cosines.min():.4f}, mean {cosines.mean():.4f}")
+    print(
+        f"{len(photos)} photographs; cosine between the descriptors of both: worst {cosines.min():.4f}, mean {cosines.mean():.4f}"
+    )
     print(f"{len(model):,} bytes, SHA-256 {digest}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}")
     if not (cosines.min() >= WORST and cosines.mean() >= MEAN):
         print("too far from the network in single precision; nothing written", file=sys.stderr)

@@ -524,7 +524,8 @@ def test_a_model_that_gives_nan_is_refused_with_the_images_number(tmp_path):
 @pytest.mark.parametrize("name", ["efficientnet-lite1", "nowhere/model.onnx", "owner/name"])
 def test_a_model_that_isnt_there_is_refused(name):
     with pytest.raises(
-        UsageError, match=rf"no model '{name}'; expected efficientnet-lite0, efficientnet-lite0-int8, an \.onnx file, .*hf:owner/name"
+        UsageError,
+        match=rf"no model '{name}'; expected efficientnet-lite0, efficientnet-lite0-int8, an \.onnx file, .*hf:owner/name",
     ):
         create("neural", model=name).fit(IMAGES)
     with pytest.raises(UsageError, match=f"no model '{name}'"):
@@ -538,7 +539,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize("odd", [None, 3, "", ["a"]])
 def test_a_model_that_is_no_name_is_refused(odd):
-    with pytest.raises(UsageError, match="it must be efficientnet-lite0, efficientnet-lite0-int8, a path, or hf:owner/name"):
+    with pytest.raises(
+        UsageError, match="it must be efficientnet-lite0, efficientnet-lite0-int8, a path, or hf:owner/name"
+    ):
         create("neural", model=odd).fit(IMAGES)
 
 
