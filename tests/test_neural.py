@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lookalike.encoders import create, load, read_card
-from lookalike.encoders.neural import LITE0_FILE, Neural
+from lookalike.encoders.neural import LITE0_FILE, LITE0_INT8, SHIPPED, Neural
 from lookalike.errors import EncoderError, UsageError
 from lookalike.image_model import IMAGENET_MEAN, IMAGENET_STD, Settings, read_preprocessing, to_input
 from lookalike.images import read_image
@@ -25,6 +25,7 @@ onnx = pytest.importorskip("onnx", reason="the small models are built with onnx;
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "convert_efficientnet_lite0.py"
+SCRIPT_INT8 = ROOT / "scripts" / "quantise_efficientnet_lite0.py"
 
 Y, X = np.mgrid[:224, :224]
 #: An image of arithmetic, and what the original network in PyTorch makes of it: its length, its eight greatest values.
@@ -36,11 +37,11 @@ PATTERN_GREATEST = {
 }  # fmt: skip
 
 
-def script_constant(name):
-    for node in ast.parse(SCRIPT.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == name:
+def script_constant(name, script=SCRIPT):
+    for node in ast.parse(script.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return ast.literal_eval(node.value)
-    raise AssertionError(f"{SCRIPT} names no {name}")
+    raise AssertionError(f"{script} names no {name}")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,40 @@ def test_photographs_of_a_kind_are_found(lite0, shared):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     likeness = vectors @ vectors.T - 2 * np.eye(len(images))
     assert (likeness.argmax(axis=1) // 5 == np.arange(15) // 5).all()
+
+
+def test_the_quantised_model_is_the_one_that_its_script_makes():
+    content = SHIPPED[LITE0_INT8].read_bytes()
+    assert hashlib.sha256(content).hexdigest() == script_constant("SHA256", SCRIPT_INT8)
+    assert len(content) < 4_000_000
+
+
+def test_no_two_neighbouring_weights_of_the_quantised_model_overflow_16_bits():
+    graph = onnx.load_from_string(SHIPPED[LITE0_INT8].read_bytes()).graph
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+    dense = [k for k in constants.values() if k.dtype == np.int8 and k.ndim == 4 and k.shape[2:] == (1, 1)]
+    assert len(dense) == 31  # 15 expand, 15 project (the first stays in single precision), 1 head
+    for kernel in dense:
+        pairs = np.abs(kernel.reshape(len(kernel), -1, 2).astype(int)).sum(axis=2)
+        assert pairs.max() <= 128  # 128 x 255 is less than 2^15
+
+
+def test_in_8_bits_photographs_have_nearly_the_same_descriptors(lite0, shared):
+    images = np.stack([read_image(path)[:224, :224] for path in sorted(shared("corel1k").rglob("*.jpg"))[::50]])
+    quantised = create("neural", model=LITE0_INT8).fit(images[:1])
+    assert quantised.fingerprint != lite0.fingerprint
+    expected, found = (e.encode(images) for e in (lite0, quantised))
+    cosines = (expected * found).sum(1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() > 0.99
+    assert cosines.mean() > 0.995
+    for part in (slice(3, 4), slice(0, 7)):  # whatever else is in the batch
+        np.testing.assert_array_equal(quantised.encode(images[part]), found[part])
+
+
+def test_it_learns_nothing_and_doesnt_ask_for_the_images(lite0):
+    assert not lite0.learns
+    assert not create("neural+color").learns
+    assert create("neural+sift").learns
 
 
 def test_what_it_wants_is_known_before_it_is_fitted(lite0):
@@ -489,7 +524,8 @@ def test_a_model_that_gives_nan_is_refused_with_the_images_number(tmp_path):
 @pytest.mark.parametrize("name", ["efficientnet-lite1", "nowhere/model.onnx", "owner/name"])
 def test_a_model_that_isnt_there_is_refused(name):
     with pytest.raises(
-        UsageError, match=rf"no model '{name}'; expected efficientnet-lite0, an \.onnx file, .*hf:owner/name"
+        UsageError,
+        match=rf"no model '{name}'; expected efficientnet-lite0, efficientnet-lite0-int8, an \.onnx file, .*hf:owner/name",
     ):
         create("neural", model=name).fit(IMAGES)
     with pytest.raises(UsageError, match=f"no model '{name}'"):
@@ -503,7 +539,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize("odd", [None, 3, "", ["a"]])
 def test_a_model_that_is_no_name_is_refused(odd):
-    with pytest.raises(UsageError, match="it must be efficientnet-lite0, a path, or hf:owner/name"):
+    with pytest.raises(
+        UsageError, match="it must be efficientnet-lite0, efficientnet-lite0-int8, a path, or hf:owner/name"
+    ):
         create("neural", model=odd).fit(IMAGES)
 
 
@@ -760,9 +798,11 @@ def hub(tmp_path):
         for key in list(environment):
             if key.lower().endswith("_proxy") or key == "HF_TOKEN":
                 del environment[key]
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", code, name], capture_output=True, text=True, check=True, env=environment
-        ).stdout.strip()
+        )
+        assert "Retrying" not in done.stderr  # each time waits twice as long
+        return done.stdout.strip()
 
     yield run
     server.shutdown()

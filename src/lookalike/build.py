@@ -301,7 +301,7 @@ def _columns(
         if passport.default in loaded and same_shape and adapt in (None, passport.view.post is not None):
             return complete, passport.default
         encoder = encoders.create(passport.encoder, **passport.params)
-        if _learns(encoder):
+        if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
                 "any more: --encoder FOLDER"
@@ -365,14 +365,9 @@ def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None, ad
 def _ready(encoder: Encoder, images: Collection) -> Encoder:
     shown = shown_to(encoder, images)
     if not encoder.is_fitted:
-        encoder.fit(_sample(shown) if _learns(encoder) else np.zeros((1, *shown.shape), np.uint8))
+        encoder.fit(_sample(shown) if encoder.learns else np.zeros((1, *shown.shape), np.uint8))
     encoder.check_images(np.empty((0, *shown.shape), np.uint8))
     return encoder
-
-
-def _learns(encoder: Encoder) -> bool:
-    # One that learns has weights to save. The others only take note of the shape: no need to read the images twice.
-    return type(encoder)._get_weights is not Encoder._get_weights
 
 
 def _sample(images: Collection) -> NDArray[np.uint8]:

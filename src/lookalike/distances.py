@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError, unknown_name
+from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -45,8 +46,9 @@ ROWS_AT_ONCE = 128
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
 LONGEST, SHORTEST = 1e18, 1e-30
-#: Codes whose bits are counted at a time: their words and counts stay in the processor's cache.
-CODES_AT_ONCE = 2**16
+#: Codes, and words of 64 bits of each, whose bits are counted at a time: more leave the processor's cache, fewer cost
+#: calls (1,000,000 x 256 bits on two cores: 2.4 ms; 4.2 ms with 2**16 codes and a word at a time).
+CODES_AT_ONCE, WORDS_AT_ONCE = 2**15, 4
 #: Longest code; more bits don't fit the 16-bit counts.
 MOST_CODE_BYTES = 8191
 #: Threads that count bits; memory, not arithmetic, is the limit beyond these.
@@ -218,34 +220,34 @@ class Hamming(Distance):
 
     def count(self, query: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Count the bits in which each code, (m,), differs from one query of shape (bytes,)."""
-        words = _words(query[None])[0]
+        words = _words(query[None])[0][:, None]
         size = self.words.shape[1]
         counts = np.empty(size, np.uint16)
-        starts = range(0, size, CODES_AT_ONCE)
-        threads = max(1, min(len(starts) // 4, COUNTING_THREADS))
+        starts = iter(range(0, size, CODES_AT_ONCE))  # shared: a thread that is held up leaves more to the others
+        threads = min(usable_cores(), COUNTING_THREADS, -(-size // CODES_AT_ONCE) // 4)
 
-        def count(thread: int) -> None:
-            differ = np.empty(CODES_AT_ONCE, np.uint64)
-            bits, some = np.empty((2, CODES_AT_ONCE), np.uint8)
-            for start in starts[thread::threads]:
+        def count() -> None:
+            differ = np.empty((WORDS_AT_ONCE, min(size, CODES_AT_ONCE)), np.uint64)
+            bits = np.empty(differ.shape, np.uint8)
+            for start in starts:
                 out = counts[start : start + CODES_AT_ONCE]
-                codes = self.words[:, start : start + CODES_AT_ONCE]
-                here = slice(len(out))
-                for word, column in enumerate(codes):
-                    np.bitwise_xor(column, words[word], out=differ[here])
+                for word in range(0, len(words), WORDS_AT_ONCE):
+                    codes = self.words[word : word + WORDS_AT_ONCE, start : start + CODES_AT_ONCE]
+                    unlike, some = (a[: len(codes), : len(out)] for a in (differ, bits))
+                    np.bitwise_xor(codes, words[word : word + WORDS_AT_ONCE], out=unlike)
+                    np.bitwise_count(unlike, out=some)
                     # Three words of 64 bits fit a byte, and bytes are quicker to add.
-                    first = word % 3 == 0
-                    np.bitwise_count(differ[here], out=some[here] if first else bits[here])
-                    if not first:
-                        np.add(some[here], bits[here], out=some[here])
-                    if word % 3 == 2 or word == len(words) - 1:
-                        np.add(out, some[here], out=out) if word > 2 else np.copyto(out, some[here])
+                    for more in some[1:3]:
+                        np.add(some[0], more, out=some[0])
+                    np.add(some[0], out if word else 0, out=out, dtype=np.uint16)
+                    if len(codes) > 3:
+                        np.add(out, some[3], out=out)
 
-        if threads == 1:
-            count(0)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(count, range(threads)))
+        with ThreadPoolExecutor(max(1, threads - 1)) as pool:
+            others = [pool.submit(count) for _ in range(threads - 1)]
+            count()
+            for other in others:
+                other.result()
         return counts
 
     def lookup(self, query: NDArray[np.uint8], radius: int) -> Int64Array | None:

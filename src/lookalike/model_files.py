@@ -18,6 +18,8 @@ HUB = "hf:"
 MODELS = ("onnx/vision_model.onnx", "vision_model.onnx", "onnx/model.onnx", "model.onnx")
 #: Graphs of the text tower.
 TEXT_MODELS = ("onnx/text_model.onnx", "text_model.onnx")
+#: How long the hub may take to answer for the first time.
+HUB_SECONDS = 5
 #: The largest file that ONNX allows (a protobuf message).
 MAX_BYTES = 2**31 - 1
 
@@ -78,7 +80,7 @@ def read_model_files(model: str) -> ModelFiles:
     path = Path(model)
     if not path.exists():
         raise UsageError(
-            f"neural: no model '{model}'; expected efficientnet-lite0, an .onnx file, a folder that holds one, "
+            f"neural: no model '{model}'; expected efficientnet-lite0, efficientnet-lite0-int8, an .onnx file, a folder that holds one, "
             f"or {HUB}owner/name"
         )
     folder = path if path.is_dir() else path.parent.parent if path.absolute().parent.name == "onnx" else path.parent
@@ -126,22 +128,40 @@ def _read(path: Path) -> bytes:
 def _on_hub(model: str) -> Find:
     """Return what finds a file of a repository in the cache or on the hub."""
     try:
-        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError as e:
         raise missing_extra(f"the model '{model}'", "hub") from e
     repository = model.removeprefix(HUB)
+    met = False
+    away = (
+        f"{model}: {{}} isn't in the cache and huggingface.co can't be reached; connect once to download it, "
+        "or give the path of a model on this machine"
+    )
+
+    def is_there(name: str) -> bool:
+        """Ask the hub once, briefly: a download would try five times more, which takes half a minute."""
+        nonlocal met
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, name), timeout=HUB_SECONDS)
+        except (errors.HfHubHTTPError, errors.HFValidationError):
+            pass  # it answers, or would; the download says what is wrong
+        except Exception:  # of the network, whose library is another from version to version
+            return False
+        met = True
+        return True
 
     def find(name: str) -> Path | None:
         try:
             cached = try_to_load_from_cache(repository, name)
             if cached is not None:  # what was fetched once stays what it is; a text is its path, else it isn't there
                 return Path(cached) if isinstance(cached, str) else None
+            if not met and not is_there(name):
+                raise EncoderError(away.format(name))
             return Path(hf_hub_download(repository, name))
+        except EncoderError:
+            raise
         except errors.LocalEntryNotFoundError as e:  # a kind of EntryNotFoundError, but for want of a network
-            raise EncoderError(
-                f"{model}: {name} isn't in the cache and huggingface.co can't be reached; connect once to download it, "
-                "or give the path of a model on this machine"
-            ) from e
+            raise EncoderError(away.format(name)) from e
         except errors.EntryNotFoundError:
             return None
         except errors.HFValidationError as e:

@@ -67,7 +67,8 @@ class Encoder:
     """Turns images into descriptors; the base of every encoder.
 
     A subclass gives ``name``, an ``__init__`` that only stores its keyword arguments under the same names, and
-    ``_encode``, and where it learns ``_fit``, ``_get_weights`` and ``_set_weights``. Checks of shape and type, saving, loading and the
+    ``_encode``, and where it learns ``_fit``, ``_get_weights`` and ``_set_weights`` (``learns`` is False where it has
+    weights that come from elsewhere). Checks of shape and type, saving, loading and the
     fingerprint are here, once.
 
     Attributes
@@ -109,6 +110,11 @@ class Encoder:
     def is_fitted(self) -> bool:
         """Whether ``fit`` or ``load`` has run."""
         return hasattr(self, "dimension_")
+
+    @property
+    def learns(self) -> bool:
+        """Whether ``fit`` learns from the images; if not, it takes note of their shape alone, and black ones will do."""
+        return type(self)._get_weights is not Encoder._get_weights
 
     def fit(self, images: NDArray[np.uint8]) -> Self:
         """Learn from images, without labels.

@@ -69,6 +69,11 @@ class Fusion(Encoder):
         largest = max(shapes, key=lambda shape: prod(shape[:2]))
         return (*largest[:2], 3) if any(len(shape) == 3 for shape in shapes) else largest
 
+    @property
+    def learns(self) -> bool:
+        """Whether one of the members does."""
+        return any(member.learns for member in self._create_members())
+
     def _create_members(self) -> list[Encoder]:
         names = self.members.split("+") if isinstance(self.members, str) else []
         if len(names) < 2 or "fusion" in names:

@@ -22,9 +22,10 @@ from lookalike.inference import OnnxModel
 from lookalike.model_files import HUB, ModelFiles, read_model_files
 from lookalike.text_model import TextModel
 
-#: The model that is shipped.
-LITE0 = "efficientnet-lite0"
+#: The models that are shipped: the same network in single precision, and in 8 bits, twice as fast.
+LITE0, LITE0_INT8 = "efficientnet-lite0", "efficientnet-lite0-int8"
 LITE0_FILE = Path(__file__).with_name("efficientnet_lite0.onnx")
+SHIPPED = {LITE0: LITE0_FILE, LITE0_INT8: LITE0_FILE.with_name("efficientnet_lite0_int8.onnx")}
 
 _FIX = "use a whole ONNX model, in one file and of an operator set that ONNX Runtime knows"
 
@@ -38,7 +39,8 @@ class Neural(Encoder):
     Parameters
     ----------
     model : str
-        ``efficientnet-lite0``, shipped, 1,280-d; or the path of an ``.onnx`` file or of a folder that holds one; or
+        ``efficientnet-lite0``, shipped, 1,280-d; or ``efficientnet-lite0-int8``, the same in 8-bit arithmetic, twice as
+        fast, whose descriptors are within a cosine of .99 of it and don't mix with its own; or the path of an ``.onnx`` file or of a folder that holds one; or
         ``hf:owner/name``, downloaded once from huggingface.co. ``fit`` reads it.
 
     Attributes
@@ -48,6 +50,7 @@ class Neural(Encoder):
     """
 
     name = "neural"
+    learns = False
     _opened: tuple[str, ModelFiles, ImageModel] | None = None
 
     def __init__(self, *, model: str = LITE0) -> None:
@@ -122,9 +125,11 @@ class Neural(Encoder):
         """Read the model and find out how to use it, once for a shape that is asked for and the ``fit`` after it."""
         if self._opened is None or self._opened[0] != self.model:
             if not isinstance(self.model, str) or not self.model:
-                raise UsageError(f"neural: model is {self.model!r}; it must be {LITE0}, a path, or {HUB}owner/name")
-            shipped = self.model == LITE0
-            files = ModelFiles(LITE0, LITE0_FILE.read_bytes()) if shipped else read_model_files(self.model)
+                raise UsageError(
+                    f"neural: model is {self.model!r}; it must be {', '.join(SHIPPED)}, a path, or {HUB}owner/name"
+                )
+            shipped = SHIPPED.get(self.model)
+            files = read_model_files(self.model) if shipped is None else ModelFiles(self.model, shipped.read_bytes())
             self._opened = self.model, files, examine(OnnxModel(files.model, _FIX), files.config, files.where)
         return self._opened[1:]
 

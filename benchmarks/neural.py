@@ -1,0 +1,191 @@
+"""Files to descriptors in an index by `neural`, against fastdup; and ONNX Runtime in both precisions against OpenVINO.
+
+    python benchmarks/neural.py --peers /path/to/venv/bin/python [--photos ../shared/data/corel1k] [--repeats 3]
+
+`--peers` names a Python that has fastdup and openvino (they want an older numpy than ours, so an environment of their
+own: `python -m venv peers && peers/bin/pip install fastdup==2.54 openvino`).
+
+- *End to end*: whole processes on the same folder, files in the disk cache, all cores. Ours builds an index in an empty
+  folder, with thumbnails, hashes and limits; fastdup extracts features only (`run_mode=1`): no index, no search.
+  Start-up and imports count for both. The quality of both sides' descriptors: Corel's kinds, leave one out, cosine.
+- *Network alone*: images of 224 x 224 that are there already, one an inference, one thread, processor time an image;
+  OpenVINO's latency hint with one thread, in single precision and with bfloat16 as a hint.
+
+Sides take turns; medians; every repeat goes to results/neural.json. Labels only to score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookalike import open_index
+from lookalike.distances import Database
+from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
+from lookalike.images import read_image
+from lookalike.raster import fit_to
+from lookalike.report import machine
+from lookalike.storage import replace_file
+
+FASTDUP = """
+import sys, fastdup, numpy as np
+fastdup.run(sys.argv[1], work_dir=sys.argv[2], run_mode=1, num_threads=int(sys.argv[3]))
+"""
+FASTDUP_FEATURES = """
+import sys, fastdup, numpy as np
+names, features = fastdup.load_binary_feature(sys.argv[1] + "/atrain_features.dat", d=576)
+np.savez(sys.argv[2], names=np.array(names), features=np.asarray(features, np.float32))
+"""
+OPENVINO = """
+import sys, time, json, numpy as np, openvino as ov
+core, images, times = ov.Core(), np.load(sys.argv[2]), {}
+kinds = {"float32": "f32", "bfloat16": "bf16"} if sys.argv[3] == "wide" else {"int8": "f32"}
+for name, kind in kinds.items():
+    model = core.compile_model(sys.argv[1], "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": kind,
+        "PERFORMANCE_HINT": "LATENCY"})
+    request = model.create_infer_request()
+    found = np.stack([request.infer({0: image[None]})[0][0].copy() for image in images])
+    times[name] = {"ms": [], "cosine": None}
+    for _ in range(3):
+        begun = time.process_time()
+        for image in images[:100]:
+            request.infer({0: image[None]})
+        times[name]["ms"].append((time.process_time() - begun) * 10)
+    np.save(sys.argv[2].replace(".npy", f"-{name}.npy"), found)
+print(json.dumps({"version": ov.__version__, "times": times}))
+"""
+
+
+def timed(command: list[str], environment: dict[str, str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return time.perf_counter() - begun
+
+
+def quality(descriptors: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Score each image against all others, with the 95 % interval of 2,000 bootstraps over the queries."""
+    positions, _ = Database(descriptors).nearest(descriptors, len(labels))
+    own = np.arange(len(labels))[:, None]
+    right = labels[positions[positions != own].reshape(len(labels), -1)] == labels[:, None]
+    precision = np.cumsum(right, axis=1) / np.arange(1, right.shape[1] + 1)
+    values = {
+        "mAP": (precision * right).sum(1) / right.sum(1), "P@20": right[:, :20].mean(1), "P@1": right[:, 0].astype(float)
+    }  # fmt: skip
+    draws = np.random.default_rng(0).integers(0, len(labels), (2000, len(labels)))
+    return {m: [float(v.mean()), np.percentile(v[draws].mean(1), [2.5, 97.5]).tolist()] for m, v in values.items()}
+
+
+def onnxruntime_alone(images: np.ndarray) -> dict[str, dict[str, Any]]:
+    from lookalike.inference import OnnxModel
+
+    found = {}
+    for name, file in SHIPPED.items():
+        session = OnnxModel(file.read_bytes()).session
+        vectors = np.concatenate([session.run(None, {"images": image[None]})[0] for image in images])
+        times = []
+        for _ in range(3):
+            begun = time.process_time()
+            for image in images[:100]:
+                session.run(None, {"images": image[None]})
+            times.append((time.process_time() - begun) * 10)
+        found[name] = {"ms": times, "vectors": vectors}
+    return found
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=here.parents[1] / "shared" / "data" / "corel1k")
+    parser.add_argument("--peers", type=Path, required=True, help="a Python with fastdup and openvino")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=here / "results" / "neural.json")
+    options = parser.parse_args()
+    scratch = Path(tempfile.mkdtemp())
+    environment = dict(os.environ)
+    record: dict[str, Any] = {"machine": machine(), "repeats": options.repeats, "seconds": {}, "quality": {}}
+    cores = str(len(os.sched_getaffinity(0)))
+    numbers = iter(range(10**6))
+    last: dict[str, Path] = {}
+
+    def ours(model: str) -> list[str]:
+        last[model] = scratch / f"{next(numbers)}.lookalike"
+        return [sys.executable, "-m", "lookalike", "index", str(options.photos), "-e", f"neural:model={model}", "-o", str(last[model])]  # fmt: skip
+
+    def fastdup() -> list[str]:
+        last["fastdup"] = scratch / f"fastdup-{next(numbers)}"
+        return [str(options.peers), "-c", FASTDUP, str(options.photos), str(last["fastdup"]), cores]
+
+    sides = {LITE0: lambda: ours(LITE0), LITE0_INT8: lambda: ours(LITE0_INT8), "fastdup": fastdup}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(options.repeats + 1):
+        for side, command in sides.items():
+            took = timed(command(), environment)
+            if turn:  # the first fills the disk cache
+                seconds[side].append(took)
+                print(f"{side}: {took:.2f} s", flush=True)
+    record["seconds"] = seconds
+
+    index = open_index(last[LITE0])
+    count = len(index)
+    for side in (LITE0, LITE0_INT8):
+        index = open_index(last[side])
+        record["quality"][side] = quality(index.descriptors, np.array([Path(i).parent.name for i in index.ids]))
+    subprocess.run([str(options.peers), "-c", FASTDUP_FEATURES, str(last["fastdup"]), str(scratch / "f.npz")], check=True, capture_output=True)  # fmt: skip
+    with np.load(scratch / "f.npz") as held:
+        names, features = held["names"], held["features"]
+    record["quality"]["fastdup"] = quality(features, np.array([Path(name).parent.name for name in names]))
+
+    paths = sorted(options.photos.rglob("*.jpg"))
+    images = np.stack([fit_to(read_image(path), (224, 224, 3)) for path in paths[::5]])
+    np.save(scratch / "images.npy", images)
+    alone = onnxruntime_alone(images)
+    exact = unit(alone[LITE0]["vectors"])
+    table = {f"ONNX Runtime, {k}": (v["ms"], unit(v["vectors"])) for k, v in alone.items()}
+    for kind, model in (("wide", LITE0), ("int8", LITE0_INT8)):
+        told = subprocess.run(
+            [str(options.peers), "-c", OPENVINO, str(SHIPPED[model]), str(scratch / "images.npy"), kind],
+            check=True, capture_output=True, text=True, env=environment,
+        ).stdout  # fmt: skip
+        answer = json.loads(told.splitlines()[-1])
+        record["machine"]["openvino"] = answer["version"]
+        for name, held in answer["times"].items():
+            table[f"OpenVINO, {name}"] = (held["ms"], unit(np.load(scratch / f"images-{name}.npy")))
+    record["alone"] = {
+        name: {"ms": ms, "cosine": {"worst": float((v * exact).sum(1).min()), "mean": float((v * exact).sum(1).mean())}}
+        for name, (ms, v) in table.items()
+    }
+    peers = "import importlib.metadata as m; print(m.version('fastdup'))"
+    record["machine"]["fastdup"] = subprocess.run([str(options.peers), "-c", peers], check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+    record["images_per_second"] = {side: count / statistics.median(values) for side, values in seconds.items()}
+    record["ratio_to_fastdup"] = {
+        side: statistics.median(f / s for f, s in zip(seconds["fastdup"], seconds[side], strict=True))
+        for side in SHIPPED
+    }
+    with replace_file(options.output) as f:
+        f.write(json.dumps(record, indent=1).encode() + b"\n")
+    for side, rate in record["images_per_second"].items():
+        scores = "  ".join(f"{m} {v:.4f} [{i[0]:.3f}, {i[1]:.3f}]" for m, (v, i) in record["quality"][side].items())
+        print(f"{side:<26} {rate:6.1f} images/s  {scores}")
+    print("ratio to fastdup:", {k: round(v, 2) for k, v in record["ratio_to_fastdup"].items()})
+    for name, held in record["alone"].items():
+        print(
+            f"{name:<40} {min(held['ms']):5.2f} ms  cosine {held['cosine']['worst']:.4f} {held['cosine']['mean']:.4f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
