@@ -95,6 +95,8 @@ class Index:
         self.path = path
         self.passport = passport
         self._databases: dict[str, Database] = {}
+        self._graph: Any = None  # kept by graph.py and pictures.py: what is made once
+        self._pictures: Any = None
 
     def __len__(self) -> int:
         return self.passport.count
@@ -188,6 +190,12 @@ class Index:
         """One an indexed image, or None if the collection has none, or not for all."""
         labels = [facts.label for facts in self._facts(range(len(self)))]
         return None if None in labels else np.array(labels, np.str_)
+
+    @cached_property
+    def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
+        checks = self._table[f"{self.passport.view.column}_crc32"].to_numpy()[self._rows]
+        return self._keys, checks.astype(np.int64)
 
     @cached_property
     def descriptors(self) -> NDArray[Any]:

@@ -1,0 +1,66 @@
+"""Re-ranking by diffusion: from the query to its nearest images, and on from neighbour to neighbour.
+
+How it is worked out: :mod:`lookalike.diffusion`; where the graph lies: :mod:`lookalike.graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.diffusion import ALPHA, to_squares
+from lookalike.graph import graph_of
+from lookalike.rerank import Asked, Reranking, check_range
+
+if TYPE_CHECKING:
+    from lookalike.index import Index
+
+Float32Array = NDArray[np.float32]
+
+#: How much the plain distance counts beside diffusion: it orders what diffusion doesn't reach, or can't tell apart.
+PLAIN = 1e-3
+
+
+class Spreading(Reranking):
+    """Diffusion on the index's neighbour graph.
+
+    Parameters
+    ----------
+    index, distance, on_note
+        As of :class:`lookalike.rerank.Reranking`.
+    alpha : float
+        How far it goes: the weight of each further step.
+    """
+
+    name = "diffusion"
+    own_distance = True
+
+    def __init__(
+        self,
+        index: Index,
+        *,
+        distance: str | None = None,
+        on_note: Callable[[str], None] | None = None,
+        alpha: float = ALPHA,
+    ) -> None:
+        super().__init__(index, distance=distance, on_note=on_note)
+        check_range(self.name, "alpha", alpha, 0, 0.999)
+        self.alpha = alpha
+        self.graph = graph_of(index, on_note=on_note)
+
+    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+        """Spread each query over the graph; what most arrives at is nearest."""
+        k = self.graph.neighbours.rows.shape[1]
+        plain = self.database.distances(asked.descriptors)
+        rows, far = self.database.nearest(asked.descriptors, min(k, self.database.size))
+        squares = to_squares(far, self.database.distance)
+        arrived = self.graph.spread(rows, self.graph.seeds(rows, squares), self.alpha)
+        most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        plain *= np.float32(PLAIN) / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        arrived /= -most
+        arrived += plain
+        arrived -= arrived.min(axis=1, keepdims=True)
+        return arrived, [{}] * len(asked)
