@@ -14,6 +14,10 @@ the graph, and all others at once in the leading eigenvectors ``U`` of ``S``, wh
 That is one product a query (A. Iscen et al., "Fast spectral ranking for similarity search", CVPR 2018; "Hybrid
 diffusion", ACCV 2018). What is lost is at most ``(a w)^(t+1) / (1 - a w)`` of the first eigenvalue ``w`` left out.
 
+What arrives at an image also grows with how many neighbours it has, so that ``f`` lies between two ways to normalise: as it
+is it favours images that everything is near to, and divided by the root of the degree those that nothing is near to. It
+is divided by the degree's fourth root.
+
 Weights go by each image's own surroundings, so that they need no scale: ``exp(-d^2 / (s s'))``, ``s`` and ``s'`` the
 distances of the two images to their tenth neighbour (L. Zelnik-Manor and P. Perona, "Self-tuning spectral clustering",
 NIPS 2004).
@@ -37,11 +41,13 @@ Float32Array = NDArray[np.float32]
 #: Neighbours kept of each image, and the one whose distance is the scale of its surroundings.
 NEIGHBOURS, SCALE_AT = 50, 10
 #: Eigenvectors kept, at most.
-DIRECTIONS = 128
+DIRECTIONS = 96
 #: Terms of the sum that are worked out on the graph itself.
 LOCAL_TERMS = 2
 #: How far diffusion goes: the weight of each further step.
 ALPHA = 0.99
+#: Nearest images of a query that it starts from.
+STARTS = 10
 #: Images whose neighbours are looked for at a time.
 AT_ONCE = 1024
 
@@ -205,7 +211,17 @@ class Diffusion:
     @cached_property
     def weights(self) -> Any:
         """The normalised weights, sparse and symmetric, (n, n)."""
+        return self._weights[0]
+
+    @cached_property
+    def _weights(self) -> tuple[Any, Float32Array]:
         return normalised_weights(self.neighbours)
+
+    @cached_property
+    def _share(self) -> Float32Array:
+        """What arrives at an image is multiplied by this, for having many neighbours or few."""
+        degree = self._weights[1]
+        return np.asarray(np.where(degree > 0, degree, 1) ** -0.25, np.float32)
 
     @cached_property
     def _scale(self) -> Float32Array:
@@ -243,7 +259,7 @@ class Diffusion:
         Returns
         -------
         ndarray of float32, shape (b, n)
-            The more, the nearer; where nothing arrives, 0 but for what the eigenvectors left out make of it.
+            0 or more: the more, the nearer.
         """
         import scipy.sparse as sparse
 
@@ -256,6 +272,8 @@ class Diffusion:
             _add(out, now)
             now = (now @ self.weights) * np.float32(alpha)
         _add(out, now)
+        np.maximum(out, 0, out=out)  # the eigenvectors left out make it differ a little from 0 where nothing arrives
+        out *= self._share
         return out
 
 
@@ -277,19 +295,19 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
     """
     from scipy.sparse.linalg import eigsh
 
-    weights = normalised_weights(neighbours)
+    weights, _ = normalised_weights(neighbours)
     size = len(neighbours)
     if size <= 2 * directions:
         values, vectors = np.linalg.eigh(weights.toarray().astype(np.float64))
     else:
         start = np.random.default_rng(seed).normal(size=size).astype(np.float32)
-        values, vectors = eigsh(weights, directions, which="LA", v0=start, tol=1e-3)
+        values, vectors = eigsh(weights, directions, which="LA", v0=start, tol=1e-2)
     order = np.argsort(-values, kind="stable")[:directions]
     basis = np.ascontiguousarray(vectors[:, order], np.float32)
     return Diffusion(neighbours, basis, np.clip(values[order], -1, 1).astype(np.float32))
 
 
-def normalised_weights(neighbours: Neighbours) -> Any:
+def normalised_weights(neighbours: Neighbours) -> tuple[Any, Float32Array]:
     """Turn a neighbour graph into symmetric weights whose eigenvalues are within -1 and 1.
 
     Parameters
@@ -299,7 +317,8 @@ def normalised_weights(neighbours: Neighbours) -> Any:
 
     Returns
     -------
-    scipy.sparse.csr_array of float32, shape (n, n)
+    (scipy.sparse.csr_array of float32, shape (n, n); ndarray of float32, shape (n,))
+        The weights, and each image's degree: the sum of its weights before they were normalised.
     """
     import scipy.sparse as sparse
 
@@ -309,10 +328,10 @@ def normalised_weights(neighbours: Neighbours) -> Any:
     starts = np.arange(size + 1, dtype=np.int64) * k
     one_way = sparse.csr_array((weight.ravel(), neighbours.rows.ravel(), starts), shape=(size, size))
     both = (one_way + one_way.T).tocsr()
-    degree = np.asarray(both.sum(axis=1)).ravel()
+    degree = np.asarray(both.sum(axis=1), np.float32).ravel()
     root = (1 / np.sqrt(np.where(degree > 0, degree, 1))).astype(np.float32)
     both.data *= np.repeat(root, np.diff(both.indptr)) * root[both.indices]
-    return both
+    return both, degree
 
 
 def scales(squares: Float32Array) -> Float32Array:

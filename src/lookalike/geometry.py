@@ -32,7 +32,7 @@ GUESSED_WITHIN, FITTED_WITHIN = 0.05, 0.012
 #: Inliers nearer to each other than this share of the side are counted once: one detail gives several keypoints.
 APART = 0.008
 #: With as many inliers a picture is taken to show the same thing.
-VERIFIED = 10
+VERIFIED = 7
 #: A map that magnifies more than this, or mirrors, isn't that of a picture.
 MOST_SCALE = 10.0
 

@@ -112,6 +112,7 @@ class Index:
         *,
         distance: str | None = None,
         resize: bool = False,
+        rerank: str | None = None,
     ) -> list[Match]:
         """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
 
@@ -125,6 +126,8 @@ class Index:
             By default the encoder's own.
         resize : bool
             Bring an image of another size to the index's.
+        rerank : str, optional
+            A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
 
         Returns
         -------
@@ -138,7 +141,7 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(self, query, k, distance=distance, resize=resize)
+        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank)
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches

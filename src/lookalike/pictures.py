@@ -107,7 +107,9 @@ class Pictures:
         frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
         folder = self.index.path / f"keypoints-{SIDE}-{POINTS}" / digest[:2]
         file = folder / f"{digest}-{frame if frame.isdecimal() else 0}.npz"
-        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # a changed byte is noticed, and costs a moment
+        with suppress(
+            OSError, ValueError, KeyError, zipfile.BadZipFile
+        ):  # a changed byte is noticed, and costs a moment
             arrays = np.load(file, allow_pickle=False)
             return Details(arrays["places"].astype(np.float32), arrays["descriptors"])
         picture = self._read(row, facts)

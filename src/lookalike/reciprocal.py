@@ -95,9 +95,7 @@ class Reciprocal(Reranking):
         whole = sparse.csr_array((ones, (lines[mutual], rows[mutual])), shape=(queries, size))
         sets = _grown(whole, self.of_half)
         of_query = np.repeat(np.arange(queries), np.diff(sets.indptr))
-        away = _pair_squares(
-            asked.descriptors, of_query, self.index.descriptors, sets.indices, self.database.distance
-        )
+        away = _pair_squares(asked.descriptors, of_query, self.index.descriptors, sets.indices, self.database.distance)
         own = _weighed(sets, away, self.unit)
         # Averaged with its nearest: itself, and the first few - 1 of the database.
         first = rows[:, : self.few - 1]

@@ -151,7 +151,7 @@ def create_reranking(
     """
     name, _, rest = method.partition(":")
     if name == AUTO:
-        from lookalike.rerank_choice import choose
+        from lookalike.choice import choose
 
         chosen = choose(index, on_note=on_note).method
         return create_reranking(chosen, index, distance=distance, on_note=on_note)
@@ -247,13 +247,15 @@ def rerank(
     UsageError
         If the method, a parameter or ``k`` is wrong, or the picture is needed and there is none.
     """
-    made = method if isinstance(method, Reranking) else create_reranking(method, index, distance=distance, on_note=on_note)
+    made = (
+        method if isinstance(method, Reranking) else create_reranking(method, index, distance=distance, on_note=on_note)
+    )
     database = index.database(distance) if made is None else made.database
     rows = np.arange(database.size) if among is None else np.unique(np.asarray(among, np.int64))
     if not 1 <= k <= len(rows):
         raise UsageError(f"k is {k:,}; it must be 1 to {len(rows):,}, the images there are to choose from")
     answers = []
-    for values, plain, inliers in _blocks(made, database, Asked(descriptors, picture)):
+    for values, plain, inliers in ranking_values(made, database, Asked(descriptors, picture)):
         for i, of_query in enumerate(inliers):
             mine, far = values[i, rows], plain[i, rows]
             some = np.flatnonzero(mine <= np.partition(mine, k - 1)[k - 1])
@@ -262,12 +264,32 @@ def rerank(
     return answers
 
 
-def _blocks(
+def ranking_values(
     made: Reranking | None, database: Database, asked: Asked
 ) -> Iterator[tuple[Float32Array, Float32Array, list[dict[int, int]]]]:
-    """Yield values, plain distances and inliers, some queries at a time."""
-    if made is not None:
-        check_asked(made, asked)
+    """Rank all images for every query, some queries at a time.
+
+    Parameters
+    ----------
+    made : Reranking or None
+        None ranks by the plain distance.
+    database : Database
+        Of the index.
+    asked : Asked
+        The queries.
+
+    Yields
+    ------
+    (values, distances, inliers)
+        float32 (b, m), smaller is nearer and 0 or more; the plain distances; and what :class:`Ranked` says of inliers.
+
+    Raises
+    ------
+    UsageError
+        If it looks at pictures and there are none.
+    """
+    if made is not None and made.looks and asked.picture is None:
+        raise UsageError(f"re-ranking by {made.name} looks at the query's picture, and words have none; use another")
     step = max(1, BLOCK_BYTES // (4 * database.size)) if made is None else made.queries_at_once
     for start in range(0, len(asked), step):
         part = asked.part(start, start + step)
@@ -276,23 +298,4 @@ def _blocks(
         yield values, plain, inliers
 
 
-def check_asked(made: Reranking, asked: Asked) -> None:
-    """Refuse queries that a re-ranking can't answer.
-
-    Parameters
-    ----------
-    made : Reranking
-        Any.
-    asked : Asked
-        The queries.
-
-    Raises
-    ------
-    UsageError
-        If it looks at pictures and there are none.
-    """
-    if made.looks and asked.picture is None:
-        raise UsageError(f"re-ranking by {made.name} looks at the query's picture, and words have none; use another")
-
-
-__all__ = ["RERANKINGS", "Asked", "Ranked", "Reranking", "create_reranking", "rerank"]
+__all__ = ["RERANKINGS", "Asked", "Ranked", "Reranking", "create_reranking", "ranking_values", "rerank"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.diffusion import ALPHA, to_squares
+from lookalike.diffusion import ALPHA, STARTS, to_squares
 from lookalike.graph import graph_of
 from lookalike.rerank import Asked, Reranking, check_range
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Float32Array = NDArray[np.float32]
 
 #: How much the plain distance counts beside diffusion: it orders what diffusion doesn't reach, or can't tell apart.
-PLAIN = 1e-3
+PLAIN = 1e-2
 
 
 class Spreading(Reranking):
@@ -53,9 +53,8 @@ class Spreading(Reranking):
 
     def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
         """Spread each query over the graph; what most arrives at is nearest."""
-        k = self.graph.neighbours.rows.shape[1]
         plain = self.database.distances(asked.descriptors)
-        rows, far = self.database.nearest(asked.descriptors, min(k, self.database.size))
+        rows, far = self.database.nearest(asked.descriptors, min(STARTS, self.database.size))
         squares = to_squares(far, self.database.distance)
         arrived = self.graph.spread(rows, self.graph.seeds(rows, squares), self.alpha)
         most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)

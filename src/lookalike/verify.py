@@ -187,7 +187,9 @@ class _Check:
             file = self.path / graph["file"]
             data = file.read_bytes() if file.is_file() else b""
             if [len(data), zlib.crc32(data)] != [graph["bytes"], graph["crc32"]]:
-                self.problems.append(f"{file.name} isn't what was written; make it anew: lookalike index ... --no-graph")
+                self.problems.append(
+                    f"{file.name} isn't what was written; make it anew: lookalike index ... --no-graph"
+                )
 
     def files(self, index: Index, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""
