@@ -261,7 +261,7 @@ class Diffusion:
         ndarray of float32, shape (b, n)
             0 or more: the more, the nearer.
         """
-        import scipy.sparse as sparse
+        from scipy import sparse
 
         queries, k = rows.shape
         each = (np.arange(queries + 1) * k, rows.ravel(), seeds.ravel())
@@ -320,7 +320,7 @@ def normalised_weights(neighbours: Neighbours) -> tuple[Any, Float32Array]:
     (scipy.sparse.csr_array of float32, shape (n, n); ndarray of float32, shape (n,))
         The weights, and each image's degree: the sum of its weights before they were normalised.
     """
-    import scipy.sparse as sparse
+    from scipy import sparse
 
     size, k = neighbours.rows.shape
     scale = scales(neighbours.squares)

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from lookalike.diffusion import NEIGHBOURS, Diffusion, Neighbours, find_neighbours, prepare_diffusion
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.passport import read_passport, write_passport
-from lookalike.store import only_writer, sweep
 from lookalike.storage import replace_file
+from lookalike.store import only_writer, sweep
 
 if TYPE_CHECKING:
     from lookalike.index import Index

@@ -82,7 +82,7 @@ class Reciprocal(Reranking):
 
     def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
         """Compare the neighbours of each query with those of every image."""
-        import scipy.sparse as sparse
+        from scipy import sparse
 
         size, queries = self.database.size, len(asked)
         plain = self.database.distances(asked.descriptors)
@@ -117,7 +117,7 @@ class Reciprocal(Reranking):
 
 def _mutual(rows: NDArray[np.int32], k: int) -> Any:
     """Return which of each image's ``k`` nearest count it among theirs, itself included: sparse 0 and 1, (n, n)."""
-    import scipy.sparse as sparse
+    from scipy import sparse
 
     size = len(rows)
     near = np.hstack([np.arange(size, dtype=np.int32)[:, None], rows[:, :k]])
@@ -148,7 +148,7 @@ def _weighed(sets: Any, squares: Float32Array, unit: float) -> Any:
 
 def _averaged(own: Any, rows: NDArray[np.int32], few: int) -> Any:
     """Average each row with those of its nearest few."""
-    import scipy.sparse as sparse
+    from scipy import sparse
 
     size = len(rows)
     near = np.hstack([np.arange(size, dtype=np.int32)[:, None], rows[:, : few - 1]])

@@ -6,12 +6,13 @@ How it is worked out: :mod:`lookalike.diffusion`; where the graph lies: :mod:`lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.diffusion import ALPHA, STARTS, to_squares
+from lookalike.diffusion import ALPHA, STARTS, Diffusion, to_squares
+from lookalike.distances import Database
 from lookalike.graph import graph_of
 from lookalike.rerank import Asked, Reranking, check_range
 
@@ -53,13 +54,35 @@ class Spreading(Reranking):
 
     def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
         """Spread each query over the graph; what most arrives at is nearest."""
-        plain = self.database.distances(asked.descriptors)
-        rows, far = self.database.nearest(asked.descriptors, min(STARTS, self.database.size))
-        squares = to_squares(far, self.database.distance)
-        arrived = self.graph.spread(rows, self.graph.seeds(rows, squares), self.alpha)
-        most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        plain *= np.float32(PLAIN) / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        arrived /= -most
-        arrived += plain
-        arrived -= arrived.min(axis=1, keepdims=True)
-        return arrived, [{}] * len(asked)
+        return spread(self.graph, self.database, asked.descriptors, self.alpha), [{}] * len(asked)
+
+
+def spread(graph: Diffusion, database: Database, queries: NDArray[Any], alpha: float = ALPHA) -> Float32Array:
+    """Rank a database for each query by diffusion.
+
+    Parameters
+    ----------
+    graph : Diffusion
+        Of the database.
+    database : Database
+        What is searched.
+    queries : ndarray, shape (b, d)
+        Descriptors.
+    alpha : float
+        Weight of a further step.
+
+    Returns
+    -------
+    ndarray of float32, shape (b, m)
+        Smaller is nearer, 0 or more; the plain distance counts a hundredth.
+    """
+    plain = database.distances(queries)
+    rows, far = database.nearest(queries, min(STARTS, database.size))
+    squares = to_squares(far, database.distance)
+    arrived = graph.spread(rows, graph.seeds(rows, squares), alpha)
+    most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    plain *= np.float32(PLAIN) / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    arrived /= -most
+    arrived += plain
+    arrived += 1
+    return np.maximum(arrived, 0, out=arrived)
