@@ -242,7 +242,7 @@ class Diffusion:
         ndarray of float32, shape (b, k)
             0 to 1.
         """
-        return np.exp(-squares / _products(scales(squares), self._scale[rows]))
+        return np.asarray(np.exp(-squares / _products(scales(squares), self._scale[rows])), np.float32)
 
     def spread(self, rows: NDArray[np.int64], seeds: Float32Array, alpha: float = ALPHA) -> Float32Array:
         """Spread queries over the graph.
@@ -347,7 +347,7 @@ def scales(squares: Float32Array) -> Float32Array:
     ndarray of float32, shape (n,)
         The distance to the tenth, or the last.
     """
-    return np.sqrt(squares[:, min(SCALE_AT, squares.shape[1]) - 1])
+    return np.asarray(np.sqrt(squares[:, min(SCALE_AT, squares.shape[1]) - 1]), np.float32)
 
 
 def _products(one: Float32Array, others: Float32Array) -> Float32Array:

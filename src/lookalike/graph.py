@@ -32,7 +32,11 @@ UNASKED = 100_000
 
 
 def graph_of(
-    index: Index, *, on_note: Callable[[str], None] | None = None, on_progress: Callable[[int, int], None] | None = None
+    index: Index,
+    *,
+    asked: bool = False,
+    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Diffusion:
     """Return the neighbour graph of an index, as it was stored, or brought up to date and stored.
 
@@ -40,6 +44,8 @@ def graph_of(
     ----------
     index : Index
         Looked at through the encoder that the graph is of.
+    asked : bool
+        Make it of any number of images: somebody has asked for the graph itself.
     on_note : callable, optional
         Called with a sentence where it must be made, or be made anew.
     on_progress : callable, optional
@@ -63,12 +69,14 @@ def graph_of(
     if stored is not None and np.array_equal(stored[1], np.arange(len(stored[0].neighbours))):
         graph = stored[0]
     else:
-        if stored is None and len(index) > UNASKED:
+        if stored is None and len(index) > UNASKED and not asked:
             raise UsageError(
                 f"{index.path}: has no neighbour graph yet, and one of {len(index):,} images takes minutes; make it once: "
                 f"lookalike index {index.passport.collection} -o {index.path} --graph"
             )
-        if stored is None:
+        if asked:
+            note("making the neighbour graph true to the descriptors")
+        elif stored is None:
             note("making the neighbour graph, once; lookalike index ... --graph keeps it true from then on")
         else:
             note("the neighbour graph is older than the descriptors; bringing it up to date")
@@ -102,7 +110,7 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
     columns = set(passport.graphs) | ({passport.default} if wanted else set())
     for column in passport.columns:
         if column.column in columns and column.complete and column.count > 1:
-            graph_of(Index(path, passport.through(column.column, path)), on_note=on_note)
+            graph_of(Index(path, passport.through(column.column, path)), asked=True, on_note=on_note)
             passport = read_passport(path)
 
 
