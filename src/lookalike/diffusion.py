@@ -352,7 +352,7 @@ def scales(squares: Float32Array) -> Float32Array:
 
 def _products(one: Float32Array, others: Float32Array) -> Float32Array:
     """Return the products of scales, never 0: images that are all equal to their neighbours have a scale of 0."""
-    return np.maximum(one[:, None] * others, np.finfo(np.float32).tiny * 1e6)
+    return np.asarray(np.maximum(one[:, None] * others, np.finfo(np.float32).tiny * 1e6), np.float32)
 
 
 def _add(out: Float32Array, sparse: Any) -> None:

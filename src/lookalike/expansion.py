@@ -64,17 +64,18 @@ class Expansion(Reranking):
     def _augmented(self, k: int) -> Float32Array:
         near = graph_of(self.index, on_note=self.note).neighbours
         k = min(k, near.rows.shape[1])
-        moved = self.vectors.copy()
+        moved, total = self.vectors.copy(), np.ones(len(self.vectors), np.float32)
         for place in range(k):  # one neighbour of all at a time takes no more memory than the vectors
             weights = self._weights(near.squares[:, place], near.squares[:, k - 1], self.index.passport.distance)
             moved += weights[:, None] * self.vectors[near.rows[:, place]]
+            total += weights
         if self.database.distance == "euclidean":
-            total = 1 + sum(self._weights(near.squares[:, p], near.squares[:, k - 1], "euclidean") for p in range(k))
-            moved /= np.asarray(total)[:, None]
+            moved /= total[:, None]
         return moved
 
     def _weights(self, squares: Float32Array, last: Float32Array, distance: str) -> Float32Array:
         """Turn squared distances into weights: the cosine to the power alpha; of others a like curve from 1 on."""
+        similarity: NDArray[Any]
         if distance == "euclidean":  # no cosine there: let the last count a half at alpha 1
             similarity = 1 - 0.5 * squares / np.maximum(last, np.finfo(np.float32).tiny)
         elif distance == "hamming":
