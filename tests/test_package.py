@@ -23,17 +23,19 @@ MODULES = {
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
     "errors", "storage", "machine", "progress",
-    "distances", "scores",
+    "distances", "scores", "diffusion",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
+    "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
+    "passport", "store", "rows", "sync", "index", "graph", "build",
+    "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip
 #: ``index.search(...)`` is a method because that is how one says it; it calls the function of the layer above.
-UPWARDS = {("index", "search")}
+#: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
+UPWARDS = {("index", "search"), ("rerank", "choice")}
 HEAVY = {
     "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
 }  # fmt: skip

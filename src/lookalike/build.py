@@ -19,6 +19,7 @@ from lookalike.collection import Collection, open_collection
 from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
+from lookalike.graph import refresh_graphs
 from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, read_passport
@@ -67,6 +68,7 @@ def build_index(
     retry: bool = False,
     rebuild: bool = False,
     replace_collection: bool = False,
+    graph: bool | None = None,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_summary: Callable[[Summary], None] | None = None,
@@ -101,6 +103,8 @@ def build_index(
         Read and encode every image anew, whatever is stored.
     replace_collection : bool
         Allow that the index held another collection, which is given up.
+    graph : bool, optional
+        Keep the neighbour graph that re-ranking by diffusion goes by. None keeps it where there is one already.
     workers : int, optional
         Processes that decode; by default one a core.
     on_progress : callable, optional
@@ -158,6 +162,9 @@ def build_index(
         except BaseException:
             sweep(path)
             raise
+    if graph is not None or passport.graphs:
+        refresh_graphs(path, wanted=graph, on_note=on_note)
+        passport = read_passport(path)
     if on_summary is not None:
         on_summary(run.summary(time.monotonic() - begun))
     return Index(path, passport)

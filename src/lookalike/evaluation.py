@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lookalike import scores
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import UsageError
+from lookalike.rerank import Asked, create_reranking, ranking_values
 from lookalike.scores import ScoreReport
 from lookalike.search import query_images
 
@@ -35,16 +36,24 @@ class IndexScore(ScoreReport):
         What the ranking went by.
     seed : int
         Of the queries drawn and of the bootstrap.
+    rerank : str or None
+        The re-ranking, with its parameters as they were given; None for the plain distance.
     """
 
     encoder: str
     distance: str
     seed: int
+    rerank: str | None = None
 
     @property
     def lrap_intervals(self) -> list[tuple[float, float]]:
         """The interval of each point of ``lrap``."""
         return [self.intervals[f"LRAP@{n}"] for n, _ in self.lrap]
+
+    @property
+    def title(self) -> str:
+        """What was scored, in a few words."""
+        return f"{self.encoder}, {self.distance}" + ("" if self.rerank is None else f", re-ranked by {self.rerank}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
@@ -53,7 +62,7 @@ class IndexScore(ScoreReport):
     def to_text(self) -> str:
         """Return a table for a terminal: each score with its 95 % interval, then the curve."""
         lines = [
-            f"{self.encoder}, {self.distance}: {self.queries:,} queries against {self.database:,} images",
+            f"{self.title}: {self.queries:,} queries against {self.database:,} images",
             f"{'':<14}{'score':>8}   95 % interval",
         ]
         for name in (*SHOWN, *(f"LRAP@{n}" for n, _ in self.lrap)):
@@ -77,7 +86,9 @@ def score(
     distance: str | None = None,
     resize: bool = False,
     seed: int = 0,
+    rerank: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> IndexScore:
     """Rank the whole index for every query and score the rankings by the labels.
 
@@ -95,8 +106,13 @@ def score(
         Bring queries of another size to the index's.
     seed : int
         Of the draw and of the bootstrap.
+    rerank : str, optional
+        What :func:`lookalike.rerank.create_reranking` takes. Show such a score beside the plain one: a re-ranking has
+        seen the whole database, though no label and no other query.
     on_progress : callable, optional
         Called with (queries done, queries in all).
+    on_note : callable, optional
+        Called with a sentence before a step of the re-ranking that takes long.
 
     Returns
     -------
@@ -120,16 +136,22 @@ def score(
     descriptors = index.encoder.encode(query_images(index, chosen, resize=resize))
     database = index.database(distance)
     total = len(chosen)
-    found = scores.score(
-        database,
-        labels,
-        descriptors,
-        chosen.labels,
-        progress=None if on_progress is None else lambda done: on_progress(done, total),
-    )
+    progress = None if on_progress is None else lambda done: on_progress(done, total)
+    made = None if rerank is None else create_reranking(rerank, index, distance=distance, on_note=on_note)
+    if made is None:
+        found = scores.score(database, labels, descriptors, chosen.labels, progress=progress)
+    else:
+        found = scores.Scores(database.size)
+        done = 0
+        for values, _, _ in ranking_values(made, database, Asked(descriptors, chosen.read)):
+            right = labels[None] == np.asarray(chosen.labels)[done : done + len(values), None]
+            found.add(scores.per_query(ranks, found.cuts) for ranks in scores.rank_relevant(values, right))
+            done += len(values)
+            if progress is not None:
+                progress(done)
     report = found.report(seed=seed)
     facts = {field.name: getattr(report, field.name) for field in fields(ScoreReport)}
-    return IndexScore(**facts, encoder=encoder_title(index), distance=database.distance, seed=seed)
+    return IndexScore(**facts, encoder=encoder_title(index), distance=database.distance, seed=seed, rerank=rerank)
 
 
 def sample_queries(

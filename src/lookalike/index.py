@@ -95,6 +95,8 @@ class Index:
         self.path = path
         self.passport = passport
         self._databases: dict[str, Database] = {}
+        self._graph: Any = None  # kept by graph.py and pictures.py: what is made once
+        self._pictures: Any = None
 
     def __len__(self) -> int:
         return self.passport.count
@@ -110,6 +112,7 @@ class Index:
         *,
         distance: str | None = None,
         resize: bool = False,
+        rerank: str | None = None,
     ) -> list[Match]:
         """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
 
@@ -123,6 +126,8 @@ class Index:
             By default the encoder's own.
         resize : bool
             Bring an image of another size to the index's.
+        rerank : str, optional
+            A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
 
         Returns
         -------
@@ -136,7 +141,7 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(self, query, k, distance=distance, resize=resize)
+        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank)
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches
@@ -188,6 +193,12 @@ class Index:
         """One an indexed image, or None if the collection has none, or not for all."""
         labels = [facts.label for facts in self._facts(range(len(self)))]
         return None if None in labels else np.array(labels, np.str_)
+
+    @cached_property
+    def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
+        checks = self._table[f"{self.passport.view.column}_crc32"].to_numpy()[self._rows]
+        return self._keys, checks.astype(np.int64)
 
     @cached_property
     def descriptors(self) -> NDArray[Any]:

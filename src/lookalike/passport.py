@@ -123,6 +123,8 @@ class Passport:
         When, ISO 8601, UTC.
     versions : dict
         Of lookalike, pylance and numpy.
+    graphs : dict
+        Column -> its neighbour graph: ``file``, ``bytes``, ``crc32``, and what it was made of.
     """
 
     format: int
@@ -140,6 +142,7 @@ class Passport:
     complete: bool
     written: str
     versions: dict[str, str]
+    graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
     chosen: str = field(default="", compare=False)  # the column looked at; not stored
 
     @property
@@ -302,6 +305,7 @@ def read_passport(path: Path, name: str = PASSPORT) -> Passport:
             )
         if held["crc32"] != _json_crc32(stated):
             raise DamagedIndexError(path, f"its {name} was changed")
+        stated = {"graphs": {}} | stated  # older indexes have none
         known = {f.name: stated[f.name] for f in fields(Passport) if f.name != "chosen"}
         return Passport(**known | {"columns": [Column(**c) for c in known["columns"]]})
     except LookalikeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
+from lookalike.rerank import rerank as reranked
 
 if TYPE_CHECKING:
     from lookalike.distances import Database
@@ -38,6 +39,8 @@ class Match:
         What the collection says it is, where it says so.
     row : int
         Its row in the index's descriptors.
+    inliers : int or None
+        Details that it shares with the query in the same arrangement, where a geometric check looked at it.
     """
 
     rank: int
@@ -46,11 +49,13 @@ class Match:
     similarity: float
     label: str | None
     row: int
+    inliers: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
         found = {"rank": self.rank, "id": self.id, "distance": self.distance, "similarity": self.similarity}
-        return found if self.label is None else found | {"label": self.label}
+        found |= {} if self.label is None else {"label": self.label}
+        return found if self.inliers is None else found | {"inliers": self.inliers}
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ def search(
     *,
     distance: str | None = None,
     resize: bool = False,
+    rerank: str | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Find the nearest images of each query image, all in one batch.
 
@@ -87,6 +94,10 @@ def search(
         By default the encoder's own.
     resize : bool
         Bring images of another size to the index's; an index of a folder always does.
+    rerank : str, optional
+        What :func:`lookalike.rerank.create_reranking` takes: ``diffusion``, ``geometric``, ``auto``, ...
+    on_note : callable, optional
+        Called with a sentence before a step that takes long, and with what ``auto`` chose.
 
     Returns
     -------
@@ -112,7 +123,18 @@ def search(
                 f"{_title(collection, collection.ids[i])}: blank for the encoder {index.passport.encoder} (its descriptor "
                 "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
             )
-    return _answers(index, [_title(collection, name) for name in collection.ids], database, descriptors, k)
+    titles = [_title(collection, name) for name in collection.ids]
+    if rerank is not None:
+        ranked = reranked(index, rerank, descriptors, k, picture=collection.read, distance=distance, on_note=on_note)
+        return _results(
+            index,
+            titles,
+            database,
+            np.stack([r.rows for r in ranked]),
+            np.stack([r.distances for r in ranked]),
+            [r.inliers for r in ranked],
+        )
+    return _answers(index, titles, database, descriptors, k)
 
 
 def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]:
@@ -147,14 +169,32 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]
 
 
 def _answers(index: Index, titles: list[str], database: Database, descriptors: NDArray[Any], k: int) -> list[Result]:
-    rows, distances = database.nearest(descriptors, k)
+    return _results(index, titles, database, *database.nearest(descriptors, k))
+
+
+def _results(
+    index: Index,
+    titles: list[str],
+    database: Database,
+    rows: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    inliers: list[dict[int, int]] | None = None,
+) -> list[Result]:
     used, places = np.unique(rows, return_inverse=True)
     facts = index.facts(used.tolist())
     results = []
     for i, title in enumerate(titles):
         answers = zip(rows[i].tolist(), distances[i].tolist(), places.reshape(rows.shape)[i].tolist(), strict=True)
         matches = [
-            Match(rank, facts[at]["id"], far, _similarity(far, database), facts[at]["label"], row)
+            Match(
+                rank,
+                facts[at]["id"],
+                far,
+                _similarity(far, database),
+                facts[at]["label"],
+                row,
+                None if inliers is None else inliers[i].get(row),
+            )
             for rank, (row, far, at) in enumerate(answers, 1)
         ]
         results.append(Result(title, matches))

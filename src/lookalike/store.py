@@ -232,7 +232,7 @@ def check_target(path: Path) -> None:
 def _is_ours(name: str) -> bool:
     """Tell whether a killed run may have left it: a passport's temporary file and encoders among it."""
     return name in (DATASET, _LOCK, PASSPORT, PREVIOUS) or name.startswith(
-        ("encoder-", f".{PASSPORT}.", f".{PREVIOUS}.")
+        ("encoder-", "graph-", ".graph-", "keypoints-", "choice-", ".choice-", f".{PASSPORT}.", f".{PREVIOUS}.")
     )
 
 
@@ -344,6 +344,10 @@ def sweep(path: Path) -> None:
         for folder in path.glob("encoder-*"):
             if folder.name not in folders:
                 shutil.rmtree(folder, ignore_errors=True)
+        graphs = {g["file"] for p in named for g in p.graphs.values()}
+        for graph in path.glob("graph-*"):
+            if graph.name not in graphs:
+                graph.unlink(missing_ok=True)
         for part in path.glob(".*.part"):
             part.unlink(missing_ok=True)
 

@@ -638,6 +638,9 @@ class Sync:
             complete=complete,
             written=before.written if before else "",
             versions={"lookalike": __version__, "pylance": version("pylance"), "numpy": np.__version__},
+            graphs={name: g for name, g in before.graphs.items() if any(c.column == name for c in columns)}
+            if before
+            else {},
         )
 
     def _outcomes(self) -> dict[str, int]:

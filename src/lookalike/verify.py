@@ -51,6 +51,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
         check.as_readers_do(index)
     for column in index.passport.columns:
         check.encoder(column)
+    check.graphs()
     if deep:
         check.files(index, on_progress)
     return check.problems
@@ -179,6 +180,16 @@ class _Check:
             return
         if fingerprint != column.fingerprint:
             self.problems.append(f"the encoder {column.encoder}: its folder holds another than made the descriptors")
+
+    def graphs(self) -> None:
+        """Check the neighbour graphs."""
+        for graph in self.passport.graphs.values():
+            file = self.path / graph["file"]
+            data = file.read_bytes() if file.is_file() else b""
+            if [len(data), zlib.crc32(data)] != [graph["bytes"], graph["crc32"]]:
+                self.problems.append(
+                    f"{file.name} isn't what was written; make it anew: lookalike index ... --no-graph"
+                )
 
     def files(self, index: Index, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""

@@ -13,6 +13,14 @@ from lookalike.errors import UsageError
 if TYPE_CHECKING:
     from lookalike.search import Result
 
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        help="A second, better order: expansion, alpha-expansion, diffusion, reciprocal, geometric, views, or auto.",
+    ),
+]
+
 
 @app.command()
 def search(
@@ -27,6 +35,7 @@ def search(
         typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
     ] = None,
     resize: Resize = False,
+    rerank: Rerank = None,
     text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
@@ -34,7 +43,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the images nearest to a query image."""
-    from lookalike import open_collection
+    from lookalike import open_collection, progress
     from lookalike import search as searching
 
     if (query is None) == (text is None):
@@ -46,7 +55,9 @@ def search(
         _show(searching.search_text(opened, [text], k), as_json)
         return
     queries = open_collection(query or "")
-    results = searching.search(opened, queries, k, distance=distance, resize=resize)
+    results = searching.search(
+        opened, queries, k, distance=distance, resize=resize, rerank=rerank, on_note=progress.say
+    )
     if picture is not None:
         from lookalike import plots
 
@@ -67,7 +78,8 @@ def _show(results: list[Result], as_json: bool) -> None:
         print(result.query)
         for m in result.matches:
             label = "" if m.label is None else f"  label {m.label}"
-            print(f"{m.rank:>5}  {m.id}  distance {m.distance:.4f}  similarity {m.similarity:.4f}{label}")
+            inliers = "" if m.inliers is None else f"  inliers {m.inliers}"
+            print(f"{m.rank:>5}  {m.id}  distance {m.distance:.4f}  similarity {m.similarity:.4f}{label}{inliers}")
 
 
 @app.command()
@@ -82,6 +94,7 @@ def score(
     distance: DistanceName = None,
     resize: Resize = False,
     seed: Seed = 0,
+    rerank: Rerank = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the curve of LRAP by n to a .png, .svg or .pdf.")
     ] = None,
@@ -91,15 +104,26 @@ def score(
     from lookalike import evaluation, progress
 
     opened = open_(index_path, None)
-    with progress.counting("scoring") as show:
-        report = evaluation.score(
-            opened, queries, count=count, distance=distance, resize=resize, seed=seed, on_progress=show
-        )
+    reports = []
+    for method in [None] if rerank is None else [None, rerank]:
+        with progress.counting("scoring" if method is None else f"scoring {method}") as show:
+            reports.append(
+                evaluation.score(
+                    opened, queries, count=count, distance=distance, resize=resize, seed=seed, rerank=method,
+                    on_progress=show, on_note=progress.say,
+                )
+            )  # fmt: skip
     if plot is not None:
         from lookalike import plots
 
-        plots.save(plots.score_curves({report.encoder: report.lrap}, {report.encoder: report.lrap_intervals}), plot)
+        curves = {r.title if rerank else r.encoder: r for r in reports}
+        plots.save(
+            plots.score_curves(
+                {title: r.lrap for title, r in curves.items()}, {title: r.lrap_intervals for title, r in curves.items()}
+            ),
+            plot,
+        )
     if as_json:
-        print_json(report.to_json())
+        print_json(reports[0].to_json() | ({} if rerank is None else {"reranked": reports[1].to_json()}))
     else:
-        print(report.to_text())
+        print("\n\n".join(report.to_text() for report in reports))

@@ -79,6 +79,10 @@ def index(
     replace_collection: Annotated[
         bool, typer.Option("--replace-collection", help="Give up the collection that the index held.")
     ] = False,
+    graph: Annotated[
+        bool | None,
+        typer.Option("--graph/--no-graph", help="Keep the neighbour graph that --rerank diffusion goes by."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever files change.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -116,7 +120,8 @@ def index(
         )
         return _index(
             images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
-            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, workers=workers,
+            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, graph=graph,
+            workers=workers,
         )  # fmt: skip
 
     if not watch:

@@ -219,21 +219,55 @@ class Sift(_Local):
     smallest = 128
 
     def _detect(self, grey: NDArray[np.uint8]) -> tuple[Float32Array, NDArray[np.uint8]]:
-        cv2 = _import("cv2", self.name)
-        points, descriptors = cv2.SIFT_create(nfeatures=self.points).detectAndCompute(grey, None)
-        if not points:
-            return np.empty((0, 4), np.float32), np.empty((0, self.length), np.uint8)
-        # OpenCV gives back a few more than asked for where the last ones are equally strong, in no order.
-        order = sorted(
-            range(len(points)),
-            key=lambda i: (-points[i].response, *points[i].pt, points[i].size, points[i].angle),
-        )[: self.points]
-        places = np.array([(*points[i].pt, points[i].size, points[i].angle) for i in order], np.float32)
-        descriptors = descriptors[order]
-        # RootSIFT: roots of shares, so that Euclidean distance compares histograms by Hellinger's. At most 1, and
-        # rarely above a half, so 512 to the whole.
-        shares = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-        return places, (np.sqrt(shares) * 512).round().clip(0, 255).astype(np.uint8)
+        return detect_sift(grey, self.points, needed_by=f"the encoder '{self.name}'")
+
+
+def detect_sift(
+    grey: NDArray[np.uint8], points: int, contrast: float = 0.04, *, needed_by: str = "the geometric check"
+) -> tuple[Float32Array, NDArray[np.uint8]]:
+    """Find the strongest SIFT keypoints of an image.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (h, w)
+        The image.
+    points : int
+        How many, at most.
+    contrast : float
+        The least contrast of a keypoint; lower finds more in dark or dull places.
+    needed_by : str
+        What asks for it, for the error if OpenCV is missing.
+
+    Returns
+    -------
+    places : ndarray of float32, shape (k, 4)
+        x, y, diameter in pixels, angle in degrees; the strongest first.
+    descriptors : ndarray of uint8, shape (k, 128)
+        RootSIFT, 512 to the whole: compare by Euclidean distance.
+
+    Raises
+    ------
+    UsageError
+        If the extra ``local`` isn't installed.
+    """
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ModuleNotFoundError as e:
+        raise missing_extra(needed_by, "local") from e
+    found, descriptors = cv2.SIFT_create(nfeatures=points, contrastThreshold=contrast).detectAndCompute(grey, None)
+    if not found:
+        return np.empty((0, 4), np.float32), np.empty((0, Sift.length), np.uint8)
+    # OpenCV gives back a few more than asked for where the last ones are equally strong, in no order.
+    order = sorted(
+        range(len(found)),
+        key=lambda i: (-found[i].response, *found[i].pt, found[i].size, found[i].angle),
+    )[:points]
+    places = np.array([(*found[i].pt, found[i].size, found[i].angle) for i in order], np.float32)
+    descriptors = descriptors[order]
+    # RootSIFT: roots of shares, so that Euclidean distance compares histograms by Hellinger's. At most 1, and
+    # rarely above a half, so 512 to the whole.
+    shares = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
+    return places, (np.sqrt(shares) * 512).round().clip(0, 255).astype(np.uint8)
 
 
 class Surf(_Local):

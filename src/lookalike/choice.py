@@ -1,0 +1,240 @@
+"""Which re-ranking for this collection? Damaged copies of its own images say so, without a label.
+
+Held-out images are damaged, and each copy is asked for by every re-ranking. Two figures count, both 0 to 1:
+
+``first hit``
+    Share of copies whose original comes first.
+``kind``
+    How alike the lists are that belong together, against lists that don't: the first 5 % found by an image and by its copy,
+    times those by the image and by its nearest other, as in :mod:`lookalike.selftest`; less the overlap of two images
+    drawn at random, as a share of what is left. Without that, a re-ranking that gives everybody the same answers would
+    look best of all.
+
+A re-ranking by which copies find their originals less often, beyond chance, is out. Where images come in kinds, the
+highest ``kind`` wins; where they don't, the highest ``first hit``. One that isn't better than none beyond chance
+(paired bootstrap over the held-out images, 95 %) isn't taken.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.damage import damage, families_for
+from lookalike.errors import UsageError
+from lookalike.pictures import pictures_of
+from lookalike.raster import fit_to
+from lookalike.rerank import NONE, Asked, Reranking, create_reranking
+from lookalike.selftest import FEWEST, bootstrap_interval
+from lookalike.storage import replace_file
+
+if TYPE_CHECKING:
+    from lookalike.index import Index
+
+Float64Array = NDArray[np.float64]
+
+#: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
+TRIED = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "reciprocal", "geometric")
+#: Held-out images; of a geometric check, which takes longer, fewer.
+HELD_OUT = 100
+#: Images come in kinds where ``kind`` is at least this for one that is tried.
+KINDS_FROM = 0.3
+#: Smaller pictures have too few details to check. Larger ones are damaged at this size.
+SMALLEST, SIDE = 64, 320
+#: Length of the compared lists, as a share of the collection.
+SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the self-test chose.
+
+    Attributes
+    ----------
+    method : str
+        As :func:`lookalike.rerank.create_reranking` takes it; ``none`` where none is better.
+    figures : dict of str to dict
+        Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
+    held_out : int
+        Images that were damaged.
+    images : int
+        In the index then.
+    fingerprint : str
+        Of the encoder.
+    """
+
+    method: str
+    figures: dict[str, dict[str, float]]
+    held_out: int
+    images: int
+    fingerprint: str
+
+    def sentence(self) -> str:
+        """Say what was chosen, and by what."""
+        plain, chosen = self.figures[NONE], self.figures[self.method]
+        said = f"re-ranking chosen by {self.held_out} damaged copies, without labels: {self.method}"
+        if self.method == NONE:
+            return f"{said}; nothing that was tried is better beyond chance"
+        told = ", ".join(f"{name} {plain[name]:.2f} to {chosen[name]:.2f}" for name in ("first hit", "kind"))
+        return f"{said} ({told})"
+
+
+def choose(
+    index: Index, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
+) -> Choice:
+    """Choose a re-ranking by damaged copies of the index's own images.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through the encoder that answers.
+    on_note : callable, optional
+        Called with sentences: before it begins, and with what was chosen.
+    seed : int
+        Of the images held out and the damage.
+    tried : tuple of str
+        What to try.
+
+    Returns
+    -------
+    Choice
+        Kept in the index, until its encoder changes or its size by a fifth.
+
+    Raises
+    ------
+    UsageError
+        If there are too few images.
+    """
+    note = on_note or (lambda _: None)
+    file = index.path / f"choice-{index.passport.view.column}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        stored = Choice(**json.loads(file.read_bytes()))
+        if stored.fingerprint == index.passport.fingerprint and abs(stored.images - len(index)) <= stored.images // 5:
+            note(stored.sentence())
+            return stored
+    note("choosing a re-ranking by damaged copies of these images, once; it may take a minute or two")
+    test = _Test(index, seed)
+    results = {NONE: test.run(None)}
+    for method in tried:
+        if method.startswith("geometric") and not test.has_details:
+            continue
+        results[method] = test.run(create_reranking(method, index, on_note=on_note))
+    choice = Choice(
+        decide(results),
+        {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
+        len(test.rows),
+        len(index),
+        index.passport.fingerprint,
+    )
+    with suppress(OSError), replace_file(file) as f:  # it can be chosen again
+        f.write(json.dumps(asdict(choice), indent=1).encode())
+    note(choice.sentence())
+    return choice
+
+
+def decide(results: dict[str, dict[str, Float64Array]]) -> str:
+    """Pick the re-ranking by the figures of each held-out image.
+
+    Parameters
+    ----------
+    results : dict of str to dict of str to ndarray, shape (q,)
+        Method -> ``first hit`` and ``kind`` of each; ``none`` among them.
+
+    Returns
+    -------
+    str
+        A key of ``results``.
+
+    Examples
+    --------
+    >>> low, high = np.zeros(50), np.ones(50)
+    >>> decide({"none": {"first hit": high, "kind": low}, "a": {"first hit": low, "kind": high}})
+    'none'
+    >>> decide({"none": {"first hit": high, "kind": low}, "a": {"first hit": high, "kind": high}})
+    'a'
+    """
+    plain = results[NONE]
+    fair = {
+        name: found
+        for name, found in results.items()
+        if bootstrap_interval(found["first hit"] - plain["first hit"])[1] >= 0
+    }
+    has_kinds = max(found["kind"].mean() for found in fair.values()) >= KINDS_FROM
+    figure = "kind" if has_kinds else "first hit"
+    best = max(fair, key=lambda name: float(fair[name][figure].mean()))
+    return best if bootstrap_interval(fair[best][figure] - plain[figure])[0] > 0 else NONE
+
+
+class _Test:
+    """Held-out images of an index, and their damaged copies."""
+
+    def __init__(self, index: Index, seed: int) -> None:
+        if len(index) < FEWEST * 4:
+            raise UsageError(
+                f"a re-ranking is chosen by damaged copies, for which {len(index)} images are too few; index at least "
+                f"{FEWEST * 4}, or name one yourself"
+            )
+        self.index = index
+        rows = np.sort(np.random.default_rng([seed, 7]).permutation(len(index))[: min(HELD_OUT, len(index) // 4)])
+        pictures = pictures_of(index).read(rows.tolist())
+        shape = tuple(index.passport.shape)
+        large = min(min(p.shape[:2]) for p in pictures) >= SMALLEST
+        self.has_details = large and importlib.util.find_spec("cv2") is not None
+        size = (max(SIDE, shape[0]), max(SIDE, shape[1]), *shape[2:]) if large else shape
+        shown = np.stack([fit_to(p, size) for p in pictures])
+        copies = damage(shown, families_for(shown), seed=seed + 1000)
+        encoded = index.encoder.encode(np.stack([fit_to(c, shape) for c in copies]))
+        seen = encoded.any(axis=1) if index.passport.distance == "cosine" else np.ones(len(rows), np.bool_)
+        if not seen.any():
+            raise UsageError(
+                f"{index.path}: every damaged copy is blank to {index.passport.encoder}; name a re-ranking yourself"
+            )
+        self.rows, self.copies, self.encoded = rows[seen], copies[seen], encoded[seen]
+        self.shown = shown[seen]
+        # The nearest other image of each, by the plain distance.
+        plain = index.database().distances(index.descriptors[self.rows])
+        plain[np.arange(len(self.rows)), self.rows] = np.inf
+        self.nearest = plain.argmin(axis=1)
+        self.length = max(1, round(SHARE * len(index)))
+        self.partner = np.roll(np.arange(len(self.rows)), 1 + len(self.rows) // 3)
+
+    def run(self, made: Reranking | None) -> dict[str, Float64Array]:
+        """Return the figures of each held-out image."""
+        table, count = self.index.descriptors, len(self.rows)
+        looks = made is not None and made.looks
+        first, theirs = self._lists(made, Asked(self.encoded, lambda i: self.copies[i]))
+        if looks:  # it puts the same picture first, and leaves the others as they were
+            made = None
+        mine = self._lists(made, Asked(table[self.rows]))[1]
+        kin = self._lists(made, Asked(table[self.nearest]))[1]
+        for lists in (theirs, mine, kin):
+            lists[np.arange(count), self.rows] = False
+        agreement = (mine & theirs).sum(axis=1) / self.length
+        related = (mine & kin).sum(axis=1) / self.length
+        chance = float((theirs & mine[self.partner]).sum(axis=1).mean() / self.length)
+        return {"first hit": first, "kind": (agreement * related - chance) / max(1 - chance, 1e-9)}
+
+    def _lists(self, made: Reranking | None, asked: Asked) -> tuple[Float64Array, NDArray[np.bool_]]:
+        """Return for each query whether its original comes first, and which images are on its list."""
+        marked = np.zeros((len(asked), len(self.index)), np.bool_)
+        first = np.zeros(len(asked))
+        step = 16 if made is None else min(16, made.queries_at_once)
+        for start in range(0, len(asked), step):
+            part = asked.part(start, start + step)
+            values = self.index.database().distances(part.descriptors) if made is None else made.values(part)[0]
+            for i, row in enumerate(values, start):
+                original = self.rows[i]
+                first[i] = float((row < row[original]).sum() == 0)
+                kept = np.argpartition(row, min(self.length, len(row) - 1))[: self.length]
+                marked[i, kept] = True
+        return first, marked
+
+
+__all__ = ["Choice", "choose", "decide"]

@@ -1,0 +1,143 @@
+"""Rows of an index -> the pictures themselves, and their keypoints, which are kept once they were found.
+
+A picture is read from where it was indexed, as long as that file is the same; its thumbnail stands in for one that has
+gone or changed. Keypoints lie in the index's folder under the picture's own hash, ``keypoints-SIDE-POINTS/ab/HASH.npz``:
+they can't grow old, belong to no commit, and the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.build import collection_now
+from lookalike.collection import open_collection
+from lookalike.errors import CollectionError, LookalikeError
+from lookalike.geometry import POINTS, SIDE, Details, details_of
+from lookalike.storage import replace_file
+
+if TYPE_CHECKING:
+    from lookalike.collection import Collection
+    from lookalike.index import Index
+
+#: Details kept in memory, at most; each takes some 130 KB.
+MOST_KEPT = 4000
+
+
+class Pictures:
+    """The pictures of an index.
+
+    Parameters
+    ----------
+    index : Index
+        Any.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._details: dict[int, Details] = {}
+
+    @cached_property
+    def _collection(self) -> tuple[Collection | None, dict[str, int]]:
+        """The collection as it is now, and where each id is in it."""
+        collection = collection_now(self.index)
+        source = self.index.passport.source
+        if collection is None and source != "array":
+            with suppress(LookalikeError):  # a built-in name
+                collection = open_collection(source)
+        return collection, {} if collection is None else {name: i for i, name in enumerate(collection.ids)}
+
+    def read(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
+        """Return pictures of any size; thumbnails of those that can't be read as they were indexed.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of the index's descriptors.
+
+        Returns
+        -------
+        list of ndarray of uint8
+            Of shape (h, w) or (h, w, 3).
+        """
+        return [self._read(row, facts) for row, facts in zip(rows, self.index.facts(rows), strict=True)]
+
+    def _read(self, row: int, facts: dict[str, Any]) -> NDArray[np.uint8]:
+        collection, places = self._collection
+        place = places.get(facts["id"])
+        if collection is not None and place is not None:
+            with suppress(CollectionError, OSError):
+                picture = collection.read(place)
+                if picture.shape[:2] == (facts["height"], facts["width"]):
+                    return picture
+        return self.index.thumbnails([row])[0]
+
+    def details(self, rows: Sequence[int]) -> list[Details]:
+        """Return the keypoints of pictures; those of each are found once.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of the index's descriptors.
+
+        Returns
+        -------
+        list of Details
+
+        Raises
+        ------
+        UsageError
+            If the extra ``local`` isn't installed.
+        """
+        missing = [row for row in rows if row not in self._details]
+        if len(self._details) + len(missing) > MOST_KEPT:
+            self._details = {row: self._details[row] for row in rows if row in self._details}
+        for row, facts in zip(missing, self.index.facts(missing) if missing else [], strict=True):
+            self._details[row] = self._stored(row, facts)
+        return [self._details[row] for row in rows]
+
+    def _stored(self, row: int, facts: dict[str, Any]) -> Details:
+        digest = facts["hash"] or ""
+        frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
+        folder = self.index.path / f"keypoints-{SIDE}-{POINTS}" / digest[:2]
+        file = folder / f"{digest}-{frame if frame.isdecimal() else 0}.npz"
+        with suppress(
+            OSError, ValueError, KeyError, zipfile.BadZipFile
+        ):  # a changed byte is noticed, and costs a moment
+            arrays = np.load(file, allow_pickle=False)
+            return Details(arrays["places"].astype(np.float32), arrays["descriptors"])
+        picture = self._read(row, facts)
+        found = details_of(picture)
+        if digest and picture.shape[:2] == (facts["height"], facts["width"]):
+            with suppress(OSError):  # an index that can't be written is searched all the same
+                folder.mkdir(parents=True, exist_ok=True)
+                with replace_file(file) as f:
+                    np.savez(f, places=found.places.astype(np.float16), descriptors=found.descriptors)
+        return found
+
+
+def pictures_of(index: Index) -> Pictures:
+    """Return the pictures of an index, kept with it.
+
+    Parameters
+    ----------
+    index : Index
+        Any.
+
+    Returns
+    -------
+    Pictures
+    """
+    kept: Pictures | None = index._pictures
+    if kept is None:
+        kept = index._pictures = Pictures(index)
+    return kept
+
+
+__all__ = ["Pictures", "pictures_of"]

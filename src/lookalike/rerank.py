@@ -1,0 +1,301 @@
+"""First answers -> a second, better ordering of them, without labels.
+
+A re-ranking is one class and one line in :data:`RERANKINGS`. It gives, for each query, a value for every image of the
+index: the smaller, the nearer. So one and the same thing answers a search, which takes the first few, and a score, which
+looks at all. A query never sees another query: each is ranked as if it were alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from lookalike.distances import Database
+    from lookalike.index import Index
+
+Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
+
+#: name -> "module:Class", and parameters that the name stands for.
+RERANKINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "expansion": ("lookalike.expansion:Expansion", {"alpha": 0.0}),
+    "alpha-expansion": ("lookalike.expansion:Expansion", {"alpha": 3.0}),
+    "diffusion": ("lookalike.spreading:Spreading", {}),
+    "reciprocal": ("lookalike.reciprocal:Reciprocal", {}),
+    "geometric": ("lookalike.verification:Verification", {}),
+    "views": ("lookalike.views:Views", {}),
+}
+#: The self-test chooses one of them, or none.
+AUTO, NONE = "auto", "none"
+#: Most bytes of values worked out at a time.
+BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked of an index.
+
+    Attributes
+    ----------
+    descriptors : ndarray, shape (b, d)
+        Of the queries.
+    picture : callable or None
+        Number of the query -> the picture, uint8 of any size; None where there is none, as of words.
+    """
+
+    descriptors: NDArray[Any]
+    picture: Callable[[int], NDArray[np.uint8]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def part(self, start: int, stop: int) -> Asked:
+        """Return some of the queries."""
+        picture = self.picture
+        return Asked(self.descriptors[start:stop], None if picture is None else lambda i: picture(start + i))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The answers to one query.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (k,)
+        Rows of the index's descriptors, the best first.
+    distances : ndarray of float32, shape (k,)
+        Their distances as without re-ranking, so that they need not rise.
+    inliers : dict of int to int
+        Row -> details found in the same arrangement; of the pictures that were looked at, none for other methods.
+    """
+
+    rows: Int64Array
+    distances: Float32Array
+    inliers: dict[int, int] = field(default_factory=dict)
+
+
+class Reranking:
+    """One way to re-rank; the base of all.
+
+    Parameters
+    ----------
+    index : Index
+        What is searched.
+    distance : str, optional
+        By default the encoder's own.
+    on_note : callable, optional
+        Called with a sentence before something that takes long.
+    """
+
+    name: ClassVar[str]
+    #: Whether it needs the query's picture, and whether only the encoder's own distance will do.
+    looks: ClassVar[bool] = False
+    own_distance: ClassVar[bool] = False
+
+    def __init__(
+        self, index: Index, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
+    ) -> None:
+        self.index = index
+        self.database: Database = index.database(distance)
+        self.note = on_note or (lambda _: None)
+        if self.own_distance and self.database.distance != index.passport.distance:
+            raise UsageError(
+                f"re-ranking by {self.name} goes by the encoder's own distance, {index.passport.distance}; leave the "
+                "distance out"
+            )
+
+    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+        """Return for each query a value for every image, (b, m), smaller is nearer, 0 or more; and its inliers."""
+        raise NotImplementedError
+
+    @property
+    def queries_at_once(self) -> int:
+        """How many queries to ask for at a time."""
+        return max(1, BLOCK_BYTES // (4 * self.database.size))
+
+
+def create_reranking(
+    method: str, index: Index, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
+) -> Reranking | None:
+    """Make a re-ranking of an index by its name.
+
+    Parameters
+    ----------
+    method : str
+        A name in :data:`RERANKINGS`, with parameters if wanted: ``diffusion:alpha=0.9``; ``auto`` or ``none``.
+    index : Index
+        What is searched.
+    distance : str, optional
+        By default the encoder's own.
+    on_note : callable, optional
+        Called with a sentence before something that takes long, and with what ``auto`` chose.
+
+    Returns
+    -------
+    Reranking or None
+        None for ``none``, also where that is what ``auto`` chose.
+
+    Raises
+    ------
+    UsageError
+        If the name or a parameter isn't known, or a parameter can't be used.
+    """
+    name, _, rest = method.partition(":")
+    if name == AUTO:
+        from lookalike.choice import choose
+
+        chosen = choose(index, on_note=on_note).method
+        return create_reranking(chosen, index, distance=distance, on_note=on_note)
+    if name == NONE:
+        return None
+    if name not in RERANKINGS:
+        raise unknown_name("re-ranking", name, [*RERANKINGS, AUTO, NONE])
+    target, meant = RERANKINGS[name]
+    module, _, attribute = target.partition(":")
+    made: type[Reranking] = getattr(importlib.import_module(module), attribute)
+    params = meant | _parsed(name, rest, made)
+    return made(index, distance=distance, on_note=on_note, **params)
+
+
+def _parsed(name: str, rest: str, made: type[Reranking]) -> dict[str, Any]:
+    """Read ``k=10,alpha=3``; each is of the kind that its default is."""
+    defaults = {
+        p.name: p.default
+        for p in inspect.signature(made).parameters.values()
+        if p.name not in ("index", "distance", "on_note")
+    }
+    params: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key not in defaults:
+            raise unknown_name(f"parameter of {name}", key, defaults)
+        try:
+            params[key] = type(defaults[key])(value)
+        except ValueError:
+            kind = {int: "a whole number", float: "a number"}.get(type(defaults[key]), "text")
+            raise UsageError(f"{name}: {key} is '{value}'; give {kind}, such as {key}={defaults[key]}") from None
+    return params
+
+
+def check_range(name: str, key: str, value: float, least: float, most: float) -> None:
+    """Refuse a parameter out of its range.
+
+    Parameters
+    ----------
+    name, key : str
+        Of the re-ranking and the parameter.
+    value, least, most : float
+        What is given, and what may be.
+
+    Raises
+    ------
+    UsageError
+        If it isn't within.
+    """
+    if not least <= value <= most:
+        raise UsageError(f"{name}: {key} is {value:g}; it must be {least:g} to {most:g}")
+
+
+def rerank(
+    index: Index,
+    method: str | Reranking,
+    descriptors: NDArray[Any],
+    k: int,
+    *,
+    picture: Callable[[int], NDArray[np.uint8]] | None = None,
+    distance: str | None = None,
+    among: NDArray[np.integer[Any]] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Ranked]:
+    """Answer queries in a second, better order.
+
+    Parameters
+    ----------
+    index : Index
+        What is searched.
+    method : str or Reranking
+        What :func:`create_reranking` takes, or what it made.
+    descriptors : ndarray, shape (b, d)
+        Of the queries, by the index's encoder.
+    k : int
+        How many answers each, 1 to the number of images.
+    picture : callable, optional
+        Number of the query -> its picture; for those that look at it.
+    distance : str, optional
+        By default the encoder's own.
+    among : ndarray of int64, optional
+        Only these rows may be answers.
+    on_note : callable, optional
+        Called with a sentence before something that takes long.
+
+    Returns
+    -------
+    list of Ranked
+        One a query; equal values by distance, then by row.
+
+    Raises
+    ------
+    UsageError
+        If the method, a parameter or ``k`` is wrong, or the picture is needed and there is none.
+    """
+    made = (
+        method if isinstance(method, Reranking) else create_reranking(method, index, distance=distance, on_note=on_note)
+    )
+    database = index.database(distance) if made is None else made.database
+    rows = np.arange(database.size) if among is None else np.unique(np.asarray(among, np.int64))
+    if not 1 <= k <= len(rows):
+        raise UsageError(f"k is {k:,}; it must be 1 to {len(rows):,}, the images there are to choose from")
+    answers = []
+    for values, plain, inliers in ranking_values(made, database, Asked(descriptors, picture)):
+        for i, of_query in enumerate(inliers):
+            mine, far = values[i, rows], plain[i, rows]
+            some = np.flatnonzero(mine <= np.partition(mine, k - 1)[k - 1])
+            first = some[np.lexsort((some, far[some], mine[some]))[:k]]
+            answers.append(Ranked(rows[first], far[first], of_query))
+    return answers
+
+
+def ranking_values(
+    made: Reranking | None, database: Database, asked: Asked
+) -> Iterator[tuple[Float32Array, Float32Array, list[dict[int, int]]]]:
+    """Rank all images for every query, some queries at a time.
+
+    Parameters
+    ----------
+    made : Reranking or None
+        None ranks by the plain distance.
+    database : Database
+        Of the index.
+    asked : Asked
+        The queries.
+
+    Yields
+    ------
+    (values, distances, inliers)
+        float32 (b, m), smaller is nearer and 0 or more; the plain distances; and what :class:`Ranked` says of inliers.
+
+    Raises
+    ------
+    UsageError
+        If it looks at pictures and there are none.
+    """
+    if made is not None and made.looks and asked.picture is None:
+        raise UsageError(f"re-ranking by {made.name} looks at the query's picture, and words have none; use another")
+    step = max(1, BLOCK_BYTES // (4 * database.size)) if made is None else made.queries_at_once
+    for start in range(0, len(asked), step):
+        part = asked.part(start, start + step)
+        plain = database.distances(part.descriptors)
+        values, inliers = (plain, [{}] * len(part)) if made is None else made.values(part)
+        yield values, plain, inliers
+
+
+__all__ = ["RERANKINGS", "Asked", "Ranked", "Reranking", "create_reranking", "ranking_values", "rerank"]
