@@ -249,13 +249,14 @@ class _Ranking:
         self.database = database
         if not self.all and len(rows):
             self.database = Database(index.descriptors[rows], database.distance)
+        self._found = np.empty(0, np.int64), np.empty(0, np.float32)
 
     def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         count = min(count, len(self.rows))
-        if not count:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        found, distances = self.database.nearest(self.asked, count)
-        return self.rows[found[0]], distances[0]
+        if count > len(self._found[0]):
+            found, distances = self.database.nearest(self.asked, count)
+            self._found = self.rows[found[0]], distances[0]
+        return self._found[0][:count], self._found[1][:count]
 
     def within(self, radius: float) -> int:
         """Count those at most so far."""
@@ -271,7 +272,10 @@ def _by_image(index: Index, query: Query, kept: _Kept, rows: NDArray[np.int64]) 
         return read_whole(_collection_of(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
 
     asked = blend(index, query, database.distance, lambda name: kept.row_of(index, name), read_stored)
+    own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
+    own |= {kept.row_of(index, name) for name in query.likes}
     ranking = _Ranking(index, database, asked, rows)
+    near_rows, near = ranking.first(max(query.offset + query.k, DEPTH + len(own)))
     total = len(rows) if query.within is None else ranking.within(query.within)
     page = _Page(index, query, ranking, total)
     closeness = None if query.text is not None else kept.closeness_of(index, database)
@@ -286,9 +290,6 @@ def _by_image(index: Index, query: Query, kept: _Kept, rows: NDArray[np.int64]) 
         matches.append(Match(rank, facts[i]["id"], distance, close, facts[i]["label"], row, chance, group))
     if not total:
         return _response(query, matches, total, 0, None, True, _none_says(query))
-    own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
-    own |= {kept.row_of(index, name) for name in query.likes}
-    near_rows, near = ranking.first(DEPTH + len(own))
     others = near[~np.isin(near_rows, list(own))][:DEPTH]
     gap = gap_after(others)
     edge = None if gap is None else float(others[gap - 1])
@@ -373,11 +374,12 @@ def _response(
 
 
 def _says(verdict: str, gap: int | None, chance: Chance | None) -> str:
-    rare = "" if chance is None else f"; {chance}"
     if verdict:
         return f"Nothing like it here: {verdict}"
     if gap is None:
-        return f"No answer stands out from the rest{rare and '; of the nearest, '}{rare[2:]}"
+        rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
+        return f"The answers fade out without a gap{rare}"
+    rare = "" if chance is None else f"; {chance.clause('this close')}"
     return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
 
 

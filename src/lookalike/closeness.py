@@ -70,14 +70,12 @@ class Chance:
             return f"{self.share:.0%} of pairs"
         return f"{'< ' if self.is_bound else ''}1 in {_round(1 / self.share):,} pairs"
 
-    def __str__(self) -> str:
+    def clause(self, than: str) -> str:
+        """Return ``about 1 in 41,000 random pairs here is``, followed by what is compared."""
         if self.share > 0.095:
-            return f"about {self.share:.0%} of random pairs here are this close"
-        one_in = _round(1 / self.share)
+            return f"about {self.share:.0%} of random pairs here are {than}"
         return (
-            f"fewer than 1 in {one_in:,} random pairs here is this close"
-            if self.is_bound
-            else f"about 1 in {one_in:,} random pairs here is this close"
+            f"{'fewer than' if self.is_bound else 'about'} 1 in {_round(1 / self.share):,} random pairs here is {than}"
         )
 
 
@@ -200,21 +198,39 @@ def gap_after(distances: NDArray[Any]) -> int | None:
     >>> gap_after(np.array([0.1, 0.11, 0.4, 0.41, 0.43, 0.45, 0.46, 0.47, 0.48, 0.5]))
     2
     """
+    odds = gap_odds(distances)
+    if not len(odds):
+        return None
+    best = int(np.argmin(odds))
+    return best + 1 if odds[best] < LEVEL else None
+
+
+def gap_odds(distances: NDArray[Any]) -> NDArray[np.float64]:
+    """Tell for each rank how likely so wide a spacing after it is by chance, corrected for looking at all ranks.
+
+    Parameters
+    ----------
+    distances : ndarray of float, shape (m,)
+        As of :func:`gap_after`.
+
+    Returns
+    -------
+    ndarray of float64, shape (m - 1,)
+        The chance times ``i (i + 1)``, so that among unrelated images any is below ``x`` with a chance of at most ``x``;
+        empty where there are too few.
+    """
     near = np.asarray(distances, np.float64)[:DEPTH]
     count = len(near) - 1
     if count + 1 < SHALLOWEST or near[-1] <= 0:
-        return None
+        return np.empty(0)
     # Copies are at 0, where there is no logarithm: nearer than this is as near.
     near = np.maximum(near, 1e-3 * near[-1])
     ranks = np.arange(1, count + 1)
     spacings = ranks * np.log(near[1:] / near[:-1])
     others = (spacings.sum() - spacings) / (count - 1)
-    with np.errstate(divide="ignore"):
-        ratio = np.where(others > 0, spacings / np.maximum(others, 1e-300), np.where(spacings > 0, np.inf, 0.0))
-    by_chance = np.exp(-(count - 1) * np.log1p(ratio / (count - 1)))
-    odds = by_chance * ranks * (ranks + 1) / LEVEL
-    best = int(np.argmin(odds))
-    return best + 1 if odds[best] < 1 else None
+    ratio = np.divide(spacings, others, out=np.where(spacings > 0, np.inf, 0.0), where=others > 0)
+    odds: NDArray[np.float64] = np.exp(-(count - 1) * np.log1p(ratio / (count - 1))) * ranks * (ranks + 1)
+    return odds
 
 
 def explained_by_bulk(nearest: float, distances: NDArray[Any], count: int) -> bool:

@@ -191,6 +191,9 @@ class Query:
             raise UsageError(f"more than {MOST_EXAMPLES:,} images, likes and dislikes in one query; give fewer")
         if both := set(self.likes) & set(self.dislikes):
             raise UsageError(f"{min(both)} is both liked and disliked; leave it in one of the two")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         if self.k < 1:
             raise UsageError(f"k is {self.k:,}; ask for at least 1")
         if self.k > MOST:

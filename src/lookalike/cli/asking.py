@@ -81,7 +81,9 @@ def search(
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value not in (None, ())}
     if saved is None and not set(given) & {"images", "likes", "dislikes", "text", "words", "where"}:
-        raise UsageError("name one query: an image, or words with --text; or --like, --words, --where, or a saved one with --query")
+        raise UsageError(
+            "name one query: an image, or words with --text; or --like, --words, --where, or a saved one with --query"
+        )
     alone = saved is None and save_query is None and set(given) <= {"images", "k", "distance", "resize"} and not weight
     if query and len(query) == 1 and given["images"][0].crop is None:
         queries = open_collection(query[0])
