@@ -116,7 +116,9 @@ def test_a_crop_outside_the_image_is_refused(index, tmp_path, crop):
 
 def test_a_collection_is_not_one_image(index, tmp_path):
     np.save(tmp_path / "two.npy", pictures((1, 2, 3, 4), (1, 2, 3, 5)))
-    with pytest.raises(UsageError, match=r"two\.npy: holds 2 images, and here one is meant; pick it as in .*two\.npy\[0\]"):
+    with pytest.raises(
+        UsageError, match=r"two\.npy: holds 2 images, and here one is meant; pick it as in .*two\.npy\[0\]"
+    ):
         read_example(index, Example(str(tmp_path / "two.npy")))
     assert read_example(index, Example(f"{tmp_path}/two.npy[1]")).tolist() == [[1, 2], [3, 5]]
 

@@ -14,7 +14,7 @@ def plainly(points, radius, most):
     for i, point in enumerate(points):
         far = np.linalg.norm(points[leaders] - point, axis=1) if leaders else np.array([np.inf])
         if far.min() <= radius:
-            owner.append(leaders[int(np.argmin(far))])
+            owner.append(leaders[int(np.argmax(far <= radius))])
             continue
         owner.append(i)
         if len(leaders) < most:
