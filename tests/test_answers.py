@@ -356,12 +356,16 @@ def test_an_index_rewritten_meanwhile_answers_its_own_state_or_says_so(tmp_path)
     for images in (first, first[:2], pictures(*ROWS)[::-1]):
         build_index(images, "quadrants", tmp_path / "index")
     for query in ({"images": [{"id": "1"}], "k": 2}, {"images": [{"id": "1"}], "k": 2, "where": "width = 2"}):
-        try:
-            again = opened.ask(query)
-        except LookalikeError as e:
-            assert "the index was written since it was opened; open it again" in str(e)
-        else:
-            assert ids(again) == ids(before)
+        again = _asked(opened, query)
+        assert again in (ids(before), "the index was written since it was opened; open it again")
+
+
+def _asked(index, query):
+    """Return the ids that are answered, or the end of the message."""
+    try:
+        return ids(index.ask(query))
+    except LookalikeError as e:
+        return str(e).partition(": ")[2]
 
 
 def test_an_index_opened_anew_forgets_what_was_made_of_the_old(tmp_path):
