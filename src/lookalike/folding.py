@@ -58,10 +58,10 @@ def fold(
             left = left[owner[left] == left]
         while len(left) and len(leaders) < most:
             leaders.append(int(left[0]))
-            near = Database(descriptors[left[:1]], distance).nearest(descriptors[left], 1)[1][:, 0] <= radius
-            owner[left[near]] = left[0]
-            near[0] = True
-            left = left[~near]
+            close = Database(descriptors[left[:1]], distance).nearest(descriptors[left], 1)[1][:, 0] <= radius
+            owner[left[close]] = left[0]
+            close[0] = True
+            left = left[~close]
     return np.array(leaders, np.int64), owner
 
 
