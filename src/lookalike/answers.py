@@ -375,7 +375,8 @@ def _response(
 
 def _says(verdict: str, gap: int | None, chance: Chance | None) -> str:
     if verdict:
-        return f"Nothing like it here: {verdict}"
+        # Of the two reasons the second only tells that the very image isn't there.
+        return f"{'Probably not' if verdict.startswith('no answer') else 'Nothing like it'} here: {verdict}"
     if gap is None:
         rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
         return f"The answers fade out without a gap{rare}"
