@@ -28,14 +28,14 @@ LAYERS = [
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "graph", "build",
-    "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search", "evaluation", "verify", "export", "watch",
+    "passport", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness", "folding",
+    "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search", "blend", "answers", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip
-#: ``index.search(...)`` is a method because that is how one says it; it calls the function of the layer above.
+#: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
-UPWARDS = {("index", "search"), ("rerank", "choice")}
+UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}
 HEAVY = {
     "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
 }  # fmt: skip
