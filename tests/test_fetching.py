@@ -25,7 +25,9 @@ def test_addresses_within_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_addresses_outside_are(address):
     assert is_public(ipaddress.ip_address(address))
 
@@ -109,7 +111,8 @@ def test_each_redirect_is_checked(site):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("/none", "answered 404"), ("/loop", "redirected more than"), ("/large", "it is over"), ("/slow", "")]
+    ("path", "said"),
+    [("/none", "answered 404"), ("/loop", "redirected more than"), ("/large", "it is over"), ("/slow", "")],
 )
 def test_what_does_not_end_well_is_said(site, path, said):
     with pytest.raises(ImageError, match=said):

@@ -47,7 +47,11 @@ def ask(guard, path="/api/info", method="GET", headers=(), body=(b"",), query=b"
 
     asyncio.run(guard(scope, receive, send))
     start = sent[0]
-    return start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, b"".join(m.get("body", b"") for m in sent[1:])
+    return (
+        start["status"],
+        {n.decode(): v.decode() for n, v in start["headers"]},
+        b"".join(m.get("body", b"") for m in sent[1:]),
+    )
 
 
 def error(answer):
@@ -95,7 +99,9 @@ def test_pages_of_other_sites_may_not_ask():
 def test_a_named_origin_may_ask_and_is_told_so():
     guard = Guard(echo, Rules(origins=frozenset({"https://shop.example"}), token=TOKEN))
     origin = ("origin", "https://shop.example")
-    status, headers, _ = ask(guard, method="OPTIONS", headers=[origin, ("access-control-request-headers", "authorization")])
+    status, headers, _ = ask(
+        guard, method="OPTIONS", headers=[origin, ("access-control-request-headers", "authorization")]
+    )
     assert status == 204
     assert headers["access-control-allow-origin"] == "https://shop.example"
     status, headers, _ = ask(guard, method="POST", headers=[origin, ("authorization", f"Bearer {TOKEN}")])
@@ -107,7 +113,12 @@ def test_a_named_origin_may_ask_and_is_told_so():
 
 def test_without_the_token_nothing_is_told():
     guard = Guard(echo, Rules(token=TOKEN))
-    for headers in ([], [("authorization", "Bearer wrong")], [("authorization", f"Basic {TOKEN}")], [("cookie", f"{COOKIE}=no")]):
+    for headers in (
+        [],
+        [("authorization", "Bearer wrong")],
+        [("authorization", f"Basic {TOKEN}")],
+        [("cookie", f"{COOKIE}=no")],
+    ):
         answer = ask(guard, headers=headers)
         assert answer[0] == 401
         assert answer[1]["www-authenticate"] == "Bearer"

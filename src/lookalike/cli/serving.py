@@ -22,10 +22,13 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="Default: 8321, or the next that is free.")] = None,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="What requests must bring; better in LOOKALIKE_TOKEN, which other users can't see."),
+        typer.Option(
+            "--token", help="What requests must bring; better in LOOKALIKE_TOKEN, which other users can't see."
+        ),
     ] = None,
     host_name: Annotated[
-        list[str] | None, typer.Option("--host-name", help="A further name that the server answers to. May be repeated.")
+        list[str] | None,
+        typer.Option("--host-name", help="A further name that the server answers to. May be repeated."),
     ] = None,
     origin: Annotated[
         list[str] | None,
@@ -36,9 +39,13 @@ def serve(
     ] = False,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", min=0, help="Searches a second for each client; 0 for no bound. Default: 20 for others."),
+        typer.Option(
+            "--rate", min=0, help="Searches a second for each client; 0 for no bound. Default: 20 for others."
+        ),
     ] = None,
-    certificate: Annotated[Path | None, typer.Option("--certificate", help="Answer over TLS: a PEM certificate.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Answer over TLS: a PEM certificate.")
+    ] = None,
     key: Annotated[Path | None, typer.Option("--key", help="The certificate's PEM key.")] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:

@@ -121,7 +121,9 @@ class Fetcher:
         addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
         # All must be public: a name with one address outside and one inside is a trick.
         if not addresses or not all(self.allowed(address) for address in addresses):
-            raise UsageError(f"{parts.geturl()}: leads into a private network, which isn't asked; only public hosts are")
+            raise UsageError(
+                f"{parts.geturl()}: leads into a private network, which isn't asked; only public hosts are"
+            )
         return addresses[0], port
 
     def _ask(self, parts: SplitResult, address: Address, port: int, ends: float) -> tuple[int, str | None, bytes]:

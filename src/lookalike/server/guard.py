@@ -235,7 +235,9 @@ class Guard:
 
     async def _whole_body(self, headers: _Headers, receive: Receive) -> Receive:
         limit = self.rules.body_bytes
-        too_much = Refusal(413, f"the request is over {limit / 2**20:g} MB; send a smaller image", {"connection": "close"})
+        too_much = Refusal(
+            413, f"the request is over {limit / 2**20:g} MB; send a smaller image", {"connection": "close"}
+        )
         declared = headers.one("content-length")
         if declared is not None and (not declared.isdecimal() or int(declared) > limit):
             raise too_much

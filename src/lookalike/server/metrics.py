@@ -26,11 +26,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "lookalike_requests", "Requests answered", ("path", "status"), registry=self._registry
-        )
+        self._requests = Counter("lookalike_requests", "Requests answered", ("path", "status"), registry=self._registry)
         self._stages = Histogram(
-            "lookalike_stage_seconds", "Time of one stage of a request", ("stage",), buckets=_SECONDS, registry=self._registry
+            "lookalike_stage_seconds",
+            "Time of one stage of a request",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self._registry,
         )
         self.in_flight = Gauge("lookalike_requests_in_flight", "Requests being worked on", registry=self._registry)
         self.images = Gauge("lookalike_images", "Images of the index that answers", registry=self._registry)

@@ -61,9 +61,7 @@ class Originals:
         try:
             return self._rows[identity]
         except KeyError:
-            raise UnknownImageError(
-                f"no image {identity!r} in the index; ids are those of search results"
-            ) from None
+            raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results") from None
 
     def read(self, identity: str) -> tuple[bytes, str]:
         """Return the file that an image was read from, if it still is what was indexed.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+import zipfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,9 @@ from fastapi import FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from lookalike import __version__
@@ -26,10 +31,11 @@ from lookalike.answers import answer
 from lookalike.distances import DISTANCES
 from lookalike.errors import EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.raster import fit_to, to_png
-from lookalike.request import Example
+from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
+from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
 from lookalike.server.metrics import CONTENT_TYPE, Metrics
 from lookalike.server.originals import Originals, UnknownImageError
@@ -39,6 +45,7 @@ from lookalike.server.schemas import (
     ErrorModel,
     FactsModel,
     FilesModel,
+    IdsModel,
     ImageModel,
     InfoModel,
     PageModel,
@@ -46,8 +53,9 @@ from lookalike.server.schemas import (
     ResponseModel,
     StatusModel,
     SuggestModel,
+    UploadModel,
 )
-from lookalike.server.uploads import LIMITS, Decoder
+from lookalike.server.uploads import LIMITS, Decoder, Upload
 
 WEB = Path(__file__).parent.parent / "web"
 #: Most images or files of one page of a listing.
@@ -88,6 +96,8 @@ class Service:
         For what is sent.
     metrics : Metrics
         What is counted.
+    kept : Kept
+        What was sent lately.
     fetcher : Fetcher or None
         For URLs, where they are allowed.
     """
@@ -95,6 +105,7 @@ class Service:
     live: LiveIndex
     decoder: Decoder
     metrics: Metrics
+    kept: Kept = field(default_factory=Kept)
     fetcher: Fetcher | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _originals: tuple[SharedIndex, Originals] | None = None
@@ -115,36 +126,45 @@ class Service:
             self.live.reload()
             return work()
 
-    def example(self, image: ImageModel | Example) -> Example:
-        """Return an image to ask by, with what was sent decoded on the leash."""
-        if isinstance(image, ImageModel):
-            given = image.model_dump(exclude_none=True)
-            if (url := given.pop("url", None)) is not None:
-                if "id" in given or "data" in given:
-                    raise UsageError("an image needs exactly one of id, data and url")
-                if self.fetcher is None:
-                    raise UsageError("this server fetches no URLs; send the image, or start it with --allow-urls")
-                with self.metrics.stage("fetch"):
-                    given["data"] = ""
-                    fetched = self.fetcher.fetch(url)
-                example = replace(Example.from_json(given), data=fetched)
-            else:
-                example = Example.from_json(given)
+    def example(self, image: ImageModel) -> Example:
+        """Return an image to ask by; what was sent is decoded on the leash."""
+        source = image.source()
+        crop = None if image.crop is None else (image.crop[0], image.crop[1], image.crop[2], image.crop[3])
+        weight = float(image.weight)
+        if source == "id":
+            return Example(id=image.id, crop=crop, weight=weight)
+        if source == "data":
+            data = Example.from_json({"data": image.data}).data or b""
+        elif source == "upload":
+            data = self.kept.get(image.upload or "")
+        elif self.fetcher is None:
+            raise UsageError("this server fetches no URLs; send the image, or start it with --allow-urls")
         else:
-            example = image
-        if example.data is None:
-            return example
-        with self.metrics.stage("decode"):
-            upload = self.decoder.decode(example.data, "the image", example.crop)
-        return replace(example, data=None, crop=None, pixels=upload.pixels)
+            with self.metrics.stage("fetch"):
+                data = self.fetcher.fetch(image.url or "")
+        return Example(pixels=self.decode(data, crop).pixels, weight=weight)
 
-    def ask(self, query: Asked) -> dict[str, Any]:
-        """Answer a query."""
-        if any(example.path is not None for example in query.images):
-            raise UsageError("this server reads no paths; send the image, or name one of the index by id")
-        ready = replace(query, images=tuple(self.example(example) for example in query.images))
+    def decode(self, data: bytes, crop: tuple[int, int, int, int] | None = None, where: str = "the image") -> Upload:
+        """Decode what was sent."""
+        with self.metrics.stage("decode"):
+            return self.decoder.decode(data, where, crop)
+
+    def ask(self, model: QueryModel, examples: Sequence[Example]) -> dict[str, Any]:
+        """Answer a query whose images have been decoded."""
+        entry = model.model_dump(exclude_none=True, exclude={"images"})
+        stand_in = [{"id": "an image"}] if examples else []  # while the rest is read
+        query = replace(Asked.from_json(entry | {"images": stand_in, "resize": True}), images=tuple(examples))
+
+        def found() -> dict[str, Any]:
+            index = self.live.current(query.encoder)
+            said = answer(index, query).to_json()
+            rows = [self.originals().row(match["id"]) for match in said["matches"]]
+            for match, facts in zip(said["matches"], index.facts(rows), strict=True):
+                match["width"], match["height"] = facts["width"], facts["height"]
+            return said
+
         with self.metrics.stage("answer"):
-            return self.retried(lambda: answer(self.live.current(query.encoder), ready).to_json())
+            return self.retried(found)
 
 
 def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics: Metrics | None = None) -> Guard:
@@ -166,7 +186,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     Guard
         The application.
     """
-    service = Service(live, Decoder(), metrics or Metrics(), Fetcher() if allow_urls else None)
+    service = Service(live, Decoder(), metrics or Metrics(), fetcher=Fetcher() if allow_urls else None)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -235,7 +255,7 @@ def status_of(error: LookalikeError) -> int:
         400 to 422 where the request is at fault, 503 where the index is.
     """
     match error:
-        case UnknownImageError():
+        case UnknownImageError() | ForgottenUploadError():
             return 404
         case ImageError():
             return _STATUS.get(error.outcome, 422)
@@ -273,30 +293,41 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_search(app: FastAPI, service: Service) -> None:
-    @app.post("/api/search", response_model=ResponseModel, response_model_exclude_none=False, tags=["search"])
+    @app.post("/api/search", response_model=ResponseModel, tags=["search"])
     def search(query: QueryModel) -> dict[str, Any]:
         """Answer one query: images, likes and dislikes, words, a filter, all at once."""
-        examples = tuple(service.example(image) for image in query.images)
-        plain = query.model_copy(update={"images": []})
-        return service.ask(_with_images(plain, examples))
+        return service.ask(query, [service.example(image) for image in query.images])
 
     @app.post("/api/search/upload", response_model=ResponseModel, tags=["search"])
     def search_upload(
-        images: Annotated[list[UploadFile], File(description="Image files to ask by.")],
+        images: Annotated[list[UploadFile], File(description="Image files to ask by.", max_length=MOST_EXAMPLES)],
         query: Annotated[str, Form(description="The rest of the query, as JSON.", examples=['{"k": 20}'])] = "{}",
     ) -> dict[str, Any]:
         """Answer one query whose images are sent as files."""
         try:
-            rest = json.loads(query)
-        except ValueError as e:
-            raise UsageError(f"the field query isn't JSON ({e})") from e
-        if not isinstance(rest, dict):
-            raise UsageError("the field query must be a JSON object, such as {\"k\": 20}")
-        model = QueryModel.model_validate(rest)
+            model = QueryModel.model_validate_json(query)
+        except ValidationError as e:
+            raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in e.errors()]) from e
         with service.metrics.stage("upload"):
-            sent = [Example(data=image.file.read()) for image in images]
-        examples = tuple(service.example(example) for example in (*sent, *model.images))
-        return service.ask(_with_images(model.model_copy(update={"images": []}), examples))
+            sent = [image.file.read() for image in images]
+        examples = [Example(pixels=service.decode(data).pixels) for data in sent]
+        return service.ask(model, [*examples, *(service.example(image) for image in model.images)])
+
+    @app.post("/api/uploads", response_model=UploadModel, tags=["search"])
+    def uploads(image: Annotated[UploadFile, File(description="An image file.")]) -> dict[str, Any]:
+        """Keep an image for a while, in memory only, to ask by it as often as one likes."""
+        with service.metrics.stage("upload"):
+            data = image.file.read()
+        shown = service.decode(data)
+        return {"upload": service.kept.add(data), "width": shown.width, "height": shown.height}
+
+    @app.get("/api/upload", response_class=Response, tags=["search"])
+    def upload(request: Request, identity: Annotated[str, Query(alias="id", max_length=64)]) -> Response:
+        """Show an image that was sent."""
+        shown = service.decode(service.kept.get(identity))
+        answer_ = _picture(request, to_png(shown.pixels))
+        answer_.headers["x-image-size"] = f"{shown.width}x{shown.height}"
+        return answer_
 
     @app.post("/api/encode", response_model=DescriptorModel, tags=["search"])
     def encode(asked: EncodeModel) -> dict[str, Any]:
@@ -314,24 +345,13 @@ def _add_search(app: FastAPI, service: Service) -> None:
         }
 
 
-def _with_images(query: QueryModel, examples: tuple[Example, ...]) -> Asked:
-    """Put decoded images into a query, which is checked as a whole only then."""
-    entry = query.model_dump(exclude_none=True)
-    del entry["images"]
-    if examples:  # an example stands in while the rest is read
-        entry["images"] = [{"id": "the image"}]
-    read = Asked.from_json(entry | {"resize": True})
-    return replace(read, images=examples)
-
-
-def _pixels(service: Service, image: ImageModel) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _pixels(service: Service, image: ImageModel) -> NDArray[np.uint8]:
     """Return the pixels of an image that was sent, or of one of the index."""
     example = service.example(image)
     if example.pixels is not None:
         return example.pixels
-    assert example.id is not None
-    data, name = service.originals().read(example.id)
-    return service.decoder.decode(data, name, example.crop).pixels
+    data, name = service.originals().read(example.id or "")
+    return service.decode(data, example.crop, name).pixels
 
 
 Identity = Annotated[str, Query(alias="id", description="As in search results.", examples=["cats/tom.jpg"])]
@@ -342,7 +362,9 @@ def _add_images(app: FastAPI, service: Service) -> None:
     def images(
         offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE)] = 100,
-        spread: Annotated[bool, Query(description="Evenly from the whole collection instead of from offset on.")] = False,
+        spread: Annotated[
+            bool, Query(description="Evenly from the whole collection instead of from offset on.")
+        ] = False,
     ) -> dict[str, Any]:
         """List the index's images in its order."""
 
@@ -368,9 +390,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         return _picture(request, data)
 
     @app.get("/api/picture", response_class=Response, tags=["images"])
-    def picture(
-        request: Request, identity: Identity, side: Annotated[int, Query(ge=16, le=1024)] = 1024
-    ) -> Response:
+    def picture(request: Request, identity: Identity, side: Annotated[int, Query(ge=16, le=1024)] = 1024) -> Response:
         """Return an image as browsers show it: decoded here, upright, without what its file says besides."""
 
         def made() -> bytes:
@@ -394,6 +414,26 @@ def _add_images(app: FastAPI, service: Service) -> None:
         safe = kind if kind.startswith("image/") and "svg" not in kind else "application/octet-stream"
         headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
         return Response(data, media_type=safe, headers=headers)
+
+    @app.post("/api/download", response_class=Response, tags=["images"])
+    def download(asked: IdsModel) -> Response:
+        """Return the files of some images in one ZIP archive."""
+        file = tempfile.SpooledTemporaryFile(max_size=64 * 2**20)  # noqa: SIM115  (closed when it has been sent)
+        with zipfile.ZipFile(file, "w") as zipped:
+            for identity in dict.fromkeys(asked.ids):
+                data, _ = service.retried(lambda wanted=identity: service.originals().read(wanted))  # type: ignore[misc]
+                # A name that leads out of the folder it is unpacked in must not come from us.
+                safe = "/".join(part for part in identity.split("/") if part not in ("", ".", ".."))
+                zipped.writestr(safe or "image", data)
+        size = file.tell()
+        file.seek(0)
+        headers = {"content-disposition": 'attachment; filename="selection.zip"', "content-length": str(size)}
+        return StreamingResponse(
+            iter(lambda: file.read(1 << 20), b""),
+            media_type="application/zip",
+            headers=headers,
+            background=BackgroundTask(file.close),
+        )
 
 
 def _jpeg(pixels: Any, side: int) -> bytes:
@@ -421,7 +461,9 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/files", response_model=FilesModel, tags=["index"])
     def files(
-        outcome: Annotated[str | None, Query(description="Only these; 'left out' for all that have no descriptor.")] = None,
+        outcome: Annotated[
+            str | None, Query(description="Only these; 'left out' for all that have no descriptor.")
+        ] = None,
         offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE)] = 100,
     ) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from lookalike.request import MOST, MOST_EXAMPLES, Query
+from lookalike.errors import UsageError
+from lookalike.request import MOST, MOST_EXAMPLES
 
 Number = StrictInt | StrictFloat
 _FINITE = {"allow_inf_nan": False}
@@ -19,17 +20,34 @@ class Strict(BaseModel):
 
 
 class ImageModel(Strict):
-    """An image to ask by: one of the index, or one that is sent. Exactly one of ``id``, ``data`` and ``url``."""
+    """An image to ask by: one of the index, or one that is sent. Exactly one of ``id``, ``upload``, ``data``, ``url``."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": "cats/tom.jpg"}]})
 
     id: StrictStr | None = Field(None, description="An image of the index.")
+    upload: StrictStr | None = Field(None, description="What /api/uploads returned.")
     data: StrictStr | None = Field(None, description="A file's bytes in base64, or a data: URL.")
-    url: StrictStr | None = Field(None, description="Where to fetch it; only if the server was started with --allow-urls.")
+    url: StrictStr | None = Field(
+        None, description="Where to fetch it; only if the server was started with --allow-urls."
+    )
     crop: Annotated[list[StrictInt], Field(min_length=4, max_length=4)] | None = Field(
         None, description="x, y, width, height in pixels of the upright image."
     )
     weight: Number = Field(1.0, description="Its share; below 0 the query moves away from it.", **_FINITE)  # type: ignore[call-overload]
+
+    def source(self) -> str:
+        """Return which of the sources is given.
+
+        Raises
+        ------
+        UsageError
+            If not exactly one is.
+        """
+        given = [name for name in ("id", "upload", "data", "url") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise UsageError(f"an image needs exactly one of id, upload, data and url; this one has {found}")
+        return given[0]
 
 
 class QueryModel(Strict):
@@ -54,11 +72,6 @@ class QueryModel(Strict):
     rerank: StrictStr | None = None
     denoise: StrictStr | None = None
 
-    def to_query(self) -> Query:
-        """Return the same as the product's own query; images that are sent are still bytes."""
-        entry: dict[str, Any] = self.model_dump(exclude_none=True)
-        return Query.from_json(entry | {"resize": True})
-
 
 class MatchModel(BaseModel):
     """One answer."""
@@ -68,9 +81,13 @@ class MatchModel(BaseModel):
     distance: float | None = None
     similarity: float | None = None
     label: str | None = None
-    chance: float | None = Field(None, description="Share of random pairs of this collection that are at least as close.")
+    chance: float | None = Field(
+        None, description="Share of random pairs of this collection that are at least as close."
+    )
     group: list[str] | None = Field(None, description="Answers folded into this one.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
+    width: int | None = Field(None, description="Of the upright image, in pixels.")
+    height: int | None = None
 
 
 class ResponseModel(BaseModel):
@@ -194,3 +211,17 @@ class StatusModel(BaseModel):
     """Whether the server lives, or is ready."""
 
     status: str
+
+
+class UploadModel(BaseModel):
+    """A picture that was sent and is kept a while."""
+
+    upload: str
+    width: int
+    height: int
+
+
+class IdsModel(Strict):
+    """Some images of the index."""
+
+    ids: list[StrictStr] = Field(min_length=1, max_length=500)

@@ -63,9 +63,7 @@ class Decoder:
         self._leash.close()
         self._folder.cleanup()
 
-    def decode(
-        self, data: bytes, where: str = "the image", crop: tuple[int, int, int, int] | None = None
-    ) -> Upload:
+    def decode(self, data: bytes, where: str = "the image", crop: tuple[int, int, int, int] | None = None) -> Upload:
         """Decode one picture.
 
         Parameters
