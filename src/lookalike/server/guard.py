@@ -81,7 +81,7 @@ class Rules:
     secure: bool = False
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that isn't answered.
 
     Parameters
@@ -156,7 +156,7 @@ class Guard:
                 self._check_rate(str((scope.get("client") or ("?",))[0]))
                 receive = await self._whole_body(headers, receive)
             await self._work(scope, receive, answer)
-        except Refusal as e:
+        except RefusedError as e:
             await answer.refuse(e)
 
     async def _work(self, scope: MutableMapping[str, Any], receive: Receive, answer: _Answer) -> None:
@@ -164,7 +164,7 @@ class Guard:
             await self.app(scope, receive, answer.send)
             return
         if self.in_flight >= self.rules.in_flight:
-            raise Refusal(429, f"{self.in_flight} requests are being worked on; come again", {"retry-after": "1"})
+            raise RefusedError(429, f"{self.in_flight} requests are being worked on; come again", {"retry-after": "1"})
         self.in_flight += 1
         try:
             await self.app(scope, receive, answer.send)
@@ -175,7 +175,7 @@ class Guard:
         hosts = headers.all("host")
         name = _without_port(hosts[0]) if len(hosts) == 1 else ""
         if name not in self.rules.hosts:
-            raise Refusal(
+            raise RefusedError(
                 421,
                 f"this server doesn't answer to the name {name!r}; ask it as {sorted(self.rules.hosts)[0]}, or start it "
                 "with --host-name",
@@ -190,7 +190,7 @@ class Guard:
         cross = headers.one("sec-fetch-site") == "cross-site" and allowed is None
         link = headers.one("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
         if foreign or (cross and not link):
-            raise Refusal(403, f"pages of {origin or 'another site'} may not ask here; allow one with --origin")
+            raise RefusedError(403, f"pages of {origin or 'another site'} may not ask here; allow one with --origin")
 
     def _is_sign_in(self, scope: MutableMapping[str, Any]) -> bool:
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [])
@@ -210,7 +210,7 @@ class Guard:
         if COOKIE in cookies:
             given.append(cookies[COOKIE].value)
         if not any(_same(one, self.rules.token) for one in given):
-            raise Refusal(
+            raise RefusedError(
                 401,
                 "a token is needed: open the address that 'lookalike serve' printed, or send 'Authorization: Bearer TOKEN'",
                 {"www-authenticate": "Bearer"},
@@ -228,14 +228,14 @@ class Guard:
         bucket.seen = now
         if bucket.left < 1:
             wait = max(1, round((1 - bucket.left) / self.rules.rate))
-            raise Refusal(
+            raise RefusedError(
                 429, f"more than {self.rules.rate:g} requests a second; wait {wait} s", {"retry-after": str(wait)}
             )
         bucket.left -= 1
 
     async def _whole_body(self, headers: _Headers, receive: Receive) -> Receive:
         limit = self.rules.body_bytes
-        too_much = Refusal(
+        too_much = RefusedError(
             413, f"the request is over {limit / 2**20:g} MB; send a smaller image", {"connection": "close"}
         )
         declared = headers.one("content-length")
@@ -246,7 +246,7 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, ends - self.clock()))
             except TimeoutError:
-                raise Refusal(
+                raise RefusedError(
                     408,
                     f"the request didn't come within {self.rules.body_seconds:g} s; send it again",
                     {"connection": "close"},
@@ -300,7 +300,7 @@ class _Answer:
             message["headers"] = [*message.get("headers", []), *more]
         await self._send(message)
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, refusal: RefusedError) -> None:
         body = json.dumps({"error": str(refusal)}).encode()
         await self._whole(refusal.status, {"content-type": "application/json", **refusal.headers}, body)
 
