@@ -28,7 +28,7 @@ LAYERS = [
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
+    "passport", "store", "rows", "sync", "index", "build", "request", "filters", "search", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip

@@ -1,0 +1,400 @@
+"""One query, whatever it is made of: images, crops, likes, dislikes, words, a filter <-> the documented JSON.
+
+The same JSON is taken by Python, the command line, REST and the page; it can be saved and replayed. What each key means:
+docs/searching.md. Here a query is only read and checked as far as that needs no index; :mod:`lookalike.answers` answers it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lookalike.errors import LookalikeError, UsageError, unknown_name
+from lookalike.storage import replace_file
+
+Crop: TypeAlias = tuple[int, int, int, int]
+
+#: Most answers of one page.
+MOST = 100_000
+#: Most images, likes and dislikes of one query.
+MOST_EXAMPLES = 1_000
+_CROPPED = re.compile(r"(?P<path>.+)\[(?P<crop>\s*-?\d+\s*(,\s*-?\d+\s*){3})\]", re.DOTALL)
+_SOURCES = ("path", "id", "data")
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image that a query asks by; exactly one of ``path``, ``id`` and ``data`` is given.
+
+    Attributes
+    ----------
+    path : str or None
+        A file, or what else :func:`lookalike.open_collection` opens as one image: ``mnist:test[7]``.
+    id : str or None
+        An image of the index.
+    data : bytes or None
+        A file's content. In JSON it is base64.
+    crop : (int, int, int, int) or None
+        x, y, width and height, in pixels of the upright image: only this part is looked at.
+    weight : float
+        Its share in the query; below 0 the query moves away from it.
+    """
+
+    path: str | None = None
+    id: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    crop: Crop | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise UsageError(f"an image of a query needs exactly one of path, id and data; this one has {found}")
+        if self.crop is not None:
+            _check_crop(self.crop, self.title)
+        if not math.isfinite(self.weight):
+            raise UsageError(f"{self.title}: its weight is {self.weight}; give a number such as 1 or 0.5")
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        name = self.path or (f"id {self.id}" if self.id is not None else "an image")
+        return name if self.crop is None else f"{name}[{','.join(map(str, self.crop))}]"
+
+    @classmethod
+    def parse(cls, text: str, weight: float = 1.0) -> Example:
+        """Read what stands on a command line: a path, and perhaps a crop behind it.
+
+        Parameters
+        ----------
+        text : str
+            ``photo.jpg``, or ``photo.jpg[10,20,100,80]``: x, y, width, height. A file of exactly that name wins.
+        weight : float
+            Its share in the query.
+
+        Returns
+        -------
+        Example
+            With that path.
+
+        Raises
+        ------
+        UsageError
+            If the crop is empty or begins outside the image.
+
+        Examples
+        --------
+        >>> Example.parse("photo.jpg[10,20,100,80]").crop
+        (10, 20, 100, 80)
+        """
+        cropped = _CROPPED.fullmatch(text)
+        if cropped is None or Path(text).exists():
+            return cls(path=text, weight=weight)
+        x, y, width, height = (int(number) for number in cropped["crop"].split(","))
+        return cls(path=cropped["path"], crop=(x, y, width, height), weight=weight)
+
+    @classmethod
+    def from_json(cls, value: object) -> Example:
+        """Read one entry of ``images``."""
+        if isinstance(value, str):
+            return cls(path=value)
+        entry = _object(value, "an entry of images", (*_SOURCES, "crop", "weight"))
+        data = entry.get("data")
+        if data is not None:
+            data = _bytes(data)
+        return cls(
+            path=_text(entry, "path"),
+            id=_text(entry, "id"),
+            data=data,
+            crop=_crop(entry.get("crop")),
+            weight=1.0 if entry.get("weight") is None else _number(entry, "weight"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form, without what is at its default."""
+        data = None if self.data is None else base64.b64encode(self.data).decode("ascii")
+        crop = None if self.crop is None else list(self.crop)
+        found = {"path": self.path, "id": self.id, "data": data, "crop": crop}
+        found = {name: value for name, value in found.items() if value is not None}
+        return found if self.weight == 1 else found | {"weight": self.weight}
+
+
+@dataclass(frozen=True)
+class Query:
+    """All that is asked at once. At least one image, like, text, words or filter is given.
+
+    Attributes
+    ----------
+    images : tuple of Example
+        Looked for together: their descriptors' weighted mean.
+    likes, dislikes : tuple of str
+        Ids in the index to come nearer to and to go away from; what is disliked is not among the answers.
+    text : str or None
+        What the image shows, for an encoder that can read: ``"a red bus"``.
+    words : str or None
+        To be found in captions, file names, metadata and labels.
+    where : str or None
+        A filter on what is known of the images: ``width > 1000 and label = 'cat'``.
+    k : int
+        How many answers at most, 1 to ``MOST``; fewer where there are fewer.
+    offset : int
+        How many of the first answers to leave out: the pages before.
+    within : float or None
+        The largest distance that counts.
+    group : float or None
+        An answer at most this far from a better one is folded into it.
+    encoder, distance, rerank, denoise : str or None
+        Names; by default the index's encoder, its distance, and neither of the two others.
+    resize : bool
+        Bring images of another size to the index's; an index of a folder always does, and a crop always is.
+    """
+
+    images: tuple[Example, ...] = ()
+    likes: tuple[str, ...] = ()
+    dislikes: tuple[str, ...] = ()
+    text: str | None = None
+    words: str | None = None
+    where: str | None = None
+    k: int = 10
+    offset: int = 0
+    within: float | None = None
+    group: float | None = None
+    encoder: str | None = None
+    distance: str | None = None
+    rerank: str | None = None
+    denoise: str | None = None
+    resize: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("text", "words", "where"):
+            value = getattr(self, name)
+            if value is not None and not value.strip():
+                raise UsageError(f"{name} is empty; leave it out, or say what to look for")
+        asked = self.images or self.likes
+        if not (asked or self.text or self.words or self.where):
+            if self.dislikes:
+                raise UsageError(
+                    "only dislikes say what is not wanted, and not what is; add an image, a like, text, words or a filter"
+                )
+            raise UsageError("an empty query; give at least one of images, likes, text, words and where")
+        if self.dislikes and not (asked or self.text):
+            raise UsageError("dislikes need something to be weighed against; add an image, a like or text")
+        if len(self.images) + len(self.likes) + len(self.dislikes) > MOST_EXAMPLES:
+            raise UsageError(f"more than {MOST_EXAMPLES:,} images, likes and dislikes in one query; give fewer")
+        if both := set(self.likes) & set(self.dislikes):
+            raise UsageError(f"{min(both)} is both liked and disliked; leave it in one of the two")
+        if not 1 <= self.k <= MOST:
+            raise UsageError(f"k is {self.k:,}; ask for 1 to {MOST:,} answers, and for more by offset")
+        if self.offset < 0:
+            raise UsageError(f"offset is {self.offset:,}; it counts the answers to leave out, 0 or more")
+        for name in ("within", "group"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} is {value}; give a distance of 0 or more")
+
+    @property
+    def by_image(self) -> bool:
+        """Whether answers are ordered by a distance, and not only found by words or a filter."""
+        return bool(self.images or self.likes or self.text)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        parts = [image.title for image in self.images]
+        parts += [f"like {name}" for name in self.likes] + [f"not like {name}" for name in self.dislikes]
+        parts += [f"{value}" for value in (self.text, self.words and f"words: {self.words}") if value]
+        parts += [f"where {self.where}"] if self.where else []
+        return ", ".join(parts)
+
+    @classmethod
+    def from_json(cls, value: object) -> Query:
+        """Read and check the documented JSON.
+
+        Parameters
+        ----------
+        value : object
+            What ``json.loads`` returns; or a Query, which is returned as it is.
+
+        Returns
+        -------
+        Query
+            Checked as far as it can be without an index.
+
+        Raises
+        ------
+        UsageError
+            If a key is unknown, a value is of another kind or out of range, or nothing is asked for.
+
+        Examples
+        --------
+        >>> Query.from_json({"images": [{"path": "a.jpg"}], "k": 3}).k
+        3
+        """
+        if isinstance(value, cls):
+            return value
+        known = tuple(cls.__dataclass_fields__)
+        entry = _object(value, "a query", known)
+        given: dict[str, Any] = {}
+        for name in ("text", "words", "where", "encoder", "distance", "rerank", "denoise"):
+            given[name] = _text(entry, name)
+        for name in ("k", "offset"):
+            if entry.get(name) is not None:
+                given[name] = _whole(entry, name)
+        for name in ("within", "group"):
+            given[name] = None if entry.get(name) is None else _number(entry, name)
+        for name in ("likes", "dislikes"):
+            given[name] = tuple(_id(name, one) for one in _list(entry, name))
+        if entry.get("resize") is not None and not isinstance(entry["resize"], bool):
+            raise UsageError(f"resize is {_shown(entry['resize'])}; it must be true or false")
+        given["resize"] = bool(entry.get("resize"))
+        return cls(images=tuple(Example.from_json(one) for one in _list(entry, "images")), **given)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form, without what is at its default."""
+        found: dict[str, Any] = {}
+        for name, spec in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            if value == spec.default:
+                continue
+            if name == "images":
+                found[name] = [image.to_json() for image in value]
+            else:
+                found[name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    @classmethod
+    def load(cls, path: str | Path) -> Query:
+        """Read a saved query; paths in it stand as they are, relative to where one is.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that :meth:`save` wrote, or any with the documented JSON.
+
+        Returns
+        -------
+        Query
+            Checked.
+
+        Raises
+        ------
+        UsageError
+            If the file can't be read, is no JSON, or isn't a query; the message names it.
+        """
+        try:
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as e:
+            raise UsageError(f"{path}: the query can't be read: {e.strerror or e}") from e
+        except ValueError as e:
+            raise UsageError(f"{path}: isn't JSON ({e}); save one with --save-query") from e
+        try:
+            return cls.from_json(value)
+        except LookalikeError as e:
+            raise UsageError(f"{path}: {e}") from e
+
+    def save(self, path: str | Path) -> None:
+        """Write the query as JSON, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to.
+
+        Raises
+        ------
+        UsageError
+            If it can't be written.
+        """
+        try:
+            with replace_file(Path(path)) as f:
+                f.write((json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+        except OSError as e:
+            raise UsageError(f"{path}: the query can't be saved: {e.strerror or e}") from e
+
+    def but(self, **changes: Any) -> Query:
+        """Return the same query with some fields changed, checked again."""
+        return replace(self, **changes)
+
+
+def _object(value: object, what: str, known: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{what} must be a JSON object with some of the keys {', '.join(known)}; got {_shown(value)}")
+    for name in value:
+        if name not in known:
+            raise unknown_name(f"key of {what}", str(name), known)
+    return value
+
+
+def _list(entry: Mapping[str, Any], name: str) -> list[Any]:
+    value = entry.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{name} must be a list; got {_shown(value)}")
+    return list(value)
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str | None:
+    value = entry.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} must be a string; got {_shown(value)}")
+    return value
+
+
+def _id(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} must hold ids, which are strings; got {_shown(value)}")
+    return value
+
+
+def _number(entry: Mapping[str, Any], name: str) -> float:
+    value = entry[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name} must be a number; got {_shown(value)}")
+    return float(value)
+
+
+def _whole(entry: Mapping[str, Any], name: str) -> int:
+    value = entry[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name} must be a whole number; got {_shown(value)}")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        return base64.b64decode(value.partition("base64,")[2] if value.startswith("data:") else value, validate=True)
+    except (ValueError, binascii.Error) as e:
+        raise UsageError(f"data must be a file's bytes in base64; got {_shown(value)}") from e
+
+
+def _crop(value: object) -> Crop | None:
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list | tuple) else []
+    if len(numbers) != 4 or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise UsageError(f"crop must be four whole numbers, [x, y, width, height] in pixels; got {_shown(value)}")
+    return (numbers[0], numbers[1], numbers[2], numbers[3])
+
+
+def _check_crop(crop: Crop, title: str) -> None:
+    x, y, width, height = crop
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise UsageError(
+            f"{title}: a crop is x, y, width, height in pixels, with x and y of 0 or more and at least 1 pixel of each"
+        )
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else f"{text[:57]}..."
