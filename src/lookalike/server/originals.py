@@ -7,7 +7,7 @@ import threading
 from pathlib import PurePosixPath
 
 from lookalike.build import collection_now
-from lookalike.collection import Collection
+from lookalike.collection import Collection, open_collection
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.folder import Entry
 from lookalike.images import Limits
@@ -105,9 +105,13 @@ class Originals:
         with self._lock:
             if self._found is None:
                 try:
-                    collection = collection_now(self.index)
+                    collection = collection_now(self.index) or _built_in(self.index.passport.source)
                 except CollectionError:
                     collection = None
                 entries = {} if collection is None else {entry.id: entry for entry in collection.entries or []}
                 self._found = collection, entries
             return self._found
+
+
+def _built_in(source: str) -> Collection | None:
+    return open_collection(source) if source.startswith("mnist:") else None

@@ -553,7 +553,7 @@ def _info(service: Service) -> dict[str, Any]:
         "encoders": columns,
         "distances": sorted(DISTANCES),
         "reranks": [],
-        "labels": index.labels is not None,
+        "labels": bool(len(index)) and index.facts([0])[0]["label"] is not None,
         "outcomes": passport.outcomes,
         "version": passport.dataset_version,
         "urls": service.fetcher is not None,
