@@ -121,11 +121,15 @@ def test_a_folder_from_index_to_answer(photos, capsys):
         "distance": 0.0,
         "similarity": 1.0,
         "label": "dogs",
+        "chance": 0.1,
+        "chance_is_bound": True,
     }
     lines = call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3).splitlines()
     assert lines[0] == "photos/dogs/c.png"
-    assert lines[1].split() == ["1", "dogs/c.png", "distance", "0.0000", "similarity", "1.0000", "label", "dogs"]
-    assert len(lines) == 4
+    shown = ["1", "dogs/c.png", "distance", "0.0000", "similarity", "1.0000", "label", "dogs", "10%", "of", "pairs"]
+    assert lines[1].split() == shown
+    assert len(lines) == 5
+    assert lines[-1].startswith("The answers fade out without a gap; ")
 
     listed = json.loads(call(capsys, "files", *index, "--json"))
     assert [f["path"] for f in listed] == [f"cats/{n}.png" for n in "ab"] + [
@@ -263,7 +267,7 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
 def test_a_query_is_an_image_or_words(capsys):
     call(capsys, "index", "mnist:test[0:20]", "-o", "i.lookalike")
     assert "name one query" in refuse(capsys, 2, "search")
-    assert "name one query" in refuse(capsys, 2, "search", "mnist:test[3]", "--text", "a three")
+    assert "can't read words" in refuse(capsys, 2, "search", "mnist:test[3]", "--text", "a three")
     assert "can't read words" in refuse(capsys, 2, "search", "--text", "a three")
 
 
@@ -506,7 +510,7 @@ def test_k_out_of_range(capsys):
     build_index(pictures((1, 2, 3, 4)), "quadrants", "i.lookalike")
     np.save("q.npy", pictures((1, 2, 3, 4)))
     assert refuse(capsys, 2, "search", "q.npy", "-k", 0) == "k is 0; ask for at least 1"
-    assert "ask for at most 1" in refuse(capsys, 2, "search", "q.npy", "-k", 2)
+    assert "these are all 1 there are, of 2 asked for" in call(capsys, "search", "q.npy", "-k", 2)
 
 
 # Work that fails ------------------------------------------------------------------------------------------------------
@@ -569,7 +573,7 @@ def test_data_goes_to_standard_output_and_words_to_standard_error():
     done = lookalike_program("search", "mnist:test[3:5]", "-k", 2, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert [r["matches"][0]["id"] for r in json.loads(done.stdout)["results"]] == ["3", "4"]
-    done = lookalike_program("search", "mnist:test[3]", "-k", 51)
+    done = lookalike_program("search", "mnist:test[3:5]", "-k", 51)
     assert (done.returncode, done.stdout) == (2, "")
     assert "ask for at most 50" in sentence(done.stderr)
     done = lookalike_program("search", "missing.png")

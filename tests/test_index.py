@@ -85,7 +85,7 @@ def test_an_index_holds_what_was_given(path):
         rows = [2499, 0, 1024, 1023, 0]
         for row, thumbnail in zip(rows, index.thumbnails(rows), strict=True):
             np.testing.assert_array_equal(thumbnail, images[row])
-        some = {"caption": None, "metadata": None, "width": 2, "height": 2, "size": 4}
+        some = {"caption": None, "metadata": None, "width": 2, "height": 2, "size": 4, "frame": 0, "mtime_ns": 0}
         facts = index.facts([1024, 3])
         hashes = [fact.pop("hash") for fact in facts]
         assert facts == [

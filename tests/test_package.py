@@ -28,12 +28,12 @@ LAYERS = [
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "build", "request", "filters", "search", "evaluation", "verify", "export", "watch",
+    "passport", "store", "rows", "sync", "index", "build", "request", "filters", "words", "closeness", "folding", "search", "blend", "answers", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip
-#: ``index.search(...)`` is a method because that is how one says it; it calls the function of the layer above.
-UPWARDS = {("index", "search")}
+#: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
+UPWARDS = {("index", "search"), ("index", "answers")}
 HEAVY = {
     "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
 }  # fmt: skip

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lookalike.errors import LookalikeError
     from lookalike.evaluation import score
     from lookalike.index import Index, open_index
+    from lookalike.request import Query
     from lookalike.search import Match
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _WHERE = {
     "Index": "index",
     "LookalikeError": "errors",
     "Match": "search",
+    "Query": "request",
     "build_index": "build",
     "create_encoder": "encoders:create",
     "load_encoder": "encoders:load",
@@ -47,6 +49,7 @@ __all__ = [
     "Index",
     "LookalikeError",
     "Match",
+    "Query",
     "build_index",
     "create_encoder",
     "load_encoder",

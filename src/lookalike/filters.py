@@ -205,7 +205,7 @@ class _Columns:
     def _values(self, column: _Column) -> list[Any]:
         name = column.name
         if name == "mtime":
-            return [None if f["mtime_ns"] is None else f["mtime_ns"] / 1e9 for f in self.facts]
+            return [f["mtime_ns"] / 1e9 if f["mtime_ns"] else None for f in self.facts]  # 0 in an array
         if name in TEXTS or name in NUMBERS:
             return [f[name] for f in self.facts]
         key = name.removeprefix("metadata.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,8 @@ from lookalike.passport import (
 from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
 
 if TYPE_CHECKING:
+    from lookalike.answers import Response
+    from lookalike.request import Query
     from lookalike.search import Match
 
 _FEW = 4096  # rows that are looked up one by one; more are read with all others
@@ -141,6 +143,30 @@ class Index:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches
 
+    def ask(self, query: Query | Mapping[str, Any]) -> Response:
+        """Answer one query made of images, crops, likes, dislikes, words and a filter, and say what the answers mean.
+
+        Parameters
+        ----------
+        query : Query or mapping
+            The documented JSON (docs/searching.md), as it is or as :class:`lookalike.Query` holds it.
+
+        Returns
+        -------
+        Response
+            A page of matches, and what is to be said of them.
+
+        Raises
+        ------
+        UsageError
+            If something in the query can't be used.
+        CollectionError, EncoderError
+            If an image can't be read or is of another size.
+        """
+        from lookalike.answers import answer
+
+        return answer(self, query)
+
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that made the descriptors, from the index's own folder."""
@@ -247,7 +273,7 @@ class Index:
         -------
         list of dict
             Keys ``id``, ``position`` (the row), ``label``, ``caption``, ``metadata`` (dict or None), ``width``,
-            ``height``, ``size`` (bytes), ``hash``.
+            ``height``, ``size`` (bytes), ``hash``, ``frame``, ``mtime_ns``.
         """
         return [
             {
@@ -260,6 +286,8 @@ class Index:
                 "height": facts.height,
                 "size": facts.size,
                 "hash": facts.hash,
+                "frame": facts.frame,
+                "mtime_ns": facts.mtime_ns,
             }
             for row, facts in zip(rows, self._facts(rows), strict=True)
         ]
@@ -449,7 +477,7 @@ class Index:
         return facts
 
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
-        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})"
+        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
         with self._reading():
             return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.passport.rows))
 

@@ -191,14 +191,21 @@ class Query:
             raise UsageError(f"more than {MOST_EXAMPLES:,} images, likes and dislikes in one query; give fewer")
         if both := set(self.likes) & set(self.dislikes):
             raise UsageError(f"{min(both)} is both liked and disliked; leave it in one of the two")
-        if not 1 <= self.k <= MOST:
-            raise UsageError(f"k is {self.k:,}; ask for 1 to {MOST:,} answers, and for more by offset")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"k is {self.k:,}; ask for at least 1")
+        if self.k > MOST:
+            raise UsageError(f"k is {self.k:,}; ask for at most {MOST:,}, and for more by offset")
         if self.offset < 0:
             raise UsageError(f"offset is {self.offset:,}; it counts the answers to leave out, 0 or more")
         for name in ("within", "group"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} is {value}; give a distance of 0 or more")
+            if value is not None and not self.by_image:
+                raise UsageError(f"{name} is a distance, and only images, likes and text have one; leave it out")
 
     @property
     def by_image(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
 
 if TYPE_CHECKING:
+    from lookalike.closeness import Chance
     from lookalike.distances import Database
     from lookalike.index import Index
 
@@ -38,6 +40,12 @@ class Match:
         What the collection says it is, where it says so.
     row : int
         Its row in the index's descriptors.
+    chance : Chance or None
+        How rare so small a distance is in this collection, where one query was asked by :meth:`lookalike.Index.ask`.
+    group : tuple of str
+        Ids of answers that were folded into this one.
+    score : float or None
+        How well it fits words, where nothing else was asked; distance and similarity are NaN then.
     """
 
     rank: int
@@ -46,11 +54,30 @@ class Match:
     similarity: float
     label: str | None
     row: int
+    chance: Chance | None = None
+    group: tuple[str, ...] = ()
+    score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
-        found = {"rank": self.rank, "id": self.id, "distance": self.distance, "similarity": self.similarity}
-        return found if self.label is None else found | {"label": self.label}
+        known = not math.isnan(self.distance)
+        found: dict[str, Any] = {
+            "rank": self.rank,
+            "id": self.id,
+            "distance": self.distance if known else None,
+            "similarity": self.similarity if known else None,
+        }
+        if self.label is not None:
+            found["label"] = self.label
+        if self.chance is not None:
+            found["chance"] = self.chance.share
+            if self.chance.is_bound:
+                found["chance_is_bound"] = True
+        if self.group:
+            found["group"] = list(self.group)
+        if self.score is not None:
+            found["score"] = self.score
+        return found
 
 
 @dataclass(frozen=True)
@@ -105,14 +132,42 @@ def search(
     collection = open_collection(queries)
     images = query_images(index, collection, resize=resize)
     database = index.database(distance)
-    descriptors = index.encoder.encode(images)
-    if database.distance == "cosine":
+    titles = [_title(collection, name) for name in collection.ids]
+    return _answers(index, titles, database, describe(index, images, titles, database.distance), k)
+
+
+def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], distance: str) -> NDArray[Any]:
+    """Encode query images, and refuse those that can't be compared.
+
+    Parameters
+    ----------
+    index : Index
+        Whose encoder is used.
+    images : ndarray of uint8, shape (n, *shape)
+        As :func:`query_images` returns.
+    titles : sequence of str
+        What they are called in errors.
+    distance : str
+        What they are to be compared by.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        Descriptors.
+
+    Raises
+    ------
+    UsageError
+        If one is blank where cosine is asked for.
+    """
+    descriptors: NDArray[Any] = index.encoder.encode(images)
+    if distance == "cosine":
         for i in np.flatnonzero(~descriptors.any(axis=1)).tolist():
             raise UsageError(
-                f"{_title(collection, collection.ids[i])}: blank for the encoder {index.passport.encoder} (its descriptor "
+                f"{titles[i]}: blank for the encoder {index.passport.encoder} (its descriptor "
                 "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
             )
-    return _answers(index, [_title(collection, name) for name in collection.ids], database, descriptors, k)
+    return descriptors
 
 
 def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]:
@@ -137,13 +192,37 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]
     UsageError
         If ``k`` is out of range, or the encoder can't read: its model has no text tower.
     """
+    return _answers(index, list(texts), index.database(), describe_text(index, texts), k)
+
+
+def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Encode words, where the index's encoder can read.
+
+    Parameters
+    ----------
+    index : Index
+        Whose encoder is used.
+    texts : sequence of str
+        One or more.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, d)
+        In the space of the index's descriptors.
+
+    Raises
+    ------
+    UsageError
+        If the encoder can't read: its model has no text tower.
+    """
     encode_text = getattr(index.encoder, "encode_text", None)
     if encode_text is None or not getattr(index.encoder, "can_read", False):
         raise UsageError(
             f"{index.path}: the encoder {index.passport.encoder} can't read words; index with a model that has a text "
             "tower: --encoder hf:owner/name, or a folder with text_model.onnx and tokenizer.json"
         )
-    return _answers(index, list(texts), index.database(), encode_text(list(texts)), k)
+    found: NDArray[np.float32] = encode_text(list(texts))
+    return found
 
 
 def _answers(index: Index, titles: list[str], database: Database, descriptors: NDArray[Any], k: int) -> list[Result]:
@@ -154,7 +233,7 @@ def _answers(index: Index, titles: list[str], database: Database, descriptors: N
     for i, title in enumerate(titles):
         answers = zip(rows[i].tolist(), distances[i].tolist(), places.reshape(rows.shape)[i].tolist(), strict=True)
         matches = [
-            Match(rank, facts[at]["id"], far, _similarity(far, database), facts[at]["label"], row)
+            Match(rank, facts[at]["id"], far, similarity(far, database), facts[at]["label"], row)
             for rank, (row, far, at) in enumerate(answers, 1)
         ]
         results.append(Result(title, matches))
@@ -203,7 +282,21 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     return np.stack(images)
 
 
-def _similarity(distance: float, database: Database) -> float:
+def similarity(distance: float, database: Database) -> float:
+    """Turn a distance into a similarity, as :class:`Match` describes it.
+
+    Parameters
+    ----------
+    distance : float
+        Of the database's kind.
+    database : Database
+        What it was measured in.
+
+    Returns
+    -------
+    float
+        1 for identical images.
+    """
     if database.distance == "hamming":
         return 1 - distance / (8 * database.dimension)
     return 1 - distance if database.distance == "cosine" else 1 / (1 + distance)

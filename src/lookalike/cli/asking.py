@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,16 +13,26 @@ from lookalike.cli import AsJson, DistanceName, IndexPath, Resize, Seed, app, op
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lookalike.answers import Response
+    from lookalike.index import Index
+    from lookalike.request import Example
     from lookalike.search import Result
 
 
 @app.command()
 def search(
     query: Annotated[
-        str | None, typer.Argument(help="An image file, a folder of them, mnist:test[7], digits.npy[0:10].")
+        list[str] | None,
+        typer.Argument(
+            help="An image file, perhaps with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]. Several are one "
+            "query together; one folder of images, or mnist:test[0:10], is as many queries."
+        ),
     ] = None,
     index_path: IndexPath = None,
-    k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
+    k: Annotated[int | None, typer.Option("-k", help="How many answers. Default: 10.")] = None,
     distance: DistanceName = None,
     encoder: Annotated[
         str | None,
@@ -28,46 +40,124 @@ def search(
     ] = None,
     resize: Resize = False,
     text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
+    weight: Annotated[
+        list[float] | None, typer.Option("--weight", help="Weight of an image of the query; once for each, in order.")
+    ] = None,
+    like: Annotated[list[str] | None, typer.Option("--like", help="Id of an indexed image to come nearer to.")] = None,
+    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="Id of one to go away from.")] = None,
+    words: Annotated[
+        str | None, typer.Option("--words", help="Only images with these words in caption, name, metadata or label.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option("--where", help="Only these: \"width > 1000 and label = 'cat'\" (docs/searching.md).")
+    ] = None,
+    within: Annotated[float | None, typer.Option("--within", help="The largest distance that counts.")] = None,
+    group: Annotated[
+        float | None, typer.Option("--group", help="Fold answers that are this near to a better one into it.")
+    ] = None,
+    offset: Annotated[int | None, typer.Option("--offset", help="Leave out so many of the first answers.")] = None,
+    rerank: Annotated[str | None, typer.Option("--rerank", help="Order the first answers anew by this method.")] = None,
+    denoise: Annotated[str | None, typer.Option("--denoise", help="Take noise from the query's images first.")] = None,
+    saved: Annotated[
+        Path | None, typer.Option("--query", help="Ask what was saved; options given beside it go before it.")
+    ] = None,
+    save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the images nearest to a query image."""
-    from lookalike import open_collection
+    """Find the images nearest to a query image, or to all that a query is made of."""
+    import numpy as np
+
+    from lookalike import answers, open_collection
     from lookalike import search as searching
+    from lookalike.request import Query
 
-    if (query is None) == (text is None):
-        raise UsageError("name one query: an image, or words with --text")
-    opened = open_(index_path, encoder)
-    if text is not None:
-        if picture is not None:
-            raise UsageError("--picture shows a query image; leave it out of a search by words")
-        _show(searching.search_text(opened, [text], k), as_json)
-        return
-    queries = open_collection(query or "")
-    results = searching.search(opened, queries, k, distance=distance, resize=resize)
+    given: dict[str, Any] = {
+        "likes": tuple(like or ()), "dislikes": tuple(dislike or ()), "text": text, "words": words, "where": where, "k": k,
+        "offset": offset, "within": within, "group": group, "distance": distance, "rerank": rerank, "denoise": denoise,
+        "resize": resize or None, "images": tuple(_examples(query or [], weight or [])),
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    if saved is None and not set(given) & {"images", "likes", "dislikes", "text", "words", "where"}:
+        raise UsageError(
+            "name one query: an image, or words with --text; or --like, --words, --where, or a saved one with --query"
+        )
+    alone = saved is None and save_query is None and set(given) <= {"images", "k", "distance", "resize"} and not weight
+    if query and len(query) == 1 and given["images"][0].crop is None:
+        queries = open_collection(query[0])
+        if len(queries) != 1 and not alone:
+            raise UsageError(
+                f"{query[0]}: holds {len(queries):,} images, each a query; name one of them beside other options"
+            )
+        if len(queries) != 1:
+            opened = open_(index_path, encoder)
+            results = searching.search(opened, queries, k or 10, distance=distance, resize=resize)
+            _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture)
+            _show(results, as_json)
+            return
+    asked = Query(**given) if saved is None else Query.load(saved).but(**given)
+    if save_query is not None:
+        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query)
+    if picture is not None and not asked.images:
+        raise UsageError("--picture shows a query image; leave it out of a search without one")
+    opened = open_(index_path, encoder or asked.encoder)
+    response = answers.answer(opened, asked.but(encoder=None))
     if picture is not None:
-        from lookalike import plots
+        from lookalike.plots import as_tiles
 
-        # One size for all that are drawn together; the query as it is, not as the encoder was given it.
-        groups = [[queries.read(i), *opened.thumbnails([m.row for m in r.matches])] for i, r in enumerate(results)]
-        tiles = plots.as_tiles([image for group in groups for image in group])
-        lines = tiles.reshape(len(groups), -1, *tiles.shape[1:])
-        captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
-        plots.save(plots.retrieved(lines[:, 0], list(lines[:, 1:]), captions=captions), picture)
-    _show(results, as_json)
+        beside = as_tiles(answers.shown(opened, asked))
+        _draw(opened, [np.concatenate(beside, axis=1)], [response], picture)
+    _show([response], as_json)
 
 
-def _show(results: list[Result], as_json: bool) -> None:
+def _examples(paths: list[str], weights: list[float]) -> list[Example]:
+    from lookalike.request import Example
+
+    if weights and len(weights) != len(paths):
+        raise UsageError(f"{len(weights)} weights for {len(paths)} images; give --weight once for each image, in order")
+    return [Example.parse(path, weight) for path, weight in zip(paths, weights or [1.0] * len(paths), strict=True)]
+
+
+def _draw(
+    opened: Index, shown: list[NDArray[np.uint8]], results: Sequence[Result | Response], picture: Path | None
+) -> None:
+    if picture is None or not any(r.matches for r in results):
+        return
+    import numpy as np
+
+    from lookalike import plots
+
+    # One size for all that are drawn together; the query as it is, not as the encoder was given it.
+    groups = [[image, *opened.thumbnails([m.row for m in r.matches])] for image, r in zip(shown, results, strict=True)]
+    tiles = plots.as_tiles([image for group in groups for image in group])
+    lines, start = [], 0
+    for group in groups:
+        lines.append(tiles[start : start + len(group)])
+        start += len(group)
+    captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
+    plots.save(
+        plots.retrieved(np.stack([line[0] for line in lines]), [line[1:] for line in lines], captions=captions), picture
+    )
+
+
+def _show(results: Sequence[Result | Response], as_json: bool) -> None:
     if as_json:
         print_json({"results": [r.to_json() for r in results]})
         return
     for result in results:
         print(result.query)
         for m in result.matches:
+            known = "" if math.isnan(m.distance) else f"  distance {m.distance:.4f}  similarity {m.similarity:.4f}"
             label = "" if m.label is None else f"  label {m.label}"
-            print(f"{m.rank:>5}  {m.id}  distance {m.distance:.4f}  similarity {m.similarity:.4f}{label}")
+            chance = "" if m.chance is None else f"  {m.chance.in_short}"
+            group = f"  and {len(m.group):,} nearly equal" if m.group else ""
+            print(f"{m.rank:>5}  {m.id}{known}{label}{chance}{group}")
+            if m.rank == getattr(result, "gap_after", None):
+                print("       ----")
+        if says := getattr(result, "says", ""):
+            print(says)
 
 
 @app.command()

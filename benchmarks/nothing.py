@@ -1,0 +1,135 @@
+"""How often "nothing like it here" and "the first stands out" are right: queries whose answers are there, or taken away.
+
+    python benchmarks/nothing.py [--shared ../shared/data] [--only museum|corel|mnist]
+
+Each query is asked twice through the product itself: once with what is right in the index, once with all of it filtered
+away (``--where``), so that there is truly nothing. Museum: the right paintings, photographed alone (qsd1) or on a wall
+(qsd2). Corel-1k and MNIST: all of the query's kind; Corel's queries are its own images, themselves always filtered away.
+``area`` is the chance that a query with an answer has a wider gap than one without (area under the ROC curve). Intervals
+are 95 %: Wilson's for shares, bootstrap for the area. Labels only score. Results go to results/nothing.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookalike import build_index, open_collection
+from lookalike.answers import answer
+from lookalike.closeness import DEPTH, gap_odds
+from lookalike.index import Index
+from lookalike.raster import to_png
+from lookalike.report import machine
+from lookalike.request import Example, Query
+from lookalike.storage import replace_file
+
+MUSEUM = ("neural", "neural+color", "sift")
+
+
+def share(hits: list[bool]) -> dict[str, Any]:
+    """Return a share with Wilson's interval."""
+    n, p, z = len(hits), sum(hits) / len(hits), 1.959964
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return {"share": p, "interval": [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)], "of": n}
+
+
+def area(there: list[float], gone: list[float]) -> dict[str, Any]:
+    """Return the area under the ROC curve, with an interval over resampled queries."""
+
+    def of(a: Any, b: Any) -> float:
+        return float(np.mean((a[:, None] < b) + 0.5 * (a[:, None] == b)))
+
+    a, b = np.array(there), np.array(gone)
+    rng = np.random.default_rng(0)
+    drawn = [of(rng.choice(a, len(a)), rng.choice(b, len(b))) for _ in range(1000)]
+    return {"area": of(a, b), "interval": np.quantile(drawn, [0.025, 0.975]).tolist()}
+
+
+def asked(index: Index, examples: list[Example], there: list[str | None], gone: list[str]) -> dict[str, Any]:
+    """Ask each query with and without its answers; ``there`` and ``gone`` are filters."""
+    found: dict[str, Any] = {}
+    odds: dict[str, list[float]] = {}
+    begun = time.perf_counter()
+    for name, filters in (("there", there), ("gone", gone)):
+        responses = []
+        for example, where in zip(examples, filters, strict=True):
+            responses.append(answer(index, Query(images=(example,), where=where, k=DEPTH, resize=True)))
+        odds[name] = [float(gap_odds(np.array([m.distance for m in r.matches])).min()) for r in responses]
+        found[name] = {
+            "nothing_like_it": share([r.nothing_like_it for r in responses]),
+            "first_stands_out": share([r.gap_after == 1 for r in responses]),
+            "any_gap": share([r.gap_after is not None for r in responses]),
+        }
+    return found | {
+        "roc": area(odds["there"], odds["gone"]),
+        "seconds_a_query": (time.perf_counter() - begun) / (2 * len(examples)),
+    }
+
+
+def museum(shared: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for encoder in MUSEUM:
+        index = build_index(shared / "museum-2022" / "BBDD", encoder, work / f"museum-{encoder}")
+        for folder in ("qsd1_w1", "qsd2_w1"):
+            root = shared / "museum-2022" / folder
+            right = json.loads((root / "gt_corresps.json").read_text())
+            examples = [Example(str(root / f"{i:05}.jpg")) for i in range(len(right))]
+            names = [", ".join(f"'bbdd_{n:05}.jpg'" for n in numbers) for numbers in right]
+            gone = [f"id not in ({some})" for some in names]
+            yield f"museum {folder}, {encoder}", asked(index, examples, [None] * len(right), gone)
+
+
+def corel(shared: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for encoder in ("neural", "color"):
+        index = build_index(shared / "corel1k", encoder, work / f"corel-{encoder}")
+        rows = np.sort(np.random.default_rng(0).choice(len(index), 100, replace=False)).tolist()
+        facts = index.facts(rows)
+        examples = [Example(str(shared / "corel1k" / f["id"])) for f in facts]
+        there = [f"id != '{f['id']}'" for f in facts]
+        yield f"corel1k, {encoder}", asked(index, examples, there, [f"label != '{f['label']}'" for f in facts])
+
+
+def mnist(shared: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    index = build_index("mnist:train[0:20000]", "hog", work / "mnist")
+    digits = open_collection("mnist:test[0:100]")
+    examples = [Example(data=to_png(image)) for image in digits.array()]
+    assert digits.labels is not None
+    yield "mnist 20,000, hog", asked(index, examples, [None] * 100, [f"label != '{label}'" for label in digits.labels])
+    photos = [Example(str(path)) for path in sorted((shared / "corel1k").rglob("*.jpg"))[::20]]
+    said = [answer(index, Query(images=(photo,), resize=True)).nothing_like_it for photo in photos]
+    yield "mnist 20,000, hog, asked by photos", {"gone": {"nothing_like_it": share(said)}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--only", choices=["museum", "corel", "mnist"])
+    options = parser.parse_args()
+    target = Path(__file__).parent / "results" / "nothing.json"
+    cases = json.loads(target.read_text())["cases"] if target.exists() else {}
+    for part in (museum, corel, mnist):
+        if options.only not in (None, part.__name__):
+            continue
+        with tempfile.TemporaryDirectory() as work:
+            for name, found in part(options.shared, Path(work)):
+                cases[name] = found
+                print(name, json.dumps(found), flush=True)
+                result = {
+                    "machine": machine(),
+                    "versions": {p: version(p) for p in ("lookalike", "numpy")},
+                    "cases": cases,
+                }
+                with replace_file(target) as f:
+                    f.write(json.dumps(result, indent=1).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

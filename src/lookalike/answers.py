@@ -1,0 +1,397 @@
+"""One query of any make + an index -> a page of answers, and what they mean. The JSON of both: docs/searching.md.
+
+Every door asks here: :meth:`lookalike.Index.ask`, the command line, REST and the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike import filters
+from lookalike.blend import blend, read_whole, show_example
+from lookalike.build import collection_now
+from lookalike.closeness import DEPTH, Chance, Closeness, gap_after
+from lookalike.damage import damage, families_for
+from lookalike.distances import Database
+from lookalike.errors import CollectionError, UsageError
+from lookalike.folding import fold, reach_of
+from lookalike.raster import fit_to
+from lookalike.request import Query
+from lookalike.search import Match, similarity
+from lookalike.words import Words
+
+if TYPE_CHECKING:
+    from lookalike.collection import Collection
+    from lookalike.index import Index
+
+#: Answers ranked at first; more are when a page or a group needs them.
+FIRST = 256
+#: Share of the usual damage that a slightly damaged copy gets.
+SLIGHTLY = 0.5
+
+
+@dataclass(frozen=True)
+class Response:
+    """A page of answers.
+
+    Attributes
+    ----------
+    query : str
+        What a person calls the query.
+    matches : list of Match
+        In their order; ranks count from the first page.
+    total : int
+        Images that pass the filter, the words and the threshold, folded or not.
+    offset : int
+        Answers on the pages before.
+    next : int or None
+        Offset of the next page, if there is one.
+    gap_after : int or None
+        The rank after which the answers are set apart from all others.
+    nothing_like_it : bool
+        Whether there seems to be nothing like the query here.
+    says : str
+        All that in a sentence.
+    """
+
+    query: str
+    matches: list[Match]
+    total: int
+    offset: int
+    next: int | None
+    gap_after: int | None
+    nothing_like_it: bool
+    says: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form."""
+        return {
+            "query": self.query,
+            "matches": [m.to_json() for m in self.matches],
+            "total": self.total,
+            "offset": self.offset,
+            "next": self.next,
+            "gap_after": self.gap_after,
+            "nothing_like_it": self.nothing_like_it,
+            "says": self.says,
+        }
+
+
+def answer(index: Index, query: Query | Mapping[str, Any]) -> Response:
+    """Answer one query.
+
+    Parameters
+    ----------
+    index : Index
+        What is asked.
+    query : Query or mapping
+        A query, or its JSON.
+
+    Returns
+    -------
+    Response
+        Empty, and saying so, where nothing passes the filter, the words or the threshold.
+
+    Raises
+    ------
+    UsageError
+        If something in the query can't be used: an unknown id or column, weights that cancel out, ...
+    CollectionError, EncoderError
+        If an image can't be read, or is of another size.
+    IndexStoreError
+        If the index is damaged, or was written over since it was opened.
+    """
+    query = Query.from_json(query)
+    if query.encoder is not None:
+        views = _kept(index).views
+        if query.encoder not in views:
+            views[query.encoder] = index.through(query.encoder)
+        index = views[query.encoder]
+    for name in ("rerank", "denoise"):
+        if getattr(query, name) is not None:
+            raise UsageError(f"{name} isn't part of this version; leave it out")
+    kept = _kept(index)
+    rows, scores = _passing(index, query, kept)
+    if query.by_image:
+        return _by_image(index, query, kept, rows)
+    return _by_facts(index, query, rows, scores)
+
+
+def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
+    """Return the images that a query asks by, as a person would see them.
+
+    Parameters
+    ----------
+    index : Index
+        What is asked.
+    query : Query
+        Any.
+
+    Returns
+    -------
+    list of ndarray of uint8
+        Of any shapes; one an image, not of likes and dislikes.
+    """
+    kept = _kept(index)
+    return [show_example(index, example, lambda name: kept.row_of(index, name)) for example in query.images]
+
+
+class _Kept:
+    """What is made once of an index and serves all queries."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, Index] = {}
+        self.closeness: dict[str, Closeness] = {}
+        self.facts: list[dict[str, Any]] | None = None
+        self.words: Words | None = None
+        self.places: dict[str, int] | None = None
+
+    def facts_of(self, index: Index) -> list[dict[str, Any]]:
+        if self.facts is None:
+            self.facts = index.facts(range(len(index)))
+        return self.facts
+
+    def words_of(self, index: Index) -> Words:
+        if self.words is None:
+            self.words = Words(self.facts_of(index))
+        return self.words
+
+    def row_of(self, index: Index, name: str) -> int:
+        if self.places is None:
+            self.places = {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
+        if name not in self.places:
+            raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
+        return self.places[name]
+
+    def closeness_of(self, index: Index, database: Database) -> Closeness:
+        if database.distance not in self.closeness:
+            # Held weakly by its index, so it must not hold the index: only what copies are made of.
+            self.closeness[database.distance] = Closeness(index.descriptors, database, _copies_of(index))
+        return self.closeness[database.distance]
+
+
+_KEPT: WeakKeyDictionary[Index, _Kept] = WeakKeyDictionary()
+
+
+def _kept(index: Index) -> _Kept:
+    return _KEPT.setdefault(index, _Kept())
+
+
+def _copies_of(index: Index) -> Any:
+    """Return what makes descriptors of slightly damaged copies, from the stored thumbnails."""
+    from weakref import ref
+
+    held = ref(index)
+
+    def copies(rows: list[int]) -> NDArray[Any]:
+        index = held()
+        assert index is not None  # it is being asked
+        shape = tuple(index.passport.shape)
+        images = np.stack([fit_to(thumbnail, shape) for thumbnail in index.thumbnails(rows)])
+        families = {name: SLIGHTLY * amount for name, amount in families_for(images).items()}
+        found: NDArray[Any] = index.encoder.encode(damage(images, families))
+        blank = ~found.any(axis=1)
+        found[blank] = index.descriptors[np.array(rows)[blank]]
+        return found
+
+    return copies
+
+
+# Which ----------------------------------------------------------------------------------------------------------------
+
+
+def _passing(index: Index, query: Query, kept: _Kept) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Return the rows that pass filter, words and dislikes, ascending, and how well each fits the words."""
+    passing = np.ones(len(index), np.bool_)
+    scores = None
+    if query.where is not None:
+        passing &= filters.parse(query.where).true_of(kept.facts_of(index))
+    if query.words is not None:
+        scores = kept.words_of(index).scores(query.words)
+        passing &= scores > 0
+    for name in query.dislikes:
+        passing[kept.row_of(index, name)] = False
+    rows = np.flatnonzero(passing)
+    return rows, None if scores is None else scores[rows]
+
+
+def _by_facts(index: Index, query: Query, rows: NDArray[np.int64], scores: NDArray[np.float64] | None) -> Response:
+    """Answer by words, the best first, or by a filter alone, in the order of the collection."""
+    total = len(rows)
+    order = np.arange(total) if scores is None else np.argsort(-scores, kind="stable")
+    page = order[query.offset : query.offset + query.k]
+    matches = []
+    for rank, (at, facts) in enumerate(zip(page, index.facts(rows[page].tolist()), strict=True), query.offset + 1):
+        score = None if scores is None else float(scores[at])
+        matches.append(Match(rank, facts["id"], math.nan, math.nan, facts["label"], int(rows[at]), score=score))
+    says = _none_says(query) if not total else f"{_why(query)}: {total:,} of {len(index):,} images"
+    return _response(query, matches, total, total, None, not total, says)
+
+
+# In what order --------------------------------------------------------------------------------------------------------
+
+
+class _Ranking:
+    """The rows that pass, by distance from a query; as many of the first as are asked for."""
+
+    def __init__(self, index: Index, database: Database, asked: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        self.asked = asked[None]
+        self.all = len(rows) == len(index)
+        self.rows = rows
+        self.database = database
+        if not self.all and len(rows):
+            self.database = Database(index.descriptors[rows], database.distance)
+        self._found = np.empty(0, np.int64), np.empty(0, np.float32)
+
+    def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        count = min(count, len(self.rows))
+        if count > len(self._found[0]):
+            found, distances = self.database.nearest(self.asked, count)
+            self._found = self.rows[found[0]], distances[0]
+        return self._found[0][:count], self._found[1][:count]
+
+    def within(self, radius: float) -> int:
+        """Count those at most so far."""
+        return len(self.database.within(self.asked, radius)[0][0]) if len(self.rows) else 0
+
+
+def _by_image(index: Index, query: Query, kept: _Kept, rows: NDArray[np.int64]) -> Response:
+    database = index.database(query.distance)
+
+    def read_stored(row: int) -> Any:
+        (facts,) = index.facts([row])
+        (thumbnail,) = index.thumbnails([row])
+        return read_whole(_collection_of(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
+
+    asked = blend(index, query, database.distance, lambda name: kept.row_of(index, name), read_stored)
+    own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
+    own |= {kept.row_of(index, name) for name in query.likes}
+    ranking = _Ranking(index, database, asked, rows)
+    near_rows, near = ranking.first(max(query.offset + query.k, DEPTH + len(own)))
+    total = len(rows) if query.within is None else ranking.within(query.within)
+    page = _Page(index, query, ranking, total)
+    closeness = None if query.text is not None else kept.closeness_of(index, database)
+    matches = []
+    facts = index.facts([*page.rows, *(row for group in page.groups for row in group)])
+    folded = iter(facts[len(page.rows) :])
+    for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
+        group = tuple(next(folded)["id"] for _ in page.groups[i])
+        chance = None if closeness is None else closeness.chance(distance)
+        close = similarity(distance, database)
+        rank = query.offset + i + 1
+        matches.append(Match(rank, facts[i]["id"], distance, close, facts[i]["label"], row, chance, group))
+    if not total:
+        return _response(query, matches, total, 0, None, True, _none_says(query))
+    others = near[~np.isin(near_rows, list(own))][:DEPTH]
+    gap = gap_after(others)
+    edge = None if gap is None else float(others[gap - 1])
+    verdict = ""
+    if closeness is not None and len(others):
+        everything = np.delete(database.distances(asked[None])[0], list(own))
+        verdict = closeness.verdict(others, everything, len(rows))
+    gap_rank = None if edge is None else page.answers_until(edge)
+    chance = None
+    if closeness is not None and len(others):
+        chance = closeness.chance(float(others[0]) if edge is None else edge)
+    says = _says(verdict, gap_rank, chance)
+    return _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
+
+
+class _Page:
+    """The answers of one page, near-equal ones folded."""
+
+    def __init__(self, index: Index, query: Query, ranking: _Ranking, total: int) -> None:
+        wanted = query.offset + query.k
+        self.wanted = wanted
+        self.leaders: NDArray[np.int64]
+        if query.group is None:
+            rows, distances = ranking.first(min(total, max(wanted, DEPTH)))
+            leaders, owner = np.arange(len(rows)), np.arange(len(rows))
+            self.count = total
+        else:
+            depth = min(total, max(FIRST, 4 * wanted))
+            while True:
+                rows, distances = ranking.first(depth)
+                leaders, owner = fold(index.descriptors[rows], ranking.database.distance, query.group, wanted + 1)
+                full = len(leaders) > wanted
+                last = float(distances[leaders[wanted - 1]]) if full else math.inf
+                if depth == total or (full and distances[-1] > reach_of(ranking.database.distance, last, query.group)):
+                    break
+                depth = min(total, 4 * depth)
+            self.count = len(leaders)
+        self._until = distances[leaders]
+        shown = leaders[query.offset : wanted]
+        self.rows: list[int] = rows[shown].tolist()
+        self.distances: list[float] = distances[shown].tolist()
+        self.groups: list[list[int]] = [[] for _ in shown]
+        if query.group is not None:
+            place = {int(leader): i for i, leader in enumerate(shown)}
+            for at, leader in enumerate(owner.tolist()):
+                if leader != at and leader in place:
+                    self.groups[place[leader]].append(int(rows[at]))
+
+    def answers_until(self, distance: float) -> int | None:
+        """Count the answers at most so far; None if that may be beyond what was ranked."""
+        found = int(np.searchsorted(self._until, np.float32(distance), "right"))
+        return found if 0 < found < max(len(self._until), 1) or found == self.count else None
+
+
+def _collection_of(index: Index) -> Collection | None:
+    from lookalike.collection import open_collection
+
+    if (found := collection_now(index)) is not None:
+        return found
+    source = index.passport.source
+    try:
+        return open_collection(source) if source.startswith("mnist") and not Path(source).exists() else None
+    except CollectionError:
+        return None
+
+
+# What is said ---------------------------------------------------------------------------------------------------------
+
+
+def _response(
+    query: Query, matches: list[Match], total: int, answers: int, gap: int | None, nothing: bool, says: str
+) -> Response:
+    """Put a page together; ``answers`` are those there are, or at least one more than this page's end."""
+    end = query.offset + len(matches)
+    if total and not matches:
+        says = f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {says[0].lower()}{says[1:]}"
+    elif total and query.offset == 0 and answers < query.k:
+        says += f"; these are all {answers:,} there are, of {query.k:,} asked for"
+    return Response(
+        query.title, matches, total, query.offset, end if matches and end < answers else None, gap, nothing, f"{says}."
+    )
+
+
+def _says(verdict: str, gap: int | None, chance: Chance | None) -> str:
+    if verdict:
+        return f"Nothing like it here: {verdict}"
+    if gap is None:
+        rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
+        return f"The answers fade out without a gap{rare}"
+    rare = "" if chance is None else f"; {chance.clause('this close')}"
+    return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
+
+
+def _why(query: Query) -> str:
+    parts = [f"Words {query.words!r}"] if query.words else []
+    parts += [f"filter {query.where!r}"] if query.where else []
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def _none_says(query: Query) -> str:
+    """Say why there is no answer at all."""
+    within = [] if query.within is None else [f"within a distance of {query.within:g}"]
+    why = ", ".join([part for part in (_why(query), *within) if part])
+    return f"{why[:1].upper()}{why[1:]}: no image" if why else "No image is left beside those that are disliked"
