@@ -157,7 +157,7 @@ class Service:
 
         def found() -> dict[str, Any]:
             index = self.live.current(query.encoder)
-            said = answer(index, query).to_json()
+            said = answer(index, replace(query, encoder=None)).to_json()
             rows = [self.originals().row(match["id"]) for match in said["matches"]]
             for match, facts in zip(said["matches"], index.facts(rows), strict=True):
                 match["width"], match["height"] = facts["width"], facts["height"]
