@@ -141,7 +141,9 @@ def test_silence_says_something_only_where_copies_would_stand_out():
     near_copies = closeness(points, copies=lambda rows: points[rows] + 0.01)
     assert near_copies.copies_found == 1
     assert near_copies.verdict(near, everything, 400).startswith("no answer stands out, as the originals of 100% of")
-    poor_copies = closeness(points, copies=lambda rows: points[rows] + rng.normal(size=(len(rows), 20)).astype(np.float32))
+    poor_copies = closeness(
+        points, copies=lambda rows: points[rows] + rng.normal(size=(len(rows), 20)).astype(np.float32)
+    )
     assert poor_copies.copies_found < 0.2
     assert poor_copies.verdict(near, everything, 400) == ""
     assert closeness(points).verdict(near, everything, 400) == ""

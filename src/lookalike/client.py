@@ -104,7 +104,9 @@ class RemoteIndex:
             self._connection.close()
             self._connection = None
 
-    def search(self, query: str | Path | NDArray[np.generic], k: int = 10, *, distance: str | None = None) -> list[Match]:
+    def search(
+        self, query: str | Path | NDArray[np.generic], k: int = 10, *, distance: str | None = None
+    ) -> list[Match]:
         """Find the images nearest to one query image, as :meth:`lookalike.Index.search` does.
 
         Parameters
@@ -163,12 +165,8 @@ class RemoteIndex:
 
                 entry["data"] = base64.b64encode(_file_of(entry.pop("path"))).decode("ascii")
         said = self._json("POST", "/api/search", asked)
-        fields = Match.__dataclass_fields__
-        matches = [
-            Match(**{"row": -1, **{name: value for name, value in _complete(match).items() if name in fields}})
-            for match in said["matches"]
-        ]
-        rest = {name: said[name] for name in Response.__dataclass_fields__ if name not in ("matches",) and name in said}
+        matches = [Match.from_json(match) for match in said["matches"]]
+        rest = {name: said[name] for name in Response.__dataclass_fields__ if name != "matches" and name in said}
         return Response(**{**rest, "matches": matches})
 
     def encode(self, image: str | Path | NDArray[np.generic], encoder: str | None = None) -> NDArray[Any]:
@@ -249,7 +247,9 @@ class RemoteIndex:
                 self.close()
                 if kept and attempt == 1:  # a connection that was kept open may have been closed over there
                     continue
-                raise ServerError(f"{self!r} doesn't answer: {first_line(e)}; is 'lookalike serve' running there?") from e
+                raise ServerError(
+                    f"{self!r} doesn't answer: {first_line(e)}; is 'lookalike serve' running there?"
+                ) from e
         if response.status >= 400:
             try:
                 said = str(json.loads(content)["error"])
@@ -263,15 +263,6 @@ class RemoteIndex:
             made = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
             self._connection = made(self._host, timeout=self._seconds)
         return self._connection
-
-
-def _complete(match: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an answer that has no distance, as words alone have none, the value that says so locally."""
-    found = {"label": None, **match}
-    for name in ("distance", "similarity"):
-        if found.get(name) is None:
-            found[name] = float("nan")
-    return found
 
 
 def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:

@@ -84,6 +84,8 @@ class MatchModel(BaseModel):
     chance: float | None = Field(
         None, description="Share of random pairs of this collection that are at least as close."
     )
+    chance_is_bound: bool | None = Field(None, description="Whether it is rarer than that: nothing so close was drawn.")
+    score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
     group: list[str] | None = Field(None, description="Answers folded into this one.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     width: int | None = Field(None, description="Of the upright image, in pixels.")
