@@ -172,7 +172,7 @@ class LiveIndex:
         self._look()
         with self._lock:
             plain = self._views[None]
-            view = self._views.get(encoder)
+            view = plain if encoder == plain.passport.default else self._views.get(encoder)
         if view is not None:
             return view
         if encoder not in {*(c.column for c in plain.passport.columns), *(c.encoder for c in plain.passport.columns)}:

@@ -20,11 +20,13 @@ import numpy as np
 from fastapi import FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from lookalike import __version__
 from lookalike.answers import answer
@@ -109,6 +111,7 @@ class Service:
     fetcher: Fetcher | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _originals: tuple[SharedIndex, Originals] | None = None
+    _abilities: tuple[SharedIndex, list[dict[str, Any]], bool] | None = None
 
     def originals(self) -> Originals:
         """Return the reader of images of the version that answers."""
@@ -117,6 +120,30 @@ class Service:
         if held is None or held[0] is not index:
             held = self._originals = index, Originals(index, LIMITS)
         return held[1]
+
+    def abilities(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return what each encoder of the version that answers can do, and whether images have labels."""
+        index = self.live.current()
+        if self._abilities is None or self._abilities[0] is not index:
+            columns = []
+            for column in index.passport.columns:
+                encoder = self.live.current(column.column).encoder if column.complete else None
+                columns.append(
+                    {
+                        "name": column.column,
+                        "encoder": column.encoder,
+                        "distance": column.distance,
+                        "dimension": column.dimension,
+                        "post": column.post,
+                        "complete": column.complete,
+                        "count": column.count,
+                        "can_read": bool(getattr(encoder, "can_read", False)),
+                        "can_denoise": bool(getattr(encoder, "can_denoise", False)),
+                    }
+                )
+            has_labels = bool(len(index)) and index.facts([0])[0]["label"] is not None
+            self._abilities = index, columns, has_labels
+        return self._abilities[1:]
 
     def retried(self, work: Callable[[], _T]) -> _T:
         """Do what reads the index; once more on the newest version if this one was swept away meanwhile."""
@@ -210,6 +237,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     _add_search(app, service)
     _add_images(app, service)
     _add_facts(app, service)
+    _add_unknown(app)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
     counted = _Counted(app, service.metrics)
     return Guard(counted, rules)
@@ -290,6 +318,23 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, theirs)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _add_unknown(app: FastAPI) -> None:
+    """Answer for what no path above has; without it the page's files would be looked through."""
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+    @app.api_route("/api/{rest:path}", methods=methods, include_in_schema=False)
+    async def unknown(request: Request) -> Response:
+        scope = {**request.scope, "path": request.url.path}
+        others = [
+            route for route in app.routes if isinstance(route, APIRoute) and "{rest" not in route.path
+            and route.matches(scope)[0] == Match.PARTIAL
+        ]  # fmt: skip
+        if others:
+            allowed = ", ".join(sorted({method for route in others for method in route.methods or ()}))
+            raise HTTPException(405, f"{request.method} isn't answered here; ask by {allowed}", {"allow": allowed})
+        raise HTTPException(404, "there is no such path; /api/openapi.json lists those there are")
 
 
 def _add_search(app: FastAPI, service: Service) -> None:
@@ -528,22 +573,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 def _info(service: Service) -> dict[str, Any]:
     index = service.live.current()
     passport = index.passport
-    columns = []
-    for column in passport.columns:
-        encoder = service.live.current(column.column).encoder if column.complete else None
-        columns.append(
-            {
-                "name": column.column,
-                "encoder": column.encoder,
-                "distance": column.distance,
-                "dimension": column.dimension,
-                "post": column.post,
-                "complete": column.complete,
-                "count": column.count,
-                "can_read": bool(getattr(encoder, "can_read", False)),
-                "can_denoise": bool(getattr(encoder, "can_denoise", False)),
-            }
-        )
+    columns, has_labels = service.abilities()
     return {
         "lookalike": __version__,
         "name": Path(passport.collection).name or passport.collection,
@@ -553,7 +583,7 @@ def _info(service: Service) -> dict[str, Any]:
         "encoders": columns,
         "distances": sorted(DISTANCES),
         "reranks": [],
-        "labels": bool(len(index)) and index.facts([0])[0]["label"] is not None,
+        "labels": has_labels,
         "outcomes": passport.outcomes,
         "version": passport.dataset_version,
         "urls": service.fetcher is not None,
