@@ -1,6 +1,6 @@
 """How often "nothing like it here" and "the first stands out" are right: queries whose answers are there, or taken away.
 
-    python benchmarks/nothing.py [--shared ../shared/data] [--only museum|corel|mnist]
+    python benchmarks/nothing.py [--shared ../shared/data] [--only museum-neural ...]
 
 Each query is asked twice through the product itself: once with what is right in the index, once with all of it filtered
 away (``--where``), so that there is truly nothing. Museum: the right paintings, photographed alone (qsd1) or on a wall
@@ -31,8 +31,6 @@ from lookalike.raster import to_png
 from lookalike.report import machine
 from lookalike.request import Example, Query
 from lookalike.storage import replace_file
-
-MUSEUM = ("neural", "neural+color", "sift")
 
 
 def share(hits: list[bool]) -> dict[str, Any]:
@@ -75,51 +73,58 @@ def asked(index: Index, examples: list[Example], there: list[str | None], gone: 
     }
 
 
-def museum(shared: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for encoder in MUSEUM:
-        index = build_index(shared / "museum-2022" / "BBDD", encoder, work / f"museum-{encoder}")
-        for folder in ("qsd1_w1", "qsd2_w1"):
-            root = shared / "museum-2022" / folder
-            right = json.loads((root / "gt_corresps.json").read_text())
-            examples = [Example(str(root / f"{i:05}.jpg")) for i in range(len(right))]
-            names = [", ".join(f"'bbdd_{n:05}.jpg'" for n in numbers) for numbers in right]
-            gone = [f"id not in ({some})" for some in names]
-            yield f"museum {folder}, {encoder}", asked(index, examples, [None] * len(right), gone)
+def museum(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    index = build_index(shared / "museum-2022" / "BBDD", encoder, work / "index")
+    for folder in ("qsd1_w1", "qsd2_w1"):
+        root = shared / "museum-2022" / folder
+        right = json.loads((root / "gt_corresps.json").read_text())
+        examples = [Example(str(root / f"{i:05}.jpg")) for i in range(len(right))]
+        names = [", ".join(f"'bbdd_{n:05}.jpg'" for n in numbers) for numbers in right]
+        gone = [f"id not in ({some})" for some in names]
+        yield f"museum {folder}, {encoder}", asked(index, examples, [None] * len(right), gone)
 
 
-def corel(shared: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for encoder in ("neural", "color"):
-        index = build_index(shared / "corel1k", encoder, work / f"corel-{encoder}")
-        rows = np.sort(np.random.default_rng(0).choice(len(index), 100, replace=False)).tolist()
-        facts = index.facts(rows)
-        examples = [Example(str(shared / "corel1k" / f["id"])) for f in facts]
-        there = [f"id != '{f['id']}'" for f in facts]
-        yield f"corel1k, {encoder}", asked(index, examples, there, [f"label != '{f['label']}'" for f in facts])
+def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    index = build_index(shared / "corel1k", encoder, work / "index")
+    rows = np.sort(np.random.default_rng(0).choice(len(index), 100, replace=False)).tolist()
+    facts = index.facts(rows)
+    examples = [Example(str(shared / "corel1k" / f["id"])) for f in facts]
+    there = [f"id != '{f['id']}'" for f in facts]
+    yield f"corel1k, {encoder}", asked(index, examples, there, [f"label != '{f['label']}'" for f in facts])
 
 
-def mnist(shared: Path, work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index("mnist:train[0:20000]", "hog", work / "mnist")
+def mnist(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    index = build_index("mnist:train[0:20000]", encoder, work / "index")
     digits = open_collection("mnist:test[0:100]")
     examples = [Example(data=to_png(image)) for image in digits.array()]
     assert digits.labels is not None
-    yield "mnist 20,000, hog", asked(index, examples, [None] * 100, [f"label != '{label}'" for label in digits.labels])
+    yield (
+        f"mnist 20,000, {encoder}",
+        asked(index, examples, [None] * 100, [f"label != '{label}'" for label in digits.labels]),
+    )
     photos = [Example(str(path)) for path in sorted((shared / "corel1k").rglob("*.jpg"))[::20]]
     said = [answer(index, Query(images=(photo,), resize=True)).nothing_like_it for photo in photos]
-    yield "mnist 20,000, hog, asked by photos", {"gone": {"nothing_like_it": share(said)}}
+    yield f"mnist 20,000, {encoder}, asked by photos", {"gone": {"nothing_like_it": share(said)}}
+
+
+CASES = {
+    f"{part.__name__}-{encoder}": (part, encoder)
+    for part, encoder in (
+        (museum, "neural"), (museum, "neural+color"), (museum, "sift"), (corel, "neural"), (corel, "color"), (mnist, "hog")
+    )
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
-    parser.add_argument("--only", choices=["museum", "corel", "mnist"])
+    parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
     options = parser.parse_args()
     target = Path(__file__).parent / "results" / "nothing.json"
     cases = json.loads(target.read_text())["cases"] if target.exists() else {}
-    for part in (museum, corel, mnist):
-        if options.only not in (None, part.__name__):
-            continue
+    for part, encoder in (CASES[name] for name in options.only):
         with tempfile.TemporaryDirectory() as work:
-            for name, found in part(options.shared, Path(work)):
+            for name, found in part(options.shared, Path(work), encoder):
                 cases[name] = found
                 print(name, json.dumps(found), flush=True)
                 result = {

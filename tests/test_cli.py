@@ -513,6 +513,60 @@ def test_k_out_of_range(capsys):
     assert "these are all 1 there are, of 2 asked for" in call(capsys, "search", "q.npy", "-k", 2)
 
 
+# One query of many parts ----------------------------------------------------------------------------------------------
+
+
+def asked(capsys, *arguments):
+    return json.loads(call(capsys, "search", *arguments, "--json"))["results"]
+
+
+def test_images_named_together_are_one_query_and_a_collection_is_many(capsys):
+    call(capsys, "index", "mnist:train[0:100]", "-o", "i.lookalike")
+    together = asked(capsys, "mnist:train[3]", "mnist:train[5][0,0,20,28]", "--weight", 3, "--weight", 1, "-k", 2)
+    assert [r["query"] for r in together] == ["mnist:train[3], mnist:train[5][0,0,20,28]"]
+    assert together[0]["matches"][0]["id"] == "3"
+    assert together[0]["next"] == 2
+    assert len(asked(capsys, "mnist:train[3:6]", "-k", 2)) == 3
+    assert "each a query" in refuse(capsys, 2, "search", "mnist:train[3:6]", "--where", "width > 3")
+    assert "1 weights for 2 images" in refuse(capsys, 2, "search", "mnist:train[3]", "mnist:train[4]", "--weight", 1)
+    call(capsys, "search", "mnist:train[3]", "mnist:train[5]", "--like", "7", "-k", 3, "-o", "together.png")
+    assert Path("together.png").stat().st_size > 1000
+
+
+def test_a_query_is_saved_and_asked_again(capsys):
+    call(capsys, "index", "mnist:train[0:100]", "-o", "i.lookalike")
+    arguments = (
+        "mnist:test[3]",
+        "--like",
+        "7",
+        "--dislike",
+        "8",
+        "--where",
+        "label != 3",
+        "--within",
+        0.9,
+        "--group",
+        0.05,
+    )
+    first = asked(capsys, *arguments, "-k", 4, "--offset", 2, "--save-query", "q.json")
+    assert json.loads(Path("q.json").read_text())["dislikes"] == ["8"]
+    assert asked(capsys, "--query", "q.json") == first
+    (second,) = asked(capsys, "--query", "q.json", "--offset", 6)
+    assert [m["rank"] for m in second["matches"]] == [7, 8, 9, 10]
+    assert lookalike.open_index("i.lookalike").ask(json.loads(Path("q.json").read_text())).to_json() == first[0]
+
+
+def test_a_filter_alone_lists_and_a_wrong_one_says_where(capsys):
+    call(capsys, "index", "mnist:train[0:100]", "-o", "i.lookalike")
+    lines = call(capsys, "search", "--where", "label = 7", "-k", 2).splitlines()
+    assert [line.split() for line in lines[1:3]] == [["1", "15", "label", "7"], ["2", "29", "label", "7"]]
+    assert "no image" in call(capsys, "search", "mnist:test[0]", "--where", "label = 'cat'")
+    assert "filter, character 7: expected" in refuse(capsys, 2, "search", "--where", "label 7")
+    assert "only dislikes say" in refuse(capsys, 2, "search", "--dislike", "3")
+    assert "the crop reaches to 30, 28" in refuse(capsys, 2, "search", "mnist:test[3][10,0,20,28]")
+    assert "shows a query image" in refuse(capsys, 2, "search", "--words", "7", "-o", "x.png")
+
+
 # Work that fails ------------------------------------------------------------------------------------------------------
 
 

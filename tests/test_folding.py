@@ -14,7 +14,7 @@ def plainly(points, radius, most):
     for i, point in enumerate(points):
         far = np.linalg.norm(points[leaders] - point, axis=1) if leaders else np.array([np.inf])
         if far.min() <= radius:
-            owner.append(leaders[int(np.argmin(far))])
+            owner.append(leaders[int(np.argmax(far <= radius))])
             continue
         owner.append(i)
         if len(leaders) < most:
@@ -24,7 +24,7 @@ def plainly(points, radius, most):
 
 @pytest.mark.parametrize(("radius", "most"), [(0.0, 2000), (0.3, 2000), (0.3, 7), (1.0, 5), (10.0, 3)])
 def test_it_folds_as_defined(radius, most):
-    points = np.random.default_rng(0).normal(size=(700, 3)).astype(np.float32)
+    points = np.random.default_rng(0).normal(size=(530, 3)).astype(np.float32)
     points[500] = points[3]
     leaders, owner = fold(points, "euclidean", radius, most)
     expected = plainly(points.astype(np.float64), radius, most)

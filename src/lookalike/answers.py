@@ -366,7 +366,7 @@ def _response(
     end = query.offset + len(matches)
     if total and not matches:
         says = f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {says[0].lower()}{says[1:]}"
-    elif total and query.offset == 0 and answers < query.k:
+    elif total and query.by_image and query.offset == 0 and answers < query.k:
         says += f"; these are all {answers:,} there are, of {query.k:,} asked for"
     return Response(
         query.title, matches, total, query.offset, end if matches and end < answers else None, gap, nothing, f"{says}."

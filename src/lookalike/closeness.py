@@ -111,7 +111,9 @@ class Closeness:
         pairs = self._pairs
         if not len(pairs):
             return None
-        count = int(np.searchsorted(pairs, np.float32(distance), "right"))
+        # Pairs are compared in float32, so that a copy of an image is not exactly at 0.
+        rounding = 1e-5 * float(pairs[len(pairs) // 2])
+        count = int(np.searchsorted(pairs, distance + rounding, "right"))
         complete = self._database.size <= SAMPLE
         fewest = 1 if complete else FEWEST
         return Chance(max(count, fewest) / len(pairs), count < fewest)

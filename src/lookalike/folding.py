@@ -18,7 +18,9 @@ _AT_ONCE = 512
 def fold(
     descriptors: NDArray[Any], distance: str, radius: float, most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Fold each answer into the nearest better one that stands for itself, where that is near enough.
+    """Fold each answer into the best one that stands for itself and is near enough.
+
+    So an answer's group doesn't depend on what comes after it, and pages agree with each other.
 
     Parameters
     ----------
@@ -47,24 +49,19 @@ def fold(
     owner = np.arange(len(descriptors))
     leaders: list[int] = []
     for start in range(0, len(descriptors), _AT_ONCE):
-        chunk = owner[start : start + _AT_ONCE].copy()
-        nearest = np.full(len(chunk), np.inf)
+        left = owner[start : start + _AT_ONCE].copy()
         if leaders:
-            found, far = Database(descriptors[leaders], distance).nearest(descriptors[chunk], 1)
-            nearest, owner[chunk] = far[:, 0], np.array(leaders)[found[:, 0]]
-        for i, place in enumerate(chunk.tolist()):
-            if nearest[i] <= radius:
-                continue
-            owner[place] = place
-            if len(leaders) == most:
-                continue
-            leaders.append(place)
-            rest = chunk[i + 1 :]
-            if len(rest):
-                far = Database(descriptors[[place]], distance).nearest(descriptors[rest], 1)[1][:, 0]
-                closer = far < nearest[i + 1 :]
-                nearest[i + 1 :][closer] = far[closer]
-                owner[rest[closer]] = place
+            near = Database(descriptors[leaders], distance).within(descriptors[left], radius)
+            for place, (found, _) in zip(left.tolist(), near, strict=True):
+                if len(found):
+                    owner[place] = leaders[int(found.min())]
+            left = left[owner[left] == left]
+        while len(left) and len(leaders) < most:
+            leaders.append(int(left[0]))
+            near = Database(descriptors[left[:1]], distance).nearest(descriptors[left], 1)[1][:, 0] <= radius
+            owner[left[near]] = left[0]
+            near[0] = True
+            left = left[~near]
     return np.array(leaders, np.int64), owner
 
 
