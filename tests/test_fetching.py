@@ -116,4 +116,4 @@ def test_each_redirect_is_checked(site):
 )
 def test_what_does_not_end_well_is_said(site, path, said):
     with pytest.raises(ImageError, match=said):
-        Fetcher(bytes=1000, seconds=0.5, allowed=anywhere).fetch(site + path)
+        Fetcher(most=1000, seconds=0.5, allowed=anywhere).fetch(site + path)

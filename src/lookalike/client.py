@@ -194,7 +194,8 @@ class RemoteIndex:
 
     def info(self) -> dict[str, Any]:
         """Return what the index holds and can do."""
-        return self._json("GET", "/api/info")
+        found: dict[str, Any] = self._json("GET", "/api/info")
+        return found
 
     def files(self, outcome: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield what became of each file.
@@ -218,7 +219,8 @@ class RemoteIndex:
 
     def facts(self, identity: str) -> dict[str, Any]:
         """Return what is stored of one image, by its id."""
-        return self._json("GET", f"/api/image?id={quote(identity, safe='')}")
+        found: dict[str, Any] = self._json("GET", f"/api/image?id={quote(identity, safe='')}")
+        return found
 
     def original(self, identity: str) -> bytes:
         """Return the file of one image, by its id."""

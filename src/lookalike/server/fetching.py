@@ -63,15 +63,15 @@ class Fetcher:
 
     Parameters
     ----------
-    bytes : int
-        Most that is read.
+    most : int
+        Bytes that are read.
     seconds : float
         For everything: names, redirects and body.
     allowed : callable
         Tells which addresses may be asked.
     """
 
-    bytes: int = 32 * 2**20
+    most: int = 32 * 2**20
     seconds: float = 15.0
     allowed: Callable[[Address], bool] = is_public
 
@@ -148,7 +148,8 @@ class Fetcher:
             plain.close()
 
     def _body(self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, ends: float) -> bytes:
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         while True:
             left = ends - time.monotonic()
             if left <= 0:
@@ -159,8 +160,8 @@ class Fetcher:
             if not part:
                 return b"".join(parts)
             size += len(part)
-            if size > self.bytes:
-                raise ValueError(f"it is over {self.bytes / 2**20:g} MB")
+            if size > self.most:
+                raise ValueError(f"it is over {self.most / 2**20:g} MB")
             parts.append(part)
 
 

@@ -54,7 +54,7 @@ class SharedIndex(Index):
                 return plain.encode(images)
 
         batcher = Batcher(encode)
-        shared.encode = batcher  # type: ignore[method-assign]
+        vars(shared)["encode"] = batcher  # the object's own, before the class's
         self.batchers["encode"] = batcher
         return shared
 

@@ -10,7 +10,7 @@ from lookalike.errors import UsageError
 from lookalike.request import MOST, MOST_EXAMPLES
 
 Number = StrictInt | StrictFloat
-_FINITE = {"allow_inf_nan": False}
+Weight = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -33,7 +33,7 @@ class ImageModel(Strict):
     crop: Annotated[list[StrictInt], Field(min_length=4, max_length=4)] | None = Field(
         None, description="x, y, width, height in pixels of the upright image."
     )
-    weight: Number = Field(1.0, description="Its share; below 0 the query moves away from it.", **_FINITE)  # type: ignore[call-overload]
+    weight: Weight = Field(1.0, description="Its share; below 0 the query moves away from it.")
 
     def source(self) -> str:
         """Return which of the sources is given.
