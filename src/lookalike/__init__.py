@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lookalike.build import build_index
+    from lookalike.client import connect
     from lookalike.collection import Collection, open_collection
     from lookalike.encoders import Encoder
     from lookalike.encoders import create as create_encoder
@@ -36,6 +37,7 @@ _WHERE = {
     "Match": "search",
     "Query": "request",
     "build_index": "build",
+    "connect": "client",
     "create_encoder": "encoders:create",
     "load_encoder": "encoders:load",
     "open_collection": "collection",
@@ -51,6 +53,7 @@ __all__ = [
     "Match",
     "Query",
     "build_index",
+    "connect",
     "create_encoder",
     "load_encoder",
     "open_collection",

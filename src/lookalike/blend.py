@@ -71,7 +71,7 @@ def blend(
             vectors.append(index.descriptors[find_row(example.id)])
             weights.append(SHOWN * example.weight)
             continue
-        stored = None if example.id is None else read_stored(find_row(example.id))
+        stored = example.pixels if example.id is None else read_stored(find_row(example.id))
         images.append(read_example(index, example, resize=query.resize, stored=stored))
         image_titles.append(example.title)
         image_weights.append(SHOWN * example.weight)
@@ -158,6 +158,8 @@ def show_example(index: Index, example: Example, find_row: FindRow) -> NDArray[n
     if example.id is not None:
         (thumbnail,) = index.thumbnails([find_row(example.id)])
         return thumbnail
+    if example.pixels is not None:
+        return _cropped(example, example.pixels)
     if example.data is not None:
         return _cropped(example, decode(example.data, f"an image of {len(example.data):,} bytes"))
     return _cropped(example, _one(example).read(0))

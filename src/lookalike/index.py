@@ -316,13 +316,29 @@ class Index:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
+        with self._reading():
+            return [from_thumbnail(data) for data in self.thumbnail_bytes(rows)]
+
+    def thumbnail_bytes(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the stored pictures of some indexed images as the files they are kept as.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of ``descriptors``.
+
+        Returns
+        -------
+        list of bytes
+            A PNG or JPEG each.
+        """
         keys = self._keys[list(rows)].tolist()
         table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
         with self._reading():
             found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
             if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
                 raise DamagedIndexError(self.path, "a thumbnail isn't what was written")
-            return [from_thumbnail(found[key]) for key in keys]
+            return [found[key] for key in keys]
 
     def files(self) -> list[dict[str, Any]]:
         """Return every file of the collection, in its order, and what became of it.

@@ -7,6 +7,7 @@ over by a crafted file can lie about files and do no more to the process that as
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -72,6 +73,7 @@ class Leash:
         self.seconds = seconds
         self.memory = memory
         self._crew: Crew | None = None
+        self._hiring = threading.Lock()
 
     def __enter__(self) -> Leash:
         return self
@@ -108,9 +110,7 @@ class Leash:
         CollectionError
             If a worker can't be started or can't import the function.
         """
-        if self._crew is None or self._crew.failure is not None:
-            self._crew = Crew(self.function, self.workers, self.seconds, self.memory)
-        crew, source, more = self._crew, iter(tasks), True
+        crew, source, more = self._hired(), iter(tasks), True
         flight: deque[Task] = deque()
         try:
             while True:
@@ -130,3 +130,35 @@ class Leash:
                 yield Answer(asked.facts, asked.blobs)
         finally:
             crew.drop(flight)
+
+    def run(self, task: dict[str, Any]) -> Answer:
+        """Run the function over one task; any number of threads may do so at a time.
+
+        Parameters
+        ----------
+        task : dict
+            As :meth:`map` takes them.
+
+        Returns
+        -------
+        Answer
+            What came of it.
+
+        Raises
+        ------
+        CollectionError
+            If a worker can't be started or can't import the function.
+        """
+        crew = self._hired()
+        asked = crew.submit(task)
+        try:
+            crew.wait_for(asked)
+            return Answer(asked.facts, asked.blobs)
+        finally:
+            crew.drop([asked] if not asked.done else [])
+
+    def _hired(self) -> Crew:
+        with self._hiring:
+            if self._crew is None or self._crew.failure is not None:
+                self._crew = Crew(self.function, self.workers, self.seconds, self.memory)
+            return self._crew

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lookalike.errors import LookalikeError, UsageError, unknown_name
 from lookalike.storage import replace_file
 
@@ -27,11 +30,12 @@ MOST = 100_000
 MOST_EXAMPLES = 1_000
 _CROPPED = re.compile(r"(?P<path>.+)\[(?P<crop>\s*-?\d+\s*(,\s*-?\d+\s*){3})\]", re.DOTALL)
 _SOURCES = ("path", "id", "data")
+_GIVEN = (*_SOURCES, "pixels")
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image that a query asks by; exactly one of ``path``, ``id`` and ``data`` is given.
+    """An image that a query asks by; exactly one of ``path``, ``id``, ``data`` and ``pixels`` is given.
 
     Attributes
     ----------
@@ -41,6 +45,8 @@ class Example:
         An image of the index.
     data : bytes or None
         A file's content. In JSON it is base64.
+    pixels : ndarray of uint8, shape (h, w) or (h, w, 3), or None
+        An image in memory, as the server has it when it was decoded; not part of the JSON.
     crop : (int, int, int, int) or None
         x, y, width and height, in pixels of the upright image: only this part is looked at.
     weight : float
@@ -50,11 +56,12 @@ class Example:
     path: str | None = None
     id: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     crop: Crop | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        given = [name for name in _GIVEN if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
             raise UsageError(f"an image of a query needs exactly one of path, id and data; this one has {found}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.closeness import Chance
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
 from lookalike.rerank import rerank as reranked
 
 if TYPE_CHECKING:
-    from lookalike.closeness import Chance
     from lookalike.distances import Database
     from lookalike.index import Index
 
@@ -84,6 +84,35 @@ class Match:
         if self.score is not None:
             found["score"] = self.score
         return found
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Match:
+        """Take back what :meth:`to_json` returned; the row isn't part of it.
+
+        Parameters
+        ----------
+        value : mapping
+            The documented JSON form; a key that is null is as good as absent.
+
+        Returns
+        -------
+        Match
+            With the row -1.
+        """
+        found = {name: one for name, one in value.items() if one is not None}
+        share = found.get("chance")
+        return cls(
+            rank=found["rank"],
+            id=found["id"],
+            distance=found.get("distance", math.nan),
+            similarity=found.get("similarity", math.nan),
+            label=found.get("label"),
+            row=-1,
+            inliers=found.get("inliers"),
+            chance=None if share is None else Chance(share, bool(found.get("chance_is_bound"))),
+            group=tuple(found.get("group", ())),
+            score=found.get("score"),
+        )
 
 
 @dataclass(frozen=True)

@@ -152,5 +152,6 @@ from lookalike.cli import indexing  # isort: skip  # noqa: E402, F401
 from lookalike.cli import asking  # isort: skip  # noqa: E402, F401
 from lookalike.cli import judging  # isort: skip  # noqa: E402, F401
 from lookalike.cli import looking  # isort: skip  # noqa: E402, F401
+from lookalike.cli import serving  # isort: skip  # noqa: E402, F401
 
 __all__ = ["run"]

@@ -1,0 +1,79 @@
+"""Pictures that were sent, kept a while: so that the page's address can name one, and paging doesn't send it again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+from lookalike.errors import UsageError
+
+#: Bytes of files that are kept; the longest unused go first.
+MOST = 256 * 2**20
+
+
+class ForgottenUploadError(UsageError):
+    """What was sent isn't kept any more."""
+
+
+class Kept:
+    """Files by the hash of their content, in memory only: they are gone when the server ends.
+
+    Parameters
+    ----------
+    most : int
+        Bytes in all.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._files: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def add(self, data: bytes) -> str:
+        """Keep a file.
+
+        Parameters
+        ----------
+        data : bytes
+            Its content.
+
+        Returns
+        -------
+        str
+            What it is asked for by: 32 hexadecimal digits of its SHA-256.
+        """
+        name = hashlib.sha256(data).hexdigest()[:32]
+        with self._lock:
+            if name not in self._files:
+                self._files[name] = data
+                self._size += len(data)
+            self._files.move_to_end(name)
+            while self._size > self.most and len(self._files) > 1:
+                self._size -= len(self._files.popitem(last=False)[1])
+        return name
+
+    def get(self, name: str) -> bytes:
+        """Return a file.
+
+        Parameters
+        ----------
+        name : str
+            From :meth:`add`.
+
+        Returns
+        -------
+        bytes
+            Its content.
+
+        Raises
+        ------
+        ForgottenUploadError
+            If it was never sent, or so long ago that it made room for others.
+        """
+        with self._lock:
+            if name not in self._files:
+                raise ForgottenUploadError("that picture isn't kept any more; send it again")
+            self._files.move_to_end(name)
+            return self._files[name]

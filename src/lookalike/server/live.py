@@ -1,0 +1,250 @@
+"""An index that is always the newest: opened again, beside the one that answers, whenever a version is committed."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.distances import Database
+from lookalike.encoders import Encoder
+from lookalike.errors import LookalikeError, UsageError
+from lookalike.index import Index
+from lookalike.passport import PASSPORT, Passport, read_passport
+from lookalike.server.batching import Batcher
+
+#: How often a request looks whether a newer version was committed, in seconds.
+LOOK = 0.5
+Stage = Callable[[str], AbstractContextManager[Any]]
+
+_MOST_QUERIES = 256
+
+
+class SharedIndex(Index):
+    """An index that many threads ask at once: what they encode and search at the same time is done together.
+
+    Parameters
+    ----------
+    path, passport
+        As of :class:`~lookalike.index.Index`.
+    stage : callable, optional
+        Given ``encode`` or ``search``, returns a context that times it.
+    """
+
+    def __init__(self, path: Path, passport: Passport, stage: Stage = nullcontext) -> None:
+        super().__init__(path, passport)
+        self.stage = stage
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The index's encoder; calls of ``encode`` at the same time share one pass."""
+        plain = Index(self.path, self.passport).encoder
+        shared = copy.copy(plain)
+
+        def encode(images: NDArray[np.uint8], _: object) -> NDArray[Any]:
+            with self.stage("encode"):
+                return plain.encode(images)
+
+        batcher = Batcher(encode)
+        vars(shared)["encode"] = batcher  # the object's own, before the class's
+        self.batchers["encode"] = batcher
+        return shared
+
+    @cached_property
+    def batchers(self) -> dict[str, Batcher]:
+        """What gathers calls, by what they do."""
+        return {}
+
+    def database(self, distance: str | None = None) -> Database:
+        """Return the descriptors; searches by the same distance for as many answers share one product.
+
+        Parameters
+        ----------
+        distance : str, optional
+            By default the encoder's own.
+
+        Returns
+        -------
+        Database
+        """
+        with self._opening:
+            plain = super().database(distance)
+            if plain.distance not in self._shared:
+
+                def nearest(queries: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+                    with self.stage("search"):
+                        return plain.nearest(queries, k)
+
+                batcher = Batcher(nearest, _MOST_QUERIES)
+                self._shared[plain.distance] = cast("Database", _SharedDatabase(plain, batcher))
+                self.batchers[f"search {plain.distance}"] = batcher
+            return self._shared[plain.distance]
+
+    @cached_property
+    def _opening(self) -> threading.Lock:
+        return threading.Lock()
+
+    @cached_property
+    def _shared(self) -> dict[str, Database]:
+        return {}
+
+    def close(self) -> None:
+        """Let the gathering threads end when what they have is answered."""
+        for batcher in self.batchers.values():
+            batcher.close()
+
+
+class _SharedDatabase:
+    """A :class:`Database` whose plain searches go through a batcher."""
+
+    def __init__(self, plain: Database, batcher: Batcher) -> None:
+        self._plain, self._batcher = plain, batcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def nearest(self, queries: NDArray[Any], k: int, **options: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        if options:
+            return self._plain.nearest(queries, k, **options)
+        found: tuple[NDArray[np.int64], NDArray[np.float32]] = self._batcher(queries, k)
+        return found
+
+
+class LiveIndex:
+    """The newest committed version of an index, ready to answer.
+
+    Parameters
+    ----------
+    path : str or Path
+        The index's folder.
+    stage : callable, optional
+        See :class:`SharedIndex`.
+
+    Attributes
+    ----------
+    trouble : str or None
+        Why the newest state can't be opened, while an older one goes on answering.
+
+    Raises
+    ------
+    IndexStoreError
+        If there is no index to begin with.
+    """
+
+    def __init__(self, path: str | Path, stage: Stage = nullcontext) -> None:
+        self.path = Path(path)
+        self.stage = stage
+        self.trouble: str | None = None
+        self._lock = threading.Lock()
+        self._views: dict[str | None, SharedIndex] = {}
+        self._stamp: tuple[int, ...] | None = None
+        self._looked = 0.0
+        self._opening: threading.Thread | None = None
+        self._stamp = self._stat()
+        self._views[None] = self._warm()
+
+    def current(self, encoder: str | None = None) -> SharedIndex:
+        """Return the index to ask now.
+
+        Parameters
+        ----------
+        encoder : str, optional
+            One of its encoders; by default the one that answers.
+
+        Returns
+        -------
+        SharedIndex
+            Of the newest version that could be opened. It stays good for the request that has it.
+
+        Raises
+        ------
+        IndexStoreError
+            If it has no such encoder.
+        """
+        self._look()
+        with self._lock:
+            plain = self._views[None]
+            view = plain if encoder == plain.passport.default else self._views.get(encoder)
+        if view is not None:
+            return view
+        if encoder not in {*(c.column for c in plain.passport.columns), *(c.encoder for c in plain.passport.columns)}:
+            held = ", ".join(c.column for c in plain.passport.columns)
+            raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
+        view = SharedIndex(plain.path, plain.through(str(encoder)).passport, self.stage)
+        with self._lock:
+            return self._views.setdefault(encoder, view)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the index isn't where it was; what was opened of it still answers."""
+        return self._stat() is None
+
+    def newest(self) -> Passport | None:
+        """Return what is committed now, even where it is too young to answer; None where it can't be read."""
+        try:
+            return read_passport(self.path)
+        except LookalikeError:
+            return None
+
+    def reload(self) -> None:
+        """Open the newest version now; for a request that found its version gone.
+
+        Raises
+        ------
+        IndexStoreError
+            If there is none.
+        """
+        stamp = self._stat()
+        self._swap(self._warm(), stamp)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked < LOOK or (self._opening is not None and self._opening.is_alive()):
+                return
+            self._looked = now
+            stamp = self._stat()
+            if stamp == self._stamp:
+                return
+            self._opening = threading.Thread(target=self._reopen, args=(stamp,), name="lookalike-reopen", daemon=True)
+            self._opening.start()
+
+    def _reopen(self, stamp: tuple[int, ...] | None) -> None:
+        """Make the next version ready while the last one answers."""
+        try:
+            self._swap(self._warm(), stamp)
+        except (LookalikeError, OSError) as e:
+            self.trouble = str(e)
+            if stamp is None:  # gone: look again until it is back
+                return
+            with self._lock:
+                self._stamp = stamp
+
+    def _warm(self) -> SharedIndex:
+        index = SharedIndex(self.path, read_passport(self.path), self.stage)
+        index.database()
+        index.ids  # noqa: B018  (read now, not by the first request)
+        index.encoder  # noqa: B018
+        return index
+
+    def _swap(self, index: SharedIndex, stamp: tuple[int, ...] | None) -> None:
+        with self._lock:
+            old, self._views = self._views, {None: index}
+            self._stamp, self.trouble = stamp, None
+        for view in old.values():
+            view.close()
+
+    def _stat(self) -> tuple[int, ...] | None:
+        try:
+            found = (self.path / PASSPORT).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,117 @@
+"""An id of the index -> the image it was made of. Nothing else is ever read from the disk for a stranger."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import PurePosixPath
+
+from lookalike.build import collection_now
+from lookalike.collection import Collection, open_collection
+from lookalike.errors import CollectionError, ImageError, UsageError
+from lookalike.folder import Entry
+from lookalike.images import Limits
+from lookalike.index import Index
+from lookalike.raster import to_png
+from lookalike.reading import read_entry
+
+
+class UnknownImageError(UsageError):
+    """There is no image of that id in the index."""
+
+
+class Originals:
+    """Reads the images of one version of an index by their ids.
+
+    Parameters
+    ----------
+    index : Index
+        Whose images.
+    limits : Limits
+        Of which ``bytes`` counts.
+    """
+
+    def __init__(self, index: Index, limits: Limits) -> None:
+        self.index = index
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._found: tuple[Collection | None, dict[str, Entry]] | None = None
+        self._rows: dict[str, int] | None = None
+
+    def row(self, identity: str) -> int:
+        """Return the row of an image.
+
+        Parameters
+        ----------
+        identity : str
+            Its id.
+
+        Returns
+        -------
+        int
+            Row of the index's descriptors.
+
+        Raises
+        ------
+        UnknownImageError
+            If the index has none of that id.
+        """
+        if self._rows is None:
+            self._rows = {name: row for row, name in enumerate(self.index.ids)}
+        try:
+            return self._rows[identity]
+        except KeyError:
+            raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results") from None
+
+    def read(self, identity: str) -> tuple[bytes, str]:
+        """Return the file that an image was read from, if it still is what was indexed.
+
+        Parameters
+        ----------
+        identity : str
+            Its id.
+
+        Returns
+        -------
+        (bytes, str)
+            The file, and its name without folders. Of an image of an array, a PNG.
+
+        Raises
+        ------
+        UnknownImageError
+            If the index has none of that id.
+        ImageError
+            If the file is gone or has changed.
+        """
+        row = self.row(identity)
+        (facts,) = self.index.facts([row])
+        collection, entries = self._collection()
+        if collection is None:
+            raise ImageError(f"{identity}: the collection isn't there any more; only its thumbnail is", "gone")
+        if collection.array_ is not None:
+            position = list(collection.ids).index(identity) if identity in collection.ids else -1
+            if position < 0:
+                raise ImageError(f"{identity}: no longer in the collection; index again", "gone")
+            return to_png(collection.array_[position]), f"{identity}.png"
+        entry = entries.get(identity) or entries.get(identity.rpartition("#")[0])
+        if entry is None:
+            raise ImageError(f"{identity}: no longer there; index again", "gone")
+        data = read_entry(entry, identity, self.limits)
+        if hashlib.sha256(data).hexdigest() != facts["hash"]:
+            raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
+        return data, PurePosixPath(entry.id).name
+
+    def _collection(self) -> tuple[Collection | None, dict[str, Entry]]:
+        with self._lock:
+            if self._found is None:
+                try:
+                    collection = collection_now(self.index) or _built_in(self.index.passport.source)
+                except CollectionError:
+                    collection = None
+                entries = {} if collection is None else {entry.id: entry for entry in collection.entries or []}
+                self._found = collection, entries
+            return self._found
+
+
+def _built_in(source: str) -> Collection | None:
+    return open_collection(source) if source.startswith("mnist:") else None

@@ -1,0 +1,229 @@
+"""The JSON of the service, as its OpenAPI shows it. What a query may hold is checked by :mod:`lookalike.request`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+from lookalike.errors import UsageError
+from lookalike.request import MOST, MOST_EXAMPLES
+
+Number = StrictInt | StrictFloat
+Weight = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A body: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageModel(Strict):
+    """An image to ask by: one of the index, or one that is sent. Exactly one of ``id``, ``upload``, ``data``, ``url``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": "cats/tom.jpg"}]})
+
+    id: StrictStr | None = Field(None, description="An image of the index.")
+    upload: StrictStr | None = Field(None, description="What /api/uploads returned.")
+    data: StrictStr | None = Field(None, description="A file's bytes in base64, or a data: URL.")
+    url: StrictStr | None = Field(
+        None, description="Where to fetch it; only if the server was started with --allow-urls."
+    )
+    crop: Annotated[list[StrictInt], Field(min_length=4, max_length=4)] | None = Field(
+        None, description="x, y, width, height in pixels of the upright image."
+    )
+    weight: Weight = Field(1.0, description="Its share; below 0 the query moves away from it.")
+
+    def source(self) -> str:
+        """Return which of the sources is given.
+
+        Raises
+        ------
+        UsageError
+            If not exactly one is.
+        """
+        given = [name for name in ("id", "upload", "data", "url") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise UsageError(f"an image needs exactly one of id, upload, data and url; this one has {found}")
+        return given[0]
+
+
+class QueryModel(Strict):
+    """One query, whatever it is made of; docs/searching.md says what each key means."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"images": [{"id": "cats/tom.jpg"}], "k": 20}]}
+    )
+
+    images: list[ImageModel] = Field([], max_length=MOST_EXAMPLES)
+    likes: list[StrictStr] = Field([], max_length=MOST_EXAMPLES)
+    dislikes: list[StrictStr] = Field([], max_length=MOST_EXAMPLES)
+    text: StrictStr | None = None
+    words: StrictStr | None = None
+    where: StrictStr | None = None
+    k: StrictInt = Field(10, ge=1, le=MOST)
+    offset: StrictInt = Field(0, ge=0)
+    within: Number | None = Field(None, ge=0)
+    group: Number | None = Field(None, ge=0)
+    encoder: StrictStr | None = None
+    distance: StrictStr | None = None
+    rerank: StrictStr | None = None
+    denoise: StrictStr | None = None
+
+
+class MatchModel(BaseModel):
+    """One answer."""
+
+    rank: int
+    id: str
+    distance: float | None = None
+    similarity: float | None = None
+    label: str | None = None
+    chance: float | None = Field(
+        None, description="Share of random pairs of this collection that are at least as close."
+    )
+    chance_is_bound: bool | None = Field(None, description="Whether it is rarer than that: nothing so close was drawn.")
+    score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
+    group: list[str] | None = Field(None, description="Answers folded into this one.")
+    inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
+    width: int | None = Field(None, description="Of the upright image, in pixels.")
+    height: int | None = None
+
+
+class ResponseModel(BaseModel):
+    """The answers to one query."""
+
+    model_config = ConfigDict(extra="allow")
+
+    query: str
+    matches: list[MatchModel]
+    total: int
+    offset: int
+    next: int | None
+    gap_after: int | None = None
+    nothing_like_it: bool | None = None
+    says: str | None = None
+
+
+class ErrorModel(BaseModel):
+    """What went wrong, in a sentence with what to do."""
+
+    error: str
+
+
+class FactsModel(BaseModel):
+    """What is stored of one image."""
+
+    id: str
+    label: str | None
+    caption: str | None
+    metadata: dict[str, Any] | None
+    width: int | None
+    height: int | None
+    size: int | None
+
+
+class PageModel(BaseModel):
+    """Some of the index's images."""
+
+    total: int
+    offset: int
+    next: int | None
+    images: list[FactsModel]
+
+
+class FileModel(BaseModel):
+    """What became of one file."""
+
+    path: str
+    outcome: str
+    stage: str | None
+    reason: str | None
+
+
+class FilesModel(BaseModel):
+    """What became of files."""
+
+    total: int
+    offset: int
+    next: int | None
+    outcomes: dict[str, int]
+    files: list[FileModel]
+
+
+class ColumnModel(BaseModel):
+    """An encoder of the index."""
+
+    name: str
+    encoder: str
+    distance: str
+    dimension: int
+    post: str | None
+    complete: bool
+    count: int
+    can_read: bool
+    can_denoise: bool
+
+
+class InfoModel(BaseModel):
+    """The index that answers."""
+
+    lookalike: str
+    name: str
+    images: int
+    complete: bool
+    default: str
+    encoders: list[ColumnModel]
+    distances: list[str]
+    reranks: list[str]
+    labels: bool
+    outcomes: dict[str, int]
+    version: int
+    urls: bool
+    trouble: str | None
+
+
+class EncodeModel(Strict):
+    """An image to be encoded."""
+
+    image: ImageModel
+    encoder: StrictStr | None = None
+
+
+class DescriptorModel(BaseModel):
+    """A descriptor."""
+
+    encoder: str
+    dimension: int
+    dtype: str
+    distance: str
+    descriptor: list[float]
+
+
+class SuggestModel(BaseModel):
+    """What filters and words could say."""
+
+    columns: list[str]
+    values: list[str]
+
+
+class StatusModel(BaseModel):
+    """Whether the server lives, or is ready."""
+
+    status: str
+
+
+class UploadModel(BaseModel):
+    """A picture that was sent and is kept a while."""
+
+    upload: str
+    width: int
+    height: int
+
+
+class IdsModel(Strict):
+    """Some images of the index."""
+
+    ids: list[StrictStr] = Field(min_length=1, max_length=500)

@@ -1,0 +1,64 @@
+// What became of every file: those left out first, with the reason.
+
+import * as api from "./api.js";
+
+const cell = (text, name = "td") => Object.assign(document.createElement(name), { textContent: text ?? "" });
+
+export async function drawFiles(place, tell) {
+  let outcome = place.dataset.outcome ?? "left out";
+  try {
+    const first = await api.files(outcome, 0);
+    const row = document.createElement("div");
+    row.className = "row";
+    const names = ["left out", ...Object.keys(first.outcomes).sort()];
+    for (const name of names) {
+      const button = Object.assign(document.createElement("button"), { type: "button" });
+      button.textContent = name === "left out" ? name : `${name} ${first.outcomes[name].toLocaleString("en")}`;
+      button.setAttribute("aria-pressed", name === outcome);
+      button.onclick = () => {
+        place.dataset.outcome = name;
+        drawFiles(place, tell);
+      };
+      row.append(button);
+    }
+    const heading = document.createElement("h2");
+    heading.textContent = `${first.total.toLocaleString("en")} files: ${outcome}`;
+    if (!first.total) {
+      const nothing = document.createElement("div");
+      nothing.className = "empty";
+      nothing.innerHTML = "<strong>No file was left out</strong>";
+      if (outcome !== "left out") nothing.firstChild.textContent = "No such file";
+      place.replaceChildren(row, nothing);
+      return;
+    }
+    const table = document.createElement("table"), body = table.createTBody();
+    const head = table.createTHead().insertRow();
+    for (const name of ["File", "Outcome", "Stage", "Reason"]) head.append(cell(name, "th"));
+    const add = (rows) => {
+      for (const file of rows) {
+        const line = body.insertRow();
+        line.append(cell(file.path), cell(file.outcome), cell(file.stage), cell(file.reason));
+      }
+    };
+    add(first.files);
+    const scroll = document.createElement("div");
+    scroll.className = "scroll";
+    scroll.append(table);
+    const more = Object.assign(document.createElement("button"), { type: "button", textContent: "More" });
+    let next = first.next;
+    more.hidden = next === null;
+    more.onclick = async () => {
+      try {
+        const page = await api.files(outcome, next);
+        add(page.files);
+        next = page.next;
+        more.hidden = next === null;
+      } catch (error) {
+        tell(error.message);
+      }
+    };
+    place.replaceChildren(heading, row, scroll, more);
+  } catch (error) {
+    tell(error.message);
+  }
+}

@@ -1,0 +1,53 @@
+// What is asked for, kept in the address: back, reload and a copied link show the same.
+
+const EMPTY = { images: [], likes: [], dislikes: [] };
+let listener = () => {};
+
+export function read() {
+  const given = new URLSearchParams(location.search);
+  let query = {};
+  try {
+    query = JSON.parse(given.get("q") ?? "{}");
+  } catch {
+    query = {};
+  }
+  return {
+    tab: given.get("tab") ?? "search",
+    query: { ...EMPTY, ...query },
+    versus: given.get("versus") ?? "",
+  };
+}
+
+export function write(state, { replace = false } = {}) {
+  const address = new URL(location.href);
+  const query = Object.fromEntries(
+    Object.entries(state.query).filter(([, value]) => (Array.isArray(value) ? value.length : value !== null && value !== "" && value !== undefined)),
+  );
+  const parts = new URLSearchParams();
+  if (state.tab !== "search") parts.set("tab", state.tab);
+  if (Object.keys(query).length) parts.set("q", JSON.stringify(query));
+  if (state.versus) parts.set("versus", state.versus);
+  address.search = parts.toString();
+  history[replace ? "replaceState" : "pushState"](null, "", address);
+  listener(read());
+}
+
+export function onChange(work) {
+  listener = work;
+  addEventListener("popstate", () => work(read()));
+}
+
+export const change = (changes) => {
+  const state = read();
+  write({ ...state, tab: "search", query: { ...state.query, ...changes } });
+};
+
+// A new question keeps how answers are ordered, and drops what was asked.
+export const ask = (parts) => {
+  const state = read();
+  const { encoder, distance, rerank, group } = state.query;
+  write({ ...state, tab: "search", query: { ...EMPTY, encoder, distance, rerank, group, ...parts } });
+};
+
+export const asks = (query) =>
+  Boolean(query.images.length || query.likes.length || query.text || query.words || query.where);

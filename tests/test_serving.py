@@ -1,0 +1,498 @@
+"""The service over a real socket: every path, its refusals, an index that changes under it, and the client."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+import lookalike
+from lookalike import build_index
+from lookalike.client import ServerError
+from lookalike.errors import UsageError
+from lookalike.raster import to_png
+from lookalike.server import PortError, _listening, address_of, is_local
+
+uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
+
+from lookalike.server.guard import Rules  # noqa: E402
+from lookalike.server.live import LiveIndex  # noqa: E402
+from lookalike.server.metrics import Metrics  # noqa: E402
+from lookalike.server.routes import make_app  # noqa: E402
+
+COUNT = 120
+
+
+class Site:
+    """A server on a port of its own, in a thread."""
+
+    def __init__(self, index, rules=None, **options):
+        metrics = Metrics()
+        self.live = LiveIndex(index, metrics.stage)
+        app = make_app(self.live, rules or Rules(), metrics=metrics, **options)
+        self.socket = _listening("127.0.0.1", None)
+        self.port = self.socket.getsockname()[1]
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, body=None, headers=None):
+        """Send a request as it stands; return status, headers, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if body is not None and "Content-Length" not in headers:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response.status, {k.lower(): v for k, v in response.getheaders()}, content
+
+    def get(self, path, status=200):
+        got, _, body = self.ask("GET", path)
+        assert got == status, body
+        return json.loads(body)
+
+    def post(self, path, body, status=200):
+        got, _, said = self.ask("POST", path, body)
+        assert got == status, said
+        return json.loads(said)
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join(10)
+        self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of digits, each 56 pixels wide, with one file that is no image."""
+    photos = tmp_path_factory.mktemp("photos") / "photos"
+    images = lookalike.open_collection(f"mnist:test[0:{COUNT}]")
+    for i, image in enumerate(images.array()):
+        place = photos / str(images.labels[i])
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"digit {i:03}.png").write_bytes(to_png(image.repeat(2, 0).repeat(2, 1)))
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (photos.parent / "secret.png").write_bytes(to_png(np.zeros((8, 8), np.uint8)))
+    return photos
+
+
+@pytest.fixture(scope="module")
+def site(folder):
+    build_index(folder, "hog", folder / ".lookalike")
+    made = Site(folder / ".lookalike")
+    yield made
+    made.stop()
+
+
+def first(site):
+    return site.get("/api/images?limit=1")["images"][0]["id"]
+
+
+# What it answers ------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_of_the_index_finds_itself_first(site):
+    name = first(site)
+    found = site.post("/api/search", {"images": [{"id": name}], "k": 5})
+    assert [m["rank"] for m in found["matches"]] == [1, 2, 3, 4, 5]
+    assert found["matches"][0]["id"] == name
+    assert found["matches"][0]["distance"] == 0
+    assert (found["matches"][0]["width"], found["matches"][0]["height"]) == (56, 56)
+    assert (found["total"], found["next"]) == (COUNT, 5)
+    rest = site.post("/api/search", {"images": [{"id": name}], "k": 5, "offset": 5})
+    assert rest["matches"][0]["rank"] == 6
+
+
+def test_an_upload_is_answered_like_the_file_it_is(site, folder):
+    name = first(site)
+    data = (folder / name).read_bytes()
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="image"; filename="../../etc/passwd"\r\n\r\n'
+        + data
+        + b"\r\n--x--\r\n"
+    )
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, said = site.ask("POST", "/api/uploads", body, form)
+    assert status == 200
+    kept = json.loads(said)
+    assert (kept["width"], kept["height"]) == (56, 56)
+    found = site.post("/api/search", {"images": [{"upload": kept["upload"]}], "k": 2})
+    assert found["matches"][0]["id"] == name
+    assert found["matches"][0]["distance"] == pytest.approx(0, abs=1e-6)
+    status, headers, _ = site.ask("GET", f"/api/upload?id={kept['upload']}")
+    assert (status, headers["x-image-size"]) == (200, "56x56")
+    direct = body.replace(b'name="image"', b'name="images"').replace(
+        b"--x--\r\n", b'--x\r\nContent-Disposition: form-data; name="query"\r\n\r\n{"k": 2}\r\n--x--\r\n'
+    )
+    status, _, said = site.ask("POST", "/api/search/upload", direct, form)
+    assert status == 200
+    assert [m["id"] for m in json.loads(said)["matches"]] == [m["id"] for m in found["matches"]]
+
+
+def test_a_crop_of_an_upload_is_what_it_says(site, folder):
+    import base64
+
+    image = lookalike.open_collection(folder / first(site)).read(0)
+    padded = np.zeros((120, 200), np.uint8)
+    padded[30:86, 100:156] = image
+    data = base64.b64encode(to_png(padded)).decode()
+    found = site.post("/api/search", {"images": [{"data": data, "crop": [100, 30, 56, 56]}], "k": 1})
+    assert found["matches"][0]["id"] == first(site)
+    said = site.post("/api/search", {"images": [{"data": data, "crop": [190, 30, 56, 56]}]}, 400)
+    assert "isn't inside its 200 x 120 pixels" in said["error"]
+
+
+def test_words_filters_likes_and_dislikes(site):
+    label = site.get("/api/image?id=" + first(site).replace(" ", "%20"))["label"]
+    found = site.post("/api/search", {"where": f"label = '{label}'", "k": 100})
+    assert found["matches"]
+    assert {m["label"] for m in found["matches"]} == {label}
+    name = first(site)
+    steered = site.post("/api/search", {"likes": [name], "dislikes": [found["matches"][1]["id"]], "k": 3})
+    assert found["matches"][1]["id"] not in [m["id"] for m in steered["matches"]]
+
+
+def test_images_thumbnails_pictures_and_originals(site, folder):
+    name = first(site)
+    at = name.replace(" ", "%20")
+    status, headers, data = site.ask("GET", f"/api/thumbnail?id={at}")
+    assert (status, headers["content-type"], data[:4]) == (200, "image/png", b"\x89PNG")
+    assert site.ask("GET", f"/api/thumbnail?id={at}", headers={"If-None-Match": headers["etag"]})[0] == 304
+    assert site.ask("GET", f"/api/picture?id={at}&side=32")[0] == 200
+    status, headers, data = site.ask("GET", f"/api/original?id={at}")
+    assert data == (folder / name).read_bytes()
+    assert headers["content-disposition"].startswith("attachment")
+    status, _, data = site.ask("POST", "/api/download", {"ids": [name]})
+    with zipfile.ZipFile(BytesIO(data)) as zipped:
+        assert zipped.namelist() == [name]
+        assert zipped.read(name) == (folder / name).read_bytes()
+
+
+def test_what_it_says_of_itself(site):
+    info = site.get("/api/info")
+    assert (info["images"], info["default"], info["complete"]) == (COUNT, "hog", True)
+    files = site.get("/api/files?outcome=left%20out")
+    assert [f["path"] for f in files["files"]] == ["broken.jpg"]
+    assert site.get("/api/ready") == {"status": "ready"}
+    assert "width" in site.get("/api/suggest?q=wid")["columns"]
+    site.post("/api/search", {"images": [{"id": first(site), "crop": [0, 0, 40, 40]}]})
+    text = site.ask("GET", "/metrics")[2].decode()
+    assert f"lookalike_images {COUNT}.0" in text
+    assert re.search(r'lookalike_stage_seconds_count\{stage="encode"\}', text)
+    status, headers, page = site.ask("GET", "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"http://" not in page.replace(b"http://www.w3.org", b"")
+    schema = site.get("/api/openapi.json")
+    assert {"/api/search", "/api/uploads", "/api/original"} <= set(schema["paths"])
+
+
+def test_events_begin_with_the_index_as_it_is(site):
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    connection.request("GET", "/api/events")
+    response = connection.getresponse()
+    assert response.getheader("content-type").startswith("text/event-stream")
+    lines = response.fp.readline(), response.fp.readline()
+    while not lines[1].startswith(b"data:"):  # the chunk's length comes first
+        lines = lines[1], response.fp.readline()
+    assert json.loads(lines[1][5:])["images"] == COUNT
+    connection.close()
+
+
+# What it refuses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["../secret.png", "..%2fsecret.png", "%2e%2e/secret.png", "/etc/passwd", "%2fetc%2fpasswd", "x%00.png", "", "photos2/../a",
+     "broken.jpg", ".lookalike/passport.json", "..%5csecret.png"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["thumbnail", "picture", "original", "image"])
+def test_only_indexed_images_are_served(site, path, identity):
+    status, _, body = site.ask("GET", f"/api/{path}?id={identity}")
+    assert status == 404
+    assert "ids are those of search results" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/../secret.png", "/%2e%2e/secret.png", "/..%2f..%2fetc/passwd", "/web/../server/guard.py", "/%00", "/style.css/..%2f..%2findex.py"]
+)  # fmt: skip
+def test_no_path_leads_out_of_the_page(site, path):
+    assert site.ask("GET", path)[0] == 404
+
+
+def test_a_symlink_put_in_place_of_an_image_is_not_followed(site, folder):
+    name = site.get("/api/images?offset=5&limit=1")["images"][0]["id"]
+    kept = (folder / name).read_bytes()
+    (folder / name).unlink()
+    (folder / name).symlink_to(folder.parent / "secret.png")
+    try:
+        status, _, body = site.ask("GET", f"/api/original?id={name.replace(' ', '%20')}")
+        assert status in (404, 409)
+        assert b"PNG" not in body
+    finally:
+        (folder / name).unlink()
+        (folder / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({}, 400, "an empty query"),
+        ({"images": [{}]}, 400, "needs exactly one of id, upload, data and url; this one has none of them"),
+        ({"images": [{"id": "a", "data": "AA"}]}, 400, "this one has id and data"),
+        ({"images": [{"id": "no such"}]}, 400, "no such"),
+        ({"images": [{"path": "/etc/passwd"}]}, 422, "Extra inputs are not permitted"),
+        ({"images": [{"upload": "0" * 32}]}, 404, "isn't kept any more; send it again"),
+        ({"images": [{"url": "http://127.0.0.1/"}]}, 400, "fetches no URLs"),
+        ({"images": [{"data": "!!"}]}, 400, "base64"),
+        ({"images": [{"data": ""}]}, 422, "no byte was sent"),
+        ({"images": [{"data": "bm8gaW1hZ2U="}]}, 415, "not an image"),
+        ({"k": 0}, 422, "k: "),
+        ({"k": "ten"}, 422, "k: "),
+        ({"images": [{"id": "x", "crop": [1, 2]}]}, 422, "crop"),
+        ({"where": "label ="}, 400, "filter"),
+        ({"likes": [3]}, 422, "likes"),
+        ([], 422, "the body"),
+        (b"{", 422, "JSON"),
+        (b'{"k": NaN}', 422, "k"),
+    ],
+)
+def test_a_wrong_query_is_said_to_be(site, body, status, said):
+    got, headers, answer = site.ask("POST", "/api/search", body, {"Content-Type": "application/json"})
+    assert got == status, answer
+    assert headers["content-type"] == "application/json"
+    assert said in json.loads(answer)["error"]
+    assert "Traceback" not in answer.decode()
+
+
+def test_a_bomb_and_an_image_of_no_size_are_refused(site):
+    import base64
+
+    from PIL import Image
+
+    bomb = BytesIO()
+    Image.new("1", (12_000, 12_000)).save(bomb, "PNG")
+    assert len(bomb.getvalue()) < 100_000
+    small = to_png(np.zeros((9, 9), np.uint8))
+    without_size = small[:16] + bytes(8) + small[24:]
+    for data, expected in ((bomb.getvalue(), {413}), (without_size, {415, 422})):
+        got, _, said = site.ask("POST", "/api/search", {"images": [{"data": base64.b64encode(data).decode()}]})
+        assert got in expected, said
+
+
+def test_other_methods_and_paths_are_refused_with_a_sentence(site):
+    assert site.ask("GET", "/api/search")[0] == 405
+    status, _, body = site.ask("GET", "/api/nothing")
+    assert (status, "error" in json.loads(body)) == (404, True)
+    assert site.ask("GET", "/api/info", headers={"Host": "evil.example"})[0] == 421
+
+
+# An index that changes ------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_version_is_answered_from_without_a_stop(tmp_path):
+    path = tmp_path / "digits"
+    build_index("mnist:test[0:30]", "pixels", path)
+    site = Site(path)
+    try:
+        assert site.get("/api/info")["images"] == 30
+        failed, stop = [], threading.Event()
+
+        def keep_asking():
+            while not stop.is_set():
+                status, _, said = site.ask("POST", "/api/search", {"images": [{"id": "3"}], "k": 3})
+                if status != 200:
+                    failed.append(said)
+
+        asker = threading.Thread(target=keep_asking)
+        asker.start()
+        build_index("mnist:test[0:60]", "pixels", path)
+        ends = time.monotonic() + 20
+        while site.get("/api/info")["images"] != 60 and time.monotonic() < ends:
+            time.sleep(0.1)
+        stop.set()
+        asker.join()
+        assert site.get("/api/info")["images"] == 60
+        assert not failed
+        # Gone, what was opened still answers, and the server says so.
+        path.rename(tmp_path / "elsewhere")
+        time.sleep(0.6)
+        assert "is gone" in site.get("/api/ready", 503)["error"]
+        assert site.get("/api/info")["images"] == 60
+    finally:
+        site.stop()
+
+
+def test_requests_that_come_together_share_a_pass(site):
+    bodies = [
+        {"images": [{"id": i["id"], "crop": [0, 0, 56, 56]}], "k": 3}
+        for i in site.get("/api/images?limit=40")["images"]
+    ]
+    alone = [site.post("/api/search", body)["matches"] for body in bodies]
+    found = [None] * len(bodies)
+
+    def ask(i):
+        found[i] = site.post("/api/search", bodies[i])["matches"]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for mine, theirs in zip(found, alone, strict=True):
+        assert [m["id"] for m in mine] == [m["id"] for m in theirs]
+    batchers = site.live.current().batchers
+    assert batchers["encode"].calls > batchers["encode"].batches
+
+
+# The client -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_answers_as_a_local_index(site, folder):
+    local = lookalike.open_index(folder / ".lookalike")
+    with lookalike.connect(site.url) as remote:
+        assert len(remote) == COUNT
+        name = local.ids[7]
+        here, there = local.search(folder / name, k=5), remote.search(folder / name, k=5)
+        assert [(m.rank, m.id, m.label) for m in there] == [(m.rank, m.id, m.label) for m in here]
+        assert [m.distance for m in there] == pytest.approx([m.distance for m in here], abs=1e-6)
+        answer = remote.ask({"where": "width = 56", "k": 2})
+        assert math.isnan(answer.matches[0].distance)
+        assert answer.total == COUNT
+        descriptor = remote.encode(folder / name)
+        assert descriptor == pytest.approx(local.descriptors[7], abs=1e-6)
+        assert [f["path"] for f in remote.files("left out")] == ["broken.jpg"]
+        assert remote.original(name) == (folder / name).read_bytes()
+        assert remote.facts(name)["width"] == 56
+        with pytest.raises(ServerError, match="ids are those of search results") as told:
+            remote.facts("none")
+        assert told.value.status == 404
+    with pytest.raises(ServerError, match="doesn't answer"):
+        lookalike.connect("http://127.0.0.1:9").info()
+    with pytest.raises(UsageError, match="not a server's address"):
+        lookalike.connect("127.0.0.1:8321")
+
+
+def test_the_client_sends_its_token(folder, site):
+    guarded = Site(folder / ".lookalike", Rules(token="a-token-of-some-length"))
+    try:
+        with pytest.raises(ServerError, match="a token is needed"):
+            lookalike.connect(guarded.url).info()
+        assert len(lookalike.connect(guarded.url, "a-token-of-some-length")) == COUNT
+        assert len(lookalike.connect(f"{guarded.url}/?token=a-token-of-some-length")) == COUNT
+    finally:
+        guarded.stop()
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_is_said_and_the_next_offered():
+    with _listening("127.0.0.1", None) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortError, match=rf"port {port} is taken; \d+ is free: --port \d+"):
+            _listening("127.0.0.1", port)
+        with _listening("127.0.0.1", None) as another:
+            assert another.getsockname()[1] != port
+    with pytest.raises(UsageError, match="it must be 0 to 65535"):
+        _listening("127.0.0.1", 70_000)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("192.168.1.5", False),
+        ("example.org", False),
+    ],
+)
+def test_which_addresses_need_a_token(host, local):
+    assert is_local(host) is local
+
+
+def test_the_address_that_is_printed():
+    assert address_of("127.0.0.1", 1, None) == "http://127.0.0.1:1/"
+    assert address_of("::1", 1, "t", secure=True) == "https://[::1]:1/?token=t"
+    assert address_of("0.0.0.0", 1, "t") == f"http://{socket.gethostname()}:1/?token=t"
+
+
+def test_the_command_serves_until_it_is_told_to_stop(folder, site):
+    command = [sys.executable, "-m", "lookalike", "serve", "-i", str(folder / ".lookalike")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        ends = time.monotonic() + 10
+        while True:
+            try:
+                assert len(lookalike.connect(address)) == COUNT
+                break
+            except ServerError:
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) in (0, -signal.SIGTERM)
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0", "--token", "short"], "the token has 5 characters"),
+        (["--certificate", "a.pem"], "--certificate and --key go together"),
+        (["--port", "70000"], "it must be 0 to 65535"),
+        (["-i", "none.lookalike"], "none.lookalike"),
+    ],
+)
+def test_wrong_calls(folder, site, arguments, said, capsys):
+    from lookalike.cli import run
+
+    index = [] if "-i" in arguments else ["-i", str(folder / ".lookalike")]
+    assert run(["serve", *index, *arguments]) in (1, 2)
+    assert said in capsys.readouterr().err
+
+
+def test_descriptors_and_memory_do_not_grow_with_requests(site):
+    """Files and threads that are left behind by a request would end a server within a day."""
+
+    def state():
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no /proc here")
+    body = {"images": [{"id": first(site)}], "k": 3}
+    for _ in range(20):
+        site.post("/api/search", body)
+    files, _ = state()
+    for _ in range(100):
+        site.post("/api/search", body)
+    assert state()[0] <= files + 5
