@@ -73,9 +73,26 @@ def _show(results: list[Result], as_json: bool) -> None:
 @app.command()
 def score(
     queries: Annotated[
-        str | None, typer.Argument(help="Labelled query images. Default: mnist:test for an index of mnist.")
+        str | None, typer.Argument(help="Query images. Default: mnist:test for an index of mnist.")
     ] = None,
     index_path: IndexPath = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", help="The right answers, where labels don't say them: .json, .csv or TREC's .qrels."),
+    ] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Ask by each of the index's own images against all others.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", help="Another index of the same images, or another encoder of this one, to compare with."
+        ),
+    ] = None,
     count: Annotated[
         int | None, typer.Option("--queries", min=1, help="Take so many of them, drawn by the seed. Default: all.")
     ] = None,
@@ -85,21 +102,48 @@ def score(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the curve of LRAP by n to a .png, .svg or .pdf.")
     ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Write the first 1,000 answers each as a TREC run.")] = None,
+    qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC's qrels.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the whole index for every labelled query, and print how good the rankings are."""
-    from lookalike import evaluation, progress
+    """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
+    from lookalike import evaluation, open_index, progress
 
-    opened = open_(index_path, None)
+    opened = open_(index_path, encoder)
+    chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
+    compared = None
     with progress.counting("scoring") as show:
-        report = evaluation.score(
-            opened, queries, count=count, distance=distance, resize=resize, seed=seed, on_progress=show
-        )
+        if against is not None:
+            is_index = Path(against).is_dir() and (Path(against) / "passport.json").is_file()
+            other = open_index(against) if is_index else opened.through(against)
+            compared = evaluation.compare_indexes(
+                opened,
+                other,
+                queries,
+                distance=distance,
+                on_progress=show,
+                **chosen,  # type: ignore[arg-type]
+            )
+            reports = [compared.first, compared.second]
+        else:
+            asked = evaluation.questions(opened, queries, **chosen)  # type: ignore[arg-type]
+            found = evaluation.rank(opened, asked, distance=distance, on_progress=show)
+            reports = [evaluation.report_of(opened, found, distance, seed)]
+            evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
     if plot is not None:
         from lookalike import plots
 
-        plots.save(plots.score_curves({report.encoder: report.lrap}, {report.encoder: report.lrap_intervals}), plot)
+        titles = (
+            [r.encoder for r in reports] if len({r.encoder for r in reports}) == len(reports) else ["first", "second"]
+        )
+        curves = {title: r.lrap for title, r in zip(titles, reports, strict=False)}
+        bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=False)}
+        plots.save(plots.score_curves(curves, bands), plot)
     if as_json:
-        print_json(report.to_json())
-    else:
-        print(report.to_text())
+        print_json((compared or reports[0]).to_json())
+        return
+    print("\n\n".join(report.to_text() for report in reports))
+    if compared is not None:
+        print()
+        for name in ("P@1", "R-precision", "mAP"):
+            print(compared.sentence(name))
