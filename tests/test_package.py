@@ -29,8 +29,8 @@ LAYERS = [
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
     "passport", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness", "folding",
-    "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search", "blend", "answers", "evaluation", "verify", "export", "watch",
-    "plots", "report", "demo",
+    "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search", "blend", "answers", "client", "truth", "evaluation", "verify", "export", "watch",
+    "plots", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.

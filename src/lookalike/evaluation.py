@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from lookalike import scores
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import UsageError
 from lookalike.rerank import Asked, create_reranking, ranking_values
-from lookalike.scores import ScoreReport
+from lookalike.scores import Difference, ScoreReport, Scores, compare_paired
 from lookalike.search import query_images
+from lookalike.truth import GroundTruth, read_truth, write_qrels, write_run
 
 if TYPE_CHECKING:
     from lookalike.index import Index
@@ -78,10 +80,65 @@ class IndexScore(ScoreReport):
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Queries to be ranked, and which answers are right.
+
+    Attributes
+    ----------
+    ids : list of str
+        One a query.
+    descriptors : ndarray, shape (n, d)
+        By the encoder of the index that is asked.
+    labels : ndarray of str, shape (n,), or None
+        An image is right if its label is the query's; None where ``right`` says it.
+    right : list of list of int, or None
+        For each query the rows of its right images.
+    excluded : list of list of int, or None
+        For each query the rows that aren't ranked.
+    picture : callable or None
+        Number of the query -> its picture, for re-rankings that look at it.
+    """
+
+    ids: list[str]
+    descriptors: NDArray[Any]
+    labels: NDArray[np.str_] | None
+    right: list[list[int]] | None = None
+    excluded: list[list[int]] | None = None
+    picture: Callable[[int], NDArray[np.uint8]] | None = None
+
+    def relevant(self, query: int, labels: NDArray[np.str_] | None, size: int) -> NDArray[np.bool_]:
+        """Return which of the index's images are right for a query.
+
+        Parameters
+        ----------
+        query : int
+            Its position.
+        labels : ndarray of str or None
+            The index's.
+        size : int
+            How many images the index has.
+
+        Returns
+        -------
+        ndarray of bool, shape (size,)
+        """
+        if self.right is None:
+            assert labels is not None
+            assert self.labels is not None
+            found: NDArray[np.bool_] = labels == self.labels[query]
+            return found
+        mask = np.zeros(size, np.bool_)
+        mask[self.right[query]] = True
+        return mask
+
+
 def score(
     index: Index,
     queries: str | Path | Collection | None = None,
     *,
+    truth: str | Path | GroundTruth | None = None,
+    leave_one_out: bool = False,
     count: int | None = None,
     distance: str | None = None,
     resize: bool = False,
@@ -90,14 +147,18 @@ def score(
     on_progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> IndexScore:
-    """Rank the whole index for every query and score the rankings by the labels.
+    """Rank the whole index for every query and score the rankings by labels or ground truth.
 
     Parameters
     ----------
     index : Index
-        With labels.
+        With labels, unless ``truth`` says what is right.
     queries : str, Path or Collection, optional
-        With labels, and not part of the index. Default: ``mnist:test`` for an index of ``mnist``.
+        Not part of the index; with labels, unless ``truth`` says what is right. Default: ``mnist:test`` for an index of ``mnist``.
+    truth : str, Path or GroundTruth, optional
+        The right answers of each query; see :mod:`lookalike.truth`.
+    leave_one_out : bool
+        Ask by the index's own images, each against all others.
     count : int, optional
         Take so many of them, drawn without replacement by ``seed``.
     distance : {"cosine", "euclidean"}, optional
@@ -122,36 +183,329 @@ def score(
     Raises
     ------
     UsageError
-        If index or queries have no labels, or more queries are asked for than there are.
+        If nothing says which answers are right, or more queries are asked for than there are.
 
     References
     ----------
     The definitions are in :mod:`lookalike.scores`.
     """
-    chosen = sample_queries(index, queries, count=count, seed=seed)
-    labels = index.labels
-    if labels is None or chosen.labels is None:
-        which = f"the index {index.path}" if labels is None else chosen.name
-        raise UsageError(f"{which} has no labels, so nothing says which answers are right; score a labelled collection")
-    descriptors = index.encoder.encode(query_images(index, chosen, resize=resize))
-    database = index.database(distance)
-    total = len(chosen)
-    progress = None if on_progress is None else lambda done: on_progress(done, total)
-    made = None if rerank is None else create_reranking(rerank, index, distance=distance, on_note=on_note)
-    if made is None:
-        found = scores.score(database, labels, descriptors, chosen.labels, progress=progress)
+    asked = questions(index, queries, truth=truth, leave_one_out=leave_one_out, count=count, resize=resize, seed=seed)
+    found = rank(index, asked, distance=distance, rerank=rerank, on_progress=on_progress, on_note=on_note)
+    return report_of(index, found, distance, seed, rerank)
+
+
+def questions(
+    index: Index,
+    queries: str | Path | Collection | None = None,
+    *,
+    truth: str | Path | GroundTruth | None = None,
+    leave_one_out: bool = False,
+    count: int | None = None,
+    resize: bool = False,
+    seed: int = 0,
+) -> Questions:
+    """Read queries and what is right for each, as :func:`score` does.
+
+    Parameters
+    ----------
+    index, queries, truth, leave_one_out, count, resize, seed
+        As of :func:`score`.
+
+    Returns
+    -------
+    Questions
+
+    Raises
+    ------
+    UsageError
+        As of :func:`score`.
+    """
+    known = read_truth(truth) if isinstance(truth, str | Path) else truth
+    name, picture = "", None
+    if leave_one_out:
+        if queries is not None:
+            raise UsageError("--leave-one-out asks by the index's own images; leave out the queries")
+        rows = _drawn(len(index), count, seed, f"the index {index.path}")
+        ids = [index.ids[row] for row in rows]
+        excluded = [[row] for row in rows]
+        descriptors, labels = index.descriptors[rows], None if index.labels is None else index.labels[rows]
     else:
-        found = scores.Scores(database.size)
-        done = 0
-        for values, _, _ in ranking_values(made, database, Asked(descriptors, chosen.read)):
-            right = labels[None] == np.asarray(chosen.labels)[done : done + len(values), None]
+        chosen = sample_queries(index, queries, count=count, seed=seed) if known is None else _all(index, queries)
+        ids, excluded, labels, name = list(chosen.ids), None, chosen.labels, chosen.name
+        descriptors, picture = index.encoder.encode(query_images(index, chosen, resize=resize)), chosen.read
+    if known is not None:
+        found = known.rows(ids, index.ids)
+        both = [[*left, *(excluded[i] if excluded else ())] for i, (_, left) in enumerate(found)]
+        asked = Questions(ids, descriptors, None, [right for right, _ in found], both, picture)
+        if leave_one_out or count is None:
+            return asked
+        return _taken(asked, _drawn(len(ids), count, seed, known.name))
+    if index.labels is None or labels is None:
+        which = f"the index {index.path}" if index.labels is None else name
+        raise UsageError(
+            f"{which} has no labels, so nothing says which answers are right; score a labelled collection, or name the "
+            "right answers with --truth"
+        )
+    return Questions(ids, descriptors, labels, None, excluded, picture)
+
+
+def _all(index: Index, queries: str | Path | Collection | None) -> Collection:
+    return sample_queries(index, queries, count=None, seed=0)
+
+
+def _taken(asked: Questions, rows: list[int]) -> Questions:
+    right, excluded, read = asked.right or [], asked.excluded or [], asked.picture
+    return Questions(
+        [asked.ids[i] for i in rows],
+        asked.descriptors[rows],
+        None,
+        [right[i] for i in rows],
+        [excluded[i] for i in rows],
+        None if read is None else lambda i: read(rows[i]),
+    )
+
+
+def _drawn(size: int, count: int | None, seed: int, name: str) -> list[int]:
+    if count is None:
+        return list(range(size))
+    if not 1 <= count <= size:
+        raise UsageError(f"{count:,} queries asked for, but {name} holds {size:,}; ask for 1 to that many")
+    drawn: NDArray[np.int64] = np.random.default_rng(seed).permutation(size)[:count]
+    return sorted(drawn.tolist())
+
+
+def rank(
+    index: Index,
+    asked: Questions,
+    *,
+    distance: str | None = None,
+    rerank: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Scores:
+    """Rank the whole index for every query.
+
+    Parameters
+    ----------
+    index : Index
+        What is ranked.
+    asked : Questions
+        For this index.
+    distance, rerank, on_progress, on_note
+        As of :func:`score`.
+
+    Returns
+    -------
+    Scores
+        Query by query.
+    """
+    database, total = index.database(distance), len(asked.ids)
+    labels = index.labels if asked.right is None else None
+
+    def show(done: int) -> None:
+        if on_progress is not None:
+            on_progress(done, total)
+
+    relevant = partial(asked.relevant, labels=labels, size=database.size)
+    made = None if rerank is None else create_reranking(rerank, index, distance=distance, on_note=on_note)
+    if made is not None:
+        found, done = Scores(database.size), 0
+        for values, _, _ in ranking_values(made, database, Asked(asked.descriptors, asked.picture)):
+            right = np.stack([relevant(done + i) for i in range(len(values))])
+            if asked.excluded is not None:
+                for i, left_out in enumerate(asked.excluded[done : done + len(values)]):
+                    values[i, left_out], right[i, left_out] = np.inf, False
             found.add(scores.per_query(ranks, found.cuts) for ranks in scores.rank_relevant(values, right))
             done += len(values)
-            if progress is not None:
-                progress(done)
+            show(done)
+        return found
+    excluded = None if asked.excluded is None else asked.excluded.__getitem__
+    if labels is not None and asked.labels is not None:
+        return scores.score(database, labels, asked.descriptors, asked.labels, excluded=excluded, progress=show)
+    return scores.score_relevant(database, asked.descriptors, relevant, excluded, progress=show)
+
+
+def report_of(
+    index: Index, found: Scores, distance: str | None = None, seed: int = 0, rerank: str | None = None
+) -> IndexScore:
+    """Average the scores of an index.
+
+    Parameters
+    ----------
+    index : Index
+        What was ranked.
+    found : Scores
+        From :func:`rank`.
+    distance : str, optional
+        By what; by default the encoder's own.
+    seed : int
+        Of the bootstrap.
+    rerank : str, optional
+        How it was re-ranked.
+
+    Returns
+    -------
+    IndexScore
+    """
     report = found.report(seed=seed)
     facts = {field.name: getattr(report, field.name) for field in fields(ScoreReport)}
-    return IndexScore(**facts, encoder=encoder_title(index), distance=database.distance, seed=seed, rerank=rerank)
+    by = distance or index.passport.distance
+    return IndexScore(**facts, encoder=encoder_title(index), distance=by, seed=seed, rerank=rerank)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rankings of the same queries.
+
+    Attributes
+    ----------
+    first, second : IndexScore
+        Their scores.
+    differences : dict of str to Difference
+        By the names of the scores: above 0 where the second is better.
+    """
+
+    first: IndexScore
+    second: IndexScore
+    differences: dict[str, Difference]
+
+    def sentence(self, name: str = "mAP") -> str:
+        """Say which is better by a score, by how much, and how surely.
+
+        Parameters
+        ----------
+        name : str
+            Of the score.
+
+        Returns
+        -------
+        str
+        """
+        found = self.differences[name]
+        titles = [self.first.title, self.second.title]
+        if titles[0] == titles[1]:
+            titles = ["the first", "the second"]
+        better, worse, sign = (titles[1], titles[0], 1) if found.mean >= 0 else (titles[0], titles[1], -1)
+        low, high = sorted((sign * found.low, sign * found.high))
+        doubt = "" if found.is_sure else ": within chance"
+        return f"{better} is better than {worse} by {sign * found.mean:.4f} {name}, 95 % {low:.4f} to {high:.4f}{doubt}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form."""
+        differences = {name: {**asdict(one), "sure": one.is_sure} for name, one in self.differences.items()}
+        return {"first": self.first.to_json(), "second": self.second.to_json(), "differences": differences}
+
+
+def compare_indexes(
+    first: Index,
+    second: Index,
+    queries: str | Path | Collection | None = None,
+    *,
+    truth: str | Path | GroundTruth | None = None,
+    leave_one_out: bool = False,
+    count: int | None = None,
+    distance: str | None = None,
+    resize: bool = False,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Score two indexes, or one through two encoders, by the same queries, and say how they differ.
+
+    Parameters
+    ----------
+    first, second : Index
+        Of the same images.
+    queries, truth, leave_one_out, count, distance, resize, seed, on_progress
+        As of :func:`score`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UsageError
+        As of :func:`score`; or if the two hold different images.
+    """
+    if first.ids != second.ids:
+        raise UsageError(
+            f"{first.path} and {second.path} hold different images ({len(first):,} and {len(second):,}), so their scores "
+            "can't be compared; index the same collection"
+        )
+    made = []
+    for number, index in enumerate((first, second)):
+        asked = questions(
+            index, queries, truth=truth, leave_one_out=leave_one_out, count=count, resize=resize, seed=seed
+        )
+        total = 2 * len(asked.ids)
+        done_before = number * len(asked.ids)
+
+        def show(done: int, _: int, before: int = done_before, total: int = total) -> None:
+            if on_progress is not None:
+                on_progress(before + done, total)
+
+        made.append(rank(index, asked, distance=distance, on_progress=show))
+    reports = [report_of(i, found, distance, seed) for i, found in zip((first, second), made, strict=True)]
+    return Comparison(reports[0], reports[1], compare_paired(made[0], made[1], seed=seed))
+
+
+def export_trec(
+    index: Index,
+    asked: Questions,
+    *,
+    run: str | Path | None,
+    qrels: str | Path | None,
+    depth: int = 1000,
+    distance: str | None = None,
+) -> None:
+    """Write an index's rankings, or what is right, for trec_eval and its like.
+
+    Parameters
+    ----------
+    index : Index
+        What is asked.
+    asked : Questions
+        For this index.
+    run, qrels : str or Path, optional
+        Where the rankings go, and the right answers.
+    depth : int
+        Answers of a query.
+    distance : str, optional
+        By default the encoder's own.
+
+    Raises
+    ------
+    UsageError
+        If a file can't be written.
+    """
+    if run is not None:
+        database = index.database(distance)
+        most = max((len(rows) for rows in asked.excluded or []), default=0)
+        rows, far = database.nearest(asked.descriptors, min(depth + most, database.size))
+
+        def rankings() -> Iterator[tuple[str, list[str], list[float]]]:
+            for i, query in enumerate(asked.ids):
+                kept = ~np.isin(rows[i], asked.excluded[i] if asked.excluded else [])
+                yield query, [index.ids[row] for row in rows[i][kept][:depth]], far[i][kept][:depth].tolist()
+
+        write_run(run, rankings(), encoder_title(index).replace(" ", "-"))
+    if qrels is not None:
+        labels = index.labels if asked.right is None else None
+        write_qrels(
+            qrels,
+            (
+                (query, [index.ids[row] for row in _right_rows(asked, i, labels, len(index))])
+                for i, query in enumerate(asked.ids)
+            ),
+        )
+
+
+def _right_rows(asked: Questions, query: int, labels: NDArray[np.str_] | None, size: int) -> list[int]:
+    right = asked.relevant(query, labels, size)
+    if asked.excluded is not None:
+        right = right.copy()
+        right[asked.excluded[query]] = False
+    return np.flatnonzero(right).tolist()
 
 
 def sample_queries(
@@ -185,14 +539,7 @@ def sample_queries(
             raise UsageError("name the query images: lookalike score QUERIES --index INDEX (only mnist has its own)")
         queries = "mnist:test"
     collection = open_collection(queries)
-    if count is None:
-        return collection
-    if not 1 <= count <= len(collection):
-        raise UsageError(
-            f"{count:,} queries asked for, but {collection.name} holds {len(collection):,}; ask for 1 to that many"
-        )
-    drawn: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(collection))[:count]
-    return collection.take(np.sort(drawn))
+    return collection if count is None else collection.take(_drawn(len(collection), count, seed, collection.name))
 
 
 def encoder_title(index: Index) -> str:

@@ -330,6 +330,16 @@ class Scores:
         """
         self._rows.extend(rows)
 
+    @property
+    def values(self) -> Float64Array:
+        """The scores of each query, shape (queries, len(names)); compare two rankings of the same queries by them."""
+        return np.vstack(self._rows) if self._rows else np.empty((0, len(self.names)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the scores."""
+        return score_names(self.cuts)
+
     def report(self, seed: int = 0, resamples: int = 1000) -> ScoreReport:
         """Average over the queries added so far.
 
@@ -351,8 +361,7 @@ class Scores:
         """
         if not self._rows:
             raise UsageError("there is no query to score; give at least one")
-        values = np.vstack(self._rows)
-        names = score_names(self.cuts)
+        values, names = self.values, self.names
         means = dict(zip(names, values.mean(axis=0).tolist(), strict=True))
         bounds = _bootstrap(values, seed, resamples)
         lrap = values[:, -len(self.cuts) :]
@@ -384,12 +393,80 @@ def _bootstrap(values: Float64Array, seed: int, resamples: int) -> Float64Array:
     return np.percentile(means, [2.5, 97.5], axis=0)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much better one ranking is than another, over the same queries.
+
+    Attributes
+    ----------
+    mean : float
+        Mean of the differences of a score, query by query: above 0 where the second is better.
+    low, high : float
+        95 % percentile bootstrap interval over queries, each drawn with both its scores.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves no doubt about which is better."""
+        return self.low > 0 or self.high < 0
+
+
+def compare_paired(first: Scores, second: Scores, seed: int = 0, resamples: int = 1000) -> dict[str, Difference]:
+    """Compare two rankings of the same queries.
+
+    Parameters
+    ----------
+    first, second : Scores
+        Of the same queries in the same order.
+    seed : int
+        Of the bootstrap.
+    resamples : int
+        How many times the queries are drawn anew, with replacement.
+
+    Returns
+    -------
+    dict of str to Difference
+        By the names of the scores that both have.
+
+    Raises
+    ------
+    UsageError
+        If they hold different numbers of queries, or none.
+
+    References
+    ----------
+    B. Efron and R. Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13; paired, as in T. Sakai,
+    "Evaluating evaluation metrics based on the bootstrap", SIGIR 2006.
+
+    Examples
+    --------
+    >>> worse, better = Scores(4, [4]), Scores(4, [4])
+    >>> worse.add([per_query(np.array([2]), [4]), per_query(np.array([4]), [4])])
+    >>> better.add([per_query(np.array([1]), [4]), per_query(np.array([3]), [4])])
+    >>> round(compare_paired(worse, better)["mAP"].mean, 4)  # ((1 - 1/2) + (1/3 - 1/4)) / 2
+    0.2917
+    """
+    a, b = first.values, second.values
+    if len(a) != len(b) or not len(a):
+        raise UsageError(f"{len(a):,} and {len(b):,} queries can't be compared in pairs; score both with the same ones")
+    names = [name for name in first.names if name in second.names]
+    apart = b[:, [second.names.index(name) for name in names]] - a[:, [first.names.index(name) for name in names]]
+    low, high = _bootstrap(apart, seed, resamples).tolist()
+    means = apart.mean(axis=0).tolist()
+    return {name: Difference(*found) for name, *found in zip(names, means, low, high, strict=True)}
+
+
 def score(
     database: Database,
     database_labels: ArrayLike,
     queries: NDArray[np.floating],
     query_labels: ArrayLike,
     *,
+    excluded: Callable[[int], Sequence[int]] | None = None,
     cuts: Iterable[int] | None = None,
     block: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -407,9 +484,11 @@ def score(
     database_labels : array of numbers or text, shape (m,)
         One label an image. An image is relevant if its label is the query's.
     queries : ndarray of float32, shape (n, d)
-        One row a query; not part of the database, or they find themselves first.
+        One row a query; where it is part of the database, exclude it, or it finds itself first.
     query_labels : array of numbers or text, shape (n,)
         One label a query.
+    excluded : callable, optional
+        Given a query's position, returns the positions of images that aren't ranked for it.
     cuts : iterable of int, optional
         Every n of LRAP@n; see :class:`Scores`.
     block : int, optional
@@ -427,7 +506,6 @@ def score(
     UsageError
         If labels and descriptors differ in number, the two sets of labels in kind, or the queries can't be used.
     """
-    scores = Scores(database.size, cuts)
     known, codes = np.unique(_labels("database", database_labels, database.size), return_inverse=True)
     wanted = _labels("query", query_labels, len(queries))
     if (known.dtype.kind in "US") != (wanted.dtype.kind in "US"):
@@ -435,13 +513,61 @@ def score(
     codes = codes.astype(np.min_scalar_type(len(known)))  # the narrower, the sooner compared
     places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     wanted_codes = np.where(known[places] == wanted, places, len(known)).tolist()
+    return score_relevant(
+        database, queries, lambda i: codes == wanted_codes[i], excluded, cuts=cuts, block=block, progress=progress
+    )
 
+
+def score_relevant(
+    database: Database,
+    queries: NDArray[np.floating],
+    relevant: Callable[[int], BoolArray],
+    excluded: Callable[[int], Sequence[int]] | None = None,
+    *,
+    cuts: Iterable[int] | None = None,
+    block: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """Do the same where each query has right answers of its own.
+
+    Parameters
+    ----------
+    database : Database
+        What is ranked.
+    queries : ndarray of float32, shape (n, d)
+        One row a query.
+    relevant : callable
+        Given a query's position, returns which images are right, bool of shape (m,), not to be changed; asked once a query, on several threads.
+    excluded : callable, optional
+        Given a query's position, returns the positions of images that aren't ranked for it: the query itself, or images
+        that are neither right nor wrong.
+    cuts, block, progress
+        As of :func:`score`.
+
+    Returns
+    -------
+    Scores
+        Ready for ``report()``.
+
+    Raises
+    ------
+    UsageError
+        If the queries can't be used.
+    """
+    scores = Scores(database.size, cuts)
     workers = os.cpu_count() or 1
-    rows: list[Float64Array] = [np.empty(0)] * len(wanted_codes)
+    rows: list[Float64Array] = [np.empty(0)] * len(queries)
 
     def rank(part: Block, first: int) -> None:
         for i in range(first, len(part), workers):
-            rows[part.start + i] = per_query(_ranks(part.row(i), codes == wanted_codes[part.start + i]), scores.cuts)
+            query = part.start + i
+            row, right = part.row(i), relevant(query)
+            if excluded is not None:
+                left_out = list(excluded(query))
+                # Behind all others, and not right: as if they weren't there.
+                right = right.copy()
+                row[left_out], right[left_out] = np.inf, False
+            rows[query] = per_query(_ranks(row, right), scores.cuts)
 
     with ThreadPoolExecutor(workers) as pool:
         for part in database.blocks(queries, block):

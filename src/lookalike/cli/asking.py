@@ -179,9 +179,26 @@ def _show(results: Sequence[Result | Response], as_json: bool) -> None:
 @app.command()
 def score(
     queries: Annotated[
-        str | None, typer.Argument(help="Labelled query images. Default: mnist:test for an index of mnist.")
+        str | None, typer.Argument(help="Query images. Default: mnist:test for an index of mnist.")
     ] = None,
     index_path: IndexPath = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", help="The right answers, where labels don't say them: .json, .csv or TREC's .qrels."),
+    ] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Ask by each of the index's own images against all others.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", help="Another index of the same images, or another encoder of this one, to compare with."
+        ),
+    ] = None,
     count: Annotated[
         int | None, typer.Option("--queries", min=1, help="Take so many of them, drawn by the seed. Default: all.")
     ] = None,
@@ -192,32 +209,59 @@ def score(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the curve of LRAP by n to a .png, .svg or .pdf.")
     ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Write the first 1,000 answers each as a TREC run.")] = None,
+    qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC's qrels.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the whole index for every labelled query, and print how good the rankings are."""
-    from lookalike import evaluation, progress
+    """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
+    from lookalike import evaluation, open_index, progress, scores
 
-    opened = open_(index_path, None)
-    reports = []
-    for method in [None] if rerank is None else [None, rerank]:
-        with progress.counting("scoring" if method is None else f"scoring {method}") as show:
-            reports.append(
-                evaluation.score(
-                    opened, queries, count=count, distance=distance, resize=resize, seed=seed, rerank=method,
-                    on_progress=show, on_note=progress.say,
-                )
+    opened = open_(index_path, encoder)
+    chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
+    compared = None
+    if against is not None:
+        is_index = (Path(against) / "passport.json").is_file()
+        other = open_index(against) if is_index else opened.through(against)
+        with progress.counting("scoring") as show:
+            compared = evaluation.compare_indexes(
+                opened, other, queries, distance=distance, on_progress=show, **chosen  # type: ignore[arg-type]
             )  # fmt: skip
+        reports = [compared.first, compared.second]
+    else:
+        asked = evaluation.questions(opened, queries, **chosen)  # type: ignore[arg-type]
+        found = []
+        for method in [None] if rerank is None else [None, rerank]:
+            with progress.counting("scoring" if method is None else f"scoring {method}") as show:
+                found.append(
+                    evaluation.rank(
+                        opened, asked, distance=distance, rerank=method, on_progress=show, on_note=progress.say
+                    )
+                )
+        reports = [
+            evaluation.report_of(opened, one, distance, seed, method)
+            for one, method in zip(found, (None, rerank), strict=False)
+        ]
+        if rerank is not None:
+            compared = evaluation.Comparison(reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed))
+        evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
     if plot is not None:
         from lookalike import plots
 
-        curves = {r.title if rerank else r.encoder: r for r in reports}
-        plots.save(
-            plots.score_curves(
-                {title: r.lrap for title, r in curves.items()}, {title: r.lrap_intervals for title, r in curves.items()}
-            ),
-            plot,
-        )
+        titles = [r.title for r in reports] if len({r.title for r in reports}) == len(reports) else ["first", "second"]
+        curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
+        bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
+        plots.save(plots.score_curves(curves, bands), plot)
     if as_json:
-        print_json(reports[0].to_json() | ({} if rerank is None else {"reranked": reports[1].to_json()}))
-    else:
-        print("\n\n".join(report.to_text() for report in reports))
+        if against is not None and compared is not None:
+            print_json(compared.to_json())
+        elif compared is not None:
+            differences = compared.to_json()["differences"]
+            print_json(reports[0].to_json() | {"reranked": reports[1].to_json(), "differences": differences})
+        else:
+            print_json(reports[0].to_json())
+        return
+    print("\n\n".join(report.to_text() for report in reports))
+    if compared is not None:
+        print()
+        for name in ("P@1", "R-precision", "mAP"):
+            print(compared.sentence(name))
