@@ -45,7 +45,7 @@ def test_all_three_ways_count_alike():
     trial.copies.update({SCENE: other, LEFT: trial.copies[ALL], RIGHT: other})
     test = run_trial(trial, lists=[2])
     assert test.per_query["first hit"].tolist() == [1]
-    assert test.per_query["found"].tolist() == [pytest.approx((1 + 1 / 3) / 2)]
+    assert test.per_query["found"].tolist() == [pytest.approx((1 + 1 / 3 + (1 + 1 / 3) / 2) / 3)]
     # Without image 0 itself all find 1 and 2, as it does; its nearest, 1, finds one of them.
     assert test.per_query["agreement@2"].tolist() == [1]
     assert test.per_query["kind@2"].tolist() == [0.5]

@@ -9,7 +9,8 @@ figure says of a labelled score, and how surely, was measured over collections w
 ``first hit``, ``reciprocal rank``
     Share of damaged copies whose original comes first, and the mean of 1 / (rank of the original).
 ``found``
-    The mean reciprocal rank of damaged copies and of those in a scene: how surely an image is found again.
+    The mean reciprocal rank over the three ways: how surely an image is found again. The one damage that an encoder
+    happens to be made for counts for a third.
 ``agreement@k``, ``agreement@5%``
     Share of the ``k`` nearest images of the original, itself left out, that are among the ``k`` nearest of its damaged
     copy; ``k`` is a number of images, or a share of the collection.
@@ -231,7 +232,7 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
     kin = database.distances(table[nearest])
     kin[rows, trial.originals] = np.inf
     kin[rows, nearest] = np.inf
-    found: list[Float64Array] = []
+    found: dict[str, Float64Array] = {}
     lists_of: dict[tuple[str, str], NDArray[np.bool_]] = {}
     for name, copies in trial.copies.items():
         theirs, rank = _asked(database, copies, post, trial.originals)
@@ -241,13 +242,12 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
         if name == ALL:
             per_query["first hit"] = (rank == 1).astype(np.float64)
             per_query["reciprocal rank"] = 1 / rank
-        if name in (ALL, SCENE):
-            found.append(1 / rank)
+        found[name] = 1 / rank
         blank = np.isinf(theirs).all(axis=1)
         for end, k in lengths.items():
             lists_of[name, end] = _members(theirs, k) & ~blank[:, None]
     ways = [way for way in ([ALL], [SCENE], [LEFT, RIGHT]) if set(way) <= set(trial.copies)]
-    per_query["found"] = np.mean(found, axis=0)
+    per_query["found"] = np.mean([np.mean([found[name] for name in way], axis=0) for way in ways], axis=0)
     for end, k in lengths.items():
         first = _members(mine, k)
         agreed = []
