@@ -243,7 +243,7 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
             per_query["first hit"] = (rank == 1).astype(np.float64)
             per_query["reciprocal rank"] = 1 / rank
         found[name] = 1 / rank
-        blank = np.isinf(theirs).all(axis=1)
+        blank = np.asarray(np.isinf(theirs).all(axis=1), np.bool_)
         for end, k in lengths.items():
             lists_of[name, end] = _members(theirs, k) & ~blank[:, None]
     ways = [way for way in ([ALL], [SCENE], [LEFT, RIGHT]) if set(way) <= set(trial.copies)]

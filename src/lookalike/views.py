@@ -56,7 +56,7 @@ def scene(images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:
     placed = placed * kept + rng.uniform(-0.5, 0.5, (number, 1, 2)) * (1 - kept)
     plain, ground = plain_grounds(images)
     maps = _homographies(placed, corners)
-    at = np.stack(np.mgrid[:height, :width].astype(np.float64), axis=-1) + 0.5
+    at = np.moveaxis(np.mgrid[:height, :width].astype(np.float64), 0, -1) + 0.5
     at = np.concatenate([at / [height, width] - 0.5, np.ones((height, width, 1))], axis=-1)
     made = np.empty_like(images)
     for i in range(number):
