@@ -27,7 +27,7 @@ LAYERS = [
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
-    "damage", "views", "selftest", "adapt", "verdict", "robustness", "compare",
+    "damage", "scenes", "selftest", "adapt", "verdict", "robustness", "compare",
     "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
