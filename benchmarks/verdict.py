@@ -1,12 +1,13 @@
 """Can the verdict without labels be trusted? Its figures against labelled scores, over collections, encoders, recipes.
 
-    python benchmarks/verdict.py [--shared ../shared/data] [--emoji FOLDER] [--cache FOLDER]
+    python benchmarks/verdict.py [--shared ../shared/data] [--emoji FOLDER] [--fonts FOLDER] [--cache FOLDER]
 
 For every collection x encoder x post-processing: the self-test's figures, which read no label, and the labelled mAP,
 P@1 and LRAP@100. MNIST is from the training images only. Where there is no set of queries each image is one against
 all others. Emoji are the 64-pixel pictures of the npm packages emoji-datasource-google and -twitter (a folder that
 holds both, unpacked): *emoji kinds* has subcategories for labels, *emoji vendors* asks for the same sign by the
-other vendor. Reported: Spearman's rank correlation in each collection, the figure that the other collections would
+other vendor. *letters* are 46 characters in 24 fonts (npm packages @fontsource/..., ``--fonts`` names a folder of their
+``.woff``), *textures* are patches of 16 pictures that scikit-image brings along. Reported: Spearman's rank correlation in each collection, the figure that the other collections would
 have chosen, and how much the pick by it loses against the best. Every row goes to results/verdict.json.
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from lookalike import create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
@@ -36,15 +37,17 @@ from lookalike.storage import replace_file
 
 Images = NDArray[np.uint8]
 LABELLED = ("mAP", "P@1", "LRAP@100")
-WITH_KINDS = ("MNIST", "digits", "Corel-1k", "emoji kinds")
+WITH_KINDS = ("MNIST", "digits", "Corel-1k", "emoji kinds", "letters", "textures")
+CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghijmnqrt23456789"
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "pixels": ("pixels", {}),
     "hog": ("hog", {}),
     "hog deskew": ("hog", {"deskew": True}),
     "color": ("color", {}),
     "neural": ("neural", {}),
+    "neural+color": ("neural+color", {}),
 }
-SIDES = {"pixels": 32, "hog": 64, "color": 64, "neural": 224}
+SIDES = {"pixels": 32, "hog": 64, "color": 64, "neural": 224, "neural+color": 224}
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,48 @@ def read(paths: list[Path], side: int) -> Images:
     return np.stack([one(path) for path in paths])
 
 
-def cases(shared: Path, emoji: Path | None) -> Iterator[Case]:
+def letters(fonts: Path, side: int = 32) -> tuple[Images, NDArray[np.str_]]:
+    """Draw each character in each font, white on black, its longer side three quarters of the image's."""
+    images, labels = [], []
+    for file in sorted(fonts.glob("*.woff")):
+        font = ImageFont.truetype(str(file), 200)
+        for character in CHARACTERS:
+            sheet = Image.new("L", (400, 400), 0)
+            ImageDraw.Draw(sheet).text((200, 200), character, fill=255, font=font, anchor="mm")
+            glyph = sheet.crop(sheet.getbbox())
+            whole = Image.new("L", [int(max(glyph.size) / 0.75)] * 2, 0)
+            whole.paste(glyph, ((whole.width - glyph.width) // 2, (whole.height - glyph.height) // 2))
+            images.append(np.asarray(whole.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3)))
+            labels.append(character)
+    return np.stack(images), np.array(labels)
+
+
+def textures(side: int) -> tuple[Images, NDArray[np.str_]]:
+    """Cut 40 patches out of each of scikit-image's own pictures that aren't even there."""
+    import skimage
+
+    names = (
+        "brick.png", "grass.png", "gravel.png", "retina.jpg", "ihc.png", "page.png", "coins.png",
+        "hubble_deep_field.jpg", "motorcycle_left.png", "moon.png", "chelsea.png", "rocket.jpg", "coffee.png",
+        "text.png", "camera.png", "astronaut.png",
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    images, labels = [], []
+    for name in names:
+        picture = Image.open(Path(skimage.__file__).parent / "data" / name).convert("RGB")
+        patch = max(40, min(96, min(picture.size) // 3))
+        got = 0
+        while got < 40:
+            x, y = (int(rng.integers(length - patch + 1)) for length in picture.size)
+            cut = picture.crop((x, y, x + patch, y + patch))
+            if np.asarray(cut).std(axis=(0, 1)).max() >= 4:
+                images.append(np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR)))
+                labels.append(name)
+                got += 1
+    return np.stack(images), np.array(labels)
+
+
+def cases(shared: Path, emoji: Path | None, fonts: Path | None) -> Iterator[Case]:
     train = open_collection("mnist:train")
     drawn = np.random.default_rng(0).permutation(len(train))
     queries, database = train.take(np.sort(drawn[:300])), train.take(np.sort(drawn[300:3300]))
@@ -84,7 +128,7 @@ def cases(shared: Path, emoji: Path | None) -> Iterator[Case]:
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     yield Case("digits", ("pixels", "hog", "hog deskew"), lambda _: grey, digits.target.astype(str))
     photos = sorted(shared.glob("corel1k/*/*.jpg"))
-    every = ("pixels", "hog", "color", "neural")
+    every = ("pixels", "hog", "color", "neural", "neural+color")
     yield Case("Corel-1k", every, lambda side: read(photos, side), np.array([p.parent.name for p in photos]))
     paintings = sorted(shared.glob("museum-2022/BBDD/*.jpg"))
     numbers = np.array([str(int(p.stem.split("_")[1])) for p in paintings])
@@ -114,6 +158,10 @@ def cases(shared: Path, emoji: Path | None) -> Iterator[Case]:
             "emoji vendors", every, lambda side: read(google, side), signs,
             lambda side: read([twitter[i] for i in some], side), signs[some],
         )  # fmt: skip
+    yield Case("textures", every[:4], lambda side: textures(side)[0], textures(64)[1])
+    if fonts:
+        drawn_letters, characters = letters(fonts)
+        yield Case("letters", ("pixels", "hog", "hog deskew"), lambda _: drawn_letters, characters)
 
 
 def described(
@@ -258,11 +306,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--emoji", type=Path, help="folder with the two npm packages, unpacked")
+    parser.add_argument("--fonts", type=Path, help="folder with .woff files of @fontsource packages")
     parser.add_argument("--cache", type=Path, help="keep descriptors here, for trying again")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "verdict.json")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    for case in cases(options.shared, options.emoji):
+    for case in cases(options.shared, options.emoji, options.fonts):
         for row in measure(case, options.cache):
             rows.append(row)
             scores = " ".join(f"{k} {v:.3f}" for k, v in row["labelled"].items())
@@ -282,7 +331,7 @@ def main() -> None:
         )
     result = {
         "machine": machine(), "versions": {p: version(p) for p in ("numpy", "scipy", "onnxruntime")},
-        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "selftest.py", "projection.py")},
+        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "views.py", "selftest.py", "projection.py")},
         "rows": rows, "spearman": found, "leave_one_collection_out": chosen,
     }  # fmt: skip
     with replace_file(options.output) as f:

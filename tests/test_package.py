@@ -22,15 +22,17 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "machine", "progress",
-    "distances", "scores", "diffusion",
+    "errors", "storage", "machine", "progress", "sealed",
+    "blockwise", "distances", "lists", "code_pairs", "scores", "diffusion",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising",
-    "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness", "folding",
-    "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search", "blend", "answers", "client", "truth", "evaluation", "verify", "export", "watch",
-    "plots", "report", "demo", "server",
+    "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "image_model", "text_model",
+    "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
+    "scenes", "selftest", "adapt", "verdict", "robustness", "compare",
+    "passport", "vectors", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness",
+    "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
+    "blend", "answers", "client", "truth", "evaluation", "verify", "export", "watch",
+    "plots", "charts", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.

@@ -10,7 +10,7 @@ import pytest
 from lookalike.encoders import create
 from lookalike.errors import UsageError
 from lookalike.projection import Projection
-from lookalike.selftest import ALL, Trial, prepare_trial, run_trial, sample_rows, self_test
+from lookalike.selftest import ALL, LEFT, RIGHT, SCENE, Trial, prepare_trial, run_trial, sample_rows, self_test
 
 
 def on_a_line(places, copies, originals):
@@ -37,6 +37,20 @@ def test_figures_by_hand():
     assert test.per_query["kin@2"].tolist() == [0.5, 0.5]
     assert test.per_query["kind@2"].tolist() == [0.5, 0]
     assert test.first_hits == {"turn": 0.5}
+
+
+def test_all_three_ways_count_alike():
+    trial = on_a_line([0, 1, 2, 10, 11.5, 13], [0.2], [0])
+    other = on_a_line([0], [1.9], [0]).copies[ALL]  # finds 2, 1, then 0
+    trial.copies.update({SCENE: other, LEFT: trial.copies[ALL], RIGHT: other})
+    test = run_trial(trial, lists=[2])
+    assert test.per_query["first hit"].tolist() == [1]
+    assert test.per_query["found"].tolist() == [pytest.approx((1 + 1 / 3 + (1 + 1 / 3) / 2) / 3)]
+    # Without image 0 itself all find 1 and 2, as it does; its nearest, 1, finds one of them.
+    assert test.per_query["agreement@2"].tolist() == [1]
+    assert test.per_query["kind@2"].tolist() == [0.5]
+    trial.copies[RIGHT] = on_a_line([0], [12], [0]).copies[ALL]  # finds 4, and 3 or 5
+    assert run_trial(trial, lists=[2]).per_query["kind@2"].tolist() == [pytest.approx((1 + 1 + 0) / 3 * 0.5)]
 
 
 def test_equal_distances_are_no_worse():

@@ -1,21 +1,25 @@
-"""Retrieval measured without labels: damaged copies of the collection's own images must find their originals.
+"""Retrieval measured without labels: other views of the collection's own images must find their originals.
 
-For each of some held-out images two lists are taken from the collection: that of the original and that of its damaged
-copy. No label is read. A high figure says that a search overlooks what it should; what each figure says of a labelled
-score, and how surely, was measured over collections with labels (``benchmarks/verdict.py``, ``docs/adapt.md``).
+Held-out images are shown in three ways: by a copy with every kind of damage; in a scene, smaller and seen from a side,
+with half of the damage; and as their left and right halves (``lookalike.damage``, ``lookalike.scenes``). From each view a
+list is taken of the collection. No label is read. A high figure says that a search overlooks what it should; what each
+figure says of a labelled score, and how surely, was measured over collections with labels (``benchmarks/verdict.py``,
+``docs/adapt.md``).
 
-``first hit``
-    Share of copies whose original comes first.
-``reciprocal rank``
-    Mean of 1 / (rank of the original).
+``first hit``, ``reciprocal rank``
+    Share of damaged copies whose original comes first, and the mean of 1 / (rank of the original).
+``found``
+    The mean reciprocal rank over the three ways: how surely an image is found again. The one damage that an encoder
+    happens to be made for counts for a third.
 ``agreement@k``, ``agreement@5%``
-    Share of the ``k`` nearest images of the original, itself left out, that are among the ``k`` nearest of its copy;
-    ``k`` is a number of images, or a share of the collection.
+    Share of the ``k`` nearest images of the original, itself left out, that are among the ``k`` nearest of its damaged
+    copy; ``k`` is a number of images, or a share of the collection.
 ``kin@k``, ``kin@5%``
     The same between the original and its nearest other image: high where images come in kinds that see each other.
 ``kind@k``, ``kind@5%``
-    The mean product of the two. Alone, agreement overlooks whether there are kinds, and kin is high for descriptors
-    that tell nothing apart.
+    The mean product of kin with the agreement of all three ways: of the original with its damaged copy, with its
+    scene, and of its left half with its right. Alone, agreement overlooks whether there are kinds, and kin is high for
+    descriptors that tell nothing apart.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
 from lookalike.projection import Projection
+from lookalike.scenes import halves, scene
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
@@ -42,8 +47,8 @@ FEWEST = 8
 MOST_DATABASE, MOST_QUERIES = 20_000, 300
 #: Lengths of the compared lists: as they are, and as shares of the collection.
 LISTS, SHARES = (10, 100, 1000), (0.01, 0.05, 0.1)
-#: The name of the copies that were damaged by all families at once.
-ALL = "all"
+#: The names of copies: damaged by all families at once, in a scene, and halves.
+ALL, SCENE, LEFT, RIGHT = "all", "scene", "left", "right"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,8 @@ class Trial:
     originals : ndarray of int64, shape (q,)
         Rows of the held-out images.
     copies : dict of str to ndarray, shape (q, d)
-        Descriptors of their damaged copies: by all families at once under ``"all"``, and by each alone.
+        Descriptors of their copies: damaged by all families at once under ``"all"``, in a scene under ``"scene"``,
+        halves under ``"left"`` and ``"right"``, and damaged by each family alone.
     distance : str
         What the encoder's own descriptors are compared by.
     families : dict of str to float
@@ -156,7 +162,14 @@ def prepare_trial(
     rng = np.random.default_rng([seed, 1])
     originals = np.sort(rng.permutation(len(seen))[: max(1, min(queries, len(seen) // 4))]).astype(np.int64)
     shown = images[originals]
-    copies = {ALL: plain.encode(damage(shown, named, seed=seed + 1000))}
+    left, right = halves(shown)
+    shown_as = {
+        ALL: damage(shown, named, seed=seed + 1000),
+        SCENE: damage(scene(shown, seed=seed), {f: a / 2 for f, a in named.items()}, seed=seed + 1000),
+        LEFT: left,
+        RIGHT: right,
+    }
+    copies = {name: plain.encode(made) for name, made in shown_as.items()}
     if each and len(named) > 1:
         copies |= {f: plain.encode(damage(shown, {f: a}, seed=seed + 1000)) for f, a in named.items()}
     return Trial(database, originals, copies, plain.distance, named)
@@ -213,31 +226,39 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
     rows = np.arange(len(own))
     per_query: dict[str, Float64Array] = {}
     first_hits: dict[str, float] = {}
+    mine = own.copy()
+    mine[rows, trial.originals] = np.inf
+    nearest = mine.argmin(axis=1)
+    kin = database.distances(table[nearest])
+    kin[rows, trial.originals] = np.inf
+    kin[rows, nearest] = np.inf
+    found: dict[str, Float64Array] = {}
+    lists_of: dict[tuple[str, str], NDArray[np.bool_]] = {}
     for name, copies in trial.copies.items():
-        found, asked = _distances(database, copies, post)
-        rank = np.ones(len(asked), np.int64) * size
-        rank[asked] = 1 + (found < found[np.arange(len(found)), trial.originals[asked]][:, None]).sum(axis=1)
-        if name != ALL:
+        theirs, rank = _asked(database, copies, post, trial.originals)
+        if name not in (ALL, SCENE, LEFT, RIGHT):
             first_hits[name] = float((rank == 1).mean())
             continue
-        per_query["first hit"] = (rank == 1).astype(np.float64)
-        per_query["reciprocal rank"] = 1 / rank
-        mine = own.copy()
-        mine[rows, trial.originals] = np.inf
-        theirs = np.full_like(mine, np.inf)
-        theirs[asked] = found
-        theirs[rows, trial.originals] = np.inf
-        nearest = mine.argmin(axis=1)
-        kin = database.distances(table[nearest])
-        kin[rows, trial.originals] = np.inf
-        kin[rows, nearest] = np.inf
+        if name == ALL:
+            per_query["first hit"] = (rank == 1).astype(np.float64)
+            per_query["reciprocal rank"] = 1 / rank
+        found[name] = 1 / rank
+        blank = np.asarray(np.isinf(theirs).all(axis=1), np.bool_)
         for end, k in lengths.items():
-            first = _members(mine, k)
-            per_query[f"agreement@{end}"] = np.where(asked, (first & _members(theirs, k)).sum(axis=1) / k, 0.0)
-            first[rows, nearest] = False
-            per_query[f"kin@{end}"] = (first & _members(kin, k)).sum(axis=1) / k
-            per_query[f"kind@{end}"] = per_query[f"agreement@{end}"] * per_query[f"kin@{end}"]
-    if len(trial.copies) == 1:
+            lists_of[name, end] = _members(theirs, k) & ~blank[:, None]
+    ways = [way for way in ([ALL], [SCENE], [LEFT, RIGHT]) if set(way) <= set(trial.copies)]
+    per_query["found"] = np.mean([np.mean([found[name] for name in way], axis=0) for way in ways], axis=0)
+    for end, k in lengths.items():
+        first = _members(mine, k)
+        agreed = []
+        for way in ways:
+            one = first if len(way) == 1 else lists_of[LEFT, end]
+            agreed.append((one & lists_of[way[-1], end]).sum(axis=1) / k)
+        per_query[f"agreement@{end}"] = agreed[0]
+        first[rows, nearest] = False
+        per_query[f"kin@{end}"] = (first & _members(kin, k)).sum(axis=1) / k
+        per_query[f"kind@{end}"] = np.mean(agreed, axis=0) * per_query[f"kin@{end}"]
+    if not first_hits:
         first_hits = {name: float(per_query["first hit"].mean()) for name in list(trial.families)[:1]}
     figures = {name: float(values.mean()) for name, values in per_query.items()}
     intervals = {name: bootstrap_interval(values) for name, values in per_query.items()}
@@ -279,15 +300,23 @@ def self_test(
     return run_trial(prepare_trial(encoder, images, families, queries=queries, seed=seed), encoder.post_)
 
 
-def _distances(
-    database: Database, copies: NDArray[Any], post: Projection | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the distances of the copies that can be asked for, and which they are: a blank one finds nothing."""
+def _asked(
+    database: Database, copies: NDArray[Any], post: Projection | None, originals: Int64Array
+) -> tuple[NDArray[np.float32], Int64Array]:
+    """Return the distances of copies, those to their own originals infinite, and these originals' ranks.
+
+    A blank copy finds nothing: all its distances are infinite, and its original is last.
+    """
     asked = np.asarray(copies.any(axis=1), np.bool_)
-    some = copies[asked]
-    if not len(some):
-        return np.empty((0, database.size), np.float32), asked
-    return database.distances(some if post is None else _nonzero(post.apply(some))), asked
+    theirs = np.full((len(copies), database.size), np.inf, np.float32)
+    rank = np.full(len(copies), database.size, np.int64)
+    if asked.any():
+        some = copies[asked]
+        theirs[asked] = database.distances(some if post is None else _nonzero(post.apply(some)))
+        own = theirs[np.arange(len(copies)), originals]
+        rank[asked] = 1 + (theirs < own[:, None]).sum(axis=1)[asked]
+    theirs[np.arange(len(copies)), originals] = np.inf
+    return theirs, rank
 
 
 def _nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
