@@ -188,7 +188,7 @@ class Autoencoder(TrainedEncoder):
     def _set_weights(self, files: dict[str, bytes]) -> None:
         try:
             record = json.loads(files["history.json"])
-            self.history_: list[dict[str, Any]] = record["history"]
+            self.history_ = record["history"]
             self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
             self._encoder_model = OnnxModel(files["encoder.onnx"])
             self._denoiser_model = OnnxModel(files["denoiser.onnx"])
