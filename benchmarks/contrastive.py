@@ -42,7 +42,6 @@ SIDE = 64
 PILOTS: dict[str, dict[str, Any]] = {
     "simclr, temperature 0.2": {"temperature": 0.2},
     "simclr, temperature 0.5": {"temperature": 0.5},
-    "simclr, temperature 1": {"temperature": 1.0},
     "vicreg": {"loss": "vicreg"},
 }
 

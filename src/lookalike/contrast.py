@@ -114,6 +114,8 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
                     elif isinstance(layer, keras.layers.ReLU):
                         projected = ops.relu(projected)
             first = maps[: ops.shape(x)[0] // 2]
+            if not plan.denoising:
+                return projected, first
             return projected, training.forward(network.get_layer("decoder"), first, precision)
 
         def compute_loss(
@@ -139,6 +141,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
             return _Averaged(network, self.average)
 
     cls, rate = training.OPTIMIZERS[plan.optimizer]
+    network.get_layer("decoder").trainable = plan.denoising > 0
     optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
     learner = Learner()
     learner.compile(optimizer)

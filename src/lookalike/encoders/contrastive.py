@@ -23,6 +23,8 @@ FILTERS = (32, 64, 128)
 LAST_SIDE = 4
 #: Lengths of the layers that stand between descriptor and loss while it is trained.
 PROJECTION = (128, 64)
+#: Most images that the mean descriptor is taken of.
+CENTRED_BY = 5000
 #: Noise where the caller gives none: on figures on a plain ground, and on photos.
 NOISE = {"glyphs": 0.5, "photos": 0.1}
 
@@ -89,7 +91,7 @@ class Contrastive(TrainedEncoder):
         families: dict[str, float] | None = None,
         epochs: int = 20,
         batch_size: int = 256,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         validation: float = 0.02,
         precision: str = "auto",
         minutes: float | None = None,
@@ -129,6 +131,7 @@ class Contrastive(TrainedEncoder):
         result = training.train(network, images, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
         self.stopped_ = result.stopped
         trunk, encoder, decoder = (network.get_layer(name).layers for name in ("trunk", "encoder", "decoder"))
+        _centre(encoder[-1], OnnxModel(onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True)), images)
         history = {
             "history": [asdict(e) for e in result.history],
             "precision": result.precision,
@@ -136,7 +139,7 @@ class Contrastive(TrainedEncoder):
             "families": self.families_,
         }
         files = {
-            "model.keras": training.to_keras_file(network),
+            "model.keras": training.to_keras_file(_without_projector(network)),
             "encoder.onnx": onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True),
             "history.json": json.dumps(history, indent=1).encode(),
         }
@@ -203,7 +206,7 @@ class Contrastive(TrainedEncoder):
         -------
         keras.Model
             Channels last; input in 0..1 of shape (n, h, w, 1) or (n, h, w, 3); outputs are the descriptors
-            (n, 1, 1, dimension), what the loss compares, and the denoised images.
+            (n, 1, 1, dimension), and the denoised images.
 
         Raises
         ------
@@ -228,6 +231,23 @@ class Contrastive(TrainedEncoder):
         except KeyError as e:
             raise EncoderError(f"the saved contrastive encoder lacks {e}; train it again") from e
         self._files = files
+
+
+def _centre(layer: Any, encoder: OnnxModel, images: NDArray[np.uint8]) -> None:
+    """Take the collection's mean descriptor from the last bias: the loss leaves it free, and cosines drown in it."""
+    codes = encoder.run(images[:: -(-len(images) // CENTRED_BY)])
+    mean = codes.mean(axis=0)
+    if np.linalg.norm(codes - mean, axis=1).max() > 1e-3 * np.linalg.norm(mean):  # else all would become nearly 0
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel, bias - mean])
+
+
+def _without_projector(network: Any) -> Any:
+    """Return what is kept of the network: it no longer fits its projector once it is centred."""
+    from keras import Model
+
+    code, _, image = network.outputs
+    return Model(network.inputs[0], [code, image], name=network.name)
 
 
 def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
