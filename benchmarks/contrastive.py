@@ -27,10 +27,10 @@ from PIL import Image
 from lookalike import contrast, create_encoder, denoising, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.augment import families_to_learn
+from lookalike.damage import kind_of
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
-from lookalike.damage import kind_of
 from lookalike.report import machine
 from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval, prepare_trial, run_trial
@@ -179,7 +179,9 @@ def main() -> None:
         facts = {"params": encoder.params, "best_epoch": encoder.best_epoch_, "history": encoder.history_}
         facts |= score_digits(encoder, data) if options.collection == "mnist" else score_photos(encoder, *data)
         for kind, scores in facts["scores"].items():
-            text = "  ".join(f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in scores.items() if isinstance(v, list))
+            text = "  ".join(
+                f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in scores.items() if isinstance(v, list)
+            )
             print(f"{kind:30} {scores['dimension']:4}-d  {text}", flush=True)
     import keras
     import tensorflow

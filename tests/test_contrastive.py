@@ -28,7 +28,9 @@ def images(digits):
 
 @pytest.fixture(scope="module")
 def trained(images):
-    return Contrastive(**{**QUICK, "epochs": 8, "batch_size": 20, "learning_rate": 3e-3, "validation": 0.1}).train(images)
+    return Contrastive(**{**QUICK, "epochs": 8, "batch_size": 20, "learning_rate": 3e-3, "validation": 0.1}).train(
+        images
+    )
 
 
 def plan_of(encoder, images, **changed):

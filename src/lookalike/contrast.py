@@ -48,9 +48,11 @@ class Plan(training.Plan):
     families: dict[str, float]
 
     def data(self, images: NDArray[np.uint8]) -> Data:
+        """Return pairs of views of the images."""
         return Data(images, self)
 
     def learner(self, network: Any, precision: str) -> Any:
+        """Return the network ready to learn from them."""
         return _learner(network, self, precision)
 
 
@@ -118,9 +120,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
                 return projected, first
             return projected, training.forward(network.get_layer("decoder"), first, precision)
 
-        def compute_loss(
-            self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-        ) -> Any:
+        def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Any:  # noqa: ARG002
             projected, logits = y_pred
             agreement = simclr_loss(projected, plan.temperature) if plan.loss == "simclr" else vicreg_loss(projected)
             if not plan.denoising:
@@ -134,7 +134,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
             steps = int(ops.convert_to_numpy(self.optimizer.iterations))
             share = max(LEAST_SHARE, 1 / (1 + steps / 10))
             for mean, weight in zip(self.average, network.get_weights(), strict=True):
-                mean += share * (weight - mean)
+                np.add(mean, share * (weight - mean), out=mean)
             return loss
 
         def averaged(self) -> Any:

@@ -34,7 +34,8 @@ def train(
     collection: Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained encoder and its checkpoint.")],
     encoder: Annotated[
-        str, typer.Option("--encoder", "-e", help="autoencoder, contrastive or hashing; contrastive:loss=vicreg sets more.")
+        str,
+        typer.Option("--encoder", "-e", help="autoencoder, contrastive or hashing; contrastive:loss=vicreg sets more."),
     ] = "autoencoder",
     preset: Annotated[
         str | None, typer.Option("--preset", help="autoencoder: tutorial (32-32 filters) or article (16-8-8).")
