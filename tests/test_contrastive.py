@@ -191,9 +191,8 @@ def test_without_the_denoising_loss_there_is_no_decoder(images):
 def test_descriptors_and_images_equal_keras_of_the_best_weights(trained, images, tmp_path):
     again = load_encoder(trained.save(tmp_path / "e"))
     assert (again.history_, again.families_) == (trained.history_, trained.families_)
-    code, image = again.keras_model()(images[..., None] / np.float32(255))
+    code, _, image = again.keras_model()(images[..., None] / np.float32(255))
     found = again.encode(images)
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5 * np.abs(found).max())
     np.testing.assert_allclose(found, np.asarray(code).reshape(200, -1), atol=1e-4 * np.abs(found).max())
     np.testing.assert_allclose(again.decode(images) / 255, np.asarray(image)[..., 0], atol=1e-4 + 0.5 / 255)
 

@@ -113,8 +113,6 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
                         # It covers all of its input, so it is a product of matrices.
                         kernel = ops.reshape(layer.kernel, (-1, layer.filters))
                         projected = layer.activation(ops.matmul(projected, kernel) + layer.bias)
-                    elif isinstance(layer, keras.layers.ReLU):
-                        projected = ops.relu(projected)
             first = maps[: ops.shape(x)[0] // 2]
             if not plan.denoising:
                 return projected, first

@@ -21,10 +21,8 @@ from lookalike.inference import OnnxModel
 FILTERS = (32, 64, 128)
 #: No side of the trunk's last maps is longer.
 LAST_SIDE = 4
-#: Lengths of the layers that stand between descriptor and loss while it is trained.
-PROJECTION = (128, 64)
-#: Most images that the mean descriptor is taken of.
-CENTRED_BY = 5000
+#: Lengths of the layer before the descriptor, and of what the loss compares instead of it.
+BEFORE, COMPARED = 128, 64
 #: Noise where the caller gives none: on figures on a plain ground, and on photos.
 NOISE = {"glyphs": 0.5, "photos": 0.1}
 
@@ -131,7 +129,6 @@ class Contrastive(TrainedEncoder):
         result = training.train(network, images, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
         self.stopped_ = result.stopped
         trunk, encoder, decoder = (network.get_layer(name).layers for name in ("trunk", "encoder", "decoder"))
-        _centre(encoder[-1], OnnxModel(onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True)), images)
         history = {
             "history": [asdict(e) for e in result.history],
             "precision": result.precision,
@@ -139,7 +136,7 @@ class Contrastive(TrainedEncoder):
             "families": self.families_,
         }
         files = {
-            "model.keras": training.to_keras_file(_without_projector(network)),
+            "model.keras": training.to_keras_file(network),
             "encoder.onnx": onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True),
             "history.json": json.dumps(history, indent=1).encode(),
         }
@@ -206,7 +203,7 @@ class Contrastive(TrainedEncoder):
         -------
         keras.Model
             Channels last; input in 0..1 of shape (n, h, w, 1) or (n, h, w, 3); outputs are the descriptors
-            (n, 1, 1, dimension), and the denoised images.
+            (n, 1, 1, dimension), what the loss compares, and the denoised images.
 
         Raises
         ------
@@ -233,23 +230,6 @@ class Contrastive(TrainedEncoder):
         self._files = files
 
 
-def _centre(layer: Any, encoder: OnnxModel, images: NDArray[np.uint8]) -> None:
-    """Take the collection's mean descriptor from the last bias: the loss leaves it free, and cosines drown in it."""
-    codes = encoder.run(images[:: -(-len(images) // CENTRED_BY)])
-    mean = codes.mean(axis=0)
-    if np.linalg.norm(codes - mean, axis=1).max() > 1e-3 * np.linalg.norm(mean):  # else all would become nearly 0
-        kernel, bias = layer.get_weights()
-        layer.set_weights([kernel, bias - mean])
-
-
-def _without_projector(network: Any) -> Any:
-    """Return what is kept of the network: it no longer fits its projector once it is centred."""
-    from keras import Model
-
-    code, _, image = network.outputs
-    return Model(network.inputs[0], [code, image], name=network.name)
-
-
 def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
     """Build the untrained network for images of a shape.
 
@@ -266,8 +246,8 @@ def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
     -------
     keras.Model
         Of four chains of standard layers: ``trunk``, convolutions and poolings until no side is longer than
-        ``LAST_SIDE``; after it ``encoder``, whose one convolution covers all of the last maps, then ``projector``; and
-        ``decoder``, from the trunk's maps back to the input's shape.
+        ``LAST_SIDE``; after it ``encoder``, whose first convolution covers all of the last maps, then ``projector``, which
+        serves the training alone; and ``decoder``, from the trunk's maps back to the input's shape.
     """
     from lookalike import training
 
@@ -292,9 +272,9 @@ def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
     for number in filters:
         trunk += [conv(number), keras.layers.MaxPooling2D(2, padding="same")]
     maps = keras.Sequential([keras.Input(x.shape[1:]), *trunk], name="trunk")(x)
-    code = keras.Sequential([keras.Input(maps.shape[1:]), conv(dimension, sides[-1], None)], name="encoder")(maps)
-    between = [keras.layers.ReLU(), *(conv(n, 1) for n in PROJECTION[:-1]), conv(PROJECTION[-1], 1, None)]
-    projected = keras.Sequential([keras.Input(code.shape[1:]), *between], name="projector")(code)
+    both = [conv(BEFORE, sides[-1]), conv(dimension, 1)]
+    code = keras.Sequential([keras.Input(maps.shape[1:]), *both], name="encoder")(maps)
+    projected = keras.Sequential([keras.Input(code.shape[1:]), conv(COMPARED, 1, None)], name="projector")(code)
     decoder = []
     for i in range(poolings, 0, -1):
         decoder += [conv(max(16, filters[i - 1] // 2)), keras.layers.UpSampling2D(2)]
