@@ -77,7 +77,9 @@ def score_digits(encoder: Contrastive, data: tuple[Images, NDArray[Any], Images,
     def figures(one: Encoder, asked: Images) -> dict[str, Any]:
         table = Database(one.encode(images), one.distance)
         report = score(table, labels, one.encode(asked), right, cuts=[10, 100, 1000]).report()
-        return {m: [report.metrics[m], *report.intervals[m]] for m in METRICS} | {"dimension": one.dimension_}
+        found = {m: [report.metrics[m], *report.intervals[m]] for m in METRICS} | {"dimension": one.dimension_}
+        print({m: np.round(v, 4).tolist() for m, v in found.items()}, flush=True)
+        return found
 
     noisy = denoising.add_noise(queries, 0.5)
     scores = {"plain": figures(encoder, queries), "plain, noisy queries": figures(encoder, noisy)}
@@ -150,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", choices=["mnist", "corel"])
     parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--minutes", type=float, help="stop after this long; the same command goes on")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--folder", type=Path, help="for the encoder and its checkpoint")
     parser.add_argument("--rate", action="store_true", help="only measure how fast it trains")
@@ -165,8 +168,8 @@ def main() -> None:
     elif options.pilot:
         name, facts = f"{options.collection}, pilot", pilot(data[0][:10_000])
     else:
-        name = f"{options.collection}, {options.epochs} epochs"
-        encoder = create_encoder("contrastive", epochs=options.epochs, batch_size=batch_size, precision="bfloat16")
+        params = {"epochs": options.epochs, "batch_size": batch_size, "minutes": options.minutes}
+        encoder = create_encoder("contrastive", precision="bfloat16", **params)
         assert isinstance(encoder, Contrastive)
         folder = options.folder or Path(f"contrastive-{options.collection}")
 
@@ -176,6 +179,7 @@ def main() -> None:
 
         encoder.train(data[0], checkpoint=folder / "checkpoint.npz", resume=True, on_progress=tell)
         encoder.save(folder / f"{options.epochs}-epochs")
+        name = f"{options.collection}, {len(encoder.history_)} epochs"
         facts = {"params": encoder.params, "best_epoch": encoder.best_epoch_, "history": encoder.history_}
         facts |= score_digits(encoder, data) if options.collection == "mnist" else score_photos(encoder, *data)
         for kind, scores in facts["scores"].items():
