@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_network_and_another_another(digits):
 def test_fresh_noise_differs_between_epochs_and_fixed_noise_does_not(digits):
     for fixed in (False, True):
         plan = plan_of(Autoencoder(fixed_noise=fixed, batch_size=5, validation=0.0))
-        data = training._Data(digits[:5], plan)
+        data = training.Data(digits[:5], plan)
         noise = []
         for epoch in (1, 2):
             noisy, clean = next(data.epoch(epoch))
@@ -209,7 +209,7 @@ def test_losses_are_means_over_all_images_not_the_last_batchs(digits):
     encoder = Autoencoder(preset="article", epochs=1, learning_rate=1e-12, validation=0.5, batch_size=300)
     encoder.fit(np.concatenate([digits, digits[::-1]])[:1300])  # 650 to learn from and 650 held out: uneven batches
     plan = plan_of(encoder)
-    data = training._Data(np.concatenate([digits, digits[::-1]])[:1300], plan)
+    data = training.Data(np.concatenate([digits, digits[::-1]])[:1300], plan)
     network = build("article", (28, 28))
     losses = []
     for noisy, clean in data.epoch(1):
@@ -248,7 +248,7 @@ def test_auto_precision_tries_both_where_the_cpu_has_bfloat16(digits, monkeypatc
     network = build("article", (28, 28))
     weights = network.get_weights()
     plan = plan_of(Autoencoder())
-    precision, why = training._choose_precision(network, training._Data(digits[:200], plan), plan)
+    precision, why = training._choose_precision(network, training.Data(digits[:200], plan), plan)
     assert precision in ("float32", "bfloat16")
     assert "float32 " in why
     assert "bfloat16 " in why

@@ -38,6 +38,7 @@ from lookalike.errors import EncoderError, LookalikeError, UsageError
 
 QUICK: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 1, "precision": "float32"},
+    "contrastive": {"epochs": 1, "batch_size": 35, "precision": "float32"},
     "hashing": {"epochs": 2, "bits": 64},
     "sift": {"words": 16, "points": 100},
     "surf": {"words": 16, "points": 100},

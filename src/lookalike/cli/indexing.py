@@ -90,9 +90,10 @@ def index(
     from lookalike import create_encoder
     from lookalike.build import default_path, open_to_index
 
-    if encoder == "autoencoder":
+    if encoder in ("autoencoder", "contrastive"):
+        what, option = ("an autoencoder", "") if encoder == "autoencoder" else (f"'{encoder}'", f" -e {encoder}")
         raise UsageError(
-            f"an autoencoder is trained first: lookalike train {collection} -o FOLDER, then --encoder FOLDER"
+            f"{what} is trained first: lookalike train {collection}{option} -o FOLDER, then --encoder FOLDER"
         )
     if deskew and encoder not in (None, "hog"):
         raise UsageError("--deskew belongs to the encoder 'hog'; leave it out, or use --encoder hog")

@@ -33,32 +33,47 @@ def demo(
 def train(
     collection: Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained encoder and its checkpoint.")],
-    preset: Annotated[str, typer.Option("--preset", help="tutorial (32-32 filters) or article (16-8-8).")] = "tutorial",
-    epochs: Annotated[int, typer.Option("--epochs")] = 20,
+    encoder: Annotated[
+        str,
+        typer.Option("--encoder", "-e", help="autoencoder, contrastive or hashing; contrastive:loss=vicreg sets more."),
+    ] = "autoencoder",
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="autoencoder: tutorial (32-32 filters) or article (16-8-8).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the images; default: 20.")] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after this long, with the best so far.")
     ] = None,
-    noise: Annotated[float, typer.Option("--noise", help="Standard deviation, for pixels in 0..1.")] = 0.5,
+    noise: Annotated[
+        float | None, typer.Option("--noise", help="Standard deviation, for pixels in 0..1; default: 0.5 for glyphs.")
+    ] = None,
     fixed_noise: Annotated[
-        bool, typer.Option("--fixed-noise", help="Draw the noise once, as the article did.")
+        bool, typer.Option("--fixed-noise", help="autoencoder: draw the noise once, as the article did.")
     ] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size")] = 128,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="adam or adadelta (the article's).")] = "adam",
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Default: 128; contrastive 256, each in two views.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="autoencoder: adam or adadelta (the article's).")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Default: adam .001, adadelta 1.")
     ] = None,
-    validation: Annotated[float, typer.Option("--validation", help="Share held out to choose the best epoch.")] = 0.02,
+    validation: Annotated[
+        float | None, typer.Option("--validation", help="Share held out to choose the best epoch; default: 0.02.")
+    ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, bfloat16, or auto: the faster here.")
-    ] = "auto",
+        str | None, typer.Option("--precision", help="float32, bfloat16, or auto: the faster here (default).")
+    ] = None,
     seed: Seed = 0,
     size: Size = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew although there is a checkpoint.")] = False,
 ) -> None:
-    """Train a denoising autoencoder on a collection (the only command that needs Keras)."""
+    """Train an encoder on a collection: a denoising autoencoder, or another (the only command that needs Keras)."""
     from lookalike import create_encoder, open_collection, progress
-    from lookalike.encoders.autoencoder import Autoencoder
+    from lookalike.compare import encoder_named, shown_to
+    from lookalike.encoders import TrainedEncoder
 
     checkpoint = output / "checkpoint.npz"
     if checkpoint.exists() and not (resume or restart):
@@ -67,28 +82,30 @@ def train(
         )
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other; give one")
-    encoder = create_encoder(
-        "autoencoder", preset=preset, epochs=epochs, minutes=minutes, noise=noise, fixed_noise=fixed_noise,
-        batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, validation=validation,
-        precision=precision, seed=seed,
-    )  # fmt: skip
-    assert isinstance(encoder, Autoencoder)
-    encoder.check_params()
-    opened = open_collection(collection, size=parse_size(size))
+    given = {
+        "preset": preset, "epochs": epochs, "minutes": minutes, "noise": noise, "fixed_noise": fixed_noise or None,
+        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate, "validation": validation,
+        "precision": precision, "seed": seed,
+    }  # fmt: skip
+    named = encoder_named(encoder)
+    if not isinstance(named, TrainedEncoder) or named.is_fitted:
+        raise UsageError(f"--encoder {encoder}: nothing to train; train an autoencoder, contrastive or hashing")
+    made = create_encoder(named.name, **named.params | {name: v for name, v in given.items() if v is not None})
+    assert isinstance(made, TrainedEncoder)
+    made.check_params()
+    opened = shown_to(made, open_collection(collection, size=parse_size(size)))
     images = opened.array()
     left_out = f" ({len(opened) - len(images):,} can't be read and are left out)" if len(images) < len(opened) else ""
-    progress.say(f"training '{preset}' on {len(images):,} images of {collection}{left_out}")
+    progress.say(f"training '{preset or made.name}' on {len(images):,} images of {collection}{left_out}")
     with progress.training() as show:
-        encoder.train(images, checkpoint=checkpoint, resume=resume, on_progress=show)
-    encoder.save(output)
-    best = encoder.history_[encoder.best_epoch_ - 1]
+        made.train(images, checkpoint=checkpoint, resume=resume, on_progress=show)
+    made.save(output)
+    best = made.history_[made.best_epoch_ - 1]
     loss = best["validation_loss"] if best["validation_loss"] is not None else best["loss"]
-    why = {"time": "; the time was up", "interrupted": "; stopped by Ctrl-C, --resume goes on"}.get(
-        encoder.stopped_, ""
-    )
-    progress.say(f"{output}: best of {len(encoder.history_)} epochs is {encoder.best_epoch_}, loss {loss:.4f}{why}")
-    progress.say(f"computed in {encoder.precision_}; next: lookalike index {collection} --encoder {output}")
-    if encoder.stopped_ == "interrupted":
+    why = {"time": "; the time was up", "interrupted": "; stopped by Ctrl-C, --resume goes on"}.get(made.stopped_, "")
+    progress.say(f"{output}: best of {len(made.history_)} epochs is {made.best_epoch_}, loss {loss:.4f}{why}")
+    progress.say(f"computed in {made.precision_}; next: lookalike index {collection} --encoder {output}")
+    if made.stopped_ == "interrupted":
         raise typer.Exit(1)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TABLE: dict[str, tuple[str, str]] = {
     "autoencoder": ("lookalike.encoders.autoencoder:Autoencoder", "train"),
     "color": ("lookalike.encoders.color:Color", ""),
+    "contrastive": ("lookalike.encoders.contrastive:Contrastive", "train"),
     "fusion": ("lookalike.encoders.fusion:Fusion", ""),
     "hashing": ("lookalike.encoders.hashing:Hashing", "train"),
     "hog": ("lookalike.encoders.hog:Hog", ""),
@@ -336,9 +337,18 @@ class TrainedEncoder(Encoder):
     ----------
     stopped_ : str
         Why the training ended: ``done``, ``time`` or ``interrupted``.
+    history_ : list of dict
+        One an epoch: ``epoch``, ``loss``, ``validation_loss``, ``seconds``, ``images_per_second``.
+    best_epoch_ : int
+        The epoch whose weights were kept.
+    precision_ : str
+        What it ran in, and why.
     """
 
     stopped_: str
+    history_: list[dict[str, Any]]
+    best_epoch_: int
+    precision_: str = "float32"
     _train_options: tuple[Path | None, bool, Callable[[Progress], None] | None] = (None, False, None)
 
     def train(
@@ -379,6 +389,15 @@ class TrainedEncoder(Encoder):
             return self.fit(images)
         finally:
             self._train_options = (None, False, None)
+
+    def check_params(self) -> None:
+        """Refuse parameters out of range, as ``fit`` does.
+
+        Raises
+        ------
+        UsageError
+            If one is; the message names it and what it must be.
+        """
 
 
 def create(name: str, **params: Any) -> Encoder:

@@ -8,10 +8,8 @@ Sources: "Content Based Image Retrieval Using a Convolutional Denoising Autoenco
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +17,6 @@ from numpy.typing import NDArray
 from lookalike.encoders import TrainedEncoder
 from lookalike.errors import EncoderError, UsageError, unknown_name
 from lookalike.inference import OnnxModel
-
-if TYPE_CHECKING:
-    pass
 
 PRESETS = ("article", "tutorial")
 
@@ -118,7 +113,7 @@ class Autoencoder(TrainedEncoder):
         }
         self._set_weights(
             {
-                "model.keras": _keras_bytes(network),
+                "model.keras": training.to_keras_file(network),
                 "encoder.onnx": onnx_export.export(layers[:middle], images.shape[1:], flatten=True),
                 "denoiser.onnx": onnx_export.export(layers, images.shape[1:], flatten=False),
                 "history.json": json.dumps(history, indent=1).encode(),
@@ -185,10 +180,7 @@ class Autoencoder(TrainedEncoder):
         """
         from lookalike import training
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "model.keras")
-            path.write_bytes(self._files["model.keras"])
-            return training.import_keras().models.load_model(path)
+        return training.from_keras_file(self._files["model.keras"])
 
     def _get_weights(self) -> dict[str, bytes]:
         return self._files
@@ -196,7 +188,7 @@ class Autoencoder(TrainedEncoder):
     def _set_weights(self, files: dict[str, bytes]) -> None:
         try:
             record = json.loads(files["history.json"])
-            self.history_: list[dict[str, Any]] = record["history"]
+            self.history_ = record["history"]
             self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
             self._encoder_model = OnnxModel(files["encoder.onnx"])
             self._denoiser_model = OnnxModel(files["denoiser.onnx"])
@@ -257,10 +249,3 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0) -> Any:
         layers.append(keras.layers.Cropping2D([(0, height % 2), (0, width % 2)]))
     layers.append(conv(channels, activation="sigmoid"))
     return keras.Sequential(layers, name=f"autoencoder_{preset}")
-
-
-def _keras_bytes(network: Any) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.keras")
-        network.save(path)
-        return path.read_bytes()

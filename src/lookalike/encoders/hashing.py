@@ -243,7 +243,7 @@ class Hashing(TrainedEncoder):
     def _fit(self, images: NDArray[np.uint8]) -> None:
         from lookalike import training
 
-        self._check_params()
+        self.check_params()
         checkpoint, resume, on_progress = self._train_options
         small = average_down(images)
         network = _build(small.shape[1:], self.bits, self.seed)
@@ -274,7 +274,8 @@ class Hashing(TrainedEncoder):
         history = {"history": [asdict(e) for e in result.history], "best_epoch": result.best_epoch}
         self._set_weights({"layers.npz": file.getvalue(), "history.json": json.dumps(history, indent=1).encode()})
 
-    def _check_params(self) -> None:
+    def check_params(self) -> None:
+        """Refuse parameters out of range; ``fit`` does it too."""
         for name, least, most in (("bits", 1, MOST_BITS), ("epochs", 1, 10**6), ("batch_size", 1, 10**6)):
             check_whole("hashing", name, getattr(self, name), least, most)
         for name, ok, expected in (
@@ -303,7 +304,7 @@ class Hashing(TrainedEncoder):
             self._layers = _layers(arrays)
         except KeyError as e:
             raise EncoderError(f"the saved hashing encoder lacks {e}; train it again") from e
-        self.history_: list[dict[str, Any]] = record["history"]
+        self.history_ = record["history"]
         self.best_epoch_ = record["best_epoch"]
         self._files = files
 
