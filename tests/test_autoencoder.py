@@ -60,12 +60,18 @@ def test_tutorial_preset_has_a_1568_dimensional_code():
     assert network.output_shape[1:] == (28, 28, 1)
 
 
-@pytest.mark.parametrize("preset", ["article", "tutorial"])
+@pytest.mark.parametrize("preset", ["article", "tutorial", "deep"])
 @pytest.mark.parametrize("shape", [(28, 28), (20, 31), (7, 9), (30, 64), (64, 48, 3), (33, 33, 3)])
 def test_any_size_comes_out_as_it_went_in_and_the_fast_form_is_equal(preset, shape):
     network = build(preset, shape)
     rng = np.random.default_rng(0)
-    network.set_weights([rng.normal(size=w.shape, scale=0.2).astype(np.float32) for w in network.get_weights()])
+    inputs = [w.size / w.shape[-1] if w.ndim > 1 else 100 for w in network.get_weights()]
+    network.set_weights(
+        [
+            rng.normal(size=w.shape, scale=1.7 / np.sqrt(n)).astype(np.float32)
+            for w, n in zip(network.get_weights(), inputs, strict=True)
+        ]
+    )
     x = rng.random((3, *shape[:2], shape[2] if len(shape) == 3 else 1), dtype=np.float32)
     expected = np.asarray(network(x))
     logits = keras.ops.convert_to_numpy(training.forward(network, x))
@@ -112,7 +118,7 @@ def test_descriptors_and_images_equal_keras(trained, digits):
     np.testing.assert_allclose(trained.decode(digits[:200]) / 255, np.asarray(model(x))[..., 0], atol=1e-4 + 0.5 / 255)
 
 
-@pytest.mark.parametrize("preset", ["article", "tutorial"])
+@pytest.mark.parametrize("preset", ["article", "tutorial", "deep"])
 def test_colour_and_odd_sizes_export_to_onnx_equal_to_keras(preset):
     images = np.random.default_rng(3).integers(0, 256, (40, 21, 30, 3), np.uint8)
     encoder = Autoencoder(preset=preset, epochs=1).fit(images)
@@ -143,7 +149,7 @@ def test_the_same_seed_gives_the_same_network_and_another_another(digits):
 def test_fresh_noise_differs_between_epochs_and_fixed_noise_does_not(digits):
     for fixed in (False, True):
         plan = plan_of(Autoencoder(fixed_noise=fixed, batch_size=5, validation=0.0))
-        data = training._Data(digits[:5], plan)
+        data = training.Data(digits[:5], plan)
         noise = []
         for epoch in (1, 2):
             noisy, clean = next(data.epoch(epoch))
@@ -209,7 +215,7 @@ def test_losses_are_means_over_all_images_not_the_last_batchs(digits):
     encoder = Autoencoder(preset="article", epochs=1, learning_rate=1e-12, validation=0.5, batch_size=300)
     encoder.fit(np.concatenate([digits, digits[::-1]])[:1300])  # 650 to learn from and 650 held out: uneven batches
     plan = plan_of(encoder)
-    data = training._Data(np.concatenate([digits, digits[::-1]])[:1300], plan)
+    data = training.Data(np.concatenate([digits, digits[::-1]])[:1300], plan)
     network = build("article", (28, 28))
     losses = []
     for noisy, clean in data.epoch(1):
@@ -248,7 +254,7 @@ def test_auto_precision_tries_both_where_the_cpu_has_bfloat16(digits, monkeypatc
     network = build("article", (28, 28))
     weights = network.get_weights()
     plan = plan_of(Autoencoder())
-    precision, why = training._choose_precision(network, training._Data(digits[:200], plan), plan)
+    precision, why = training._choose_precision(network, training.Data(digits[:200], plan), plan)
     assert precision in ("float32", "bfloat16")
     assert "float32 " in why
     assert "bfloat16 " in why

@@ -47,6 +47,14 @@ class Plan:
     minutes: float | None
     seed: int
 
+    def data(self, images: NDArray[np.uint8]) -> Data:
+        """Return what is learnt from, batch by batch; a plan of another kind of training has its own."""
+        return Data(images, self)
+
+    def learner(self, network: Any, precision: str) -> Any:
+        """Return the compiled model that is trained: the network's own variables, with the plan's loss."""
+        return _learner(network, self, precision)
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -175,9 +183,9 @@ def train(
         raise unknown_name("precision", plan.precision, PRECISIONS)
     if plan.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", plan.optimizer, OPTIMIZERS)
-    data = _Data(images, plan)
+    data = plan.data(images)
     precision, why = _choose_precision(network, data, plan)
-    learner = _learner(network, plan, precision)
+    learner = plan.learner(network, precision)
     state = _State(network, learner, _signature(network, images, plan), checkpoint)
     if resume and checkpoint is not None and checkpoint.is_file():
         state.load()
@@ -209,7 +217,8 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
     Parameters
     ----------
     network : keras.Sequential
-        Of Conv2D (3 x 3 after an upsampling), MaxPooling2D, UpSampling2D (2, nearest) and Cropping2D layers.
+        Of Conv2D (3 x 3 and unstrided after an upsampling), Dense, MaxPooling2D, UpSampling2D (2, nearest), Cropping2D,
+        Flatten and Reshape layers.
     x : tensor, shape (n, h, w, channels)
         In 0..1.
     dtype : {"float32", "bfloat16"}
@@ -232,6 +241,10 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
         )
         if upsampled:
             layer = remaining.pop(0)
+        if isinstance(layer, layers.Dense):
+            y = ops.add(ops.matmul(x, ops.cast(layer.kernel, dtype)), ops.cast(layer.bias, dtype))
+            x = layer.activation(y) if remaining else y
+            continue
         if not isinstance(layer, layers.Conv2D):
             x = layer.call(x)
             continue
@@ -243,7 +256,7 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
             if layer.padding == "valid":
                 y = y[:, 1:-1, 1:-1]
         else:
-            y = ops.conv(x, kernel, strides=1, padding=layer.padding)
+            y = ops.conv(x, kernel, strides=layer.strides, padding=layer.padding)
         if remaining and isinstance(remaining[0], layers.MaxPooling2D):
             pool = remaining.pop(0)
             y = ops.max_pool(y, pool.pool_size, pool.strides, pool.padding)
@@ -284,7 +297,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
     return learner
 
 
-class _Data:
+class Data:
     """Clean images and their noisy copies, batch by batch, the same for the same seed and epoch."""
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
@@ -303,8 +316,8 @@ class _Data:
         order = rng.permutation(self._train)
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            clean = _scaled(self._images[chosen])
-            yield self._noisy(clean, rng) if self._noisy_once is None else _scaled(self._noisy_once[chosen]), clean
+            clean = scaled(self._images[chosen])
+            yield self._noisy(clean, rng) if self._noisy_once is None else scaled(self._noisy_once[chosen]), clean
 
     def validate(self, learner: Any) -> float | None:
         """Return the loss on the images held out, with noise that is the same each time."""
@@ -312,7 +325,7 @@ class _Data:
             return None
         rng, total = np.random.default_rng([self._plan.seed, 0]), 0.0
         for start in range(0, len(self._held_out), 500):
-            clean = _scaled(self._images[self._held_out[start : start + 500]])
+            clean = scaled(self._images[self._held_out[start : start + 500]])
             total += float(learner.test_on_batch(self._noisy(clean, rng), clean)) * len(clean)
         return total / len(self._held_out)
 
@@ -327,12 +340,24 @@ class _Data:
         rng = np.random.default_rng([self._plan.seed, 0])
         noisy = np.empty_like(self._images)
         for start in range(0, len(noisy), 1024):
-            block = _scaled(self._images[start : start + 1024])
+            block = scaled(self._images[start : start + 1024])
             noisy[start : start + 1024] = (self._noisy(block, rng) * 255).round().reshape(-1, *noisy.shape[1:])
         return noisy
 
 
-def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return images as a network takes them.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        The images.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, h, w, 1) or (n, h, w, 3)
+        In 0..1.
+    """
     pixels = images.astype(np.float32)
     pixels /= np.float32(255)
     return pixels[..., None] if pixels.ndim == 3 else pixels
@@ -341,7 +366,7 @@ def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _run_epoch(
     number: int,
     state: _State,
-    data: _Data,
+    data: Data,
     plan: Plan,
     deadline: float | None,
     on_progress: Callable[[Progress], None] | None,
@@ -458,14 +483,14 @@ def _signature(network: Any, images: NDArray[np.uint8], plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def _choose_precision(network: Any, data: _Data, plan: Plan) -> tuple[str, str]:
+def _choose_precision(network: Any, data: Data, plan: Plan) -> tuple[str, str]:
     if plan.precision != "auto":
         return plan.precision, "as asked"
     if not cpu_has_bfloat16():
         return "float32", "this CPU has no bfloat16 arithmetic"
     weights, rates = network.get_weights(), {}
     for precision in ("float32", "bfloat16"):
-        learner = _learner(network, plan, precision)
+        learner = plan.learner(network, precision)
         noisy, clean = next(data.epoch(1))
         learner.train_on_batch(noisy, clean)  # traces and compiles
         begun = time.perf_counter()
@@ -487,4 +512,4 @@ def cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-__all__ = ["OPTIMIZERS", "Epoch", "Plan", "Progress", "Result", "cpu_has_bfloat16", "forward", "import_keras", "train"]
+__all__ = ["OPTIMIZERS", "Data", "Epoch", "Plan", "Progress", "Result", "cpu_has_bfloat16", "forward", "import_keras", "scaled", "train"]
