@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,11 +49,11 @@ class Plan:
     seed: int
 
     def data(self, images: NDArray[np.uint8]) -> Data:
-        """Return what is learnt from, batch by batch; a plan of another kind of training has its own."""
+        """Return what is learnt from, batch by batch; another kind of training has a plan with another."""
         return Data(images, self)
 
     def learner(self, network: Any, precision: str) -> Any:
-        """Return the compiled model that is trained: the network's own variables, with the plan's loss."""
+        """Return the network ready to learn."""
         return _learner(network, self, precision)
 
 
@@ -298,20 +299,30 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
 
 
 class Data:
-    """Clean images and their noisy copies, batch by batch, the same for the same seed and epoch."""
+    """Clean images and their noisy copies, batch by batch, the same for the same seed and epoch.
+
+    Attributes
+    ----------
+    count : int
+        How many images an epoch learns from.
+    """
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
         if len(images) < 2:
             raise EncoderError(f"training needs at least 2 images, there is {len(images)}; give more")
         self._images, self._plan = images, plan
         order = np.random.default_rng(plan.seed).permutation(len(images))
-        held_out = min(int(np.ceil(len(images) * plan.validation)), 10_000)
+        held_out = self._how_many_to_hold_out()
         self._held_out, self._train = np.sort(order[:held_out]), np.sort(order[held_out:])
         self.batch_size = min(plan.batch_size, len(self._train))
         self.count = len(self._train)
         self._noisy_once = self._draw_once() if plan.fixed_noise else None
 
+    def _how_many_to_hold_out(self) -> int:
+        return min(int(np.ceil(len(self._images) * self._plan.validation)), 10_000)
+
     def epoch(self, number: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield what goes into the network, and what it is to give back."""
         rng = np.random.default_rng([self._plan.seed, number])
         order = rng.permutation(self._train)
         for start in range(0, len(order), self.batch_size):
@@ -419,9 +430,15 @@ class _State:
         self.history.append(epoch)
         loss = epoch.loss if epoch.validation_loss is None else epoch.validation_loss
         if loss < self._best_loss or not self._best:
-            self.best_epoch, self._best_loss, self._best = epoch.epoch, loss, self.network.get_weights()
+            weights = [w.copy() for w in self._average()] or self.network.get_weights()
+            self.best_epoch, self._best_loss, self._best = epoch.epoch, loss, weights
         if whole and self._checkpoint is not None:
             self._save(self._checkpoint)
+
+    def _average(self) -> list[NDArray[np.float32]]:
+        """Return the mean of the weights over the last steps, of a learner that keeps one."""
+        average: list[NDArray[np.float32]] = getattr(self.learner, "average", [])
+        return average
 
     def restore_best(self) -> None:
         self.network.set_weights(self._best)
@@ -436,6 +453,7 @@ class _State:
         }
         arrays = {f"weight_{i}": w for i, w in enumerate(self.network.get_weights())}
         arrays |= {f"best_{i}": w for i, w in enumerate(self._best)}
+        arrays |= {f"average_{i}": w for i, w in enumerate(self._average())}
         arrays |= {f"optimizer_{i}": np.asarray(v) for i, v in enumerate(self._optimizer_values())}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -460,6 +478,8 @@ class _State:
                 weights = self.network.get_weights()
                 self.network.set_weights([arrays[f"weight_{i}"] for i in range(len(weights))])
                 self._best = [arrays[f"best_{i}"] for i in range(len(weights))]
+                for i, weight in enumerate(self._average()):
+                    weight[...] = arrays[f"average_{i}"]
                 for i, variable in enumerate(self.learner.optimizer.variables):
                     variable.assign(arrays[f"optimizer_{i}"])
         except EncoderError:
@@ -512,4 +532,60 @@ def cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-__all__ = ["OPTIMIZERS", "Data", "Epoch", "Plan", "Progress", "Result", "cpu_has_bfloat16", "forward", "import_keras", "scaled", "train"]
+def to_keras_file(network: Any) -> bytes:
+    """Return a network as the content of a ``.keras`` file.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Of standard layers only.
+
+    Returns
+    -------
+    bytes
+        What :func:`from_keras_file` takes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        network.save(path)
+        return path.read_bytes()
+
+
+def from_keras_file(content: bytes) -> Any:
+    """Return the network of a ``.keras`` file, to look at or to train on.
+
+    Parameters
+    ----------
+    content : bytes
+        What :func:`to_keras_file` returned.
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    UsageError
+        If Keras isn't installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        path.write_bytes(content)
+        return import_keras().models.load_model(path)
+
+
+__all__ = [
+    "OPTIMIZERS",
+    "Data",
+    "Epoch",
+    "Plan",
+    "Progress",
+    "Result",
+    "cpu_has_bfloat16",
+    "forward",
+    "from_keras_file",
+    "import_keras",
+    "scaled",
+    "to_keras_file",
+    "train",
+]

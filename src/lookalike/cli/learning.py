@@ -33,7 +33,9 @@ def demo(
 def train(
     collection: Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained encoder and its checkpoint.")],
-    preset: Annotated[str, typer.Option("--preset", help="tutorial (32-32 filters), article (16-8-8), or deep: one vector.")] = "tutorial",
+    preset: Annotated[
+        str, typer.Option("--preset", help="tutorial (32-32 filters), article (16-8-8), or deep: one vector.")
+    ] = "tutorial",
     epochs: Annotated[int, typer.Option("--epochs")] = 20,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after this long, with the best so far.")

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,7 +137,7 @@ class Autoencoder(TrainedEncoder):
         }
         self._set_weights(
             {
-                "model.keras": _keras_bytes(network),
+                "model.keras": training.to_keras_file(network),
                 "encoder.onnx": onnx_export.export(layers[:middle], images.shape[1:], flatten=True),
                 "denoiser.onnx": onnx_export.export(layers, images.shape[1:], flatten=False),
                 "history.json": json.dumps(history, indent=1).encode(),
@@ -169,11 +167,11 @@ class Autoencoder(TrainedEncoder):
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
         if isinstance(self.damage, str) and self.damage not in ("auto", "none"):
-            raise UsageError(f"autoencoder: damage is {self.damage!r}; it must be auto, none, or families with their amounts")
-        if self.fixed_noise and self._learns_damage():
             raise UsageError(
-                "autoencoder: fixed_noise goes with noise alone; leave it out, or give damage='none'"
+                f"autoencoder: damage is {self.damage!r}; it must be auto, none, or families with their amounts"
             )
+        if self.fixed_noise and self._learns_damage():
+            raise UsageError("autoencoder: fixed_noise goes with noise alone; leave it out, or give damage='none'")
         for name, ok, expected in (
             ("noise", 0 <= self.noise <= 10, "0 to 10"),
             ("code", self.code >= 1, "at least 1"),
@@ -225,10 +223,7 @@ class Autoencoder(TrainedEncoder):
         """
         from lookalike import training
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "model.keras")
-            path.write_bytes(self._files["model.keras"])
-            return training.import_keras().models.load_model(path)
+        return training.from_keras_file(self._files["model.keras"])
 
     def _get_weights(self) -> dict[str, bytes]:
         return self._files
@@ -354,10 +349,3 @@ def centre_code(network: Any, images: NDArray[np.uint8]) -> None:
     encoder.set_weights([kernel, (bias - mean).astype(np.float32)])
     kernel, bias = decoder.get_weights()
     decoder.set_weights([kernel, (bias + mean @ kernel).astype(np.float32)])
-
-
-def _keras_bytes(network: Any) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.keras")
-        network.save(path)
-        return path.read_bytes()
