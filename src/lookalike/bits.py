@@ -109,7 +109,8 @@ def _nearest(descriptors: Float32Array, count: int) -> NDArray[np.int64]:
     near = np.asarray(found, np.int64)
     itself = near == np.arange(len(near))[:, None]
     itself[~itself.any(axis=1), -1] = True  # among more than ``count`` equal images it may be missing
-    return near[~itself].reshape(len(near), count)
+    others: NDArray[np.int64] = near[~itself].reshape(len(near), count)
+    return others
 
 
 def build(length: int, bits: int, seed: int) -> Any:

@@ -287,8 +287,8 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
         layers += [keras.layers.Flatten(), keras.layers.Dense(code, kernel_initializer=start(), name="encoder")]
         layers += [keras.layers.Dense(math.prod(maps), activation="relu", kernel_initializer=start())]
         layers.append(keras.layers.Reshape(maps))
-        for now, wanted, number in zip(sides[:0:-1], sides[-2::-1], filters[-2:0:-1], strict=False):
-            layers += [*_doubled(keras, now, wanted), conv(number)]
+        for small, large, number in zip(sides[:0:-1], sides[-2::-1], filters[-2:0:-1], strict=False):
+            layers += [*_doubled(keras, small, large), conv(number)]
         if len(sides) > 1:
             layers += _doubled(keras, sides[1], sides[0])
         layers.append(conv(channels, activation="sigmoid"))

@@ -35,7 +35,6 @@ COPIES, MOST_VALUES, MOST_PIXELS = 3, 1e8, 1e9
 #: Longest side of an image whose pixels it reads; larger ones are averaged down, as Krizhevsky and Hinton trained on
 #: 32 x 32.
 LONGEST_SIDE = 32
-_PARTS = ("kernel", "bias")
 
 
 class CodeEncoder(Encoder):
@@ -331,14 +330,14 @@ class Hashing(CodeEncoder, TrainedEncoder):
         layers = bits.read_layers(network, sample)
         kernel, bias = layers[0]  # what was taken away and divided by becomes part of the first layer
         layers[0] = kernel / np.float32(deviation), bias - mean @ kernel / np.float32(deviation)
+        arrays: dict[str, Any] = {f"kernel_{i}": kernel for i, (kernel, _) in enumerate(layers)}
+        arrays |= {f"bias_{i}": bias for i, (_, bias) in enumerate(layers)}
         file = io.BytesIO()
-        np.savez(
-            file, **{f"{part}_{i}": a for i, pair in enumerate(layers) for part, a in zip(_PARTS, pair, strict=True)}
-        )
+        np.savez(file, **arrays)
         history = {"history": [asdict(e) for e in result.history], "best_epoch": result.best_epoch}
         self._set_network({"layers.npz": file.getvalue(), "history.json": json.dumps(history, indent=1).encode()})
 
-    def _describe(self, images: NDArray[np.uint8], families: dict[str, float]) -> Float32Array:
+    def _describe(self, images: NDArray[np.uint8], families: dict[str, float]) -> Any:
         """Return unit descriptors of some images and of their damaged copies, shape (n, 1 + COPIES, d)."""
         length = self.base_.dimension_
         pixels = int(np.prod(images.shape[1:]))
