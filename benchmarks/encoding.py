@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lookalike import load_encoder, open_collection
-from lookalike.encoders.autoencoder import PRESETS, Autoencoder
+from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.report import machine
 from lookalike.storage import replace_file
 
@@ -71,7 +71,7 @@ def main() -> None:
     backends = [b for b in options.backends if find_spec(b) is not None]
     images = open_collection(f"mnist:train[0:{options.images}]").array()
     results = {}
-    for preset in PRESETS:
+    for preset in ARTICLE_PRESETS:
         with tempfile.TemporaryDirectory() as name:
             folder = Autoencoder(preset=preset, epochs=1).fit(images[:2000]).save(Path(name, preset))
             encoder = load_encoder(folder)

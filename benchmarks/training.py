@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from lookalike import open_collection
-from lookalike.encoders.autoencoder import PRESETS
+from lookalike.encoders.autoencoder import ARTICLE_PRESETS
 from lookalike.report import machine
 from lookalike.storage import replace_file
 
@@ -139,7 +139,7 @@ def main() -> None:
     images = options.output.with_suffix(".npy")
     np.save(images, open_collection(f"mnist:train[0:{options.images}]").array())
     results, n = {}, str(options.images)
-    for preset in PRESETS:
+    for preset in ARTICLE_PRESETS:
         sides = {
             "lookalike": side(sys.executable, _OURS, [preset, n], options.backend),
             "keras script": side(sys.executable, _KERAS, [preset, n], options.backend),

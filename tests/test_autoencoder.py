@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lookalike import create_encoder, denoising, load_encoder, open_collection, training
-from lookalike.encoders.autoencoder import Autoencoder, build
+from lookalike.encoders.autoencoder import Autoencoder, build, centre_code
 from lookalike.errors import EncoderError, UsageError
 
 keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
@@ -60,12 +60,68 @@ def test_tutorial_preset_has_a_1568_dimensional_code():
     assert network.output_shape[1:] == (28, 28, 1)
 
 
-@pytest.mark.parametrize("preset", ["article", "tutorial"])
+def test_deep_preset_narrows_to_one_vector():
+    network = build("deep", (28, 28), code=50)
+    assert [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)] == [
+        16,
+        32,
+        64,
+        32,
+        16,
+        1,
+    ]
+    assert network.get_layer("encoder").output.shape[1:] == (50,)
+    assert "MaxPooling2D" not in kinds(network)
+    assert build("deep", (4, 3, 3)).output_shape[1:] == (4, 3, 3)
+
+
+def test_centring_the_code_changes_no_drawing(digits):
+    network = build("deep", (28, 28))
+    x = digits[:200, ..., None] / np.float32(255)
+    code = keras.Model(network.inputs, network.get_layer("encoder").output)
+    before, drawn = np.asarray(code(x)), np.asarray(network(x))
+    centre_code(network, digits[:200])
+    np.testing.assert_allclose(np.asarray(code(x)), before - before.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(np.asarray(network(x)), drawn, atol=1e-5)
+    assert np.abs(before.mean(axis=0)).max() > 1e-2
+
+
+def test_deep_preset_learns_from_damaged_copies_and_their_originals(digits):
+    plan = Autoencoder(preset="deep", damage={"turn": 90}, noise=0, batch_size=50, validation=0.1)._plan(digits[:200])
+    data = plan.data(digits[:200])
+    batches = list(data.epoch(1))
+    assert [len(copies) for copies, _ in batches] == [50, 50, 50, 30]
+    originals = np.concatenate([o for _, o in batches])
+    known = {image.tobytes() for image in digits[:200]}
+    assert all(np.rint(o * 255).astype(np.uint8).tobytes() in known for o in originals)
+    assert np.mean([np.abs(c - o).mean() for c, o in batches]) > 0.02
+    for (one, _), (again, _) in zip(batches, data.epoch(1), strict=True):
+        np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(batches[0][0], next(iter(data.epoch(2)))[0])
+
+
+def test_an_encoder_saved_before_a_parameter_was_new_is_the_same(trained, digits, tmp_path):
+    loaded = load_encoder(trained.save(tmp_path / "new"))
+    older = {name: value for name, value in loaded.params.items() if name not in ("code", "damage")}
+    loaded._carded = frozenset(older)  # as a card that lacks them gives it
+    folder = loaded.save(tmp_path / "old")
+    assert set(json.loads((folder / "encoder.json").read_text())["params"]) == set(older)
+    assert load_encoder(folder).fingerprint == loaded.fingerprint
+    np.testing.assert_array_equal(load_encoder(folder).encode(digits[:5]), trained.encode(digits[:5]))
+
+
+@pytest.mark.parametrize("preset", ["article", "tutorial", "deep"])
 @pytest.mark.parametrize("shape", [(28, 28), (20, 31), (7, 9), (30, 64), (64, 48, 3), (33, 33, 3)])
 def test_any_size_comes_out_as_it_went_in_and_the_fast_form_is_equal(preset, shape):
     network = build(preset, shape)
     rng = np.random.default_rng(0)
-    network.set_weights([rng.normal(size=w.shape, scale=0.2).astype(np.float32) for w in network.get_weights()])
+    inputs = [w.size / w.shape[-1] if w.ndim > 1 else 100 for w in network.get_weights()]
+    network.set_weights(
+        [
+            rng.normal(size=w.shape, scale=1.7 / np.sqrt(n)).astype(np.float32)
+            for w, n in zip(network.get_weights(), inputs, strict=True)
+        ]
+    )
     x = rng.random((3, *shape[:2], shape[2] if len(shape) == 3 else 1), dtype=np.float32)
     expected = np.asarray(network(x))
     logits = keras.ops.convert_to_numpy(training.forward(network, x))
@@ -112,7 +168,7 @@ def test_descriptors_and_images_equal_keras(trained, digits):
     np.testing.assert_allclose(trained.decode(digits[:200]) / 255, np.asarray(model(x))[..., 0], atol=1e-4 + 0.5 / 255)
 
 
-@pytest.mark.parametrize("preset", ["article", "tutorial"])
+@pytest.mark.parametrize("preset", ["article", "tutorial", "deep"])
 def test_colour_and_odd_sizes_export_to_onnx_equal_to_keras(preset):
     images = np.random.default_rng(3).integers(0, 256, (40, 21, 30, 3), np.uint8)
     encoder = Autoencoder(preset=preset, epochs=1).fit(images)
@@ -259,6 +315,10 @@ def test_auto_precision_tries_both_where_the_cpu_has_bfloat16(digits, monkeypatc
 @pytest.mark.parametrize(
     ("params", "said"),
     [
+        ({"damage": "nose"}, "damage is 'nose'; it must be auto, none, or families"),
+        ({"damage": {"trun": 1}}, "unknown damage family 'trun' .*did you mean 'turn'"),
+        ({"preset": "deep", "fixed_noise": True}, "fixed_noise goes with noise alone"),
+        ({"code": 0}, "code is 0; it must be at least 1"),
         ({"preset": "artcle"}, "did you mean 'article'"),
         ({"optimizer": "sgd"}, "unknown optimizer 'sgd'.*adadelta, adam"),
         ({"precision": "half"}, "unknown precision"),

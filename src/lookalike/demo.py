@@ -19,7 +19,7 @@ from lookalike import denoising, evaluation, plots, progress
 from lookalike.build import build_index
 from lookalike.collection import Collection, open_collection
 from lookalike.encoders import Encoder, create
-from lookalike.encoders.autoencoder import PRESETS, Autoencoder
+from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
@@ -89,9 +89,9 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
     run = _Run(folder, seed)
     with run.step("reading MNIST"):
         train, test = open_collection("mnist:train"), open_collection("mnist:test")
-    for preset in PRESETS:
+    for preset in ARTICLE_PRESETS:
         with run.step(f"training '{preset}'"):
-            run.trained[preset] = _train(preset, train, folder, seconds and seconds / len(PRESETS), seed)
+            run.trained[preset] = _train(preset, train, folder, seconds and seconds / len(ARTICLE_PRESETS), seed)
     encoders: dict[str, Encoder] = {**run.trained, "pixels": create("pixels"), "hog": create("hog")}
     encoders["hog, deskewed"] = create("hog", deskew=True)
     for name, encoder in encoders.items():

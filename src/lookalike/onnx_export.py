@@ -19,6 +19,8 @@ from lookalike.errors import EncoderError
 _OPSET = 17
 _IR_VERSION = 8  # read by every ONNX Runtime since 1.13
 _ACTIVATIONS = {"linear": None, "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+#: Layers that give one row an image rather than maps.
+_ROWS = frozenset({"Dense", "Flatten"})
 _TO_THE_END = np.iinfo(np.int64).max
 
 
@@ -28,7 +30,8 @@ def export(layers: Iterable[Any], shape: tuple[int, ...], *, flatten: bool) -> b
     Parameters
     ----------
     layers : iterable of keras.layers.Layer
-        Built Conv2D, MaxPooling2D, UpSampling2D (nearest), Cropping2D and InputLayer, channels last, in order.
+        Built Conv2D, MaxPooling2D, UpSampling2D (nearest), Cropping2D, Flatten, Dense, Reshape (to height, width,
+        channels) and InputLayer, channels last, in order.
     shape : tuple of int
         Shape of one image: ``(h, w)`` or ``(h, w, 3)``.
     flatten : bool
@@ -53,13 +56,15 @@ def export(layers: Iterable[Any], shape: tuple[int, ...], *, flatten: bool) -> b
     grey = len(shape) == 2
     channel_axis = graph.constant("channel_axis", np.array([1], np.int64)) if grey else ""
     x = graph.node("Unsqueeze", x, channel_axis) if grey else graph.node("Transpose", x, perm=[0, 3, 1, 2])
+    kind = ""
     for layer in layers:
         kind = type(layer).__name__
         if kind not in _LAYERS:
             raise EncoderError(f"the layer {layer.name} ({kind}) can't be exported to ONNX; add it to {__name__}")
         x = _LAYERS[kind](graph, x, layer)
     if flatten:
-        graph.node("Flatten", graph.node("Transpose", x, perm=[0, 2, 3, 1]), out="descriptors", axis=1)
+        rows = x if kind in _ROWS else graph.node("Transpose", x, perm=[0, 2, 3, 1])
+        graph.node("Flatten", rows, out="descriptors", axis=1)
         output = helper.make_tensor_value_info("descriptors", TensorProto.FLOAT, ["n", None])
     else:
         if grey:
@@ -99,6 +104,31 @@ class _Graph:
 # come first, so Keras' (height, width, in, out) kernels become (out, in, height, width).
 
 
+def _activate(graph: _Graph, x: str, layer: Any) -> str:
+    operator = _ACTIVATIONS[layer.activation.__name__]
+    return graph.node(operator, x) if operator else x
+
+
+def _dense(graph: _Graph, x: str, layer: Any) -> str:
+    if layer.activation.__name__ not in _ACTIVATIONS:
+        raise EncoderError(
+            f"the layer {layer.name} can't be exported to ONNX: its activation is {layer.activation.__name__} (known: "
+            f"{', '.join(_ACTIVATIONS)})"
+        )
+    kernel, bias = (np.asarray(w, np.float32) for w in layer.get_weights())
+    x = graph.node("MatMul", x, graph.constant(f"{layer.name}/kernel", kernel))
+    return _activate(graph, graph.node("Add", x, graph.constant(f"{layer.name}/bias", bias)), layer)
+
+
+def _flatten(graph: _Graph, x: str, layer: Any) -> str:  # noqa: ARG001
+    return graph.node("Flatten", graph.node("Transpose", x, perm=[0, 2, 3, 1]), axis=1)
+
+
+def _to_maps(graph: _Graph, x: str, layer: Any) -> str:
+    shape = graph.constant(f"{layer.name}/shape", np.array([-1, *layer.target_shape], np.int64))
+    return graph.node("Transpose", graph.node("Reshape", x, shape), perm=[0, 3, 1, 2])
+
+
 def _conv(graph: _Graph, x: str, layer: Any) -> str:
     activation = layer.activation.__name__
     if activation not in _ACTIVATIONS or layer.groups != 1 or tuple(layer.dilation_rate) != (1, 1):
@@ -109,9 +139,7 @@ def _conv(graph: _Graph, x: str, layer: Any) -> str:
     kernel, *bias = (np.asarray(w, np.float32) for w in layer.get_weights())
     weights = [graph.constant(f"{layer.name}/kernel", np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))]
     weights += [graph.constant(f"{layer.name}/bias", b) for b in bias]
-    x = graph.node("Conv", x, *weights, **_window(layer, layer.kernel_size))
-    operator = _ACTIVATIONS[activation]
-    return graph.node(operator, x) if operator else x
+    return _activate(graph, graph.node("Conv", x, *weights, **_window(layer, layer.kernel_size)), layer)
 
 
 def _pool(graph: _Graph, x: str, layer: Any) -> str:
@@ -146,7 +174,10 @@ def _window(layer: Any, size: tuple[int, int]) -> dict[str, Any]:
 _LAYERS: dict[str, Callable[[_Graph, str, Any], str]] = {
     "Conv2D": _conv,
     "Cropping2D": _crop,
+    "Dense": _dense,
+    "Flatten": _flatten,
     "InputLayer": _nothing,
     "MaxPooling2D": _pool,
+    "Reshape": _to_maps,
     "UpSampling2D": _upsample,
 }

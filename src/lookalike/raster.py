@@ -135,6 +135,47 @@ def fit_picture(
     return np.asarray(picture)
 
 
+def average_down(images: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Average images down until no side is longer than so many pixels; smaller ones stay as they are.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        The images.
+    longest : int
+        The longest that a side may be.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, min(h, longest), min(w, longest)) or with 3 channels
+        Means over equal shares of the sides, rounded.
+
+    Examples
+    --------
+    >>> average_down(np.arange(64, dtype=np.uint8).reshape(1, 1, 64), 32)[0, 0, :3]
+    array([0, 2, 4], dtype=uint8)
+    """
+    height, width = images.shape[1:3]
+    if max(height, width) <= longest:
+        return images
+    rows, columns = (_shares(min(size, longest), size) for size in (height, width))
+    small = np.empty((len(images), len(rows), len(columns), *images.shape[3:]), np.uint8)
+    for image, out in zip(images, small, strict=True):
+        channels = image.reshape(height, width, -1).transpose(2, 0, 1)
+        means = rows @ channels.astype(np.float64) @ columns.T
+        out[:] = means.round().transpose(1, 2, 0).reshape(out.shape)
+    return small
+
+
+def _shares(parts: int, size: int) -> NDArray[np.float64]:
+    """Return how much each of ``size`` pixels counts in each of ``parts`` equal parts of a side, (parts, size)."""
+    edges = np.arange(parts + 1) * (size / parts)
+    pixels = np.arange(size)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    shares: NDArray[np.float64] = np.maximum(overlap, 0) * (parts / size)
+    return shares
+
+
 # Thumbnails and files -------------------------------------------------------------------------------------------------
 
 

@@ -218,7 +218,8 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
     Parameters
     ----------
     network : keras.Sequential
-        Of Conv2D (3 x 3 after an upsampling), MaxPooling2D, UpSampling2D (2, nearest) and Cropping2D layers.
+        Of Conv2D (3 x 3 and unstrided after an upsampling), Dense, MaxPooling2D, UpSampling2D (2, nearest), Cropping2D,
+        Flatten and Reshape layers.
     x : tensor, shape (n, h, w, channels)
         In 0..1.
     dtype : {"float32", "bfloat16"}
@@ -241,6 +242,10 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
         )
         if upsampled:
             layer = remaining.pop(0)
+        if isinstance(layer, layers.Dense):
+            y = ops.add(ops.matmul(x, ops.cast(layer.kernel, dtype)), ops.cast(layer.bias, dtype))
+            x = layer.activation(y) if remaining else y
+            continue
         if not isinstance(layer, layers.Conv2D):
             x = layer.call(x)
             continue
@@ -252,7 +257,7 @@ def forward(network: Any, x: Any, dtype: str = "float32") -> Any:
             if layer.padding == "valid":
                 y = y[:, 1:-1, 1:-1]
         else:
-            y = ops.conv(x, kernel, strides=1, padding=layer.padding)
+            y = ops.conv(x, kernel, strides=layer.strides, padding=layer.padding)
         if remaining and isinstance(remaining[0], layers.MaxPooling2D):
             pool = remaining.pop(0)
             y = ops.max_pool(y, pool.pool_size, pool.strides, pool.padding)

@@ -38,7 +38,8 @@ def train(
         typer.Option("--encoder", "-e", help="autoencoder, contrastive or hashing; contrastive:loss=vicreg sets more."),
     ] = "autoencoder",
     preset: Annotated[
-        str | None, typer.Option("--preset", help="autoencoder: tutorial (32-32 filters) or article (16-8-8).")
+        str | None,
+        typer.Option("--preset", help="autoencoder: tutorial (32-32 filters), article (16-8-8), or deep: one vector."),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the images; default: 20.")] = None,
     minutes: Annotated[

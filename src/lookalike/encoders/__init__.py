@@ -96,6 +96,8 @@ class Encoder:
     preferred_shape: ClassVar[tuple[int, ...] | None] = None
     can_denoise: ClassVar[bool] = False
     post_: Projection | None = None
+    # Names of the parameters on the card that it was loaded from: older cards lack those that came later.
+    _carded: frozenset[str] | None = None
     shape_: tuple[int, ...]
     dimension_: int
 
@@ -139,7 +141,7 @@ class Encoder:
         if not len(images):
             raise EncoderError(f"{self.name}: there is no image to learn from")
         self._fit(images)
-        self.post_ = None
+        self.post_ = self._carded = None
         self.shape_ = images.shape[1:]
         self.dimension_ = self._encode(images[:1]).shape[1]
         return self
@@ -313,7 +315,7 @@ class Encoder:
         card: dict[str, Any] = {
             "format": FORMAT,
             "encoder": self.name,
-            "params": self.params,
+            "params": {p: v for p, v in self.params.items() if self._carded is None or p in self._carded},
             "distance": self.distance,
             "shape": list(self.shape_),
             "dimension": self.dimension_,
@@ -520,6 +522,7 @@ def from_files(files: Mapping[str, bytes], folder: Path) -> Encoder:
             raise EncoderError(f"{folder / CARD}: {e}") from e
         contents.pop(POST_FILE)
     encoder._set_weights(contents)
+    encoder._carded = frozenset(card["params"])
     if encoder.fingerprint != card["fingerprint"]:
         raise EncoderError(
             f"{folder / CARD}: edited since it was saved (its fingerprint differs); restore it from a copy, or train again"

@@ -2,23 +2,33 @@
 
 Sources: "Content Based Image Retrieval Using a Convolutional Denoising Autoencoder with Keras" (2017), preset
 ``article``; "Building Autoencoders in Keras" (F. Chollet, 2016, blog.keras.io), preset ``tutorial``; P. Vincent et al.,
-"Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008.
+"Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008. The preset ``deep`` is ours: it undoes
+damage of many kinds (:mod:`lookalike.damaged`), not noise alone.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.damage import check_families, families_for
 from lookalike.encoders import TrainedEncoder
 from lookalike.errors import EncoderError, UsageError, unknown_name
 from lookalike.inference import OnnxModel
 
-PRESETS = ("article", "tutorial")
+#: The networks of the article and of the tutorial that it follows.
+ARTICLE_PRESETS = ("article", "tutorial")
+PRESETS = (*ARTICLE_PRESETS, "deep")
+#: The preset ``deep``: filters of its first layer, doubled with each halving, and most filters; longest side of its
+#: smallest maps.
+FIRST_FILTERS, MOST_FILTERS, SMALLEST_MAPS = 16, 128, 4
+#: Images that the mean code is taken from, at most.
+SAMPLE = 10_000
 
 
 class Autoencoder(TrainedEncoder):
@@ -26,10 +36,18 @@ class Autoencoder(TrainedEncoder):
 
     Parameters
     ----------
-    preset : {"tutorial", "article"}
+    preset : {"tutorial", "article", "deep"}
         ``article``: 16-8-8 filters and three poolings, 128-d at 28 x 28. ``tutorial``: 32-32 and two, 1,568-d.
+        ``deep``: strided convolutions down to maps of at most 4 x 4, then one vector of ``code`` values, centred.
     noise : float
-        Standard deviation of the Gaussian noise on pixels in 0..1, clipped to 0..1 afterwards.
+        Standard deviation of the Gaussian noise on pixels in 0..1, clipped to 0..1 afterwards. Where there is other
+        damage too, each image's is drawn between nothing and this.
+    damage : str or dict of str to float
+        What the network learns to undo besides noise. ``auto``: nothing for ``article`` and ``tutorial``, for ``deep``
+        the families that suit the images (:func:`lookalike.damage.families_for`). ``none``, or families with their
+        amounts.
+    code : int
+        Length of the descriptor of the preset ``deep``.
     fixed_noise : bool
         Draw the noise once, as the article did, rather than afresh each epoch. It is memorised then.
     epochs : int
@@ -67,6 +85,8 @@ class Autoencoder(TrainedEncoder):
         *,
         preset: str = "tutorial",
         noise: float = 0.5,
+        damage: str | dict[str, float] = "auto",
+        code: int = 128,
         fixed_noise: bool = False,
         epochs: int = 20,
         batch_size: int = 128,
@@ -79,6 +99,8 @@ class Autoencoder(TrainedEncoder):
     ) -> None:
         self.preset = preset
         self.noise = noise
+        self.damage = damage
+        self.code = code
         self.fixed_noise = fixed_noise
         self.epochs = epochs
         self.batch_size = batch_size
@@ -94,16 +116,18 @@ class Autoencoder(TrainedEncoder):
 
         self.check_params()
         checkpoint, resume, on_progress = self._train_options
-        network = build(self.preset, images.shape[1:], self.seed)
+        network = build(self.preset, images.shape[1:], self.seed, code=self.code)
         result = training.train(
             network,
             images,
-            training.Plan(**{name: self.params[name] for name in training.Plan.__dataclass_fields__}),
+            self._plan(images),
             checkpoint=checkpoint,
             resume=resume,
             on_progress=on_progress,
         )
         self.stopped_ = result.stopped
+        if self.preset == "deep":
+            centre_code(network, _some(images, self.seed))
         layers = network.layers
         middle = [layer.name for layer in layers].index("encoder") + 1
         history = {
@@ -120,6 +144,18 @@ class Autoencoder(TrainedEncoder):
             }
         )
 
+    def _plan(self, images: NDArray[np.uint8]) -> Any:
+        from lookalike import damaged, training
+
+        plan = {name: self.params[name] for name in training.Plan.__dataclass_fields__}
+        if not self._learns_damage():
+            return training.Plan(**plan)
+        families = families_for(images) if self.damage == "auto" else check_families(self.damage, images)
+        return damaged.Plan(**plan, families=families)
+
+    def _learns_damage(self) -> bool:
+        return self.damage != "none" and (self.damage != "auto" or self.preset not in ARTICLE_PRESETS)
+
     def check_params(self) -> None:
         """Refuse parameters out of range; ``fit`` does it too.
 
@@ -130,8 +166,15 @@ class Autoencoder(TrainedEncoder):
         """
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
+        if isinstance(self.damage, str) and self.damage not in ("auto", "none"):
+            raise UsageError(
+                f"autoencoder: damage is {self.damage!r}; it must be auto, none, or families with their amounts"
+            )
+        if self.fixed_noise and self._learns_damage():
+            raise UsageError("autoencoder: fixed_noise goes with noise alone; leave it out, or give damage='none'")
         for name, ok, expected in (
             ("noise", 0 <= self.noise <= 10, "0 to 10"),
+            ("code", self.code >= 1, "at least 1"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("validation", 0 <= self.validation <= 0.5, "0 to 0.5"),
@@ -197,17 +240,19 @@ class Autoencoder(TrainedEncoder):
         self._files = files
 
 
-def build(preset: str, shape: tuple[int, ...], seed: int = 0) -> Any:
+def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128) -> Any:
     """Build the untrained network of a preset for images of any size.
 
     Parameters
     ----------
-    preset : {"tutorial", "article"}
+    preset : {"tutorial", "article", "deep"}
         Which network.
     shape : tuple of int
         ``(h, w)`` or ``(h, w, 3)``.
     seed : int
         Of the initial weights (Glorot uniform).
+    code : int
+        Length of the code of ``deep``.
 
     Returns
     -------
@@ -218,16 +263,36 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0) -> Any:
 
     keras = training.import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
-    seeds = iter(np.random.SeedSequence(seed).generate_state(16).tolist())
+    seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
 
-    def conv(filters: int, padding: str = "same", activation: str = "relu") -> Any:
-        start = keras.initializers.GlorotUniform(seed=int(next(seeds)))
-        return keras.layers.Conv2D(filters, 3, activation=activation, padding=padding, kernel_initializer=start)
+    def start() -> Any:
+        return keras.initializers.GlorotUniform(seed=int(next(seeds)))
+
+    def conv(filters: int, padding: str = "same", activation: str = "relu", strides: int = 1) -> Any:
+        return keras.layers.Conv2D(
+            filters, 3, strides=strides, activation=activation, padding=padding, kernel_initializer=start()
+        )
 
     def pool(name: str | None = None) -> Any:
         return keras.layers.MaxPooling2D(2, padding="same", name=name)
 
     layers = [keras.Input((height, width, channels))]
+    if preset == "deep":
+        sides, filters = [(height, width)], [channels]
+        while max(sides[-1]) > SMALLEST_MAPS:
+            sides.append((-(-sides[-1][0] // 2), -(-sides[-1][1] // 2)))
+            filters.append(min(FIRST_FILTERS * 2 ** (len(filters) - 1), MOST_FILTERS))
+            layers.append(conv(filters[-1], strides=2))
+        maps = (*sides[-1], filters[-1])
+        layers += [keras.layers.Flatten(), keras.layers.Dense(code, kernel_initializer=start(), name="encoder")]
+        layers += [keras.layers.Dense(math.prod(maps), activation="relu", kernel_initializer=start())]
+        layers.append(keras.layers.Reshape(maps))
+        for small, large, number in zip(sides[:0:-1], sides[-2::-1], filters[-2:0:-1], strict=False):
+            layers += [*_doubled(keras, small, large), conv(number)]
+        if len(sides) > 1:
+            layers += _doubled(keras, sides[1], sides[0])
+        layers.append(conv(channels, activation="sigmoid"))
+        return keras.Sequential(layers, name="autoencoder_deep")
     if preset == "article":
         layers += [conv(16), pool(), conv(8), pool(), conv(8), pool("encoder")]
         layers += [conv(8), keras.layers.UpSampling2D(2), conv(8), keras.layers.UpSampling2D(2)]
@@ -249,3 +314,38 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0) -> Any:
         layers.append(keras.layers.Cropping2D([(0, height % 2), (0, width % 2)]))
     layers.append(conv(channels, activation="sigmoid"))
     return keras.Sequential(layers, name=f"autoencoder_{preset}")
+
+
+def _some(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    return images[np.sort(np.random.default_rng(seed).permutation(len(images))[:SAMPLE])]
+
+
+def _doubled(keras: Any, now: tuple[int, int], wanted: tuple[int, int]) -> list[Any]:
+    """Return the layers that double maps, and cut off what is then too much."""
+    over = [(0, 2 * n - w) for n, w in zip(now, wanted, strict=True)]
+    cut = [keras.layers.Cropping2D(over)] if any(o for _, o in over) else []
+    return [keras.layers.UpSampling2D(2), *cut]
+
+
+def centre_code(network: Any, images: NDArray[np.uint8]) -> None:
+    """Move the code of a ``deep`` network so that its mean is 0; what the network draws stays as it is.
+
+    A cosine between codes is one between directions from 0; from elsewhere than the mean, most would look alike.
+
+    Parameters
+    ----------
+    network : keras.Sequential
+        As :func:`build` makes it; changed in place.
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        Whose mean it is.
+    """
+    from lookalike import onnx_export
+
+    place = [layer.name for layer in network.layers].index("encoder")
+    encoder, decoder = network.layers[place : place + 2]
+    half = OnnxModel(onnx_export.export(network.layers[: place + 1], images.shape[1:], flatten=True))
+    mean = half.run(images).mean(axis=0, dtype=np.float64)
+    kernel, bias = encoder.get_weights()
+    encoder.set_weights([kernel, (bias - mean).astype(np.float32)])
+    kernel, bias = decoder.get_weights()
+    decoder.set_weights([kernel, (bias + mean @ kernel).astype(np.float32)])

@@ -12,16 +12,15 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.damage import check_families, damage, families_for
 from lookalike.encoders import CARD, Encoder, TrainedEncoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
-
-if TYPE_CHECKING:
-    pass
+from lookalike.raster import average_down
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -30,15 +29,99 @@ Float64Array = NDArray[np.float64]
 SAMPLE = 10_000
 #: Longest code, as the distance counts in 16 bits.
 MOST_BITS = 65_528
-#: Units of the deep autoencoder's two hidden layers, on either side of its code.
-HIDDEN = (1024, 512)
-#: Its longest side of an image; larger ones are averaged down, as Krizhevsky and Hinton trained on 32 x 32.
+#: Damaged copies of an image that the deep autoencoder learns from; most values of their descriptors, and of their
+#: pixels, which bound its memory and the time that the copies take.
+COPIES, MOST_VALUES, MOST_PIXELS = 3, 1e8, 1e9
+#: Longest side of an image whose pixels it reads; larger ones are averaged down, as Krizhevsky and Hinton trained on
+#: 32 x 32.
 LONGEST_SIDE = 32
-#: Images that go through the network at a time: always as many, so that an image's rounding doesn't hang on others.
-_BLOCK = 64
 
 
-class Itq(Encoder):
+class CodeEncoder(Encoder):
+    """Binary codes of another encoder's descriptors: the base of ``itq`` and ``hashing``.
+
+    A subclass has the parameters ``base``, ``options``, ``bits`` and ``seed``.
+
+    Attributes
+    ----------
+    base_ : Encoder
+        The fitted base.
+    """
+
+    distance = "hamming"
+    dtype: ClassVar[type[np.generic]] = np.uint8
+    base: str
+    options: dict[str, Any] | None
+    base_: Encoder
+    _given: Encoder | None = None
+
+    @property
+    def preferred_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        """The base encoder's."""
+        return (getattr(self, "base_", None) or self._create_base()).preferred_shape
+
+    def fit_over(self, base: Encoder, images: NDArray[np.uint8]) -> Self:
+        """Learn the bits of an encoder that is fitted already, with whatever post-processing it has.
+
+        Parameters
+        ----------
+        base : Encoder
+            Fitted, of float descriptors; its name and parameters replace ``base`` and ``options``.
+        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+            The collection, or a sample of it, of the size the base was fitted on.
+
+        Returns
+        -------
+        CodeEncoder
+            Itself.
+
+        Raises
+        ------
+        EncoderError
+            If there are fewer than two different images.
+        UsageError
+            If the base gives packed codes itself.
+        """
+        self.base, self.options = base.name, base.params
+        self._given = base
+        try:
+            return self.fit(images)
+        finally:
+            self._given = None
+
+    def _create_base(self) -> Encoder:
+        options = {} if self.options is None else self.options
+        if not isinstance(options, dict):
+            raise UsageError(f"{self.name}: options is {options!r}; it must hold parameters of {self.base}")
+        return create(self.base, **options)
+
+    def _get_base(self) -> Encoder:
+        """Return the base, fitted where it was given, checked in any case."""
+        base = self._create_base() if self._given is None else self._given
+        if base.dtype != np.float32:
+            raise UsageError(
+                f"{self.name}: base is {base.name!r}, which gives bits already; name an encoder of float descriptors"
+            )
+        return base
+
+    def _all_alike(self, count: int) -> EncoderError:
+        return EncoderError(
+            f"{self.name}: the {count:,} images given look all the same to {self.base}; bits are learnt from two or "
+            "more that differ"
+        )
+
+    def _base_files(self) -> dict[str, bytes]:
+        return {f"base-{name}": f for name, f in self.base_.to_files().items()}
+
+    def _set_base(self, files: dict[str, bytes], *others: str) -> None:
+        """Take back the base's files, or say that a part is missing; ``others`` must be there too."""
+        own = {name.removeprefix("base-"): f for name, f in files.items() if name.startswith("base-")}
+        if CARD not in own or not set(others) <= set(files):
+            raise EncoderError(f"the saved {self.name} over {self.base} lacks a part; train it again")
+        self.base_ = from_files(own, Path(f"{self.name} over {self.base}"))
+
+
+class Itq(CodeEncoder):
     """Binary codes of any encoder's descriptors by iterative quantization (ITQ).
 
     Descriptors are brought to length 1, centred, projected on their leading principal directions, brought to length 1
@@ -66,8 +149,6 @@ class Itq(Encoder):
     """
 
     name = "itq"
-    distance = "hamming"
-    dtype: ClassVar[type[np.generic]] = np.uint8
 
     def __init__(
         self,
@@ -84,73 +165,21 @@ class Itq(Encoder):
         self.seed = seed
         self.options = options
 
-    @property
-    def preferred_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        """The base encoder's."""
-        return (getattr(self, "base_", None) or self._create_base()).preferred_shape
-
-    def fit_over(self, base: Encoder, images: NDArray[np.uint8]) -> Self:
-        """Learn the bits of an encoder that is fitted already, with whatever post-processing it has.
-
-        Parameters
-        ----------
-        base : Encoder
-            Fitted, of float descriptors; its name and parameters replace ``base`` and ``options``.
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            The collection, or a sample of it, of the size the base was fitted on.
-
-        Returns
-        -------
-        Itq
-            Itself.
-
-        Raises
-        ------
-        EncoderError
-            If there are fewer than two different images.
-        UsageError
-            If the base gives packed codes itself.
-        """
-        self.base, self.options = base.name, base.params
-        self._check(base)
-        self._given = base
-        try:
-            return self.fit(images)
-        finally:
-            del self._given
-
-    def _create_base(self) -> Encoder:
-        options = {} if self.options is None else self.options
-        if not isinstance(options, dict):
-            raise UsageError(f"itq: options is {options!r}; it must hold parameters of {self.base}")
-        return create(self.base, **options)
-
-    def _check(self, base: Encoder) -> None:
-        if base.dtype != np.float32:
-            raise UsageError(
-                f"itq: base is {base.name!r}, which gives bits already; name an encoder of float descriptors"
-            )
+    def _fit(self, images: NDArray[np.uint8]) -> None:
+        base = self._get_base()
         check_whole("itq", "bits", self.bits, 1, MOST_BITS)
         check_whole("itq", "iterations", self.iterations, 1, 10_000)
-
-    def _fit(self, images: NDArray[np.uint8]) -> None:
+        if self._given is None:
+            base.fit(images)
         rng = np.random.default_rng(self.seed)
         chosen = np.sort(rng.permutation(len(images))[:SAMPLE])
-        base = getattr(self, "_given", None)
-        if base is None:
-            base = self._create_base()
-            self._check(base)
-            base.fit(images)
         descriptors = unit_rows(base.encode(images[chosen])).astype(np.float64)
         mean = descriptors.mean(axis=0)
         descriptors -= mean
         variance, directions = np.linalg.eigh(descriptors.T @ descriptors)
         some = int((variance > 1e-9 * max(float(variance[-1]), 1e-9 * len(descriptors))).sum())
         if not some:
-            raise EncoderError(
-                f"itq: the {len(images):,} images given look all the same to {self.base}; bits are learnt from two or "
-                "more that differ"
-            )
+            raise self._all_alike(len(images))
         leading = directions[:, ::-1][:, : min(self.bits, some)]
         points = unit_rows(descriptors @ leading)
         turn = even_frame(points.shape[1], self.bits, rng)
@@ -167,36 +196,41 @@ class Itq(Encoder):
     def _get_weights(self) -> dict[str, bytes]:
         file = io.BytesIO()
         np.savez(file, mean=self.mean_, projection=self.projection_)
-        return {f"base-{name}": f for name, f in self.base_.to_files().items()} | {"bits.npz": file.getvalue()}
+        return self._base_files() | {"bits.npz": file.getvalue()}
 
     def _set_weights(self, files: dict[str, bytes]) -> None:
-        own = {name.removeprefix("base-"): f for name, f in files.items() if name.startswith("base-")}
-        if CARD not in own or "bits.npz" not in files:
-            raise EncoderError(f"the saved itq over {self.base} lacks a part; train it again")
-        self.base_ = from_files(own, Path(f"itq over {self.base}"))
+        self._set_base(files, "bits.npz")
         arrays = np.load(io.BytesIO(files["bits.npz"]), allow_pickle=False)
         self.mean_, self.projection_ = arrays["mean"], arrays["projection"]
 
 
-class Hashing(TrainedEncoder):
-    """Binary codes from the middle of a deep autoencoder; ``fit`` trains it with Keras, the rest needs NumPy only.
+class Hashing(CodeEncoder, TrainedEncoder):
+    """Binary codes from the middle of a deep autoencoder of descriptors; ``fit`` trains it with Keras, the rest is NumPy.
 
-    Pixels -> 1,024 -> 512 -> bits -> 512 -> 1,024 -> pixels, of fully connected layers. Krizhevsky and Hinton trained
-    each layer as a restricted Boltzmann machine before the whole; today rectified units, Glorot's initial weights and
-    Adam do without. Their code units became binary by rounding in the forward pass and the gradient of what was rounded
-    in the backward pass; so do ours (the straight-through estimator), after being normalised over the batch, which sets
-    each bit for about half of the images. Pixels are made noisy, as in a denoising autoencoder. Images larger than 32 pixels are averaged down first.
+    The network and what it learns are in :mod:`lookalike.bits`: from the bits of a damaged copy it must draw the
+    image's descriptor, and two copies' bits must agree. Over ``pixels``, with ``agreement=0``, it is Krizhevsky and
+    Hinton's deep autoencoder, without their layer-wise pre-training; images larger than 32 pixels are averaged down
+    first then.
 
     Parameters
     ----------
+    base : str
+        The encoder of float descriptors that is turned into bits.
     bits : int
         1 to 65,528; 28 and 256 are the authors'. A code has ``ceil(bits / 8)`` bytes; what is left of the last one is 0.
-    noise : float
-        Standard deviation of the Gaussian noise on pixels in 0..1.
+    options : dict, optional
+        The base encoder's parameters.
+    neighbours : int
+        How many nearest images, by the base, count as of the same kind: half of the pairs whose bits must agree are
+        copies of such neighbours. For everything of its kind; 0, for the closest few, where images don't come in kinds.
+    drawing, agreement : float
+        Weights of the two losses, not both 0.
+    damage : dict of str to float, optional
+        Families with their amounts; by default those that suit the images.
     epochs : int
         Passes over the images.
     batch_size : int
-        Images a step.
+        Images a step; bits are balanced and told apart over them, so not too few.
     learning_rate : float
         Of Adam.
     validation : float
@@ -204,10 +238,12 @@ class Hashing(TrainedEncoder):
     minutes : float, optional
         Stop after this long, in mid-epoch if need be, and keep the best model so far.
     seed : int
-        Of the weights, the order and the noise.
+        Of the weights, the order and the damage.
 
     Attributes
     ----------
+    base_ : Encoder
+        The fitted base.
     history_ : list of dict
         One an epoch: ``epoch``, ``loss``, ``validation_loss``, ``seconds``, ``images_per_second``.
     stopped_ : {"done", "time", "interrupted"}
@@ -215,24 +251,31 @@ class Hashing(TrainedEncoder):
     """
 
     name = "hashing"
-    distance = "hamming"
-    dtype: ClassVar[type[np.generic]] = np.uint8
-    preferred_shape: ClassVar[tuple[int, ...] | None] = (LONGEST_SIDE, LONGEST_SIDE, 3)
 
     def __init__(
         self,
         *,
+        base: str = "hog",
         bits: int = 256,
-        noise: float = 0.3,
-        epochs: int = 20,
-        batch_size: int = 128,
+        options: dict[str, Any] | None = None,
+        neighbours: int = 5,
+        drawing: float = 1.0,
+        agreement: float = 1.0,
+        damage: dict[str, float] | None = None,
+        epochs: int = 10,
+        batch_size: int = 256,
         learning_rate: float = 1e-3,
         validation: float = 0.02,
         minutes: float | None = None,
         seed: int = 0,
     ) -> None:
+        self.base = base
         self.bits = bits
-        self.noise = noise
+        self.options = options
+        self.neighbours = neighbours
+        self.drawing = drawing
+        self.agreement = agreement
+        self.damage = damage
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -240,15 +283,32 @@ class Hashing(TrainedEncoder):
         self.minutes = minutes
         self.seed = seed
 
+    @property
+    def preferred_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        """The base encoder's; over pixels, what they would be averaged down to."""
+        return (LONGEST_SIDE, LONGEST_SIDE, 3) if self.base == "pixels" else super().preferred_shape
+
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import training
+        from lookalike import bits, training
 
         self.check_params()
-        checkpoint, resume, on_progress = self._train_options
-        small = average_down(images)
-        network = _build(small.shape[1:], self.bits, self.seed)
-        plan = training.Plan(
-            noise=self.noise,
+        base = self._get_base()
+        families = families_for(images) if self.damage is None else check_families(self.damage, images)
+        if len(images) < 2:
+            raise EncoderError(f"training needs at least 2 images, there is {len(images)}; give more")
+        seen = images if base.is_fitted or self.base != "pixels" else average_down(images, LONGEST_SIDE)
+        if self._given is None:
+            base.fit(seen)
+        self.base_ = base
+        table = self._describe(images, families)
+        mean = table[:, 0].mean(axis=0, dtype=np.float64).astype(np.float32)
+        table -= mean
+        deviation = float(np.sqrt(np.square(table[:, 0]).mean()))
+        if deviation < 1e-6:
+            raise self._all_alike(len(images))
+        table /= np.float32(deviation)  # what the network sees is about as large as its weights are meant for
+        plan = bits.Plan(
+            noise=0.0,
             fixed_noise=False,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -258,28 +318,61 @@ class Hashing(TrainedEncoder):
             precision="float32",
             minutes=self.minutes,
             seed=self.seed,
+            drawing=self.drawing,
+            agreement=self.agreement,
+            neighbours=self.neighbours,
         )
-        result = training.train(network, small, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
+        checkpoint, resume, on_progress = self._train_options
+        network = bits.build(table.shape[2], self.bits, self.seed)
+        result = training.train(network, table, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
         self.stopped_ = result.stopped
-        arrays: dict[str, Any] = {}
-        for i in range(len(HIDDEN) + 1):
-            arrays[f"kernel_{i}"], arrays[f"bias_{i}"] = network.get_weights()[2 * i : 2 * i + 2]
-        # In training a bit's threshold is the batch's mean; from now on it is the collection's.
-        sample = small[np.sort(np.random.default_rng(self.seed).permutation(len(small))[:SAMPLE])]
-        layers = _layers(arrays)
-        values = [_values(layers, part) for part in np.split(sample, range(_BLOCK, len(sample), _BLOCK))]
-        arrays[f"bias_{len(HIDDEN)}"] -= np.concatenate(values).mean(axis=0)
+        sample = table[np.sort(np.random.default_rng(self.seed).permutation(len(table))[:SAMPLE]), 0]
+        layers = bits.read_layers(network, sample)
+        kernel, bias = layers[0]  # what was taken away and divided by becomes part of the first layer
+        layers[0] = kernel / np.float32(deviation), bias - mean @ kernel / np.float32(deviation)
+        arrays: dict[str, Any] = {f"kernel_{i}": kernel for i, (kernel, _) in enumerate(layers)}
+        arrays |= {f"bias_{i}": bias for i, (_, bias) in enumerate(layers)}
         file = io.BytesIO()
         np.savez(file, **arrays)
         history = {"history": [asdict(e) for e in result.history], "best_epoch": result.best_epoch}
-        self._set_weights({"layers.npz": file.getvalue(), "history.json": json.dumps(history, indent=1).encode()})
+        self._set_network({"layers.npz": file.getvalue(), "history.json": json.dumps(history, indent=1).encode()})
+
+    def _describe(self, images: NDArray[np.uint8], families: dict[str, float]) -> Any:
+        """Return unit descriptors of some images and of their damaged copies, shape (n, 1 + COPIES, d)."""
+        length = self.base_.dimension_
+        pixels = int(np.prod(images.shape[1:]))
+        most = int(min(MOST_VALUES / length / (1 + COPIES), MOST_PIXELS / pixels / COPIES))
+        rng = np.random.default_rng(self.seed)
+        images = images[np.sort(rng.permutation(len(images))[: max(2, most)])]
+        table = np.empty((len(images), 1 + COPIES, length), np.float32)
+        for i in range(1 + COPIES):
+            copies = damage(images, families, seed=self.seed + i) if i else images
+            table[:, i] = unit_rows(self.base_.encode(self._seen(copies)))
+        return table
+
+    def _seen(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return images as the base takes them."""
+        return images if images.shape[1:] == self.base_.shape_ else average_down(images, LONGEST_SIDE)
 
     def check_params(self) -> None:
-        """Refuse parameters out of range; ``fit`` does it too."""
-        for name, least, most in (("bits", 1, MOST_BITS), ("epochs", 1, 10**6), ("batch_size", 1, 10**6)):
+        """Refuse parameters out of range; ``fit`` does it too.
+
+        Raises
+        ------
+        UsageError
+            If one is; the message names it and what it must be.
+        """
+        for name, least, most in (
+            ("bits", 1, MOST_BITS),
+            ("neighbours", 0, 1000),
+            ("epochs", 1, 10**6),
+            ("batch_size", 2, 10**6),
+        ):
             check_whole("hashing", name, getattr(self, name), least, most)
         for name, ok, expected in (
-            ("noise", 0 <= self.noise <= 10, "0 to 10"),
+            ("drawing", self.drawing >= 0, "at least 0"),
+            ("agreement", self.agreement >= 0, "at least 0"),
+            ("agreement", self.agreement + self.drawing > 0, "more than 0 where drawing is 0"),
             ("validation", 0 <= self.validation <= 0.5, "0 to 0.5"),
             ("minutes", self.minutes is None or self.minutes > 0, "more than 0"),
             ("learning_rate", self.learning_rate > 0, "more than 0"),
@@ -288,116 +381,32 @@ class Hashing(TrainedEncoder):
                 raise UsageError(f"hashing: {name} is {getattr(self, name)}; it must be {expected}")
 
     def _encode(self, images: NDArray[np.uint8]) -> Any:
+        from lookalike.bits import values
+
         codes = np.empty((len(images), -(-self.bits // 8)), np.uint8)
-        for start in range(0, len(images), _BLOCK):
-            values = _values(self._layers, average_down(images[start : start + _BLOCK]))
-            codes[start : start + _BLOCK] = np.packbits(values > 0, axis=1)
+        for start in range(0, len(images), SAMPLE):
+            part = images[start : start + SAMPLE]
+            descriptors = unit_rows(self.base_.encode(self._seen(part)))
+            codes[start : start + SAMPLE] = np.packbits(values(self._layers, descriptors) > 0, axis=1)
         return codes
 
     def _get_weights(self) -> dict[str, bytes]:
-        return self._files
+        return self._base_files() | self._files
 
     def _set_weights(self, files: dict[str, bytes]) -> None:
+        self._set_base(files, "layers.npz", "history.json")
+        self._set_network({name: f for name, f in files.items() if not name.startswith("base-")})
+
+    def _set_network(self, files: dict[str, bytes]) -> None:
+        record = json.loads(files["history.json"])
         try:
-            record = json.loads(files["history.json"])
             arrays = np.load(io.BytesIO(files["layers.npz"]), allow_pickle=False)
-            self._layers = _layers(arrays)
+            self._layers = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(3)]
         except KeyError as e:
             raise EncoderError(f"the saved hashing encoder lacks {e}; train it again") from e
         self.history_ = record["history"]
         self.best_epoch_ = record["best_epoch"]
         self._files = files
-
-
-def _layers(arrays: Any) -> list[tuple[Float32Array, Float32Array]]:
-    return [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(len(HIDDEN) + 1)]
-
-
-def _values(layers: list[tuple[Float32Array, Float32Array]], images: NDArray[np.uint8]) -> Float32Array:
-    """Return what is above 0 where a bit is set, of up to ``_BLOCK`` images."""
-    pixels = images.reshape(len(images), -1)
-    values = np.zeros((_BLOCK, pixels.shape[1]), np.float32)
-    np.divide(pixels, np.float32(255), out=values[: len(pixels)], dtype=np.float32)
-    for i, (kernel, bias) in enumerate(layers):
-        values = values @ kernel + bias
-        if i < len(HIDDEN):
-            np.maximum(values, 0, out=values)
-    return values[: len(pixels)]
-
-
-def _build(shape: tuple[int, ...], bits: int, seed: int) -> Any:
-    """Build the untrained network; its third dense layer is the code."""
-    from lookalike import training
-
-    keras = training.import_keras()
-    height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
-    seeds = iter(np.random.SeedSequence(seed).generate_state(16).tolist())
-
-    def layer(units: int, activation: Any) -> Any:
-        start = keras.initializers.GlorotUniform(seed=int(next(seeds)))
-        return keras.layers.Dense(units, activation=activation, kernel_initializer=start)
-
-    def to_bits(x: Any) -> Any:
-        # Brought to mean 0 and deviation 1 over the batch, each bit is set for about half of the images. Without that
-        # most bits soon stay as they began, and the decoder learns to do without them.
-        x = (x - keras.ops.mean(x, axis=0)) / (keras.ops.std(x, axis=0) + 1e-3)
-        soft = keras.ops.tanh(x)
-        return soft + keras.ops.stop_gradient(keras.ops.where(x > 0, 1.0, -1.0) - soft)
-
-    first, second = HIDDEN
-    return keras.Sequential(
-        [
-            keras.Input((height, width, channels)),
-            keras.layers.Flatten(),
-            layer(first, "relu"),
-            layer(second, "relu"),
-            layer(bits, to_bits),
-            layer(second, "relu"),
-            layer(first, "relu"),
-            layer(height * width * channels, None),
-            keras.layers.Reshape((height, width, channels)),
-        ],
-        name=f"hashing_{bits}",
-    )
-
-
-def average_down(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average images down until no side is longer than 32 pixels; smaller ones stay as they are.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The images.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, min(h, 32), min(w, 32)) or with 3 channels
-        Means over equal shares of the sides, rounded.
-
-    Examples
-    --------
-    >>> average_down(np.arange(64, dtype=np.uint8).reshape(1, 1, 64))[0, 0, :3]
-    array([0, 2, 4], dtype=uint8)
-    """
-    height, width = images.shape[1:3]
-    if max(height, width) <= LONGEST_SIDE:
-        return images
-    rows, columns = (_shares(min(size, LONGEST_SIDE), size) for size in (height, width))
-    small = np.empty((len(images), len(rows), len(columns), *images.shape[3:]), np.uint8)
-    for image, out in zip(images, small, strict=True):
-        channels = image.reshape(height, width, -1).transpose(2, 0, 1)
-        means = rows @ channels.astype(np.float64) @ columns.T
-        out[:] = means.round().transpose(1, 2, 0).reshape(out.shape)
-    return small
-
-
-def _shares(parts: int, size: int) -> Float64Array:
-    """Return how much each of ``size`` pixels counts in each of ``parts`` equal parts of a side, (parts, size)."""
-    edges = np.arange(parts + 1) * (size / parts)
-    pixels = np.arange(size)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    shares: Float64Array = np.maximum(overlap, 0) * (parts / size)
-    return shares
 
 
 def unit_rows(table: NDArray[Any]) -> NDArray[Any]:
