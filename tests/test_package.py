@@ -29,7 +29,7 @@ LAYERS = [
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
     "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
-    "plots", "report", "demo",
+    "plots", "charts", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip
 #: ``index.search(...)`` is a method because that is how one says it; it calls the function of the layer above.
