@@ -118,7 +118,7 @@ def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units
         raise UsageError(
             "robustness_curves: there is no curve to draw; give at least one encoder and one kind of damage"
         )
-    most, side, high = min(2, len(families)), 1.9, 1.95
+    most, side, high = min(2, len(families)), 1.9, 1.75
     lines, top = -(-len(families) // most), 0.75 + 0.2 * ((len(curves) - 1) // 2)
     width, height = max(6.5, most * 2 * side + 0.3), top + lines * high
     figure = blank_figure(width, height)

@@ -110,6 +110,7 @@ class Index:
         *,
         distance: str | None = None,
         resize: bool = False,
+        denoise: str | Path | None = None,
     ) -> list[Match]:
         """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
 
@@ -123,6 +124,8 @@ class Index:
             By default the encoder's own.
         resize : bool
             Bring an image of another size to the index's.
+        denoise : str or Path, optional
+            ``"auto"``, or a trained autoencoder's folder: take the noise out of the query first.
 
         Returns
         -------
@@ -136,7 +139,7 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(self, query, k, distance=distance, resize=resize)
+        results = search(self, query, k, distance=distance, resize=resize, denoise=denoise)
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches

@@ -120,6 +120,7 @@ def retrieved(
     *,
     right: NDArray[np.bool_] | None = None,
     captions: Sequence[Sequence[str]] | None = None,
+    denoised: NDArray[np.uint8] | None = None,
 ) -> Figure:
     """Draw each query and, on the same line, the first images found for it.
 
@@ -135,6 +136,8 @@ def retrieved(
         Which answers are right. Without it nothing is marked.
     captions : sequence of q sequences of k str, optional
         A few characters below each answer, such as its distance.
+    denoised : ndarray of uint8, shape (q, h, w) or (q, h, w, 3), optional
+        The queries without their noise, drawn beside them.
 
     Returns
     -------
@@ -148,8 +151,11 @@ def retrieved(
         such an array, or matplotlib isn't installed.
     """
     k = _check_answers(queries, answers, right, captions)
+    if denoised is not None:
+        _check_images("retrieved: denoised", denoised, len(queries))
     height = queries.shape[1] / queries.shape[2]
-    top, first = 0.42, 1.66
+    beside = 1 + _GAP if denoised is not None else 0
+    top, first = 0.42, 1.66 + beside
     step = 1 + _GAP + (0.11 if right is not None else 0)
     line = height + step - 1 + (0.26 if captions is not None else 0)
     bottom = 0.68 if right is not None else 0
@@ -158,11 +164,15 @@ def retrieved(
     _say(ax, 0.5, 0.16, "query", ha="center")
     for j in range(k):
         _say(ax, first + j * step + 0.5, 0.16, str(j + 1), color=MUTED, ha="center")
-    rule = (1 + first) / 2
+    if denoised is not None:
+        _say(ax, beside + 0.5, 0.16, "denoised", ha="center", size=7.5)
+    rule = (1 + beside + first) / 2
     ax.plot([rule, rule], [top, top + len(queries) * line - (line - height)], color=RULE, lw=1)
     for i, query in enumerate(queries):
         y = top + i * line
         _tile(ax, query, 0, y, height)
+        if denoised is not None:
+            _tile(ax, denoised[i], beside, y, height)
         for j, image in enumerate(answers[i]):
             x = first + j * step
             _tile(ax, image, x, y, height)

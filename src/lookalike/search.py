@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
+from lookalike.restoration import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.distances import Database
     from lookalike.index import Index
+    from lookalike.restoration import Restored
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,26 @@ class Match:
 
 @dataclass(frozen=True)
 class Result:
-    """The answers to one query image."""
+    """The answers to one query image.
+
+    Attributes
+    ----------
+    query : str
+        What a person calls it.
+    matches : list of Match
+        The nearest first.
+    denoised : Restored or None
+        The image that was searched with in its place, where that was asked for; it alone.
+    """
 
     query: str
     matches: list[Match]
+    denoised: Restored | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
-        return {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+        found: dict[str, Any] = {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+        return found if self.denoised is None else found | {"denoised": self.denoised.to_json()}
 
 
 def search(
@@ -72,6 +86,7 @@ def search(
     *,
     distance: str | None = None,
     resize: bool = False,
+    denoise: str | Path | None = None,
 ) -> list[Result]:
     """Find the nearest images of each query image, all in one batch.
 
@@ -87,6 +102,9 @@ def search(
         By default the encoder's own.
     resize : bool
         Bring images of another size to the index's; an index of a folder always does.
+    denoise : str or Path, optional
+        Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
+        autoencoder's folder; see :func:`lookalike.restoration.restore_queries`.
 
     Returns
     -------
@@ -100,10 +118,12 @@ def search(
     EncoderError
         If a query is of another size than the index's images, and ``resize`` is False.
     UsageError
-        If ``k`` or the distance is wrong, or a query is blank where cosine is asked for.
+        If ``k`` or the distance is wrong, a query is blank where cosine is asked for, or what shall denoise can't.
     """
     collection = open_collection(queries)
     images = query_images(index, collection, resize=resize)
+    restored = None if denoise is None else restore_queries(index, images, denoise)
+    images = images if restored is None else restored.images
     database = index.database(distance)
     descriptors = index.encoder.encode(images)
     if database.distance == "cosine":
@@ -112,7 +132,8 @@ def search(
                 f"{_title(collection, collection.ids[i])}: blank for the encoder {index.passport.encoder} (its descriptor "
                 "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
             )
-    return _answers(index, [_title(collection, name) for name in collection.ids], database, descriptors, k)
+    results = _answers(index, [_title(collection, name) for name in collection.ids], database, descriptors, k)
+    return results if restored is None else [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
 
 
 def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]:

@@ -27,6 +27,10 @@ def search(
         typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
     ] = None,
     resize: Resize = False,
+    denoise: Annotated[
+        str | None,
+        typer.Option("--denoise", help="Take noise out first: 'auto', by the collection; or an autoencoder's folder."),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
@@ -41,21 +45,30 @@ def search(
         raise UsageError("name one query: an image, or words with --text")
     opened = open_(index_path, encoder)
     if text is not None:
-        if picture is not None:
-            raise UsageError("--picture shows a query image; leave it out of a search by words")
+        if picture is not None or denoise is not None:
+            raise UsageError("--picture and --denoise take a query image; leave them out of a search by words")
         _show(searching.search_text(opened, [text], k), as_json)
         return
     queries = open_collection(query or "")
-    results = searching.search(opened, queries, k, distance=distance, resize=resize)
+    results = searching.search(opened, queries, k, distance=distance, resize=resize, denoise=denoise)
     if picture is not None:
         from lookalike import plots
 
         # One size for all that are drawn together; the query as it is, not as the encoder was given it.
-        groups = [[queries.read(i), *opened.thumbnails([m.row for m in r.matches])] for i, r in enumerate(results)]
+        groups = [
+            [
+                queries.read(i),
+                *(r.denoised.images if r.denoised else ()),
+                *opened.thumbnails([m.row for m in r.matches]),
+            ]
+            for i, r in enumerate(results)
+        ]
         tiles = plots.as_tiles([image for group in groups for image in group])
         lines = tiles.reshape(len(groups), -1, *tiles.shape[1:])
         captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
-        plots.save(plots.retrieved(lines[:, 0], list(lines[:, 1:]), captions=captions), picture)
+        shown = None if denoise is None else lines[:, 1]
+        answers = list(lines[:, 1 if shown is None else 2 :])
+        plots.save(plots.retrieved(lines[:, 0], answers, captions=captions, denoised=shown), picture)
     _show(results, as_json)
 
 
@@ -64,7 +77,7 @@ def _show(results: list[Result], as_json: bool) -> None:
         print_json({"results": [r.to_json() for r in results]})
         return
     for result in results:
-        print(result.query)
+        print(result.query + (f" ({result.denoised.to_text()})" if result.denoised else ""))
         for m in result.matches:
             label = "" if m.label is None else f"  label {m.label}"
             print(f"{m.rank:>5}  {m.id}  distance {m.distance:.4f}  similarity {m.similarity:.4f}{label}")
