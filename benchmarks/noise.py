@@ -37,6 +37,8 @@ from lookalike.storage import replace_file
 Images = NDArray[np.uint8]
 NOISE = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 GOAL_AT = 0.5
+#: What all 10,000 queries are asked with, for P@1; the others cost minutes and are far below.
+ALL_BY = ("hog, deskewed", "hog, deskewed, adapted")
 METRICS = ("P@1", "mAP", "LRAP@10")
 RECIPES = tuple(Recipe("adapted", r) for r in (0.1, 1, 5))
 
@@ -102,7 +104,7 @@ def main() -> None:
         "adapted": adaptation.chosen,
         "noise": {},
     }
-    for noise in NOISE:
+    for noise in sorted(NOISE, key=lambda n: n != GOAL_AT):  # the goal's first
         full = noise == GOAL_AT
         rows = np.arange(len(every)) if full else some
         noisy = add_noise(every[rows], noise, seed=1) if noise else every[rows]
@@ -116,7 +118,7 @@ def main() -> None:
                 asked[~asked.any(axis=1)] = 1e-12  # blank: an arbitrary angle, not an error
                 report = score(databases[name], labels, asked[part], wanted[some], cuts=[10]).report()
                 found = {m: [report.metrics[m], *report.intervals[m]] for m in METRICS}
-                if full:
+                if full and way != "blurred" and name in ALL_BY:
                     found["P@1 of all 10,000"] = first_answers(databases[name], labels, asked, wanted)
                 facts["scores"][name][way] = found
                 text = "  ".join(f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in found.items())

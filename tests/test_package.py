@@ -26,7 +26,7 @@ LAYERS = [
     "distances", "scores",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising", "restoration",
+    "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising", "wiener", "restoration",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
     "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
     "plots", "charts", "report", "demo",
