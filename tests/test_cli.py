@@ -259,9 +259,25 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
         assert of_encoder["turn"][0]["first_hit"] == 1
         assert of_encoder["turn"][-1]["first_hit"] < 1
     pytest.importorskip("matplotlib")
-    assert "noise: share of damaged images" in call(capsys, *damaging, "--figure", "curves.png")
+    drawn = ("--figure", "costs.png", "--damage-figure", "curves.png")
+    assert "noise: share of damaged images" in call(capsys, *damaging, *drawn)
     assert Image.open("curves.png").width > 300
+    assert Image.open("costs.png").width > 300
     assert "belong to --damage" in refuse(capsys, 2, "compare", "mnist:test[0:60]", "--families", "turn")
+
+
+def test_a_noisy_query_is_denoised_and_shown(capsys):
+    from lookalike.denoising import add_noise
+
+    call(capsys, "index", "mnist:test[0:60]", "-e", "hog", "-o", "i.lookalike")
+    np.save("noisy.npy", add_noise(lookalike.open_collection("mnist:test[0:2]").array(), 0.4, 1))
+    asking = ("search", "noisy.npy", "-i", "i.lookalike", "-k", 2, "--denoise", "auto")
+    (first, _) = json.loads(call(capsys, *asking, "--json"))["results"]
+    assert first["denoised"]["noise"] > 0.2
+    pytest.importorskip("matplotlib")
+    assert "denoised by" in call(capsys, *asking, "-o", "shown.png")
+    assert Image.open("shown.png").width > 300
+    assert "take a query image" in refuse(capsys, 2, "search", "-i", "i.lookalike", "--text", "a", "--denoise", "auto")
 
 
 def test_a_query_is_an_image_or_words(capsys):

@@ -21,6 +21,7 @@ def curves(digits):
 def test_undamaged_images_find_themselves(curves):
     for curve in curves.values():
         assert (curve[0].amount, curve[0].first_hit) == (0, 1)
+        assert curve[0].lrap_10_own == pytest.approx(1, abs=0.01)
 
 
 def test_the_amounts_are_the_familys(curves):
@@ -35,7 +36,28 @@ def test_more_damage_is_found_less(curves):
     for curve in curves.values():
         for point in curve:
             assert 0 <= point.first_hit_interval[0] <= point.first_hit <= point.first_hit_interval[1] <= 1
+            assert point.lrap_10_own_interval[0] <= point.lrap_10_own <= point.lrap_10_own_interval[1]
             assert point.lrap_10_interval[0] <= point.lrap_10 <= point.lrap_10_interval[1]
+
+
+def test_its_own_answers_worked_out_by_hand():
+    # Grey levels on a line, no two as far from a third: each finds the nearest levels first.
+    level = np.array([37, 64, 78, 97, 102, 141, 169, 201, 203, 224, 227, 234])
+    images = np.repeat(level.astype(np.uint8), 64).reshape(12, 8, 8)
+    encoder = create("pixels").fit(images)
+    encoder.distance = "euclidean"
+    curve = robustness(encoder, images, ["mirror"], queries=20)["mirror"]
+    assert [point.lrap_10_own for point in curve] == [1.0, 1.0]  # a flat picture is its own mirror image
+    halves = images.copy()
+    halves[:, :, 4:] = 255 - halves[:, :, :4]
+    turned = robustness(encoder, halves, ["mirror"], queries=20)["mirror"][1]
+    # The mirror image of level g is that of level 255 - g, and finds what is near to that.
+    expected = []
+    for g in level:
+        own, asked = (np.argsort(np.abs(level - at), kind="stable")[:10] for at in (g, 255 - g))
+        right = np.isin(asked, own)
+        expected.append((right * right.cumsum() / np.arange(1, 11)).sum() / max(right.sum(), 1))
+    assert turned.lrap_10_own == pytest.approx(np.mean(expected))
 
 
 def test_without_labels_there_is_no_labelled_score(digits):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from lookalike.folding import fold, reach_of
 from lookalike.raster import fit_to
 from lookalike.request import Query
 from lookalike.rerank import rerank
+from lookalike.restoration import Restored, restore_queries
 from lookalike.search import Match, similarity
 from lookalike.words import Words
 
@@ -64,6 +65,8 @@ class Response:
         Whether there seems to be nothing like the query here.
     says : str
         All that in a sentence.
+    denoised : Restored or None
+        The images that were searched with in the place of the query's, where that was asked for.
     """
 
     query: str
@@ -74,9 +77,11 @@ class Response:
     gap_after: int | None
     nothing_like_it: bool
     says: str
+    denoised: Restored | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
+        denoised = {} if self.denoised is None else {"denoised": self.denoised.to_json()}
         return {
             "query": self.query,
             "matches": [m.to_json() for m in self.matches],
@@ -86,6 +91,7 @@ class Response:
             "gap_after": self.gap_after,
             "nothing_like_it": self.nothing_like_it,
             "says": self.says,
+            **denoised,
         }
 
 
@@ -123,8 +129,8 @@ def answer(
         if query.encoder not in views:
             views[query.encoder] = index.through(query.encoder)
         index = views[query.encoder]
-    if query.denoise is not None:
-        raise UsageError("denoise isn't part of this version; leave it out")
+    if query.denoise is not None and not query.images:
+        raise UsageError("denoise takes the noise out of the query's images, and there is none; leave it out")
     if query.rerank is not None:
         _check_rerank(query)
     kept = _kept(index)
@@ -312,7 +318,17 @@ def _by_image(
         (thumbnail,) = index.thumbnails([row])
         return read_whole(_collection_of(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
 
-    asked = blend(index, query, database.distance, lambda name: kept.row_of(index, name), read_stored)
+    restored: Restored | None = None
+
+    def restore(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        nonlocal restored
+        restored = restore_queries(index, images, query.denoise or "")
+        return restored.images
+
+    find_row = partial(kept.row_of, index)
+    asked = blend(
+        index, query, database.distance, find_row, read_stored, None if query.denoise is None else restore
+    )
     own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
     own |= {kept.row_of(index, name) for name in query.likes}
     ranking = _Ranking(index, database, asked, rows)
@@ -356,7 +372,8 @@ def _by_image(
     if closeness is not None and len(others):
         chance = closeness.chance(float(others[0]) if edge is None else edge)
     says = _says(verdict, gap_rank, chance)
-    return _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
+    response = _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
+    return replace(response, denoised=restored)
 
 
 class _Page:

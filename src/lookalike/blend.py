@@ -34,7 +34,12 @@ FindRow = Callable[[str], int]
 
 
 def blend(
-    index: Index, query: Query, distance: str, find_row: FindRow, read_stored: Callable[[int], Any]
+    index: Index,
+    query: Query,
+    distance: str,
+    find_row: FindRow,
+    read_stored: Callable[[int], Any],
+    restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
 ) -> NDArray[Any]:
     """Return the one descriptor that a query asks by.
 
@@ -50,6 +55,8 @@ def blend(
         An id -> its row.
     read_stored : callable
         A row -> the whole image as it was indexed, for a crop of it.
+    restore : callable, optional
+        Takes the noise out of images, (n, *shape) as the encoder takes them; an image of the index is left as it is.
 
     Returns
     -------
@@ -76,7 +83,8 @@ def blend(
         image_titles.append(example.title)
         image_weights.append(SHOWN * example.weight)
     if images:
-        vectors = [*describe(index, np.stack(images), image_titles, distance), *vectors]
+        shown = np.stack(images) if restore is None else restore(np.stack(images))
+        vectors = [*describe(index, shown, image_titles, distance), *vectors]
         weights = image_weights + weights
     if query.text is not None:
         vectors.append(describe_text(index, [query.text])[0])

@@ -15,19 +15,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import denoising, evaluation, plots, progress
+from lookalike import charts, denoising, evaluation, plots, progress
 from lookalike.build import build_index
 from lookalike.collection import Collection, open_collection
+from lookalike.damage import FAMILIES
 from lookalike.encoders import Encoder, create
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from lookalike.robustness import Point, robustness
+from lookalike.selftest import sample_rows
 from lookalike.storage import replace_file
 
 _FULL_EPOCHS = 20
 _SHOWN_QUERIES = 10
 _EUCLIDEAN = "article, Euclidean"
+_DAMAGED, _DAMAGED_AMONG = 100, 2000
+_DAMAGE = ("turn", "scale", "shift", "crop", "blur", "noise", "jpeg")
 _METRICS = (
     "P@1",
     "P@10",
@@ -53,6 +58,7 @@ class _Run:
     trained: dict[str, Autoencoder] = field(default_factory=dict)
     indexes: dict[str, Index] = field(default_factory=dict)
     scores: dict[str, IndexScore] = field(default_factory=dict)
+    curves: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -105,6 +111,10 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
     with run.step(f"scoring {len(asked):,} queries by article, Euclidean"):
         euclidean = evaluation.score(run.indexes["article"], asked, distance="euclidean", seed=seed)
         run.scores[_EUCLIDEAN] = euclidean
+    with run.step("damaging digits more and more"):
+        some = train.array()[sample_rows(len(train), _DAMAGED_AMONG, seed)]
+        for name, index in run.indexes.items():
+            run.curves[name] = robustness(index.encoder, some, _DAMAGE, queries=_DAMAGED, seed=seed)
     with replace_file(folder / "scores.json") as f:
         f.write(json.dumps({name: s.to_json() for name, s in run.scores.items()}, indent=1).encode())
     progress.say("drawing the report")
@@ -135,6 +145,7 @@ def _report(run: _Run, train: Collection, test: Collection, asked: Collection) -
         Section("What a search finds", [*_answers(run, train, asked)]),
         Section("Noise in, digits out", [*_denoising(run, test)]),
         Section("How good the order is", [*_scores(run, asked, len(train))]),
+        Section("What survives damage", [*_robustness(run, len(train))]),
         Section("How it was trained", [*_training(run, len(train))]),
         Section("How to read these numbers", [_glossary()]),
         Section("What was run", [*_conditions(run)]),
@@ -241,6 +252,20 @@ def _scores(run: _Run, asked: Collection, count: int) -> Iterator[str | Picture 
         "A denoising autoencoder of this kind keeps what it needs to redraw a digit, its position and slant included, so its "
         "code is not a better description of the digit than the pixels are. Histograms of gradients forgive small shifts, and "
         "setting the digit upright first removes the slant: that is what closes the gap."
+    )
+
+
+def _robustness(run: _Run, count: int) -> Iterator[str | Picture]:
+    among, asked = min(count, _DAMAGED_AMONG), min(count, _DAMAGED)
+    yield (
+        f"{asked} of {among:,} training digits are damaged more and more, one way at a time, and must find their originals. "
+        "No label is needed for that."
+    )
+    yield Picture(
+        charts.robustness_curves(run.curves, {name: family.unit for name, family in FAMILIES.items()}),
+        "For each kind of damage: at left, how often the original comes first; at right LRAP@10, where the right answers are the "
+        "ten that the undamaged digit finds with the same encoder, itself among them.",
+        f"Curves over {', '.join(_DAMAGE)} for {len(run.curves)} encoders.",
     )
 
 

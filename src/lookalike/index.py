@@ -115,6 +115,7 @@ class Index:
         distance: str | None = None,
         resize: bool = False,
         rerank: str | None = None,
+        denoise: str | Path | None = None,
     ) -> list[Match]:
         """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
 
@@ -130,6 +131,8 @@ class Index:
             Bring an image of another size to the index's.
         rerank : str, optional
             A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
+        denoise : str or Path, optional
+            ``"auto"``, or a trained autoencoder's folder: take the noise out of the query first.
 
         Returns
         -------
@@ -143,7 +146,7 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank)
+        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise)
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches

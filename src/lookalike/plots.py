@@ -120,6 +120,7 @@ def retrieved(
     *,
     right: NDArray[np.bool_] | None = None,
     captions: Sequence[Sequence[str]] | None = None,
+    denoised: NDArray[np.uint8] | None = None,
 ) -> Figure:
     """Draw each query and, on the same line, the first images found for it.
 
@@ -135,6 +136,8 @@ def retrieved(
         Which answers are right. Without it nothing is marked.
     captions : sequence of q sequences of k str, optional
         A few characters below each answer, such as its distance.
+    denoised : ndarray of uint8, shape (q, h, w) or (q, h, w, 3), optional
+        The queries without their noise, drawn beside them.
 
     Returns
     -------
@@ -148,8 +151,11 @@ def retrieved(
         such an array, or matplotlib isn't installed.
     """
     k = _check_answers(queries, answers, right, captions)
+    if denoised is not None:
+        _check_images("retrieved: denoised", denoised, len(queries))
     height = queries.shape[1] / queries.shape[2]
-    top, first = 0.42, 1.66
+    beside = 1 + _GAP if denoised is not None else 0
+    top, first = 0.42, 1.66 + beside
     step = 1 + _GAP + (0.11 if right is not None else 0)
     line = height + step - 1 + (0.26 if captions is not None else 0)
     bottom = 0.68 if right is not None else 0
@@ -158,11 +164,15 @@ def retrieved(
     _say(ax, 0.5, 0.16, "query", ha="center")
     for j in range(k):
         _say(ax, first + j * step + 0.5, 0.16, str(j + 1), color=MUTED, ha="center")
-    rule = (1 + first) / 2
+    if denoised is not None:
+        _say(ax, beside + 0.5, 0.16, "denoised", ha="center", size=7.5)
+    rule = (1 + beside + first) / 2
     ax.plot([rule, rule], [top, top + len(queries) * line - (line - height)], color=RULE, lw=1)
     for i, query in enumerate(queries):
         y = top + i * line
         _tile(ax, query, 0, y, height)
+        if denoised is not None:
+            _tile(ax, denoised[i], beside, y, height)
         for j, image in enumerate(answers[i]):
             x = first + j * step
             _tile(ax, image, x, y, height)
@@ -230,7 +240,7 @@ def score_curves(
             below, above = zip(*(intervals[name][j] for j in order), strict=True)
             low = min(low, *below)
             ax.fill_between(n, below, above, color=SERIES[i % len(SERIES)], alpha=0.16, lw=0)
-        ax.plot(n, score, label=name, **_style(i), markevery=_spaced(n), clip_on=False)
+        ax.plot(n, score, label=name, **line_style(i), markevery=_spaced(n), clip_on=False)
         ends.append((f"{name}  {score[-1]:.3f}", n[-1], score[-1]))
 
     every = sorted({n for points in curves.values() for n, _ in points})
@@ -244,75 +254,6 @@ def score_curves(
     ax.set_xlabel("n: how many answers are looked at", size=9, color=MUTED)
     ax.set_ylim(max(0.0, math.floor(low * 10 - 0.2) / 10), 1.0)
     _name_ends(ax, ends)
-    return figure
-
-
-def robustness_curves(
-    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], units: Mapping[str, str]
-) -> Figure:
-    """Draw how often a damaged image still finds its original: a small chart a kind of damage, a line an encoder.
-
-    Parameters
-    ----------
-    curves : mapping of str to mapping of str to sequence of (amount, share)
-        For each encoder and kind of damage the points, by rising amount; shares are in 0..1.
-    units : mapping of str to str
-        For each kind of damage what its amount counts.
-
-    Returns
-    -------
-    Figure
-        Three charts a line, one legend above them.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to draw, or matplotlib isn't installed.
-    """
-    families = list(dict.fromkeys(family for of_encoder in curves.values() for family in of_encoder))
-    if not families:
-        raise UsageError(
-            "robustness_curves: there is no curve to draw; give at least one encoder and one kind of damage"
-        )
-    across, side, top = min(3, len(families)), 2.5, 0.75 + 0.22 * ((len(curves) - 1) // 3)
-    lines = -(-len(families) // across)
-    width, height = across * side + 0.2, top + lines * side
-    figure = _blank(width, height)
-    title = "How often a damaged image finds its original first"
-    figure.text(0.12 / width, 1 - 0.08 / height, title, size=10.5, weight="bold", color=INK, va="top", parse_math=False)
-    drawn = []
-    for place, family in enumerate(families):
-        down, right = divmod(place, across)
-        ax = figure.add_axes(
-            (
-                (0.42 + right * side) / width,
-                1 - (top + (down + 1) * side - 0.62) / height,
-                (side - 0.55) / width,
-                (side - 1.0) / height,
-            ),
-            facecolor="none",
-        )
-        for name in ("top", "right", "left"):
-            ax.spines[name].set_visible(False)
-        ax.spines["bottom"].set_color(MUTED)
-        ax.tick_params(colors=MUTED, labelsize=7.5, length=0)
-        ax.grid(axis="y", color=RULE, lw=0.8)
-        ax.set_ylim(0, 1.03)
-        ax.set_title(family, size=9, color=INK, loc="left", parse_math=False)
-        ax.set_xlabel(units.get(family, ""), size=6.5, color=MUTED, parse_math=False)
-        for i, (encoder, of_encoder) in enumerate(curves.items()):
-            amounts, shares = zip(*of_encoder[family], strict=True)
-            (line,) = ax.plot(amounts, shares, label=encoder, **(_style(i) | {"ms": 4, "lw": 1.4}))
-            if not place:
-                drawn.append(line)
-    figure.legend(
-        handles=drawn,
-        loc="upper left",
-        bbox_to_anchor=(0.06 / width, 1 - 0.28 / height),
-        ncols=3,
-        frameon=False,
-        fontsize=8,
-    )
     return figure
 
 
@@ -346,7 +287,7 @@ def training_curve(history: Sequence[Mapping[str, float | None]]) -> Figure:
     figure, ax = _chart(6.9, 3.1, "Loss by epoch", lines)
     ends = []
     for i, (name, loss) in enumerate(lines.items()):
-        ax.plot(epochs, loss, label=name, **_style(i), markevery=_spaced(epochs), clip_on=False)
+        ax.plot(epochs, loss, label=name, **line_style(i), markevery=_spaced(epochs), clip_on=False)
         last = np.flatnonzero(np.isfinite(loss))[-1]
         ends.append((f"{name}  {loss[last]:.4f}", float(epochs[last]), float(loss[last])))
     best = int(np.nanargmin(loss))
@@ -478,7 +419,24 @@ def _check_answers(queries: NDArray[np.uint8], answers: Sequence[NDArray[np.uint
     return k
 
 
-def _blank(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """Make an empty figure, for a module that draws on it.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+
+    Returns
+    -------
+    Figure
+        White, with no axes.
+
+    Raises
+    ------
+    UsageError
+        If matplotlib isn't installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as e:
@@ -489,7 +447,7 @@ def _blank(width: float, height: float) -> Figure:
 def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """Empty axes filling a figure, in tiles: x from 0 to ``width``, y from 0 at the top down to ``height``."""
     margin = 0.02
-    figure = _blank((width + 2 * margin) * _TILE, (height + 2 * margin) * _TILE)
+    figure = blank_figure((width + 2 * margin) * _TILE, (height + 2 * margin) * _TILE)
     ax = figure.add_axes((0, 0, 1, 1), frameon=False)
     ax.set_axis_off()
     ax.set_xlim(-margin, width + margin)
@@ -552,7 +510,7 @@ def _mark(ax: Axes, x: float, y: float, height: float, good: bool, *, width: flo
 
 def _chart(width: float, height: float, title: str, names: Mapping[str, object]) -> tuple[Figure, Axes]:
     """Axes with a title on the left, light horizontal lines, and room at the right for the longest name."""
-    figure = _blank(width, height)
+    figure = blank_figure(width, height)
     room = (max(_text_width(name) for name in names) + _text_width("  0.0000") + 28) / 72
     left, top, bottom = 0.5, 0.42, 0.55
     ax = figure.add_axes(
@@ -570,8 +528,19 @@ def _chart(width: float, height: float, title: str, names: Mapping[str, object])
     return figure, ax
 
 
-def _style(i: int) -> dict[str, Any]:
-    """Give colour, dash and marker of the i-th line: the three repeat after different counts, so no two lines match."""
+def line_style(i: int) -> dict[str, Any]:
+    """Give colour, dash and marker of a line: the three repeat after different counts, so no two lines match.
+
+    Parameters
+    ----------
+    i : int
+        Which line, from 0.
+
+    Returns
+    -------
+    dict
+        What matplotlib's ``plot`` takes.
+    """
     return {
         "color": SERIES[i % len(SERIES)],
         "ls": DASHES[i % len(DASHES)],
@@ -596,7 +565,7 @@ def _name_ends(ax: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
     heights = _spread(wanted, 13 / points_high * (high - low), low, high)
     beside = ax.get_yaxis_transform()
     for i, ((name, x, y), at) in enumerate(zip(ends, heights, strict=True)):
-        style = _style(i)
+        style = line_style(i)
         leader = {"arrowstyle": "-", "color": style["color"], "lw": 0.7, "shrinkA": 0, "shrinkB": 4}
         ax.annotate("", (x, y), (1.035, at), "data", beside, arrowprops=leader, annotation_clip=False)
         ax.plot([1.04], [at], transform=beside, clip_on=False, **(style | {"ls": "none"}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from lookalike.collection import Collection, open_collection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
 from lookalike.rerank import rerank as reranked
+from lookalike.restoration import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.distances import Database
     from lookalike.index import Index
+    from lookalike.restoration import Restored
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,26 @@ class Match:
 
 @dataclass(frozen=True)
 class Result:
-    """The answers to one query image."""
+    """The answers to one query image.
+
+    Attributes
+    ----------
+    query : str
+        What a person calls it.
+    matches : list of Match
+        The nearest first.
+    denoised : Restored or None
+        The image that was searched with in its place, where that was asked for; it alone.
+    """
 
     query: str
     matches: list[Match]
+    denoised: Restored | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
-        return {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+        found: dict[str, Any] = {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+        return found if self.denoised is None else found | {"denoised": self.denoised.to_json()}
 
 
 def search(
@@ -136,6 +150,7 @@ def search(
     resize: bool = False,
     rerank: str | None = None,
     on_note: Callable[[str], None] | None = None,
+    denoise: str | Path | None = None,
 ) -> list[Result]:
     """Find the nearest images of each query image, all in one batch.
 
@@ -155,6 +170,9 @@ def search(
         What :func:`lookalike.rerank.create_reranking` takes: ``diffusion``, ``geometric``, ``auto``, ...
     on_note : callable, optional
         Called with a sentence before a step that takes long, and with what ``auto`` chose.
+    denoise : str or Path, optional
+        Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
+        autoencoder's folder; see :func:`lookalike.restoration.restore_queries`.
 
     Returns
     -------
@@ -168,24 +186,22 @@ def search(
     EncoderError
         If a query is of another size than the index's images, and ``resize`` is False.
     UsageError
-        If ``k`` or the distance is wrong, or a query is blank where cosine is asked for.
+        If ``k`` or the distance is wrong, a query is blank where cosine is asked for, or what shall denoise can't.
     """
     collection = open_collection(queries)
     images = query_images(index, collection, resize=resize)
+    restored = None if denoise is None else restore_queries(index, images, denoise)
+    images = images if restored is None else restored.images
     database = index.database(distance)
     titles = [_title(collection, name) for name in collection.ids]
     descriptors = describe(index, images, titles, database.distance)
     if rerank is not None:
         ranked = reranked(index, rerank, descriptors, k, picture=collection.read, distance=distance, on_note=on_note)
-        return _results(
-            index,
-            titles,
-            database,
-            np.stack([r.rows for r in ranked]),
-            np.stack([r.distances for r in ranked]),
-            [r.inliers for r in ranked],
-        )
-    return _answers(index, titles, database, descriptors, k)
+        rows, far = np.stack([r.rows for r in ranked]), np.stack([r.distances for r in ranked])
+        results = _results(index, titles, database, rows, far, [r.inliers for r in ranked])
+    else:
+        results = _answers(index, titles, database, descriptors, k)
+    return results if restored is None else [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
 
 
 def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], distance: str) -> NDArray[Any]:

@@ -48,6 +48,10 @@ def search(
     ] = None,
     resize: Resize = False,
     rerank: Rerank = None,
+    denoise: Annotated[
+        str | None,
+        typer.Option("--denoise", help="Take noise out first: 'auto', by the collection; or an autoencoder's folder."),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
     weight: Annotated[
         list[float] | None, typer.Option("--weight", help="Weight of an image of the query; once for each, in order.")
@@ -65,7 +69,6 @@ def search(
         float | None, typer.Option("--group", help="Fold answers that are this near to a better one into it.")
     ] = None,
     offset: Annotated[int | None, typer.Option("--offset", help="Leave out so many of the first answers.")] = None,
-    denoise: Annotated[str | None, typer.Option("--denoise", help="Take noise from the query's images first.")] = None,
     saved: Annotated[
         Path | None, typer.Option("--query", help="Ask what was saved; options given beside it go before it.")
     ] = None,
@@ -95,7 +98,7 @@ def search(
     alone = (
         saved is None
         and save_query is None
-        and set(given) <= {"images", "k", "distance", "resize", "rerank"}
+        and set(given) <= {"images", "k", "distance", "resize", "rerank", "denoise"}
         and not weight
     )
     if query and len(query) == 1 and given["images"][0].crop is None:
@@ -107,8 +110,9 @@ def search(
         if len(queries) != 1:
             opened = open_(index_path, encoder)
             results = searching.search(
-                opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, on_note=progress.say
-            )
+                opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
+                on_note=progress.say,
+            )  # fmt: skip
             _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture)
             _show(results, as_json)
             return
@@ -145,16 +149,25 @@ def _draw(
     from lookalike import plots
 
     # One size for all that are drawn together; the query as it is, not as the encoder was given it.
-    groups = [[image, *opened.thumbnails([m.row for m in r.matches])] for image, r in zip(shown, results, strict=True)]
+    denoised = [None if r.denoised is None else np.concatenate(list(r.denoised.images), axis=1) for r in results]
+    groups = [
+        [image, *([] if clean is None else [clean]), *opened.thumbnails([m.row for m in r.matches])]
+        for image, clean, r in zip(shown, denoised, results, strict=True)
+    ]
     tiles = plots.as_tiles([image for group in groups for image in group])
     lines, start = [], 0
     for group in groups:
         lines.append(tiles[start : start + len(group)])
         start += len(group)
     captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
-    plots.save(
-        plots.retrieved(np.stack([line[0] for line in lines]), [line[1:] for line in lines], captions=captions), picture
+    first = 1 if None in denoised else 2
+    figure = plots.retrieved(
+        np.stack([line[0] for line in lines]),
+        [line[first:] for line in lines],
+        captions=captions,
+        denoised=None if first == 1 else np.stack([line[1] for line in lines]),
     )
+    plots.save(figure, picture)
 
 
 def _show(results: Sequence[Result | Response], as_json: bool) -> None:
@@ -162,7 +175,7 @@ def _show(results: Sequence[Result | Response], as_json: bool) -> None:
         print_json({"results": [r.to_json() for r in results]})
         return
     for result in results:
-        print(result.query)
+        print(result.query + (f" ({result.denoised.to_text()})" if result.denoised else ""))
         for m in result.matches:
             known = "" if math.isnan(m.distance) else f"  distance {m.distance:.4f}  similarity {m.similarity:.4f}"
             label = "" if m.label is None else f"  label {m.label}"

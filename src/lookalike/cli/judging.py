@@ -29,7 +29,10 @@ def compare(
         str | None, typer.Option("--families", help="Kinds of damage for --damage: turn,noise,crop. Default: all.")
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw the curves of --damage to a .png, .svg or .pdf.")
+        Path | None, typer.Option("--figure", help="Draw figures against cost and size to a .png, .svg or .pdf.")
+    ] = None,
+    damage_figure: Annotated[
+        Path | None, typer.Option("--damage-figure", help="Draw the curves of --damage to a .png, .svg or .pdf.")
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -40,13 +43,17 @@ def compare(
     from lookalike.compare import compare as compare_encoders
     from lookalike.errors import UsageError
 
-    if (families or figure) and not damage:
-        raise UsageError("--families and --figure belong to --damage; add it, or leave them out")
+    if (families or damage_figure) and not damage:
+        raise UsageError("--families and --damage-figure belong to --damage; add it, or leave them out")
     # A comma stands between two encoders, or between two parameters of one.
     names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
     with progress.counting("comparing") as show:
         verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
-    curves = _curves(collection, verdict, families, sample, seed, figure) if damage else None
+    if figure is not None:
+        from lookalike import charts, plots
+
+        plots.save(charts.cost_chart(verdict), figure)
+    curves = _curves(collection, verdict, families, sample, seed, damage_figure) if damage else None
     if as_json:
         print_json(verdict.to_json() | ({} if curves is None else {"damage": curves}))
         return
@@ -56,9 +63,12 @@ def compare(
         print(verdict.sentence(aim))
     wide = max(map(len, curves or ()), default=0)
     for family in next(iter(curves.values())) if curves else ():
-        print(f"\n{family}: share of damaged images that find their original first")
+        print(f"\n{family}: share of damaged images that find their original first, and LRAP@10 of their own answers")
         for title, of_encoder in (curves or {}).items():
-            points = "  ".join(f"{point['amount']:g}: {point['first_hit']:.2f}" for point in of_encoder[family])
+            points = "  ".join(
+                f"{point['amount']:g}: {point['first_hit']:.2f} {point['lrap_10_own']:.2f}"
+                for point in of_encoder[family]
+            )
             print(f"  {title:<{wide}} {points}")
 
 
@@ -74,13 +84,9 @@ def _curves(
     with progress.counting("damaging") as show:
         found = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
     if figure is not None:
-        from lookalike import plots
+        from lookalike import charts, plots
 
-        points = {
-            title: {family: [(p.amount, p.first_hit) for p in curve] for family, curve in of_encoder.items()}
-            for title, of_encoder in found.items()
-        }
-        plots.save(plots.robustness_curves(points, {name: family.unit for name, family in FAMILIES.items()}), figure)
+        plots.save(charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}), figure)
     return {
         title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
         for title, of_encoder in found.items()
