@@ -219,6 +219,24 @@ def test_nearest_needs_little_memory():
     assert peak < module.BLOCK_BYTES + 8 * 2**20
 
 
+@pytest.mark.parametrize("name", [*NAMES, "hamming"])
+def test_nearest_among_some_rows(name):
+    rng = np.random.default_rng(12)
+    packed = name == "hamming"
+    x = rng.integers(1, 4, size=(9000, 3)).astype(np.uint8 if packed else np.float32)
+    database, q = Database(x, name), x[:4]
+    everything, distances = database.nearest(q, len(x))
+    for share in (0.001, 0.3, 0.99, 1):
+        mask = rng.random(len(x)) < share
+        mask[7] = True
+        for rows in (mask, np.flatnonzero(mask), rng.permutation(np.flatnonzero(mask))):
+            positions, found = database.nearest(q, min(5, int(mask.sum())), rows)
+            for i in range(len(q)):
+                kept = mask[everything[i]]
+                np.testing.assert_array_equal(positions[i], everything[i][kept][: positions.shape[1]])
+                np.testing.assert_array_equal(found[i], distances[i][kept][: positions.shape[1]])
+
+
 ONE = np.ones((1, 3), np.float32)
 
 
@@ -228,6 +246,12 @@ ONE = np.ones((1, 3), np.float32)
         (lambda d: d.nearest(ONE, 0), "k is 0; ask for at least 1"),
         (lambda d: d.nearest(ONE, -3), "k is -3; ask for at least 1"),
         (lambda d: d.nearest(ONE, 70000), "k is 70,000 but the index holds 5 images; ask for at most 5"),
+        (lambda d: d.nearest(ONE, 3, [0, 4]), "k is 3 but only 2 images are selected; ask for at most 2"),
+        (lambda d: d.nearest(ONE, 1, []), "k is 1 but only 0 images are selected"),
+        (lambda d: d.nearest(ONE, 1, [0, 5]), "rows run from 0 to 5, the index from 0 to 4; take rows of it"),
+        (lambda d: d.nearest(ONE, 1, [-1, 2]), "rows run from -1 to 2, the index from 0 to 4"),
+        (lambda d: d.nearest(ONE, 1, [True]), r"rows of bool and shape \(1,\) pick none of 5 images; give positions"),
+        (lambda d: d.nearest(ONE, 1, [0.5]), r"rows of float64 and shape \(1,\) pick none"),
         (lambda d: d.nearest(np.ones((1, 4), np.float32), 1), "the queries have 4 numbers each, the index 3; encode"),
         (lambda d: d.distances(np.ones(3, np.float32)), r"queries must have shape \(n, d\), these have \(3,\)"),
         (lambda d: d.distances(np.ones((1, 3), np.uint8)), "queries must be float32, these are uint8"),

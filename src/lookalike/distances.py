@@ -403,7 +403,9 @@ class Database:
                 self._measure.to_distances(out[block.start + i])
         return out
 
-    def nearest(self, queries: NDArray[Any], k: int) -> tuple[Int64Array, Float32Array]:
+    def nearest(
+        self, queries: NDArray[Any], k: int, rows: NDArray[Any] | None = None
+    ) -> tuple[Int64Array, Float32Array]:
         """Return the ``k`` nearest images of every query, exactly.
 
         Parameters
@@ -411,7 +413,9 @@ class Database:
         queries : ndarray of float32, shape (n, d)
             One row a query.
         k : int
-            How many, 1 to m.
+            How many, 1 to m, or to the number of ``rows``.
+        rows : ndarray of bool, shape (m,), or of int, shape (r,), optional
+            The only rows that may be answered, as a mask or as positions; all by default.
 
         Returns
         -------
@@ -423,12 +427,20 @@ class Database:
         Raises
         ------
         UsageError
-            If ``k`` is below 1 or above m, or the queries can't be used (see :meth:`distances`).
+            If ``k`` is below 1 or above what there is, ``rows`` isn't such a selection, or the queries can't be used
+            (see :meth:`distances`).
         """
         if k < 1:
             raise UsageError(f"k is {k:,}; ask for at least 1")
         if k > self.size:
             raise UsageError(f"k is {k:,} but the index holds {self.size:,} images; ask for at most {self.size:,}")
+        if rows is not None:
+            some = _selected(rows, self.size)
+            if k > len(some):
+                raise UsageError(f"k is {k:,} but only {len(some):,} images are selected; ask for at most {len(some):,}")
+            if len(some) < self.size:
+                positions, distances = Database(self._descriptors[some], self.distance).nearest(queries, k)
+                return some[positions], distances
         table, lengths = self._checked(queries)
         positions = np.empty((len(table), k), np.int64)
         distances = np.empty((len(table), k), np.float32)
@@ -576,6 +588,21 @@ def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
     some = values if whole else values[: len(values) // groups * groups].reshape(-1, groups).min(axis=0)
     found = np.flatnonzero(values <= _reach(some, k, error))
     return found if whole else found[values[found] <= _reach(values[found], k, error)]
+
+
+def _selected(rows: NDArray[Any], size: int) -> Int64Array:
+    """Return the positions, ascending, that a mask or a list of positions picks."""
+    rows = np.asarray(rows)
+    if rows.dtype == np.bool_ and rows.shape == (size,):
+        return np.flatnonzero(rows)
+    if rows.dtype.kind not in "iu" and rows.size or rows.ndim != 1:
+        raise UsageError(
+            f"rows of {rows.dtype} and shape {rows.shape} pick none of {size:,} images; give positions or a mask of all"
+        )
+    found = np.unique(rows.astype(np.int64))
+    if len(found) and not 0 <= found[0] <= found[-1] < size:
+        raise UsageError(f"rows run from {found[0]:,} to {found[-1]:,}, the index from 0 to {size - 1:,}; take rows of it")
+    return found
 
 
 def _reach(values: NDArray[Any], k: int, error: float) -> Any:
