@@ -23,9 +23,10 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
-#: A tile's queries and rows: its product takes 4 MiB, and is large enough for the matrix product to run at its best.
-TILE_QUERIES, TILE_ROWS = 512, 2048
-#: Rows of a tile whose minimum is taken together; they lie this many apart, so that minima are of whole vectors.
+#: A tile's queries and rows: large enough for the matrix product to run at its best, its product (8 MiB) and its rows
+#: (4 MiB) small enough for the cache. Of long rows it takes fewer.
+TILE_QUERIES, TILE_ROWS, TILE_NUMBERS = 512, 4096, 2**20
+#: Groups of consecutive rows in a tile whose minimum is taken first: few of them hold an answer.
 GROUPS = 128
 #: Pairs of a query and a candidate that may wait in memory; where all is alike there is no end of them.
 MOST_PAIRS = 2**21
@@ -84,36 +85,33 @@ def _of_some(
 ) -> tuple[Int64Array, Int64Array] | None:
     """Find the candidates of some queries; None where they are so many that fewer queries are to be taken at a time."""
     count, depth = left.shape
-    right = np.empty((min(TILE_ROWS, size), depth), np.float32)
-    buffer = np.empty((count, len(right)), np.float32)
+    # Rows times queries, and not the other way round: so the product is 20 % faster, and minima are of whole vectors.
+    across = np.ascontiguousarray(left.T)
+    most = max(4 * GROUPS, min(TILE_ROWS, TILE_NUMBERS // depth // (4 * GROUPS) * 4 * GROUPS))
+    right = np.empty((min(most, size), depth), np.float32)
+    buffer = np.empty((len(right), count), np.float32)
     best = np.full((count, k), np.inf, np.float32)  # the k smallest values so far, the largest of them last
     reach = np.full(count, np.inf, np.float32)  # a row whose value is beyond can't be an answer
     found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
     room = MOST_PAIRS
-    for start in range(0, size, TILE_ROWS):
-        stop = min(start + TILE_ROWS, size)
-        some, values = right[: stop - start], buffer[:, : stop - start]
+    for start in range(0, size, most):
+        stop = min(start + most, size)
+        some, values = right[: stop - start], buffer[: stop - start]
         widen(start, stop, some)
-        np.matmul(left, some.T, out=values)
-        if stop - start == TILE_ROWS:
-            grouped = values.reshape(count, -1, GROUPS)
-            least = grouped.min(axis=1)
-            if start == 0:  # k groups hold at least k rows
-                reach = _reach(np.partition(least, k - 1, axis=1)[:, k - 1], slack)
-            queries, groups = np.nonzero(least <= reach[:, None])
-            near = grouped[queries, :, groups]
-            pair, place = np.nonzero(near <= reach[queries, None])
-            queries, rows, near = queries[pair], place * GROUPS + groups[pair], near[pair, place]
-        else:
-            if start == 0:
-                reach = _reach(np.partition(values, k - 1, axis=1)[:, k - 1], slack)
-            queries, rows = np.nonzero(values <= reach[:, None])
-            near = values[queries, rows]
+        np.matmul(some, across, out=values)
+        grouped = values.reshape(GROUPS if stop - start == most else stop - start, -1, count)
+        least = grouped.min(axis=1)
+        if start == 0:  # k groups hold at least k rows
+            reach = _reach(np.partition(least, k - 1, axis=0)[k - 1], slack)
+        groups, queries = np.divmod(np.flatnonzero(least <= reach), count)
+        near = grouped[groups, :, queries]
+        pair, place = np.divmod(np.flatnonzero(near <= reach[queries, None]), near.shape[1])
+        queries, rows, near = queries[pair], start + groups[pair] * near.shape[1] + place, near[pair, place]
         room -= len(queries)
         if room < 0 and count > 1:
             return None
         if len(queries):
-            found.append((queries, rows + start, near))
+            found.append((queries, rows, near))
             _take_in(best, queries, near)
             reach = np.minimum(reach, _reach(best[:, -1], slack))
     queries, rows, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
