@@ -162,7 +162,7 @@ def test_inner_product_is_the_product_and_larger_is_nearer():
     assert (positions.tolist(), found.tolist()) == ([[1, 0, 3, 2]], [[-7, -2, 0, 4]])
     assert not np.signbit(found[0, 2])  # 0, and not -0
     np.testing.assert_allclose(database.distances(np.float32([[2, 1]])), [[-2, -7, 4, 0]], atol=1e-6)
-    (near, far), = database.within(np.float32([[2, 1]]), -2)
+    ((near, far),) = database.within(np.float32([[2, 1]]), -2)
     assert (near.tolist(), far.tolist()) == ([1, 0], [-7, -2])
 
 

@@ -22,13 +22,13 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "machine", "progress",
+    "errors", "storage", "machine", "progress", "sealed",
     "blockwise", "distances", "scores",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
+    "passport", "vectors", "store", "rows", "sync", "index", "build", "search", "evaluation", "verify", "export", "watch",
     "plots", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip

@@ -227,7 +227,11 @@ class Euclidean(Distance):
         return ROUNDING * (1.01 * terms * (2 * lengths + self.longest) * self.longest + 8 * both) + underflow
 
     def apart(
-        self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array  # noqa: ARG002
+        self,
+        queries: Float32Array,
+        lengths: Float64Array,
+        pairs: Int64Array,
+        positions: Int64Array,  # noqa: ARG002
     ) -> Float64Array:
         """Return the length of the difference."""
         wide = self.descriptors[positions].astype(np.float64)
@@ -265,7 +269,11 @@ class InnerProduct(Distance):
         return 1.01 * ROUNDING * (terms + 6) * lengths * self.longest + terms * float(np.finfo(np.float32).tiny)
 
     def apart(
-        self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array  # noqa: ARG002
+        self,
+        queries: Float32Array,
+        lengths: Float64Array,
+        pairs: Int64Array,
+        positions: Int64Array,  # noqa: ARG002
     ) -> Float64Array:
         """Return the product with its sign turned; 0 is never -0."""
         wide = self.descriptors[positions].astype(np.float64)
@@ -425,8 +433,7 @@ class Database:
     distance : str
         A name in :data:`DISTANCES`.
     lengths : ndarray of float64, shape (m,), optional
-        The rows' Euclidean lengths where they are known, which vouches for rows without NaN, infinity or, for
-        ``cosine``, only zeros; computed and checked by default.
+        The rows' Euclidean lengths, as :func:`lengths_of` gives them; computed by default.
 
     Raises
     ------
@@ -454,8 +461,9 @@ class Database:
         if packed and table.shape[1] > MOST_CODE_BYTES:
             raise UsageError(f"codes of {table.shape[1]:,} bytes are too long; hamming takes up to {MOST_CODE_BYTES:,}")
         if lengths is None:
-            lengths = np.zeros(len(table)) if packed else _checked_lengths("descriptor", table)
-            DISTANCES[distance].check("descriptor", lengths)
+            lengths = np.zeros(len(table)) if packed else lengths_of(table)
+        _check_lengths("descriptor", lengths)
+        DISTANCES[distance].check("descriptor", lengths)
         self.distance = distance
         self._descriptors = table
         self._measure = DISTANCES[distance](table, lengths)
@@ -539,7 +547,9 @@ class Database:
         if rows is not None:
             some = _selected(rows, self.size)
             if k > len(some):
-                raise UsageError(f"k is {k:,} but only {len(some):,} images are selected; ask for at most {len(some):,}")
+                raise UsageError(
+                    f"k is {k:,} but only {len(some):,} images are selected; ask for at most {len(some):,}"
+                )
             if len(some) < self.size:
                 positions, distances = Database(self._descriptors[some], self.distance).nearest(queries, k)
                 return some[positions], distances
@@ -689,7 +699,8 @@ class Database:
                 f"the queries have {table.shape[1]:,} {'bytes' if packed else 'numbers'} each, the index {self.dimension:,}; "
                 "encode them with the encoder that made the index"
             )
-        lengths = np.zeros(len(table)) if packed else _checked_lengths("query", table)
+        lengths = np.zeros(len(table)) if packed else lengths_of(table)
+        _check_lengths("query", lengths)
         self._measure.check("query", lengths)
         return table, lengths
 
@@ -750,13 +761,15 @@ def _selected(rows: NDArray[Any], size: int) -> Int64Array:
     rows = np.asarray(rows)
     if rows.dtype == np.bool_ and rows.shape == (size,):
         return np.flatnonzero(rows)
-    if rows.dtype.kind not in "iu" and rows.size or rows.ndim != 1:
+    if (rows.dtype.kind not in "iu" and rows.size) or rows.ndim != 1:
         raise UsageError(
             f"rows of {rows.dtype} and shape {rows.shape} pick none of {size:,} images; give positions or a mask of all"
         )
     found = np.unique(rows.astype(np.int64))
     if len(found) and not 0 <= found[0] <= found[-1] < size:
-        raise UsageError(f"rows run from {found[0]:,} to {found[-1]:,}, the index from 0 to {size - 1:,}; take rows of it")
+        raise UsageError(
+            f"rows run from {found[0]:,} to {found[-1]:,}, the index from 0 to {size - 1:,}; take rows of it"
+        )
     return found
 
 
@@ -796,18 +809,32 @@ def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return padded.view(np.uint64)
 
 
-def _checked_lengths(what: str, table: FloatArray) -> Float64Array:
+def lengths_of(table: FloatArray) -> Float64Array:
+    """Return the Euclidean length of each row.
+
+    Parameters
+    ----------
+    table : ndarray of float32 or float16, shape (n, d)
+        Any values.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        NaN or infinite where a value is: no second pass finds them.
+    """
     lengths = np.empty(len(table))
     for start in range(0, len(table), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         lengths[part] = np.sqrt(_squares(table[part].astype(np.float64)))
-    # One NaN or infinity makes the length so: no second pass over the array.
+    return lengths
+
+
+def _check_lengths(what: str, lengths: Float64Array) -> None:
     bad = np.flatnonzero(~(lengths <= LONGEST))
     if len(bad):
         length = lengths[bad[0]]
         found = f"values too large (length {length:.2g})" if np.isfinite(length) else "NaN or infinity"
         raise UsageError(f"{what} {bad[0]:,} (counted from 0) holds {found}; encode that image again or leave it out")
-    return lengths
 
 
 def _squares(table: Float64Array) -> Float64Array:

@@ -31,6 +31,8 @@ from lookalike.passport import (
     reading,
 )
 from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
+from lookalike.sealed import Sealed
+from lookalike.vectors import keep_vectors, open_vectors
 
 if TYPE_CHECKING:
     from lookalike.search import Match
@@ -95,6 +97,7 @@ class Index:
         self.path = path
         self.passport = passport
         self._databases: dict[str, Database] = {}
+        self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return self.passport.count
@@ -193,8 +196,21 @@ class Index:
     def descriptors(self) -> NDArray[Any]:
         """The descriptors as the encoder gave them, float32 (packed codes uint8), shape (count, dimension); read-only.
 
-        Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer.
+        Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer. Of a
+        large index they are mapped from the file that the first search left (:mod:`lookalike.vectors`).
         """
+        if self._vectors is not None:
+            return self._vectors.array("descriptors")
+        out = self._assembled()
+        self._lengths = keep_vectors(self.path, self.passport, out, self._keys)
+        return out
+
+    @cached_property
+    def _vectors(self) -> Sealed | None:
+        return open_vectors(self.path, self.passport)
+
+    def _assembled(self) -> NDArray[Any]:
+        """Put the descriptors together from the dataset, each checked."""
         column = self.passport.view.column
         keys = self._keys
         place = np.argsort(keys)  # of each key, in the order of the rows
@@ -220,7 +236,7 @@ class Index:
 
         Parameters
         ----------
-        distance : {"cosine", "euclidean"}, optional
+        distance : {"cosine", "euclidean", "inner product"}, optional
             By default the encoder's own.
 
         Returns
@@ -232,7 +248,10 @@ class Index:
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
         if distance not in self._databases:
-            self._databases[distance] = Database(self.descriptors, distance)
+            table = self.descriptors
+            if self._vectors is not None and "lengths" in self._vectors:
+                self._lengths = self._vectors.array("lengths")
+            self._databases[distance] = Database(table, distance, self._lengths)
         return self._databases[distance]
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -409,6 +428,8 @@ class Index:
 
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
+        if self._vectors is not None:
+            return self._vectors.array("keys")
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
 
