@@ -23,7 +23,7 @@ MODULES = {
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
     "errors", "storage", "machine", "progress", "sealed",
-    "blockwise", "distances", "scores",
+    "blockwise", "distances", "lists", "code_pairs", "scores",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",

@@ -62,7 +62,7 @@ def candidates(
     (queries, rows) : ndarray of int64, shape (c,)
         Pairs, sorted by query and then by row; at least ``k`` a query. Queries come in their order, some at a time.
     """
-    threads = _threads()
+    threads = product_threads()
     each = max(1, min(TILE_QUERIES, -(-len(left) // threads)))
     starts = range(0, len(left), each)
 
@@ -75,7 +75,7 @@ def candidates(
         queries, rows = (np.concatenate(parts) for parts in zip(*halves, strict=True))
         return queries, rows
 
-    with _one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+    with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
             yield from pool.map(work, starts[first : first + 4 * threads])
 
@@ -102,7 +102,7 @@ def _of_some(
         grouped = values.reshape(GROUPS if stop - start == most else stop - start, -1, count)
         least = grouped.min(axis=1)
         if start == 0:  # k groups hold at least k rows
-            reach = _reach(np.partition(least, k - 1, axis=0)[k - 1], slack)
+            reach = reach_of(np.partition(least, k - 1, axis=0)[k - 1], slack)
         groups, queries = np.divmod(np.flatnonzero(least <= reach), count)
         near = grouped[groups, :, queries]
         pair, place = np.divmod(np.flatnonzero(near <= reach[queries, None]), near.shape[1])
@@ -112,8 +112,8 @@ def _of_some(
             return None
         if len(queries):
             found.append((queries, rows, near))
-            _take_in(best, queries, near)
-            reach = np.minimum(reach, _reach(best[:, -1], slack))
+            take_in(best, queries, near)
+            reach = np.minimum(reach, reach_of(best[:, -1], slack))
     queries, rows, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
     kept = near <= reach[queries]
     queries, rows = queries[kept], rows[kept]
@@ -121,8 +121,18 @@ def _of_some(
     return queries[order], rows[order]
 
 
-def _take_in(best: Float32Array, queries: Int64Array, values: Float32Array) -> None:
-    """Bring the smallest values of each query up to date, in place."""
+def take_in(best: Float32Array, queries: Int64Array, values: Float32Array) -> None:
+    """Bring the smallest values of each query up to date, in place.
+
+    Parameters
+    ----------
+    best : ndarray of float32, shape (n, k)
+        The smallest so far, the largest of them last; infinity where there are fewer.
+    queries : ndarray of int64, shape (c,)
+        Which query each further value is of.
+    values : ndarray of float32, shape (c,)
+        Further values.
+    """
     k = best.shape[1]
     order = np.argsort(queries, kind="stable")
     queries, values = queries[order], values[order]
@@ -140,8 +150,20 @@ def _take_in(best: Float32Array, queries: Int64Array, values: Float32Array) -> N
     best[who] = table[:, :k]
 
 
-def _reach(values: Float32Array, slack: Float64Array) -> Float32Array:
-    """Return the largest value that may still be an answer, rounded up."""
+def reach_of(values: Float32Array, slack: Float64Array) -> Float32Array:
+    """Return the largest value that may still be an answer, rounded up.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n,)
+        The k-th smallest values of some queries.
+    slack : ndarray of float64, shape (n,)
+        Twice the most that a value can be wrong by.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+    """
     reach: Float32Array = np.nextafter((values.astype(np.float64) + slack).astype(np.float32), np.float32(np.inf))
     return reach
 
@@ -160,17 +182,23 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def _threads() -> int:
-    """Return how many threads to use: as many as the matrix product would, so that a person's limit holds here too."""
+def product_threads() -> int:
+    """Return how many threads to use: as many as a matrix product would, so that a person's limit holds here too.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     with _lock:
         if _users:
             return usable_cores()
         allowed = [one["num_threads"] for one in _controller().info() if one["user_api"] == "blas"]
-    return max(1, min([usable_cores(), *allowed]))
+    return max(1, min([usable_cores(), *map(int, allowed)]))
 
 
 @contextmanager
-def _one_thread_a_product() -> Iterator[None]:
+def one_thread_a_product() -> Iterator[None]:
     """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back."""
     global _users, _limit  # noqa: PLW0603
     with _lock:

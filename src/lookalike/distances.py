@@ -229,9 +229,9 @@ class Euclidean(Distance):
     def apart(
         self,
         queries: Float32Array,
-        lengths: Float64Array,
+        lengths: Float64Array,  # noqa: ARG002
         pairs: Int64Array,
-        positions: Int64Array,  # noqa: ARG002
+        positions: Int64Array,
     ) -> Float64Array:
         """Return the length of the difference."""
         wide = self.descriptors[positions].astype(np.float64)
@@ -271,13 +271,14 @@ class InnerProduct(Distance):
     def apart(
         self,
         queries: Float32Array,
-        lengths: Float64Array,
+        lengths: Float64Array,  # noqa: ARG002
         pairs: Int64Array,
-        positions: Int64Array,  # noqa: ARG002
+        positions: Int64Array,
     ) -> Float64Array:
         """Return the product with its sign turned; 0 is never -0."""
         wide = self.descriptors[positions].astype(np.float64)
-        return 0.0 - np.einsum("ij,ij->i", wide, queries[pairs].astype(np.float64))
+        products: Float64Array = np.einsum("ij,ij->i", wide, queries[pairs].astype(np.float64))
+        return 0.0 - products
 
 
 class Hamming(Distance):
@@ -505,7 +506,7 @@ class Database:
         UsageError
             If the queries are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
         """
-        table, lengths = self._checked(queries)
+        table, lengths = self.checked(queries)
         out = np.empty((len(table), self.size), np.float32)
         for block in self._blocks(table, lengths):
             for i in range(len(block)):
@@ -553,7 +554,7 @@ class Database:
             if len(some) < self.size:
                 positions, distances = Database(self._descriptors[some], self.distance).nearest(queries, k)
                 return some[positions], distances
-        table, lengths = self._checked(queries)
+        table, lengths = self.checked(queries)
         positions = np.empty((len(table), k), np.int64)
         distances = np.empty((len(table), k), np.float32)
 
@@ -562,10 +563,9 @@ class Database:
 
         if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS and not self._measure.packed:
             done = 0
-            for some, order, exact in self._picked_together(table, lengths, k):
-                positions[done : done + len(order) // k] = order.reshape(-1, k)
-                distances[done : done + len(order) // k] = exact.reshape(-1, k)
-                done += some
+            for near, far in self._picked_together(table, lengths, k):
+                positions[done : done + len(near)], distances[done : done + len(near)] = near, far
+                done += len(near)
             return positions, distances
         for q, (found, exact) in enumerate(self._picked(table, lengths, pick)):
             order = np.lexsort((found, exact))[:k]
@@ -603,7 +603,7 @@ class Database:
         """
         if not radius >= (-np.inf if isinstance(self._measure, InnerProduct) else 0):
             raise UsageError(f"the radius is {radius}; it must be 0 or more")
-        table, lengths = self._checked(queries)
+        table, lengths = self.checked(queries)
 
         def pick(values: NDArray[Any], error: float, offset: float) -> Int64Array:
             value = self._measure.to_value(radius, offset)
@@ -637,7 +637,7 @@ class Database:
         UsageError
             If the queries can't be used (see :meth:`distances`).
         """
-        return self._blocks(*self._checked(queries), rows)
+        return self._blocks(*self.checked(queries), rows)
 
     def _blocks(self, queries: Float32Array, lengths: Float64Array, rows: int | None = None) -> Iterator[Block]:
         rows = rows or max(1, BLOCK_BYTES // (4 * self.size))
@@ -667,16 +667,16 @@ class Database:
 
     def _picked_together(
         self, queries: Float32Array, lengths: Float64Array, k: int
-    ) -> Iterator[tuple[int, Int64Array, Float32Array]]:
-        """Yield, for some queries at a time, how many, and the positions and distances of the ``k`` nearest of each."""
+    ) -> Iterator[tuple[Int64Array, Float32Array]]:
+        """Yield, for some queries at a time, the positions and distances of the ``k`` nearest of each."""
         measure = self._measure
         left = measure.extend(measure.prepare(queries, lengths)[0])
         for who, rows in candidates(left, measure.errors(lengths), k, self.size, measure.widen):
             exact = self._apart(queries, lengths, who, rows)
             order = np.lexsort((rows, exact, who))
             starts = np.flatnonzero(np.diff(who, prepend=-1))
-            first = order[(starts[:, None] + np.arange(k)).reshape(-1)]
-            yield len(starts), rows[first], exact[first]
+            first = order[starts[:, None] + np.arange(k)]
+            yield rows[first], exact[first]
 
     def _looked_up(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]]:
         """Return what is within a radius by looking codes up; nothing where that isn't quicker for every query."""
@@ -691,7 +691,24 @@ class Database:
             found.append((positions, np.bitwise_count(differ).astype(np.float32)))
         return found
 
-    def _checked(self, queries: NDArray[Any]) -> tuple[Float32Array, Float64Array]:
+    def checked(self, queries: NDArray[Any]) -> tuple[Float32Array, Float64Array]:
+        """Return queries in the form that is searched with.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (n, d)
+            One row a query.
+
+        Returns
+        -------
+        (ndarray of float32, shape (n, d), ndarray of float64, shape (n,))
+            The queries and their lengths; packed codes as they are, and zeros.
+
+        Raises
+        ------
+        UsageError
+            If they are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
+        """
         packed = self._measure.packed
         table = _table("queries", queries, packed)
         if table.shape[1] != self.dimension:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.folder import as_text
 from lookalike.images import from_thumbnail
+from lookalike.lists import FLOOR, Lists
 from lookalike.passport import (
     PASSPORT,
     DamagedIndexError,
@@ -31,12 +32,14 @@ from lookalike.passport import (
     reading,
 )
 from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
-from lookalike.sealed import Sealed
-from lookalike.vectors import keep_vectors, open_vectors
+from lookalike.sealed import BrokenSealError, Sealed
+from lookalike.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
 
 if TYPE_CHECKING:
     from lookalike.search import Match
 
+#: How to search.
+HOW = ("auto", "exact", "approximate")
 _FEW = 4096  # rows that are looked up one by one; more are read with all others
 
 
@@ -113,6 +116,7 @@ class Index:
         *,
         distance: str | None = None,
         resize: bool = False,
+        how: str = "auto",
     ) -> list[Match]:
         """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
 
@@ -126,6 +130,8 @@ class Index:
             By default the encoder's own.
         resize : bool
             Bring an image of another size to the index's.
+        how : {"auto", "exact", "approximate"}
+            As of :meth:`nearest`.
 
         Returns
         -------
@@ -139,7 +145,7 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(self, query, k, distance=distance, resize=resize)
+        results = search(self, query, k, distance=distance, resize=resize, how=how)
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches
@@ -209,6 +215,10 @@ class Index:
     def _vectors(self) -> Sealed | None:
         return open_vectors(self.path, self.passport)
 
+    @cached_property
+    def _lists(self) -> Lists | None:
+        return open_lists(self.path, self.passport)
+
     def _assembled(self) -> NDArray[Any]:
         """Put the descriptors together from the dataset, each checked."""
         column = self.passport.view.column
@@ -254,6 +264,105 @@ class Index:
             self._databases[distance] = Database(table, distance, self._lengths)
         return self._databases[distance]
 
+    def nearest(
+        self,
+        descriptors: NDArray[Any],
+        k: int,
+        *,
+        distance: str | None = None,
+        how: str = "auto",
+        rows: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], str]:
+        """Return the ``k`` nearest images of every query descriptor.
+
+        Parameters
+        ----------
+        descriptors : ndarray of float32, shape (n, d), or of uint8, shape (n, bytes)
+            As the index's encoder gives them.
+        k : int
+            How many, 1 to the number indexed, or to that of ``rows``.
+        distance : str, optional
+            By default the encoder's own.
+        how : {"auto", "exact", "approximate"}
+            ``auto`` is approximate where the index has lists (``lookalike index --approximate``, and unasked from
+            ``vectors.CROSSOVER_BYTES`` on) for this distance, whose recall meter vouches for so many answers.
+        rows : ndarray of bool, shape (count,), or of int, optional
+            The only rows that may be answered; the search is exact then.
+
+        Returns
+        -------
+        rows : ndarray of int64, shape (n, k)
+            By (distance, row).
+        distances : ndarray of float32, shape (n, k)
+            Exact ones, also of answers found approximately.
+        how : str
+            ``exact`` or ``approximate``.
+
+        Raises
+        ------
+        IndexStoreError
+            If an approximate search is asked for and the lists are damaged.
+        UsageError
+            If it is asked for and there is none, or as of :meth:`lookalike.distances.Database.nearest`.
+        """
+        if how not in HOW:
+            raise unknown_name("way to search", how, HOW)
+        wanted = distance or self.passport.distance
+        probes = None
+        if how != "exact" and 0 < k <= len(self) and (rows is None or how == "approximate"):
+            probes = self._probes(k, wanted)
+            if how == "approximate" and (probes is None or rows is not None):
+                raise self._no_lists(k, wanted, rows)
+        if probes is not None and self._lists is not None:
+            try:
+                return *self._lists.search(descriptors, k, probes), "approximate"
+            except BrokenSealError as e:
+                if how == "approximate":
+                    raise IndexStoreError(
+                        f"{self.path}: its lists for approximate search aren't what was written; make them again with: "
+                        f"lookalike index {self.passport.collection} -o {self.path} --approximate"
+                    ) from e
+                self._lists = None
+        return *self.database(distance).nearest(descriptors, k, rows), "exact"
+
+    def searching(self) -> dict[str, Any]:
+        """Say how a search is done unless one says otherwise, and what the recall meter found.
+
+        Returns
+        -------
+        dict
+            Keys ``auto`` (``exact`` or ``approximate``, for 10 answers), ``why`` (a few words), ``crossover_bytes``; and
+            where there are lists, those of :meth:`lookalike.lists.Lists.told`.
+        """
+        size = self.passport.count * self.passport.dimension * np.dtype(self.passport.view.dtype).itemsize
+        found: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}
+        if self._lists is None:
+            how_large = "under" if size < CROSSOVER_BYTES else "but no lists that fit; index again:"
+            found["why"] = f"{size / 1e6:,.0f} MB of descriptors, {how_large} the {CROSSOVER_BYTES / 1e6:,.0f} MB"
+            return found
+        k = min(10, len(self))
+        if self._probes(k, self.passport.distance) is None:
+            found["why"] = f"recall@{k} stays below {FLOOR} even where half of all lists are looked into"
+        else:
+            found |= {"auto": "approximate", "why": f"recall@{k} is at least {FLOOR}, measured against exact search"}
+        return found | self._lists.told()
+
+    def _probes(self, k: int, distance: str) -> int | None:
+        fits = self._lists is not None and self._lists.distance == distance
+        return self._lists.probes(k) if fits and self._lists is not None else None
+
+    def _no_lists(self, k: int, distance: str, rows: NDArray[Any] | None) -> UsageError:
+        if rows is not None:
+            return UsageError("a search among some rows only is exact; leave out --approximate or the filter")
+        if self._lists is not None and self._lists.distance == distance:
+            return UsageError(
+                f"{self.path}: its recall meter doesn't vouch for {k:,} approximate answers; ask for fewer, or search exactly"
+            )
+        return UsageError(
+            f"{self.path}: holds no lists for approximate search by {distance} that fit its last run; make them with: "
+            f"lookalike index {self.passport.collection} -o {self.path} --approximate"
+        )
+
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is stored of some indexed images.
 
@@ -296,7 +405,7 @@ class Index:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
-        keys = self._keys[list(rows)].tolist()
+        keys = self._keys_of(rows)
         table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
         with self._reading():
             found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
@@ -426,6 +535,11 @@ class Index:
             raise DamagedIndexError(self.path, f"{len(rows):,} images have a descriptor, not {len(self):,}")
         return rows
 
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """The key of each indexed image's row in the dataset, in the order of the descriptors."""
+        return self._keys
+
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
         if self._vectors is not None:
@@ -433,13 +547,20 @@ class Index:
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
 
+    def _keys_of(self, rows: Sequence[int]) -> list[int]:
+        """Return the keys of some rows; of few, only what is needed is read of a large index."""
+        if self._vectors is None and self._lists is not None and len(rows) < _FEW:
+            with suppress(BrokenSealError):
+                return [int(key) for key in self._lists.keys(rows)]
+        return [int(key) for key in self._keys[list(rows)]]
+
     @cached_property
     def _everything(self) -> list[Facts]:
         """The facts of all rows of the table."""
         return self._facts_by_key(self._table["key"].to_pylist(), None)
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
-        keys = self._keys[list(rows)].tolist()
+        keys = self._keys_of(rows)
         return self._facts_by_key(keys, keys if len(keys) < _FEW else None)
 
     def _facts_by_key(self, keys: list[int], read: list[int] | None) -> list[Facts]:

@@ -15,7 +15,6 @@ from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
 
 if TYPE_CHECKING:
-    from lookalike.distances import Database
     from lookalike.index import Index
 
 
@@ -30,10 +29,10 @@ class Match:
     id : str
         Path relative to the collection, or position.
     distance : float
-        0 is identical; cosine runs to 2, Euclidean has no end.
+        0 is identical; cosine runs to 2, Euclidean has no end; inner product is the product with its sign turned.
     similarity : float
-        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1), the share of equal bits for
-        Hamming.
+        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1), the product itself for inner
+        product, the share of equal bits for Hamming.
     label : str or None
         What the collection says it is, where it says so.
     row : int
@@ -55,14 +54,15 @@ class Match:
 
 @dataclass(frozen=True)
 class Result:
-    """The answers to one query image."""
+    """The answers to one query image, and whether they were found by ``exact`` or ``approximate`` search."""
 
     query: str
     matches: list[Match]
+    how: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
-        return {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+        return {"query": self.query, "search": self.how, "matches": [m.to_json() for m in self.matches]}
 
 
 def search(
@@ -72,6 +72,7 @@ def search(
     *,
     distance: str | None = None,
     resize: bool = False,
+    how: str = "auto",
 ) -> list[Result]:
     """Find the nearest images of each query image, all in one batch.
 
@@ -87,6 +88,8 @@ def search(
         By default the encoder's own.
     resize : bool
         Bring images of another size to the index's; an index of a folder always does.
+    how : {"auto", "exact", "approximate"}
+        As of :meth:`lookalike.index.Index.nearest`.
 
     Returns
     -------
@@ -104,18 +107,18 @@ def search(
     """
     collection = open_collection(queries)
     images = query_images(index, collection, resize=resize)
-    database = index.database(distance)
+    distance = distance or index.passport.distance
     descriptors = index.encoder.encode(images)
-    if database.distance == "cosine":
+    if distance == "cosine":
         for i in np.flatnonzero(~descriptors.any(axis=1)).tolist():
             raise UsageError(
                 f"{_title(collection, collection.ids[i])}: blank for the encoder {index.passport.encoder} (its descriptor "
                 "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
             )
-    return _answers(index, [_title(collection, name) for name in collection.ids], database, descriptors, k)
+    return _answers(index, [_title(collection, name) for name in collection.ids], descriptors, k, distance, how)
 
 
-def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]:
+def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "auto") -> list[Result]:
     """Find the images nearest to words; for an index whose encoder can read.
 
     Parameters
@@ -126,6 +129,8 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]
         Such as ``"a red bus"``, one a query.
     k : int
         How many answers each, 1 to the number indexed.
+    how : {"auto", "exact", "approximate"}
+        As of :meth:`lookalike.index.Index.nearest`.
 
     Returns
     -------
@@ -143,21 +148,30 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]
             f"{index.path}: the encoder {index.passport.encoder} can't read words; index with a model that has a text "
             "tower: --encoder hf:owner/name, or a folder with text_model.onnx and tokenizer.json"
         )
-    return _answers(index, list(texts), index.database(), encode_text(list(texts)), k)
+    return _answers(index, list(texts), encode_text(list(texts)), k, index.passport.distance, how)
 
 
-def _answers(index: Index, titles: list[str], database: Database, descriptors: NDArray[Any], k: int) -> list[Result]:
-    rows, distances = database.nearest(descriptors, k)
+def _answers(
+    index: Index, titles: list[str], descriptors: NDArray[Any], k: int, distance: str, how: str
+) -> list[Result]:
+    rows, distances, how = index.nearest(descriptors, k, distance=distance, how=how)
     used, places = np.unique(rows, return_inverse=True)
     facts = index.facts(used.tolist())
     results = []
     for i, title in enumerate(titles):
         answers = zip(rows[i].tolist(), distances[i].tolist(), places.reshape(rows.shape)[i].tolist(), strict=True)
         matches = [
-            Match(rank, facts[at]["id"], far, _similarity(far, database), facts[at]["label"], row)
+            Match(
+                rank,
+                facts[at]["id"],
+                far,
+                _similarity(far, distance, index.passport.dimension),
+                facts[at]["label"],
+                row,
+            )
             for rank, (row, far, at) in enumerate(answers, 1)
         ]
-        results.append(Result(title, matches))
+        results.append(Result(title, matches, how))
     return results
 
 
@@ -203,10 +217,12 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     return np.stack(images)
 
 
-def _similarity(distance: float, database: Database) -> float:
-    if database.distance == "hamming":
-        return 1 - distance / (8 * database.dimension)
-    return 1 - distance if database.distance == "cosine" else 1 / (1 + distance)
+def _similarity(far: float, distance: str, dimension: int) -> float:
+    if distance == "hamming":
+        return 1 - far / (8 * dimension)
+    if distance == "inner product":
+        return -far
+    return 1 - far if distance == "cosine" else 1 / (1 + far)
 
 
 def _title(collection: Collection, identity: str) -> str:

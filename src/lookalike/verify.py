@@ -20,6 +20,8 @@ from lookalike.index import Index
 from lookalike.passport import Column, facts_crc32, keys_crc32, open_dataset, reading
 from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
+from lookalike.sealed import BrokenSealError, Sealed
+from lookalike.vectors import sealed_names
 
 _SHOWN = 3  # ids named for one kind of problem
 
@@ -51,6 +53,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
         check.as_readers_do(index)
     for column in index.passport.columns:
         check.encoder(column)
+    check.sealed()
     if deep:
         check.files(index, on_progress)
     return check.problems
@@ -179,6 +182,17 @@ class _Check:
             return
         if fingerprint != column.fingerprint:
             self.problems.append(f"the encoder {column.encoder}: its folder holds another than made the descriptors")
+
+    def sealed(self) -> None:
+        """Check the mapped files; one that isn't what was written is made again, and answers nothing until then."""
+        for name in sorted(sealed_names(self.passport)):
+            if (self.path / name).exists():
+                try:
+                    Sealed(self.path / name).check()
+                except (BrokenSealError, ValueError, KeyError):
+                    self.problems.append(
+                        f"{name} isn't what was written; it is only a copy: delete it, and index again"
+                    )
 
     def files(self, index: Index, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""

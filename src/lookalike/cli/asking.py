@@ -27,6 +27,12 @@ def search(
         typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
     ] = None,
     resize: Resize = False,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--approximate", help="Compare with every image, or look into a few lists. Default: as info says."
+        ),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
@@ -40,13 +46,14 @@ def search(
     if (query is None) == (text is None):
         raise UsageError("name one query: an image, or words with --text")
     opened = open_(index_path, encoder)
+    how = "auto" if exact is None else "exact" if exact else "approximate"
     if text is not None:
         if picture is not None:
             raise UsageError("--picture shows a query image; leave it out of a search by words")
-        _show(searching.search_text(opened, [text], k), as_json)
+        _show(searching.search_text(opened, [text], k, how=how), as_json)
         return
     queries = open_collection(query or "")
-    results = searching.search(opened, queries, k, distance=distance, resize=resize)
+    results = searching.search(opened, queries, k, distance=distance, resize=resize, how=how)
     if picture is not None:
         from lookalike import plots
 

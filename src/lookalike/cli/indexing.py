@@ -79,6 +79,12 @@ def index(
     replace_collection: Annotated[
         bool, typer.Option("--replace-collection", help="Give up the collection that the index held.")
     ] = False,
+    approximate: Annotated[
+        bool | None,
+        typer.Option(
+            "--approximate/--no-approximate", help="Keep lists for approximate search. Default: of a large index."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever files change.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -116,7 +122,7 @@ def index(
         )
         return _index(
             images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
-            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, workers=workers,
+            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, workers=workers, approximate=approximate,
         )  # fmt: skip
 
     if not watch:
