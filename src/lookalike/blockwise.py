@@ -24,8 +24,8 @@ Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
 #: A tile's queries and rows: large enough for the matrix product to run at its best, its product (8 MiB) and its rows
-#: (4 MiB) small enough for the cache. Of long rows it takes fewer.
-TILE_QUERIES, TILE_ROWS, TILE_NUMBERS = 512, 4096, 2**20
+#: small enough for the cache. Of long rows it takes fewer.
+TILE_QUERIES, TILE_ROWS, TILE_NUMBERS = 512, 4096, 2**22
 #: Groups of consecutive rows in a tile whose minimum is taken first: few of them hold an answer.
 GROUPS = 128
 #: Pairs of a query and a candidate that may wait in memory; where all is alike there is no end of them.
@@ -39,7 +39,7 @@ def candidates(
     errors: Float64Array,
     k: int,
     size: int,
-    widen: Callable[[int, int, Float32Array], None],
+    multiply: Callable[[int, int, Float32Array, Float32Array], None],
 ) -> Iterator[tuple[Int64Array, Int64Array]]:
     """Find the rows that may be among the ``k`` with the smallest values of each query, a value being a dot product.
 
@@ -53,9 +53,9 @@ def candidates(
         How many, 1 to ``MOST_ANSWERS``, and no more than ``size``.
     size : int
         Rows of the database.
-    widen : callable
-        ``widen(start, stop, out)`` writes rows ``start`` to ``stop`` of the right side to ``out``, shape
-        (stop - start, d).
+    multiply : callable
+        ``multiply(start, stop, across, out)`` writes the values of rows ``start`` to ``stop`` to ``out``, shape
+        (stop - start, b), for some queries that are the columns of ``across``, shape (d, b).
 
     Yields
     ------
@@ -68,7 +68,7 @@ def candidates(
 
     def work(start: int, many: int = each) -> tuple[Int64Array, Int64Array]:
         part = slice(start, start + many)
-        found = _of_some(left[part], 2 * errors[part], k, size, widen)
+        found = _of_some(left[part], 2 * errors[part], k, size, multiply)
         if found is not None:
             return found[0] + start, found[1]
         halves = [work(start, many // 2), work(start + many // 2, many - many // 2)]
@@ -81,24 +81,26 @@ def candidates(
 
 
 def _of_some(
-    left: Float32Array, slack: Float64Array, k: int, size: int, widen: Callable[[int, int, Float32Array], None]
+    left: Float32Array,
+    slack: Float64Array,
+    k: int,
+    size: int,
+    multiply: Callable[[int, int, Float32Array, Float32Array], None],
 ) -> tuple[Int64Array, Int64Array] | None:
     """Find the candidates of some queries; None where they are so many that fewer queries are to be taken at a time."""
     count, depth = left.shape
     # Rows times queries, and not the other way round: so the product is 20 % faster, and minima are of whole vectors.
     across = np.ascontiguousarray(left.T)
     most = max(4 * GROUPS, min(TILE_ROWS, TILE_NUMBERS // depth // (4 * GROUPS) * 4 * GROUPS))
-    right = np.empty((min(most, size), depth), np.float32)
-    buffer = np.empty((len(right), count), np.float32)
+    buffer = np.empty((min(most, size), count), np.float32)
     best = np.full((count, k), np.inf, np.float32)  # the k smallest values so far, the largest of them last
     reach = np.full(count, np.inf, np.float32)  # a row whose value is beyond can't be an answer
     found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
     room = MOST_PAIRS
     for start in range(0, size, most):
         stop = min(start + most, size)
-        some, values = right[: stop - start], buffer[: stop - start]
-        widen(start, stop, some)
-        np.matmul(some, across, out=values)
+        values = buffer[: stop - start]
+        multiply(start, stop, across, values)
         grouped = values.reshape(GROUPS if stop - start == most else stop - start, -1, count)
         least = grouped.min(axis=1)
         if start == 0:  # k groups hold at least k rows

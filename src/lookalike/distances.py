@@ -52,6 +52,8 @@ ROWS_AT_ONCE = 128
 NUMBERS_AT_ONCE = 2**18
 #: Rows of float16 turned into float32 at a time.
 WIDENED_AT_ONCE = 2048
+#: Rows shorter than this are copied to be scaled; of longer ones the products with some hundred queries are.
+SHORT_ROWS = 256
 #: From this many on, queries are multiplied tile by tile, on all cores; one alone is limited by the memory's speed.
 MANY_QUERIES = 8
 #: Relative error of one float32 operation.
@@ -115,6 +117,12 @@ class Distance:
         """Write rows of the right side of that product."""
         to_float32(self.descriptors[start:stop], out)
 
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Write that product of some rows, (r, d), and some queries, transposed, (d, b), into ``out``, shape (r, b)."""
+        right = np.empty((stop - start, len(across)), np.float32)
+        self.widen(start, stop, right)
+        np.matmul(right, across, out=out)
+
     def finish(self, row: Float32Array, offset: np.float32) -> None:
         """Turn one row of products, shape (m,), into ranking values, in place."""
         raise NotImplementedError
@@ -174,6 +182,15 @@ class Cosine(Distance):
         super().widen(start, stop, out)
         out *= self.scale[start:stop, None]
 
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Scale what is smaller, the rows or their products."""
+        rows = self.descriptors[start:stop]
+        if rows.dtype != np.float32 or rows.shape[1] < SHORT_ROWS:
+            super().multiply_rows(start, stop, across, out)
+            return
+        np.matmul(rows, across, out=out)
+        out *= self.scale[start:stop, None]
+
     def apart(
         self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array
     ) -> Float64Array:
@@ -219,6 +236,15 @@ class Euclidean(Distance):
         super().widen(start, stop, out[:, :-1])
         out[:, -1] = self.squares[start:stop]
 
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Add the squares where less is to be written: behind the rows, or to their products."""
+        rows = self.descriptors[start:stop]
+        if rows.dtype != np.float32 or rows.shape[1] < SHORT_ROWS:
+            super().multiply_rows(start, stop, across, out)
+            return
+        np.matmul(rows, across[:-1], out=out)
+        out += self.squares[start:stop, None]
+
     def errors(self, lengths: Float64Array) -> Float64Array:
         """Bound by the dot product with the longest row and its square, and the roundings of two squares and three sums."""
         terms = int(self.descriptors.shape[1]) + 1
@@ -249,6 +275,14 @@ class InnerProduct(Distance):
     def prepare(self, queries: Float32Array, lengths: Float64Array) -> tuple[Float32Array, Float32Array]:
         """Return ``-q`` and the greatest product there can be."""
         return -queries, (lengths * self.longest).astype(np.float32)
+
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Multiply rows as they are where they can be."""
+        rows = self.descriptors[start:stop]
+        if rows.dtype == np.float32:
+            np.matmul(rows, across, out=out)
+        else:
+            super().multiply_rows(start, stop, across, out)
 
     def finish(self, row: Float32Array, offset: np.float32) -> None:
         """Make it 0 or more."""
@@ -671,7 +705,7 @@ class Database:
         """Yield, for some queries at a time, the positions and distances of the ``k`` nearest of each."""
         measure = self._measure
         left = measure.extend(measure.prepare(queries, lengths)[0])
-        for who, rows in candidates(left, measure.errors(lengths), k, self.size, measure.widen):
+        for who, rows in candidates(left, measure.errors(lengths), k, self.size, measure.multiply_rows):
             exact = self._apart(queries, lengths, who, rows)
             order = np.lexsort((rows, exact, who))
             starts = np.flatnonzero(np.diff(who, prepend=-1))
