@@ -255,9 +255,11 @@ def usearch_(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
 
 
 def lance_(x: FloatArray, folder: Path) -> Any:
-    import lance
     import pyarrow as pa
 
+    from lookalike.passport import import_lance
+
+    lance = import_lance()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1])
     data = lance.write_dataset(pa.table({"row": np.arange(len(x)), "v": vectors}), str(folder / "x.lance"))
     data = data.create_index("v", "IVF_PQ", num_partitions=int(len(x) ** 0.5), num_sub_vectors=x.shape[1] // 8) or data

@@ -75,13 +75,13 @@ def test_the_meter_vouches_for_what_it_measured(made):
 
 
 def test_more_lists_are_looked_into_where_these_hold_too_few(made):
-    x, lists, _ = made
+    _, lists, _ = made
     found, _ = lists.search(clustered(3, 5), 3000, 1)
     assert all(len(set(row)) == 3000 for row in found.tolist())
 
 
 def test_what_was_written_is_opened(made):
-    x, lists, path = made
+    _, lists, path = made
     opened = Lists(Sealed(path))
     assert (opened.distance, opened.meter, len(opened), opened.size) == (lists.distance, lists.meter, len(lists), 4000)
     assert opened.keys([0, 3999]).tolist() == [1, 11998]
@@ -102,7 +102,9 @@ def test_centres_go_on(made, tmp_path):
     grown = write_lists(tmp_path / "y.sealed", more, np.arange(4500), lists.distance, centres=np.array(lists.centres))
     np.testing.assert_array_equal(grown.centres, lists.centres)
     queries = clustered(20, 8)
-    for a, b in zip(grown.search(queries, 5, len(grown)), Database(more, lists.distance).nearest(queries, 5), strict=True):
+    for a, b in zip(
+        grown.search(queries, 5, len(grown)), Database(more, lists.distance).nearest(queries, 5), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 

@@ -180,7 +180,9 @@ def test_stale_or_damaged_lists_are_left_for_exact_search(path):
     whole = (path / name).read_bytes()
     (path / name).write_bytes(whole[: 4 * 4096 + 9] + b"\x07" + whole[4 * 4096 + 10 :])  # in the first block
     assert answers(open_index(path), 10) == exact
-    with pytest.raises((IndexStoreError, UsageError), match=r"make them (again )?with: lookalike index .* --approximate"):
+    with pytest.raises(
+        (IndexStoreError, UsageError), match=r"make them (again )?with: lookalike index .* --approximate"
+    ):
         answers(open_index(path), 10, how="approximate")
     assert any(name in problem for problem in verify(open_index(path)))
     build_index(some_pictures(3000), "quadrants", path)  # made again
@@ -193,7 +195,10 @@ def test_stale_or_damaged_lists_are_left_for_exact_search(path):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"how": "approximate"}, "holds no lists for approximate search by cosine that fit its last run; make them with: "),
+        (
+            {"how": "approximate"},
+            "holds no lists for approximate search by cosine that fit its last run; make them with: ",
+        ),
         ({"how": "fast"}, "unknown way to search 'fast'; known: approximate, auto, exact"),
     ],
 )
@@ -208,7 +213,9 @@ def test_approximate_answers_that_nobody_vouches_for_are_refused(path):
     asked = np.ones((1, 4), np.float32)
     with pytest.raises(UsageError, match="its recall meter doesn't vouch for 300 approximate answers; ask for fewer"):
         index.nearest(asked, 300, how="approximate")
-    with pytest.raises(UsageError, match="a search among some rows only is exact; leave out --approximate or the filter"):
+    with pytest.raises(
+        UsageError, match="a search among some rows only is exact; leave out --approximate or the filter"
+    ):
         index.nearest(asked, 3, how="approximate", rows=[1, 2, 3])
     with pytest.raises(UsageError, match="k is 501 but the index holds 500 images"):
         index.nearest(asked, 501)

@@ -62,7 +62,7 @@ def candidates(
     (queries, rows) : ndarray of int64, shape (c,)
         Pairs, sorted by query and then by row; at least ``k`` a query. Queries come in their order, some at a time.
     """
-    threads = product_threads()
+    threads = _product_threads()
     each = max(1, min(TILE_QUERIES, -(-len(left) // threads)))
     starts = range(0, len(left), each)
 
@@ -75,7 +75,7 @@ def candidates(
         queries, rows = (np.concatenate(parts) for parts in zip(*halves, strict=True))
         return queries, rows
 
-    with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+    with _one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
             yield from pool.map(work, starts[first : first + 4 * threads])
 
@@ -184,7 +184,7 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def product_threads() -> int:
+def _product_threads() -> int:
     """Return how many threads to use: as many as a matrix product would, so that a person's limit holds here too.
 
     Returns
@@ -200,7 +200,7 @@ def product_threads() -> int:
 
 
 @contextmanager
-def one_thread_a_product() -> Iterator[None]:
+def _one_thread_a_product() -> Iterator[None]:
     """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back."""
     global _users, _limit  # noqa: PLW0603
     with _lock:

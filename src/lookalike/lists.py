@@ -14,7 +14,6 @@ search stays exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blockwise import one_thread_a_product, product_threads, reach_of, take_in
+from lookalike.blockwise import reach_of, take_in
 from lookalike.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
 from lookalike.sealed import Sealed, sealing
 
@@ -174,11 +173,9 @@ class Lists:
         DISTANCES[self.distance].check("query", lengths)
         positions = np.empty((len(asked), k), np.int64)
         distances = np.empty((len(asked), k), np.float32)
-        threads = product_threads() if len(asked) >= 2 * _TOGETHER else 1
-        each = max(1, min(_MOST_TOGETHER, -(-len(asked) // threads)))
-
-        def work(start: int) -> None:
-            part = slice(start, start + each)
+        # One thread: what is done between two products of a list is too short for two to take turns at it.
+        for start in range(0, len(asked), _MOST_TOGETHER):
+            part = slice(start, start + _MOST_TOGETHER)
             some, long = asked[part], lengths[part]
             chosen = self._chosen(self._by_centre.distances(some), k, probes)
             who, places = self._among(some, chosen, k) if len(some) >= _TOGETHER else self._one_by_one(some, chosen, k)
@@ -193,14 +190,6 @@ class Lists:
             order = np.lexsort((rows, exact, who))
             first = order[np.flatnonzero(np.diff(who, prepend=-1))[:, None] + np.arange(k)]
             positions[part], distances[part] = rows[first], exact[first]
-
-        starts = range(0, len(asked), each)
-        if threads == 1:
-            for start in starts:
-                work(start)
-        else:
-            with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, starts))
         return positions, distances
 
     def _chosen(self, near: Float32Array, k: int, probes: int) -> list[Int64Array]:
