@@ -13,10 +13,13 @@ from lookalike.errors import UsageError
 
 MNIST = Path(__file__).parents[1] / "datasets" / "mnist"
 NAMES = sorted(name for name, distance in DISTANCES.items() if not distance.packed)
+METRICS = [name for name in NAMES if name != "inner product"]  # 0 for the same descriptor, never negative
 
 
 def reference(queries, descriptors, name):
     q, x = queries.astype(np.float64), descriptors.astype(np.float64)
+    if name == "inner product":
+        return -(q @ x.T)
     if name == "euclidean":
         return np.stack([np.sqrt(((x - row) ** 2).sum(axis=1)) for row in q])
     q, x = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (q, x))
@@ -52,7 +55,7 @@ def test_cosine_spans_0_to_2_and_ignores_length():
     np.testing.assert_allclose(found, [[0, 1, 2, 1 - 0.5**0.5]], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METRICS)
 def test_rounding_makes_no_distance_negative_or_nan(name):
     x = np.random.default_rng(9).normal(size=(300, 97)).astype(np.float32)
     found = Database(x, name).distances(x)
@@ -94,7 +97,8 @@ def test_equal_distances_come_by_position_also_at_the_cut(name):
         for k in (1, 2, 5, 17, 40):
             positions, found = database.nearest(q, k)
             for query, row, values in zip(q, positions, found, strict=True):
-                exact = database._exact(query, float(np.linalg.norm(query.astype(float))), np.arange(size))
+                length = np.array([np.linalg.norm(query.astype(float))])
+                exact = database._apart(query[None], length, np.zeros(size, np.int64), np.arange(size))
                 assert row.tolist() == np.lexsort((np.arange(size), exact))[:k].tolist()
                 assert (np.diff(row)[np.diff(values) == 0] > 0).all()
 
@@ -102,12 +106,13 @@ def test_equal_distances_come_by_position_also_at_the_cut(name):
 def test_all_the_same_image_gives_the_first_k():
     x = np.tile(np.float32([0.1, 0.7, 0.3]), (9000, 1))
     for name in NAMES:
-        positions, found = Database(x, name).nearest(x[:2], 20)
-        assert positions.tolist() == [list(range(20))] * 2
-        assert not found.any()
+        for queries in (x[:2], x[:300]):
+            positions, found = Database(x, name).nearest(queries, 20)
+            assert positions.tolist() == [list(range(20))] * len(queries)
+            assert not found.any() or name == "inner product"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METRICS)
 def test_an_identical_descriptor_is_at_exactly_0(name):
     rng = np.random.default_rng(2)
     for d in range(1, 60):
@@ -116,6 +121,74 @@ def test_an_identical_descriptor_is_at_exactly_0(name):
         assert not found.any()
         if d > 1:
             assert positions[:, 0].tolist() == list(range(40))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [9, 2048, 2049, 9000])
+def test_many_queries_at_a_time_are_answered_as_one_by_one(name, size):
+    rng = np.random.default_rng(size)
+    centres = rng.normal(size=(40, 24)).astype(np.float32)  # clusters, some of them all alike
+    x = centres[rng.integers(0, 40, size)] + rng.normal(size=(size, 24)).astype(np.float32) * (
+        rng.integers(0, 2, (size, 1)) * np.float32(0.1)
+    )
+    x[:5], x[-1] = x[0], x[0]
+    q = np.concatenate([x[:40], rng.normal(size=(600, 24)).astype(np.float32)])
+    database = Database(x, name)
+    for k in (1, 3, 9, min(size, module.MOST_ANSWERS)):
+        positions, found = database.nearest(q, k)
+        for i in [*range(45), len(q) - 1]:
+            one, far = database.nearest(q[i : i + 1], k)
+            np.testing.assert_array_equal(positions[i], one[0])
+            np.testing.assert_array_equal(found[i], far[0])
+
+
+def test_where_every_row_is_a_candidate_memory_stays_bounded():
+    x = (1000 + np.random.default_rng(3).normal(size=(8000, 8)) * 1e-4).astype(np.float32)
+    database = Database(x, "euclidean")  # so far from the origin that float32 products tell nothing apart
+    q = np.ascontiguousarray(x[:512])
+    tracemalloc.start()
+    positions, _ = database.nearest(q, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**29  # all pairs would be 4 million
+    for i in (0, 200, 511):
+        assert positions[i, 0] == database.nearest(q[i : i + 1], 1)[0][0, 0]
+
+
+def test_inner_product_is_the_product_and_larger_is_nearer():
+    x = np.float32([[1, 0], [3, 1], [-2, 0], [0, 0]])
+    database = Database(x, "inner product")
+    positions, found = database.nearest(np.float32([[2, 1]]), 4)
+    assert (positions.tolist(), found.tolist()) == ([[1, 0, 3, 2]], [[-7, -2, 0, 4]])
+    assert not np.signbit(found[0, 2])  # 0, and not -0
+    np.testing.assert_allclose(database.distances(np.float32([[2, 1]])), [[-2, -7, 4, 0]], atol=1e-6)
+    ((near, far),) = database.within(np.float32([[2, 1]]), -2)
+    assert (near.tolist(), far.tolist()) == ([1, 0], [-7, -2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_is_kept_and_searched_exactly(name):
+    rng = np.random.default_rng(13)
+    x = rng.normal(size=(9000, 33)).astype(np.float16)
+    x[7, :5] = np.float16([6e-8, -6e-8, 6.1e-5, -3e-6, 0])  # subnormal numbers too
+    q = rng.normal(size=(20, 33)).astype(np.float32)
+    half, single = Database(x, name), Database(x.astype(np.float32), name)
+    assert half._descriptors.dtype == np.float16
+    assert np.shares_memory(half._descriptors, x)
+    for queries in (q, q[:1]):
+        for a, b in zip(half.nearest(queries, 10), single.nearest(queries, 10), strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(half.distances(q), single.distances(q), rtol=1e-5, atol=1e-5)
+    for a, b in zip(half.within(q, 1.0), single.within(q, 1.0), strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_every_half_is_widened_to_what_numpy_says():
+    bits = np.arange(2**16, dtype=np.uint16)
+    halves = bits[(bits & 0x7C00) != 0x7C00].view(np.float16).reshape(1, -1)  # all but infinity and NaN
+    wide = np.empty(halves.shape, np.float32)
+    module.to_float32(halves, wide)
+    np.testing.assert_array_equal(wide.view(np.int32), halves.astype(np.float32).view(np.int32))
 
 
 def test_nearest_is_right_where_float32_products_are_not():
@@ -219,6 +292,24 @@ def test_nearest_needs_little_memory():
     assert peak < module.BLOCK_BYTES + 8 * 2**20
 
 
+@pytest.mark.parametrize("name", [*NAMES, "hamming"])
+def test_nearest_among_some_rows(name):
+    rng = np.random.default_rng(12)
+    packed = name == "hamming"
+    x = rng.integers(1, 4, size=(9000, 3)).astype(np.uint8 if packed else np.float32)
+    database, q = Database(x, name), x[:4]
+    everything, distances = database.nearest(q, len(x))
+    for share in (0.001, 0.3, 0.99, 1):
+        mask = rng.random(len(x)) < share
+        mask[7] = True
+        for rows in (mask, np.flatnonzero(mask), rng.permutation(np.flatnonzero(mask))):
+            positions, found = database.nearest(q, min(5, int(mask.sum())), rows)
+            for i in range(len(q)):
+                kept = mask[everything[i]]
+                np.testing.assert_array_equal(positions[i], everything[i][kept][: positions.shape[1]])
+                np.testing.assert_array_equal(found[i], distances[i][kept][: positions.shape[1]])
+
+
 ONE = np.ones((1, 3), np.float32)
 
 
@@ -228,6 +319,12 @@ ONE = np.ones((1, 3), np.float32)
         (lambda d: d.nearest(ONE, 0), "k is 0; ask for at least 1"),
         (lambda d: d.nearest(ONE, -3), "k is -3; ask for at least 1"),
         (lambda d: d.nearest(ONE, 70000), "k is 70,000 but the index holds 5 images; ask for at most 5"),
+        (lambda d: d.nearest(ONE, 3, [0, 4]), "k is 3 but only 2 images are selected; ask for at most 2"),
+        (lambda d: d.nearest(ONE, 1, []), "k is 1 but only 0 images are selected"),
+        (lambda d: d.nearest(ONE, 1, [0, 5]), "rows run from 0 to 5, the index from 0 to 4; take rows of it"),
+        (lambda d: d.nearest(ONE, 1, [-1, 2]), "rows run from -1 to 2, the index from 0 to 4"),
+        (lambda d: d.nearest(ONE, 1, [True]), r"rows of bool and shape \(1,\) pick none of 5 images; give positions"),
+        (lambda d: d.nearest(ONE, 1, [0.5]), r"rows of float64 and shape \(1,\) pick none"),
         (lambda d: d.nearest(np.ones((1, 4), np.float32), 1), "the queries have 4 numbers each, the index 3; encode"),
         (lambda d: d.distances(np.ones(3, np.float32)), r"queries must have shape \(n, d\), these have \(3,\)"),
         (lambda d: d.distances(np.ones((1, 3), np.uint8)), "queries must be float32, these are uint8"),

@@ -76,6 +76,7 @@ def test_the_json_is_the_documented_one(index):
     (result,) = search(index, QUERY, 2)
     assert json.loads(json.dumps(result.to_json())) == {
         "query": "array[0]",
+        "search": "exact",
         "matches": [
             {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a"},
             {"rank": 2, "id": "3", "distance": 0.0, "similarity": 1.0, "label": "a"},

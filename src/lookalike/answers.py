@@ -268,23 +268,22 @@ class _Ranking:
 
     def __init__(self, index: Index, database: Database, asked: NDArray[Any], rows: NDArray[np.int64]) -> None:
         self.asked = asked[None]
-        self.all = len(rows) == len(index)
         self.rows = rows
+        self.some = None if len(rows) == len(index) else rows
         self.database = database
-        if not self.all and len(rows):
-            self.database = Database(index.descriptors[rows], database.distance)
         self._found = np.empty(0, np.int64), np.empty(0, np.float32)
 
     def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         count = min(count, len(self.rows))
         if count > len(self._found[0]):
-            found, distances = self.database.nearest(self.asked, count)
-            self._found = self.rows[found[0]], distances[0]
+            found, distances = self.database.nearest(self.asked, count, self.some)
+            self._found = found[0], distances[0]
         return self._found[0][:count], self._found[1][:count]
 
     def within(self, radius: float) -> int:
         """Count those at most so far."""
-        return len(self.database.within(self.asked, radius)[0][0]) if len(self.rows) else 0
+        found = self.database.within(self.asked, radius)[0][0]
+        return len(found) if self.some is None else int(np.isin(found, self.some, assume_unique=True).sum())
 
 
 class _Reranked(_Ranking):
@@ -354,7 +353,7 @@ def _by_image(
     for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
         group = tuple(next(folded)["id"] for _ in page.groups[i])
         chance = None if closeness is None else closeness.chance(distance)
-        close = similarity(distance, database)
+        close = similarity(distance, database.distance, 8 * database.dimension)
         rank = query.offset + i + 1
         found = facts[i]["id"], distance, close, facts[i]["label"], row
         matches.append(Match(rank, *found, inliers=inliers.get(row), chance=chance, group=group))

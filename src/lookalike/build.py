@@ -26,6 +26,7 @@ from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, re
 from lookalike.rows import FACTS
 from lookalike.store import Store, check_target, only_writer, sweep
 from lookalike.sync import Summary, Sync
+from lookalike.vectors import keep_lists
 
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
@@ -70,6 +71,7 @@ def build_index(
     replace_collection: bool = False,
     graph: bool | None = None,
     workers: int | None = None,
+    approximate: bool | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_summary: Callable[[Summary], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -107,6 +109,9 @@ def build_index(
         Keep the neighbour graph that re-ranking by diffusion goes by. None keeps it where there is one already.
     workers : int, optional
         Processes that decode; by default one a core.
+    approximate : bool, optional
+        Keep lists for approximate search. None keeps them where there are some, and from
+        ``vectors.CROSSOVER_BYTES`` on.
     on_progress : callable, optional
         Called with (files done, files in all).
     on_summary : callable, optional
@@ -159,6 +164,10 @@ def build_index(
                 on_progress=on_progress,
             )
             passport = run.run()
+            index = Index(path, passport)
+            keep_lists(
+                path, passport, approximate, lambda: (index.descriptors, index.keys), on_note or (lambda _: None)
+            )
         except BaseException:
             sweep(path)
             raise
@@ -167,7 +176,7 @@ def build_index(
         passport = read_passport(path)
     if on_summary is not None:
         on_summary(run.summary(time.monotonic() - begun))
-    return Index(path, passport)
+    return index
 
 
 def open_to_index(

@@ -4,10 +4,15 @@ A :class:`Database` is prepared once from ``(m, d)`` descriptors and then answer
 
 - ``cosine`` is ``1 - cos(q, x)``: 0 for the same direction, 1 at a right angle, 2 for the opposite one.
 - ``euclidean`` is ``|q - x|``, 0 or more.
+- ``inner product`` is ``-q.x``, of any sign: the larger the product, the nearer. It is no distance in the strict sense: a
+  long descriptor may be nearer to a query than the query to itself.
 - ``hamming`` is the number of bits that differ between packed codes, uint8 of shape ``(m, bytes)``.
 
 **Order.** Answers come by (distance, position): of two images at the same distance, the one stored first wins, also
 where the cut at ``k`` falls between them. With short codes most answers are such ties.
+
+**Half precision.** float16 descriptors stay so in memory, half as large, and are widened tile by tile; answers are exact
+for the values stored. Queries may be of any float type.
 
 **Exactness.** One matrix product finds candidates, and float32 rounding makes its values wrong in the last digits. So
 :meth:`Database.nearest` keeps every image that could still belong to the first ``k`` by the worst-case error of a dot
@@ -31,10 +36,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.blockwise import MOST_ANSWERS, candidates
 from lookalike.errors import UsageError, unknown_name
 from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
+FloatArray = NDArray[np.float32] | NDArray[np.float16]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
@@ -42,6 +49,14 @@ Int64Array = NDArray[np.int64]
 BLOCK_BYTES = 64 * 2**20
 #: Rows turned into float64 at a time: they stay in the processor's cache, and no wider copy of the database is made.
 ROWS_AT_ONCE = 128
+#: Numbers whose distances are computed again in float64 at a time.
+NUMBERS_AT_ONCE = 2**18
+#: Rows of float16 turned into float32 at a time.
+WIDENED_AT_ONCE = 2048
+#: Rows shorter than this are copied to be scaled; of longer ones the products with some hundred queries are.
+SHORT_ROWS = 256
+#: From this many on, queries are multiplied tile by tile, on all cores; one alone is limited by the memory's speed.
+MANY_QUERIES = 8
 #: Relative error of one float32 operation.
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
@@ -64,7 +79,7 @@ class Distance:
 
     Parameters
     ----------
-    descriptors : ndarray of float32, shape (m, d)
+    descriptors : ndarray of float32 or float16, shape (m, d)
         The database, C-contiguous; kept, not copied.
     lengths : ndarray of float64, shape (m,)
         Euclidean length of each row.
@@ -73,7 +88,7 @@ class Distance:
     #: Whether descriptors are packed bits, and counted, so that ranking values are the exact distances.
     packed: ClassVar[bool] = False
 
-    def __init__(self, descriptors: Float32Array, lengths: Float64Array) -> None:
+    def __init__(self, descriptors: FloatArray, lengths: Float64Array) -> None:
         self.descriptors = descriptors
         self.lengths = lengths
 
@@ -87,32 +102,55 @@ class Distance:
 
     def multiply(self, left: Float32Array, out: Float32Array) -> None:
         """Write the product of ``left`` with the database into ``out``, shape (b, m)."""
-        np.matmul(left, self.descriptors.T, out=out)
+        if self.descriptors.dtype == np.float32:
+            np.matmul(left, self.descriptors.T, out=out)
+            return
+        wide = np.empty((min(WIDENED_AT_ONCE, len(self.descriptors)), self.descriptors.shape[1]), np.float32)
+        for start in range(0, len(self.descriptors), WIDENED_AT_ONCE):
+            some = self.descriptors[start : start + WIDENED_AT_ONCE]
+            to_float32(some, wide[: len(some)])
+            np.matmul(left, wide[: len(some)].T, out=out[:, start : start + len(some)])
+
+    def extend(self, left: Float32Array) -> Float32Array:
+        """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""
+        return left
+
+    def widen(self, start: int, stop: int, out: Float32Array) -> None:
+        """Write rows of the right side of that product."""
+        to_float32(self.descriptors[start:stop], out)
+
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Write that product of some rows, (r, d), and some queries, transposed, (d, b), into ``out``, shape (r, b)."""
+        right = np.empty((stop - start, len(across)), np.float32)
+        self.widen(start, stop, right)
+        np.matmul(right, across, out=out)
 
     def finish(self, row: Float32Array, offset: np.float32) -> None:
         """Turn one row of products, shape (m,), into ranking values, in place."""
         raise NotImplementedError
 
-    def to_distances(self, values: Float32Array) -> None:
-        """Turn ranking values into distances, in place; nothing to do where they are the same."""
+    def to_distances(self, values: Float32Array, offset: np.float32) -> None:
+        """Turn a row of ranking values into distances, in place; nothing to do where they are the same."""
 
-    def to_value(self, distance: float) -> float:
-        """Turn a distance into a ranking value; nothing to do where they are the same."""
+    def to_value(self, distance: float, offset: float) -> float:  # noqa: ARG002
+        """Turn a distance into a ranking value of a row; nothing to do where they are the same."""
         return distance
 
     def errors(self, lengths: Float64Array) -> Float64Array:
         """Return the most that ranking values can be wrong by, for queries of these lengths, shape (b,)."""
         raise NotImplementedError
 
-    def exact(self, query: Float32Array, length: float, positions: Int64Array) -> Float64Array:
-        """Return the distances from one query, shape (d,), to the images at ``positions``, in float64."""
+    def apart(
+        self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array
+    ) -> Float64Array:
+        """Return the distance of each pair in float64: of query ``pairs[i]`` and the image at ``positions[i]``."""
         raise NotImplementedError
 
 
 class Cosine(Distance):
     """``1 - cos(q, x)``; ranked by that very value."""
 
-    def __init__(self, descriptors: Float32Array, lengths: Float64Array) -> None:
+    def __init__(self, descriptors: FloatArray, lengths: Float64Array) -> None:
         super().__init__(descriptors, lengths)
         # Scaling the products, not the descriptors, spares a normalised copy of the database.
         self.scale = (1.0 / lengths).astype(np.float32)
@@ -141,18 +179,34 @@ class Cosine(Distance):
         """Bound by the dot product of two unit vectors, and a few roundings more."""
         return np.full(len(lengths), 1.01 * ROUNDING * (self.descriptors.shape[1] + 16))
 
-    def exact(self, query: Float32Array, length: float, positions: Int64Array) -> Float64Array:
+    def widen(self, start: int, stop: int, out: Float32Array) -> None:
+        """Write rows brought to length 1."""
+        super().widen(start, stop, out)
+        out *= self.scale[start:stop, None]
+
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Scale what is smaller, the rows or their products."""
+        rows = self.descriptors[start:stop]
+        if rows.dtype != np.float32 or rows.shape[1] < SHORT_ROWS:
+            super().multiply_rows(start, stop, across, out)
+            return
+        np.matmul(rows, across, out=out)
+        out *= self.scale[start:stop, None]
+
+    def apart(
+        self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array
+    ) -> Float64Array:
         """Return ``|u - v|^2 / 2`` for unit vectors: no digits cancel, and equal rows give exactly 0."""
         wide = self.descriptors[positions].astype(np.float64)
         wide /= self.lengths[positions, None]
-        wide -= query.astype(np.float64) / length
+        wide -= queries[pairs].astype(np.float64) / lengths[pairs, None]
         return 0.5 * _squares(wide)
 
 
 class Euclidean(Distance):
     """``|q - x|``; ranked by its square, ``|q|^2 - 2 q.x + |x|^2``."""
 
-    def __init__(self, descriptors: Float32Array, lengths: Float64Array) -> None:
+    def __init__(self, descriptors: FloatArray, lengths: Float64Array) -> None:
         super().__init__(descriptors, lengths)
         self.squares = (lengths**2).astype(np.float32)
         self.longest = float(lengths.max())
@@ -167,25 +221,100 @@ class Euclidean(Distance):
         np.add(row, offset, out=row)
         np.maximum(row, 0, out=row)
 
-    def to_distances(self, values: Float32Array) -> None:
+    def to_distances(self, values: Float32Array, offset: np.float32) -> None:  # noqa: ARG002
         """Take the root."""
         np.sqrt(values, out=values)
 
-    def to_value(self, distance: float) -> float:
+    def to_value(self, distance: float, offset: float) -> float:  # noqa: ARG002
         """Take the square."""
         return distance * distance
 
-    def errors(self, lengths: Float64Array) -> Float64Array:
-        """Bound by the dot product with the longest row, and the roundings of the two squares and three sums."""
-        terms = int(self.descriptors.shape[1])
-        underflow = terms * float(np.finfo(np.float32).tiny)
-        return ROUNDING * (2.02 * terms * lengths * self.longest + 8 * (lengths + self.longest) ** 2) + underflow
+    def extend(self, left: Float32Array) -> Float32Array:
+        """Add the 1 that takes in the square of each row."""
+        return np.concatenate([left, np.ones((len(left), 1), np.float32)], axis=1)
 
-    def exact(self, query: Float32Array, length: float, positions: Int64Array) -> Float64Array:  # noqa: ARG002
+    def widen(self, start: int, stop: int, out: Float32Array) -> None:
+        """Write rows, and behind each its square: a query's own square changes no order."""
+        super().widen(start, stop, out[:, :-1])
+        out[:, -1] = self.squares[start:stop]
+
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Add the squares where less is to be written: behind the rows, or to their products."""
+        rows = self.descriptors[start:stop]
+        if rows.dtype != np.float32 or rows.shape[1] < SHORT_ROWS:
+            super().multiply_rows(start, stop, across, out)
+            return
+        np.matmul(rows, across[:-1], out=out)
+        out += self.squares[start:stop, None]
+
+    def errors(self, lengths: Float64Array) -> Float64Array:
+        """Bound by the dot product with the longest row and its square, and the roundings of two squares and three sums."""
+        terms = int(self.descriptors.shape[1]) + 1
+        underflow = terms * float(np.finfo(np.float32).tiny)
+        both = (lengths + self.longest) ** 2
+        return ROUNDING * (1.01 * terms * (2 * lengths + self.longest) * self.longest + 8 * both) + underflow
+
+    def apart(
+        self,
+        queries: Float32Array,
+        lengths: Float64Array,  # noqa: ARG002
+        pairs: Int64Array,
+        positions: Int64Array,
+    ) -> Float64Array:
         """Return the length of the difference."""
         wide = self.descriptors[positions].astype(np.float64)
-        wide -= query
+        wide -= queries[pairs]
         return np.sqrt(_squares(wide))
+
+
+class InnerProduct(Distance):
+    """``-q.x``; ranked by how much it is above the least it can be, ``-|q| |x|`` with the longest row."""
+
+    def __init__(self, descriptors: FloatArray, lengths: Float64Array) -> None:
+        super().__init__(descriptors, lengths)
+        self.longest = float(lengths.max())
+
+    def prepare(self, queries: Float32Array, lengths: Float64Array) -> tuple[Float32Array, Float32Array]:
+        """Return ``-q`` and the greatest product there can be."""
+        return -queries, (lengths * self.longest).astype(np.float32)
+
+    def multiply_rows(self, start: int, stop: int, across: Float32Array, out: Float32Array) -> None:
+        """Multiply rows as they are where they can be."""
+        rows = self.descriptors[start:stop]
+        if rows.dtype == np.float32:
+            np.matmul(rows, across, out=out)
+        else:
+            super().multiply_rows(start, stop, across, out)
+
+    def finish(self, row: Float32Array, offset: np.float32) -> None:
+        """Make it 0 or more."""
+        np.add(row, offset, out=row)
+        np.maximum(row, 0, out=row)
+
+    def to_distances(self, values: Float32Array, offset: np.float32) -> None:
+        """Take the offset away."""
+        np.subtract(values, offset, out=values)
+
+    def to_value(self, distance: float, offset: float) -> float:
+        """Add the offset."""
+        return distance + offset
+
+    def errors(self, lengths: Float64Array) -> Float64Array:
+        """Bound by the dot product with the longest row, and the roundings of the offset and one sum."""
+        terms = int(self.descriptors.shape[1])
+        return 1.01 * ROUNDING * (terms + 6) * lengths * self.longest + terms * float(np.finfo(np.float32).tiny)
+
+    def apart(
+        self,
+        queries: Float32Array,
+        lengths: Float64Array,  # noqa: ARG002
+        pairs: Int64Array,
+        positions: Int64Array,
+    ) -> Float64Array:
+        """Return the product with its sign turned; 0 is never -0."""
+        wide = self.descriptors[positions].astype(np.float64)
+        products: Float64Array = np.einsum("ij,ij->i", wide, queries[pairs].astype(np.float64))
+        return 0.0 - products
 
 
 class Hamming(Distance):
@@ -277,7 +406,12 @@ class Hamming(Distance):
 
 
 #: name -> class
-DISTANCES: dict[str, type[Distance]] = {"cosine": Cosine, "euclidean": Euclidean, "hamming": Hamming}
+DISTANCES: dict[str, type[Distance]] = {
+    "cosine": Cosine,
+    "euclidean": Euclidean,
+    "inner product": InnerProduct,
+    "hamming": Hamming,
+}
 
 
 @dataclass(frozen=True)
@@ -325,16 +459,18 @@ class Block:
 class Database:
     """Descriptors made ready to be searched by one distance.
 
-    The array is kept, not copied, if it is C-contiguous float32; it may be read-only or memory-mapped. Preparing adds
-    12 bytes an image. Answering takes ``BLOCK_BYTES`` (64 MiB), or 4 bytes an image if that is more, and the answer.
-    Packed codes are copied, a word at a time.
+    The array is kept, not copied, if it is C-contiguous float32 or float16; it may be read-only or memory-mapped.
+    Preparing adds 12 bytes an image. Answering takes ``BLOCK_BYTES`` (64 MiB), or 4 bytes an image if that is more, and
+    the answer. Packed codes are copied, a word at a time.
 
     Parameters
     ----------
-    descriptors : ndarray of float32, shape (m, d), or of uint8, shape (m, bytes), for ``hamming``
-        One row an image; float64 and float16 are converted, which copies.
+    descriptors : ndarray of float32 or float16, shape (m, d), or of uint8, shape (m, bytes), for ``hamming``
+        One row an image; float64 is converted, which copies.
     distance : str
         A name in :data:`DISTANCES`.
+    lengths : ndarray of float64, shape (m,), optional
+        The rows' Euclidean lengths, as :func:`lengths_of` gives them; computed by default.
 
     Raises
     ------
@@ -350,16 +486,20 @@ class Database:
     ([[0, 2]], [[1.0, 1.0]])
     """
 
-    def __init__(self, descriptors: NDArray[Any], distance: str = "cosine") -> None:
+    def __init__(
+        self, descriptors: NDArray[Any], distance: str = "cosine", lengths: Float64Array | None = None
+    ) -> None:
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
         packed = DISTANCES[distance].packed
-        table = _table("descriptors", descriptors, packed)
+        table = _table("descriptors", descriptors, packed, halves=True)
         if not table.size:
             raise UsageError(f"descriptors of shape {table.shape} leave nothing to search; index some images first")
         if packed and table.shape[1] > MOST_CODE_BYTES:
             raise UsageError(f"codes of {table.shape[1]:,} bytes are too long; hamming takes up to {MOST_CODE_BYTES:,}")
-        lengths = np.zeros(len(table)) if packed else _checked_lengths("descriptor", table)
+        if lengths is None:
+            lengths = np.zeros(len(table)) if packed else lengths_of(table)
+        _check_lengths("descriptor", lengths)
         DISTANCES[distance].check("descriptor", lengths)
         self.distance = distance
         self._descriptors = table
@@ -377,6 +517,11 @@ class Database:
     def dimension(self) -> int:
         """Length of one descriptor, d; of a packed code, its bytes."""
         return int(self._descriptors.shape[1])
+
+    @property
+    def lengths(self) -> Float64Array:
+        """Euclidean length of each descriptor, float64, shape (m,); zeros of packed codes."""
+        return self._measure.lengths
 
     def distances(self, queries: NDArray[Any]) -> Float32Array:
         """Return the distance from every query to every image.
@@ -397,15 +542,17 @@ class Database:
         UsageError
             If the queries are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
         """
-        table, lengths = self._checked(queries)
+        table, lengths = self.checked(queries)
         out = np.empty((len(table), self.size), np.float32)
         for block in self._blocks(table, lengths):
             for i in range(len(block)):
                 out[block.start + i] = block.row(i)
-                self._measure.to_distances(out[block.start + i])
+                self._measure.to_distances(out[block.start + i], block.offsets[i])
         return out
 
-    def nearest(self, queries: NDArray[Any], k: int) -> tuple[Int64Array, Float32Array]:
+    def nearest(
+        self, queries: NDArray[Any], k: int, rows: NDArray[Any] | None = None
+    ) -> tuple[Int64Array, Float32Array]:
         """Return the ``k`` nearest images of every query, exactly.
 
         Parameters
@@ -413,7 +560,9 @@ class Database:
         queries : ndarray of float32, shape (n, d)
             One row a query.
         k : int
-            How many, 1 to m.
+            How many, 1 to m, or to the number of ``rows``.
+        rows : ndarray of bool, shape (m,), or of int, shape (r,), optional
+            The only rows that may be answered, as a mask or as positions; all by default.
 
         Returns
         -------
@@ -425,22 +574,38 @@ class Database:
         Raises
         ------
         UsageError
-            If ``k`` is below 1 or above m, or the queries can't be used (see :meth:`distances`).
+            If ``k`` is below 1 or above what there is, ``rows`` isn't such a selection, or the queries can't be used
+            (see :meth:`distances`).
         """
         if k < 1:
             raise UsageError(f"k is {k:,}; ask for at least 1")
         if k > self.size:
             raise UsageError(f"k is {k:,} but the index holds {self.size:,} images; ask for at most {self.size:,}")
-        table, lengths = self._checked(queries)
+        if rows is not None:
+            some = _selected(rows, self.size)
+            if k > len(some):
+                raise UsageError(
+                    f"k is {k:,} but only {len(some):,} images are selected; ask for at most {len(some):,}"
+                )
+            if len(some) < self.size:
+                positions, distances = Database(self._descriptors[some], self.distance).nearest(queries, k)
+                return some[positions], distances
+        table, lengths = self.checked(queries)
         positions = np.empty((len(table), k), np.int64)
         distances = np.empty((len(table), k), np.float32)
 
-        def pick(values: NDArray[Any], error: float) -> Int64Array:
+        def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
             return _candidates(values, k, error)
 
-        for q, (candidates, exact) in enumerate(self._picked(table, lengths, pick)):
-            order = np.lexsort((candidates, exact))[:k]
-            positions[q], distances[q] = candidates[order], exact[order]
+        if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS and not self._measure.packed:
+            done = 0
+            for near, far in self._picked_together(table, lengths, k):
+                positions[done : done + len(near)], distances[done : done + len(near)] = near, far
+                done += len(near)
+            return positions, distances
+        for q, (found, exact) in enumerate(self._picked(table, lengths, pick)):
+            order = np.lexsort((found, exact))[:k]
+            positions[q], distances[q] = found[order], exact[order]
         return positions, distances
 
     def within(self, queries: NDArray[Any], radius: float) -> list[tuple[Int64Array, Float32Array]]:
@@ -453,7 +618,7 @@ class Database:
         queries : ndarray of float32, shape (n, d), or of uint8, shape (n, bytes)
             One row a query.
         radius : float
-            The largest distance that counts, 0 or more.
+            The largest distance that counts, 0 or more; for ``inner product`` of any sign.
 
         Returns
         -------
@@ -472,19 +637,19 @@ class Database:
         >>> [(p.tolist(), d.tolist()) for p, d in database.within(np.array([[0b0110]], np.uint8), 1)]
         [([0, 1], [1.0, 1.0])]
         """
-        if not radius >= 0:
+        if not radius >= (-np.inf if isinstance(self._measure, InnerProduct) else 0):
             raise UsageError(f"the radius is {radius}; it must be 0 or more")
-        table, lengths = self._checked(queries)
-        value = self._measure.to_value(radius)
+        table, lengths = self.checked(queries)
 
-        def pick(values: NDArray[Any], error: float) -> Int64Array:
-            return np.flatnonzero(values <= value * (1 + 4 * ROUNDING) + error)
+        def pick(values: NDArray[Any], error: float, offset: float) -> Int64Array:
+            value = self._measure.to_value(radius, offset)
+            return np.flatnonzero(values <= value + abs(value) * 4 * ROUNDING + error)
 
         answers = []
-        for candidates, exact in self._looked_up(table, radius) or self._picked(table, lengths, pick):
-            order = np.lexsort((candidates, exact))
+        for found, exact in self._looked_up(table, radius) or self._picked(table, lengths, pick):
+            order = np.lexsort((found, exact))
             order = order[exact[order] <= radius]
-            answers.append((candidates[order], exact[order]))
+            answers.append((found[order], exact[order]))
         return answers
 
     def blocks(self, queries: NDArray[Any], rows: int | None = None) -> Iterator[Block]:
@@ -508,7 +673,7 @@ class Database:
         UsageError
             If the queries can't be used (see :meth:`distances`).
         """
-        return self._blocks(*self._checked(queries), rows)
+        return self._blocks(*self.checked(queries), rows)
 
     def _blocks(self, queries: Float32Array, lengths: Float64Array, rows: int | None = None) -> Iterator[Block]:
         rows = rows or max(1, BLOCK_BYTES // (4 * self.size))
@@ -520,21 +685,34 @@ class Database:
             yield Block(start, products, offsets, self._measure)
 
     def _picked(
-        self, queries: Any, lengths: Float64Array, pick: Callable[[NDArray[Any], float], Int64Array]
+        self, queries: Any, lengths: Float64Array, pick: Callable[[NDArray[Any], float, float], Int64Array]
     ) -> Iterator[tuple[Int64Array, Float32Array]]:
         """Yield, query by query, the positions that ``pick`` takes by ranking values, and their exact distances."""
         if isinstance(self._measure, Hamming):
             for query in queries:
                 counts = self._measure.count(query)
-                candidates = pick(counts, 0)
-                yield candidates, counts[candidates].astype(np.float32)
+                found = pick(counts, 0, 0)
+                yield found, counts[found].astype(np.float32)
             return
         errors = self._measure.errors(lengths)
         for block in self._blocks(queries, lengths):
             for i in range(len(block)):
                 q = block.start + i
-                candidates = pick(block.row(i), float(errors[q]))
-                yield candidates, self._exact(queries[q], float(lengths[q]), candidates)
+                found = pick(block.row(i), float(errors[q]), float(block.offsets[i]))
+                yield found, self._apart(queries, lengths, np.full(len(found), q), found)
+
+    def _picked_together(
+        self, queries: Float32Array, lengths: Float64Array, k: int
+    ) -> Iterator[tuple[Int64Array, Float32Array]]:
+        """Yield, for some queries at a time, the positions and distances of the ``k`` nearest of each."""
+        measure = self._measure
+        left = measure.extend(measure.prepare(queries, lengths)[0])
+        for who, rows in candidates(left, measure.errors(lengths), k, self.size, measure.multiply_rows):
+            exact = self._apart(queries, lengths, who, rows)
+            order = np.lexsort((rows, exact, who))
+            starts = np.flatnonzero(np.diff(who, prepend=-1))
+            first = order[starts[:, None] + np.arange(k)]
+            yield rows[first], exact[first]
 
     def _looked_up(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]]:
         """Return what is within a radius by looking codes up; nothing where that isn't quicker for every query."""
@@ -549,7 +727,24 @@ class Database:
             found.append((positions, np.bitwise_count(differ).astype(np.float32)))
         return found
 
-    def _checked(self, queries: NDArray[Any]) -> tuple[Float32Array, Float64Array]:
+    def checked(self, queries: NDArray[Any]) -> tuple[Float32Array, Float64Array]:
+        """Return queries in the form that is searched with.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape (n, d)
+            One row a query.
+
+        Returns
+        -------
+        (ndarray of float32, shape (n, d), ndarray of float64, shape (n,))
+            The queries and their lengths; packed codes as they are, and zeros.
+
+        Raises
+        ------
+        UsageError
+            If they are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
+        """
         packed = self._measure.packed
         table = _table("queries", queries, packed)
         if table.shape[1] != self.dimension:
@@ -557,16 +752,50 @@ class Database:
                 f"the queries have {table.shape[1]:,} {'bytes' if packed else 'numbers'} each, the index {self.dimension:,}; "
                 "encode them with the encoder that made the index"
             )
-        lengths = np.zeros(len(table)) if packed else _checked_lengths("query", table)
+        lengths = np.zeros(len(table)) if packed else lengths_of(table)
+        _check_lengths("query", lengths)
         self._measure.check("query", lengths)
         return table, lengths
 
-    def _exact(self, query: Float32Array, length: float, positions: Int64Array) -> Float32Array:
+    def _apart(
+        self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array
+    ) -> Float32Array:
+        """Return the distance of each pair, computed in float64 and rounded."""
         exact = np.empty(len(positions), np.float32)
-        for start in range(0, len(positions), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            exact[part] = self._measure.exact(query, length, positions[part])
+        at_once = max(1, NUMBERS_AT_ONCE // self.dimension)
+        for start in range(0, len(positions), at_once):
+            part = slice(start, start + at_once)
+            exact[part] = self._measure.apart(queries, lengths, pairs[part], positions[part])
         return exact
+
+
+def to_float32(rows: FloatArray, out: Float32Array) -> None:
+    """Widen rows, in place of ``out``.
+
+    Parameters
+    ----------
+    rows : ndarray of float16 or float32, shape (r, d)
+        Finite.
+    out : ndarray of float32, shape (r, d)
+        What is written.
+
+    Examples
+    --------
+    >>> wide = np.empty((1, 4), np.float32)
+    >>> to_float32(np.array([[1.5, -2, 6e-8, 65504]], np.float16), wide)
+    >>> wide.tolist()
+    [[1.5, -2.0, 5.960464477539063e-08, 65504.0]]
+    """
+    if rows.dtype == np.float32:
+        np.copyto(out, rows)
+        return
+    # NumPy widens halves one by one. With sign and exponent put in their place by whole vectors, only the exponent's
+    # bias is missing, which is a factor; that goes for subnormal numbers, too.
+    bits = out.view(np.int32)
+    np.copyto(bits, rows.view(np.int16))
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, np.int32(0x8FFFE000 - 2**32), out=bits)
+    np.multiply(out, np.float32(2.0**112), out=out)
 
 
 def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
@@ -580,6 +809,23 @@ def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
     return found if whole else found[values[found] <= _reach(values[found], k, error)]
 
 
+def _selected(rows: NDArray[Any], size: int) -> Int64Array:
+    """Return the positions, ascending, that a mask or a list of positions picks."""
+    rows = np.asarray(rows)
+    if rows.dtype == np.bool_ and rows.shape == (size,):
+        return np.flatnonzero(rows)
+    if (rows.dtype.kind not in "iu" and rows.size) or rows.ndim != 1:
+        raise UsageError(
+            f"rows of {rows.dtype} and shape {rows.shape} pick none of {size:,} images; give positions or a mask of all"
+        )
+    found = np.unique(rows.astype(np.int64))
+    if len(found) and not 0 <= found[0] <= found[-1] < size:
+        raise UsageError(
+            f"rows run from {found[0]:,} to {found[-1]:,}, the index from 0 to {size - 1:,}; take rows of it"
+        )
+    return found
+
+
 def _reach(values: NDArray[Any], k: int, error: float) -> Any:
     if values.dtype.kind == "u":
         return np.partition(values, k - 1)[k - 1]
@@ -588,7 +834,7 @@ def _reach(values: NDArray[Any], k: int, error: float) -> Any:
     return np.float32(np.nextafter(np.float32(bound), np.float32(np.inf)))
 
 
-def _table(what: str, array: NDArray[Any], packed: bool) -> Any:
+def _table(what: str, array: NDArray[Any], packed: bool, *, halves: bool = False) -> Any:
     array = np.asarray(array)
     if array.ndim != 2:
         raise UsageError(f"{what} must have shape (n, d), these have {array.shape}; put one row an image")
@@ -603,6 +849,8 @@ def _table(what: str, array: NDArray[Any], packed: bool) -> Any:
         raise UsageError(f"{what} must be float32, these are uint8; packed codes are compared by the distance hamming")
     if array.dtype.kind != "f":
         raise UsageError(f"{what} must be float32, these are {array.dtype}; take what an encoder's encode returns")
+    if halves and array.dtype == np.float16:
+        return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused by name
         return np.ascontiguousarray(array, np.float32)
 
@@ -614,18 +862,32 @@ def _words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return padded.view(np.uint64)
 
 
-def _checked_lengths(what: str, table: Float32Array) -> Float64Array:
+def lengths_of(table: FloatArray) -> Float64Array:
+    """Return the Euclidean length of each row.
+
+    Parameters
+    ----------
+    table : ndarray of float32 or float16, shape (n, d)
+        Any values.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        NaN or infinite where a value is: no second pass finds them.
+    """
     lengths = np.empty(len(table))
     for start in range(0, len(table), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         lengths[part] = np.sqrt(_squares(table[part].astype(np.float64)))
-    # One NaN or infinity makes the length so: no second pass over the array.
+    return lengths
+
+
+def _check_lengths(what: str, lengths: Float64Array) -> None:
     bad = np.flatnonzero(~(lengths <= LONGEST))
     if len(bad):
         length = lengths[bad[0]]
         found = f"values too large (length {length:.2g})" if np.isfinite(length) else "NaN or infinity"
         raise UsageError(f"{what} {bad[0]:,} (counted from 0) holds {found}; encode that image again or leave it out")
-    return lengths
 
 
 def _squares(table: Float64Array) -> Float64Array:

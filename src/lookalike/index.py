@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.folder import as_text
 from lookalike.images import from_thumbnail
+from lookalike.lists import FLOOR, Lists
 from lookalike.passport import (
     PASSPORT,
     DamagedIndexError,
@@ -31,12 +32,16 @@ from lookalike.passport import (
     reading,
 )
 from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
+from lookalike.sealed import BrokenSealError, Sealed
+from lookalike.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
 
 if TYPE_CHECKING:
     from lookalike.answers import Response
     from lookalike.request import Query
     from lookalike.search import Match
 
+#: How to search.
+HOW = ("auto", "exact", "approximate")
 _FEW = 4096  # rows that are looked up one by one; more are read with all others
 
 
@@ -99,6 +104,7 @@ class Index:
         self._databases: dict[str, Database] = {}
         self._graph: Any = None  # kept by graph.py and pictures.py: what is made once
         self._pictures: Any = None
+        self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return self.passport.count
@@ -116,6 +122,7 @@ class Index:
         resize: bool = False,
         rerank: str | None = None,
         denoise: str | Path | None = None,
+        how: str = "auto",
     ) -> list[Match]:
         """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
 
@@ -133,6 +140,8 @@ class Index:
             A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
         denoise : str or Path, optional
             ``"auto"``, or a trained autoencoder's folder: take the noise out of the query first.
+        how : {"auto", "exact", "approximate"}
+            As of :meth:`nearest`.
 
         Returns
         -------
@@ -146,7 +155,9 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise)
+        results = search(
+            self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise, how=how
+        )
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches
@@ -233,8 +244,25 @@ class Index:
     def descriptors(self) -> NDArray[Any]:
         """The descriptors as the encoder gave them, float32 (packed codes uint8), shape (count, dimension); read-only.
 
-        Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer.
+        Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer. Of a
+        large index they are mapped from the file that the first search left (:mod:`lookalike.vectors`).
         """
+        if self._vectors is not None:
+            return self._vectors.array("descriptors")
+        out = self._assembled()
+        self._lengths = keep_vectors(self.path, self.passport, out, self._keys)
+        return out
+
+    @cached_property
+    def _vectors(self) -> Sealed | None:
+        return open_vectors(self.path, self.passport)
+
+    @cached_property
+    def _lists(self) -> Lists | None:
+        return open_lists(self.path, self.passport)
+
+    def _assembled(self) -> NDArray[Any]:
+        """Put the descriptors together from the dataset, each checked."""
         column = self.passport.view.column
         keys = self._keys
         place = np.argsort(keys)  # of each key, in the order of the rows
@@ -260,7 +288,7 @@ class Index:
 
         Parameters
         ----------
-        distance : {"cosine", "euclidean"}, optional
+        distance : {"cosine", "euclidean", "inner product"}, optional
             By default the encoder's own.
 
         Returns
@@ -272,8 +300,110 @@ class Index:
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
         if distance not in self._databases:
-            self._databases[distance] = Database(self.descriptors, distance)
+            table = self.descriptors
+            if self._vectors is not None and "lengths" in self._vectors:
+                self._lengths = self._vectors.array("lengths")
+            self._databases[distance] = Database(table, distance, self._lengths)
         return self._databases[distance]
+
+    def nearest(
+        self,
+        descriptors: NDArray[Any],
+        k: int,
+        *,
+        distance: str | None = None,
+        how: str = "auto",
+        rows: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], str]:
+        """Return the ``k`` nearest images of every query descriptor.
+
+        Parameters
+        ----------
+        descriptors : ndarray of float32, shape (n, d), or of uint8, shape (n, bytes)
+            As the index's encoder gives them.
+        k : int
+            How many, 1 to the number indexed, or to that of ``rows``.
+        distance : str, optional
+            By default the encoder's own.
+        how : {"auto", "exact", "approximate"}
+            ``auto`` is approximate where the index has lists (``lookalike index --approximate``, and unasked from
+            ``vectors.CROSSOVER_BYTES`` on) for this distance, whose recall meter vouches for so many answers.
+        rows : ndarray of bool, shape (count,), or of int, optional
+            The only rows that may be answered; the search is exact then.
+
+        Returns
+        -------
+        rows : ndarray of int64, shape (n, k)
+            By (distance, row).
+        distances : ndarray of float32, shape (n, k)
+            Exact ones, also of answers found approximately.
+        how : str
+            ``exact`` or ``approximate``.
+
+        Raises
+        ------
+        IndexStoreError
+            If an approximate search is asked for and the lists are damaged.
+        UsageError
+            If it is asked for and there is none, or as of :meth:`lookalike.distances.Database.nearest`.
+        """
+        if how not in HOW:
+            raise unknown_name("way to search", how, HOW)
+        wanted = distance or self.passport.distance
+        probes = None
+        if how != "exact" and 0 < k <= len(self) and (rows is None or how == "approximate"):
+            probes = self._probes(k, wanted)
+            if how == "approximate" and (probes is None or rows is not None):
+                raise self._no_lists(k, wanted, rows)
+        if probes is not None and self._lists is not None:
+            try:
+                return *self._lists.search(descriptors, k, probes), "approximate"
+            except BrokenSealError as e:
+                if how == "approximate":
+                    raise IndexStoreError(
+                        f"{self.path}: its lists for approximate search aren't what was written; make them again with: "
+                        f"lookalike index {self.passport.collection} -o {self.path} --approximate"
+                    ) from e
+                self._lists = None
+        return *self.database(distance).nearest(descriptors, k, rows), "exact"
+
+    def searching(self) -> dict[str, Any]:
+        """Say how a search is done unless one says otherwise, and what the recall meter found.
+
+        Returns
+        -------
+        dict
+            Keys ``auto`` (``exact`` or ``approximate``, for 10 answers), ``why`` (a few words), ``crossover_bytes``; and
+            where there are lists, those of :meth:`lookalike.lists.Lists.told`.
+        """
+        size = self.passport.count * self.passport.dimension * np.dtype(self.passport.view.dtype).itemsize
+        found: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}
+        if self._lists is None:
+            how_large = "under" if size < CROSSOVER_BYTES else "but no lists that fit; index again:"
+            found["why"] = f"{size / 1e6:,.0f} MB of descriptors, {how_large} the {CROSSOVER_BYTES / 1e6:,.0f} MB"
+            return found
+        k = min(10, len(self))
+        if self._probes(k, self.passport.distance) is None:
+            found["why"] = f"recall@{k} stays below {FLOOR} even where half of all lists are looked into"
+        else:
+            found |= {"auto": "approximate", "why": f"recall@{k} is at least {FLOOR}, measured against exact search"}
+        return found | self._lists.told()
+
+    def _probes(self, k: int, distance: str) -> int | None:
+        fits = self._lists is not None and self._lists.distance == distance
+        return self._lists.probes(k) if fits and self._lists is not None else None
+
+    def _no_lists(self, k: int, distance: str, rows: NDArray[Any] | None) -> UsageError:
+        if rows is not None:
+            return UsageError("a search among some rows only is exact; leave out --approximate or the filter")
+        if self._lists is not None and self._lists.distance == distance:
+            return UsageError(
+                f"{self.path}: its recall meter doesn't vouch for {k:,} approximate answers; ask for fewer, or search exactly"
+            )
+        return UsageError(
+            f"{self.path}: holds no lists for approximate search by {distance} that fit its last run; make them with: "
+            f"lookalike index {self.passport.collection} -o {self.path} --approximate"
+        )
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is stored of some indexed images.
@@ -335,7 +465,7 @@ class Index:
         list of bytes
             A PNG or JPEG each.
         """
-        keys = self._keys[list(rows)].tolist()
+        keys = self._keys_of(rows)
         table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
         with self._reading():
             found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
@@ -465,10 +595,24 @@ class Index:
             raise DamagedIndexError(self.path, f"{len(rows):,} images have a descriptor, not {len(self):,}")
         return rows
 
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """The key of each indexed image's row in the dataset, in the order of the descriptors."""
+        return self._keys
+
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
+        if self._vectors is not None:
+            return self._vectors.array("keys")
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
+
+    def _keys_of(self, rows: Sequence[int]) -> list[int]:
+        """Return the keys of some rows; of few, only what is needed is read of a large index."""
+        if self._vectors is None and self._lists is not None and len(rows) < _FEW:
+            with suppress(BrokenSealError):
+                return [int(key) for key in self._lists.keys(rows)]
+        return [int(key) for key in self._keys[list(rows)]]
 
     @cached_property
     def _everything(self) -> list[Facts]:
@@ -476,7 +620,7 @@ class Index:
         return self._facts_by_key(self._table["key"].to_pylist(), None)
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
-        keys = self._keys[list(rows)].tolist()
+        keys = self._keys_of(rows)
         return self._facts_by_key(keys, keys if len(keys) < _FEW else None)
 
     def _facts_by_key(self, keys: list[int], read: list[int] | None) -> list[Facts]:

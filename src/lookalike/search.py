@@ -19,7 +19,6 @@ from lookalike.rerank import rerank as reranked
 from lookalike.restoration import restore_queries
 
 if TYPE_CHECKING:
-    from lookalike.distances import Database
     from lookalike.index import Index
     from lookalike.restoration import Restored
 
@@ -35,10 +34,10 @@ class Match:
     id : str
         Path relative to the collection, or position.
     distance : float
-        0 is identical; cosine runs to 2, Euclidean has no end.
+        0 is identical; cosine runs to 2, Euclidean has no end; inner product is the product with its sign turned.
     similarity : float
-        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1), the share of equal bits for
-        Hamming.
+        ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1), the product itself for inner
+        product, the share of equal bits for Hamming.
     label : str or None
         What the collection says it is, where it says so.
     row : int
@@ -127,17 +126,24 @@ class Result:
         What a person calls it.
     matches : list of Match
         The nearest first.
+    how : str
+        Whether they were found by ``exact`` or ``approximate`` search.
     denoised : Restored or None
         The image that was searched with in its place, where that was asked for; it alone.
     """
 
     query: str
     matches: list[Match]
+    how: str = "exact"
     denoised: Restored | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
-        found: dict[str, Any] = {"query": self.query, "matches": [m.to_json() for m in self.matches]}
+        found: dict[str, Any] = {
+            "query": self.query,
+            "search": self.how,
+            "matches": [m.to_json() for m in self.matches],
+        }
         return found if self.denoised is None else found | {"denoised": self.denoised.to_json()}
 
 
@@ -151,6 +157,7 @@ def search(
     rerank: str | None = None,
     on_note: Callable[[str], None] | None = None,
     denoise: str | Path | None = None,
+    how: str = "auto",
 ) -> list[Result]:
     """Find the nearest images of each query image, all in one batch.
 
@@ -173,6 +180,8 @@ def search(
     denoise : str or Path, optional
         Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
         autoencoder's folder; see :func:`lookalike.restoration.restore_queries`.
+    how : {"auto", "exact", "approximate"}
+        As of :meth:`lookalike.index.Index.nearest`.
 
     Returns
     -------
@@ -192,15 +201,15 @@ def search(
     images = query_images(index, collection, resize=resize)
     restored = None if denoise is None else restore_queries(index, images, denoise)
     images = images if restored is None else restored.images
-    database = index.database(distance)
+    named = distance or index.passport.distance
     titles = [_title(collection, name) for name in collection.ids]
-    descriptors = describe(index, images, titles, database.distance)
+    descriptors = describe(index, images, titles, named)
     if rerank is not None:
         ranked = reranked(index, rerank, descriptors, k, picture=collection.read, distance=distance, on_note=on_note)
         rows, far = np.stack([r.rows for r in ranked]), np.stack([r.distances for r in ranked])
-        results = _results(index, titles, database, rows, far, [r.inliers for r in ranked])
+        results = _results(index, titles, named, rows, far, inliers=[r.inliers for r in ranked])
     else:
-        results = _answers(index, titles, database, descriptors, k)
+        results = _results(index, titles, named, *index.nearest(descriptors, k, distance=named, how=how))
     return results if restored is None else [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
 
 
@@ -238,7 +247,7 @@ def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], dis
     return descriptors
 
 
-def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]:
+def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "auto") -> list[Result]:
     """Find the images nearest to words; for an index whose encoder can read.
 
     Parameters
@@ -249,6 +258,8 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]
         Such as ``"a red bus"``, one a query.
     k : int
         How many answers each, 1 to the number indexed.
+    how : {"auto", "exact", "approximate"}
+        As of :meth:`lookalike.index.Index.nearest`.
 
     Returns
     -------
@@ -260,7 +271,8 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10) -> list[Result]
     UsageError
         If ``k`` is out of range, or the encoder can't read: its model has no text tower.
     """
-    return _answers(index, list(texts), index.database(), describe_text(index, texts), k)
+    found = index.nearest(describe_text(index, texts), k, how=how)
+    return _results(index, list(texts), index.passport.distance, *found)
 
 
 def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -293,16 +305,13 @@ def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
     return found
 
 
-def _answers(index: Index, titles: list[str], database: Database, descriptors: NDArray[Any], k: int) -> list[Result]:
-    return _results(index, titles, database, *database.nearest(descriptors, k))
-
-
 def _results(
     index: Index,
     titles: list[str],
-    database: Database,
+    distance: str,
     rows: NDArray[np.int64],
     distances: NDArray[np.float32],
+    how: str = "exact",
     inliers: list[dict[int, int]] | None = None,
 ) -> list[Result]:
     used, places = np.unique(rows, return_inverse=True)
@@ -315,14 +324,14 @@ def _results(
                 rank,
                 facts[at]["id"],
                 far,
-                similarity(far, database),
+                similarity(far, distance, 8 * index.passport.dimension),
                 facts[at]["label"],
                 row,
                 None if inliers is None else inliers[i].get(row),
             )
             for rank, (row, far, at) in enumerate(answers, 1)
         ]
-        results.append(Result(title, matches))
+        results.append(Result(title, matches, how))
     return results
 
 
@@ -368,24 +377,28 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     return np.stack(images)
 
 
-def similarity(distance: float, database: Database) -> float:
+def similarity(far: float, distance: str, bits: int) -> float:
     """Turn a distance into a similarity, as :class:`Match` describes it.
 
     Parameters
     ----------
-    distance : float
-        Of the database's kind.
-    database : Database
-        What it was measured in.
+    far : float
+        The distance.
+    distance : str
+        Its name.
+    bits : int
+        Of a packed code; only ``hamming`` asks for it.
 
     Returns
     -------
     float
-        1 for identical images.
+        1 for identical images; of ``inner product`` the product itself.
     """
-    if database.distance == "hamming":
-        return 1 - distance / (8 * database.dimension)
-    return 1 - distance if database.distance == "cosine" else 1 / (1 + distance)
+    if distance == "hamming":
+        return 1 - far / bits
+    if distance == "inner product":
+        return -far
+    return 1 - far if distance == "cosine" else 1 / (1 + far)
 
 
 def _title(collection: Collection, identity: str) -> str:

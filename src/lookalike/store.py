@@ -33,6 +33,7 @@ from lookalike.passport import (
     reading,
     write_passport,
 )
+from lookalike.vectors import ENDING, sealed_names
 
 _LOCK = "writing.lock"
 _LATEST = 2**64 - 1  # a manifest's name is this less its version, so that the newest is listed first
@@ -232,7 +233,10 @@ def check_target(path: Path) -> None:
 def _is_ours(name: str) -> bool:
     """Tell whether a killed run may have left it: a passport's temporary file and encoders among it."""
     return name in (DATASET, _LOCK, PASSPORT, PREVIOUS) or name.startswith(
-        ("encoder-", "graph-", ".graph-", "keypoints-", "choice-", ".choice-", f".{PASSPORT}.", f".{PREVIOUS}.")
+        (
+            "encoder-", "graph-", ".graph-", "keypoints-", "choice-", ".choice-", f".{PASSPORT}.", f".{PREVIOUS}.",
+            "vectors-", ".vectors-", "lists-", ".lists-",
+        )  # fmt: skip
     )
 
 
@@ -348,6 +352,10 @@ def sweep(path: Path) -> None:
         for graph in path.glob("graph-*"):
             if graph.name not in graphs:
                 graph.unlink(missing_ok=True)
+        names = {name for p in named for name in sealed_names(p)}
+        for file in path.glob(f"*{ENDING}"):
+            if file.name not in names:
+                file.unlink(missing_ok=True)
         for part in path.glob(".*.part"):
             part.unlink(missing_ok=True)
 

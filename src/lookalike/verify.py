@@ -20,6 +20,8 @@ from lookalike.index import Index
 from lookalike.passport import Column, facts_crc32, keys_crc32, open_dataset, reading
 from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
+from lookalike.sealed import BrokenSealError, Sealed
+from lookalike.vectors import sealed_names
 
 _SHOWN = 3  # ids named for one kind of problem
 
@@ -52,6 +54,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
     for column in index.passport.columns:
         check.encoder(column)
     check.graphs()
+    check.sealed()
     if deep:
         check.files(index, on_progress)
     return check.problems
@@ -181,6 +184,16 @@ class _Check:
         if fingerprint != column.fingerprint:
             self.problems.append(f"the encoder {column.encoder}: its folder holds another than made the descriptors")
 
+    def sealed(self) -> None:
+        """Check the mapped files; one that isn't what was written is made again, and answers nothing until then."""
+        for name in sorted(sealed_names(self.passport)):
+            if (self.path / name).exists():
+                try:
+                    Sealed(self.path / name).check()
+                except (BrokenSealError, ValueError, KeyError):
+                    self.problems.append(
+                        f"{name} isn't what was written; it is only a copy: delete it, and index again"
+                    )
     def graphs(self) -> None:
         """Check the neighbour graphs."""
         for graph in self.passport.graphs.values():

@@ -41,7 +41,8 @@ Size = Annotated[
     str | None, typer.Option("--size", help="Bring every image to this size: 64, or 80x60 (width x height).")
 ]
 DistanceName = Annotated[
-    str | None, typer.Option("--distance", help="cosine or euclidean. Default: the encoder's own (cosine).")
+    str | None,
+    typer.Option("--distance", help="cosine, euclidean or 'inner product'. Default: the encoder's own (cosine)."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result (of a training, in one --precision).")]
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to the index's or the encoder's.")]

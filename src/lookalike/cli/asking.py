@@ -52,6 +52,12 @@ def search(
         str | None,
         typer.Option("--denoise", help="Take noise out first: 'auto', by the collection; or an autoencoder's folder."),
     ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--approximate", help="Compare with every image, or look into a few lists. Default: as info says."
+        ),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
     weight: Annotated[
         list[float] | None, typer.Option("--weight", help="Weight of an image of the query; once for each, in order.")
@@ -111,7 +117,7 @@ def search(
             opened = open_(index_path, encoder)
             results = searching.search(
                 opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
-                on_note=progress.say,
+                how="auto" if exact is None else "exact" if exact else "approximate", on_note=progress.say,
             )  # fmt: skip
             _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture)
             _show(results, as_json)

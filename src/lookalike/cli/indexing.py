@@ -83,6 +83,12 @@ def index(
         bool | None,
         typer.Option("--graph/--no-graph", help="Keep the neighbour graph that --rerank diffusion goes by."),
     ] = None,
+    approximate: Annotated[
+        bool | None,
+        typer.Option(
+            "--approximate/--no-approximate", help="Keep lists for approximate search. Default: of a large index."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever files change.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -122,7 +128,7 @@ def index(
         return _index(
             images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
             only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, graph=graph,
-            workers=workers,
+            workers=workers, approximate=approximate,
         )  # fmt: skip
 
     if not watch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,11 +26,12 @@ def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJ
     for hidden in ("default", "next_key", "keys_crc32", "files"):
         del stated[hidden]
     view = {name: getattr(passport, name) for name in _VIEW}
-    facts = {**stated, **view, "encoders": held, "path": str(opened.path)}
+    facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
     if as_json:
         print_json(facts)
         return
     del facts["encoders"]
+    facts["search"] = _searching(facts["search"])
     for name, value in facts.items():
         print(f"{name:<15} {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
     for one in held:
@@ -41,6 +42,19 @@ def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJ
         )
     if not passport.complete:
         print(f"{'':<15} the last run did not end; the same lookalike index goes on")
+
+
+def _searching(found: dict[str, Any]) -> str:
+    """Say in a line how searches are done, and what the recall meter found."""
+    told = f"{found['auto']} ({found['why']})"
+    for one in found.get("meter", []):
+        low, high = one["low"], one["high"]
+        short = "" if one["met"] else f", below {found['floor']}: exact"
+        told += (
+            f"; recall@{one['k']} {one['recall']:.3f} ({low:.3f} to {high:.3f}, {one['queries']} queries) in {one['probes']:,} "
+            f"of {found['lists']:,} lists{short}"
+        )
+    return told
 
 
 @app.command()

@@ -111,9 +111,11 @@ class _SharedDatabase:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
 
-    def nearest(self, queries: NDArray[Any], k: int, **options: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        if options:
-            return self._plain.nearest(queries, k, **options)
+    def nearest(
+        self, queries: NDArray[Any], k: int, rows: NDArray[Any] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        if rows is not None:
+            return self._plain.nearest(queries, k, rows)
         found: tuple[NDArray[np.int64], NDArray[np.float32]] = self._batcher(queries, k)
         return found
 

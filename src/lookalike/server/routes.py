@@ -35,6 +35,7 @@ from lookalike.errors import EncoderError, ImageError, IndexStoreError, Lookalik
 from lookalike.raster import fit_to, to_png
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
+from lookalike.rerank import RERANKINGS
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
 from lookalike.server.kept import ForgottenUploadError, Kept
@@ -179,6 +180,8 @@ class Service:
     def ask(self, model: QueryModel, examples: Sequence[Example]) -> dict[str, Any]:
         """Answer a query whose images have been decoded."""
         entry = model.model_dump(exclude_none=True, exclude={"images"})
+        if model.denoise not in (None, "auto"):
+            raise UsageError("denoise is 'auto' here, or left out; other denoisers are folders, which a server doesn't open")
         stand_in = [{"id": "an image"}] if examples else []  # while the rest is read
         query = replace(Asked.from_json(entry | {"images": stand_in, "resize": True}), images=tuple(examples))
 
@@ -582,7 +585,7 @@ def _info(service: Service) -> dict[str, Any]:
         "default": passport.default,
         "encoders": columns,
         "distances": sorted(DISTANCES),
-        "reranks": [],
+        "reranks": sorted(RERANKINGS),
         "labels": has_labels,
         "outcomes": passport.outcomes,
         "version": passport.dataset_version,

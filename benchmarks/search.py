@@ -1,0 +1,451 @@
+"""Exact and approximate search against numpy, faiss, hnswlib, usearch and Lance's own index, in one run, in turn.
+
+Each part runs by itself and adds what it found to the results: ``python benchmarks/search.py exact``, then ``approximate``,
+``binary``, ``pairs``, ``growth``, and last ``chart``. Peers: ``pip install faiss-cpu hnswlib usearch``.
+
+The data is structured, as descriptors are (uniform noise would be unfair to every approximate index): a random walk of
+2,000 centres in 24 dimensions whose spread falls with the square root of the number, points normally distributed about
+them, turned into the full space, and a little noise in all dimensions. Queries are further points, in no database.
+"""
+
+# ruff: noqa: B023 - what is measured is called within the loop that it is defined in
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.code_pairs import code_pairs
+from lookalike.distances import Database
+from lookalike.lists import write_lists
+from lookalike.report import machine
+from lookalike.storage import replace_file
+
+FloatArray = NDArray[np.float32]
+RESULTS = Path(__file__).parent / "results" / "search.json"
+CHART = Path(__file__).parents[1] / "docs" / "images" / "search.png"
+PEERS = ("faiss-cpu", "hnswlib", "usearch", "pylance")
+K = 10
+
+
+def structured(rows: int, dimension: int, seed: int = 0, *, draw: int = 0) -> FloatArray:
+    """Return points of the collection that the seed names; ``draw`` 0 is the database, others are queries."""
+    rng = np.random.default_rng(seed)
+    inner = 24
+    spread = (1 / np.sqrt(np.arange(1, inner + 1))).astype(np.float32)
+    centres = np.cumsum(rng.standard_normal((2000, inner)).astype(np.float32) * 0.3, axis=0) * spread
+    turn = np.linalg.qr(rng.standard_normal((dimension, inner)))[0].T.astype(np.float32)
+    rng = np.random.default_rng([seed, draw])
+    out = np.empty((rows, dimension), np.float32)
+    for start in range(0, rows, 2**16):
+        n = min(2**16, rows - start)
+        points = centres[rng.integers(0, len(centres), n)] + rng.standard_normal((n, inner), dtype=np.float32) * spread
+        out[start : start + n] = points @ turn + 0.05 * rng.standard_normal((n, dimension), dtype=np.float32)
+    return out
+
+
+def timed(work: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Time each in turn; the first turn warms up and isn't counted."""
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            time.sleep(0.05)  # threads of the one before may still be spinning
+            seconds = timed(work)
+            if turn:
+                found[name].append(seconds)
+    return found
+
+
+def medians(found: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def limits() -> dict[str, float]:
+    """Return what this machine can do, with both cores: bytes read and float32 operations of a product, a second."""
+    data = np.ones(2**27, np.float32)
+    halves = np.array_split(data.view(np.uint64), 2)
+    with ThreadPoolExecutor(2) as pool:
+        read = min(timed(lambda: list(pool.map(np.bitwise_xor.reduce, halves))) for _ in range(4))
+    a = np.ones((4096, 4096), np.float32)
+    product = min(timed(lambda: a @ a) for _ in range(3))
+    return {"bytes_per_second": data.nbytes / read, "flop_per_second": 2 * 4096**3 / product}
+
+
+def exact(repeats: int) -> list[dict[str, Any]]:
+    import faiss
+
+    found = []
+    for rows, dimension in ((60_000, 64), (60_000, 1568), (200_000, 128), (1_000_000, 128)):
+        x, queries = structured(rows, dimension), structured(1000, dimension, draw=1)
+        database = Database(x, "euclidean")
+        flat = faiss.IndexFlatL2(dimension)
+        flat.add(x)
+        squares = np.einsum("ij,ij->i", x, x)
+
+        def numpy_way(some: FloatArray, x: FloatArray = x, squares: FloatArray = squares) -> Any:
+            """Squared distances but for the query's own square, and a partial sort, 64 MB at a time."""
+            answers = []
+            for start in range(0, len(some), at_once := max(1, 2**24 // len(x))):
+                values = squares - 2 * (some[start : start + at_once] @ x.T)
+                near = np.argpartition(values, K, axis=1)[:, :K]
+                order = np.argsort(np.take_along_axis(values, near, axis=1), axis=1)
+                answers.append(np.take_along_axis(near, order, axis=1))
+            return np.concatenate(answers)
+
+        ours, theirs = database.nearest(queries, K)[0], flat.search(queries, K)[1]
+        one, many = queries[:1], queries
+        single = in_turn(
+            {
+                "ours": lambda: database.nearest(one, K),
+                "numpy": lambda: numpy_way(one),
+                "faiss": lambda: flat.search(one, K),
+            },
+            4 * repeats,
+        )
+        batch = in_turn(
+            {
+                "ours": lambda: database.nearest(many, K),
+                "numpy": lambda: numpy_way(many),
+                "faiss": lambda: flat.search(many, K),
+            },
+            repeats if rows * dimension < 9e7 else max(2, repeats - 1),
+        )
+        top = limits()
+        m_single, m_batch = medians(single), medians(batch)
+        found.append(
+            {
+                "rows": rows,
+                "dimension": dimension,
+                "agree_with_faiss": float((ours == theirs).mean()),
+                "single": {"seconds": single, "medians": m_single},
+                "batch_1000": {"seconds": batch, "medians": m_batch},
+                "limits": top,
+                "single_share_of_bandwidth": x.nbytes / m_single["ours"] / top["bytes_per_second"],
+                "batch_share_of_peak": 2 * x.size * 1000 / m_batch["ours"] / top["flop_per_second"],
+                "ratio_to_best": {
+                    "single": min(m_single["numpy"], m_single["faiss"]) / m_single["ours"],
+                    "batch_1000": min(m_batch["numpy"], m_batch["faiss"]) / m_batch["ours"],
+                },
+            }
+        )
+        say(found[-1] | {"single": m_single, "batch_1000": m_batch})
+    return found
+
+
+def recall(found: NDArray[Any], right: NDArray[np.int64]) -> float:
+    return float(np.mean([len(set(a.tolist()) & set(b.tolist())) / K for a, b in zip(found, right, strict=True)]))
+
+
+def approximate(names: list[str], rows: int, repeats: int) -> list[dict[str, Any]]:
+    """Measure queries a second of each, by its own parameter from low to high, until recall@10 is .995."""
+    x, queries = structured(rows, 128), structured(1000, 128, draw=1)
+    database = Database(x, "euclidean")
+    right = database.nearest(queries, K)[0]
+    found = []
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        for name in names:
+            begun = time.perf_counter()
+            search, steps, prepared = SIDES[name](x, Path(folder))
+            curve = []
+            for step in steps:
+                share = recall(search(queries, step), right)
+                batch = min(timed(lambda s=step: search(queries, s)) for _ in range(repeats))  # type: ignore[misc]
+                some = queries[:100]
+                single = timed(lambda s=step: [search(q[None], s) for q in some]) / len(some)  # type: ignore[misc]
+                curve.append(
+                    {"parameter": step, "recall": share, "batch_per_second": 1000 / batch, "single_ms": single * 1e3}
+                )
+                say({"side": name, **curve[-1]})
+                if share >= 0.995:
+                    break
+            found.append({"side": name, "rows": rows, "build_seconds": prepared - begun, "curve": curve})
+    return found
+
+
+def our_lists(x: FloatArray, folder: Path) -> Any:
+    lists = write_lists(folder / "lists.sealed", x, np.arange(len(x)), "euclidean")
+    say({"meter": lists.told()})
+    return (
+        lambda q, n: lists.search(q, K, n)[0],
+        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128),
+        time.perf_counter(),
+    )
+
+
+def our_exact(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+    database = Database(x, "euclidean")
+    return lambda q, _: database.nearest(q, K)[0], (0,), time.perf_counter()
+
+
+def faiss_ivf(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+    import faiss
+
+    lists = int(2 * len(x) ** 0.5)
+    quantiser = faiss.IndexFlatL2(x.shape[1])
+    index = faiss.IndexIVFFlat(quantiser, x.shape[1], lists)
+    index.cp.niter = 8
+    index.train(x[:: max(1, len(x) // (32 * lists))])
+    index.add(x)
+
+    def search(q: FloatArray, n: int) -> Any:
+        index.nprobe = n
+        return index.search(q, K)[1]
+
+    return search, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128), time.perf_counter()
+
+
+def faiss_hnsw(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+    import faiss
+
+    index = faiss.IndexHNSWFlat(x.shape[1], 16)
+    index.hnsw.efConstruction = 80
+    index.add(x)
+
+    def search(q: FloatArray, n: int) -> Any:
+        index.hnsw.efSearch = n
+        return index.search(q, K)[1]
+
+    return search, (16, 32, 64, 128, 256, 512), time.perf_counter()
+
+
+def hnswlib_(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+    import hnswlib
+
+    index = hnswlib.Index("l2", x.shape[1])
+    index.init_index(len(x), M=16, ef_construction=80, random_seed=0)
+    index.add_items(x)
+
+    def search(q: FloatArray, n: int) -> Any:
+        index.set_ef(n)
+        return index.knn_query(q, K)[0].astype(np.int64)
+
+    return search, (16, 32, 64, 128, 256, 512), time.perf_counter()
+
+
+def usearch_(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+    from usearch.index import Index
+
+    index = Index(ndim=x.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=80)
+    index.add(np.arange(len(x)), x)
+
+    def search(q: FloatArray, n: int) -> Any:
+        index.expansion_search = n
+        return np.asarray(index.search(q, K).keys, np.int64).reshape(len(q), -1)
+
+    return search, (16, 32, 64, 128, 256, 512), time.perf_counter()
+
+
+def lance_(x: FloatArray, folder: Path) -> Any:
+    import pyarrow as pa
+
+    from lookalike.passport import import_lance
+
+    lance = import_lance()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1])
+    data = lance.write_dataset(pa.table({"row": np.arange(len(x)), "v": vectors}), str(folder / "x.lance"))
+    data = data.create_index("v", "IVF_PQ", num_partitions=int(len(x) ** 0.5), num_sub_vectors=x.shape[1] // 8) or data
+    data = lance.dataset(str(folder / "x.lance"))
+
+    def search(q: FloatArray, n: int) -> Any:
+        def one(v: FloatArray) -> list[int]:
+            near = {"column": "v", "q": v, "k": K, "nprobes": n, "refine_factor": 20}
+            return list(data.to_table(columns=["row"], nearest=near)["row"].to_pylist())
+
+        with ThreadPoolExecutor(2) as pool:
+            return np.array(list(pool.map(one, q)))
+
+    return search, (4, 8, 16, 32, 64), time.perf_counter()
+
+
+SIDES: dict[str, Callable[[FloatArray, Path], Any]] = {
+    "lookalike, exact": our_exact,
+    "lookalike, lists": our_lists,
+    "faiss IVFFlat": faiss_ivf,
+    "faiss HNSW": faiss_hnsw,
+    "hnswlib": hnswlib_,
+    "usearch": usearch_,
+    "Lance IVF_PQ, refined": lance_,
+}
+
+
+def binary(repeats: int) -> list[dict[str, Any]]:
+    import faiss
+
+    found = []
+    for bits in (64, 256):
+        rng = np.random.default_rng(bits)
+        centres = rng.integers(0, 256, (2000, bits // 8), dtype=np.uint8)
+
+        def codes(rows: int, rng: Any = rng, centres: Any = centres, bits: int = bits) -> NDArray[np.uint8]:
+            """Centres with about a seventh of their bits flipped."""
+            flipped = np.packbits(rng.random((rows, bits), dtype=np.float32) < 0.15, axis=1)
+            return np.asarray(centres[rng.integers(0, 2000, rows)] ^ flipped)
+
+        x, queries = codes(1_000_000), codes(100)
+        database = Database(x, "hamming")
+        flat = faiss.IndexBinaryFlat(bits)
+        flat.add(x)
+        same = (database.nearest(queries, K)[1] == flat.search(queries, K)[0]).mean()
+        single = in_turn(
+            {"ours": lambda: database.nearest(queries[:1], K), "faiss": lambda: flat.search(queries[:1], K)},
+            5 * repeats,
+        )
+        batch = in_turn(
+            {"ours": lambda: database.nearest(queries, K), "faiss": lambda: flat.search(queries, K)}, repeats
+        )
+        found.append(
+            {
+                "rows": len(x),
+                "bits": bits,
+                "distances_agree_with_faiss": float(same),
+                "single": {"seconds": single, "medians": medians(single)},
+                "batch_100": {"seconds": batch, "medians": medians(batch)},
+            }
+        )
+        say(found[-1])
+    return found
+
+
+def pairs(repeats: int) -> dict[str, Any]:
+    """Time all pairs within 8 of 500,000 codes of 64 bits: random ones, and clustered ones as of near-duplicate photos."""
+    found: dict[str, Any] = {}
+    for kind in ("random", "clustered"):
+        rng = np.random.default_rng(0)
+        codes = rng.integers(0, 256, (500_000, 8), dtype=np.uint8)
+        if kind == "clustered":  # every fifth code is another with some bits flipped
+            again = rng.integers(0, 400_000, 100_000)
+            codes[400_000:] = codes[again] ^ np.packbits(rng.random((100_000, 64)) < 0.08, axis=1)
+        count = len(code_pairs(codes, 8)[0])
+        seconds = [timed(lambda codes=codes: code_pairs(codes, 8)) for _ in range(repeats)]  # type: ignore[misc]
+        found[kind] = {"codes": 500_000, "bits": 64, "radius": 8, "pairs": count, "seconds": seconds}
+        say({kind: found[kind], "cbird_claims_seconds": 5.5})
+    return found
+
+
+def growth(repeats: int, largest: int) -> list[dict[str, Any]]:
+    """Tell how time and memory grow with the number of 64-d vectors, exact and by lists."""
+    found = []
+    for rows in [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= largest]:
+        x, queries = structured(rows, 64), structured(1000, 64, draw=1)
+        database = Database(x, "euclidean")
+        one = {"rows": rows, "dimension": 64, "descriptor_bytes": x.nbytes}
+        one["exact_single_s"] = statistics.median(
+            timed(lambda: database.nearest(queries[:1], K)) for _ in range(3 * repeats)
+        )
+        few = queries if rows <= 1_000_000 else queries[:200]
+        one["exact_batch_s_per_query"] = timed(lambda: database.nearest(few, K)) / len(few)
+        right = database.nearest(few, K)[0]
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+            path = Path(folder) / "lists.sealed"
+            begun = time.perf_counter()
+            lists = write_lists(path, x, np.arange(rows), "euclidean")
+            one["lists_build_s"] = time.perf_counter() - begun
+            one["lists_bytes"] = path.stat().st_size
+            one["lists"] = lists.told()
+            probes = lists.probes(K)
+            if probes:
+                one["lists_recall"] = recall(lists.search(few, K, probes)[0], right)
+                one["lists_single_s"] = statistics.median(
+                    timed(lambda q=q: lists.search(q[None], K, probes))  # type: ignore[misc]
+                    for q in queries[:50]
+                )
+                one["lists_batch_s_per_query"] = timed(lambda: lists.search(queries, K, probes)) / 1000
+        found.append(one)
+        say(one)
+    return found
+
+
+def chart(results: dict[str, Any]) -> None:
+    """Draw queries a second by recall, and how a query's time grows with the number of vectors."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for one in results["approximate"]:
+        ours = one["side"].startswith("lookalike")
+        shares = [step["recall"] for step in one["curve"]]
+        rates = [step["batch_per_second"] for step in one["curve"]]
+        left.plot(shares, rates, "o-", label=one["side"], lw=2.5 if ours else 1.2, ms=4)
+    left.axvline(0.99, color="grey", lw=0.8, ls=":")
+    left.set(yscale="log", xlim=(0.75, 1.005), xlabel="recall@10", ylabel="queries a second, 1,000 at a time")
+    left.set_title("1,000,000 x 128, Euclid, 2 cores", fontsize=10)
+    left.legend(fontsize=8)
+    rows = [one["rows"] for one in results["growth"]]
+    for name, label in (
+        ("exact_single_s", "exact, one query"),
+        ("exact_batch_s_per_query", "exact, each of 1,000"),
+        ("lists_single_s", "lists, one query"),
+        ("lists_batch_s_per_query", "lists, each of 1,000"),
+    ):
+        right.plot(rows, [one.get(name, np.nan) * 1e3 for one in results["growth"]], "o-", label=label, ms=4)
+    right.set(xscale="log", yscale="log", xlabel="vectors of 64 float32", ylabel="milliseconds a query")
+    right.set_title("Growth, recall@10 of the lists .99 and more", fontsize=10)
+    right.legend(fontsize=8)
+    CHART.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(CHART, dpi=110)
+
+
+def say(what: dict[str, Any]) -> None:
+    print(json.dumps(what, default=lambda v: round(float(v), 6)), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["exact", "approximate", "binary", "pairs", "growth", "chart"])
+    parser.add_argument("--side", action="append", choices=sorted(SIDES), help="approximate: only these.")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="approximate: of the database; growth: the most.")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    results: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
+    if options.part == "chart":
+        chart(results)
+        return
+    found: Any
+    if options.part == "exact":
+        found = exact(options.repeats)
+    elif options.part == "approximate":
+        new = approximate(options.side or list(SIDES), options.rows, options.repeats)
+        found = [one for one in results.get("approximate", []) if one["side"] not in [n["side"] for n in new]] + new
+    elif options.part == "binary":
+        found = binary(options.repeats)
+    elif options.part == "pairs":
+        found = pairs(options.repeats)
+    else:
+        found = growth(options.repeats, options.rows)
+    peers = {}
+    for name in PEERS:
+        try:
+            peers[name] = version(name)
+        except PackageNotFoundError:
+            peers[name] = "not installed"
+    results = {**results, "machine": machine() | peers, options.part: found}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(options.output) as f:
+        f.write(json.dumps(results, indent=1).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    importlib.import_module("lookalike")
+    main()

@@ -1,0 +1,214 @@
+"""An index's descriptors <-> files beside its dataset that are mapped, so that opening them costs milliseconds.
+
+Lance keeps descriptors in pieces, each with its check beside it; putting them together costs a second for every gigabyte,
+each time that an index is opened. So the first search of a large index leaves them here, in the order of the index, with
+their lengths and their rows' keys. The file is named after what it was made of, and never changed; one that is missing,
+stale or damaged is made again, from what the passport vouches for.
+
+The lists for approximate search (:mod:`lookalike.lists`) are such a file too; they are made by ``lookalike index``. Where there
+are none that fit the passport, search is exact.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.distances import lengths_of
+from lookalike.lists import Lists, write_lists
+from lookalike.passport import Passport
+from lookalike.sealed import BrokenSealError, Sealed, sealing
+
+#: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
+LEAST_BYTES = 2**24
+#: How such files begin and end.
+VECTORS, LISTS, ENDING = "vectors-", "lists-", ".sealed"
+#: Descriptors of this size and more get lists unless one says otherwise: below, an exact search costs about as little.
+CROSSOVER_BYTES = 2**28
+
+
+def content_id(passport: Passport) -> str:
+    """Say which descriptors an index holds, seen through one encoder: another content, another name.
+
+    Parameters
+    ----------
+    passport : Passport
+        Looking through the encoder.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, of two CRC-32: of the dataset's version and files, and of the encoder.
+    """
+    rows = [passport.dataset_version, passport.files, passport.keys_crc32, passport.rows]
+    view = passport.view
+    through = [view.column, view.fingerprint, view.dimension, view.dtype, view.count]
+    return "".join(f"{zlib.crc32(json.dumps(part, sort_keys=True).encode()):08x}" for part in (rows, through))
+
+
+def sealed_names(passport: Passport) -> set[str]:
+    """Return the names of the sealed files that belong to a passport, through each of its encoders.
+
+    Parameters
+    ----------
+    passport : Passport
+        Any.
+
+    Returns
+    -------
+    set of str
+        Whether there are such files or not.
+    """
+    ids = [content_id(replace(passport, chosen=c.column)) for c in passport.columns if c.complete]
+    return {f"{kind}{one}{ENDING}" for one in ids for kind in (VECTORS, LISTS)}
+
+
+def open_vectors(path: Path, passport: Passport) -> Sealed | None:
+    """Open the file of an index's descriptors, if there is one that is sound.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    passport : Passport
+        Looking through the encoder.
+
+    Returns
+    -------
+    Sealed or None
+        With the arrays ``descriptors``, (count, dimension), ``lengths`` (float64; not of packed codes) and ``keys``
+        (int64), all in the order of the index and checked to the last byte: every search reads all of it.
+    """
+    with suppress(OSError, BrokenSealError, ValueError, KeyError):
+        sealed = Sealed(path / f"{VECTORS}{content_id(passport)}{ENDING}")
+        if sealed.shape("descriptors") == (passport.count, passport.dimension):
+            sealed.check()
+            return sealed
+    return None
+
+
+def keep_vectors(
+    path: Path, passport: Passport, descriptors: NDArray[Any], keys: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Leave the descriptors of an index for the next search, if they are many; a disk that refuses is no error.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    passport : Passport
+        Looking through the encoder.
+    descriptors : ndarray of float32 or uint8, shape (m, d)
+        In the order of the index.
+    keys : ndarray of int64, shape (m,)
+        Of their rows.
+
+    Returns
+    -------
+    ndarray of float64, shape (m,), or None
+        The lengths, if they were needed.
+    """
+    if descriptors.nbytes < LEAST_BYTES:
+        return None
+    packed = descriptors.dtype == np.uint8
+    lengths = None if packed else lengths_of(descriptors)
+    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "descriptors": (descriptors.dtype, descriptors.shape),
+        "keys": ("<i8", keys.shape),
+    }
+    if lengths is not None:
+        shapes["lengths"] = ("<f8", lengths.shape)
+    with suppress(OSError):
+        facts = {"encoder": passport.encoder, "fingerprint": passport.fingerprint}
+        with sealing(path / f"{VECTORS}{content_id(passport)}{ENDING}", facts, shapes) as arrays:
+            arrays["descriptors"][:] = descriptors
+            arrays["keys"][:] = keys
+            if lengths is not None:
+                arrays["lengths"][:] = lengths
+    return lengths
+
+
+def open_lists(path: Path, passport: Passport) -> Lists | None:
+    """Open the lists for approximate search, if there are some that fit.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    passport : Passport
+        Looking through the encoder.
+
+    Returns
+    -------
+    Lists or None
+        Each list is checked when it is first looked into.
+    """
+    with suppress(OSError, BrokenSealError, ValueError, KeyError, TypeError):
+        lists = Lists(Sealed(path / f"{LISTS}{content_id(passport)}{ENDING}"))
+        if lists.size == passport.count:
+            return lists
+    return None
+
+
+def keep_lists(
+    path: Path,
+    passport: Passport,
+    approximate: bool | None,
+    read: Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]],
+    note: Callable[[str], None],
+) -> None:
+    """Make the lists of an index true to it, or take them away; under the writer's lock, once the passport is in place.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    passport : Passport
+        Looking through the encoder.
+    approximate : bool or None
+        Whether there are to be lists. None goes by what there was, and makes some from ``CROSSOVER_BYTES`` on.
+    read : callable
+        Returns the descriptors in the order of the index, and their rows' keys.
+    note : callable
+        Called with a sentence before lists are made, which takes a while.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses.
+    """
+    view = passport.view
+    own = path / f"{LISTS}{content_id(passport)}{ENDING}"
+    earlier: list[tuple[Path, Sealed]] = []
+    for file in path.glob(f"{LISTS}*{ENDING}"):
+        with suppress(OSError, BrokenSealError, ValueError, KeyError):
+            sealed = Sealed(file)
+            if sealed.facts["fingerprint"] == view.fingerprint:
+                earlier.append((file, sealed))
+    if approximate is False:
+        for file, _ in earlier:
+            file.unlink(missing_ok=True)
+        return
+    large = view.count * view.dimension * np.dtype(view.dtype).itemsize >= CROSSOVER_BYTES
+    if view.dtype != "float32" or view.count < 2 or not (approximate or earlier or large):
+        return
+    centres = None
+    for file, sealed in earlier:
+        with suppress(BrokenSealError):
+            if file == own:
+                sealed.check()
+                return
+            if sealed.facts["distance"] == view.distance and view.count < 2 * sealed.facts["count_learnt"]:
+                centres, learnt = np.array(sealed.array("centres")), sealed.facts["count_learnt"]
+    note(f"putting {view.count:,} descriptors into lists for approximate search")
+    descriptors, keys = read()
+    facts = {"fingerprint": view.fingerprint, "count_learnt": view.count if centres is None else learnt}
+    write_lists(own, descriptors, keys, view.distance, facts=facts, centres=centres)
