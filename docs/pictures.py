@@ -164,7 +164,11 @@ def autoencoder() -> Figure:
     figure, axes = sheet(9)
     for at in range(3):
         show(axes[3 * at], noisy[at], "noisy")
-        show(axes[3 * at + 1], middle[at].reshape(7 * 4, 7 * 8) if middle.shape[1] == 1568 else middle[at][None], "the middle")
+        show(
+            axes[3 * at + 1],
+            middle[at].reshape(7 * 4, 7 * 8) if middle.shape[1] == 1568 else middle[at][None],
+            "the middle",
+        )
         show(axes[3 * at + 2], cleaned[at], "denoised")
     return figure
 

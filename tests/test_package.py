@@ -35,6 +35,8 @@ LAYERS = [
     "plots", "charts", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip
+#: The same within ``server``; ``serve`` stands for the package itself.
+SERVER = ["guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "routes", "serve"]
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
 UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}
@@ -146,6 +148,11 @@ def test_imports_only_go_up_the_list():
                 continue  # an encoder and the contract it fulfils
             if layer == other == "cli":
                 continue  # the commands, and the program that they belong to
+            if layer == other == "server":
+                parts = [(n.partition(".")[2] or "serve") for n in (name, imported)]
+                if SERVER.index(parts[1]) >= SERVER.index(parts[0]):
+                    wrong.append(f"{name} imports {imported}")
+                continue
             if LAYERS.index(other) >= LAYERS.index(layer) and (name, imported) not in UPWARDS:
                 wrong.append(f"{name} imports {imported}")
     assert not wrong

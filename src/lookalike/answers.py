@@ -95,9 +95,7 @@ class Response:
         }
 
 
-def answer(
-    index: Index, query: Query | Mapping[str, Any], *, on_note: Callable[[str], None] | None = None
-) -> Response:
+def answer(index: Index, query: Query | Mapping[str, Any], *, on_note: Callable[[str], None] | None = None) -> Response:
     """Answer one query.
 
     Parameters
@@ -290,7 +288,12 @@ class _Reranked(_Ranking):
     """The same in a second order; distances stay what they are, so that they need not rise."""
 
     def __init__(
-        self, plain: _Ranking, index: Index, query: Query, picture: Picture | None, on_note: Callable[[str], None] | None
+        self,
+        plain: _Ranking,
+        index: Index,
+        query: Query,
+        picture: Picture | None,
+        on_note: Callable[[str], None] | None,
     ) -> None:
         self.asked, self.rows, self.database = plain.asked, plain.rows, plain.database
         self.inliers: dict[int, int] = {}
@@ -325,9 +328,7 @@ def _by_image(
         return restored.images
 
     find_row = partial(kept.row_of, index)
-    asked = blend(
-        index, query, database.distance, find_row, read_stored, None if query.denoise is None else restore
-    )
+    asked = blend(index, query, database.distance, find_row, read_stored, None if query.denoise is None else restore)
     own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
     own |= {kept.row_of(index, name) for name in query.likes}
     ranking = _Ranking(index, database, asked, rows)

@@ -155,9 +155,7 @@ class Index:
         """
         from lookalike.search import search
 
-        results = search(
-            self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise, how=how
-        )
+        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise, how=how)
         if len(results) != 1:
             raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
         return results[0].matches

@@ -334,7 +334,18 @@ class Query:
             raise UsageError(f"{path}: the query can't be saved: {e.strerror or e}") from e
 
     def but(self, **changes: Any) -> Query:
-        """Return the same query with some fields changed, checked again."""
+        """Return the same query with some fields changed, checked again.
+
+        Parameters
+        ----------
+        **changes
+            The fields' new values.
+
+        Returns
+        -------
+        Query
+            Another query; this one stays as it is.
+        """
         return replace(self, **changes)
 
 

@@ -234,9 +234,19 @@ def _is_ours(name: str) -> bool:
     """Tell whether a killed run may have left it: a passport's temporary file and encoders among it."""
     return name in (DATASET, _LOCK, PASSPORT, PREVIOUS) or name.startswith(
         (
-            "encoder-", "graph-", ".graph-", "keypoints-", "choice-", ".choice-", f".{PASSPORT}.", f".{PREVIOUS}.",
-            "vectors-", ".vectors-", "lists-", ".lists-",
-        )  # fmt: skip
+            "encoder-",
+            "graph-",
+            ".graph-",
+            "keypoints-",
+            "choice-",
+            ".choice-",
+            f".{PASSPORT}.",
+            f".{PREVIOUS}.",
+            "vectors-",
+            ".vectors-",
+            "lists-",
+            ".lists-",
+        )
     )
 
 

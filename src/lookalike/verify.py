@@ -194,6 +194,7 @@ class _Check:
                     self.problems.append(
                         f"{name} isn't what was written; it is only a copy: delete it, and index again"
                     )
+
     def graphs(self) -> None:
         """Check the neighbour graphs."""
         for graph in self.passport.graphs.values():

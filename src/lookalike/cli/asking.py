@@ -261,7 +261,9 @@ def score(
             for one, method in zip(found, (None, rerank), strict=False)
         ]
         if rerank is not None:
-            compared = evaluation.Comparison(reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed))
+            compared = evaluation.Comparison(
+                reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed)
+            )
         evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
     if plot is not None:
         from lookalike import plots

@@ -181,7 +181,9 @@ class Service:
         """Answer a query whose images have been decoded."""
         entry = model.model_dump(exclude_none=True, exclude={"images"})
         if model.denoise not in (None, "auto"):
-            raise UsageError("denoise is 'auto' here, or left out; other denoisers are folders, which a server doesn't open")
+            raise UsageError(
+                "denoise is 'auto' here, or left out; other denoisers are folders, which a server doesn't open"
+            )
         stand_in = [{"id": "an image"}] if examples else []  # while the rest is read
         query = replace(Asked.from_json(entry | {"images": stand_in, "resize": True}), images=tuple(examples))
 
