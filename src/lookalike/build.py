@@ -173,7 +173,7 @@ def build_index(
             raise
     if graph is not None or passport.graphs:
         refresh_graphs(path, wanted=graph, on_note=on_note)
-        passport = read_passport(path)
+        index = Index(path, read_passport(path))
     if on_summary is not None:
         on_summary(run.summary(time.monotonic() - begun))
     return index
