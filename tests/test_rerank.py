@@ -197,6 +197,21 @@ def test_a_turned_part_of_a_picture_is_verified_first_and_says_its_inliers(scene
     assert "inliers" not in search(scenes, np.asarray(part), 1)[0].matches[0].to_json()
 
 
+def test_a_verified_answer_is_no_answer_to_be_doubted(scenes, tmp_path):
+    part = scene(5).crop((40, 30, 260, 220)).rotate(70, Image.Resampling.BICUBIC, expand=True)
+    part.save(tmp_path / "part.png")
+    found = scenes.ask({"images": [{"path": str(tmp_path / "part.png")}], "k": 3, "rerank": "geometric"})
+    assert found.matches[0].id == "05.png"
+    assert found.matches[0].inliers > 20
+    assert not found.nothing_like_it
+    assert found.says == "The first answer shows the query's own details in the same arrangement."
+    for key in ("group", "within"):
+        with pytest.raises(UsageError, match=f"{key} goes by distance, and re-ranked answers don't"):
+            scenes.ask({"images": [{"path": str(tmp_path / "part.png")}], "rerank": "geometric", key: 0.1})
+    with pytest.raises(UsageError, match="re-ranking needs an image, a like or text"):
+        scenes.ask({"where": "width > 3", "rerank": "diffusion"})
+
+
 def test_keypoints_are_kept_and_a_damaged_file_of_them_is_made_again(scenes):
     query = np.asarray(scene(3))
     before = search(scenes, query, 3, rerank="geometric")[0].matches

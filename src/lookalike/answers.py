@@ -24,6 +24,7 @@ from lookalike.damage import damage, families_for
 from lookalike.distances import Database
 from lookalike.errors import CollectionError, UsageError
 from lookalike.folding import fold, reach_of
+from lookalike.geometry import VERIFIED
 from lookalike.raster import fit_to
 from lookalike.request import Query
 from lookalike.rerank import rerank
@@ -163,7 +164,7 @@ def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
         Of any shapes; one an image, not of likes and dislikes.
     """
     kept = _kept(index)
-    return [show_example(index, example, lambda name: kept.row_of(index, name)) for example in query.images]
+    return [show_example(index, example, partial(kept.row_of, index)) for example in query.images]
 
 
 class _Kept:
@@ -339,10 +340,11 @@ def _by_image(
 
         def picture(_: int) -> NDArray[np.uint8]:
             example = query.images[0]
-            if example.id is not None and example.crop is None:
-                found: NDArray[np.uint8] = read_stored(kept.row_of(index, example.id))
-                return found
-            return show_example(index, example, lambda name: kept.row_of(index, name))
+            whole = example.id is not None and example.crop is None
+            found: NDArray[np.uint8] = (
+                read_stored(find_row(example.id or "")) if whole else show_example(index, example, find_row)
+            )
+            return found
 
         order = _Reranked(ranking, index, query, picture if query.images else None, on_note)
     page = _Page(index, query, order, total)
@@ -372,6 +374,9 @@ def _by_image(
     if closeness is not None and len(others):
         chance = closeness.chance(float(others[0]) if edge is None else edge)
     says = _says(verdict, gap_rank, chance)
+    verified = sum(count >= VERIFIED for count in inliers.values())
+    if verified:  # seen detail by detail: no share of distances speaks against that
+        verdict, says = "", _says_verified(verified)
     response = _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
     return replace(response, denoised=restored)
 
@@ -453,6 +458,11 @@ def _says(verdict: str, gap: int | None, chance: Chance | None) -> str:
         return f"The answers fade out without a gap{rare}"
     rare = "" if chance is None else f"; {chance.clause('this close')}"
     return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
+
+
+def _says_verified(count: int) -> str:
+    answers = "The first answer shows" if count == 1 else f"The first {count:,} answers show"
+    return f"{answers} the query's own details in the same arrangement"
 
 
 def _why(query: Query) -> str:
