@@ -496,7 +496,7 @@ def test_a_wrong_call_is_exit_2_and_a_sentence(arguments, said, capsys, here):
 
 def test_a_training_that_cannot_be(capsys, here):
     for option, value, said in (
-        ("--preset", "big", "unknown preset 'big'; known: article, tutorial"),
+        ("--preset", "big", "unknown preset 'big'; known: article, deep, tutorial"),
         ("--epochs", "0", "epochs is 0; it must be at least 1"),
     ):
         assert run(["train", "mnist:test[0:9]", "-o", "t", option, value]) == 2

@@ -350,16 +350,7 @@ def _by_image(
     page = _Page(index, query, order, total)
     inliers = order.inliers if isinstance(order, _Reranked) else {}
     closeness = None if query.text is not None else kept.closeness_of(index, database)
-    matches = []
-    facts = index.facts([*page.rows, *(row for group in page.groups for row in group)])
-    folded = iter(facts[len(page.rows) :])
-    for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
-        group = tuple(next(folded)["id"] for _ in page.groups[i])
-        chance = None if closeness is None else closeness.chance(distance)
-        close = similarity(distance, database.distance, 8 * database.dimension)
-        rank = query.offset + i + 1
-        found = facts[i]["id"], distance, close, facts[i]["label"], row
-        matches.append(Match(rank, *found, inliers=inliers.get(row), chance=chance, group=group))
+    matches = _matches(index, page, database, query.offset, closeness, inliers)
     if not total:
         return _response(query, matches, total, 0, None, True, _none_says(query))
     others = near[~np.isin(near_rows, list(own))][:DEPTH]
@@ -379,6 +370,22 @@ def _by_image(
         verdict, says = "", _says_verified(verified)
     response = _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
     return replace(response, denoised=restored)
+
+
+def _matches(
+    index: Index, page: _Page, database: Database, offset: int, closeness: Closeness | None, inliers: dict[int, int]
+) -> list[Match]:
+    """Put what is known of each answer of a page together."""
+    matches = []
+    facts = index.facts([*page.rows, *(row for group in page.groups for row in group)])
+    folded = iter(facts[len(page.rows) :])
+    for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
+        group = tuple(next(folded)["id"] for _ in page.groups[i])
+        chance = None if closeness is None else closeness.chance(distance)
+        close = similarity(distance, database.distance, 8 * database.dimension)
+        found = facts[i]["id"], distance, close, facts[i]["label"], row
+        matches.append(Match(offset + i + 1, *found, inliers=inliers.get(row), chance=chance, group=group))
+    return matches
 
 
 class _Page:

@@ -166,7 +166,7 @@ def _draw(
         lines.append(tiles[start : start + len(group)])
         start += len(group)
     captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
-    first = 1 if None in denoised else 2
+    first = 1 if any(clean is None for clean in denoised) else 2
     figure = plots.retrieved(
         np.stack([line[0] for line in lines]),
         [line[first:] for line in lines],
