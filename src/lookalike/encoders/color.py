@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError, unknown_name
 
@@ -84,6 +85,42 @@ class Color(Encoder):
             cells /= cells.sum(axis=2, keepdims=True)
             out[:] = np.sqrt(cells).ravel() / self.grid
         return descriptors
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],  # noqa: ARG002  (the cells are all it is about)
+        raw: Float64Array,
+        scale: float,
+        offset: Float64Array,
+        weights: Float64Array,
+    ) -> list[Contribution]:
+        values = ((scale * raw - offset) * weights).reshape(self.grid, self.grid, -1)
+        colours = colours_of_bins(self.space)
+        return [Contribution(self.name, values.sum(axis=2), colours=colours, by_colour=values.sum(axis=(0, 1)))]
+
+
+@cache
+def colours_of_bins(space: str) -> NDArray[np.uint8]:
+    """Return the colour in the middle of each bin.
+
+    Parameters
+    ----------
+    space : {"hsv", "oklab"}
+        As of :class:`Color`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (bins, 3)
+        The mean sRGB of all colours, each weighed by its share in the bin.
+    """
+    bins, shares, count = _shares(space)
+    level = np.linspace(0, 255, LEVELS)
+    rgb = np.stack(np.meshgrid(level, level, level, indexing="ij"), axis=-1).reshape(-1, 3)
+    # Squared: what is nearly all in the bin shows it better than what is between two.
+    weights = shares.ravel() ** 2
+    sums = [np.bincount(bins.ravel(), weights * np.repeat(rgb[:, c], bins.shape[1]), count) for c in range(3)]
+    means = np.stack(sums, axis=1) / np.bincount(bins.ravel(), weights, count)[:, None]
+    return means.round().astype(np.uint8)
 
 
 def _codes(image: NDArray[np.uint8]) -> NDArray[np.intp]:

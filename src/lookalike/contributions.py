@@ -1,0 +1,95 @@
+"""Which places of an image account for a product with its descriptor: exact, where a descriptor is made of places.
+
+A histogram over cells, the pixels themselves and a network whose last maps are averaged have descriptors that are sums
+over places, so a product with such a descriptor is a sum over them as well. For averaged maps: B. Zhou et al., "Learning
+Deep Features for Discriminative Localization", CVPR 2016; for the similarity of two images: A. Stylianou, R. Souvenir and
+R. Pless, "Visualizing Deep Similarity Networks", WACV 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+#: Left, top, right and bottom of a part of an image, as shares of its width and height.
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What each place of an image adds to a product, as far as one encoder sees it.
+
+    Attributes
+    ----------
+    name : str
+        The encoder.
+    values : ndarray of float64, shape (rows, columns)
+        One a place, of any sign. They add up to the encoder's share in the product.
+    box : tuple of float
+        The part of the image that ``values`` cover.
+    placed : bool
+        False where the encoder doesn't know places: ``values`` is then one number.
+    colours : ndarray of uint8, shape (b, 3), or None
+        The colours that the encoder tells apart, where it does.
+    by_colour : ndarray of float64, shape (b,), or None
+        What each of them adds; the same sum in another order.
+    """
+
+    name: str
+    values: Float64Array
+    box: Box = WHOLE
+    placed: bool = True
+    colours: NDArray[np.uint8] | None = field(default=None, repr=False)
+    by_colour: Float64Array | None = field(default=None, repr=False)
+
+    @property
+    def total(self) -> float:
+        """The encoder's share in the product."""
+        return float(self.values.sum())
+
+    def on(self, rows: int, columns: int) -> Float64Array:
+        """Lay the values out over the whole image on a grid of another size; their sum stays as it is."""
+        left, top, right, bottom = self.box
+        down, across = overlaps(self.values.shape[0], rows, top, bottom), overlaps(
+            self.values.shape[1], columns, left, right
+        )  # fmt: skip
+        laid: Float64Array = down @ self.values @ across.T
+        return laid
+
+
+def overlaps(cells: int, pixels: int, start: float = 0.0, end: float = 1.0) -> Float64Array:
+    """Make the share of each cell of a row that lies in each pixel of another.
+
+    Parameters
+    ----------
+    cells, pixels : int
+        Of the two rows.
+    start, end : float
+        Where the cells begin and end, as shares of the row of pixels, 0 <= start < end <= 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (pixels, cells)
+        Columns add up to 1.
+
+    Examples
+    --------
+    >>> overlaps(2, 3).round(2)
+    array([[0.67, 0.  ],
+           [0.33, 0.33],
+           [0.  , 0.67]])
+    """
+    edges = (start + (end - start) * np.arange(cells + 1) / cells) * pixels
+    grid = np.arange(pixels)[:, None]
+    shared = np.minimum(edges[None, 1:], grid + 1) - np.maximum(edges[None, :-1], grid)
+    shared = np.maximum(shared, 0)
+    shares: Float64Array = shared / shared.sum(axis=0)
+    return shares
+
+
+__all__ = ["WHOLE", "Box", "Contribution", "overlaps"]
