@@ -26,10 +26,10 @@ LAYERS = [
     "distances", "scores",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "training", "inference", "onnx_export", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
+    "training", "inference", "onnx_export", "contributions", "feature_maps", "image_model", "text_model", "model_files", "projection", "encoders", "denoising",
     "damage", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "store", "rows", "sync", "index", "build", "request", "filters", "words", "closeness", "folding", "search", "blend", "answers", "evaluation", "verify", "export", "watch",
-    "plots", "report", "demo",
+    "passport", "store", "rows", "sync", "index", "build", "request", "filters", "words", "closeness", "folding", "search", "blend", "answers", "occlusion", "explanation", "heat", "health", "evaluation", "verify", "export", "watch",
+    "plots", "sheets", "report", "demo",
     "cli", "__main__",
 ]  # fmt: skip
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.

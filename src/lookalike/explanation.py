@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blend import read_whole
+from lookalike.blend import read_whole, show_example
 from lookalike.build import collection_now
 from lookalike.contributions import WHOLE, Contribution
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
-from lookalike.errors import CollectionError, EncoderError
+from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.occlusion import falls
 from lookalike.raster import fit_to
+from lookalike.request import Example
 from lookalike.search import similarity as to_similarity
 
 if TYPE_CHECKING:
@@ -172,6 +173,43 @@ def picture_of(index: Index, row: int) -> NDArray[np.uint8]:
     return whole
 
 
+def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read a query and one of its answers, as a person names them.
+
+    Parameters
+    ----------
+    index : Index
+        Any.
+    query : str
+        An id of the index; or a file, perhaps with a crop, as :meth:`lookalike.request.Example.parse` reads it.
+    match : str
+        An id of the index.
+
+    Returns
+    -------
+    query, match : ndarray of uint8, shape (h, w) or (h, w, 3)
+        As :func:`picture_of` gives them; of a file the part that is meant.
+
+    Raises
+    ------
+    UsageError
+        If the match isn't in the index, or the query is neither there nor a file with one image.
+    CollectionError
+        If the file can't be read.
+    """
+    rows = {name: row for row, name in reversed(list(enumerate(index.ids)))}
+
+    def row_of(name: str) -> int:
+        if name not in rows:
+            raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
+        return rows[name]
+
+    answer = picture_of(index, row_of(match))
+    if query in rows:
+        return picture_of(index, rows[query]), answer
+    return show_example(index, Example.parse(query), row_of), answer
+
+
 # What accounts for it -------------------------------------------------------------------------------------------------
 
 
@@ -304,4 +342,4 @@ def _area_of_half(values: Float64Array) -> float | None:
     return float(np.searchsorted(heat.cumsum(), heat.sum() / 2) + 1) / heat.size
 
 
-__all__ = ["Explanation", "explain", "picture_of"]
+__all__ = ["Explanation", "explain", "picture_of", "read_pair"]

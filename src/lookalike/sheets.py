@@ -1,0 +1,177 @@
+"""Figures to look at with one's own eyes: a pair and why it is one, rows of pictures with a title each.
+
+Drawn as those of :mod:`lookalike.plots`, whose :func:`~lookalike.plots.save` writes them.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.errors import UsageError
+from lookalike.explanation import Explanation
+from lookalike.heat import overlay
+from lookalike.plots import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIDE = 4.4  # of a picture, in tiles
+_GAP = 0.25
+_LINE = 0.42
+_MOST_LINES = 60  # that join details: more hide the pictures
+_LETTERS = 115  # of a line of text as wide as the pair
+
+
+def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: Explanation) -> Figure:
+    """Draw two images side by side, and beside each of them itself in grey under the heat of what makes them alike.
+
+    Parameters
+    ----------
+    query, match : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The images, of any sizes.
+    explanation : Explanation
+        Of these two.
+
+    Returns
+    -------
+    Figure
+        One axes: four pictures, lines that join details, a bar of the encoders' shares, a strip of the colours.
+
+    Raises
+    ------
+    UsageError
+        If matplotlib isn't installed.
+    """
+    pictures = [overlay(query, explanation.query_map), _small(query), _small(match), overlay(match, explanation.match_map)]
+    height = max(_SIDE * min(1.0, p.shape[0] / p.shape[1]) for p in pictures)
+    said = textwrap.wrap(explanation.says, _LETTERS)
+    bars = len(explanation.shares) > 1
+    width = 4 * _SIDE + 3 * _GAP
+    top = 0.5 + _LINE * len(said)
+    below = (1.1 if bars else 0) + (1.0 if explanation.colours else 0)
+    figure, ax = _sheet(width, top + height + 0.5 + below)
+    for i, line in enumerate(said):
+        _say(ax, 0, 0.25 + i * _LINE, line, size=9)
+    boxes = []
+    for i, (picture, name) in enumerate(zip(pictures, ("what of it counts", "query", "answer", "what of it counts"), strict=True)):
+        x = i * (_SIDE + _GAP)
+        boxes.append(_framed(ax, picture, x, top, height))
+        _say(ax, x + _SIDE / 2, top + height + 0.25, name, color=MUTED, ha="center")
+    if explanation.points is not None:
+        _join(ax, boxes[1], boxes[2], explanation.points)
+    y = top + height + 0.6
+    if bars:
+        _bar(ax, y, width, explanation.shares)
+        y += 1.1
+    if explanation.colours:
+        _strip(ax, y, width, explanation.colours)
+    return figure
+
+
+def rows_of_pictures(rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]], Sequence[str]]], columns: int = 10) -> Figure:
+    """Draw rows of pictures, each with a title above and a few characters below every picture.
+
+    Parameters
+    ----------
+    rows : sequence of (str, sequence of ndarray of uint8, sequence of str)
+        Title, pictures of any sizes, and as many captions.
+    columns : int
+        Pictures a row; what is more is left out.
+
+    Returns
+    -------
+    Figure
+        One axes.
+
+    Raises
+    ------
+    UsageError
+        If there is no row, or matplotlib isn't installed.
+    """
+    if not rows:
+        raise UsageError("rows_of_pictures: there is no row to draw")
+    step, line = 1.35, 2.35
+    figure, ax = _sheet(columns * step, len(rows) * line)
+    for i, (title, pictures, captions) in enumerate(rows):
+        y = i * line
+        _say(ax, 0, y + 0.25, title, size=9)
+        ax.plot([0, columns * step], [y + 0.48, y + 0.48], color=RULE, lw=0.6)
+        for j, (picture, caption) in enumerate(zip(pictures[:columns], captions[:columns], strict=True)):
+            _tile(ax, picture, j * step, y + 0.62, 1.25)
+            _say(ax, j * step + 0.5, y + 2.02, caption, size=6.5, color=MUTED, ha="center")
+    return figure
+
+
+def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring a large photo to the size it is drawn in."""
+    from PIL import Image
+
+    picture = Image.fromarray(image)
+    picture.thumbnail((512, 512))
+    return np.asarray(picture)
+
+
+def _framed(
+    ax: Axes, picture: NDArray[np.uint8], x: float, y: float, height: float
+) -> tuple[float, float, float, float]:
+    """Draw a picture in a box of that height, its own shape kept; return left, top, width and height of what was drawn."""
+    h, w = picture.shape[:2]
+    scale = min(_SIDE / w, height / h)
+    left, top = x + (_SIDE - w * scale) / 2, y + (height - h * scale) / 2
+    shown = np.broadcast_to(picture.reshape(h, w, -1), (h, w, 3))
+    how = "none" if max(h, w) <= 64 else "antialiased"
+    ax.imshow(shown, extent=(left, left + w * scale, top + h * scale, top), aspect="auto", interpolation=how)
+    return left, top, w * scale, h * scale
+
+
+def _join(
+    ax: Axes,
+    one: tuple[float, float, float, float],
+    other: tuple[float, float, float, float],
+    points: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> None:
+    """Draw lines from the details of one picture to those of the other."""
+    ends = [
+        np.array([left, top]) + places * np.array([width, height])
+        for (left, top, width, height), places in zip((one, other), points, strict=True)
+    ]
+    shown = np.unique(np.linspace(0, len(ends[0]) - 1, _MOST_LINES).round().astype(int)) if len(ends[0]) else []
+    for i in shown:
+        ax.plot(*zip(ends[0][i], ends[1][i], strict=True), color=SERIES[1], lw=0.7, alpha=0.8, marker=".", ms=3)
+
+
+def _bar(ax: Axes, y: float, width: float, shares: dict[str, float]) -> None:
+    """Draw one bar, split by the encoders' shares; one that speaks against the similarity has none of it."""
+    from matplotlib.patches import Rectangle
+
+    counted = {name: max(0.0, share) for name, share in shares.items()}
+    whole, x = sum(counted.values()) or 1.0, 0.0
+    for i, (name, share) in enumerate(counted.items()):
+        part = share / whole * width
+        ax.add_patch(Rectangle((x, y), part, 0.4, fc=SERIES[i % len(SERIES)], ec="none"))
+        if part > 0.6:
+            _say(ax, x + 0.05, y + 0.68, f"{name} {shares[name]:.0%}", color=INK)
+        x += part
+
+
+def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, int, int], float]]) -> None:
+    """Draw the colours that account for most, each as wide as its share of those shown."""
+    from matplotlib.patches import Rectangle
+
+    whole, x = sum(share for _, share in colours), 0.0
+    for colour, share in colours:
+        part = share / whole * width
+        face = (colour[0] / 255, colour[1] / 255, colour[2] / 255)
+        ax.add_patch(Rectangle((x, y), part, 0.4, fc=face, ec=RULE, lw=0.5))
+        if part > 1:
+            _say(ax, x + 0.05, y + 0.62, f"{share:.0%}", size=7.5, color=MUTED)
+        x += part
+
+
+__all__ = ["explained", "rows_of_pictures"]
