@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import UsageError
 from lookalike.explanation import Explanation
 from lookalike.heat import overlay
 from lookalike.plots import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
@@ -21,10 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lookalike.health import Finding, Health
+    from lookalike.index import Index
+
 _SIDE = 4.4  # of a picture, in tiles
 _GAP = 0.25
 _LINE = 0.42
 _MOST_LINES = 60  # that join details: more hide the pictures
+_COLUMNS = 15  # pictures of a contact sheet
+_APART = 0.18
+_OF_ONE = 3  # shown of one cluster
 _LETTERS = 115  # of a line of text as wide as the pair
 
 
@@ -74,38 +79,52 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
     return figure
 
 
-def rows_of_pictures(rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]], Sequence[str]]], columns: int = 10) -> Figure:
-    """Draw rows of pictures, each with a title above and a few characters below every picture.
+def contact_sheet(index: Index, health: Health) -> Figure:
+    """Draw what was found in an index: a row a kind, the most marked first, with what each was found by.
 
     Parameters
     ----------
-    rows : sequence of (str, sequence of ndarray of uint8, sequence of str)
-        Title, pictures of any sizes, and as many captions.
-    columns : int
-        Pictures a row; what is more is left out.
+    index : Index
+        The one that was looked over.
+    health : Health
+        Of it.
 
     Returns
     -------
     Figure
-        One axes.
+        One axes. Of duplicates the first images of each cluster stand beside each other.
 
     Raises
     ------
     UsageError
-        If there is no row, or matplotlib isn't installed.
+        If matplotlib isn't installed.
     """
-    if not rows:
-        raise UsageError("rows_of_pictures: there is no row to draw")
-    step, line = 1.35, 2.35
-    figure, ax = _sheet(columns * step, len(rows) * line)
-    for i, (title, pictures, captions) in enumerate(rows):
-        y = i * line
-        _say(ax, 0, y + 0.25, title, size=9)
-        ax.plot([0, columns * step], [y + 0.48, y + 0.48], color=RULE, lw=0.6)
-        for j, (picture, caption) in enumerate(zip(pictures[:columns], captions[:columns], strict=True)):
-            _tile(ax, picture, j * step, y + 0.62, 1.25)
-            _say(ax, j * step + 0.5, y + 2.02, caption, size=6.5, color=MUTED, ha="center")
+    line = 2.1
+    width = _COLUMNS * (1 + _APART)
+    figure, ax = _sheet(width, 0.5 + len(health.findings) * line)
+    _say(ax, 0, 0.2, health.lines()[1], size=8.5)
+    for i, finding in enumerate(health.findings):
+        y = 0.5 + i * line
+        title = textwrap.shorten(f"{finding.name}: {finding.says}", _LETTERS, placeholder=" ...")
+        _say(ax, 0, y + 0.25, title, size=8.5)
+        ax.plot([0, width], [y + 0.47, y + 0.47], color=RULE, lw=0.6)
+        rows, captions = _shown(finding)
+        for j, (picture, caption) in enumerate(zip(index.thumbnails(rows), captions, strict=True)):
+            x = j * (1 + _APART)
+            _tile(ax, picture, x, y + 0.58, 1)
+            _say(ax, x + 0.5, y + 1.75, caption, size=6.5, color=MUTED, ha="center")
     return figure
+
+
+def _shown(finding: Finding) -> tuple[list[int], list[str]]:
+    """Return the rows of the pictures of one kind, and what is written below each."""
+    if finding.clusters is None:
+        return finding.rows[:_COLUMNS], [f"{value:.4g}" for value in finding.values[:_COLUMNS]]
+    rows, captions = [], []
+    for place, cluster in enumerate(finding.clusters, 1):
+        rows += cluster[:_OF_ONE]
+        captions += [f"{place} ({len(cluster)})"] * len(cluster[:_OF_ONE])
+    return rows[:_COLUMNS], captions[:_COLUMNS]
 
 
 def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -174,4 +193,4 @@ def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, 
         x += part
 
 
-__all__ = ["explained", "rows_of_pictures"]
+__all__ = ["contact_sheet", "explained"]
