@@ -215,9 +215,7 @@ def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], 
 
 def _parts(encoder: Encoder, images: list[NDArray[np.uint8]], described: Any) -> list[list[Contribution]] | None:
     """Return what each encoder's places add to the cosine: of the query, and of the match."""
-    units = described.astype(np.float64)
-    lengths = np.linalg.norm(units, axis=1)
-    units /= lengths[:, None]
+    units, lengths = _unit(described), np.linalg.norm(described.astype(np.float64), axis=1)
     both = [encoder.contributions(images[i], units[1 - i] / lengths[i]) for i in (0, 1)]
     return None if both[0] is None or both[1] is None else [both[0], both[1]]
 
@@ -249,7 +247,7 @@ def _shares(
 def _shares_by_leaving_out(
     encoder: Encoder, members: list[Encoder], images: list[NDArray[np.uint8]], alike: float
 ) -> dict[str, float]:
-    """Share out by how far the similarity falls where one member is left out of both images: the kernel form is no sum."""
+    """Share out by how far the similarity falls where a member sees nothing in one of the images: the kernel form is no sum."""
     assert encoder.post_ is not None  # else its descriptors are sums
     raw = encoder.with_post(None).encode(np.stack(images))
     fallen, start = [], 0
@@ -257,12 +255,18 @@ def _shares_by_leaving_out(
         without = raw.copy()
         without[:, start : start + member.dimension_] = 0
         start += member.dimension_
-        one, other = encoder.post_.apply(without).astype(np.float64)
-        lengths = np.linalg.norm(one) * np.linalg.norm(other)
-        fallen.append(max(0.0, alike - float(one @ other / lengths if lengths else 0)))
+        one, other = _unit(encoder.post_.apply(raw))
+        one_less, other_less = _unit(encoder.post_.apply(without))
+        fallen.append(max(0.0, alike - float(one_less @ other + one @ other_less) / 2))
     if not sum(fallen):
         return {}
     return dict(zip(_numbered([m.name for m in members]), (f / sum(fallen) for f in fallen), strict=True))
+
+
+def _unit(table: NDArray[Any]) -> Float64Array:
+    wide = table.astype(np.float64)
+    unit: Float64Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return unit
 
 
 def _numbered(names: list[str]) -> list[str]:
@@ -324,9 +328,14 @@ def _says(
     areas = [_area_of_half(values) for values in maps]
     if alike <= NOTHING:
         said.append("these two aren't alike, and nothing accounts for it")
-    elif None not in areas:
-        what = "half of it comes from" if exact else "hiding places, half of its fall comes from"
-        said.append(f"{what} {areas[0]:.0%} of the query and {areas[1]:.0%} of the answer")
+    else:
+        known = [
+            f"{area:.0%} of the {name}"
+            for area, name in zip(areas, ("query", "answer"), strict=True)
+            if area is not None
+        ]
+        what = "half of it comes from" if exact else "hiding place after place, half of its fall comes from"
+        said += [f"{what} {' and '.join(known)}"] if known else []
     if len(shares) > 1:
         said.append(", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda s: -s[1])))
     if points is not None:

@@ -52,7 +52,8 @@ class Finding:
     looked_at : int
         How many were looked at.
     rows : list of int
-        Of the index: the most marked first, at most ``LISTED``; of each cluster of duplicates its first.
+        Of the index: the most marked first, at most ``LISTED``, those of oddities and what is hard to rebuild whether they
+        lie far out or not; of each cluster of duplicates its first.
     ids : list of str
         Of these images.
     values : list of float
@@ -227,7 +228,11 @@ def skewness_of_counts(counts: Int64Array, asked: int, images: int) -> float:
         falling = falling * (counts - r)
         share *= (asked - r) / (images - r)
         factorials.append(float(falling.mean()) / share)
-    mean, second, third = factorials[0], factorials[1] + factorials[0], factorials[2] + 3 * factorials[1] + factorials[0]
+    mean, second, third = (
+        factorials[0],
+        factorials[1] + factorials[0],
+        factorials[2] + 3 * factorials[1] + factorials[0],
+    )
     variance = second - mean**2
     if variance <= 1e-12:
         return float("nan")
@@ -253,9 +258,7 @@ def _hubs(index: Index, counts: Int64Array, asked: int) -> Finding:
 # Near-equal and odd ---------------------------------------------------------------------------------------------------
 
 
-def _reach_of_copies(
-    index: Index, database: Database, rows: Int64Array, pictures: list[NDArray[np.uint8]]
-) -> float:
+def _reach_of_copies(index: Index, database: Database, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> float:
     """Return the distance from images to themselves saved anew, which near-equal ones don't exceed: the median."""
     if not len(rows):
         return 0.0
@@ -267,7 +270,8 @@ def _reach_of_copies(
     if not pairs:
         return 0.0
     away = [
-        float(Database(described[i][None], database.distance).distances(described[len(rows) + i][None])[0, 0]) for i in pairs
+        float(Database(described[i][None], database.distance).distances(described[len(rows) + i][None])[0, 0])
+        for i in pairs
     ]
     return float(np.median(away))
 
@@ -329,12 +333,15 @@ def _oddities(index: Index, asked: Int64Array, distances: Float64Array, reach: f
     nearest = beyond.min(axis=1) if len(asked) else np.empty(0)
     known = np.flatnonzero(np.isfinite(nearest))
     if not len(known):
-        return _finding(index, "oddities", 0, len(asked), known, nearest, "none, as no image has a neighbour but copies")
+        return _finding(
+            index, "oddities", 0, len(asked), known, nearest, "none, as no image has a neighbour but copies"
+        )
     fence = _far_out(nearest[known])
     order = known[np.argsort(-nearest[known], kind="stable")]
-    odd = order[nearest[order] > fence]
-    says = f"{len(odd):,} have no neighbour within {fence:.4g}; half of all have one within {np.median(nearest[known]):.4g}"
-    return _finding(index, "oddities", len(odd), len(asked), asked[odd], nearest[odd], says)
+    odd = int((nearest[order] > fence).sum())
+    half = float(np.median(nearest[known]))
+    says = f"{odd:,} lie far out, with no neighbour within {fence:.4g} (half have one within {half:.4g}); the farthest"
+    return _finding(index, "oddities", odd, len(asked), asked[order], nearest[order], says)
 
 
 # Pixels ---------------------------------------------------------------------------------------------------------------
@@ -367,12 +374,12 @@ def _hard_to_rebuild(index: Index, rows: Int64Array, pictures: list[NDArray[np.u
     errors = ((given.astype(np.float64) - rebuilt) ** 2).reshape(len(given), -1).mean(axis=1) / 255**2
     fence = _far_out(errors)
     order = np.argsort(-errors, kind="stable")
-    hard = order[errors[order] > fence]
+    hard = int((errors > fence).sum())
     says = (
-        f"{len(hard):,} of {len(rows):,} looked at are rebuilt with a mean squared error over {fence:.4g}; "
-        f"half of all with less than {np.median(errors):.4g}"
+        f"{hard:,} of {len(rows):,} looked at lie far out, with a mean squared error over {fence:.4g} (half have less than "
+        f"{np.median(errors):.4g}); the largest"
     )
-    return _finding(index, "hard to rebuild", len(hard), len(rows), rows[hard], errors[hard], says)
+    return _finding(index, "hard to rebuild", hard, len(rows), rows[order], errors[order], says)
 
 
 __all__ = ["Finding", "Health", "check_health", "skewness_of_counts"]

@@ -233,7 +233,7 @@ class ImageModel:
         None where the model's vector isn't such a mean.
         """
         if self._mapping is None:
-            self._mapping = self._find_maps(),
+            self._mapping = (self._find_maps(),)
         if self._mapping[0] is None:
             return None
         mapping, name = self._mapping[0]

@@ -53,7 +53,12 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
     UsageError
         If matplotlib isn't installed.
     """
-    pictures = [overlay(query, explanation.query_map), _small(query), _small(match), overlay(match, explanation.match_map)]
+    pictures = [
+        overlay(query, explanation.query_map),
+        _small(query),
+        _small(match),
+        overlay(match, explanation.match_map),
+    ]
     height = max(_SIDE * min(1.0, p.shape[0] / p.shape[1]) for p in pictures)
     said = textwrap.wrap(explanation.says, _LETTERS)
     bars = len(explanation.shares) > 1
@@ -64,7 +69,9 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
     for i, line in enumerate(said):
         _say(ax, 0, 0.25 + i * _LINE, line, size=9)
     boxes = []
-    for i, (picture, name) in enumerate(zip(pictures, ("what of it counts", "query", "answer", "what of it counts"), strict=True)):
+    for i, (picture, name) in enumerate(
+        zip(pictures, ("what of it counts", "query", "answer", "what of it counts"), strict=True)
+    ):
         x = i * (_SIDE + _GAP)
         boxes.append(_framed(ax, picture, x, top, height))
         _say(ax, x + _SIDE / 2, top + height + 0.25, name, color=MUTED, ha="center")
@@ -99,12 +106,12 @@ def contact_sheet(index: Index, health: Health) -> Figure:
     UsageError
         If matplotlib isn't installed.
     """
-    line = 2.1
+    lines = [2.1 if finding.rows else 0.7 for finding in health.findings]
     width = _COLUMNS * (1 + _APART)
-    figure, ax = _sheet(width, 0.5 + len(health.findings) * line)
+    figure, ax = _sheet(width, 0.5 + sum(lines))
     _say(ax, 0, 0.2, health.lines()[1], size=8.5)
     for i, finding in enumerate(health.findings):
-        y = 0.5 + i * line
+        y = 0.5 + sum(lines[:i])
         title = textwrap.shorten(f"{finding.name}: {finding.says}", _LETTERS, placeholder=" ...")
         _say(ax, 0, y + 0.25, title, size=8.5)
         ax.plot([0, width], [y + 0.47, y + 0.47], color=RULE, lw=0.6)

@@ -163,7 +163,10 @@ def _show(results: Sequence[Result | Response], as_json: bool) -> None:
 @app.command()
 def explain(
     query: Annotated[
-        str, typer.Argument(help="An image of the index by its id, or a file, perhaps with a crop: photo.jpg[x,y,width,height].")
+        str,
+        typer.Argument(
+            help="An image of the index by its id, or a file, perhaps with a crop: photo.jpg[x,y,width,height]."
+        ),
     ],
     match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it.")],
     index_path: IndexPath = None,
@@ -172,7 +175,8 @@ def explain(
         typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", "-o", help="Draw both with the heat of what counts, to a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option("--picture", "-o", help="Draw both with the heat of what counts, to a .png, .svg or .pdf."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -101,7 +101,7 @@ class Color(Encoder):
 
 @cache
 def colours_of_bins(space: str) -> NDArray[np.uint8]:
-    """Return the colour in the middle of each bin.
+    """Return a colour for each bin.
 
     Parameters
     ----------
@@ -111,16 +111,15 @@ def colours_of_bins(space: str) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (bins, 3)
-        The mean sRGB of all colours, each weighed by its share in the bin.
+        In sRGB: of all colours that are told apart, the one with the largest share in the bin.
     """
     bins, shares, count = _shares(space)
     level = np.linspace(0, 255, LEVELS)
     rgb = np.stack(np.meshgrid(level, level, level, indexing="ij"), axis=-1).reshape(-1, 3)
-    # Squared: what is nearly all in the bin shows it better than what is between two.
-    weights = shares.ravel() ** 2
-    sums = [np.bincount(bins.ravel(), weights * np.repeat(rgb[:, c], bins.shape[1]), count) for c in range(3)]
-    means = np.stack(sums, axis=1) / np.bincount(bins.ravel(), weights, count)[:, None]
-    return means.round().astype(np.uint8)
+    order = np.argsort(shares.ravel(), kind="stable")  # the last that is written to a bin is its largest
+    chosen = np.zeros(count, np.intp)
+    chosen[bins.ravel()[order]] = order // bins.shape[1]
+    return rgb[chosen].round().astype(np.uint8)
 
 
 def _codes(image: NDArray[np.uint8]) -> NDArray[np.intp]:

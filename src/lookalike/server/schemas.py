@@ -74,7 +74,7 @@ class QueryModel(Strict):
 
 
 class ExplainModel(Strict):
-    """Two images: why are they alike?"""
+    """Two images, to be told why they are alike."""
 
     image: ImageModel
     match: StrictStr = Field(description="An image of the index.", examples=["cats/tom.jpg"])
