@@ -8,7 +8,7 @@ import pytest
 import lookalike
 from lookalike import build_index, open_collection
 from lookalike.cli import run
-from lookalike.contributions import Contribution, overlaps
+from lookalike.contributions import Contribution, windows
 from lookalike.distances import Database
 from lookalike.encoders import TABLE, create
 from lookalike.encoders.color import colours_of_bins
@@ -257,8 +257,10 @@ def test_a_blank_image_is_refused(tmp_path):
 
 def test_values_laid_on_another_grid_keep_their_sum_and_place():
     laid = Contribution("x", np.array([[1.0, 3.0]]), box=(0.5, 0.0, 1.0, 1.0)).on(2, 8)
-    np.testing.assert_allclose(laid, np.array([[0, 0, 0, 0, 0.25, 0.25, 0.75, 0.75]] * 2))
-    assert overlaps(7, 28).sum() == pytest.approx(7)
+    one, other = np.array([3, 3, 1, 0]) / 7, np.array([0, 1, 3, 3]) / 7
+    np.testing.assert_allclose(laid, [[0, 0, 0, 0, *(one + 3 * other) / 2]] * 2)
+    np.testing.assert_allclose(windows(28, 28), np.eye(28), atol=1e-12)
+    np.testing.assert_allclose(windows(9, 4, 0.3, 0.4).sum(axis=0), np.ones(9))
 
 
 def test_what_a_model_averages_is_found_and_given():

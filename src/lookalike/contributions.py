@@ -55,15 +55,16 @@ class Contribution:
     def on(self, rows: int, columns: int) -> Float64Array:
         """Lay the values out over the whole image on a grid of another size; their sum stays as it is."""
         left, top, right, bottom = self.box
-        down, across = overlaps(self.values.shape[0], rows, top, bottom), overlaps(
-            self.values.shape[1], columns, left, right
-        )  # fmt: skip
+        down = windows(self.values.shape[0], rows, top, bottom)
+        across = windows(self.values.shape[1], columns, left, right)
         laid: Float64Array = down @ self.values @ across.T
         return laid
 
 
-def overlaps(cells: int, pixels: int, start: float = 0.0, end: float = 1.0) -> Float64Array:
-    """Make the share of each cell of a row that lies in each pixel of another.
+def windows(cells: int, pixels: int, start: float = 0.0, end: float = 1.0) -> Float64Array:
+    """Share each cell of a row out to the pixels of another: most to its centre, none from the next cell's on.
+
+    Cells of histograms and of networks see their neighbours' ground as well, and so their values are laid out.
 
     Parameters
     ----------
@@ -79,17 +80,21 @@ def overlaps(cells: int, pixels: int, start: float = 0.0, end: float = 1.0) -> F
 
     Examples
     --------
-    >>> overlaps(2, 3).round(2)
-    array([[0.67, 0.  ],
-           [0.33, 0.33],
-           [0.  , 0.67]])
+    >>> windows(2, 4).round(2)
+    array([[0.43, 0.  ],
+           [0.43, 0.14],
+           [0.14, 0.43],
+           [0.  , 0.43]])
     """
-    edges = (start + (end - start) * np.arange(cells + 1) / cells) * pixels
-    grid = np.arange(pixels)[:, None]
-    shared = np.minimum(edges[None, 1:], grid + 1) - np.maximum(edges[None, :-1], grid)
-    shared = np.maximum(shared, 0)
-    shares: Float64Array = shared / shared.sum(axis=0)
+    cell = (end - start) * pixels / cells
+    centres = start * pixels + (np.arange(cells) + 0.5) * cell - 0.5
+    at = np.arange(pixels)[:, None]
+    weights = np.maximum(0, 1 - np.abs(at - centres) / max(cell, 1))
+    inside = np.where((at + 0.5 > start * pixels) & (at + 0.5 < end * pixels), weights, 0)
+    # Of a cell that lies between the centres of two pixels all is outside.
+    weights = np.where(inside.any(axis=0), inside, weights)
+    shares: Float64Array = weights / weights.sum(axis=0)
     return shares
 
 
-__all__ = ["WHOLE", "Box", "Contribution", "overlaps"]
+__all__ = ["WHOLE", "Box", "Contribution", "windows"]

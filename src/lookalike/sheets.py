@@ -64,7 +64,7 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
     bars = len(explanation.shares) > 1
     width = 4 * _SIDE + 3 * _GAP
     top = 0.5 + _LINE * len(said)
-    below = (1.1 if bars else 0) + (1.0 if explanation.colours else 0)
+    below = (1.1 if bars else 0) + (1.2 if explanation.colours else 0)
     figure, ax = _sheet(width, top + height + 0.5 + below)
     for i, line in enumerate(said):
         _say(ax, 0, 0.25 + i * _LINE, line, size=9)
@@ -190,6 +190,8 @@ def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, 
     """Draw the colours that account for most, each as wide as its share of those shown."""
     from matplotlib.patches import Rectangle
 
+    _say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
+    y += 0.25
     whole, x = sum(share for _, share in colours), 0.0
     for colour, share in colours:
         part = share / whole * width

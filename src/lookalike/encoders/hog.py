@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution, overlaps
+from lookalike.contributions import Contribution, windows
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
 from lookalike.machine import usable_cores
@@ -310,7 +310,7 @@ def _slanted(values: NDArray[np.float64], glyph: NDArray[np.uint8]) -> NDArray[n
     height, width = glyph.shape[:2]
     ink = _ink(glyph[None])
     (top,), (left,) = _source(ink if ink.ndim == 3 else ink.sum(axis=3, dtype=np.uint16))
-    upright = overlaps(len(values), height) @ values @ overlaps(len(values), width).T
+    upright = windows(len(values), height) @ values @ windows(len(values), width).T
     y = top.round().astype(np.intp).clip(0, height - 1)
     x = (left[:, None] + np.arange(width)).round().astype(np.intp).clip(0, width - 1)
     slanted = np.zeros((height, width))
