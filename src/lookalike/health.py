@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.distances import Database
+from lookalike.folding import fold
 from lookalike.raster import fit_to
 
 if TYPE_CHECKING:
@@ -31,10 +32,14 @@ MOST = 20_000
 MOST_PICTURES = 2_000
 #: Hubs are images whose count is so many deviations above the mean (Radovanovic et al., section 4).
 HUB = 2.0
+#: Deviations that a sample's count must be above that.
+SURE = 2.0
 #: An image is blank where all but its most extreme pixels lie within as many of 255 levels.
 BLANK = 8
 #: Images whose copies, saved anew, tell how near near-equal ones are.
 COPIES = 48
+#: Quality of such a JPEG, 1 to 95: what most programs take where nobody says otherwise.
+QUALITY = 75
 #: Ids that are listed of each kind.
 LISTED = 20
 
@@ -122,9 +127,10 @@ class Health:
         """Return what a person is told."""
         sample = "" if self.sampled == self.images else f"; neighbours of a sample of {self.sampled:,}"
         skew = "not defined" if np.isnan(self.skewness) else f"{self.skewness:.2f}"
+        never = f"{self.never:,} never are" if not sample else f"{self.never:,} are so of none in the sample"
         told = [
             f"{self.images:,} images{sample}",
-            f"hubness: skewness {skew} of how often an image is among the {K} nearest of others; {self.never:,} never are",
+            f"hubness: skewness {skew} of how often an image is among the {K} nearest of others; {never}",
         ]
         for finding in self.findings:
             told.append(f"{finding.name}: {finding.says}")
@@ -218,25 +224,23 @@ def skewness_of_counts(counts: Int64Array, asked: int, images: int) -> float:
     >>> round(skewness_of_counts(np.array([0, 0, 0, 4]), 4, 4), 4)
     1.1547
     """
-    if asked < 1:
+    mean, second, third = _moments(counts, asked, images)
+    variance = second - mean**2
+    if not variance > 1e-12:
         return float("nan")
+    return float((third - 3 * mean * second + 2 * mean**3) / variance**1.5)
+
+
+def _moments(counts: Int64Array, asked: int, images: int) -> tuple[float, float, float]:
+    """Return the mean of the counts by all, of their squares and of their cubes; NaN where too few were asked."""
     factorials = []
     falling, share = np.ones(len(counts)), 1.0
     for r in range(3):
-        if asked - r < 1:
-            return float("nan")
         falling = falling * (counts - r)
-        share *= (asked - r) / (images - r)
-        factorials.append(float(falling.mean()) / share)
-    mean, second, third = (
-        factorials[0],
-        factorials[1] + factorials[0],
-        factorials[2] + 3 * factorials[1] + factorials[0],
-    )
-    variance = second - mean**2
-    if variance <= 1e-12:
-        return float("nan")
-    return float((third - 3 * mean * second + 2 * mean**3) / variance**1.5)
+        share *= (asked - r) / (images - r) if asked > r else float("nan")
+        factorials.append(float(falling.mean()) / share if len(counts) else float("nan"))
+    first, second, third = factorials
+    return first, second + first, third + 3 * second + first
 
 
 def _finding(
@@ -248,10 +252,15 @@ def _finding(
 
 
 def _hubs(index: Index, counts: Int64Array, asked: int) -> Finding:
-    edge = counts.mean() + HUB * counts.std() if len(counts) else 0
+    mean, second, _ = _moments(counts, asked, len(index))
+    edge = mean + HUB * np.sqrt(max(0.0, second - mean**2)) if np.isfinite(second) else np.inf
+    # By a sample a count is that share of the whole, give or take its deviation: only what is surely a hub is called one.
+    share = asked / max(1, len(index))
+    surely = share * edge + SURE * np.sqrt(edge * share * (1 - share)) if np.isfinite(edge) else np.inf
     order = np.argsort(-counts, kind="stable")
-    rows = order[counts[order] > edge]
-    says = f"{len(rows):,} are among the {K} nearest of over {int(edge):,} of {asked:,} images"
+    rows = order[counts[order] > surely]
+    says = f"{len(rows):,} are among the {K} nearest of over {edge:,.0f} others"
+    says += f" (counted by {asked:,} of {len(index):,})" if share < 1 else ""
     return _finding(index, "hubs", len(rows), len(counts), rows, counts[rows], says)
 
 
@@ -280,7 +289,7 @@ def _saved_anew(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=60)
+    Image.fromarray(picture).save(file, "JPEG", quality=QUALITY)
     return np.asarray(Image.open(file))
 
 
@@ -288,37 +297,23 @@ def _duplicates(
     index: Index, asked: Int64Array, neighbours: Int64Array, distances: Float64Array, reach: float
 ) -> Finding:
     near = (distances <= reach) & (neighbours >= 0)
-    clusters = _clusters(np.repeat(asked, near.sum(axis=1)), neighbours[near])
-    rows = np.array([cluster[0] for cluster in clusters], np.int64)
-    sizes = np.array([len(cluster) for cluster in clusters], np.int64)
+    rows = np.unique(np.concatenate([asked[near.any(axis=1)], neighbours[near]]))
+    _, owner = fold(index.descriptors[rows], index.passport.distance, reach, len(rows))
+    clusters: dict[int, list[int]] = {}
+    for row, leader in zip(rows.tolist(), owner.tolist(), strict=True):
+        clusters.setdefault(leader, []).append(row)
+    listed = sorted((c for c in clusters.values() if len(c) > 1), key=lambda cluster: (-len(cluster), cluster[0]))
+    sizes = [len(cluster) for cluster in listed]
     same = index.passport.outcomes.get("duplicate", 0)
     bytes_ = f"; {same:,} more files have the same bytes as another" if same else ""
     says = (
-        f"{len(clusters):,} clusters of {int(sizes.sum()):,} images as near as one is to itself saved anew as JPEG "
+        f"{len(listed):,} clusters of {sum(sizes):,} images that differ no more than by saving as JPEG "
         f"(distance {reach:.4g}){bytes_}"
     )
-    found = _finding(index, "duplicates", len(clusters), len(asked), rows, sizes, says)
-    listed = clusters[:LISTED]
+    first = np.array([cluster[0] for cluster in listed], np.int64)
+    found = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), says)
+    listed = listed[:LISTED]
     return replace(found, clusters=listed, cluster_ids=[[index.ids[row] for row in cluster] for cluster in listed])
-
-
-def _clusters(first: Int64Array, second: Int64Array) -> list[list[int]]:
-    """Join pairs to clusters, the largest first, each in order."""
-    leader: dict[int, int] = {}
-
-    def find(row: int) -> int:
-        while leader.setdefault(row, row) != row:
-            leader[row] = leader[leader[row]]
-            row = leader[row]
-        return row
-
-    for one, other in zip(first.tolist(), second.tolist(), strict=True):
-        a, b = find(one), find(other)
-        leader[max(a, b)] = min(a, b)
-    clusters: dict[int, list[int]] = {}
-    for row in sorted(leader):
-        clusters.setdefault(find(row), []).append(row)
-    return sorted(clusters.values(), key=lambda cluster: (-len(cluster), cluster[0]))
 
 
 def _far_out(values: Float64Array) -> float:
@@ -334,7 +329,7 @@ def _oddities(index: Index, asked: Int64Array, distances: Float64Array, reach: f
     known = np.flatnonzero(np.isfinite(nearest))
     if not len(known):
         return _finding(
-            index, "oddities", 0, len(asked), known, nearest, "none, as no image has a neighbour but copies"
+            index, "oddities", 0, len(asked), known, nearest[known], "none, as no image has a neighbour but copies"
         )
     fence = _far_out(nearest[known])
     order = known[np.argsort(-nearest[known], kind="stable")]

@@ -30,7 +30,7 @@ _MOST_LINES = 60  # that join details: more hide the pictures
 _COLUMNS = 15  # pictures of a contact sheet
 _APART = 0.18
 _OF_ONE = 3  # shown of one cluster
-_LETTERS = 115  # of a line of text as wide as the pair
+_LETTERS = 135  # of a line of text as wide as the pair
 
 
 def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: Explanation) -> Figure:
