@@ -274,7 +274,7 @@ def _reach_of_copies(index: Index, database: Database, rows: Int64Array, picture
     shape = tuple(index.passport.shape)
     both = np.stack([fit_to(p, shape) for p in pictures] + [fit_to(_saved_anew(p), shape) for p in pictures])
     described = index.encoder.encode(both)
-    something = described.any(axis=1)
+    something: NDArray[np.bool_] = np.asarray(described != 0).any(axis=1)
     pairs = [i for i in range(len(rows)) if something[i] and something[len(rows) + i]]
     if not pairs:
         return 0.0
@@ -296,7 +296,7 @@ def _saved_anew(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _duplicates(
     index: Index, asked: Int64Array, neighbours: Int64Array, distances: Float64Array, reach: float
 ) -> Finding:
-    near = (distances <= reach) & (neighbours >= 0)
+    near: NDArray[np.bool_] = np.asarray(distances <= reach) & (neighbours >= 0)
     rows = np.unique(np.concatenate([asked[near.any(axis=1)], neighbours[near]]))
     _, owner = fold(index.descriptors[rows], index.passport.distance, reach, len(rows))
     clusters: dict[int, list[int]] = {}

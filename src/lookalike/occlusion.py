@@ -44,7 +44,8 @@ def falls(encoder: Encoder, image: NDArray[np.uint8], other: NDArray[Any], dista
     """
     database = Database(other[None], distance)
     plain = similarities(encoder, image[None], database)[0]
-    return (plain - similarities(encoder, covered(image), database)).reshape(GRID, GRID)
+    fallen: NDArray[np.float64] = plain - similarities(encoder, covered(image), database)
+    return fallen.reshape(GRID, GRID)
 
 
 def similarities(encoder: Encoder, images: NDArray[np.uint8], database: Database) -> NDArray[np.float64]:
@@ -104,7 +105,8 @@ def _windows(size: int) -> NDArray[np.float32]:
     place = size / GRID
     centres = (np.arange(GRID) + 0.5) * place - 0.5
     away = np.abs(centres[:, None] - np.arange(size)) / place
-    return np.clip(1.5 - away, 0, 1).astype(np.float32)
+    hidden: NDArray[np.float32] = np.clip(1.5 - away, 0, 1).astype(np.float32)
+    return hidden
 
 
 __all__ = ["GRID", "covered", "falls", "similarities"]

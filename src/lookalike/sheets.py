@@ -167,8 +167,8 @@ def _join(
         np.array([left, top]) + places * np.array([width, height])
         for (left, top, width, height), places in zip((one, other), points, strict=True)
     ]
-    shown = np.unique(np.linspace(0, len(ends[0]) - 1, _MOST_LINES).round().astype(int)) if len(ends[0]) else []
-    for i in shown:
+    every = max(1, -(-len(ends[0]) // _MOST_LINES))
+    for i in range(0, len(ends[0]), every):
         ax.plot(*zip(ends[0][i], ends[1][i], strict=True), color=SERIES[1], lw=0.7, alpha=0.8, marker=".", ms=3)
 
 

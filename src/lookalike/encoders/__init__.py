@@ -255,17 +255,17 @@ class Encoder:
         (image,) = self.check_images(np.asarray(image)[None])
         if np.dtype(self.dtype) != np.float32:
             return None
-        weights = np.asarray(weights, np.float64)
-        offset = np.zeros_like(weights) if offset is None else np.asarray(offset, np.float64)
+        wide: NDArray[np.float64] = np.asarray(weights, np.float64)
+        less: NDArray[np.float64] = np.zeros_like(wide) if offset is None else np.asarray(offset, np.float64)
         raw = self._encode(image[None])[0].astype(np.float64)
         if self.post_ is None:
-            return self._contributions(image, raw, 1.0, offset, weights)
+            return self._contributions(image, raw, 1.0, less, wide)
         if self.post_.waves is not None or not raw.any():
             return None
-        inner = np.asarray(self.post_.matrix, np.float64) @ weights if self.post_.matrix.shape[1] else weights
+        inner = np.asarray(self.post_.matrix, np.float64) @ wide if self.post_.matrix.shape[1] else wide
         scale = 1 / float(np.linalg.norm(raw)) if self.post_.unit else 1.0
         parts = self._contributions(image, raw, scale, np.asarray(self.post_.mean, np.float64), inner)
-        rest = float(offset @ weights) / sum(part.values.size for part in parts)
+        rest = float(less @ wide) / sum(part.values.size for part in parts)
         return [replace(part, values=part.values - rest) for part in parts]
 
     # What a subclass writes -------------------------------------------------------------------------------------
