@@ -26,13 +26,14 @@ LAYERS = [
     "blockwise", "distances", "lists", "code_pairs", "scores", "diffusion",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "image_model", "text_model",
+    "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
+    "image_model", "text_model",
     "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
     "scenes", "selftest", "adapt", "verdict", "robustness", "compare",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
-    "blend", "answers", "client", "truth", "evaluation", "verify", "export", "watch",
-    "plots", "charts", "report", "demo", "server",
+    "blend", "answers", "occlusion", "explanation", "heat", "health", "client", "truth", "evaluation", "verify", "export", "watch",
+    "plots", "charts", "sheets", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip
 #: The same within ``server``; ``serve`` stands for the package itself.

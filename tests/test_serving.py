@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import math
@@ -23,6 +24,7 @@ import lookalike
 from lookalike import build_index
 from lookalike.client import ServerError
 from lookalike.errors import UsageError
+from lookalike.images import decode as read_bytes
 from lookalike.raster import to_png
 from lookalike.server import PortError, _listening, address_of, is_local
 
@@ -125,6 +127,33 @@ def test_an_image_of_the_index_finds_itself_first(site):
     assert (found["total"], found["next"]) == (COUNT, 5)
     rest = site.post("/api/search", {"images": [{"id": name}], "k": 5, "offset": 5})
     assert rest["matches"][0]["rank"] == 6
+
+
+def test_it_says_why_an_answer_is_one(site, folder):
+    name = first(site)
+    match = site.post("/api/search", {"images": [{"id": name}], "k": 2})["matches"][1]
+    found = site.post("/api/explain", {"image": {"id": name}, "match": match["id"], "encoder": None})
+    assert found["method"] == "exact"
+    assert found["similarity"] == pytest.approx(match["similarity"], abs=0.02)
+    assert found["shares"] == {"hog": 1}
+    for side in ("query", "match"):
+        kind, _, data = found[side].partition(",")
+        assert kind == "data:image/png;base64"
+        assert read_bytes(base64.b64decode(data), side).shape == (224, 224, 3)
+    sent = base64.b64encode((folder / name).read_bytes()).decode()
+    again = site.post("/api/explain", {"image": {"data": sent}, "match": match["id"]})
+    assert again["query"] == found["query"]
+
+
+def test_what_can_t_be_explained_is_refused(site):
+    name = first(site)
+    assert "error" in site.post("/api/explain", {"image": {"id": name}, "match": "nowhere.png"}, 404)
+    assert "error" in site.post("/api/explain", {"image": {"id": name}}, 422)
+    blank = base64.b64encode(to_png(np.zeros((56, 56), np.uint8))).decode()
+    said = site.post("/api/explain", {"image": {"data": blank}, "match": name}, 422)
+    assert "the query: hog finds nothing in it" in said["error"]
+    unknown = site.post("/api/explain", {"image": {"id": name}, "match": name, "encoder": "sifting"}, 400)
+    assert "sifting" in unknown["error"]
 
 
 def test_an_upload_is_answered_like_the_file_it_is(site, folder):

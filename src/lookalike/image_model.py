@@ -8,6 +8,7 @@ is squashed to the graph's size (224 where that is open), brought to 0..1 and to
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -15,7 +16,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Box
 from lookalike.errors import EncoderError, first_line
+from lookalike.feature_maps import averaged_into, with_output
 from lookalike.inference import OnnxModel
 from lookalike.machine import usable_cores
 
@@ -125,6 +128,7 @@ class ImageModel:
         self.model = model
         self.settings = settings
         self._others: dict[str, NDArray[Any]] | None = None
+        self._mapping: tuple[tuple[ImageModel, str] | None] | None = None
 
     @property
     def takes_text(self) -> bool:
@@ -208,6 +212,54 @@ class ImageModel:
             height, width = self.settings.size
             raise EncoderError(f"the ONNX model fails on an image of {width} x {height} ({first_line(e)})") from e
         return answers
+
+    def maps(self, image: NDArray[np.uint8], vector: NDArray[np.floating]) -> tuple[Float32Array, Box] | None:
+        """Return what an image's vector is the mean of, place by place.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (h, w) or (h, w, 3)
+            The image.
+        vector : ndarray of float, shape (d,)
+            What :meth:`run` makes of it.
+
+        Returns
+        -------
+        maps : ndarray of float32, shape (rows, columns, d)
+            One vector a place; their mean is ``vector``.
+        box : tuple of float
+            Left, top, right and bottom of the part of the image that is looked at, as shares of its sides.
+
+        None where the model's vector isn't such a mean.
+        """
+        if self._mapping is None:
+            self._mapping = (self._find_maps(),)
+        if self._mapping[0] is None:
+            return None
+        mapping, name = self._mapping[0]
+        (answer,) = mapping.answers(image, [name])
+        for maps in _as_maps(answer[0], self.settings):
+            flat = maps.reshape(-1, maps.shape[2])
+            if flat.shape[1] == len(vector) and np.allclose(flat.mean(axis=0), vector, rtol=1e-3, atol=1e-4):
+                left, top, right, bottom = _window(image.shape[:2], self.settings)
+                height, width = image.shape[:2]
+                return maps, (left / width, top / height, right / width, bottom / height)
+        return None
+
+    def _find_maps(self) -> tuple[ImageModel, str] | None:
+        """Return the model that gives the maps, and their name."""
+        name = self.settings.output
+        if self.settings.pooling in ("mean of tokens", "mean over the area"):
+            return self, name
+        inner = averaged_into(self.model.model, name) if self.settings.pooling == "none" else None
+        if inner is None:
+            return None
+        mapping = ImageModel(OnnxModel(with_output(self.model.model, inner)), self.settings)
+        try:
+            mapping.model.session  # noqa: B018  (ONNX Runtime may refuse what it is given now)
+        except EncoderError:
+            return None
+        return mapping, inner
 
     def _vector(self, image: NDArray[np.uint8]) -> Float32Array:
         (answer,) = self.answers(image, [self.settings.output])
@@ -467,6 +519,19 @@ def _pool(answer: NDArray[Any], settings: Settings) -> Float32Array:
     elif settings.pooling == "mean over the area":
         wide = wide.mean(axis=(1, 2) if settings.layout == "NCHW" else (0, 1))
     return wide
+
+
+def _as_maps(answer: NDArray[Any], settings: Settings) -> Iterator[Float32Array]:
+    """Yield in what ways an answer may be a vector a place: (rows, columns, d)."""
+    wide = answer.astype(np.float32, copy=False)
+    if wide.ndim == 3:
+        yield wide.transpose(1, 2, 0)
+        yield wide
+    elif wide.ndim == 2:
+        height, width = settings.size
+        for patch in range(1, min(height, width) + 1):
+            if len(wide) == (height // patch) * (width // patch):
+                yield wide.reshape(height // patch, width // patch, -1)
 
 
 def _shortest_text(expected: Any) -> NDArray[Any]:

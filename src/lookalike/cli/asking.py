@@ -1,4 +1,4 @@
-"""The commands that ask an index: search, score."""
+"""The commands that ask an index: search, explain, score."""
 
 from __future__ import annotations
 
@@ -193,6 +193,42 @@ def _show(results: Sequence[Result | Response], as_json: bool) -> None:
                 print("       ----")
         if says := getattr(result, "says", ""):
             print(says)
+
+
+@app.command()
+def explain(
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="An image of the index by its id, or a file, perhaps with a crop: photo.jpg[x,y,width,height]."
+        ),
+    ],
+    match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it.")],
+    index_path: IndexPath = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", "-o", help="Draw both with the heat of what counts, to a .png, .svg or .pdf."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why two images are alike: which parts of each account for it, and each encoder's share."""
+    from lookalike import explanation
+
+    opened = open_(index_path, encoder)
+    pair = explanation.read_pair(opened, query, match)
+    found = explanation.explain(opened, *pair)
+    if picture is not None:
+        from lookalike import plots, sheets
+
+        plots.save(sheets.explained(*pair, found), picture)
+    if as_json:
+        print_json({"query": query, "match": match, **found.to_json()})
+    else:
+        print(found.says)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lookalike.cli import AsJson, IndexPath, app, open_, print_json
+from lookalike.errors import UsageError
 
 EncoderName = Annotated[
     str | None,
@@ -17,8 +18,20 @@ _VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "s
 
 
 @app.command()
-def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJson = False) -> None:
-    """Show an index's passport: what it holds and what made it."""
+def info(
+    index_path: IndexPath = None,
+    encoder: EncoderName = None,
+    health: Annotated[
+        bool, typer.Option("--health", help="Look for images that answer everything, near-equal, blank and odd ones.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", "-o", help="With --health: draw them to a .png, .svg or .pdf.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an index's passport: what it holds and what made it; with --health what to look at in it."""
+    if picture is not None and not health:
+        raise UsageError("--picture shows what --health finds; give both")
     opened = open_(index_path, encoder)
     passport = opened.passport
     stated = passport.to_json()
@@ -27,8 +40,21 @@ def info(index_path: IndexPath = None, encoder: EncoderName = None, as_json: AsJ
         del stated[hidden]
     view = {name: getattr(passport, name) for name in _VIEW}
     facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
+    found = None
+    if health:
+        from lookalike.health import check_health
+
+        found = check_health(opened)
+        facts["health"] = found.to_json()
+        if picture is not None:
+            from lookalike import plots, sheets
+
+            plots.save(sheets.contact_sheet(opened, found), picture)
     if as_json:
         print_json(facts)
+        return
+    if found is not None:
+        print("\n".join(map(_one_line, found.lines())))
         return
     del facts["encoders"]
     facts["search"] = _searching(facts["search"])

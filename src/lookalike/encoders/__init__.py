@@ -17,6 +17,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
 from lookalike.projection import FILE as POST_FILE
 from lookalike.projection import Projection
@@ -234,6 +236,47 @@ class Encoder:
             )
         return images
 
+    def contributions(
+        self, image: NDArray[np.uint8], weights: NDArray[np.floating], offset: NDArray[np.floating] | None = None
+    ) -> list[Contribution] | None:
+        """Say what each place of an image adds to the product ``(encode(image) - offset) @ weights``.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape ``shape_``
+            One image.
+        weights : ndarray of float, shape (dimension_,)
+            What the descriptor is multiplied by, such as another descriptor.
+        offset : ndarray of float, shape (dimension_,), optional
+            Taken from the descriptor first.
+
+        Returns
+        -------
+        list of Contribution or None
+            One an encoder that this one is made of. Their totals add up to the product. None where the descriptor isn't a
+            sum: packed codes, and the kernel form of a post-processing.
+
+        Raises
+        ------
+        EncoderError
+            If it isn't fitted, or the image is of another size or type.
+        """
+        (image,) = self.check_images(np.asarray(image)[None])
+        if np.dtype(self.dtype) != np.float32:
+            return None
+        wide: NDArray[np.float64] = np.asarray(weights, np.float64)
+        less: NDArray[np.float64] = np.zeros_like(wide) if offset is None else np.asarray(offset, np.float64)
+        raw = self._encode(image[None])[0].astype(np.float64)
+        if self.post_ is None:
+            return self._contributions(image, raw, 1.0, less, wide)
+        if self.post_.waves is not None or not raw.any():
+            return None
+        inner = np.asarray(self.post_.matrix, np.float64) @ wide if self.post_.matrix.shape[1] else wide
+        scale = 1 / float(np.linalg.norm(raw)) if self.post_.unit else 1.0
+        parts = self._contributions(image, raw, scale, np.asarray(self.post_.mean, np.float64), inner)
+        rest = float(less @ wide) / sum(part.values.size for part in parts)
+        return [replace(part, values=part.values - rest) for part in parts]
+
     # What a subclass writes -------------------------------------------------------------------------------------
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
@@ -242,6 +285,17 @@ class Encoder:
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode a checked, non-empty batch."""
         raise NotImplementedError
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],  # noqa: ARG002  (a subclass that knows places looks at it)
+        raw: NDArray[np.float64],
+        scale: float,
+        offset: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> list[Contribution]:
+        """Split ``(scale * raw - offset) @ weights`` by places, ``raw`` being the image's descriptor before the post-processing."""
+        return [Contribution(self.name, np.array([[(scale * raw - offset) @ weights]]), placed=False)]
 
     def _get_weights(self) -> dict[str, bytes]:
         """Return what was learnt as files, name -> content; nothing for an encoder that doesn't learn."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError, unknown_name
 
@@ -84,6 +85,41 @@ class Color(Encoder):
             cells /= cells.sum(axis=2, keepdims=True)
             out[:] = np.sqrt(cells).ravel() / self.grid
         return descriptors
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],  # noqa: ARG002  (the cells are all it is about)
+        raw: Float64Array,
+        scale: float,
+        offset: Float64Array,
+        weights: Float64Array,
+    ) -> list[Contribution]:
+        values = ((scale * raw - offset) * weights).reshape(self.grid, self.grid, -1)
+        colours = colours_of_bins(self.space)
+        return [Contribution(self.name, values.sum(axis=2), colours=colours, by_colour=values.sum(axis=(0, 1)))]
+
+
+@cache
+def colours_of_bins(space: str) -> NDArray[np.uint8]:
+    """Return a colour for each bin.
+
+    Parameters
+    ----------
+    space : {"hsv", "oklab"}
+        As of :class:`Color`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (bins, 3)
+        In sRGB: of all colours that are told apart, the one with the largest share in the bin.
+    """
+    bins, shares, count = _shares(space)
+    level = np.linspace(0, 255, LEVELS)
+    rgb = np.stack(np.meshgrid(level, level, level, indexing="ij"), axis=-1).reshape(-1, 3)
+    order = np.argsort(shares.ravel(), kind="stable")  # the last that is written to a bin is its largest
+    chosen = np.zeros(count, np.intp)
+    chosen[bins.ravel()[order]] = order // bins.shape[1]
+    return rgb[chosen].round().astype(np.uint8)
 
 
 def _codes(image: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution
 from lookalike.encoders import CARD, Encoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
 
@@ -115,6 +116,30 @@ class Fusion(Encoder):
             lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
             parts.append(descriptors * (root / np.where(lengths > 0, lengths, 1)))
         return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],
+        raw: NDArray[np.float64],
+        scale: float,
+        offset: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> list[Contribution]:
+        found: list[Contribution] = []
+        start = 0
+        for member, root in zip(self.members_, self._roots(len(self.members_)), strict=True):
+            part = slice(start, start + member.dimension_)
+            start += member.dimension_
+            length = float(np.linalg.norm(member.encode(image[None])))
+            parts = None
+            if length > 0:
+                factor = scale * float(root) / length
+                parts = member.contributions(image, factor * weights[part], offset[part] / factor)
+            if parts is None:
+                total = (scale * raw[part] - offset[part]) @ weights[part]
+                parts = [Contribution(member.name, np.array([[total]]), placed=False)]
+            found += parts
+        return found
 
     def _get_weights(self) -> dict[str, bytes]:
         return {

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution, windows
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
 from lookalike.machine import usable_cores
@@ -102,6 +103,17 @@ class Hog(Encoder):
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(describe, (starts[i::threads] for i in range(threads))))
         return descriptors
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],
+        raw: NDArray[np.float64],
+        scale: float,
+        offset: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> list[Contribution]:
+        values = ((scale * raw - offset) * weights).reshape(self.bins, self.cells, self.cells).sum(axis=0)
+        return [Contribution(self.name, _slanted(values, image) if self.deskew else values)]
 
 
 class _Histogram:
@@ -288,6 +300,22 @@ def _source(ink: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.float64], NDAr
     shear = np.clip(shear, -MAX_SHEAR, MAX_SHEAR)
     rows = np.arange(height) - (height - 1) / 2
     return centre_y[:, None] + rows, centre_x[:, None] + shear[:, None] * rows - (width - 1) / 2
+
+
+def _slanted(values: NDArray[np.float64], glyph: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Lay what belongs to cells of the upright glyph, (cells, cells), where these were in the slanted one, (h, w).
+
+    What was outside goes to the nearest pixel of the border, so that the sum stays.
+    """
+    height, width = glyph.shape[:2]
+    ink = _ink(glyph[None])
+    (top,), (left,) = _source(ink if ink.ndim == 3 else ink.sum(axis=3, dtype=np.uint16))
+    upright = windows(len(values), height) @ values @ windows(len(values), width).T
+    y = top.round().astype(np.intp).clip(0, height - 1)
+    x = (left[:, None] + np.arange(width)).round().astype(np.intp).clip(0, width - 1)
+    slanted = np.zeros((height, width))
+    np.add.at(slanted, (np.broadcast_to(y[:, None], x.shape), x), upright)
+    return slanted
 
 
 def _shift(ink: NDArray[np.uint8], top: NDArray[np.float64], left: NDArray[np.float64]) -> Float32Array:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution
 from lookalike.encoders import Encoder
 from lookalike.errors import EncoderError, UsageError
 from lookalike.image_model import ImageModel, Settings, examine
@@ -135,6 +136,21 @@ class Neural(Encoder):
 
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._image_model.run(images)
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],
+        raw: NDArray[np.float64],
+        scale: float,
+        offset: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> list[Contribution]:
+        found = self._image_model.maps(image, raw)
+        if found is None:
+            return super()._contributions(image, raw, scale, offset, weights)
+        maps, box = found
+        values = (scale * maps.astype(np.float64) - offset) @ weights / (maps.shape[0] * maps.shape[1])
+        return [Contribution(self.name, values, box)]
 
     def _get_weights(self) -> dict[str, bytes]:
         return self._files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.contributions import Contribution
 from lookalike.encoders import Encoder
 
 
@@ -25,3 +26,14 @@ class Pixels(Encoder):
 
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.divide(images.reshape(len(images), -1), np.float32(255), dtype=np.float32)
+
+    def _contributions(
+        self,
+        image: NDArray[np.uint8],
+        raw: NDArray[np.float64],
+        scale: float,
+        offset: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> list[Contribution]:
+        values = ((scale * raw - offset) * weights).reshape(*image.shape[:2], -1).sum(axis=2)
+        return [Contribution(self.name, values)]

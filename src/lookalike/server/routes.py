@@ -8,6 +8,7 @@ import mimetypes
 import tempfile
 import time
 import zipfile
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from lookalike import __version__
 from lookalike.answers import answer
 from lookalike.distances import DISTANCES
 from lookalike.errors import EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
+from lookalike.explanation import explain
+from lookalike.heat import overlay
 from lookalike.raster import fit_to, to_png
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
@@ -46,6 +49,8 @@ from lookalike.server.schemas import (
     DescriptorModel,
     EncodeModel,
     ErrorModel,
+    ExplainModel,
+    ExplanationModel,
     FactsModel,
     FilesModel,
     IdsModel,
@@ -240,6 +245,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     app.state.service = service
     _add_errors(app)
     _add_search(app, service)
+    _add_explain(app, service)
     _add_images(app, service)
     _add_facts(app, service)
     _add_unknown(app)
@@ -395,6 +401,25 @@ def _add_search(app: FastAPI, service: Service) -> None:
         }
 
 
+def _add_explain(app: FastAPI, service: Service) -> None:
+    @app.post("/api/explain", response_model=ExplanationModel, tags=["search"])
+    def explain_(asked: ExplainModel) -> dict[str, Any]:
+        """Say which parts of two images account for their similarity."""
+        query, match = (_pixels_or_thumbnail(service, image) for image in (asked.image, ImageModel(id=asked.match)))
+
+        def found() -> dict[str, Any]:
+            explanation = explain(service.live.current(asked.encoder), query, match)
+            said = explanation.to_json()
+            sides = (("query", query, explanation.query_map), ("match", match, explanation.match_map))
+            for name, image, values in sides:
+                del said[f"{name}_map"]
+                said[name] = f"data:image/png;base64,{b64encode(to_png(overlay(image, values))).decode()}"
+            return said
+
+        with service.metrics.stage("explain"):
+            return service.retried(found)
+
+
 def _pixels(service: Service, image: ImageModel) -> NDArray[np.uint8]:
     """Return the pixels of an image that was sent, or of one of the index."""
     example = service.example(image)
@@ -402,6 +427,17 @@ def _pixels(service: Service, image: ImageModel) -> NDArray[np.uint8]:
         return example.pixels
     data, name = service.originals().read(example.id or "")
     return service.decode(data, example.crop, name).pixels
+
+
+def _pixels_or_thumbnail(service: Service, image: ImageModel) -> NDArray[np.uint8]:
+    """Return what :func:`_pixels` does; of a whole image of the index that has gone or changed what the index keeps."""
+    try:
+        return _pixels(service, image)
+    except ImageError as e:
+        if image.id is None or image.crop is not None or e.outcome not in ("gone", "changed"):
+            raise
+        row = service.originals().row(image.id)
+        return service.retried(lambda: service.live.current().thumbnails([row])[0])
 
 
 Identity = Annotated[str, Query(alias="id", description="As in search results.", examples=["cats/tom.jpg"])]

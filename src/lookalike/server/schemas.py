@@ -73,6 +73,31 @@ class QueryModel(Strict):
     denoise: StrictStr | None = None
 
 
+class ExplainModel(Strict):
+    """Two images, to be told why they are alike."""
+
+    image: ImageModel
+    match: StrictStr = Field(description="An image of the index.", examples=["cats/tom.jpg"])
+    encoder: StrictStr | None = None
+
+
+class ExplanationModel(BaseModel):
+    """Which parts of two images account for their similarity."""
+
+    query: str = Field(description="The query in grey under the heat of what counts: a PNG as a data: URL.")
+    match: str = Field(description="The same of the match.")
+    encoder: str
+    distance: str
+    similarity: float
+    method: str = Field(description="exact, or hiding: places were hidden in turn.")
+    shares: dict[str, float] = Field(description="Each encoder's share in the similarity.")
+    colours: list[dict[str, Any]] = Field(description="Colours that account for most, as rgb and share.")
+    points: list[list[list[float]]] | None = Field(
+        None, description="Details in the same arrangement in both, by shares of width and height; of local features."
+    )
+    says: str
+
+
 class MatchModel(BaseModel):
     """One answer."""
 
