@@ -277,7 +277,9 @@ def test_a_noisy_query_is_denoised_and_shown(capsys):
     pytest.importorskip("matplotlib")
     assert "denoised by" in call(capsys, *asking, "-o", "shown.png")
     assert Image.open("shown.png").width > 300
-    assert "takes the noise out of the query" in refuse(capsys, 2, "search", "-i", "i.lookalike", "--text", "a", "--denoise", "auto")
+    assert "takes the noise out of the query" in refuse(
+        capsys, 2, "search", "-i", "i.lookalike", "--text", "a", "--denoise", "auto"
+    )
 
 
 def test_a_query_is_an_image_or_words(capsys):
