@@ -124,7 +124,8 @@ def explain(index: Index, query: NDArray[np.uint8], match: NDArray[np.uint8]) ->
                 "ask by another image or another --encoder"
             )
     database = Database(described[1][None], distance)
-    alike = to_similarity(float(database.distances(described[0][None])[0, 0]), database)
+    far = float(database.distances(described[0][None])[0, 0])
+    alike = to_similarity(far, database.distance, 8 * database.dimension)
     parts = _parts(encoder, images, described) if distance == "cosine" else None
     exact = parts is not None and all(part.placed for part in parts[0])
     if parts is not None and exact:

@@ -70,7 +70,7 @@ def similarities(encoder: Encoder, images: NDArray[np.uint8], database: Database
     something = descriptors.any(axis=1) if database.distance == "cosine" else np.ones(len(images), np.bool_)
     if something.any():
         distances = database.distances(descriptors[something])[:, 0]
-        found[something] = [similarity(float(d), database) for d in distances]
+        found[something] = [similarity(float(d), database.distance, 8 * database.dimension) for d in distances]
     return found
 
 
