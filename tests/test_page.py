@@ -130,6 +130,32 @@ def page(browser, site):
     assert [entry for entry in bad if not expected or expected not in entry["message"]] == []
 
 
+def test_noise_is_shown_with_and_without(page, site):
+    page.open({"images": [{"id": page.site.get("/api/images?limit=1")["images"][0]["id"]}]}, "denoise")
+    page.wait(lambda: len(page.all("#view-denoise figure")) == 2, 60)
+    assert len(page.all("#view-denoise figure .row img")) == 20
+    page.wait(lambda: all(e.get_property("naturalWidth") for e in page.all("#view-denoise img")))
+    assert "Denoised by" in page.one("#view-denoise p").text
+    page.shot("denoise")
+
+
+def test_scores_tell_what_to_type_and_then_are_shown(page, site):
+    from lookalike.cli import run
+
+    page.open(tab="scores")
+    page.wait(lambda: "Nothing has been scored yet" in page.one("#view-scores").text)
+    command = page.one("#view-scores code").text.split()
+    page.shot("scores-none")
+    assert command[0] == "lookalike"
+    assert run(command[1:]) == 0
+    assert run([*command[1:], "-e", "pixels"]) == 0
+    page.open(tab="scores")
+    page.wait(lambda: len(page.all("#view-scores tbody tr")) == 2)
+    assert len(page.all("#view-scores polyline")) == 2
+    assert "mAP" in page.one("#view-scores thead").text
+    page.shot("scores")
+
+
 def test_it_opens_on_the_collection(page):
     page.open()
     page.wait(lambda: "300 images" in page.one("#says").text)

@@ -230,6 +230,9 @@ def score(
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Write the first 1,000 answers each as a TREC run.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC's qrels.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the report with the index, for the Scores tab of the page.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
@@ -265,6 +268,12 @@ def score(
                 reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed)
             )
         evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
+    if keep:
+        from lookalike.scorebook import keep_score
+
+        by = "its own images" if leave_one_out else queries or "the test set"
+        for which, report in zip((opened, opened if against is None else other), reports, strict=False):
+            keep_score(which, report, by)
     if plot is not None:
         from lookalike import plots
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -36,11 +36,13 @@ from lookalike.raster import fit_to, to_png
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
 from lookalike.rerank import RERANKINGS
+from lookalike.scorebook import kept_scores
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
 from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
 from lookalike.server.metrics import CONTENT_TYPE, Metrics
+from lookalike.server.noise import add_denoise
 from lookalike.server.originals import Originals, UnknownImageError
 from lookalike.server.schemas import (
     DescriptorModel,
@@ -52,6 +54,8 @@ from lookalike.server.schemas import (
     ImageModel,
     InfoModel,
     PageModel,
+    ReportModel,
+    ReportsModel,
     QueryModel,
     ResponseModel,
     StatusModel,
@@ -177,6 +181,14 @@ class Service:
         with self.metrics.stage("decode"):
             return self.decoder.decode(data, where, crop)
 
+    def pixels(self, image: ImageModel) -> NDArray[np.uint8]:
+        """Return the pixels of an image that was sent, or of one of the index."""
+        example = self.example(image)
+        if example.pixels is not None:
+            return example.pixels
+        data, name = self.originals().read(example.id or "")
+        return self.decode(data, example.crop, name).pixels
+
     def ask(self, model: QueryModel, examples: Sequence[Example]) -> dict[str, Any]:
         """Answer a query whose images have been decoded."""
         entry = model.model_dump(exclude_none=True, exclude={"images"})
@@ -240,6 +252,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     app.state.service = service
     _add_errors(app)
     _add_search(app, service)
+    add_denoise(app, service)
     _add_images(app, service)
     _add_facts(app, service)
     _add_unknown(app)
@@ -384,7 +397,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         """Return an image's descriptor by one of the index's encoders."""
         index = service.live.current(asked.encoder)
         view = index.passport.view
-        pixels = _pixels(service, asked.image)
+        pixels = service.pixels(asked.image)
         descriptor = index.encoder.encode(fit_to(pixels, tuple(view.shape))[None])[0]
         return {
             "encoder": view.column,
@@ -393,15 +406,6 @@ def _add_search(app: FastAPI, service: Service) -> None:
             "distance": view.distance,
             "descriptor": descriptor.tolist(),
         }
-
-
-def _pixels(service: Service, image: ImageModel) -> NDArray[np.uint8]:
-    """Return the pixels of an image that was sent, or of one of the index."""
-    example = service.example(image)
-    if example.pixels is not None:
-        return example.pixels
-    data, name = service.originals().read(example.id or "")
-    return service.decode(data, example.crop, name).pixels
 
 
 Identity = Annotated[str, Query(alias="id", description="As in search results.", examples=["cats/tom.jpg"])]
@@ -534,6 +538,16 @@ def _add_facts(app: FastAPI, service: Service) -> None:
             }
 
         return service.retried(page)
+
+    @app.get("/api/reports", response_model=ReportsModel, tags=["index"])
+    def reports() -> dict[str, Any]:
+        """Return the score reports that ``lookalike score --keep`` left with the index."""
+        version = service.live.current().passport.dataset_version
+        found = []
+        for report in kept_scores(service.live.path):
+            with suppress(ValidationError):  # somebody else's file: nothing to show
+                found.append(ReportModel.model_validate({**report, "current": report.get("version") == version}))
+        return {"index": str(service.live.path), "reports": found}
 
     @app.get("/api/suggest", response_model=SuggestModel, tags=["index"])
     def suggest(q: Annotated[str, Query(max_length=200)] = "") -> dict[str, Any]:
