@@ -144,7 +144,7 @@ def test_scores_tell_what_to_type_and_then_are_shown(page, site):
 
     page.open(tab="scores")
     page.wait(lambda: "Nothing has been scored yet" in page.one("#view-scores").text)
-    command = page.one("#view-scores code").text.split()
+    command = page.one("#view-scores code").text.replace("INDEX", str(site.photos / ".lookalike")).split()
     page.shot("scores-none")
     assert command[0] == "lookalike"
     assert run(command[1:]) == 0

@@ -547,7 +547,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         for report in kept_scores(service.live.path):
             with suppress(ValidationError):  # somebody else's file: nothing to show
                 found.append(ReportModel.model_validate({**report, "current": report.get("version") == version}))
-        return {"index": str(service.live.path), "reports": found}
+        return {"reports": found}
 
     @app.get("/api/suggest", response_model=SuggestModel, tags=["index"])
     def suggest(q: Annotated[str, Query(max_length=200)] = "") -> dict[str, Any]:

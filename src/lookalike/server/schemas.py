@@ -246,7 +246,6 @@ class ReportModel(BaseModel):
 class ReportsModel(BaseModel):
     """The score reports there are, the newest first."""
 
-    index: str = Field(description="The index's folder, for the command that makes one.")
     reports: list[ReportModel]
 
 

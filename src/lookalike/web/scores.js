@@ -25,7 +25,8 @@ function curves(reports) {
   const points = reports.flatMap((report) => report.lrap);
   const most = Math.max(2, ...points.map(([n]) => n));
   const low = Math.min(0.9, Math.floor(Math.min(...points.map(([, value]) => value)) * 10) / 10);
-  const x = (n) => LEFT + (Math.log(n) / Math.log(most)) * (WIDTH - LEFT - RIGHT);
+  const least = Math.min(most / 2, ...points.map(([n]) => n));
+  const x = (n) => LEFT + (Math.log(n / least) / Math.log(most / least)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => TOP + ((1 - value) / (1 - low)) * (HEIGHT - TOP - BOTTOM);
   const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "curves",
     "aria-label": `LRAP at n for ${reports.map((report) => report.title).join("; ")}; the table holds the figures` });
@@ -34,7 +35,7 @@ function curves(reports) {
     svg.append(shape("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at, class: "rule" }),
       shape("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, (tenth / 10).toFixed(1)));
   }
-  for (let n = 1; n <= most; n *= 10)
+  for (let n = 10 ** Math.ceil(Math.log10(least)); n <= most; n *= 10)
     svg.append(shape("text", { x: x(n), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, n.toLocaleString("en")));
   svg.append(shape("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, "first n answers; LRAP@n upwards"));
   reports.forEach((report, at) => {
@@ -87,7 +88,7 @@ export async function draw(place, { tell }) {
     place.replaceChildren(heading, make("div", { className: "empty" },
       make("strong", { textContent: "Nothing has been scored yet" }),
       "Scores need images whose right answers are known: by their folders, a list, or a file given with --truth. Type ",
-      make("code", { textContent: `lookalike score --leave-one-out --keep -i ${found.index}` })));
+      make("code", { textContent: "lookalike score --leave-one-out --keep -i INDEX" })));
     return;
   }
   place.replaceChildren(heading, curves(found.reports), table(found.reports));
