@@ -2,7 +2,7 @@
 
 ``python benchmarks/serving.py load INDEX`` asks two servers in turn, one that batches and one that answers each call
 alone, with 1, 16 and 64 clients; ``endure INDEX`` asks one for minutes while its decoders are killed and its index is
-committed again. Servers, and the clients, are processes of their own. INDEX holds digits: ``lookalike index mnist -e hog``.
+committed again; ``drop INDEX`` drops images on the page in Chromium. Servers, and the clients, are processes of their own. INDEX holds digits: ``lookalike index mnist -e hog``.
 
 A request is a search for 20 matches: half by an image that is sent (a test digit, PNG), half by one of the index.
 """
@@ -266,6 +266,61 @@ def endure(index: Path, work: Path, seconds: float) -> dict[str, Any]:
     }
 
 
+#: Drops a file and tells when the first answer stood in the page, and when its picture was drawn.
+DROP = """
+const [base64, done] = arguments;
+const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], "digit.png", { type: "image/png" }));
+const begun = performance.now();
+let stood = null;
+dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+const look = () => {
+  const first = [...document.querySelectorAll(".tile")].find((t) => t.firstElementChild && /^Rank 1,/.test(
+    t.querySelector("button").getAttribute("aria-label")));
+  if (first && stood === null) stood = performance.now() - begun;
+  const picture = first?.querySelector("img");
+  if (picture?.complete && picture.naturalWidth) done([stood, performance.now() - begun]);
+  else requestAnimationFrame(look);
+};
+look();
+"""
+
+
+def drop(index: Path) -> dict[str, Any]:
+    """Drop images on the page in Chromium and read its own clock."""
+    import base64
+
+    from selenium import webdriver
+
+    server = Server(index, "batching")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,800"):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    browser.set_script_timeout(30)
+    took = []
+    for digit in lookalike.open_collection("mnist:test[0:25]").array():
+        browser.get(f"http://127.0.0.1:{server.port}/")
+        while not browser.find_elements("css selector", ".tile img"):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        took.append(browser.execute_async_script(DROP, base64.b64encode(to_png(digit)).decode()))
+        print(took[-1], flush=True)
+    browser.quit()
+    server.stop()
+    first, drawn = (np.array(column) for column in zip(*took, strict=True))
+    return {
+        "images": len(lookalike.open_index(index)),
+        "open_seconds": server.opened_in,
+        "ms_to_first_answer": first.tolist(),
+        "ms_to_first_picture": drawn.tolist(),
+        "median_ms": {"answer": float(np.median(first)), "picture": float(np.median(drawn))},
+        "p95_ms": {"answer": float(np.percentile(first, 95)), "picture": float(np.percentile(drawn, 95))},
+    }
+
+
 def keep(part: str, found: dict[str, Any]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     names = ("lookalike", "numpy", "fastapi", "uvicorn", "pylance")
@@ -276,7 +331,7 @@ def keep(part: str, found: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=["load", "endure", "serve", "ask"])
+    parser.add_argument("part", choices=["load", "endure", "drop", "serve", "ask"])
     parser.add_argument("index", type=Path, nargs="?")
     parser.add_argument("--port", type=int)
     parser.add_argument("--side", choices=SIDES)
@@ -292,6 +347,8 @@ def main() -> None:
         print(json.dumps(ask(options.port, options.size, options.clients, options.seconds, options.seed)))
     elif options.part == "load":
         keep("load", load(options.index))
+    elif options.part == "drop":
+        keep("drop", drop(options.index))
     else:
         keep("endure", endure(options.index, options.work, options.seconds))
 

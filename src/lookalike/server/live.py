@@ -85,7 +85,7 @@ class SharedIndex(Index):
     @cached_property
     def _stored(self) -> Any:
         """What is told of every answer, of all rows in the dataset's order."""
-        return super()._read([*FACTS, "facts_crc32"])
+        return super()._read([*FACTS, "facts_crc32"]).combine_chunks()  # many chunks make every look-up slow
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
