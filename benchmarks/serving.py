@@ -34,7 +34,7 @@ from lookalike.storage import replace_file
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 CLIENTS = (1, 16, 64)
-REPEATS, SECONDS = 3, 6.0
+REPEATS, SECONDS = 3, 4.0
 SIDES = ("batching", "alone")
 
 
@@ -118,7 +118,9 @@ def requests(port: int, size: int) -> list[bytes]:
 
 
 def _request(port: int, path: str, kind: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 

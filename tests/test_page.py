@@ -177,7 +177,9 @@ def test_everything_has_a_name_and_enough_contrast(site, dark):
             shown = [n for n in nodes if not n["ignored"] and n.get("role", {}).get("value") in NAMED]
             assert len(shown) > 5
             assert [n for n in shown if not n.get("name", {}).get("value", "").strip()] == []
-            assert browser.execute_script("return [...document.images].filter((i) => !i.hasAttribute('alt')).length") == 0
+            assert (
+                browser.execute_script("return [...document.images].filter((i) => !i.hasAttribute('alt')).length") == 0
+            )
             assert browser.execute_script(CONTRAST) == []
     finally:
         browser.quit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import sys
 import tempfile
 import time
 import zipfile
@@ -169,6 +170,8 @@ class Service:
             data = Example.from_json({"data": image.data}).data or b""
         elif source == "upload":
             data = self.kept.get(image.upload or "")
+            if crop is None and (shown := self.kept.decoded(image.upload or "")) is not None:
+                return Example(pixels=shown.pixels, weight=weight)
         elif self.fetcher is None:
             raise UsageError("this server fetches no URLs; send the image, or start it with --allow-urls")
         else:
@@ -236,7 +239,11 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     async def life(_: FastAPI) -> AsyncIterator[None]:
         # A thread a request, so that requests that come together can be answered together.
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        # The threads hand over to each other several times a request; by default each may be kept waiting for 5 ms.
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(0.0005)
         yield
+        sys.setswitchinterval(before)
         service.decoder.close()
 
     app = FastAPI(
@@ -382,12 +389,13 @@ def _add_search(app: FastAPI, service: Service) -> None:
         with service.metrics.stage("upload"):
             data = image.file.read()
         shown = service.decode(data)
-        return {"upload": service.kept.add(data), "width": shown.width, "height": shown.height}
+        return {"upload": service.kept.add(data, shown), "width": shown.width, "height": shown.height}
 
     @app.get("/api/upload", response_class=Response, tags=["search"])
     def upload(request: Request, identity: Annotated[str, Query(alias="id", max_length=64)]) -> Response:
         """Show an image that was sent."""
-        shown = service.decode(service.kept.get(identity))
+        data = service.kept.get(identity)
+        shown = service.kept.decoded(identity) or service.decode(data)
         answer_ = _picture(request, to_png(shown.pixels))
         answer_.headers["x-image-size"] = f"{shown.width}x{shown.height}"
         return answer_
