@@ -73,6 +73,7 @@ class Server:
         self.opened_in = time.perf_counter() - begun
 
     def stop(self) -> int:
+        """End it as Ctrl-C does, and return its exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
 

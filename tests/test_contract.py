@@ -10,7 +10,6 @@ pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis isn't installed")
 
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
-
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
 from test_serving import Site  # noqa: E402

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lookalike.answers import Response
+    from lookalike.evaluation import IndexScore
     from lookalike.index import Index
     from lookalike.request import Example
     from lookalike.search import Result
@@ -269,11 +270,8 @@ def score(
             )
         evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
     if keep:
-        from lookalike.scorebook import keep_score
-
-        by = "its own images" if leave_one_out else queries or "the test set"
-        for which, report in zip((opened, opened if against is None else other), reports, strict=False):
-            keep_score(which, report, by)
+        indexes = (opened, opened if against is None else other)
+        _keep(indexes, reports, "its own images" if leave_one_out else queries or "the test set")
     if plot is not None:
         from lookalike import plots
 
@@ -295,3 +293,10 @@ def score(
         print()
         for name in ("P@1", "R-precision", "mAP"):
             print(compared.sentence(name))
+
+
+def _keep(indexes: tuple[Index, Index], reports: list[IndexScore], queries: str) -> None:
+    from lookalike.scorebook import keep_score
+
+    for index, report in zip(indexes, reports, strict=False):
+        keep_score(index, report, queries)

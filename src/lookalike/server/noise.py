@@ -54,7 +54,7 @@ def add_denoise(app: FastAPI, service: Service) -> None:
             restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
 
         def shown(image: NDArray[np.uint8]) -> dict[str, Any]:
-            query = QueryModel(k=asked.k, encoder=asked.encoder)
+            query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})
             matches = service.ask(query, [Example(pixels=image)])["matches"]
             return {"picture": f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}", "matches": matches}
 

@@ -58,7 +58,8 @@ function legend(at) {
 function table(reports) {
   const found = make("table"), head = found.createTHead().insertRow(), body = found.createTBody();
   found.createCaption().textContent = "Means over the queries; beneath each its 95 % interval";
-  for (const name of ["", "Scored", "Queries", "Images", ...SHOWN])
+  head.append(make("td"));
+  for (const name of ["Scored", "Queries", "Images", ...SHOWN])
     head.append(make("th", { scope: "col", textContent: name }));
   reports.forEach((report, at) => {
     const row = body.insertRow();
