@@ -222,6 +222,27 @@ def test_events_begin_with_the_index_as_it_is(site):
     connection.close()
 
 
+def test_an_index_that_was_replaced_is_forgotten(site, folder):
+    import gc
+    import weakref
+
+    live = LiveIndex(folder / ".lookalike")
+    held = []
+    for _ in range(3):
+        index = live.current()
+        index.ask({"images": [{"id": index.ids[0]}], "k": 2})
+        index.encoder.encode(np.full((1, *index.passport.view.shape), 9, np.uint8))
+        held.append(weakref.ref(index))
+        del index
+        live.reload()
+    for _ in range(100):  # the threads that gathered its queries end
+        gc.collect()
+        if not any(one() for one in held):
+            break
+        time.sleep(0.05)
+    assert [one() for one in held] == [None] * 3
+
+
 def test_noise_is_added_and_taken_away_again(site):
     import base64
 

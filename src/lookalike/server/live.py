@@ -58,9 +58,10 @@ class SharedIndex(Index):
         """The index's encoder; calls of ``encode`` at the same time share one pass."""
         plain = Index(self.path, self.passport).encoder
         shared = copy.copy(plain)
+        stage = self.stage
 
         def encode(images: NDArray[np.uint8], _: object) -> NDArray[Any]:
-            with self.stage("encode"):
+            with stage("encode"):
                 return plain.encode(images)
 
         batcher = Batcher(encode, self._most(_MOST_IMAGES))
@@ -115,12 +116,14 @@ class SharedIndex(Index):
             plain = super().database(distance)
             if plain.distance not in self._shared:
 
+                stage = self.stage  # what is kept of an index refers to this database, and must not keep the index
+
                 def nearest(queries: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-                    with self.stage("search"):
+                    with stage("search"):
                         return plain.nearest(queries, k)
 
                 def distances(queries: NDArray[Any], _: object) -> NDArray[np.float32]:
-                    with self.stage("compare"):
+                    with stage("compare"):
                         return plain.distances(queries)
 
                 # Where distances to all are asked for, each call's answer is as long as the index.
