@@ -115,7 +115,6 @@ class SharedIndex(Index):
         with self._opening:
             plain = super().database(distance)
             if plain.distance not in self._shared:
-
                 stage = self.stage  # what is kept of an index refers to this database, and must not keep the index
 
                 def nearest(queries: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
