@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,11 @@ class Server:
     def workers(self) -> list[int]:
         """Return its decoding processes."""
         task = Path(f"/proc/{self.process.pid}/task")
-        return [int(child) for one in task.iterdir() for child in (one / "children").read_text().split()]
+        found = []
+        for one in task.iterdir():
+            with suppress(OSError):  # a thread that ended meanwhile
+                found += [int(child) for child in (one / "children").read_text().split()]
+        return found
 
     def held(self) -> dict[str, float]:
         """Return its memory in MB, files and threads; the decoders' memory apart."""
