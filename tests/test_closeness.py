@@ -140,19 +140,19 @@ def test_silence_says_something_only_where_copies_would_stand_out():
     near, everything = database.nearest(stranger, 50)[1][0], database.distances(stranger)[0]
     near_copies = closeness(points, copies=lambda rows: points[rows] + 0.01)
     assert near_copies.copies_found == 1
-    assert near_copies.verdict(near, everything, 400).startswith("no answer stands out, as the originals of 100% of")
+    assert near_copies.verdict(near, lambda: everything, 400).startswith("no answer stands out, as the originals of 100% of")
     poor_copies = closeness(
         points, copies=lambda rows: points[rows] + rng.normal(size=(len(rows), 20)).astype(np.float32)
     )
     assert poor_copies.copies_found < 0.2
-    assert poor_copies.verdict(near, everything, 400) == ""
-    assert closeness(points).verdict(near, everything, 400) == ""
+    assert poor_copies.verdict(near, lambda: everything, 400) == ""
+    assert closeness(points).verdict(near, lambda: everything, 400) == ""
     outlier = database.nearest(20 * stranger, 50)[1][0]
-    assert closeness(points).verdict(outlier, database.distances(20 * stranger)[0], 400) == (
+    assert closeness(points).verdict(outlier, lambda: database.distances(20 * stranger)[0], 400) == (
         "the nearest is farther than 99% of the images here are from theirs"
     )
     copy = points[7:8] + np.float32(0.01)
-    assert near_copies.verdict(database.nearest(copy, 50)[1][0], database.distances(copy)[0], 400) == ""
+    assert near_copies.verdict(database.nearest(copy, 50)[1][0], lambda: database.distances(copy)[0], 400) == ""
 
 
 def test_no_more_own_images_are_looked_up_than_said():

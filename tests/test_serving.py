@@ -251,6 +251,68 @@ def test_events_begin_with_the_index_as_it_is(site):
     connection.close()
 
 
+def test_an_index_that_was_replaced_is_forgotten(site, folder):
+    import gc
+    import weakref
+
+    live = LiveIndex(folder / ".lookalike")
+    held = []
+    for _ in range(3):
+        index = live.current()
+        index.ask({"images": [{"id": index.ids[0]}], "k": 2})
+        index.encoder.encode(np.full((1, *index.passport.view.shape), 9, np.uint8))
+        held.append(weakref.ref(index))
+        del index
+        live.reload()
+    for _ in range(100):  # the threads that gathered its queries end
+        gc.collect()
+        if not any(one() for one in held):
+            break
+        time.sleep(0.05)
+    assert [one() for one in held] == [None] * 3
+
+
+def test_noise_is_added_and_taken_away_again(site):
+    import base64
+
+    from PIL import Image
+
+    asked = {"image": {"id": first(site)}, "noise": 0.5, "k": 5}
+    made = site.post("/api/denoise", asked)
+    assert made == site.post("/api/denoise", asked)  # the same seed, the same noise
+    clean = Image.open(BytesIO(site.ask("GET", f"/api/picture?id={first(site).replace(' ', '%20')}")[2]))
+
+    def error(name):
+        assert len(made[name]["matches"]) == 5
+        picture = Image.open(BytesIO(base64.b64decode(made[name]["picture"].removeprefix("data:image/png;base64,"))))
+        return np.mean((np.array(picture, float) - np.array(clean.resize(picture.size).convert(picture.mode))) ** 2)
+
+    assert error("denoised") < error("noisy") / 2
+    assert made["denoised"]["matches"][0]["label"] == first(site).partition("/")[0]
+    assert "noise about" in made["says"]
+    for wrong in ({"noise": 1.5}, {"noise": -1}, {"k": 0}, {"seed": -1}):
+        site.post("/api/denoise", asked | wrong, 422)
+    assert "no such" in site.post("/api/denoise", {"image": {"id": "no such"}}, 404)["error"]
+
+
+def test_kept_score_reports_are_listed_and_others_left_out(site, folder):
+    from lookalike.cli import run
+
+    assert site.get("/api/reports")["reports"] == []
+    for encoder in ("hog", "hog"):  # the second takes the first's place
+        assert run(["score", "-i", str(folder / ".lookalike"), "--leave-one-out", "--keep", "-e", encoder]) == 0
+    (folder / ".lookalike" / "scores" / "a.json").write_text("{")
+    (folder / ".lookalike" / "scores" / "b.json").write_text('{"title": 3}')
+    (folder / ".lookalike" / "scores" / "c.json").write_text(
+        '{"title": "", "when": "", "queries": 1, "database": 1, "metrics": {"mAP": "x"}, "intervals": {}, "lrap": []}'
+    )
+    (report,) = site.get("/api/reports")["reports"]
+    assert (report["queries"], report["database"], report["current"]) == (COUNT, COUNT, True)
+    assert "its own images" in report["title"]
+    low, high = report["intervals"]["mAP"]
+    assert low <= report["metrics"]["mAP"] <= high
+
+
 # What it refuses ------------------------------------------------------------------------------------------------------
 
 

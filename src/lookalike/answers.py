@@ -148,6 +148,20 @@ def _check_rerank(query: Query) -> None:
             raise UsageError(f"{name} goes by distance, and re-ranked answers don't; leave one of the two out")
 
 
+def prepare(index: Index) -> None:
+    """Make what the first query by image would wait for; without it, that query makes it.
+
+    Parameters
+    ----------
+    index : Index
+        What will be asked, by its encoder's own distance.
+    """
+    closeness = _kept(index).closeness_of(index, index.database())
+    closeness.chance(0.0)
+    closeness.far  # noqa: B018  (computed when it is first looked at, as are the copies)
+    closeness.copies_found  # noqa: B018
+
+
 def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
     """Return the images that a query asks by, as a person would see them.
 
@@ -358,8 +372,7 @@ def _by_image(
     edge = None if gap is None else float(others[gap - 1])
     verdict = ""
     if closeness is not None and len(others):
-        everything = np.delete(database.distances(asked[None])[0], list(own))
-        verdict = closeness.verdict(others, everything, len(rows))
+        verdict = closeness.verdict(others, lambda: np.delete(database.distances(asked[None])[0], list(own)), len(rows))
     gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
     chance = None
     if closeness is not None and len(others):

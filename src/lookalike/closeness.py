@@ -113,7 +113,8 @@ class Closeness:
             return None
         # Pairs are compared in float32, so that a copy of an image is not exactly at 0.
         rounding = 1e-5 * float(pairs[len(pairs) // 2])
-        count = int(np.searchsorted(pairs, distance + rounding, "right"))
+        # Of the pairs' own type: for a double all of them would be converted, at each call.
+        count = int(np.searchsorted(pairs, np.float32(distance + rounding), "right"))
         complete = self._database.size <= SAMPLE
         fewest = 1 if complete else FEWEST
         return Chance(max(count, fewest) / len(pairs), count < fewest)
@@ -156,15 +157,16 @@ class Closeness:
             np.mean([f[0] == row and gap_after(d) == 1 for row, f, d in zip(rows, found, distances, strict=True)])
         )
 
-    def verdict(self, nearest: NDArray[Any], distances: NDArray[Any], count: int) -> str:
+    def verdict(self, nearest: NDArray[Any], distances: Callable[[], NDArray[Any]], count: int) -> str:
         """Say in a clause why nothing here is like the query; nothing if there may be.
 
         Parameters
         ----------
         nearest : ndarray of float, shape (m,)
             The nearest distances, ascending, at least one.
-        distances : ndarray of float, shape (n,)
-            To all images of the collection, in any order.
+        distances : callable
+            Returns those to all images of the collection, ndarray of float, shape (n,), in any order; only called where
+            the nearest alone don't tell.
         count : int
             How many the nearest were picked from.
 
@@ -175,7 +177,7 @@ class Closeness:
         """
         if nearest[0] > self.far:
             return f"the nearest is farther than {FAR:.0%} of the images here are from theirs"
-        if gap_after(nearest) or not explained_by_bulk(float(nearest[0]), distances, count):
+        if gap_after(nearest) or not explained_by_bulk(float(nearest[0]), distances(), count):
             return ""
         if self.copies_found < MOST_OF_THEM:
             return ""

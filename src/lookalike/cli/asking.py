@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lookalike.answers import Response
+    from lookalike.evaluation import IndexScore
     from lookalike.index import Index
     from lookalike.request import Example
     from lookalike.search import Result
@@ -266,6 +267,9 @@ def score(
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Write the first 1,000 answers each as a TREC run.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC's qrels.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the report with the index, for the Scores tab of the page.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
@@ -301,6 +305,9 @@ def score(
                 reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed)
             )
         evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
+    if keep:
+        indexes = (opened, opened if against is None else other)
+        _keep(indexes, reports, "its own images" if leave_one_out else queries or "the test set")
     if plot is not None:
         from lookalike import plots
 
@@ -322,3 +329,10 @@ def score(
         print()
         for name in ("P@1", "R-precision", "mAP"):
             print(compared.sentence(name))
+
+
+def _keep(indexes: tuple[Index, Index], reports: list[IndexScore], queries: str) -> None:
+    from lookalike.scorebook import keep_score
+
+    for index, report in zip(indexes, reports, strict=False):
+        keep_score(index, report, queries)

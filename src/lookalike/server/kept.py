@@ -7,9 +7,12 @@ import threading
 from collections import OrderedDict
 
 from lookalike.errors import UsageError
+from lookalike.server.uploads import Upload
 
 #: Bytes of files that are kept; the longest unused go first.
 MOST = 256 * 2**20
+#: Of how many of them the decoded picture is kept too: the page asks by what it just sent, and shows it.
+DECODED = 16
 
 
 class ForgottenUploadError(UsageError):
@@ -29,15 +32,18 @@ class Kept:
         self.most = most
         self._files: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
+        self._decoded: OrderedDict[str, Upload] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, data: bytes) -> str:
+    def add(self, data: bytes, decoded: Upload) -> str:
         """Keep a file.
 
         Parameters
         ----------
         data : bytes
             Its content.
+        decoded : Upload
+            The picture in it.
 
         Returns
         -------
@@ -50,9 +56,18 @@ class Kept:
                 self._files[name] = data
                 self._size += len(data)
             self._files.move_to_end(name)
+            self._decoded[name] = decoded
+            self._decoded.move_to_end(name)
+            while len(self._decoded) > DECODED:
+                self._decoded.popitem(last=False)
             while self._size > self.most and len(self._files) > 1:
                 self._size -= len(self._files.popitem(last=False)[1])
         return name
+
+    def decoded(self, name: str) -> Upload | None:
+        """Return the whole picture in a file; None if it has to be decoded again."""
+        with self._lock:
+            return self._decoded.get(name) if name in self._files else None
 
     def get(self, name: str) -> bytes:
         """Return a file.

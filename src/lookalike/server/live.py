@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,18 +14,22 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.answers import prepare
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index import Index
 from lookalike.passport import PASSPORT, Passport, read_passport
+from lookalike.rows import FACTS
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
 LOOK = 0.5
+#: Rows whose facts are held in memory, a few hundred bytes each; of more they are read when they are asked for.
+MOST_KEPT = 1_000_000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
-_MOST_QUERIES = 256
+_MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
 
 
 class SharedIndex(Index):
@@ -36,27 +40,60 @@ class SharedIndex(Index):
     path, passport
         As of :class:`~lookalike.index.Index`.
     stage : callable, optional
-        Given ``encode`` or ``search``, returns a context that times it.
+        Given ``encode``, ``search`` or ``compare``, returns a context that times it.
+    batching : bool
+        False answers each call alone; to see what batching is worth.
     """
 
-    def __init__(self, path: Path, passport: Passport, stage: Stage = nullcontext) -> None:
+    def __init__(self, path: Path, passport: Passport, stage: Stage = nullcontext, *, batching: bool = True) -> None:
         super().__init__(path, passport)
         self.stage = stage
+        self.batching = batching
+
+    def _most(self, rows: int) -> int:
+        return rows if self.batching else 1
 
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder; calls of ``encode`` at the same time share one pass."""
         plain = Index(self.path, self.passport).encoder
         shared = copy.copy(plain)
+        stage = self.stage
 
         def encode(images: NDArray[np.uint8], _: object) -> NDArray[Any]:
-            with self.stage("encode"):
+            with stage("encode"):
                 return plain.encode(images)
 
-        batcher = Batcher(encode)
+        batcher = Batcher(encode, self._most(_MOST_IMAGES))
         vars(shared)["encode"] = batcher  # the object's own, before the class's
         self.batchers["encode"] = batcher
         return shared
+
+    def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
+        """Read some rows by their place: a look at each of 60,000 keys takes longer than the search."""
+        if keys is None or not len(keys):
+            return super()._read(columns, keys)
+        stored, places = self._places
+        wanted = np.unique(np.asarray(keys, np.int64))
+        at = np.minimum(np.searchsorted(stored, wanted), len(stored) - 1)
+        if not np.array_equal(stored[at], wanted):
+            return super()._read(columns, keys)  # what is wrong is said there
+        with self._reading():
+            if self.passport.rows <= MOST_KEPT and set(columns) <= set(self._stored.column_names):
+                return self._stored.take(places[at]).select(list(columns))
+            return self._dataset.take(places[at].tolist(), list(columns))
+
+    @cached_property
+    def _stored(self) -> Any:
+        """What is told of every answer, of all rows in the dataset's order."""
+        return super()._read([*FACTS, "facts_crc32"]).combine_chunks()  # many chunks make every look-up slow
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All keys, ascending, and at which place of the dataset the row of each is."""
+        keys = super()._read(["key"])["key"].to_numpy()
+        order = np.argsort(keys)
+        return keys[order], order
 
     @cached_property
     def batchers(self) -> dict[str, Batcher]:
@@ -78,14 +115,21 @@ class SharedIndex(Index):
         with self._opening:
             plain = super().database(distance)
             if plain.distance not in self._shared:
+                stage = self.stage  # what is kept of an index refers to this database, and must not keep the index
 
                 def nearest(queries: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-                    with self.stage("search"):
+                    with stage("search"):
                         return plain.nearest(queries, k)
 
-                batcher = Batcher(nearest, _MOST_QUERIES)
-                self._shared[plain.distance] = cast("Database", _SharedDatabase(plain, batcher))
-                self.batchers[f"search {plain.distance}"] = batcher
+                def distances(queries: NDArray[Any], _: object) -> NDArray[np.float32]:
+                    with stage("compare"):
+                        return plain.distances(queries)
+
+                # Where distances to all are asked for, each call's answer is as long as the index.
+                gathered = Batcher(nearest, self._most(_MOST_QUERIES)), Batcher(distances, self._most(_MOST_TABLES))
+                self._shared[plain.distance] = cast("Database", _SharedDatabase(plain, *gathered))
+                for name, batcher in zip(("search", "compare"), gathered, strict=True):
+                    self.batchers[f"{name} {plain.distance}"] = batcher
             return self._shared[plain.distance]
 
     @cached_property
@@ -105,8 +149,8 @@ class SharedIndex(Index):
 class _SharedDatabase:
     """A :class:`Database` whose plain searches go through a batcher."""
 
-    def __init__(self, plain: Database, batcher: Batcher) -> None:
-        self._plain, self._batcher = plain, batcher
+    def __init__(self, plain: Database, nearest: Batcher, distances: Batcher) -> None:
+        self._plain, self._nearest, self._distances = plain, nearest, distances
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
@@ -116,7 +160,11 @@ class _SharedDatabase:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         if rows is not None:
             return self._plain.nearest(queries, k, rows)
-        found: tuple[NDArray[np.int64], NDArray[np.float32]] = self._batcher(queries, k)
+        found: tuple[NDArray[np.int64], NDArray[np.float32]] = self._nearest(queries, k)
+        return found
+
+    def distances(self, queries: NDArray[Any]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._distances(queries)
         return found
 
 
@@ -127,7 +175,7 @@ class LiveIndex:
     ----------
     path : str or Path
         The index's folder.
-    stage : callable, optional
+    stage, batching
         See :class:`SharedIndex`.
 
     Attributes
@@ -141,9 +189,10 @@ class LiveIndex:
         If there is no index to begin with.
     """
 
-    def __init__(self, path: str | Path, stage: Stage = nullcontext) -> None:
+    def __init__(self, path: str | Path, stage: Stage = nullcontext, *, batching: bool = True) -> None:
         self.path = Path(path)
         self.stage = stage
+        self.batching = batching
         self.trouble: str | None = None
         self._lock = threading.Lock()
         self._views: dict[str | None, SharedIndex] = {}
@@ -151,7 +200,9 @@ class LiveIndex:
         self._looked = 0.0
         self._opening: threading.Thread | None = None
         self._stamp = self._stat()
-        self._views[None] = self._warm()
+        first = self._views[None] = self._warm()
+        # Beside the first requests, so that the server opens at once.
+        threading.Thread(target=self._prepare, args=(first,), name="lookalike-prepare", daemon=True).start()
 
     def current(self, encoder: str | None = None) -> SharedIndex:
         """Return the index to ask now.
@@ -180,7 +231,7 @@ class LiveIndex:
         if encoder not in {*(c.column for c in plain.passport.columns), *(c.encoder for c in plain.passport.columns)}:
             held = ", ".join(c.column for c in plain.passport.columns)
             raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
-        view = SharedIndex(plain.path, plain.through(str(encoder)).passport, self.stage)
+        view = SharedIndex(plain.path, plain.through(str(encoder)).passport, self.stage, batching=self.batching)
         with self._lock:
             return self._views.setdefault(encoder, view)
 
@@ -222,7 +273,9 @@ class LiveIndex:
     def _reopen(self, stamp: tuple[int, ...] | None) -> None:
         """Make the next version ready while the last one answers."""
         try:
-            self._swap(self._warm(), stamp)
+            index = self._warm()
+            self._prepare(index)
+            self._swap(index, stamp)
         except (LookalikeError, OSError) as e:
             self.trouble = str(e)
             if stamp is None:  # gone: look again until it is back
@@ -231,11 +284,20 @@ class LiveIndex:
                 self._stamp = stamp
 
     def _warm(self) -> SharedIndex:
-        index = SharedIndex(self.path, read_passport(self.path), self.stage)
+        index = SharedIndex(self.path, read_passport(self.path), self.stage, batching=self.batching)
         index.database()
         index.ids  # noqa: B018  (read now, not by the first request)
         index.encoder  # noqa: B018
         return index
+
+    @staticmethod
+    def _prepare(index: SharedIndex) -> None:
+        """Make the rest of what a first query would wait for."""
+        with suppress(LookalikeError, OSError):  # the query that meets the same trouble tells it
+            if len(index):
+                prepare(index)
+                index.facts([0])
+                index.thumbnail_bytes([0])
 
     def _swap(self, index: SharedIndex, stamp: tuple[int, ...] | None) -> None:
         with self._lock:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import sys
 import tempfile
 import time
 import zipfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -39,11 +40,13 @@ from lookalike.raster import fit_to, to_png
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
 from lookalike.rerank import RERANKINGS
+from lookalike.scorebook import kept_scores
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
 from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
 from lookalike.server.metrics import CONTENT_TYPE, Metrics
+from lookalike.server.noise import add_denoise
 from lookalike.server.originals import Originals, UnknownImageError
 from lookalike.server.schemas import (
     DescriptorModel,
@@ -58,6 +61,8 @@ from lookalike.server.schemas import (
     InfoModel,
     PageModel,
     QueryModel,
+    ReportModel,
+    ReportsModel,
     ResponseModel,
     StatusModel,
     SuggestModel,
@@ -170,6 +175,8 @@ class Service:
             data = Example.from_json({"data": image.data}).data or b""
         elif source == "upload":
             data = self.kept.get(image.upload or "")
+            if crop is None and (shown := self.kept.decoded(image.upload or "")) is not None:
+                return Example(pixels=shown.pixels, weight=weight)
         elif self.fetcher is None:
             raise UsageError("this server fetches no URLs; send the image, or start it with --allow-urls")
         else:
@@ -181,6 +188,14 @@ class Service:
         """Decode what was sent."""
         with self.metrics.stage("decode"):
             return self.decoder.decode(data, where, crop)
+
+    def pixels(self, image: ImageModel) -> NDArray[np.uint8]:
+        """Return the pixels of an image that was sent, or of one of the index."""
+        example = self.example(image)
+        if example.pixels is not None:
+            return example.pixels
+        data, name = self.originals().read(example.id or "")
+        return self.decode(data, example.crop, name).pixels
 
     def ask(self, model: QueryModel, examples: Sequence[Example]) -> dict[str, Any]:
         """Answer a query whose images have been decoded."""
@@ -229,7 +244,11 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     async def life(_: FastAPI) -> AsyncIterator[None]:
         # A thread a request, so that requests that come together can be answered together.
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        # The threads hand over to each other several times a request; by default each may be kept waiting for 5 ms.
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(0.0005)
         yield
+        sys.setswitchinterval(before)
         service.decoder.close()
 
     app = FastAPI(
@@ -246,6 +265,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     _add_errors(app)
     _add_search(app, service)
     _add_explain(app, service)
+    add_denoise(app, service)
     _add_images(app, service)
     _add_facts(app, service)
     _add_unknown(app)
@@ -375,12 +395,13 @@ def _add_search(app: FastAPI, service: Service) -> None:
         with service.metrics.stage("upload"):
             data = image.file.read()
         shown = service.decode(data)
-        return {"upload": service.kept.add(data), "width": shown.width, "height": shown.height}
+        return {"upload": service.kept.add(data, shown), "width": shown.width, "height": shown.height}
 
     @app.get("/api/upload", response_class=Response, tags=["search"])
     def upload(request: Request, identity: Annotated[str, Query(alias="id", max_length=64)]) -> Response:
         """Show an image that was sent."""
-        shown = service.decode(service.kept.get(identity))
+        data = service.kept.get(identity)
+        shown = service.kept.decoded(identity) or service.decode(data)
         answer_ = _picture(request, to_png(shown.pixels))
         answer_.headers["x-image-size"] = f"{shown.width}x{shown.height}"
         return answer_
@@ -390,7 +411,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
         """Return an image's descriptor by one of the index's encoders."""
         index = service.live.current(asked.encoder)
         view = index.passport.view
-        pixels = _pixels(service, asked.image)
+        pixels = service.pixels(asked.image)
         descriptor = index.encoder.encode(fit_to(pixels, tuple(view.shape))[None])[0]
         return {
             "encoder": view.column,
@@ -405,7 +426,7 @@ def _add_explain(app: FastAPI, service: Service) -> None:
     @app.post("/api/explain", response_model=ExplanationModel, tags=["search"])
     def explain_(asked: ExplainModel) -> dict[str, Any]:
         """Say which parts of two images account for their similarity."""
-        query, match = (_pixels_or_thumbnail(service, image) for image in (asked.image, ImageModel(id=asked.match)))
+        query, match = (_pixels_or_thumbnail(service, image) for image in (asked.image, ImageModel.model_validate({"id": asked.match})))
 
         def found() -> dict[str, Any]:
             explanation = explain(service.live.current(asked.encoder), query, match)
@@ -420,19 +441,10 @@ def _add_explain(app: FastAPI, service: Service) -> None:
             return service.retried(found)
 
 
-def _pixels(service: Service, image: ImageModel) -> NDArray[np.uint8]:
-    """Return the pixels of an image that was sent, or of one of the index."""
-    example = service.example(image)
-    if example.pixels is not None:
-        return example.pixels
-    data, name = service.originals().read(example.id or "")
-    return service.decode(data, example.crop, name).pixels
-
-
 def _pixels_or_thumbnail(service: Service, image: ImageModel) -> NDArray[np.uint8]:
-    """Return what :func:`_pixels` does; of a whole image of the index that has gone or changed what the index keeps."""
+    """Return what :meth:`Service.pixels` does; of a whole image of the index that has gone or changed what the index keeps."""
     try:
-        return _pixels(service, image)
+        return service.pixels(image)
     except ImageError as e:
         if image.id is None or image.crop is not None or e.outcome not in ("gone", "changed"):
             raise
@@ -570,6 +582,16 @@ def _add_facts(app: FastAPI, service: Service) -> None:
             }
 
         return service.retried(page)
+
+    @app.get("/api/reports", response_model=ReportsModel, tags=["index"])
+    def reports() -> dict[str, Any]:
+        """Return the score reports that ``lookalike score --keep`` left with the index."""
+        version = service.live.current().passport.dataset_version
+        found = []
+        for report in kept_scores(service.live.path):
+            with suppress(ValidationError):  # somebody else's file: nothing to show
+                found.append(ReportModel.model_validate({**report, "current": report.get("version") == version}))
+        return {"reports": found}
 
     @app.get("/api/suggest", response_model=SuggestModel, tags=["index"])
     def suggest(q: Annotated[str, Query(max_length=200)] = "") -> dict[str, Any]:

@@ -240,6 +240,40 @@ class StatusModel(BaseModel):
     status: str
 
 
+class FoundModel(BaseModel):
+    """A picture and the nearest to it."""
+
+    picture: str = Field(description="A data: URL of a PNG.")
+    matches: list[MatchModel]
+
+
+class DenoisedModel(BaseModel):
+    """An image with noise, and the same image after it was taken away."""
+
+    noisy: FoundModel
+    denoised: FoundModel
+    says: str
+
+
+class ReportModel(BaseModel):
+    """A score report that ``lookalike score --keep`` left with the index."""
+
+    title: str
+    when: str = Field(description="ISO 8601, UTC.")
+    current: bool = Field(description="Whether the version of the index that was scored is the one that answers.")
+    queries: int
+    database: int
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = Field(description="95 % bootstrap, for every metric.")
+    lrap: list[tuple[int, float]] = Field(description="n and LRAP@n.")
+
+
+class ReportsModel(BaseModel):
+    """The score reports there are, the newest first."""
+
+    reports: list[ReportModel]
+
+
 class UploadModel(BaseModel):
     """A picture that was sent and is kept a while."""
 

@@ -14,6 +14,7 @@ export function draw(place, { tell, view }) {
   const level = make("input", { type: "range", min: 0, max: 1, step: 0.05, value: place.dataset.level ?? 0.5, id: "noise" });
   const value = make("output", { textContent: level.value });
   const out = make("div", { className: "pair" });
+  const says = make("p", { role: "status" });
   const file = make("input", { type: "file", accept: "image/*", hidden: true });
   file.setAttribute("aria-label", "Image file");
   const choose = make("button", { type: "button", textContent: "Choose image", onclick: () => file.click() });
@@ -28,8 +29,10 @@ export function draw(place, { tell, view }) {
   const run = async () => {
     place.dataset.level = level.value;
     value.textContent = level.value;
+    if (!out.children.length) says.textContent = "Learning what the images here look like; the first time takes some seconds.";
     try {
       const made = await api.denoise({ image, noise: Number(level.value), k: 10 });
+      says.textContent = made.says;
       out.replaceChildren(...[["noisy", "With noise"], ["denoised", "Denoised"]].map(([name, title]) => {
         const picture = make("img", { src: made[name].picture, alt: title });
         picture.onload = () => picture.classList.toggle("small", Math.max(picture.naturalWidth, picture.naturalHeight) <= 64);
@@ -42,7 +45,8 @@ export function draw(place, { tell, view }) {
         return make("figure", {}, picture, make("figcaption", { textContent: `${title}, and the nearest to it` }), nearest);
       }));
     } catch (error) {
-      out.replaceChildren(make("p", { textContent: error.message }));
+      says.textContent = error.message;
+      out.replaceChildren();
     }
   };
   level.oninput = () => (value.textContent = level.value);
@@ -54,6 +58,6 @@ export function draw(place, { tell, view }) {
     place.replaceChildren(heading, controls, empty);
     return;
   }
-  place.replaceChildren(heading, controls, out);
+  place.replaceChildren(heading, controls, says, out);
   run();
 }

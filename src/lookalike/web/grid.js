@@ -113,7 +113,7 @@ export class Grid {
 
   show(at) {
     const item = this.items[at], [left, top, width, height] = this.boxes[at];
-    const tile = document.createElement("figure");
+    const tile = document.createElement("div");
     tile.className = "tile";
     tile.setAttribute("role", "listitem");
     if (Math.max(item.width || 999, item.height || 999) <= SMALL) tile.classList.add("small");
@@ -130,7 +130,7 @@ export class Grid {
     picture.alt = "";
     picture.decoding = "async";
     open.append(picture);
-    const caption = document.createElement("figcaption");
+    const caption = document.createElement("p");
     caption.textContent = short(item);
     caption.title = label(item);
     const acts = document.createElement("div");

@@ -1,0 +1,92 @@
+"""The path of the page's Denoise tab: an image with noise, the same without it again, and the nearest of both."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from pydantic import Field, StrictInt
+
+from lookalike.denoising import add_noise, denoise
+from lookalike.raster import fit_to, to_png
+from lookalike.request import Example
+from lookalike.restoration import AUTO, Restored, restore_queries
+from lookalike.server.live import SharedIndex
+from lookalike.server.schemas import DenoisedModel, ImageModel, QueryModel, Strict
+
+if TYPE_CHECKING:
+    from lookalike.server.routes import Service
+
+
+class NoiseModel(Strict):
+    """An image, and how much noise to add to it before it is taken away again."""
+
+    image: ImageModel
+    noise: Annotated[float, Field(ge=0, le=1, description="Standard deviation, where black to white is 1.")] = 0.5
+    k: Annotated[StrictInt, Field(ge=1, le=100, description="Matches of each.")] = 10
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**32, description="The same gives the same noise.")] = 0
+    encoder: str | None = None
+
+
+def add_denoise(app: FastAPI, service: Service) -> None:
+    """Add ``/api/denoise``.
+
+    Parameters
+    ----------
+    app : FastAPI
+        The application.
+    service : Service
+        What the paths share.
+    """
+    learning = threading.Lock()  # the first call learns what the images look like; a second would learn it again
+
+    @app.post("/api/denoise", response_model=DenoisedModel, tags=["search"])
+    def denoised(asked: NoiseModel) -> dict[str, Any]:
+        """Add noise to an image, take it away again, and find the nearest to both."""
+        index = service.live.current(asked.encoder)
+        shape = tuple(index.passport.view.shape)
+        noisy = add_noise(fit_to(service.pixels(asked.image), shape)[None], asked.noise, asked.seed)
+        with service.metrics.stage("denoise"), learning:
+            restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
+
+        def shown(image: NDArray[np.uint8]) -> dict[str, Any]:
+            query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})
+            matches = service.ask(query, [Example(pixels=image)])["matches"]
+            return {"picture": f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}", "matches": matches}
+
+        return {"noisy": shown(noisy[0]), "denoised": shown(restored.images[0]), "says": f"{_said(restored)}."}
+
+
+def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:
+    """Denoise by the index's own encoder if it can, else by what the index's images look like.
+
+    Parameters
+    ----------
+    index : SharedIndex
+        What answers.
+    noisy : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        Of its images' shape.
+
+    Returns
+    -------
+    Restored
+        In the same order.
+
+    Raises
+    ------
+    UsageError
+        If the index holds too few images to learn from.
+    """
+    encoder = index.encoder
+    if encoder.can_denoise:
+        return Restored(denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.passport.view.column}")
+    return restore_queries(index, noisy, AUTO)
+
+
+def _said(restored: Restored) -> str:
+    text = restored.to_text()
+    return text[:1].upper() + text[1:]
