@@ -23,20 +23,20 @@ MODULES = {
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
     "errors", "storage", "machine", "progress", "sealed",
-    "blockwise", "distances", "lists", "code_pairs", "scores", "diffusion",
+    "blockwise", "distances", "lists", "code_pairs", "scores", "diffusion", "layout",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "image_model", "text_model",
     "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
     "scenes", "selftest", "adapt", "verdict", "robustness", "compare",
-    "passport", "vectors", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness",
+    "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "request", "filters", "words", "closeness",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
     "blend", "answers", "client", "truth", "evaluation", "verify", "export", "watch",
     "plots", "charts", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip
 #: The same within ``server``; ``serve`` stands for the package itself.
-SERVER = ["guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "routes", "serve"]
+SERVER = ["guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "mapping", "routes", "serve"]
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
 UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}

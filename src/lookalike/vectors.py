@@ -6,7 +6,7 @@ their lengths and their rows' keys. The file is named after what it was made of,
 stale or damaged is made again, from what the passport vouches for.
 
 The lists for approximate search (:mod:`lookalike.lists`) are such a file too; they are made by ``lookalike index``. Where there
-are none that fit the passport, search is exact.
+are none that fit the passport, search is exact. So is the map (:mod:`lookalike.map`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lookalike.sealed import BrokenSealError, Sealed, sealing
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 LEAST_BYTES = 2**24
 #: How such files begin and end.
-VECTORS, LISTS, ENDING = "vectors-", "lists-", ".sealed"
+VECTORS, LISTS, MAP, ENDING = "vectors-", "lists-", "map-", ".sealed"
 #: Descriptors of this size and more get lists unless one says otherwise: below, an exact search costs about as little.
 CROSSOVER_BYTES = 2**28
 
@@ -68,7 +68,7 @@ def sealed_names(passport: Passport) -> set[str]:
         Whether there are such files or not.
     """
     ids = [content_id(replace(passport, chosen=c.column)) for c in passport.columns if c.complete]
-    return {f"{kind}{one}{ENDING}" for one in ids for kind in (VECTORS, LISTS)}
+    return {f"{kind}{one}{ENDING}" for one in ids for kind in (VECTORS, LISTS, MAP)}
 
 
 def open_vectors(path: Path, passport: Passport) -> Sealed | None:
