@@ -269,5 +269,7 @@ def map_chart(layout: Layout, chosen: Sequence[int], pictures: Sequence[NDArray[
         h, w = picture.shape[:2]
         right, up = side * w / max(h, w) / 2, side * h / max(h, w) / 2
         shown = np.broadcast_to(picture.reshape(h, w, -1), (h, w, 3))
-        ax.imshow(shown, extent=(x - right, x + right, y - up, y + up), aspect="auto", zorder=2, interpolation="antialiased")
+        ax.imshow(
+            shown, extent=(x - right, x + right, y - up, y + up), aspect="auto", zorder=2, interpolation="antialiased"
+        )
     return figure

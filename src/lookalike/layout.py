@@ -129,9 +129,7 @@ def lay_out(
             squares = np.maximum(np.einsum("ij,ij->i", away, away), 1e-6)
             bent = squares ** np.float32(B - 1)
             strength = pull[some] * (np.float32(2 * A * B) * bent / (1 + np.float32(A) * bent * squares))
-            move = np.stack(
-                [np.add.reduceat(strength * away[:, axis], rows) for axis in (0, 1)], axis=1
-            )
+            move = np.stack([np.add.reduceat(strength * away[:, axis], rows) for axis in (0, 1)], axis=1)
             stiffness = np.add.reduceat(strength, rows)
             # ... and the push of some others.
             away = here[:, None] - places[drawn[first:last]]

@@ -1,11 +1,13 @@
 """An index <-> the map kept in it: each image's place in the plane, and the hill that it lies on.
 
-The map of an encoder is one sealed file in the index's folder, ``map-CONTENT.sealed``. Its name says which descriptors it was
-made of, so that the map of an older state is never taken for that of the present one. It isn't made unasked.
+The map of an encoder is one sealed file in the index's folder, ``map-COLUMN-CRC.sealed``. It says of each image which
+descriptor it speaks of, as the neighbour graph does (:mod:`lookalike.graph`): the map of an older state is never taken for
+that of the present one, but what has a place on it keeps that when the map is made again. It isn't made unasked.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -18,8 +20,8 @@ from lookalike.errors import UsageError
 from lookalike.graph import graph_of
 from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, principal_places
 from lookalike.sealed import BrokenSealError, Sealed, sealing
-from lookalike.store import only_writer, sweep
-from lookalike.vectors import ENDING, MAP, content_id
+from lookalike.store import only_writer
+from lookalike.vectors import ENDING, map_name
 
 if TYPE_CHECKING:
     from lookalike.index import Index
@@ -41,11 +43,30 @@ def open_map(index: Index) -> Layout | None:
     Layout or None
         In the order of the descriptors. None where there is no sound one of these very descriptors.
     """
-    with suppress(OSError, BrokenSealError, ValueError, KeyError):
-        sealed = Sealed(index.path / f"{MAP}{content_id(index.passport)}{ENDING}")
-        if sealed.shape("places") == (len(index), 2):
-            return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
-    return None
+    sealed = _stored(index)
+    if sealed is None:
+        return None
+    then, now = (sealed.array("keys"), sealed.array("checks")), index.marks
+    if not all(np.array_equal(*pair) for pair in zip(then, now, strict=True)):
+        return None
+    return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
+
+
+def map_version(index: Index) -> str:
+    """Name the descriptors that a map of an index is of; after any change of them it is another name.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through the encoder.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits: of the descriptors, and of the encoder.
+    """
+    marks = zlib.crc32(np.stack(index.marks).tobytes())
+    return f"{marks:08x}-{map_name(index.passport).removesuffix(ENDING)[-8:]}"
 
 
 def make_map(
@@ -90,12 +111,15 @@ def make_map(
     report = on_progress or (lambda *_: None)
     if len(index) < 3:
         raise UsageError(f"{index.path}: holds {len(index)} images; a map needs three or more")
-    stored = None if anew or seed not in (None, _seed_of(index)) else open_map(index)
-    if stored is not None:
-        return stored
+    stored = None if anew else _stored(index)
+    if stored is not None and seed not in (None, stored.facts["seed"]):
+        stored = None
+    kept = None if stored is None else open_map(index)
+    if kept is not None:
+        return kept
     graph = graph_of(index, asked=True, on_note=on_note, on_progress=lambda *done: report("neighbours", *done))
     nearest = Neighbours(graph.neighbours.rows[:, :ATTRACTING], graph.neighbours.squares[:, :ATTRACTING])
-    start = None if anew or seed is not None else _earlier_places(index, nearest)
+    start = _earlier_places(index, stored, nearest)
     if start is None:
         note(f"laying out {len(index):,} images")
         start, epochs = principal_places(index.descriptors), EPOCHS
@@ -112,60 +136,52 @@ def make_map(
     return layout
 
 
-def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
-    stated = {"encoder": index.passport.encoder, "fingerprint": index.passport.fingerprint, **facts}
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "places": ("<f4", layout.places.shape),
-        "hills": ("<u2", layout.hills.shape),
-        "keys": ("<i8", (len(index),)),
-    }
-    with only_writer(index.path):
-        # Read first: the file of an index that has moved on meanwhile is swept with what it belongs to.
-        keys = index.keys
-        with sealing(index.path / f"{MAP}{content_id(index.passport)}{ENDING}", stated, shapes) as arrays:
-            arrays["places"][:] = layout.places
-            arrays["hills"][:] = layout.hills
-            arrays["keys"][:] = keys
-        sweep(index.path)
-
-
-def _seed_of(index: Index) -> int | None:
-    """Return the seed of the stored map; None where there is none."""
+def _stored(index: Index) -> Sealed | None:
+    """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
     with suppress(OSError, BrokenSealError, ValueError, KeyError):
-        return int(Sealed(index.path / f"{MAP}{content_id(index.passport)}{ENDING}").facts["seed"])
+        sealed = Sealed(index.path / map_name(index.passport))
+        sealed.check()
+        return sealed
     return None
 
 
-def _earlier_places(index: Index, neighbours: Neighbours) -> NDArray[np.float32] | None:
-    """Return where to begin: where an earlier map has each image, and new ones amid their neighbours."""
-    found: list[tuple[int, NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]] = []
-    for file in index.path.glob(f"{MAP}*{ENDING}"):
-        with suppress(OSError, BrokenSealError, ValueError, KeyError):
-            sealed = Sealed(file)
-            if sealed.facts["fingerprint"] == index.passport.fingerprint:
-                keys, places = sealed.array("keys"), sealed.array("places") * np.float32(sealed.facts["unit"])
-                order = np.argsort(keys)
-                at = order[np.minimum(np.searchsorted(keys, index.keys, sorter=order), len(keys) - 1)]
-                known = keys[at] == index.keys
-                found.append((int(known.sum()), at, known, places))
-    if not found:
+def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
+    keys, checks = index.marks
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "places": ("<f4", layout.places.shape),
+        "hills": ("<u2", layout.hills.shape),
+        "keys": ("<i8", keys.shape),
+        "checks": ("<i8", checks.shape),
+    }
+    stated = {"encoder": index.passport.encoder, "fingerprint": index.passport.fingerprint, **facts}
+    with only_writer(index.path), sealing(index.path / map_name(index.passport), stated, shapes) as arrays:
+        arrays["places"][:] = layout.places
+        arrays["hills"][:] = layout.hills
+        arrays["keys"][:] = keys
+        arrays["checks"][:] = checks
+
+
+def _earlier_places(index: Index, stored: Sealed | None, neighbours: Neighbours) -> NDArray[np.float32] | None:
+    """Return where to begin: where the stored map has each image, and new ones amid their neighbours."""
+    if stored is None:
         return None
-    many, at, known, places = max(found, key=lambda one: one[0])
-    if many < len(index) / 2:
+    pairs = zip(stored.array("keys").tolist(), stored.array("checks").tolist(), strict=True)
+    then = {pair: row for row, pair in enumerate(pairs)}
+    at = np.array([then.get(pair, -1) for pair in zip(*(part.tolist() for part in index.marks), strict=True)])
+    known = at >= 0
+    if known.sum() < len(index) / 2:
         return None  # more is new than isn't: from nothing it becomes better
+    places = stored.array("places") * np.float32(stored.facts["unit"])
     start = np.where(known[:, None], places[at], np.float32(0))
     for _ in range(8):  # a new one's neighbours may all be new, too
-        if known.all():
-            break
         new = np.flatnonzero(~known)
         there = known[neighbours.rows[new]]
         counts = there.sum(axis=1)
         sums = (start[neighbours.rows[new]] * there[:, :, None]).sum(axis=1)
         placed = counts > 0
         start[new[placed]] = sums[placed] / counts[placed, None]
-        known = known.copy()
         known[new[placed]] = True
     return start
 
 
-__all__ = ["make_map", "open_map"]
+__all__ = ["make_map", "map_version", "open_map"]

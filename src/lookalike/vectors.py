@@ -67,8 +67,27 @@ def sealed_names(passport: Passport) -> set[str]:
     set of str
         Whether there are such files or not.
     """
-    ids = [content_id(replace(passport, chosen=c.column)) for c in passport.columns if c.complete]
-    return {f"{kind}{one}{ENDING}" for one in ids for kind in (VECTORS, LISTS, MAP)}
+    views = [replace(passport, chosen=c.column) for c in passport.columns if c.complete]
+    copies = {f"{kind}{content_id(view)}{ENDING}" for view in views for kind in (VECTORS, LISTS)}
+    return copies | {map_name(view) for view in views}
+
+
+def map_name(passport: Passport) -> str:
+    """Return the name of the file of an index's map (:mod:`lookalike.map`), which says itself what it is of.
+
+    Parameters
+    ----------
+    passport : Passport
+        Looking through the encoder.
+
+    Returns
+    -------
+    str
+        The same as long as the encoder is.
+    """
+    view = passport.view
+    through = json.dumps([view.column, view.fingerprint, view.dimension, view.dtype])
+    return f"{MAP}{view.column}-{zlib.crc32(through.encode()):08x}{ENDING}"
 
 
 def open_vectors(path: Path, passport: Passport) -> Sealed | None:

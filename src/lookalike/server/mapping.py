@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
-from lookalike.map import open_map
-from lookalike.vectors import content_id
+from lookalike.map import map_version, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +53,7 @@ def map_json(index: Index) -> dict[str, Any]:
         )
     names, codes = _labels(index)
     return {
-        "version": content_id(index.passport),
+        "version": map_version(index),
         "encoder": column,
         "count": len(index),
         "places": _packed(layout.places.astype("<f4")),
@@ -88,7 +87,7 @@ def ids_of_rows(index: Index, version: str, rows: Sequence[int]) -> list[str]:
     UsageError
         If there is no such row.
     """
-    if version != content_id(index.passport):
+    if version != map_version(index):
         raise StaleMapError("the index has changed since this map was loaded; load it again")
     if max(rows) >= len(index):
         raise UsageError(f"row {max(rows):,} of a map of {len(index):,} images; expected 0 to {len(index) - 1:,}")

@@ -40,6 +40,7 @@ from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
 from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
+from lookalike.server.mapping import NoMapError, StaleMapError, ids_of_rows, map_json
 from lookalike.server.metrics import CONTENT_TYPE, Metrics
 from lookalike.server.originals import Originals, UnknownImageError
 from lookalike.server.schemas import (
@@ -61,7 +62,6 @@ from lookalike.server.schemas import (
     SuggestModel,
     UploadModel,
 )
-from lookalike.server.mapping import NoMapError, StaleMapError, ids_of_rows, map_json
 from lookalike.server.uploads import LIMITS, Decoder, Upload
 
 WEB = Path(__file__).parent.parent / "web"
@@ -513,7 +513,9 @@ def _picture(request: Request, data: bytes) -> Response:
 def _add_map(app: FastAPI, service: Service) -> None:
     @app.get("/api/map", response_model=MapModel, tags=["map"])
     def collection_map(
-        encoder: Annotated[str | None, Query(max_length=200, description="One of the index's; else its default.")] = None,
+        encoder: Annotated[
+            str | None, Query(max_length=200, description="One of the index's; else its default.")
+        ] = None,
     ) -> Response:
         """Return where every image lies in the plane, if ``lookalike map`` has been run."""
         # As it stands: going through a hundred thousand entries a second time would only cost.
