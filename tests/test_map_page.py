@@ -24,8 +24,8 @@ COUNT = 1_600
 def site(tmp_path_factory):
     path = tmp_path_factory.mktemp("map") / "digits.lookalike"
     build_index(f"mnist:test[0:{COUNT}]", "hog", path)
-    make_map(open_index(path))
-    build_index(f"mnist:test[0:{COUNT}]", "pixels", path)  # with no map of its own, and now the default
+    build_index(f"mnist:test[0:{COUNT}]", "pixels", path)  # the default; it has no map
+    make_map(open_index(path, encoder="hog"))
     made = Site(path)
     yield made
     made.stop()
@@ -76,7 +76,7 @@ class MapPage(Page):
 
 
 @pytest.fixture
-def page(browser, site):
+def page(site, browser):
     made = MapPage(browser, site)
     yield made
     bad = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]

@@ -8,7 +8,7 @@ const VERTEX = `#version 300 es
 in vec2 place; in vec4 colour; uniform vec2 middle; uniform vec2 zoom; uniform float size; out vec4 shade;
 void main() { gl_Position = vec4((place - middle) * zoom, 0.0, 1.0); gl_PointSize = size; shade = colour; }`;
 const FRAGMENT = `#version 300 es
-precision mediump float; in vec4 shade; uniform float size; out vec4 pixel;
+precision highp float; in vec4 shade; uniform float size; out vec4 pixel;
 void main() {
   float far = length(gl_PointCoord - 0.5) * size;
   float alpha = shade.a * clamp(size * 0.5 - far + 0.5, 0.0, 1.0);
