@@ -273,7 +273,26 @@ class MapView {
     }
   }
 
-  // When the view rests: which images have their pictures shown, of each square of a grid that is fixed to the map one.
+  // Of some images those whose pictures don't cover each other, the first come first. Distances double with each step of
+  // the zoom, and not before, so that the same ones stay while one looks about.
+  #apart(rows, apart) {
+    const cells = new Map(), taken = [];
+    for (const row of rows) {
+      const x = this.places[2 * row], y = this.places[2 * row + 1], left = Math.floor(x / apart), low = Math.floor(y / apart);
+      let free = true;
+      for (let i = left - 1; free && i <= left + 1; i++)
+        for (let j = low - 1; free && j <= low + 1; j++)
+          free = (cells.get(`${i} ${j}`) ?? []).every((other) =>
+            Math.max(Math.abs(this.places[2 * other] - x), Math.abs(this.places[2 * other + 1] - y)) >= apart);
+      if (!free) continue;
+      const cell = `${left} ${low}`;
+      cells.set(cell, [...(cells.get(cell) ?? []), row]);
+      taken.push(row);
+    }
+    return taken;
+  }
+
+  // When the view rests: which images have their pictures shown.
   async #look() {
     const { x, y, scale } = this.at, sees = [];
     const halfX = this.width / 2 / scale, halfY = this.height / 2 / scale;
@@ -283,13 +302,8 @@ class MapView {
       (sees.length > NEAR ? "; zoom in to see them." : ".");
     let near = [];
     if (sees.length <= NEAR) {
-      for (let square = 2 ** Math.ceil(Math.log2((SIDE * 1.15) / scale)); ; square *= 2) {
-        const taken = new Map();
-        for (const row of sees) {
-          const cell = `${Math.floor(this.places[2 * row] / square)} ${Math.floor(this.places[2 * row + 1] / square)}`;
-          if (!taken.has(cell)) taken.set(cell, row);
-        }
-        near = [...taken.values()];
+      for (let apart = 2 ** Math.ceil(Math.log2(SIDE / scale)); ; apart *= 2) {
+        near = this.#apart(sees, apart);
         if (near.length <= PICTURES) break;
       }
     }
