@@ -69,7 +69,7 @@ def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     assert len(list(changed.path.glob("map-*"))) == 1
 
 
-def test_another_encoder_does_not_cost_the_map_and_a_dropped_one_takes_it_along(photos):
+def test_another_encoder_does_not_cost_the_map(photos):
     index = build_index(photos, "pixels")
     make_map(index)
     build_index(photos, "hog")

@@ -1,7 +1,7 @@
 """An index <-> the map kept in it: each image's place in the plane, and the hill that it lies on.
 
 The map of an encoder is one sealed file in the index's folder, ``map-COLUMN-CRC.sealed``. It says of each image which
-descriptor it speaks of, as the neighbour graph does (:mod:`lookalike.graph`): the map of an older state is never taken for
+descriptor it speaks of: the map of an older state is never taken for
 that of the present one, but what has a place on it keeps that when the map is made again. It isn't made unasked.
 """
 
@@ -46,8 +46,7 @@ def open_map(index: Index) -> Layout | None:
     sealed = _stored(index)
     if sealed is None:
         return None
-    then, now = (sealed.array("keys"), sealed.array("checks")), index.marks
-    if not all(np.array_equal(*pair) for pair in zip(then, now, strict=True)):
+    if not np.array_equal(sealed.array("marks"), _marks(index)):
         return None
     return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
 
@@ -65,7 +64,7 @@ def map_version(index: Index) -> str:
     str
         Hexadecimal digits: of the descriptors, and of the encoder.
     """
-    marks = zlib.crc32(np.stack(index.marks).tobytes())
+    marks = zlib.crc32(_marks(index).tobytes())
     return f"{marks:08x}-{map_name(index.passport).removesuffix(ENDING)[-8:]}"
 
 
@@ -145,29 +144,38 @@ def _stored(index: Index) -> Sealed | None:
     return None
 
 
+def _marks(index: Index) -> NDArray[np.int64]:
+    """Return of each image what it and its descriptor are: the CRC-32 of both, whatever row of the dataset they are in."""
+    if index._map_marks is None:
+        table = np.ascontiguousarray(index.descriptors)
+        both = [
+            (zlib.crc32(one.encode()) << 31) ^ zlib.crc32(row.data) for one, row in zip(index.ids, table, strict=True)
+        ]
+        index._map_marks = np.array(both, np.int64)
+    marks: NDArray[np.int64] = index._map_marks
+    return marks
+
+
 def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
-    keys, checks = index.marks
+    marks = _marks(index)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "places": ("<f4", layout.places.shape),
         "hills": ("<u2", layout.hills.shape),
-        "keys": ("<i8", keys.shape),
-        "checks": ("<i8", checks.shape),
+        "marks": ("<i8", marks.shape),
     }
     stated = {"encoder": index.passport.encoder, "fingerprint": index.passport.fingerprint, **facts}
     with only_writer(index.path), sealing(index.path / map_name(index.passport), stated, shapes) as arrays:
         arrays["places"][:] = layout.places
         arrays["hills"][:] = layout.hills
-        arrays["keys"][:] = keys
-        arrays["checks"][:] = checks
+        arrays["marks"][:] = marks
 
 
 def _earlier_places(index: Index, stored: Sealed | None, neighbours: Neighbours) -> NDArray[np.float32] | None:
     """Return where to begin: where the stored map has each image, and new ones amid their neighbours."""
     if stored is None:
         return None
-    pairs = zip(stored.array("keys").tolist(), stored.array("checks").tolist(), strict=True)
-    then = {pair: row for row, pair in enumerate(pairs)}
-    at = np.array([then.get(pair, -1) for pair in zip(*(part.tolist() for part in index.marks), strict=True)])
+    then = {mark: row for row, mark in enumerate(stored.array("marks").tolist())}
+    at = np.array([then.get(mark, -1) for mark in _marks(index).tolist()])
     known = at >= 0
     if known.sum() < len(index) / 2:
         return None  # more is new than isn't: from nothing it becomes better
