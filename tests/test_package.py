@@ -40,12 +40,20 @@ SERVER = [
     "guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "noise", "mapping", "routes",
     "serve",
 ]  # fmt: skip
-    "blend", "answers", "client", "truth", "evaluation", "scorebook", "verify", "export", "watch",
-    "plots", "charts", "report", "demo", "server",
-    "cli", "__main__",
-]  # fmt: skip
-#: The same within ``server``; ``serve`` stands for the package itself.
-SERVER = ["guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "noise", "routes", "serve"]
+SERVER = [
+    "guard",
+    "fetching",
+    "batching",
+    "live",
+    "uploads",
+    "originals",
+    "kept",
+    "metrics",
+    "schemas",
+    "mapping",
+    "routes",
+    "serve",
+]
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
 UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}

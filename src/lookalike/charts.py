@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.adapt import UNCHANGED
 from lookalike.errors import UsageError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lookalike.layout import Layout
     from lookalike.robustness import Point
     from lookalike.verdict import Verdict
 
@@ -229,3 +231,45 @@ def _plain_powers(ax: Axes) -> None:
     tens = [value for value in inside if f"{value:e}".startswith("1")]
     shown = tens if len(tens) >= 3 else inside
     ax.set_xticks(shown, [f"{value:,.10g}" for value in shown])
+
+
+def map_chart(layout: Layout, chosen: Sequence[int], pictures: Sequence[NDArray[np.uint8]]) -> Figure:
+    """Draw a map: a dot an image, and above them the pictures of some.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of a collection.
+    chosen : sequence of int
+        The images whose pictures are drawn, as of :meth:`lookalike.layout.Layout.spread_out`.
+    pictures : sequence of ndarray of uint8, shape (h, w) or (h, w, 3)
+        Theirs.
+
+    Returns
+    -------
+    Figure
+        One axes, with no frame.
+    """
+    low, high = layout.places.min(axis=0), layout.places.max(axis=0)
+    span = np.maximum(high - low, 1e-6)
+    longest = float(span.max())
+    side = longest / 26 * 0.92
+    margin = side * 0.6
+    width, height = (span + 2 * margin) / (longest + 2 * margin) * 10
+    figure = blank_figure(float(width), float(height))
+    ax = figure.add_axes((0, 0, 1, 1), frameon=False)
+    ax.set_axis_off()
+    ax.set_xlim(low[0] - margin, high[0] + margin)
+    ax.set_ylim(low[1] - margin, high[1] + margin)
+    colours = [line_style(hill)["color"] for hill in layout.hills.tolist()]
+    # Thousands of shapes would make an SVG of megabytes: dots are drawn as one picture in any format.
+    ax.scatter(layout.places[:, 0], layout.places[:, 1], s=2, c=colours, lw=0, alpha=0.5, rasterized=True)
+    for row, picture in zip(chosen, pictures, strict=True):
+        x, y = layout.places[row]
+        h, w = picture.shape[:2]
+        right, up = side * w / max(h, w) / 2, side * h / max(h, w) / 2
+        shown = np.broadcast_to(picture.reshape(h, w, -1), (h, w, 3))
+        ax.imshow(
+            shown, extent=(x - right, x + right, y - up, y + up), aspect="auto", zorder=2, interpolation="antialiased"
+        )
+    return figure

@@ -104,6 +104,7 @@ class Index:
         self._databases: dict[str, Database] = {}
         self._graph: Any = None  # kept by graph.py and pictures.py: what is made once
         self._pictures: Any = None
+        self._map_marks: Any = None  # kept by map.py
         self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:

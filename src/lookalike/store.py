@@ -246,6 +246,8 @@ def _is_ours(name: str) -> bool:
             ".vectors-",
             "lists-",
             ".lists-",
+            "map-",
+            ".map-",
         )
     )
 

@@ -6,7 +6,7 @@ their lengths and their rows' keys. The file is named after what it was made of,
 stale or damaged is made again, from what the passport vouches for.
 
 The lists for approximate search (:mod:`lookalike.lists`) are such a file too; they are made by ``lookalike index``. Where there
-are none that fit the passport, search is exact.
+are none that fit the passport, search is exact. So is the map (:mod:`lookalike.map`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lookalike.sealed import BrokenSealError, Sealed, sealing
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 LEAST_BYTES = 2**24
 #: How such files begin and end.
-VECTORS, LISTS, ENDING = "vectors-", "lists-", ".sealed"
+VECTORS, LISTS, MAP, ENDING = "vectors-", "lists-", "map-", ".sealed"
 #: Descriptors of this size and more get lists unless one says otherwise: below, an exact search costs about as little.
 CROSSOVER_BYTES = 2**28
 
@@ -67,8 +67,27 @@ def sealed_names(passport: Passport) -> set[str]:
     set of str
         Whether there are such files or not.
     """
-    ids = [content_id(replace(passport, chosen=c.column)) for c in passport.columns if c.complete]
-    return {f"{kind}{one}{ENDING}" for one in ids for kind in (VECTORS, LISTS)}
+    views = [replace(passport, chosen=c.column) for c in passport.columns if c.complete]
+    copies = {f"{kind}{content_id(view)}{ENDING}" for view in views for kind in (VECTORS, LISTS)}
+    return copies | {map_name(view) for view in views}
+
+
+def map_name(passport: Passport) -> str:
+    """Return the name of the file of an index's map (:mod:`lookalike.map`), which says itself what it is of.
+
+    Parameters
+    ----------
+    passport : Passport
+        Looking through the encoder.
+
+    Returns
+    -------
+    str
+        The same as long as the encoder is.
+    """
+    view = passport.view
+    through = json.dumps([view.column, view.fingerprint, view.dimension, view.dtype])
+    return f"{MAP}{view.column}-{zlib.crc32(through.encode()):08x}{ENDING}"
 
 
 def open_vectors(path: Path, passport: Passport) -> Sealed | None:

@@ -21,7 +21,7 @@ from lookalike.passport import Column, facts_crc32, keys_crc32, open_dataset, re
 from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
 from lookalike.sealed import BrokenSealError, Sealed
-from lookalike.vectors import sealed_names
+from lookalike.vectors import MAP, sealed_names
 
 _SHOWN = 3  # ids named for one kind of problem
 
@@ -191,9 +191,8 @@ class _Check:
                 try:
                     Sealed(self.path / name).check()
                 except (BrokenSealError, ValueError, KeyError):
-                    self.problems.append(
-                        f"{name} isn't what was written; it is only a copy: delete it, and index again"
-                    )
+                    how = "make it again: lookalike map" if name.startswith(MAP) else "index again"
+                    self.problems.append(f"{name} isn't what was written; it is only a copy: delete it, and {how}")
 
     def graphs(self) -> None:
         """Check the neighbour graphs."""

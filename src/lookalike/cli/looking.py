@@ -1,4 +1,4 @@
-"""The commands that look at an index and what made it: info, files, why, verify, export, encoders."""
+"""The commands that look at an index and what made it: info, files, why, verify, export, map, encoders."""
 
 from __future__ import annotations
 
@@ -181,6 +181,55 @@ def export(
     print(
         f"{' and '.join(map(str, written))}: {len(opened):,} rows, {opened.passport.encoder} {opened.passport.dimension}-d"
     )
+
+
+@app.command(name="map")
+def make_map(
+    index_path: IndexPath = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also draw it: a .png, .svg or .pdf file.")
+    ] = None,
+    encoder: EncoderName = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of what is drawn at random. Default: 0.")] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Make it from nothing: same index, same seed, same map.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lay the collection out in the plane, like near like, once; the page's map tab shows it."""
+    import time
+
+    import numpy as np
+
+    from lookalike import progress
+    from lookalike.map import make_map as make
+
+    opened = open_(index_path, encoder)
+    started = time.monotonic()
+    with progress.counting("looking for neighbours") as neighbours, progress.counting("laying out") as laying:
+        shown = {"neighbours": neighbours, "laying out": laying}
+        layout = make(
+            opened, seed=seed, anew=anew, on_note=progress.say, on_progress=lambda what, *done: shown[what](*done)
+        )
+    seconds = time.monotonic() - started
+    if output is not None:
+        from lookalike.charts import map_chart
+        from lookalike.plots import save
+
+        chosen = layout.spread_out()
+        save(map_chart(layout, chosen, opened.thumbnails(chosen)), output)
+    hills = np.bincount(layout.hills).tolist()
+    if as_json:
+        picture = None if output is None else str(output)
+        held = {"index": str(opened.path), "encoder": opened.passport.view.column, "images": len(opened)}
+        print_json({**held, "hills": hills, "seconds": round(seconds, 1), "picture": picture})
+        return
+    print(
+        f"{opened.path}: a map of {len(opened):,} images by {opened.passport.encoder}, {len(hills)} hills; "
+        f"look at it: lookalike serve -i {opened.path}"
+    )
+    if output is not None:
+        print(output)
 
 
 @app.command()

@@ -45,6 +45,7 @@ from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
 from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
+from lookalike.server.mapping import NoMapError, StaleMapError, ids_of_rows, map_json
 from lookalike.server.metrics import CONTENT_TYPE, Metrics
 from lookalike.server.noise import add_denoise
 from lookalike.server.originals import Originals, UnknownImageError
@@ -59,11 +60,14 @@ from lookalike.server.schemas import (
     IdsModel,
     ImageModel,
     InfoModel,
+    MapModel,
     PageModel,
     QueryModel,
     ReportModel,
     ReportsModel,
     ResponseModel,
+    RowIdsModel,
+    RowsModel,
     StatusModel,
     SuggestModel,
     UploadModel,
@@ -267,6 +271,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     _add_explain(app, service)
     add_denoise(app, service)
     _add_images(app, service)
+    _add_map(app, service)
     _add_facts(app, service)
     _add_unknown(app)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
@@ -314,8 +319,10 @@ def status_of(error: LookalikeError) -> int:
         400 to 422 where the request is at fault, 503 where the index is.
     """
     match error:
-        case UnknownImageError() | ForgottenUploadError():
+        case UnknownImageError() | ForgottenUploadError() | NoMapError():
             return 404
+        case StaleMapError():
+            return 409
         case ImageError():
             return _STATUS.get(error.outcome, 422)
         case IndexStoreError():
@@ -549,6 +556,24 @@ def _picture(request: Request, data: bytes) -> Response:
         return Response(status_code=304, headers=headers)
     kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
     return Response(data, media_type=kind, headers=headers)
+
+
+def _add_map(app: FastAPI, service: Service) -> None:
+    @app.get("/api/map", response_model=MapModel, tags=["map"])
+    def collection_map(
+        encoder: Annotated[
+            str | None, Query(max_length=200, description="One of the index's; else its default.")
+        ] = None,
+    ) -> Response:
+        """Return where every image lies in the plane, if ``lookalike map`` has been run."""
+        # As it stands: going through a hundred thousand entries a second time would only cost.
+        return JSONResponse(service.retried(lambda: map_json(service.live.current(encoder))))
+
+    @app.post("/api/map/ids", response_model=RowIdsModel, tags=["map"])
+    def map_ids(asked: RowsModel) -> dict[str, Any]:
+        """Return the ids of some images of a map; 409 where the index has changed since."""
+        index = service.live.current(asked.encoder)
+        return service.retried(lambda: {"ids": ids_of_rows(index, asked.version, asked.rows)})
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:

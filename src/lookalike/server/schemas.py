@@ -286,3 +286,29 @@ class IdsModel(Strict):
     """Some images of the index."""
 
     ids: list[StrictStr] = Field(min_length=1, max_length=500)
+
+
+class MapModel(BaseModel):
+    """The collection in two dimensions; the arrays are little-endian, in base64, in the order of the descriptors."""
+
+    version: str = Field(description="Of which descriptors it is; another after any change.")
+    encoder: str
+    count: int
+    places: str = Field(description="float32, x and y of each image by turns, within -1 and 1; y grows upwards.")
+    hills: str = Field(description="uint16, the hill of density that each lies on; 0 has most images.")
+    labels: str | None = Field(description="uint16, each image's place in label_names; null where there are none.")
+    label_names: list[str]
+
+
+class RowsModel(Strict):
+    """Some images of a map, by their places in its arrays."""
+
+    version: StrictStr = Field(max_length=64, description="The map's.")
+    encoder: StrictStr | None = Field(None, description="The map's.")
+    rows: list[Annotated[StrictInt, Field(ge=0, le=2**31)]] = Field(min_length=1, max_length=100_000)
+
+
+class RowIdsModel(BaseModel):
+    """Which images they are, in the order asked."""
+
+    ids: list[str]

@@ -30,6 +30,8 @@ export const denoise = (body) => post("api/denoise", body);
 export const reports = () => json("api/reports");
 export const images = (offset, limit, spread = false) => json(`api/images?offset=${offset}&limit=${limit}&spread=${spread}`);
 export const image = (id) => json(`api/image?id=${encodeURIComponent(id)}`);
+export const map = (encoder) => json(`api/map${encoder ? `?encoder=${encodeURIComponent(encoder)}` : ""}`);
+export const mapIds = (body) => post("api/map/ids", body);
 export const files = (outcome, offset, limit = 200) =>
   json(`api/files?offset=${offset}&limit=${limit}${outcome ? `&outcome=${encodeURIComponent(outcome)}` : ""}`);
 export const suggest = (text) => json(`api/suggest?q=${encodeURIComponent(text)}`);

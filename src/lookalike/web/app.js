@@ -8,6 +8,8 @@ import { openSketch } from "./sketch.js";
 import { openViewer } from "./viewer.js";
 
 const PAGE = 100;
+// Files in one download, and images of a selection that are liked at once: the address holds them.
+const ZIPPED = 500, LIKED = 30;
 const $ = (id) => document.getElementById(id);
 const TABS = ["search", "map", "denoise", "scores", "files"];
 // Views that are only loaded when they are first looked at.
@@ -97,7 +99,7 @@ function act(name, item) {
 
 function showSelection() {
   $("selection").hidden = picked.size === 0;
-  $("selected").textContent = `${picked.size} selected`;
+  $("selected").textContent = `${picked.size.toLocaleString("en")} selected`;
 }
 
 // Showing -------------------------------------------------------------------------------------------------------------
@@ -350,8 +352,18 @@ function wire() {
     showSelection();
     document.querySelectorAll(".tile.picked").forEach((tile) => tile.classList.remove("picked"));
   });
-  $("like-selection").addEventListener("click", () => state.change({ likes: [...new Set([...state.read().query.likes, ...picked])] }));
+  $("like-selection").addEventListener("click", () => {
+    const all = [...picked], some = Math.min(all.length, LIKED);
+    const liked = Array.from({ length: some }, (_, at) => all[Math.floor((at * all.length) / some)]);
+    if (some < all.length) tell(`Liked ${some} of the ${all.length.toLocaleString("en")}, spread over them.`);
+    state.change({ likes: [...new Set([...state.read().query.likes, ...liked])] });
+  });
+  $("list-selection").addEventListener("click", () => save(new Blob([[...picked].map((id) => `${id}\n`).join("")]), "selection.txt"));
   $("save-selection").addEventListener("click", async () => {
+    if (picked.size > ZIPPED) {
+      tell(`A download holds ${ZIPPED} files at most; select fewer, or save the list.`);
+      return;
+    }
     try {
       save(await api.download([...picked]), "selection.zip");
     } catch (error) {

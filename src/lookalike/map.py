@@ -1,0 +1,195 @@
+"""An index <-> the map kept in it: each image's place in the plane, and the hill that it lies on.
+
+The map of an encoder is one sealed file in the index's folder, ``map-COLUMN-CRC.sealed``. It says of each image which
+descriptor it speaks of: the map of an older state is never taken for
+that of the present one, but what has a place on it keeps that when the map is made again. It isn't made unasked.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.diffusion import Neighbours
+from lookalike.errors import UsageError
+from lookalike.graph import graph_of
+from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, principal_places
+from lookalike.sealed import BrokenSealError, Sealed, sealing
+from lookalike.store import only_writer
+from lookalike.vectors import ENDING, map_name
+
+if TYPE_CHECKING:
+    from lookalike.index import Index
+
+#: Epochs where most images had a place before: enough for the new ones to find theirs.
+EPOCHS_AGAIN = 100
+
+
+def open_map(index: Index) -> Layout | None:
+    """Open the map of an index.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through the encoder that the map is of.
+
+    Returns
+    -------
+    Layout or None
+        In the order of the descriptors. None where there is no sound one of these very descriptors.
+    """
+    sealed = _stored(index)
+    if sealed is None:
+        return None
+    if not np.array_equal(sealed.array("marks"), _marks(index)):
+        return None
+    return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
+
+
+def map_version(index: Index) -> str:
+    """Name the descriptors that a map of an index is of; after any change of them it is another name.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through the encoder.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits: of the descriptors, and of the encoder.
+    """
+    marks = zlib.crc32(_marks(index).tobytes())
+    return f"{marks:08x}-{map_name(index.passport).removesuffix(ENDING)[-8:]}"
+
+
+def make_map(
+    index: Index,
+    *,
+    seed: int | None = None,
+    anew: bool = False,
+    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Layout:
+    """Return the map of an index, as it was stored, or made now and stored.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through the encoder that the map is to be of.
+    seed : int, optional
+        Of what is drawn at random, 0 by default. Another than the stored map's makes it anew.
+    anew : bool
+        Make it from nothing, whatever is stored: the same index and seed then give the same map.
+    on_note : callable, optional
+        Called with a sentence before something that takes long.
+    on_progress : callable, optional
+        Called with (what is done, steps done, steps to do).
+
+    Returns
+    -------
+    Layout
+        In the order of the descriptors. Where the collection has changed since the last map was made, images that were
+        on it stay about where they were.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than three images.
+    IndexStoreError
+        If somebody else is writing the index, or it can't be read.
+    OSError
+        If the disk refuses.
+    """
+    note = on_note or (lambda _: None)
+    report = on_progress or (lambda *_: None)
+    if len(index) < 3:
+        raise UsageError(f"{index.path}: holds {len(index)} images; a map needs three or more")
+    stored = None if anew else _stored(index)
+    if stored is not None and seed not in (None, stored.facts["seed"]):
+        stored = None
+    kept = None if stored is None else open_map(index)
+    if kept is not None:
+        return kept
+    graph = graph_of(index, asked=True, on_note=on_note, on_progress=lambda *done: report("neighbours", *done))
+    nearest = Neighbours(graph.neighbours.rows[:, :ATTRACTING], graph.neighbours.squares[:, :ATTRACTING])
+    start = _earlier_places(index, stored, nearest)
+    if start is None:
+        note(f"laying out {len(index):,} images")
+        start, epochs = principal_places(index.descriptors), EPOCHS
+    else:
+        note("the collection has changed since its map was made; moving what is new to its place")
+        epochs = EPOCHS_AGAIN
+    spread = lay_out(
+        nearest, start, epochs=epochs, seed=seed or 0, on_progress=lambda *done: report("laying out", *done)
+    )
+    unit = float(np.abs(spread).max()) or 1.0
+    places = (spread / unit).astype(np.float32)
+    layout = Layout(places, find_hills(places))
+    _keep(index, layout, {"unit": unit, "seed": seed or 0})
+    return layout
+
+
+def _stored(index: Index) -> Sealed | None:
+    """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
+    with suppress(OSError, BrokenSealError, ValueError, KeyError):
+        sealed = Sealed(index.path / map_name(index.passport))
+        sealed.check()
+        return sealed
+    return None
+
+
+def _marks(index: Index) -> NDArray[np.int64]:
+    """Return of each image what it and its descriptor are: the CRC-32 of both, whatever row of the dataset they are in."""
+    if index._map_marks is None:
+        table = np.ascontiguousarray(index.descriptors)
+        both = [
+            (zlib.crc32(one.encode()) << 31) ^ zlib.crc32(row.data) for one, row in zip(index.ids, table, strict=True)
+        ]
+        index._map_marks = np.array(both, np.int64)
+    marks: NDArray[np.int64] = index._map_marks
+    return marks
+
+
+def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
+    marks = _marks(index)
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "places": ("<f4", layout.places.shape),
+        "hills": ("<u2", layout.hills.shape),
+        "marks": ("<i8", marks.shape),
+    }
+    stated = {"encoder": index.passport.encoder, "fingerprint": index.passport.fingerprint, **facts}
+    with only_writer(index.path), sealing(index.path / map_name(index.passport), stated, shapes) as arrays:
+        arrays["places"][:] = layout.places
+        arrays["hills"][:] = layout.hills
+        arrays["marks"][:] = marks
+
+
+def _earlier_places(index: Index, stored: Sealed | None, neighbours: Neighbours) -> NDArray[np.float32] | None:
+    """Return where to begin: where the stored map has each image, and new ones amid their neighbours."""
+    if stored is None:
+        return None
+    then = {mark: row for row, mark in enumerate(stored.array("marks").tolist())}
+    at = np.array([then.get(mark, -1) for mark in _marks(index).tolist()])
+    known = at >= 0
+    if known.sum() < len(index) / 2:
+        return None  # more is new than isn't: from nothing it becomes better
+    places = stored.array("places") * np.float32(stored.facts["unit"])
+    start = np.where(known[:, None], places[at], np.float32(0))
+    for _ in range(8):  # a new one's neighbours may all be new, too
+        new = np.flatnonzero(~known)
+        there = known[neighbours.rows[new]]
+        counts = there.sum(axis=1)
+        sums = (start[neighbours.rows[new]] * there[:, :, None]).sum(axis=1)
+        placed = counts > 0
+        start[new[placed]] = sums[placed] / counts[placed, None]
+        known[new[placed]] = True
+    return start
+
+
+__all__ = ["make_map", "map_version", "open_map"]
