@@ -28,7 +28,7 @@ LAYERS = [
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "image_model", "text_model",
     "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
-    "scenes", "selftest", "adapt", "verdict", "robustness", "compare",
+    "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "build", "request", "filters", "words", "closeness",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
     "blend", "answers", "client", "truth", "evaluation", "verify", "export", "watch",
