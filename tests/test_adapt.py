@@ -11,7 +11,7 @@ from lookalike.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepa
 from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.errors import UsageError
-from lookalike.scatter import fitting_shrinkage, neighbour_scatter
+from lookalike.scatter import neighbour_scatter
 from lookalike.scores import score
 
 QUICK = (Recipe("unchanged"), Recipe("centred"), Recipe("adapted", 0.3), Recipe("neighbours", 0.3, 5))
@@ -137,21 +137,3 @@ def test_bad_requests_are_refused(digits, material):
         adapt(plain, digits[0], families=["twist"])
     with pytest.raises(UsageError, match="unknown recipe 'magic'.*known: " + ", ".join(sorted(NAMES))):
         learn(material, Recipe("magic"))
-
-
-def test_shrinkage_is_that_of_ledoit_and_wolf(material):
-    from sklearn.covariance import ledoit_wolf
-
-    rows = np.random.default_rng(0).standard_normal((30, 12)) * np.arange(1, 13)
-    fourth = float(((rows**2).sum(axis=1) ** 2).mean())
-    _, share = ledoit_wolf(rows, assume_centered=True)
-    assert fitting_shrinkage(rows.T @ rows / 30, fourth, 30) == pytest.approx(share / (1 - share), rel=1e-9)
-    assert fitting_shrinkage(np.zeros((3, 3)), 0.0, 5) == 0
-    assert fitting_shrinkage(np.eye(3), 90.0, 5) == 0  # already a multiple of the identity
-    # The learner gathers copy by copy what the whole table of differences gives.
-    lengths = np.linalg.norm(material.copies, axis=-1, keepdims=True)
-    table = material.trial.database / np.linalg.norm(material.trial.database, axis=1, keepdims=True)
-    away = (material.copies / lengths - table[material.anchors]).reshape(-1, 392).astype(np.float64)
-    _, share = ledoit_wolf(away, assume_centered=True)
-    post = learn(material, Recipe("ledoit-wolf"))
-    assert post.params["shrink"] == pytest.approx(share / (1 - share), rel=1e-3)

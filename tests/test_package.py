@@ -36,19 +36,7 @@ LAYERS = [
     "cli", "__main__",
 ]  # fmt: skip
 #: The same within ``server``; ``serve`` stands for the package itself.
-SERVER = [
-    "guard",
-    "fetching",
-    "batching",
-    "live",
-    "uploads",
-    "originals",
-    "kept",
-    "metrics",
-    "schemas",
-    "routes",
-    "serve",
-]
+SERVER = ["guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "routes", "serve"]
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
 UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}

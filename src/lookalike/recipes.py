@@ -23,7 +23,7 @@ from lookalike.damage import check_families, damage, families_for
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError, unknown_name
 from lookalike.projection import Projection
-from lookalike.scatter import LONGEST, fitting_shrinkage, leading_directions, neighbour_scatter, solve
+from lookalike.scatter import LONGEST, leading_directions, neighbour_scatter, solve
 from lookalike.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, Trial, prepare_trial, sample_rows
 
 Float32Array = NDArray[np.float32]
@@ -48,9 +48,9 @@ class Recipe:
     Attributes
     ----------
     name : str
-        ``unchanged``, ``centred``, ``pca``, ``ledoit-wolf``, ``adapted``, ``neighbours`` or ``kernel``.
+        ``unchanged``, ``centred``, ``pca``, ``adapted``, ``neighbours`` or ``kernel``.
     shrink : float
-        ``r``: how far the within scatter is drawn towards a multiple of the identity; ``ledoit-wolf`` finds its own.
+        ``r``: how far the within scatter is drawn towards a multiple of the identity.
     neighbours : int
         How many nearest neighbours are taken for the same kind; 0 for none.
     """
@@ -60,7 +60,7 @@ class Recipe:
     neighbours: int = 0
 
     def __str__(self) -> str:
-        if self.name in ("unchanged", "centred", "pca", "ledoit-wolf"):
+        if self.name in ("unchanged", "centred", "pca"):
             return self.name
         with_neighbours = f", {self.neighbours} neighbours" if self.neighbours else ""
         return f"{self.name} (r {self.shrink:g}{with_neighbours})"
@@ -72,7 +72,6 @@ RECIPES = (
     UNCHANGED,
     Recipe("centred"),
     Recipe("pca"),
-    Recipe("ledoit-wolf"),
     *(Recipe("adapted", r) for r in (0.1, 1, 5)),
     *(Recipe("neighbours", r, k) for r, k in ((0.3, 5), (0.3, 20), (0.3, 50), (3, 20))),
     *(Recipe("kernel", 0.03, k) for k in (5, 20, 50)),
@@ -198,7 +197,6 @@ class Learner:
         self.reduction = leading_directions(self.table - self.mean, REDUCED) if self.table.shape[1] > LONGEST else None
         self.total: dict[str, Float64Array] = {}
         self.damage: dict[str, Float64Array] = {}
-        self.fitting: dict[str, float] = {}
         self.near: NDArray[np.int64] | None = None
 
     def learn(self, recipe: Recipe) -> Projection | None:
@@ -239,8 +237,6 @@ class Learner:
         if matrix.shape[1] < 2:
             return None
         facts["dimension"] = matrix.shape[1]
-        if recipe.name == "ledoit-wolf":
-            facts["shrink"] = self.fitting[space]
         unit = self.material.unit
         if recipe.name == "kernel":
             return Projection(
@@ -265,19 +261,15 @@ class Learner:
         rows -= centre
         if space not in self.total:
             self.total[space] = (rows.T @ rows / len(rows)).astype(np.float64)
-            within, fourth = np.zeros_like(self.total[space]), 0.0
+            within = np.zeros_like(self.total[space])
             for some in copies:
                 away = features(self._scaled(some)) - centre - rows[anchors]
                 within += away.T @ away
-                fourth += float(((away**2).sum(axis=1, dtype=np.float64) ** 2).sum())
-            number = len(copies) * len(anchors)
-            self.damage[space] = within / number
-            self.fitting[space] = fitting_shrinkage(within / number, fourth / number, number)
+            self.damage[space] = within / (len(copies) * len(anchors))
         within = self.damage[space]
         if recipe.neighbours:
             within = neighbour_scatter(rows, self.neighbours()[:, : recipe.neighbours])
-        shrink = self.fitting[space] if recipe.name == "ledoit-wolf" else recipe.shrink
-        return centre, solve(self.total[space], within, shrink)
+        return centre, solve(self.total[space], within, recipe.shrink)
 
     def neighbours(self) -> NDArray[np.int64]:
         """Find each image's nearest others, in the space that damage alone gives."""

@@ -50,40 +50,6 @@ def solve(total: Float64Array, within: Float64Array, shrink: float) -> Float32Ar
     return np.asarray(_signed(directions) * np.sqrt((ratio - 1) / ratio), np.float32)
 
 
-def fitting_shrinkage(scatter: Float64Array, fourth: float, number: int) -> float:
-    """Return how far a scatter of so few rows should be drawn towards a multiple of the identity.
-
-    The closed form of O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices",
-    2004, for rows whose mean is known to be 0: the share ``s`` of the target that leaves the least expected squared
-    error, here as ``r = s / (1 - s)`` for ``scatter + r tr(scatter)/d I``.
-
-    Parameters
-    ----------
-    scatter : ndarray of float64, shape (d, d)
-        The mean of ``x x^T`` over the rows.
-    fourth : float
-        The mean of ``|x|^4`` over them.
-    number : int
-        How many rows.
-
-    Returns
-    -------
-    float
-        From 0 to 1000: what is drawn further is a multiple of the identity in all but name.
-
-    Examples
-    --------
-    >>> fitting_shrinkage(np.diag([2.0, 0.0]), 4.0, 1000)  # all rows are alike: nothing is left to chance
-    0.0
-    """
-    size = len(scatter)
-    squares = float((scatter**2).sum())
-    away = squares - float(np.trace(scatter)) ** 2 / size
-    chance = max(0.0, (fourth - squares) / number)
-    share = min(1.0, float(chance / away)) if away > 0 else 0.0
-    return min(1000.0, share / (1 - share)) if share < 1 else 1000.0
-
-
 def neighbour_scatter(rows: Float32Array, near: NDArray[np.int64]) -> Float64Array:
     """Return the mean of (x - y)(x - y)^T over each x and its neighbours y, by the graph's Laplacian: one product.
 
