@@ -11,6 +11,7 @@ from lookalike.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepa
 from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.errors import UsageError
+from lookalike.scatter import neighbour_scatter
 from lookalike.scores import score
 
 QUICK = (Recipe("unchanged"), Recipe("centred"), Recipe("adapted", 0.3), Recipe("neighbours", 0.3, 5))
@@ -44,12 +45,10 @@ def test_directions_that_damage_moves_are_overlooked(material):
 
 
 def test_neighbours_scatter_is_the_mean_over_pairs(material):
-    from lookalike.adapt import _scatter
-
     rows = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     near = np.array([[1, 2], [0, 3], [4, 5], [1, 0], [2, 5], [0, 1]])
     pairs = [np.outer(rows[i] - rows[j], rows[i] - rows[j]) for i in range(6) for j in near[i]]
-    np.testing.assert_allclose(_scatter(rows, near), np.mean(pairs, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(neighbour_scatter(rows, near), np.mean(pairs, axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)

@@ -40,20 +40,6 @@ SERVER = [
     "guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "noise", "mapping", "routes",
     "serve",
 ]  # fmt: skip
-SERVER = [
-    "guard",
-    "fetching",
-    "batching",
-    "live",
-    "uploads",
-    "originals",
-    "kept",
-    "metrics",
-    "schemas",
-    "mapping",
-    "routes",
-    "serve",
-]
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
 UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}
