@@ -331,7 +331,7 @@ def main() -> None:
         )
     result = {
         "machine": machine(), "versions": {p: version(p) for p in ("numpy", "scipy", "onnxruntime")},
-        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "views.py", "selftest.py", "projection.py")},
+        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "scenes.py", "selftest.py", "projection.py")},
         "rows": rows, "spearman": found, "leave_one_collection_out": chosen,
     }  # fmt: skip
     with replace_file(options.output) as f:
