@@ -6,7 +6,7 @@ Every recipe is learnt from at most 20,000 images and self-tested; each aim choo
 the queries are encoded by the choices and scored by labels: MNIST's test digits against its training digits, Corel-1k
 each image against all others. The recipes themselves were tried out on MNIST's *training* digits, Corel-1k and the
 other collections of verdict.py with an eye on labels; MNIST's test digits were never looked at before. Labels fit and
-choose nothing here. Results, with intervals and processor time, go to results/adapt.json.
+choose nothing here. Results, with intervals and processor time, go to results/adapt.json, part by part.
 """
 
 from __future__ import annotations
@@ -113,15 +113,15 @@ def main() -> None:
     parser.add_argument("--only", choices=["mnist", "corel"])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "adapt.json")
     options = parser.parse_args()
-    made: dict[str, Any] = {"machine": machine()}
     for name, facts in results(options.shared, options.only):
-        made[name] = facts
+        made = json.loads(options.output.read_text()) if options.output.is_file() else {}
+        made |= {"machine": machine(), name: facts}
+        with replace_file(options.output) as f:
+            f.write(json.dumps(made, indent=1).encode() + b"\n")
         print(f"{name}: {facts['processor_seconds']:.0f} processor seconds; chosen {facts['chosen']}")
         for recipe, scores in facts["scores"].items():
             text = "  ".join(f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in scores.items() if m != "dimension")
             print(f"  {recipe:34} {scores['dimension']:4}-d  {text}", flush=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(made, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Can the verdict without labels be trusted? Its figures against labelled scores, over collections, encoders, recipes.
 
     python benchmarks/verdict.py [--shared ../shared/data] [--emoji FOLDER] [--fonts FOLDER] [--cache FOLDER]
+        [--only NAME ...]
 
 For every collection x encoder x post-processing: the self-test's figures, which read no label, and the labelled mAP,
 P@1 and LRAP@100. MNIST is from the training images only. Where there is no set of queries each image is one against
@@ -308,10 +309,13 @@ def main() -> None:
     parser.add_argument("--emoji", type=Path, help="folder with the two npm packages, unpacked")
     parser.add_argument("--fonts", type=Path, help="folder with .woff files of @fontsource packages")
     parser.add_argument("--cache", type=Path, help="keep descriptors here, for trying again")
+    parser.add_argument("--only", nargs="*", help="names of collections, two or more")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "verdict.json")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for case in cases(options.shared, options.emoji, options.fonts):
+        if options.only and case.name not in options.only:
+            continue
         for row in measure(case, options.cache):
             rows.append(row)
             scores = " ".join(f"{k} {v:.3f}" for k, v in row["labelled"].items())
@@ -331,7 +335,7 @@ def main() -> None:
         )
     result = {
         "machine": machine(), "versions": {p: version(p) for p in ("numpy", "scipy", "onnxruntime")},
-        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "views.py", "selftest.py", "projection.py")},
+        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "scenes.py", "selftest.py", "projection.py")},
         "rows": rows, "spearman": found, "leave_one_collection_out": chosen,
     }  # fmt: skip
     with replace_file(options.output) as f:
