@@ -140,7 +140,9 @@ def test_silence_says_something_only_where_copies_would_stand_out():
     near, everything = database.nearest(stranger, 50)[1][0], database.distances(stranger)[0]
     near_copies = closeness(points, copies=lambda rows: points[rows] + 0.01)
     assert near_copies.copies_found == 1
-    assert near_copies.verdict(near, lambda: everything, 400).startswith("no answer stands out, as the originals of 100% of")
+    assert near_copies.verdict(near, lambda: everything, 400).startswith(
+        "no answer stands out, as the originals of 100% of"
+    )
     poor_copies = closeness(
         points, copies=lambda rows: points[rows] + rng.normal(size=(len(rows), 20)).astype(np.float32)
     )

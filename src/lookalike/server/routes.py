@@ -433,7 +433,10 @@ def _add_explain(app: FastAPI, service: Service) -> None:
     @app.post("/api/explain", response_model=ExplanationModel, tags=["search"])
     def explain_(asked: ExplainModel) -> dict[str, Any]:
         """Say which parts of two images account for their similarity."""
-        query, match = (_pixels_or_thumbnail(service, image) for image in (asked.image, ImageModel.model_validate({"id": asked.match})))
+        query, match = (
+            _pixels_or_thumbnail(service, image)
+            for image in (asked.image, ImageModel.model_validate({"id": asked.match}))
+        )
 
         def found() -> dict[str, Any]:
             explanation = explain(service.live.current(asked.encoder), query, match)
