@@ -40,6 +40,18 @@ SERVER = [
     "guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "noise", "mapping", "routes",
     "serve",
 ]  # fmt: skip
+#: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
+#: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
+UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}
+HEAVY = {
+    "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
+}  # fmt: skip
+#: The commands' docstrings are their help texts.
+HELP_TEXTS = {"cli"}
+
+
+def trees():
+    return [(name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()]
 
 
 # What an import costs -------------------------------------------------------------------------------------------------
