@@ -72,6 +72,7 @@ def test_one_image_is_answered_as_a_plain_search_answers_it(digits_index, distan
 def test_the_json_is_the_documented_one(index):
     response = index.ask({"images": [{"id": "0"}], "k": 2})
     assert json.loads(json.dumps(response.to_json())) == {
+        "search": "exact",
         "query": "id 0",
         "matches": [
             {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a", "chance": pytest.approx(1 / 6)},

@@ -68,6 +68,8 @@ class Response:
         All that in a sentence.
     denoised : Restored or None
         The images that were searched with in the place of the query's, where that was asked for.
+    how : str
+        Whether they were found by ``exact`` or ``approximate`` search.
     """
 
     query: str
@@ -79,12 +81,14 @@ class Response:
     nothing_like_it: bool
     says: str
     denoised: Restored | None = None
+    how: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
         denoised = {} if self.denoised is None else {"denoised": self.denoised.to_json()}
         return {
             "query": self.query,
+            "search": self.how,
             "matches": [m.to_json() for m in self.matches],
             "total": self.total,
             "offset": self.offset,
@@ -96,7 +100,13 @@ class Response:
         }
 
 
-def answer(index: Index, query: Query | Mapping[str, Any], *, on_note: Callable[[str], None] | None = None) -> Response:
+def answer(
+    index: Index,
+    query: Query | Mapping[str, Any],
+    *,
+    how: str = "auto",
+    on_note: Callable[[str], None] | None = None,
+) -> Response:
     """Answer one query.
 
     Parameters
@@ -105,6 +115,8 @@ def answer(index: Index, query: Query | Mapping[str, Any], *, on_note: Callable[
         What is asked.
     query : Query or mapping
         A query, or its JSON.
+    how : {"auto", "exact", "approximate"}
+        As of :meth:`lookalike.index.Index.nearest`.
     on_note : callable, optional
         Called with a sentence before something that takes long, and with what a re-ranking by ``auto`` chose.
 
@@ -135,7 +147,7 @@ def answer(index: Index, query: Query | Mapping[str, Any], *, on_note: Callable[
     kept = _kept(index)
     rows, scores = _passing(index, query, kept)
     if query.by_image:
-        return _by_image(index, query, kept, rows, on_note)
+        return _by_image(index, query, kept, rows, how, on_note)
     return _by_facts(index, query, rows, scores)
 
 
@@ -279,7 +291,12 @@ def _by_facts(index: Index, query: Query, rows: NDArray[np.int64], scores: NDArr
 class _Ranking:
     """The rows that pass, by distance from a query; as many of the first as are asked for."""
 
-    def __init__(self, index: Index, database: Database, asked: NDArray[Any], rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, index: Index, database: Database, asked: NDArray[Any], rows: NDArray[np.int64], how: str = "auto"
+    ) -> None:
+        self.index = index
+        self.wanted = how
+        self.how = "exact"
         self.asked = asked[None]
         self.rows = rows
         self.some = None if len(rows) == len(index) else rows
@@ -289,7 +306,9 @@ class _Ranking:
     def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         count = min(count, len(self.rows))
         if count > len(self._found[0]):
-            found, distances = self.database.nearest(self.asked, count, self.some)
+            found, distances, self.how = self.index.nearest(
+                self.asked, count, distance=self.database.distance, how=self.wanted, rows=self.some
+            )
             self._found = found[0], distances[0]
         return self._found[0][:count], self._found[1][:count]
 
@@ -326,7 +345,12 @@ class _Reranked(_Ranking):
 
 
 def _by_image(
-    index: Index, query: Query, kept: _Kept, rows: NDArray[np.int64], on_note: Callable[[str], None] | None
+    index: Index,
+    query: Query,
+    kept: _Kept,
+    rows: NDArray[np.int64],
+    how: str,
+    on_note: Callable[[str], None] | None,
 ) -> Response:
     database = index.database(query.distance)
 
@@ -346,7 +370,7 @@ def _by_image(
     asked = blend(index, query, database.distance, find_row, read_stored, None if query.denoise is None else restore)
     own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
     own |= {kept.row_of(index, name) for name in query.likes}
-    ranking = _Ranking(index, database, asked, rows)
+    ranking = _Ranking(index, database, asked, rows, how)
     near_rows, near = ranking.first(max(query.offset + query.k, DEPTH + len(own)))
     total = len(rows) if query.within is None else ranking.within(query.within)
     order = ranking
@@ -382,7 +406,7 @@ def _by_image(
     if verified:  # seen detail by detail: no share of distances speaks against that
         verdict, says = "", _says_verified(verified)
     response = _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
-    return replace(response, denoised=restored)
+    return replace(response, denoised=restored, how=ranking.how)
 
 
 def _matches(

@@ -166,7 +166,12 @@ class RemoteIndex:
                 entry["data"] = base64.b64encode(_file_of(entry.pop("path"))).decode("ascii")
         said = self._json("POST", "/api/search", asked)
         matches = [Match.from_json(match) for match in said["matches"]]
-        rest = {name: said[name] for name in Response.__dataclass_fields__ if name != "matches" and name in said}
+        said["how"] = said.get("search", "exact")
+        rest = {
+            name: said[name]
+            for name in Response.__dataclass_fields__
+            if name not in ("matches", "denoised") and name in said
+        }
         return Response(**{**rest, "matches": matches})
 
     def encode(self, image: str | Path | NDArray[np.generic], encoder: str | None = None) -> NDArray[Any]:

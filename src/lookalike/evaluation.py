@@ -382,7 +382,9 @@ class Comparison:
         str
         """
         found = self.differences[name]
-        titles = [self.first.title, self.second.title]
+        titles = [self.first.encoder, self.second.encoder]
+        if titles[0] == titles[1]:
+            titles = [self.first.title, self.second.title]
         if titles[0] == titles[1]:
             titles = ["the first", "the second"]
         better, worse, sign = (titles[1], titles[0], 1) if found.mean >= 0 else (titles[0], titles[1], -1)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from lookalike.contributions import WHOLE, Contribution
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, UsageError
+from lookalike.geometry import compare_details, details_of
 from lookalike.occlusion import falls
 from lookalike.raster import fit_to
 from lookalike.request import Example
@@ -303,10 +302,7 @@ def _has_keypoints(encoder: Encoder) -> bool:
 
 def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array] | None:
     """Return the details that lie in the same arrangement in both images."""
-    if find_spec("lookalike.geometry") is None:
-        return None
-    geometry = import_module("lookalike.geometry")
-    agreement = geometry.compare_details(geometry.details_of(query), geometry.details_of(match))
+    agreement = compare_details(details_of(query), details_of(match))
     sides = []
     for image, places in ((query, agreement.first), (match, agreement.second)):
         height, width = image.shape[:2]

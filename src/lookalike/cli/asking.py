@@ -129,7 +129,8 @@ def search(
     if picture is not None and not asked.images:
         raise UsageError("--picture shows a query image; leave it out of a search without one")
     opened = open_(index_path, encoder or asked.encoder)
-    response = answers.answer(opened, asked.but(encoder=None), on_note=progress.say)
+    how = "auto" if exact is None else "exact" if exact else "approximate"
+    response = answers.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
     if picture is not None:
         from lookalike.plots import as_tiles
 

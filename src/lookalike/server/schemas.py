@@ -123,6 +123,7 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     query: str
+    search: str
     matches: list[MatchModel]
     total: int
     offset: int
