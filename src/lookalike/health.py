@@ -274,7 +274,7 @@ def _reach_of_copies(index: Index, database: Database, rows: Int64Array, picture
     shape = tuple(index.passport.shape)
     both = np.stack([fit_to(p, shape) for p in pictures] + [fit_to(_saved_anew(p), shape) for p in pictures])
     described = index.encoder.encode(both)
-    something: NDArray[np.bool_] = np.asarray(described != 0).any(axis=1)
+    something: NDArray[np.bool_] = np.any(described != 0, axis=1)
     pairs = [i for i in range(len(rows)) if something[i] and something[len(rows) + i]]
     if not pairs:
         return 0.0
