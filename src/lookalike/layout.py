@@ -146,7 +146,7 @@ def lay_out(
         places = moved
         if on_progress is not None:
             on_progress(epoch + 1, epochs)
-    return places - places.mean(axis=0)
+    return np.asarray(places - places.mean(axis=0), np.float32)
 
 
 def attraction(neighbours: Neighbours) -> Any:
@@ -287,8 +287,8 @@ def find_hills(places: Float32Array) -> NDArray[np.uint16]:
     density = ndimage.gaussian_filter(counts, width / 3, mode="constant")
     # Below a hundredth of an image a cell there is nothing.
     height = np.log(np.maximum(density, 1e-2 * counts.sum() / GRID**2))
-    peaks, _ = ndimage.label(h_maxima(height, np.log(PROMINENCE)))
-    hill = watershed(-height, peaks)[cells[:, 0], cells[:, 1]]
+    peaks, _ = ndimage.label(h_maxima(height, np.log(PROMINENCE)))  # type: ignore[no-untyped-call]
+    hill = watershed(-height, peaks)[cells[:, 0], cells[:, 1]]  # type: ignore[no-untyped-call]
     names, which, many = np.unique(hill, return_inverse=True, return_counts=True)
     order = np.empty(len(names), np.uint16)
     order[np.argsort(-many, kind="stable")] = np.arange(len(names))
