@@ -7,10 +7,10 @@ import pytest
 from scipy.spatial import cKDTree
 
 import lookalike
-from lookalike.diffusion import Neighbours, find_neighbours
+from lookalike.diffusion import Neighbours, find_neighbours, prepare_diffusion
 from lookalike.distances import Database
 from lookalike.encoders import create
-from lookalike.layout import Layout, attraction, find_hills, lay_out, principal_places
+from lookalike.layout import Layout, attraction, find_hills, lay_out, principal_places, starting_places
 
 
 def neighbours_of(descriptors, k=15, distance="euclidean"):
@@ -26,7 +26,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def places(digits):
-    return lay_out(digits[1], principal_places(digits[0]))
+    return lay_out(digits[1], starting_places(prepare_diffusion(digits[1]), digits[0]))
 
 
 def test_neighbours_stay_near(digits, places):
@@ -43,8 +43,9 @@ def test_images_of_one_label_come_together_unseen(digits, places):
 
 
 def test_the_same_input_gives_the_same_places(digits, places):
-    assert (lay_out(digits[1], principal_places(digits[0])) == places).all()
-    assert (lay_out(digits[1], principal_places(digits[0]), epochs=3, seed=1) != places).any()
+    start = starting_places(prepare_diffusion(digits[1]), digits[0])
+    assert (lay_out(digits[1], start) == places).all()
+    assert (lay_out(digits[1], start, epochs=3, seed=1) != places).any()
 
 
 def test_the_attraction_is_the_papers(digits):
@@ -76,6 +77,17 @@ def test_few_or_equal_images_have_places_too(n):
         assert np.isfinite(found).all()
         assert len(np.unique(found, axis=0)) == n  # none exactly upon another
         assert (find_hills(found) < n).all()
+
+
+def test_a_handful_of_identical_images_do_not_spoil_the_start():
+    rng = np.random.default_rng(0)
+    halves = [rng.normal(side, 1, (600, 6)) for side in (-4, 4)]
+    strays = np.repeat(rng.normal(0, 1, (3, 6)) + 60, 4, axis=0)
+    descriptors = np.concatenate([*halves, strays]).astype(np.float32)
+    start = starting_places(prepare_diffusion(neighbours_of(descriptors)), descriptors)
+    inner = start[:1200]
+    assert (inner.std(axis=0) > 1).all()
+    assert abs(np.median(inner[:600, 0]) - np.median(inner[600:, 0])) > 5
 
 
 def test_packed_codes_start_by_their_bits():

@@ -213,6 +213,11 @@ class Diffusion:
         """The normalised weights, sparse and symmetric, (n, n)."""
         return self._weights[0]
 
+    @property
+    def degree(self) -> Float32Array:
+        """The sum of each image's weights before they were normalised, (n,)."""
+        return self._weights[1]
+
     @cached_property
     def _weights(self) -> tuple[Any, Float32Array]:
         return normalised_weights(self.neighbours)

@@ -7,9 +7,10 @@ repel. Two things are done otherwise, so that no compiled code is needed and the
 - An epoch takes every edge with its weight instead of drawing some, which is what drawing amounts to on average. Only those
   that repel are drawn. All images move at once; each one's step is divided by how strongly it is pulled, as
   Jacobi does, or it would swing about its neighbours instead of coming to rest between them.
-- It starts from the two principal components: as good a start as the eigenvectors of the graph (D. Kobak and
-  G. Linderman, "Initialization is critical for preserving global data structure in both t-SNE and UMAP", Nature
-  Biotechnology 39, 2021), and one that a handful of identical images can't spoil.
+- It starts from eigenvectors of the graph that diffusion goes by, which an index keeps. Those that only set a handful of
+  images apart, identical ones or strays, say nothing of the others: they are passed over, and where none are left
+  the principal components take their place, nearly as good a start (D. Kobak and G. Linderman, "Initialization is critical for
+  preserving global data structure in both t-SNE and UMAP", Nature Biotechnology 39, 2021).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.diffusion import Neighbours
+from lookalike.diffusion import Diffusion, Neighbours
 
 Float32Array = NDArray[np.float32]
 
@@ -37,6 +38,9 @@ A, B = 1.577, 0.895
 FARTHEST = 4.0
 #: Images that are moved at a time, so that what they need stays in the processor's cache.
 AT_ONCE = 4096
+#: Deviation of the start along each axis, and the kurtosis from which on an eigenvector sets only a few apart: two in a hundred
+#: that differ from all others have about 50.
+START, FEW_APART = 5.0, 50.0
 #: Side of the grid on which density is looked at, and what counts as a hill: so many times as dense as the pass to a higher one.
 GRID, PROMINENCE = 256, 2.0
 
@@ -94,7 +98,7 @@ def lay_out(
     neighbours : Neighbours
         Of each image; the nearest ``ATTRACTING`` count.
     start : ndarray of float32, shape (n, 2)
-        Where they are to begin with, as of :func:`principal_places`.
+        Where they are to begin with, as of :func:`starting_places`.
     epochs : int
         Times that all move.
     seed : int
@@ -142,7 +146,7 @@ def lay_out(
         places = moved
         if on_progress is not None:
             on_progress(epoch + 1, epochs)
-    return places - places.mean(axis=0)
+    return np.asarray(places - places.mean(axis=0), np.float32)
 
 
 def attraction(neighbours: Neighbours) -> Any:
@@ -188,6 +192,36 @@ def attraction(neighbours: Neighbours) -> Any:
     return joined
 
 
+def starting_places(graph: Diffusion, descriptors: NDArray[Any]) -> Float32Array:
+    """Return where all images are to begin with: the first two eigenvectors of their graph that tell of all of them.
+
+    Parameters
+    ----------
+    graph : Diffusion
+        Of the images.
+    descriptors : ndarray of float32, shape (n, d), or uint8, shape (n, bytes)
+        Theirs.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 2)
+        Each axis with a deviation of about 5.
+    """
+    root = np.sqrt(np.maximum(graph.degree, np.finfo(np.float32).tiny))[:, None]
+    axes = graph.basis / root
+    axes = axes - np.median(axes, axis=0)
+    deviation = axes.std(axis=0, dtype=np.float64)
+    # One is the same everywhere, but for rounding: it tells nothing.
+    telling = deviation > 1e-3 * np.abs(graph.basis / root).mean(axis=0)
+    axes = (axes[:, telling] / deviation[telling]).astype(np.float64)
+    broad = axes[:, (axes**4).mean(axis=0) < FEW_APART][:, :2]
+    out = principal_places(descriptors)
+    # An eigenvector's sign is chance; here its largest entry is positive.
+    signs = np.sign(broad[np.abs(broad).argmax(axis=0), np.arange(broad.shape[1])])
+    out[:, : broad.shape[1]] = START * np.clip(broad * signs, -4, 4)
+    return out
+
+
 def principal_places(descriptors: NDArray[Any]) -> Float32Array:
     """Return the two principal components of all images, as a start.
 
@@ -218,7 +252,7 @@ def principal_places(descriptors: NDArray[Any]) -> Float32Array:
         rows = slice(first, first + AT_ONCE)
         out[rows, : leading.shape[1]] = (plain(rows) - mean) @ leading
     spread = float(out[:, 0].std())
-    return out * np.float32(5 / spread if spread > 0 else 0)
+    return out * np.float32(START / spread if spread > 0 else 0)
 
 
 def find_hills(places: Float32Array) -> NDArray[np.uint16]:
@@ -253,12 +287,12 @@ def find_hills(places: Float32Array) -> NDArray[np.uint16]:
     density = ndimage.gaussian_filter(counts, width / 3, mode="constant")
     # Below a hundredth of an image a cell there is nothing.
     height = np.log(np.maximum(density, 1e-2 * counts.sum() / GRID**2))
-    peaks, _ = ndimage.label(h_maxima(height, np.log(PROMINENCE)))
-    hill = watershed(-height, peaks)[cells[:, 0], cells[:, 1]]
+    peaks, _ = ndimage.label(h_maxima(height, np.log(PROMINENCE)))  # type: ignore[no-untyped-call]
+    hill = watershed(-height, peaks)[cells[:, 0], cells[:, 1]]  # type: ignore[no-untyped-call]
     names, which, many = np.unique(hill, return_inverse=True, return_counts=True)
     order = np.empty(len(names), np.uint16)
     order[np.argsort(-many, kind="stable")] = np.arange(len(names))
     return order[which]
 
 
-__all__ = ["Layout", "attraction", "find_hills", "lay_out", "principal_places"]
+__all__ = ["Layout", "attraction", "find_hills", "lay_out", "principal_places", "starting_places"]

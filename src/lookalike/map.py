@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lookalike.diffusion import Neighbours
 from lookalike.errors import UsageError
 from lookalike.graph import graph_of
-from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, principal_places
+from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
 from lookalike.sealed import BrokenSealError, Sealed, sealing
 from lookalike.store import only_writer
 from lookalike.vectors import ENDING, map_name
@@ -121,7 +121,7 @@ def make_map(
     start = _earlier_places(index, stored, nearest)
     if start is None:
         note(f"laying out {len(index):,} images")
-        start, epochs = principal_places(index.descriptors), EPOCHS
+        start, epochs = starting_places(graph, index.descriptors), EPOCHS
     else:
         note("the collection has changed since its map was made; moving what is new to its place")
         epochs = EPOCHS_AGAIN
@@ -140,7 +140,8 @@ def _stored(index: Index) -> Sealed | None:
     with suppress(OSError, BrokenSealError, ValueError, KeyError):
         sealed = Sealed(index.path / map_name(index.passport))
         sealed.check()
-        return sealed
+        if {"places", "hills", "marks"} <= set(sealed.names):
+            return sealed
     return None
 
 

@@ -77,6 +77,11 @@ class Sealed:
         self._places = {name: int(place["offset"]) for name, place in stated["arrays"].items()}
         self._arrays = {name: _array(self._bytes, place) for name, place in stated["arrays"].items()}
 
+    @property
+    def names(self) -> list[str]:
+        """Of its arrays."""
+        return list(self._arrays)
+
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
 

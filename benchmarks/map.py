@@ -1,0 +1,83 @@
+"""The map against umap-learn: how long, how well neighbours stay near, and how far labels that neither saw come together.
+
+PYTHONPATH=src python benchmarks/map.py [--images 10000] [--repeats 3] -> benchmarks/results/map.json
+
+Both are given the same exact neighbours, so that only the layout is compared; umap-learn with its own defaults and a seed,
+without which it isn't repeatable. Its first run, in which it compiles itself, doesn't count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import umap
+from scipy.spatial import cKDTree
+from sklearn.manifold import trustworthiness
+
+import lookalike
+from lookalike.diffusion import Neighbours, find_neighbours, prepare_diffusion
+from lookalike.distances import Database
+from lookalike.encoders import create
+from lookalike.layout import ATTRACTING, find_hills, lay_out, starting_places
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    images = lookalike.open_collection(f"mnist:test[0:{asked.images}]")
+    descriptors = create("hog").fit(images.array()).encode(images.array())
+    labels = np.array(images.labels)
+    graph = prepare_diffusion(find_neighbours(Database(descriptors, "cosine"), descriptors))
+    rows, squares = graph.neighbours.rows[:, :ATTRACTING], graph.neighbours.squares[:, :ATTRACTING]
+    own = np.arange(len(rows))[:, None]
+    knn = (np.hstack([own, rows[:, :14]]), np.hstack([np.zeros_like(own), squares[:, :14]]).astype(np.float32))
+
+    def ours():
+        return lay_out(Neighbours(rows, squares), starting_places(graph, descriptors))
+
+    def theirs():
+        made = umap.UMAP(n_neighbors=15, metric="cosine", random_state=0, precomputed_knn=knn, n_jobs=1)
+        return made.fit_transform(descriptors)
+
+    def judged(places):
+        _, near = cKDTree(places).query(places, 11)
+        some = np.random.default_rng(0).permutation(len(places))[:3000]
+        return {
+            "trustworthiness_15_of_3000": round(
+                float(trustworthiness(descriptors[some], places[some], n_neighbors=15, metric="cosine")), 4
+            ),
+            "label_agreement_10": round(float((labels[near[:, 1:]] == labels[:, None]).mean()), 4),
+            "hills": int(find_hills(np.asarray(places, np.float32)).max()) + 1,
+        }
+
+    theirs()
+    raw = {"lookalike": [], "umap-learn": []}
+    figures = {}
+    for _ in range(asked.repeats):
+        for name, work in (("lookalike", ours), ("umap-learn", theirs)):
+            started = time.perf_counter()
+            places = work()
+            raw[name].append(round(time.perf_counter() - started, 2))
+            figures[name] = judged(places)
+    medians = {name: float(np.median(seconds)) for name, seconds in raw.items()}
+    result = {
+        "images": asked.images,
+        "versions": {"lookalike": lookalike.__version__, "umap-learn": version("umap-learn"), "numba": version("numba")},
+        "seconds": raw,
+        "median": medians,
+        "times_faster": round(medians["umap-learn"] / medians["lookalike"], 2),
+        "figures": figures,
+    }
+    Path(__file__).with_name("results").joinpath("map.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

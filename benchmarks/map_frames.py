@@ -1,0 +1,74 @@
+"""How many frames a second the map moves at, in headless Chromium, which has no graphics card and draws WebGL in software.
+
+PYTHONPATH=src:tests python benchmarks/map_frames.py [--images 100000] -> benchmarks/results/map_frames.json
+
+An index whose descriptors are of no matter stands in: what is drawn depends only on how many there are and where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from test_page import opened
+from test_serving import Site
+
+import lookalike
+from lookalike.layout import Layout, find_hills
+from lookalike.map import _keep
+
+#: Zooms in and out and moves, a step a frame, and notes how long each took.
+SCRIPT = """const done = arguments[0], over = document.querySelector('.map .over'), times = [];
+  const box = over.getBoundingClientRect(), frames = 120;
+  let last = 0, n = 0;
+  const step = (now) => {
+    if (last) times.push(now - last);
+    last = now;
+    if (n++ > frames) return done(times);
+    over.dispatchEvent(new WheelEvent('wheel', { deltaY: n < frames / 2 ? -20 : 20, cancelable: true,
+      clientX: box.left + box.width / 2 + n, clientY: box.top + box.height / 2 }));
+    requestAnimationFrame(step);
+  };
+  requestAnimationFrame(step);"""
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=100_000)
+    n = parser.parse_args().images
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/a.npy", rng.integers(0, 256, (n, 8, 8), np.uint8))
+        index = lookalike.build_index(f"{folder}/a.npy", "pixels", f"{folder}/a.lookalike")
+        places = rng.normal(rng.uniform(-0.8, 0.8, (12, 2))[rng.integers(0, 12, n)], 0.05).astype(np.float32)
+        _keep(index, Layout(places, find_hills(places)), {"unit": 1.0, "seed": 0})
+        site = Site(index.path)
+        result = {"images": n, "screen": [1200, 800]}
+        for name, flags in (("webgl2 in software", ()), ("2d", ("--disable-3d-apis",))):
+            browser = opened(flags=flags)
+            try:
+                browser.set_script_timeout(120)
+                browser.get(f"{site.url}/?tab=map")
+                while "in sight" not in browser.find_element("id", "view-map").text:
+                    pass
+                drawn = browser.find_element("css selector", ".map").get_attribute("data-renderer")
+                times = [browser.execute_async_script(SCRIPT)[1:] for _ in range(3)]
+                flat = np.concatenate(times)
+                result[name] = {
+                    "renderer": drawn,
+                    "median_ms": round(float(np.median(flat)), 1),
+                    "p95_ms": round(float(np.quantile(flat, 0.95)), 1),
+                    "medians_of_repeats_ms": [round(float(np.median(one)), 1) for one in times],
+                }
+            finally:
+                browser.quit()
+        site.stop()
+    Path(__file__).with_name("results").joinpath("map_frames.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
