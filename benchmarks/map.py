@@ -69,7 +69,11 @@ def main():
     medians = {name: float(np.median(seconds)) for name, seconds in raw.items()}
     result = {
         "images": asked.images,
-        "versions": {"lookalike": lookalike.__version__, "umap-learn": version("umap-learn"), "numba": version("numba")},
+        "versions": {
+            "lookalike": lookalike.__version__,
+            "umap-learn": version("umap-learn"),
+            "numba": version("numba"),
+        },
         "seconds": raw,
         "median": medians,
         "times_faster": round(medians["umap-learn"] / medians["lookalike"], 2),

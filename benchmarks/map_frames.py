@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from test_page import opened
-from test_serving import Site
 
 import lookalike
 from lookalike.layout import Layout, find_hills
 from lookalike.map import _keep
+from test_page import opened
+from test_serving import Site
 
 #: Zooms in and out and moves, a step a frame, and notes how long each took.
 SCRIPT = """const done = arguments[0], over = document.querySelector('.map .over'), times = [];

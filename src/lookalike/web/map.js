@@ -273,8 +273,8 @@ class MapView {
     }
   }
 
-  // Of some images those whose pictures don't cover each other, the first come first. Distances double with each step of
-  // the zoom, and not before, so that the same ones stay while one looks about.
+  // Of some images those whose pictures don't cover each other, the first come first. Distances grow in steps with
+  // the zoom, so that the same ones stay while one looks about.
   #apart(rows, apart) {
     const cells = new Map(), taken = [];
     for (const row of rows) {
@@ -302,7 +302,7 @@ class MapView {
       (sees.length > NEAR ? "; zoom in to see them." : ".");
     let near = [];
     if (sees.length <= NEAR) {
-      for (let apart = 2 ** Math.ceil(Math.log2(SIDE / scale)); ; apart *= 2) {
+      for (let apart = 2 ** (Math.ceil(2 * Math.log2(SIDE / scale)) / 2); ; apart *= 2) {
         near = this.#apart(sees, apart);
         if (near.length <= PICTURES) break;
       }
