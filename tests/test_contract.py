@@ -37,6 +37,8 @@ PATHS = [
     "/api/search", "/api/search/upload", "/api/uploads", "/api/upload", "/api/encode", "/api/denoise", "/api/images",
     "/api/image", "/api/thumbnail", "/api/picture", "/api/original", "/api/download", "/api/info", "/api/files",
     "/api/reports", "/api/suggest", "/api/health", "/api/ready", "/metrics",
+
+    "/api/explain", "/api/map", "/api/map/ids",
 ]  # fmt: skip
 
 
