@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +21,7 @@ from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, Chance, Closeness, gap_after
 from lookalike.damage import damage, families_for
 from lookalike.distances import Database
-from lookalike.errors import CollectionError, UsageError
+from lookalike.errors import UsageError
 from lookalike.folding import fold, reach_of
 from lookalike.geometry import VERIFIED
 from lookalike.raster import fit_to
@@ -33,7 +32,6 @@ from lookalike.search import Match, similarity
 from lookalike.words import Words
 
 if TYPE_CHECKING:
-    from lookalike.collection import Collection
     from lookalike.index import Index
 
 Picture = Callable[[int], NDArray[np.uint8]]
@@ -357,7 +355,7 @@ def _by_image(
     def read_stored(row: int) -> Any:
         (facts,) = index.facts([row])
         (thumbnail,) = index.thumbnails([row])
-        return read_whole(_collection_of(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
+        return read_whole(collection_now(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
 
     restored: Restored | None = None
 
@@ -462,18 +460,6 @@ class _Page:
         """Count the answers at most so far; None if that may be beyond what was ranked."""
         found = int(np.searchsorted(self._until, np.float32(distance), "right"))
         return found if 0 < found < max(len(self._until), 1) or found == self.count else None
-
-
-def _collection_of(index: Index) -> Collection | None:
-    from lookalike.collection import open_collection
-
-    if (found := collection_now(index)) is not None:
-        return found
-    source = index.passport.source
-    try:
-        return open_collection(source) if source.startswith("mnist") and not Path(source).exists() else None
-    except CollectionError:
-        return None
 
 
 # What is said ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lookalike import encoders
 from lookalike.adapt import AIMS
 from lookalike.adapt import adapt as learn_to_overlook
-from lookalike.collection import Collection, open_collection
+from lookalike.collection import Collection, is_built_in, open_collection
 from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
@@ -241,13 +241,14 @@ def collection_now(index: Index) -> Collection | None:
     Collection or None
         None where it was in memory, or can't be opened any more. A folder that was moved with its index inside is found.
     """
-    source = Path(index.passport.source)
-    if index.path.name == ".lookalike" and not source.exists():
-        source = index.path.resolve().parent
-    if not source.exists():
-        return None
+    source = index.passport.source
+    if not is_built_in(source):
+        if index.path.name == ".lookalike" and not Path(source).exists():
+            source = str(index.path.resolve().parent)
+        if not Path(source).exists():
+            return None
     with suppress(CollectionError):
-        return open_to_index(str(source), index.path)
+        return open_to_index(source, index.path)
     return None
 
 

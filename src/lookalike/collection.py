@@ -387,6 +387,26 @@ def open_collection(
     return collection if size is None else _resize(collection, size)
 
 
+def is_built_in(source: str) -> bool:
+    """Tell a built-in collection's name, or what an index of one was made of, from a path.
+
+    Parameters
+    ----------
+    source : str
+        As of :func:`open_collection`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_built_in("mnist:train"), is_built_in("./mnist")
+    (True, False)
+    """
+    return _BUILT_IN.fullmatch(source) is not None
+
+
 def _open_named(source: str, options: ReadOptions) -> Collection:
     if built_in := _BUILT_IN.fullmatch(source):
         part = built_in["part"] or "train"
@@ -496,7 +516,7 @@ def _from_idx(name: str, images: Path, labels: Path | None) -> Collection:
     pixels = as_batch(idx.read_idx(images, (3, 4)), str(images))
     found = None if labels is None else as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{images} and {labels}")
     collection = _from_array(name, pixels, found)
-    collection.source = name if _BUILT_IN.fullmatch(name) else str(images.resolve())
+    collection.source = name if is_built_in(name) else str(images.resolve())
     return collection
 
 

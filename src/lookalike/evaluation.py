@@ -230,7 +230,8 @@ def questions(
         excluded = [[row] for row in rows]
         descriptors, labels = index.descriptors[rows], None if index.labels is None else index.labels[rows]
     else:
-        chosen = sample_queries(index, queries, count=count, seed=seed) if known is None else _all(index, queries)
+        # Ground truth may go by the order of all queries, so that they are drawn from only afterwards.
+        chosen = sample_queries(index, queries, count=count if known is None else None, seed=seed)
         ids, excluded, labels, name = list(chosen.ids), None, chosen.labels, chosen.name
         descriptors, picture = index.encoder.encode(query_images(index, chosen, resize=resize)), chosen.read
     if known is not None:
@@ -247,10 +248,6 @@ def questions(
             "right answers with --truth"
         )
     return Questions(ids, descriptors, labels, None, excluded, picture)
-
-
-def _all(index: Index, queries: str | Path | Collection | None) -> Collection:
-    return sample_queries(index, queries, count=None, seed=0)
 
 
 def _taken(asked: Questions, rows: list[int]) -> Questions:

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.build import collection_now
-from lookalike.collection import open_collection
-from lookalike.errors import CollectionError, LookalikeError
+from lookalike.errors import CollectionError
 from lookalike.geometry import POINTS, SIDE, Details, details_of
 from lookalike.storage import replace_file
 
@@ -47,10 +46,6 @@ class Pictures:
     def _collection(self) -> tuple[Collection | None, dict[str, int]]:
         """The collection as it is now, and where each id is in it."""
         collection = collection_now(self.index)
-        source = self.index.passport.source
-        if collection is None and source != "array":
-            with suppress(LookalikeError):  # a built-in name
-                collection = open_collection(source)
         return collection, {} if collection is None else {name: i for i, name in enumerate(collection.ids)}
 
     def read(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:

@@ -92,6 +92,7 @@ def search(
     from lookalike import search as searching
     from lookalike.request import Query
 
+    how = "auto" if exact is None else "exact" if exact else "approximate"
     given: dict[str, Any] = {
         "likes": tuple(like or ()), "dislikes": tuple(dislike or ()), "text": text, "words": words, "where": where, "k": k,
         "offset": offset, "within": within, "group": group, "distance": distance, "rerank": rerank, "denoise": denoise,
@@ -118,7 +119,7 @@ def search(
             opened = open_(index_path, encoder)
             results = searching.search(
                 opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
-                how="auto" if exact is None else "exact" if exact else "approximate", on_note=progress.say,
+                how=how, on_note=progress.say,
             )  # fmt: skip
             _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture)
             _show(results, as_json)
@@ -129,7 +130,6 @@ def search(
     if picture is not None and not asked.images:
         raise UsageError("--picture shows a query image; leave it out of a search without one")
     opened = open_(index_path, encoder or asked.encoder)
-    how = "auto" if exact is None else "exact" if exact else "approximate"
     response = answers.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
     if picture is not None:
         from lookalike.plots import as_tiles

@@ -7,8 +7,8 @@ import threading
 from pathlib import PurePosixPath
 
 from lookalike.build import collection_now
-from lookalike.collection import Collection, open_collection
-from lookalike.errors import CollectionError, ImageError, UsageError
+from lookalike.collection import Collection
+from lookalike.errors import ImageError, UsageError
 from lookalike.folder import Entry
 from lookalike.images import Limits
 from lookalike.index import Index
@@ -104,14 +104,7 @@ class Originals:
     def _collection(self) -> tuple[Collection | None, dict[str, Entry]]:
         with self._lock:
             if self._found is None:
-                try:
-                    collection = collection_now(self.index) or _built_in(self.index.passport.source)
-                except CollectionError:
-                    collection = None
+                collection = collection_now(self.index)
                 entries = {} if collection is None else {entry.id: entry for entry in collection.entries or []}
                 self._found = collection, entries
             return self._found
-
-
-def _built_in(source: str) -> Collection | None:
-    return open_collection(source) if source.startswith("mnist:") else None
