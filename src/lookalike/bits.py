@@ -18,7 +18,6 @@ half of the images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,29 +69,15 @@ class Data(training.Data):
         How.
     """
 
+    whole_batches = True  # over a short batch at the end, bits would hardly vary
+    fewest_held_out = 2
+
     def __init__(self, table: NDArray[Any], plan: Plan) -> None:
         super().__init__(table, plan)
         self._neighbours = _nearest(table[:, 0], plan.neighbours) if plan.neighbours else None
-        if self.count > self.batch_size:
-            self.count -= self.count % self.batch_size  # over a short batch at the end, bits would hardly vary
 
-    def epoch(self, number: int) -> Iterator[tuple[Float32Array, Float32Array]]:
-        """Yield pairs, shape (b, 2, d), and what both are to give back, (b, d)."""
-        rng = np.random.default_rng([self._plan.seed, number])
-        order = rng.permutation(self._train)[: self.count]
-        for start in range(0, self.count, self.batch_size):
-            yield self._pairs(order[start : start + self.batch_size], rng)
-
-    def validate(self, learner: Any) -> float | None:
-        """Return the loss on the images held out, whose pairs are the same each time."""
-        if len(self._held_out) < 2:
-            return None
-        rng, total = np.random.default_rng([self._plan.seed, 0]), 0.0
-        for chosen in np.array_split(self._held_out, -(-len(self._held_out) // self.batch_size)):
-            total += float(learner.test_on_batch(*self._pairs(chosen, rng))) * len(chosen)
-        return total / len(self._held_out)
-
-    def _pairs(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
+    def _batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
+        """Return pairs, shape (b, 2, d), and what both are to give back, (b, d)."""
         table: NDArray[Any] = self._images
         one, other = rng.integers(1, table.shape[1], (2, len(chosen)))
         second = chosen

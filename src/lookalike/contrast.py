@@ -17,7 +17,6 @@ falling learning rate would come to, for a training that may end or go on at any
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,39 +58,25 @@ class Plan(training.Plan):
 class Data(training.Data):
     """Pairs of views, batch by batch: the first half of a batch noisy first views, then second views as they are."""
 
+    whole_batches = True
+
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
         super().__init__(images, plan)
         self._families = plan.families
-        if self.count > self.batch_size:
-            self.count -= self.count % self.batch_size  # a short batch at the end would be too easy
 
     def _how_many_to_hold_out(self) -> int:
         wanted = super()._how_many_to_hold_out()
         return wanted if wanted >= FEWEST_HELD_OUT else 0
 
-    def epoch(self, number: int) -> Iterator[tuple[Float32Array, Float32Array]]:
-        """Yield views of shape (2 b, h, w, channels), and the first of them without noise, (b, h, w, channels)."""
-        rng = np.random.default_rng([self._plan.seed, number])
-        order = rng.permutation(self._train)[: self.count]
-        for start in range(0, self.count, self.batch_size):
-            yield self._pair(order[start : start + self.batch_size], rng)
-
     def validate(self, learner: Any) -> float | None:
-        """Return the loss of the averaged weights on the images held out, whose damage is the same each time."""
-        if not len(self._held_out):
-            return None
-        rng, total = np.random.default_rng([self._plan.seed, 0]), 0.0
+        """Return the loss of the averaged weights."""
         with learner.averaged():
-            for chosen in np.array_split(self._held_out, -(-len(self._held_out) // self.batch_size)):
-                total += float(learner.test_on_batch(*self._pair(chosen, rng))) * len(chosen)
-        return total / len(self._held_out)
+            return super().validate(learner)
 
-    def _pair(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
+    def _batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
+        """Return views of shape (2 b, h, w, channels), and the first of them without noise, (b, h, w, channels)."""
         first, second = (training.scaled(views) for views in damaged_pairs(self._images[chosen], self._families, rng))
-        noise = rng.standard_normal(first.shape, np.float32)
-        noise *= rng.uniform(0, self._plan.noise, (len(first), 1, 1, 1)).astype(np.float32)
-        noise += first
-        return np.concatenate([np.clip(noise, 0, 1, out=noise), second]), first
+        return np.concatenate([training.with_noise(first, self._plan.noise, rng, up_to=True), second]), first
 
 
 def _learner(network: Any, plan: Plan, precision: str) -> Any:

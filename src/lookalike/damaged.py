@@ -71,7 +71,5 @@ class Data(training.Data):
         copies = damage(originals, self._families, seed=int(rng.integers(2**31)))
         for start in range(0, len(chosen), size):
             part = training.scaled(copies[start : start + size])
-            noise = rng.standard_normal(part.shape, np.float32)
-            noise *= rng.uniform(0, self._most_noise, (len(part), 1, 1, 1)).astype(np.float32)
-            noise += part
-            yield np.clip(noise, 0, 1, out=noise), training.scaled(originals[start : start + size])
+            noisy = training.with_noise(part, self._most_noise, rng, up_to=True)
+            yield noisy, training.scaled(originals[start : start + size])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,14 +298,25 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
     return learner
 
 
+#: Images held out that go through the network at a time.
+_VALIDATED = 500
+
+
 class Data:
     """Clean images and their noisy copies, batch by batch, the same for the same seed and epoch.
+
+    A subclass says in ``_batch`` what some images become, and goes through them as here.
 
     Attributes
     ----------
     count : int
         How many images an epoch learns from.
     """
+
+    #: Whether images of a batch are told from each other, so that a short batch at the end would be too easy.
+    whole_batches: ClassVar[bool] = False
+    #: Fewest images held out that a loss is worth computing of.
+    fewest_held_out: ClassVar[int] = 1
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
         if len(images) < 2:
@@ -316,6 +327,8 @@ class Data:
         self._held_out, self._train = np.sort(order[:held_out]), np.sort(order[held_out:])
         self.batch_size = min(plan.batch_size, len(self._train))
         self.count = len(self._train)
+        if self.whole_batches and self.count > self.batch_size:
+            self.count -= self.count % self.batch_size
         self._noisy_once = self._draw_once() if plan.fixed_noise else None
 
     def _how_many_to_hold_out(self) -> int:
@@ -324,27 +337,34 @@ class Data:
     def epoch(self, number: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Yield what goes into the network, and what it is to give back."""
         rng = np.random.default_rng([self._plan.seed, number])
-        order = rng.permutation(self._train)
-        for start in range(0, len(order), self.batch_size):
+        order = rng.permutation(self._train)[: self.count]
+        for start in range(0, self.count, self.batch_size):
             chosen = order[start : start + self.batch_size]
-            clean = scaled(self._images[chosen])
-            yield self._noisy(clean, rng) if self._noisy_once is None else scaled(self._noisy_once[chosen]), clean
+            if self._noisy_once is None:
+                yield self._batch(chosen, rng)
+            else:
+                yield scaled(self._noisy_once[chosen]), scaled(self._images[chosen])
 
     def validate(self, learner: Any) -> float | None:
-        """Return the loss on the images held out, with noise that is the same each time."""
-        if not len(self._held_out):
+        """Return the loss on the images held out, whose noise or damage is the same each time."""
+        count = len(self._held_out)
+        if count < self.fewest_held_out:
             return None
         rng, total = np.random.default_rng([self._plan.seed, 0]), 0.0
-        for start in range(0, len(self._held_out), 500):
-            clean = scaled(self._images[self._held_out[start : start + 500]])
-            total += float(learner.test_on_batch(self._noisy(clean, rng), clean)) * len(clean)
-        return total / len(self._held_out)
+        if self.whole_batches:
+            parts = np.array_split(self._held_out, -(-count // self.batch_size))
+        else:
+            parts = [self._held_out[start : start + _VALIDATED] for start in range(0, count, _VALIDATED)]
+        for chosen in parts:
+            total += float(learner.test_on_batch(*self._batch(chosen, rng))) * len(chosen)
+        return total / count
 
-    def _noisy(self, clean: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        noise = rng.standard_normal(clean.shape, np.float32)
-        noise *= np.float32(self._plan.noise)
-        noise += clean
-        return np.clip(noise, 0, 1, out=noise)
+    def _batch(
+        self, chosen: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what goes into the network of some images, and what it is to give back."""
+        clean = scaled(self._images[chosen])
+        return with_noise(clean, self._plan.noise, rng), clean
 
     def _draw_once(self) -> NDArray[np.uint8]:
         """Return a noisy copy of every image, in uint8: no more memory than the images take."""
@@ -352,8 +372,37 @@ class Data:
         noisy = np.empty_like(self._images)
         for start in range(0, len(noisy), 1024):
             block = scaled(self._images[start : start + 1024])
-            noisy[start : start + 1024] = (self._noisy(block, rng) * 255).round().reshape(-1, *noisy.shape[1:])
+            noisy[start : start + 1024] = (
+                (with_noise(block, self._plan.noise, rng) * 255).round().reshape(-1, *noisy.shape[1:])
+            )
         return noisy
+
+
+def with_noise(
+    clean: NDArray[np.float32], deviation: float, rng: np.random.Generator, *, up_to: bool = False
+) -> NDArray[np.float32]:
+    """Return images with Gaussian noise, clipped to 0..1.
+
+    Parameters
+    ----------
+    clean : ndarray of float32, shape (n, h, w, channels)
+        In 0..1.
+    deviation : float
+        Standard deviation of the noise.
+    rng : numpy.random.Generator
+        Draws it.
+    up_to : bool
+        Give each image noise of a deviation of its own, drawn evenly from 0 to that.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        A new array.
+    """
+    noise = rng.standard_normal(clean.shape, np.float32)
+    noise *= rng.uniform(0, deviation, (len(clean), 1, 1, 1)).astype(np.float32) if up_to else np.float32(deviation)
+    noise += clean
+    return np.clip(noise, 0, 1, out=noise)
 
 
 def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
