@@ -17,7 +17,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 
 from lookalike.contributions import Contribution
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
+from lookalike.inference import OnnxModel
 from lookalike.projection import FILE as POST_FILE
 from lookalike.projection import Projection
 from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
-    from lookalike.training import Progress
+    from lookalike.training import Plan, Progress, Result
 
 #: name -> ("module:Class", the extra its ``fit`` needs or "")
 TABLE: dict[str, tuple[str, str]] = {
@@ -454,6 +455,113 @@ class TrainedEncoder(Encoder):
         UsageError
             If one is; the message names it and what it must be.
         """
+
+    def _train(self, network: Any, data: NDArray[Any], plan: Plan) -> Result:
+        """Train a network as :meth:`train` was asked to; what came of it."""
+        from lookalike import training
+
+        checkpoint, resume, on_progress = self._train_options
+        result = training.train(network, data, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
+        self.stopped_ = result.stopped
+        return result
+
+    def _require(self, *rules: tuple[str, bool, str]) -> None:
+        """Refuse the first parameter that breaks a rule: its name, whether it is as it must be, and what that is."""
+        for name, ok, expected in rules:
+            if not ok:
+                raise UsageError(f"{self.name}: {name} is {getattr(self, name)}; it must be {expected}")
+
+
+class DenoisingEncoder(TrainedEncoder):
+    """A trained encoder that is kept as its Keras network, and runs on ONNX Runtime: one half encodes, both denoise."""
+
+    can_denoise = True
+    #: What it is called where a file of it is missing.
+    saved_as: ClassVar[str]
+    _files: dict[str, bytes]
+    _encoder_model: OnnxModel
+    _denoiser_model: OnnxModel | None
+
+    def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._encoder_model.run(images)
+
+    def decode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Remove noise: run images through the encoder and the decoder.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+            Noisy images of the size the encoder was fitted on.
+
+        Returns
+        -------
+        ndarray of uint8, same shape
+            The denoised images.
+
+        Raises
+        ------
+        EncoderError
+            If it isn't fitted, was trained without a decoder, or the images are of another size or type.
+        """
+        images = self.check_images(images)
+        if self._denoiser_model is None:
+            raise EncoderError(
+                f"{self.name}: trained with denoising=0, so it has no decoder; train it with denoising=1"
+            )
+        return (self._denoiser_model.run(images) * 255).round().astype(np.uint8) if len(images) else images
+
+    def keras_model(self) -> Any:
+        """Return the trained network as Keras' own model, to look at or to train on.
+
+        Returns
+        -------
+        keras.Model
+            Channels last; input in 0..1 of shape (n, h, w, 1) or (n, h, w, 3). What it gives: ``build`` of the encoder's
+            module.
+
+        Raises
+        ------
+        UsageError
+            If Keras isn't installed.
+        """
+        from lookalike import training
+
+        return training.from_keras_file(self._files["model.keras"])
+
+    def _keep(self, network: Any, result: Result, halves: dict[str, bytes], **more: Any) -> None:
+        """Take a trained network as the files it is saved as: its ONNX halves, and how the training went."""
+        from lookalike import training
+
+        history = {
+            "history": [asdict(e) for e in result.history],
+            "precision": result.precision,
+            "best_epoch": result.best_epoch,
+            **more,
+        }
+        files = {"model.keras": training.to_keras_file(network), **halves}
+        self._set_weights(files | {"history.json": json.dumps(history, indent=1).encode()})
+
+    def _get_weights(self) -> dict[str, bytes]:
+        return self._files
+
+    def _set_weights(self, files: dict[str, bytes]) -> None:
+        try:
+            self._read(files)
+        except KeyError as e:
+            raise EncoderError(f"the saved {self.saved_as} lacks {e}; train it again") from e
+        self._files = files
+
+    def _read(self, files: dict[str, bytes]) -> dict[str, Any]:
+        """Take what is in the files, and return how the training went."""
+        record: dict[str, Any] = json.loads(files["history.json"])
+        self.history_ = record["history"]
+        self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
+        self._encoder_model = OnnxModel(files["encoder.onnx"])
+        self._denoiser_model = self._read_denoiser(files)
+        return record
+
+    def _read_denoiser(self, files: dict[str, bytes]) -> OnnxModel | None:
+        return OnnxModel(files["denoiser.onnx"])
 
 
 def create(name: str, **params: Any) -> Encoder:

@@ -8,17 +8,15 @@ damage of many kinds (:mod:`lookalike.damaged`), not noise alone.
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.damage import check_families, families_for
-from lookalike.encoders import TrainedEncoder
-from lookalike.errors import EncoderError, UsageError, unknown_name
+from lookalike.encoders import DenoisingEncoder
+from lookalike.errors import UsageError, unknown_name
 from lookalike.inference import OnnxModel
 
 #: The networks of the article and of the tutorial that it follows.
@@ -31,7 +29,7 @@ FIRST_FILTERS, MOST_FILTERS, SMALLEST_MAPS = 16, 128, 4
 SAMPLE = 10_000
 
 
-class Autoencoder(TrainedEncoder):
+class Autoencoder(DenoisingEncoder):
     """Denoising autoencoder; ``fit`` trains it with Keras, everything else runs on ONNX Runtime.
 
     Parameters
@@ -77,8 +75,7 @@ class Autoencoder(TrainedEncoder):
         What it ran in, and why.
     """
 
-    name = "autoencoder"
-    can_denoise = True
+    name = saved_as = "autoencoder"
 
     def __init__(
         self,
@@ -112,37 +109,20 @@ class Autoencoder(TrainedEncoder):
         self.seed = seed
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import onnx_export, training
+        from lookalike import onnx_export
 
         self.check_params()
-        checkpoint, resume, on_progress = self._train_options
         network = build(self.preset, images.shape[1:], self.seed, code=self.code)
-        result = training.train(
-            network,
-            images,
-            self._plan(images),
-            checkpoint=checkpoint,
-            resume=resume,
-            on_progress=on_progress,
-        )
-        self.stopped_ = result.stopped
+        result = self._train(network, images, self._plan(images))
         if self.preset == "deep":
             centre_code(network, _some(images, self.seed))
         layers = network.layers
         middle = [layer.name for layer in layers].index("encoder") + 1
-        history = {
-            "history": [asdict(e) for e in result.history],
-            "precision": result.precision,
-            "best_epoch": result.best_epoch,
+        halves = {
+            "encoder.onnx": onnx_export.export(layers[:middle], images.shape[1:], flatten=True),
+            "denoiser.onnx": onnx_export.export(layers, images.shape[1:], flatten=False),
         }
-        self._set_weights(
-            {
-                "model.keras": training.to_keras_file(network),
-                "encoder.onnx": onnx_export.export(layers[:middle], images.shape[1:], flatten=True),
-                "denoiser.onnx": onnx_export.export(layers, images.shape[1:], flatten=False),
-                "history.json": json.dumps(history, indent=1).encode(),
-            }
-        )
+        self._keep(network, result, halves)
 
     def _plan(self, images: NDArray[np.uint8]) -> Any:
         from lookalike import damaged, training
@@ -172,7 +152,7 @@ class Autoencoder(TrainedEncoder):
             )
         if self.fixed_noise and self._learns_damage():
             raise UsageError("autoencoder: fixed_noise goes with noise alone; leave it out, or give damage='none'")
-        for name, ok, expected in (
+        self._require(
             ("noise", 0 <= self.noise <= 10, "0 to 10"),
             ("code", self.code >= 1, "at least 1"),
             ("epochs", self.epochs >= 1, "at least 1"),
@@ -180,64 +160,7 @@ class Autoencoder(TrainedEncoder):
             ("validation", 0 <= self.validation <= 0.5, "0 to 0.5"),
             ("minutes", self.minutes is None or self.minutes > 0, "more than 0"),
             ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "more than 0"),
-        ):
-            if not ok:
-                raise UsageError(f"autoencoder: {name} is {getattr(self, name)}; it must be {expected}")
-
-    def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._encoder_model.run(images)
-
-    def decode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Remove noise: run images through the encoder and the decoder.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            Noisy images of the size the encoder was fitted on.
-
-        Returns
-        -------
-        ndarray of uint8, same shape
-            The denoised images.
-
-        Raises
-        ------
-        EncoderError
-            If it isn't fitted, or the images are of another size or type.
-        """
-        images = self.check_images(images)
-        return (self._denoiser_model.run(images) * 255).round().astype(np.uint8) if len(images) else images
-
-    def keras_model(self) -> Any:
-        """Return the trained network as Keras' own model, to look at or to train on.
-
-        Returns
-        -------
-        keras.Sequential
-            Channels last; input in 0..1 of shape (n, h, w, 1) or (n, h, w, 3); the layer ``encoder`` is the code.
-
-        Raises
-        ------
-        UsageError
-            If Keras isn't installed.
-        """
-        from lookalike import training
-
-        return training.from_keras_file(self._files["model.keras"])
-
-    def _get_weights(self) -> dict[str, bytes]:
-        return self._files
-
-    def _set_weights(self, files: dict[str, bytes]) -> None:
-        try:
-            record = json.loads(files["history.json"])
-            self.history_ = record["history"]
-            self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
-            self._encoder_model = OnnxModel(files["encoder.onnx"])
-            self._denoiser_model = OnnxModel(files["denoiser.onnx"])
-        except KeyError as e:
-            raise EncoderError(f"the saved autoencoder lacks {e}; train it again") from e
-        self._files = files
+        )
 
 
 def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128) -> Any:

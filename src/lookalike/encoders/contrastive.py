@@ -6,15 +6,14 @@ A. Bardes et al., "VICReg", ICLR 2022; the trunk and the denoising are the autoe
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import TrainedEncoder
-from lookalike.errors import EncoderError, UsageError, unknown_name
+from lookalike.encoders import DenoisingEncoder
+from lookalike.errors import unknown_name
 from lookalike.inference import OnnxModel
 
 #: Filters of the trunk's convolutions, each before a pooling; the last number is repeated for larger images.
@@ -27,7 +26,7 @@ BEFORE, COMPARED = 128, 64
 NOISE = {"glyphs": 0.5, "photos": 0.1}
 
 
-class Contrastive(TrainedEncoder):
+class Contrastive(DenoisingEncoder):
     """Contrastive learning from damaged copies; ``fit`` trains it with Keras, the rest runs on ONNX Runtime.
 
     Parameters
@@ -75,7 +74,7 @@ class Contrastive(TrainedEncoder):
     """
 
     name = "contrastive"
-    can_denoise = True
+    saved_as = "contrastive encoder"
     preferred_shape = (64, 64, 3)
 
     def __init__(
@@ -110,12 +109,11 @@ class Contrastive(TrainedEncoder):
         self.seed = seed
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import contrast, onnx_export, training
+        from lookalike import contrast, onnx_export
         from lookalike.augment import LOOKED_AT, families_to_learn
         from lookalike.damage import check_families, kind_of
 
         self.check_params()
-        checkpoint, resume, on_progress = self._train_options
         some = images[:: -(-len(images) // LOOKED_AT)]
         self.families_ = families_to_learn(images) if self.families is None else check_families(self.families, some)
         given = self.params | {
@@ -126,23 +124,12 @@ class Contrastive(TrainedEncoder):
         }
         plan = contrast.Plan(**{field.name: given[field.name] for field in fields(contrast.Plan)})
         network = build(images.shape[1:], self.dimension, self.seed)
-        result = training.train(network, images, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
-        self.stopped_ = result.stopped
+        result = self._train(network, images, plan)
         trunk, encoder, decoder = (network.get_layer(name).layers for name in ("trunk", "encoder", "decoder"))
-        history = {
-            "history": [asdict(e) for e in result.history],
-            "precision": result.precision,
-            "best_epoch": result.best_epoch,
-            "families": self.families_,
-        }
-        files = {
-            "model.keras": training.to_keras_file(network),
-            "encoder.onnx": onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True),
-            "history.json": json.dumps(history, indent=1).encode(),
-        }
+        halves = {"encoder.onnx": onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True)}
         if self.denoising:
-            files["denoiser.onnx"] = onnx_export.export([*trunk, *decoder], images.shape[1:], flatten=False)
-        self._set_weights(files)
+            halves["denoiser.onnx"] = onnx_export.export([*trunk, *decoder], images.shape[1:], flatten=False)
+        self._keep(network, result, halves, families=self.families_)
 
     def check_params(self) -> None:
         """Refuse parameters out of range; ``fit`` does it too.
@@ -156,7 +143,7 @@ class Contrastive(TrainedEncoder):
 
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
-        for name, ok, expected in (
+        self._require(
             ("dimension", self.dimension >= 2, "at least 2"),
             ("temperature", self.temperature > 0, "more than 0"),
             ("denoising", self.denoising >= 0, "0 or more"),
@@ -166,68 +153,15 @@ class Contrastive(TrainedEncoder):
             ("validation", 0 <= self.validation <= 0.5, "0 to 0.5"),
             ("minutes", self.minutes is None or self.minutes > 0, "more than 0"),
             ("learning_rate", self.learning_rate > 0, "more than 0"),
-        ):
-            if not ok:
-                raise UsageError(f"contrastive: {name} is {getattr(self, name)}; it must be {expected}")
+        )
 
-    def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._encoder_model.run(images)
+    def _read(self, files: dict[str, bytes]) -> dict[str, Any]:
+        record = super()._read(files)
+        self.families_ = record["families"]
+        return record
 
-    def decode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Remove noise: run images through the trunk and the decoder.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            Noisy images of the size the encoder was fitted on.
-
-        Returns
-        -------
-        ndarray of uint8, same shape
-            The denoised images.
-
-        Raises
-        ------
-        EncoderError
-            If it isn't fitted, was trained without denoising, or the images are of another size or type.
-        """
-        images = self.check_images(images)
-        if self._denoiser_model is None:
-            raise EncoderError("contrastive: trained with denoising=0, so it has no decoder; train it with denoising=1")
-        return (self._denoiser_model.run(images) * 255).round().astype(np.uint8) if len(images) else images
-
-    def keras_model(self) -> Any:
-        """Return the trained network as Keras' own model, to look at or to train on.
-
-        Returns
-        -------
-        keras.Model
-            Channels last; input in 0..1 of shape (n, h, w, 1) or (n, h, w, 3); outputs are the descriptors
-            (n, 1, 1, dimension), what the loss compares, and the denoised images.
-
-        Raises
-        ------
-        UsageError
-            If Keras isn't installed.
-        """
-        from lookalike import training
-
-        return training.from_keras_file(self._files["model.keras"])
-
-    def _get_weights(self) -> dict[str, bytes]:
-        return self._files
-
-    def _set_weights(self, files: dict[str, bytes]) -> None:
-        try:
-            record = json.loads(files["history.json"])
-            self.history_ = record["history"]
-            self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
-            self.families_ = record["families"]
-            self._encoder_model = OnnxModel(files["encoder.onnx"])
-            self._denoiser_model = OnnxModel(files["denoiser.onnx"]) if self.denoising else None
-        except KeyError as e:
-            raise EncoderError(f"the saved contrastive encoder lacks {e}; train it again") from e
-        self._files = files
+    def _read_denoiser(self, files: dict[str, bytes]) -> OnnxModel | None:
+        return super()._read_denoiser(files) if self.denoising else None
 
 
 def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:

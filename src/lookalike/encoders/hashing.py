@@ -289,7 +289,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         return (LONGEST_SIDE, LONGEST_SIDE, 3) if self.base == "pixels" else super().preferred_shape
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import bits, training
+        from lookalike import bits
 
         self.check_params()
         base = self._get_base()
@@ -322,10 +322,8 @@ class Hashing(CodeEncoder, TrainedEncoder):
             agreement=self.agreement,
             neighbours=self.neighbours,
         )
-        checkpoint, resume, on_progress = self._train_options
         network = bits.build(table.shape[2], self.bits, self.seed)
-        result = training.train(network, table, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
-        self.stopped_ = result.stopped
+        result = self._train(network, table, plan)
         sample = table[np.sort(np.random.default_rng(self.seed).permutation(len(table))[:SAMPLE]), 0]
         layers = bits.read_layers(network, sample)
         kernel, bias = layers[0]  # what was taken away and divided by becomes part of the first layer
@@ -369,16 +367,14 @@ class Hashing(CodeEncoder, TrainedEncoder):
             ("batch_size", 2, 10**6),
         ):
             check_whole("hashing", name, getattr(self, name), least, most)
-        for name, ok, expected in (
+        self._require(
             ("drawing", self.drawing >= 0, "at least 0"),
             ("agreement", self.agreement >= 0, "at least 0"),
             ("agreement", self.agreement + self.drawing > 0, "more than 0 where drawing is 0"),
             ("validation", 0 <= self.validation <= 0.5, "0 to 0.5"),
             ("minutes", self.minutes is None or self.minutes > 0, "more than 0"),
             ("learning_rate", self.learning_rate > 0, "more than 0"),
-        ):
-            if not ok:
-                raise UsageError(f"hashing: {name} is {getattr(self, name)}; it must be {expected}")
+        )
 
     def _encode(self, images: NDArray[np.uint8]) -> Any:
         from lookalike.bits import values
