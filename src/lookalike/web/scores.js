@@ -4,7 +4,7 @@ import * as api from "./api.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHOWN = ["P@1", "P@10", "recall@100", "R-precision", "mAP", "mAP@R"];
-const WIDTH = 640, HEIGHT = 320, LEFT = 44, RIGHT = 14, TOP = 12, BOTTOM = 40;
+const WIDTH = 640, HEIGHT = 320, LEFT = 44, RIGHT = 30, TOP = 12, BOTTOM = 40;
 // Told apart by dash as well as by colour.
 const DASHES = ["", "7 4", "2 3", "10 3 2 3", "14 4", "1 5"];
 
