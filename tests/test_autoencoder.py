@@ -275,7 +275,7 @@ def test_losses_are_means_over_all_images_not_the_last_batchs(digits):
     assert encoder.history_[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert encoder.history_[0]["loss"] != pytest.approx(np.mean(losses[-50:]), rel=1e-5)
     held_out, rng = data._images[data._held_out][..., None] / np.float32(255), np.random.default_rng([0, 0])
-    noisy = np.concatenate([data._noisy(part, rng) for part in (held_out[:500], held_out[500:])])
+    noisy = np.concatenate([training.with_noise(part, plan.noise, rng) for part in (held_out[:500], held_out[500:])])
     logits = keras.ops.convert_to_numpy(training.forward(network, noisy)).astype(np.float64)
     expected = (np.logaddexp(0, logits) - held_out * logits).mean()
     assert encoder.history_[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
