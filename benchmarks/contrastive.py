@@ -25,25 +25,31 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lookalike import contrast, create_encoder, denoising, open_collection
-from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
+from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
 from lookalike.augment import families_to_learn
 from lookalike.damage import kind_of
 from lookalike.distances import Database
-from lookalike.encoders import Encoder
+from lookalike.encoders import Encoder, contrastive
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
+from lookalike.projection import Projection
 from lookalike.report import machine
 from lookalike.scores import score
-from lookalike.selftest import bootstrap_interval, prepare_trial, run_trial
+from lookalike.selftest import bootstrap_interval, run_trial
 from lookalike.storage import replace_file
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
 SIDE = 64
-PILOTS: dict[str, dict[str, Any]] = {
-    "simclr, temperature 0.2": {"temperature": 0.2},
-    "simclr, temperature 0.5": {"temperature": 0.5},
-    "vicreg": {"loss": "vicreg"},
+#: What is set for a short training, and how many numbers its loss compares.
+PILOTS: dict[str, tuple[dict[str, Any], int]] = {
+    "simclr, temperature 0.2, rate .003": ({"temperature": 0.2}, 64),
+    "simclr, temperature 0.5, rate .003": ({"temperature": 0.5}, 64),
+    "vicreg, rate .003": ({"loss": "vicreg"}, 64),
+    "vicreg, rate .001": ({"loss": "vicreg", "learning_rate": 1e-3}, 64),
+    "vicreg, rate .001, 1024 compared": ({"loss": "vicreg", "learning_rate": 1e-3}, 1024),
+    "simclr, temperature 0.2, rate .003, 1024 compared": ({"temperature": 0.2}, 1024),
 }
+PILOT_EPOCHS = 8
 
 
 def digits() -> tuple[Images, NDArray[Any], Images, NDArray[Any]]:
@@ -59,15 +65,18 @@ def photos(shared: Path) -> tuple[Images, NDArray[Any]]:
     return np.stack([np.asarray(image) for image in opened]), np.array([f.parent.name for f in files])
 
 
+def learnt(material: Material) -> dict[str, Projection | None]:
+    """Return what each recipe learns, but for those that can't."""
+    learner = Learner(material)
+    posts = {recipe: learner.learn(recipe) for recipe in RECIPES}
+    return {str(recipe): post for recipe, post in posts.items() if post is not None or recipe == UNCHANGED}
+
+
 def adapted(encoder: Encoder, images: Images) -> dict[str, tuple[Encoder, str]]:
     """Return what each aim chose, with the recipe's name."""
     material = prepare_material(encoder, images)
-    learner = Learner(material)
-    posts, tested = {}, {}
-    for recipe in RECIPES:
-        post = learner.learn(recipe)
-        if post is not None or recipe == UNCHANGED:
-            posts[str(recipe)], tested[str(recipe)] = post, run_trial(material.trial, post)
+    posts = learnt(material)
+    tested = {recipe: run_trial(material.trial, post) for recipe, post in posts.items()}
     return {aim: (encoder.with_post(posts[name := choose(tested, aim)[0]]), name) for aim in AIMS}
 
 
@@ -140,11 +149,15 @@ def rate(images: Images, batch_size: int, steps: int = 8) -> dict[str, Any]:
 
 def pilot(images: Images) -> dict[str, Any]:
     """Return self-tests of short trainings, which read no label."""
-    found = {}
-    for name, params in PILOTS.items():
-        encoder = Contrastive(epochs=3, precision="bfloat16", **params).train(images)
-        found[name] = run_trial(prepare_trial(encoder, images, each=False)).to_json()
-        print(name, {k: round(v, 4) for k, v in found[name]["figures"].items()}, flush=True)
+    found: dict[str, Any] = {"epochs": PILOT_EPOCHS, "images": len(images)}
+    for name, (params, compared) in PILOTS.items():
+        contrastive.COMPARED = compared
+        encoder = Contrastive(epochs=PILOT_EPOCHS, precision="bfloat16", **params).train(images)
+        found[name] = {}
+        for recipe, post in learnt(material := prepare_material(encoder, images)).items():
+            figures = run_trial(material.trial, post).figures
+            found[name][recipe] = {figure: figures[figure] for figure in ("found", "kind@5%")}
+            print(name, recipe, {k: round(v, 4) for k, v in found[name][recipe].items()}, flush=True)
     return found
 
 

@@ -7,8 +7,9 @@ For every collection x encoder x post-processing: the self-test's figures, which
 P@1 and LRAP@100. MNIST is from the training images only. Where there is no set of queries each image is one against
 all others. Emoji are the 64-pixel pictures of the npm packages emoji-datasource-google and -twitter (a folder that
 holds both, unpacked): *emoji kinds* has subcategories for labels, *emoji vendors* asks for the same sign by the
-other vendor. *letters* are 46 characters in 24 fonts (npm packages @fontsource/..., ``--fonts`` names a folder of their
-``.woff``), *textures* are patches of 16 pictures that scikit-image brings along. Reported: Spearman's rank correlation in each collection, the figure that the other collections would
+other vendor. *letters* are 46 characters in 24 fonts (npm packages @fontsource/NAME for the NAMEs in ``FONTS``; ``--fonts``
+names a folder that holds NAME-latin-400-normal.woff of each), *textures* are patches of 16 pictures that scikit-image
+brings along. Reported: Spearman's rank correlation in each collection, the figure that the other collections would
 have chosen, and how much the pick by it loses against the best. Every row goes to results/verdict.json.
 """
 
@@ -40,6 +41,11 @@ Images = NDArray[np.uint8]
 LABELLED = ("mAP", "P@1", "LRAP@100")
 WITH_KINDS = ("MNIST", "digits", "Corel-1k", "emoji kinds", "letters", "textures")
 CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghijmnqrt23456789"
+FONTS = (
+    "roboto", "open-sans", "lato", "montserrat", "merriweather", "lora", "playfair-display", "source-code-pro",
+    "inconsolata", "oswald", "raleway", "pt-serif", "pt-sans", "ubuntu", "noto-serif", "fira-sans", "crimson-text",
+    "bitter", "abril-fatface", "pacifico", "dancing-script", "caveat", "comfortaa", "righteous",
+)  # fmt: skip
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "pixels": ("pixels", {}),
     "hog": ("hog", {}),
@@ -77,8 +83,8 @@ def read(paths: list[Path], side: int) -> Images:
 def letters(fonts: Path, side: int = 32) -> tuple[Images, NDArray[np.str_]]:
     """Draw each character in each font, white on black, its longer side three quarters of the image's."""
     images, labels = [], []
-    for file in sorted(fonts.glob("*.woff")):
-        font = ImageFont.truetype(str(file), 200)
+    for name in FONTS:
+        font = ImageFont.truetype(str(fonts / f"{name}-latin-400-normal.woff"), 200)
         for character in CHARACTERS:
             sheet = Image.new("L", (400, 400), 0)
             ImageDraw.Draw(sheet).text((200, 200), character, fill=255, font=font, anchor="mm")
@@ -307,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--emoji", type=Path, help="folder with the two npm packages, unpacked")
-    parser.add_argument("--fonts", type=Path, help="folder with .woff files of @fontsource packages")
+    parser.add_argument("--fonts", type=Path, help="folder with a .woff file of each font")
     parser.add_argument("--cache", type=Path, help="keep descriptors here, for trying again")
     parser.add_argument("--only", nargs="*", help="names of collections, two or more")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "verdict.json")

@@ -16,7 +16,7 @@ from lookalike import encoders
 from lookalike.adapt import AIMS
 from lookalike.adapt import adapt as learn_to_overlook
 from lookalike.collection import Collection, is_built_in, open_collection
-from lookalike.compare import compare, encoder_named, shown_to
+from lookalike.compare import compare, encoder_named, shown_to, usual_encoder
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
 from lookalike.graph import refresh_graphs
@@ -88,8 +88,8 @@ def build_index(
         What :func:`lookalike.open_collection` takes.
     encoder : str, Path or Encoder, optional
         What :func:`lookalike.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
-        yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and ``hog`` for
-        a new one.
+        yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and for a new
+        one what :func:`lookalike.compare.usual_encoder` says.
     path : str or Path, optional
         The index's folder; by default :func:`default_path`.
     adapt : bool, optional
@@ -323,7 +323,10 @@ def _columns(
                 f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
                 "any more: --encoder FOLDER"
             )
-    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder or "hog", images, aim, note)
+    if encoder is None:
+        encoder = usual_encoder(images)
+        note(f"encoder: {encoder}, which suits what these images look like; --encoder best measures it")
+    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, aim, note)
     for column, fitted in loaded.values():
         if _is_same(column, asked, shape, adapt):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column

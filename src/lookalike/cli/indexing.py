@@ -28,7 +28,7 @@ def index(
             "--encoder",
             "-e",
             help="A name (lookalike encoders; hog:deskew=true; neural+color), a trained one's folder, an .onnx image model, "
-            "hf:owner/name, or best. Default: what the index has; hog for a new one.",
+            "hf:owner/name, or best. Default: what the index has; for a new one hog or neural, by what the images look like.",
         ),
     ] = None,
     output: Annotated[
