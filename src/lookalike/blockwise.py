@@ -67,7 +67,7 @@ def candidates(
     what ``settle`` returned
         Queries in their order, some at a time.
     """
-    threads = _product_threads()
+    threads = product_threads()
     each = max(1, min(TILE_QUERIES, -(-len(left) // threads)))
     starts = range(0, len(left), each)
 
@@ -80,7 +80,7 @@ def candidates(
         queries, rows = (np.concatenate(parts) for parts in zip(*halves, strict=True))
         return queries, rows
 
-    with _one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+    with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
             yield from pool.map(lambda start: settle(*work(start)), starts[first : first + 4 * threads])
 
@@ -189,7 +189,7 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def _product_threads() -> int:
+def product_threads() -> int:
     """Return how many threads to use: as many as a matrix product would, so that a person's limit holds here too.
 
     Returns
@@ -205,8 +205,13 @@ def _product_threads() -> int:
 
 
 @contextmanager
-def _one_thread_a_product() -> Iterator[None]:
-    """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back."""
+def one_thread_a_product() -> Iterator[None]:
+    """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back.
+
+    Yields
+    ------
+    None
+    """
     global _users, _limit  # noqa: PLW0603
     with _lock:
         if not _users:

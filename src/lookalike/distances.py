@@ -79,7 +79,8 @@ class Distance:
 
     A query's *ranking values* are float32, 0 or more, and rise with the distance. They are made in two steps:
     ``multiply`` for a whole block of queries at once, and ``finish`` row by row, while the row is still in the
-    processor's cache and on whichever thread goes on with it.
+    processor's cache and on whichever thread goes on with it. Products that ``complete`` has seen are in the same order
+    already: what is left to ``finish`` is the query's own.
 
     Parameters
     ----------
@@ -149,9 +150,14 @@ class Distance:
         self.widen(start, stop, right)
         np.matmul(right, across, out=out)
 
+    def complete(self, start: int, stop: int, values: Float32Array) -> None:
+        """Bring products with the rows ``start`` to ``stop``, (..., stop - start), in place into the ranking values' order."""
+
     def finish(self, row: Float32Array, offset: np.float32) -> None:
         """Turn one row of products, shape (m,), into ranking values, in place."""
-        raise NotImplementedError
+        self.complete(0, len(row), row)
+        np.add(row, offset, out=row)
+        np.maximum(row, 0, out=row)
 
     def to_distances(self, values: Float32Array, offset: np.float32) -> None:
         """Turn a row of ranking values into distances, in place; nothing to do where they are the same."""
@@ -193,11 +199,9 @@ class Cosine(Distance):
         """Return ``-q / |q|`` and 1."""
         return (queries / -lengths[:, None]).astype(np.float32), np.ones(len(queries), np.float32)
 
-    def finish(self, row: Float32Array, offset: np.float32) -> None:
-        """Make it ``1 - cos``, never below 0."""
-        np.multiply(row, self.scale, out=row)
-        np.add(row, offset, out=row)
-        np.maximum(row, 0, out=row)
+    def complete(self, start: int, stop: int, values: Float32Array) -> None:
+        """Make them cosines, with their sign turned."""
+        np.multiply(values, self.scale[start:stop], out=values)
 
     def errors(self, lengths: Float64Array) -> Float64Array:
         """Bound by the dot product of two unit vectors, and a few roundings more."""
@@ -239,11 +243,9 @@ class Euclidean(Distance):
         """Return ``-2 q`` and ``|q|^2``."""
         return queries * np.float32(-2), (lengths**2).astype(np.float32)
 
-    def finish(self, row: Float32Array, offset: np.float32) -> None:
-        """Make it the squared distance, never below 0."""
-        np.add(row, self.squares, out=row)
-        np.add(row, offset, out=row)
-        np.maximum(row, 0, out=row)
+    def complete(self, start: int, stop: int, values: Float32Array) -> None:
+        """Add the square of each row."""
+        np.add(values, self.squares[start:stop], out=values)
 
     def to_distances(self, values: Float32Array, offset: np.float32) -> None:  # noqa: ARG002
         """Take the root."""
@@ -309,11 +311,6 @@ class InnerProduct(Distance):
             np.matmul(rows, across, out=out)
         else:
             super().multiply_rows(start, stop, across, out)
-
-    def finish(self, row: Float32Array, offset: np.float32) -> None:
-        """Make it 0 or more."""
-        np.add(row, offset, out=row)
-        np.maximum(row, 0, out=row)
 
     def to_distances(self, values: Float32Array, offset: np.float32) -> None:
         """Take the offset away."""
