@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.blockwise import MOST_ANSWERS, candidates
+from lookalike.counting import nearest_codes
 from lookalike.errors import UsageError, unknown_name
 from lookalike.machine import usable_cores
 
@@ -612,7 +613,10 @@ class Database:
         def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
             return _candidates(values, k, error)
 
-        if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS and not self._measure.packed:
+        if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS:
+            if isinstance(self._measure, Hamming):
+                positions[:], distances[:] = nearest_codes(self._measure.words, _words(table), k)
+                return positions, distances
             done = 0
             for near, far in self._picked_together(table, lengths, k):
                 positions[done : done + len(near)], distances[done : done + len(near)] = near, far
