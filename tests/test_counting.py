@@ -62,5 +62,7 @@ def test_one_more_query_changes_no_answer():
     codes, queries = (rng.integers(0, 2**12, (rows, 4), dtype=np.uint64) for rows in (9000, 70))
     together = nearest_codes(np.ascontiguousarray(codes.T), queries, 10)
     for count in (1, 15, 16, 17, 69):
-        for some, every in zip(nearest_codes(np.ascontiguousarray(codes.T), queries[:count], 10), together, strict=True):
+        for some, every in zip(
+            nearest_codes(np.ascontiguousarray(codes.T), queries[:count], 10), together, strict=True
+        ):
             np.testing.assert_array_equal(some, every[:count])

@@ -53,7 +53,13 @@ def test_where_all_is_alike_all_is_returned(monkeypatch):
     starts = np.array([0, 700, 1400])
     x, left = np.ones((1400, 3), np.float32), np.ones((9, 3), np.float32)
     queries, places = visit(
-        left, np.zeros(9), 4, [np.array([1, 0])] * 9, starts, lambda one: x[700 * one : 700 * one + 700], lambda *_: None
+        left,
+        np.zeros(9),
+        4,
+        [np.array([1, 0])] * 9,
+        starts,
+        lambda one: x[700 * one : 700 * one + 700],
+        lambda *_: None,
     )
     assert np.bincount(queries).tolist() == [1400] * 9
     assert sorted(places[:1400].tolist()) == list(range(1400))

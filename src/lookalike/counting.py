@@ -8,6 +8,7 @@ so of two at the same distance the one found first wins, and a tile need only be
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,8 @@ def _near(tile: Words, queries: Words, limit: Int64Array, k: int, buffer: Words)
 
 def _below(counts: Counts, limit: Int64Array) -> NDArray[np.bool_]:
     """Compare counts with a limit for each row; one that doesn't fit their type is above all of them, as is its largest."""
-    found: NDArray[np.bool_] = counts < np.minimum(limit, np.iinfo(counts.dtype).max).astype(counts.dtype)[:, None]
+    bound: Any = np.minimum(limit, np.iinfo(counts.dtype).max).astype(counts.dtype)
+    found: NDArray[np.bool_] = counts < bound[:, None]
     return found
 
 

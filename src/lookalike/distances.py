@@ -614,9 +614,6 @@ class Database:
             return _candidates(values, k, error)
 
         if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS:
-            if isinstance(self._measure, Hamming):
-                positions[:], distances[:] = nearest_codes(self._measure.words, _words(table), k)
-                return positions, distances
             done = 0
             for near, far in self._picked_together(table, lengths, k):
                 positions[done : done + len(near)], distances[done : done + len(near)] = near, far
@@ -721,10 +718,14 @@ class Database:
                 yield found, self._apart(queries, lengths, np.full(len(found), q), found)
 
     def _picked_together(
-        self, queries: Float32Array, lengths: Float64Array, k: int
+        self, queries: Any, lengths: Float64Array, k: int
     ) -> Iterator[tuple[Int64Array, Float32Array]]:
         """Yield, for some queries at a time, the positions and distances of the ``k`` nearest of each."""
         measure = self._measure
+        if isinstance(measure, Hamming):
+            positions, counts = nearest_codes(measure.words, _words(queries), k)
+            yield positions, counts.astype(np.float32)
+            return
 
         def settle(who: Int64Array, rows: Int64Array) -> tuple[Int64Array, Float32Array]:
             exact = self._apart(queries, lengths, who, rows)

@@ -214,7 +214,8 @@ class Lists:
             self._by_centre.complete(0, len(self), some)
             nearest = np.argpartition(some, probes - 1, axis=1)[:, :probes]
             order = np.argsort(np.take_along_axis(some, nearest, axis=1), axis=1, kind="stable")
-            return np.take_along_axis(nearest, order, axis=1)
+            found: Int64Array = np.take_along_axis(nearest, order, axis=1)
+            return found
 
         each = -(-len(asked) // product_threads()) if len(asked) >= _TOGETHER else len(asked)
         parts = [slice(start, start + each) for start in range(0, len(asked), each)]
@@ -243,7 +244,8 @@ class Lists:
         kth = np.partition(values, k - 1)[k - 1 : k]
         near = np.flatnonzero(values <= reach_of(kth, np.array([2 * error])))
         part_of = np.searchsorted(edges, near, "right") - 1
-        return near - edges[part_of] + self._starts[lists][part_of]
+        places: Int64Array = near - edges[part_of] + self._starts[lists][part_of]
+        return places
 
     def told(self) -> dict[str, Any]:
         """Return what ``lookalike info`` says of it.
