@@ -1,7 +1,9 @@
 """Exact and approximate search against numpy, faiss, hnswlib, usearch and Lance's own index, in one run, in turn.
 
-Each part runs by itself and adds what it found to the results: ``python benchmarks/search.py exact``, then ``approximate``,
-``binary``, ``pairs``, ``growth``, and last ``chart``. Peers: ``pip install faiss-cpu hnswlib usearch``.
+Each part runs by itself and adds what it found to the results: ``python benchmarks/search.py exact``, ``binary``, ``pairs``;
+``build --side NAME``, of each side, then ``approximate``; ``growth --rows N``, of each size; and last ``chart``. What
+``build`` and ``growth`` make stays in ``--cache`` with the seconds it took, so that timing can be run again without it (13 GB
+with 10,000,000 vectors). Peers: ``pip install faiss-cpu hnswlib usearch``.
 
 The data is structured, as descriptors are (uniform noise would be unfair to every approximate index): a random walk of
 2,000 centres in 24 dimensions whose spread falls with the square root of the number, points normally distributed about
@@ -14,13 +16,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,8 +34,9 @@ from numpy.typing import NDArray
 
 from lookalike.code_pairs import code_pairs
 from lookalike.distances import Database
-from lookalike.lists import write_lists
+from lookalike.lists import Lists, write_lists
 from lookalike.report import machine
+from lookalike.sealed import Sealed
 from lookalike.storage import replace_file
 
 FloatArray = NDArray[np.float32]
@@ -112,12 +117,20 @@ def exact(repeats: int) -> list[dict[str, Any]]:
             return np.concatenate(answers)
 
         ours, theirs = database.nearest(queries, K)[0], flat.search(queries, K)[1]
-        one, many = queries[:1], queries
+        one, few, many = queries[:1], queries[:4], queries
         single = in_turn(
             {
                 "ours": lambda: database.nearest(one, K),
                 "numpy": lambda: numpy_way(one),
                 "faiss": lambda: flat.search(one, K),
+            },
+            4 * repeats,
+        )
+        several = in_turn(
+            {
+                "ours": lambda: database.nearest(few, K),
+                "numpy": lambda: numpy_way(few),
+                "faiss": lambda: flat.search(few, K),
             },
             4 * repeats,
         )
@@ -130,24 +143,26 @@ def exact(repeats: int) -> list[dict[str, Any]]:
             repeats if rows * dimension < 9e7 else max(2, repeats - 1),
         )
         top = limits()
-        m_single, m_batch = medians(single), medians(batch)
+        m_single, m_few, m_batch = medians(single), medians(several), medians(batch)
         found.append(
             {
                 "rows": rows,
                 "dimension": dimension,
                 "agree_with_faiss": float((ours == theirs).mean()),
                 "single": {"seconds": single, "medians": m_single},
+                "batch_4": {"seconds": several, "medians": m_few},
                 "batch_1000": {"seconds": batch, "medians": m_batch},
                 "limits": top,
                 "single_share_of_bandwidth": x.nbytes / m_single["ours"] / top["bytes_per_second"],
                 "batch_share_of_peak": 2 * x.size * 1000 / m_batch["ours"] / top["flop_per_second"],
                 "ratio_to_best": {
                     "single": min(m_single["numpy"], m_single["faiss"]) / m_single["ours"],
+                    "batch_4": min(m_few["numpy"], m_few["faiss"]) / m_few["ours"],
                     "batch_1000": min(m_batch["numpy"], m_batch["faiss"]) / m_batch["ours"],
                 },
             }
         )
-        say(found[-1] | {"single": m_single, "batch_1000": m_batch})
+        say(found[-1] | {"single": m_single, "batch_4": m_few, "batch_1000": m_batch})
     return found
 
 
@@ -155,125 +170,222 @@ def recall(found: NDArray[Any], right: NDArray[np.int64]) -> float:
     return float(np.mean([len(set(a.tolist()) & set(b.tolist())) / K for a, b in zip(found, right, strict=True)]))
 
 
-def approximate(names: list[str], rows: int, repeats: int) -> list[dict[str, Any]]:
-    """Measure queries a second of each, by its own parameter from low to high, until recall@10 is .995."""
-    x, queries = structured(rows, 128), structured(1000, 128, draw=1)
-    database = Database(x, "euclidean")
-    right = database.nearest(queries, K)[0]
-    found = []
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        for name in names:
-            begun = time.perf_counter()
-            search, steps, prepared = SIDES[name](x, Path(folder))
-            curve = []
-            for step in steps:
-                share = recall(search(queries, step), right)
-                batch = min(timed(lambda s=step: search(queries, s)) for _ in range(repeats))  # type: ignore[misc]
-                some = queries[:100]
-                single = timed(lambda s=step: [search(q[None], s) for q in some]) / len(some)  # type: ignore[misc]
-                curve.append(
-                    {"parameter": step, "recall": share, "batch_per_second": 1000 / batch, "single_ms": single * 1e3}
-                )
-                say({"side": name, **curve[-1]})
-                if share >= 0.995:
-                    break
-            found.append({"side": name, "rows": rows, "build_seconds": prepared - begun, "curve": curve})
+def data(rows: int, dimension: int, cache: Path) -> FloatArray:
+    """Return the database of :func:`structured`, made once and then mapped."""
+    path = cache / f"structured-{rows}x{dimension}.npy"
+    if not path.exists():
+        with replace_file(path) as f:
+            np.save(f, structured(rows, dimension))
+    mapped: FloatArray = np.load(path, mmap_mode="r")
+    return mapped
+
+
+def built(path: Path, build: Callable[[], Any]) -> None:
+    """Make what ``path`` names unless it is there; what making it took is kept beside it, once it is whole."""
+    if cost_file(path).exists():
+        return
+    with anonymous_peak() as peak:
+        seconds = timed(build)
+    with replace_file(cost_file(path)) as f:
+        f.write(json.dumps({"build_seconds": seconds, "build_memory_bytes": peak[0]}).encode())
+
+
+def cost_file(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def cost(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cost_file(path).read_text())
     return found
 
 
-def our_lists(x: FloatArray, folder: Path) -> Any:
-    lists = write_lists(folder / "lists.sealed", x, np.arange(len(x)), "euclidean")
+@contextmanager
+def anonymous_peak() -> Iterator[list[int]]:
+    """Tell by how much the process' own memory, files that are mapped left out, grows at most within the block."""
+
+    def now() -> int:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split("RssAnon:")[1].split()[0])
+
+    before, peak, done = now(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            peak[0] = max(peak[0], now() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def cached(side: str, rows: int, cache: Path) -> Path:
+    return cache / f"{side.lower().replace(',', '').replace(' ', '-')}-{rows}"
+
+
+def approximate(names: list[str], rows: int, repeats: int, cache: Path) -> list[dict[str, Any]]:
+    """Measure queries a second of each, by its own parameter from low to high, until recall@10 is .995; all in turn."""
+    queries = structured(1000, 128, draw=1)
+    right = Database(data(rows, 128, cache), "euclidean").nearest(queries, K)[0]
+    missing = [name for name in names if not cost_file(cached(name, rows, cache)).exists()]
+    if missing:
+        raise SystemExit("\n".join(f"first: python benchmarks/search.py build --side {name!r}" for name in missing))
+    found, searches = [], {}
+    for name in names:
+        path = cached(name, rows, cache)
+        searches[name], steps = SIDES[name](data(rows, 128, cache), path)
+        curve: list[dict[str, Any]] = []
+        for step in steps:
+            share = recall(searches[name](queries, step), right)
+            curve.append({"parameter": step, "recall": share, "batch_1000_s": [], "single_s": []})
+            if share >= 0.995:
+                break
+        found.append({"side": name, "rows": rows, **cost(path), "curve": curve})
+        say({"side": name, "recall": {one["parameter"]: one["recall"] for one in curve}})
+    for _ in range(repeats):
+        for one in found:
+            search = searches[one["side"]]
+            for step in one["curve"]:
+                at = step["parameter"]
+                time.sleep(0.05)  # threads of the one before may still be spinning
+                step["batch_1000_s"].append(timed(lambda: search(queries, at)))
+                step["single_s"].append(timed(lambda: [search(q[None], at) for q in queries[:100]]) / 100)
+    for one in found:
+        for step in one["curve"]:
+            step["batch_per_second"] = 1000 / statistics.median(step["batch_1000_s"])
+            step["single_ms"] = 1000 * statistics.median(step["single_s"])
+            say({"side": one["side"], **{k: v for k, v in step.items() if not isinstance(v, list)}})
+    return found
+
+
+# Each side makes its index at a path, unless it is there, and returns a search by a parameter and the parameter's values.
+
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+WIDTHS = (16, 32, 64, 128, 256, 512)
+
+
+def our_lists(x: FloatArray, path: Path) -> Any:
+    built(path, lambda: write_lists(path, x, np.arange(len(x)), "euclidean"))
+    lists = Lists(Sealed(path))
     say({"meter": lists.told()})
-    return (
-        lambda q, n: lists.search(q, K, n)[0],
-        (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128),
-        time.perf_counter(),
-    )
+    return lambda q, n: lists.search(q, K, n)[0], PROBES
 
 
-def our_exact(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+def our_exact(x: FloatArray, path: Path) -> Any:
+    built(path, lambda: Database(x, "euclidean"))
     database = Database(x, "euclidean")
-    return lambda q, _: database.nearest(q, K)[0], (0,), time.perf_counter()
+    return lambda q, _: database.nearest(q, K)[0], (0,)
 
 
-def faiss_ivf(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+def faiss_ivf(x: FloatArray, path: Path) -> Any:
     import faiss
 
-    lists = int(2 * len(x) ** 0.5)
-    quantiser = faiss.IndexFlatL2(x.shape[1])
-    index = faiss.IndexIVFFlat(quantiser, x.shape[1], lists)
-    index.cp.niter = 8
-    index.train(x[:: max(1, len(x) // (32 * lists))])
-    index.add(x)
+    def build() -> None:
+        lists = int(2 * len(x) ** 0.5)
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(x.shape[1]), x.shape[1], lists)
+        index.cp.niter = 8
+        index.train(x[:: max(1, len(x) // (39 * lists))])  # 39 a list is the least that faiss asks for
+        index.add(x)
+        faiss.write_index(index, str(path))
+
+    built(path, build)
+    index = faiss.read_index(str(path))
 
     def search(q: FloatArray, n: int) -> Any:
         index.nprobe = n
         return index.search(q, K)[1]
 
-    return search, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128), time.perf_counter()
+    return search, PROBES
 
 
-def faiss_hnsw(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+def faiss_hnsw(x: FloatArray, path: Path) -> Any:
     import faiss
 
-    index = faiss.IndexHNSWFlat(x.shape[1], 16)
-    index.hnsw.efConstruction = 80
-    index.add(x)
+    def build() -> None:
+        index = faiss.IndexHNSWFlat(x.shape[1], 16)
+        index.hnsw.efConstruction = 80
+        index.add(x)
+        faiss.write_index(index, str(path))
+
+    built(path, build)
+    index = faiss.read_index(str(path))
 
     def search(q: FloatArray, n: int) -> Any:
         index.hnsw.efSearch = n
         return index.search(q, K)[1]
 
-    return search, (16, 32, 64, 128, 256, 512), time.perf_counter()
+    return search, WIDTHS
 
 
-def hnswlib_(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+def hnswlib_(x: FloatArray, path: Path) -> Any:
     import hnswlib
 
+    def build() -> None:
+        index = hnswlib.Index("l2", x.shape[1])
+        index.init_index(len(x), M=16, ef_construction=80, random_seed=0)
+        index.add_items(x)
+        index.save_index(str(path))
+
+    built(path, build)
     index = hnswlib.Index("l2", x.shape[1])
-    index.init_index(len(x), M=16, ef_construction=80, random_seed=0)
-    index.add_items(x)
+    index.load_index(str(path))
 
     def search(q: FloatArray, n: int) -> Any:
         index.set_ef(n)
         return index.knn_query(q, K)[0].astype(np.int64)
 
-    return search, (16, 32, 64, 128, 256, 512), time.perf_counter()
+    return search, WIDTHS
 
 
-def usearch_(x: FloatArray, folder: Path) -> Any:  # noqa: ARG001
+def usearch_(x: FloatArray, path: Path) -> Any:
     from usearch.index import Index
 
-    index = Index(ndim=x.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=80)
-    index.add(np.arange(len(x)), x)
+    def build() -> None:
+        index = Index(ndim=x.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=80)
+        begun = time.perf_counter()
+        for start in range(0, len(x), 50_000):  # as one call does, with a word on how far it is
+            index.add(np.arange(start, min(start + 50_000, len(x))), x[start : start + 50_000])
+            say({"usearch": len(index), "seconds": time.perf_counter() - begun})
+        index.save(str(path))
+
+    built(path, build)
+    index = Index.restore(str(path))
 
     def search(q: FloatArray, n: int) -> Any:
         index.expansion_search = n
         return np.asarray(index.search(q, K).keys, np.int64).reshape(len(q), -1)
 
-    return search, (16, 32, 64, 128, 256, 512), time.perf_counter()
+    return search, WIDTHS
 
 
-def lance_(x: FloatArray, folder: Path) -> Any:
+def lance_(x: FloatArray, path: Path) -> Any:
     import pyarrow as pa
 
     from lookalike.passport import import_lance
 
     lance = import_lance()
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1])
-    data = lance.write_dataset(pa.table({"row": np.arange(len(x)), "v": vectors}), str(folder / "x.lance"))
-    data = data.create_index("v", "IVF_PQ", num_partitions=int(len(x) ** 0.5), num_sub_vectors=x.shape[1] // 8) or data
-    data = lance.dataset(str(folder / "x.lance"))
+
+    def build() -> None:
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1])
+        table = pa.table({"row": np.arange(len(x)), "v": vectors})
+        made = lance.write_dataset(table, str(path), mode="overwrite")
+        made.create_index("v", "IVF_PQ", num_partitions=int(len(x) ** 0.5), num_sub_vectors=x.shape[1] // 8)
+
+    built(path, build)
+    stored = lance.dataset(str(path))
 
     def search(q: FloatArray, n: int) -> Any:
         def one(v: FloatArray) -> list[int]:
             near = {"column": "v", "q": v, "k": K, "nprobes": n, "refine_factor": 20}
-            return list(data.to_table(columns=["row"], nearest=near)["row"].to_pylist())
+            return list(stored.to_table(columns=["row"], nearest=near)["row"].to_pylist())
 
         with ThreadPoolExecutor(2) as pool:
             return np.array(list(pool.map(one, q)))
 
-    return search, (4, 8, 16, 32, 64), time.perf_counter()
+    return search, (4, 8, 16, 32, 64)
 
 
 SIDES: dict[str, Callable[[FloatArray, Path], Any]] = {
@@ -341,37 +453,74 @@ def pairs(repeats: int) -> dict[str, Any]:
     return found
 
 
-def growth(repeats: int, largest: int) -> list[dict[str, Any]]:
-    """Tell how time and memory grow with the number of 64-d vectors, exact and by lists."""
-    found = []
-    for rows in [n for n in (10_000, 100_000, 1_000_000, 10_000_000) if n <= largest]:
-        x, queries = structured(rows, 64), structured(1000, 64, draw=1)
-        database = Database(x, "euclidean")
-        one = {"rows": rows, "dimension": 64, "descriptor_bytes": x.nbytes}
-        one["exact_single_s"] = statistics.median(
-            timed(lambda: database.nearest(queries[:1], K)) for _ in range(3 * repeats)
-        )
-        few = queries if rows <= 1_000_000 else queries[:200]
-        one["exact_batch_s_per_query"] = timed(lambda: database.nearest(few, K)) / len(few)
-        right = database.nearest(few, K)[0]
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-            path = Path(folder) / "lists.sealed"
-            begun = time.perf_counter()
-            lists = write_lists(path, x, np.arange(rows), "euclidean")
-            one["lists_build_s"] = time.perf_counter() - begun
-            one["lists_bytes"] = path.stat().st_size
-            one["lists"] = lists.told()
-            probes = lists.probes(K)
-            if probes:
-                one["lists_recall"] = recall(lists.search(few, K, probes)[0], right)
-                one["lists_single_s"] = statistics.median(
-                    timed(lambda q=q: lists.search(q[None], K, probes))  # type: ignore[misc]
-                    for q in queries[:50]
-                )
-                one["lists_batch_s_per_query"] = timed(lambda: lists.search(queries, K, probes)) / 1000
-        found.append(one)
-        say(one)
-    return found
+def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
+    """Tell what so many 64-d vectors take, exact and by lists: time, the process' own memory, and to build."""
+    x, queries = data(rows, 64, cache), structured(1000, 64, draw=1)
+    one: dict[str, Any] = {"rows": rows, "dimension": 64, "descriptor_bytes": x.nbytes}
+    with anonymous_peak() as peak:
+        one["exact_prepare_s"] = timed(lambda: Database(x, "euclidean"))
+    one["exact_prepare_bytes"] = peak[0]
+    database = Database(x, "euclidean")
+    few = queries if rows <= 1_000_000 else queries[:200]
+    right = database.nearest(few, K)[0]
+    path = cache / f"growth-{rows}.sealed"
+    built(path, lambda: write_lists(path, x, np.arange(rows), "euclidean"))
+    one |= {f"lists_{name}": value for name, value in cost(path).items()}
+    one["lists_bytes"] = path.stat().st_size
+    lists = Lists(Sealed(path))
+    one["lists"] = lists.told()
+    probes = lists.probes(K)
+    works: dict[str, Callable[[], Any]] = {
+        "exact_single_s": lambda: database.nearest(queries[:1], K),
+        "exact_batch_s": lambda: database.nearest(few, K),
+    }
+    if probes:
+        one["lists_recall"] = recall(lists.search(few, K, probes)[0], right)
+        works["lists_single_s"] = lambda: [lists.search(q[None], K, probes) for q in queries[:50]]
+        works["lists_batch_s"] = lambda: lists.search(queries, K, probes)
+    for name, work in works.items():
+        tracemalloc.start()
+        work()
+        one[name.removesuffix("_s") + "_bytes"] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    many = {"exact_single_s": 1, "exact_batch_s": len(few), "lists_single_s": 50, "lists_batch_s": 1000}
+    for name, seconds in in_turn(works, repeats).items():
+        one[name + "_repeats"] = seconds
+        one[name + "_a_query"] = statistics.median(seconds) / many[name]
+    say(one)
+    return one
+
+
+def projected(found: list[dict[str, Any]], rows: int = 10**9, lists: int = 8192) -> dict[str, Any]:
+    """Reckon, from the largest size that was measured, what so many 64-d vectors would take with the most lists there are.
+
+    Searching grows with the rows that are read (exact: all; lists: those looked into), building lists with rows times lists.
+    """
+    last = max(found, key=lambda one: int(one["rows"]))
+    times = rows / last["rows"]
+    probes = next(one["probes"] for one in last["lists"]["meter"] if one["k"] == K)
+    longer = times * last["lists"]["lists"] / lists
+    read = probes * rows // lists * 64 * 4
+    return {
+        "from_rows": last["rows"],
+        "rows": rows,
+        "lists": lists,
+        "probes": probes,
+        "descriptor_bytes": rows * 256,
+        "this_machine_if_it_had_the_memory": {
+            "exact_single_s": times * last["exact_single_s_a_query"],
+            "exact_batch_s_a_query": times * last["exact_batch_s_a_query"],
+            "lists_single_s": longer * last.get("lists_single_s_a_query", np.nan),
+            "lists_batch_s_a_query": longer * last.get("lists_batch_s_a_query", np.nan),
+            "lists_build_s": times * lists / last["lists"]["lists"] * last["lists_build_seconds"],
+        },
+        "64 cores, 512 GB, 400 GB/s": {
+            "exact_single_s": rows * 256 / 400e9,
+            "lists_bytes_read": read,
+            "lists_single_s_at_the_memory's_speed": read / 400e9,
+            "lists_single_s_at_12_GB/s_of_one_core": read / 12e9,
+        },
+    }
 
 
 def chart(results: dict[str, Any]) -> None:
@@ -393,10 +542,10 @@ def chart(results: dict[str, Any]) -> None:
     left.legend(fontsize=8)
     rows = [one["rows"] for one in results["growth"]]
     for name, label in (
-        ("exact_single_s", "exact, one query"),
-        ("exact_batch_s_per_query", "exact, each of 1,000"),
-        ("lists_single_s", "lists, one query"),
-        ("lists_batch_s_per_query", "lists, each of 1,000"),
+        ("exact_single_s_a_query", "exact, one query"),
+        ("exact_batch_s_a_query", "exact, each of many"),
+        ("lists_single_s_a_query", "lists, one query"),
+        ("lists_batch_s_a_query", "lists, each of many"),
     ):
         right.plot(rows, [one.get(name, np.nan) * 1e3 for one in results["growth"]], "o-", label=label, ms=4)
     right.set(xscale="log", yscale="log", xlabel="vectors of 64 float32", ylabel="milliseconds a query")
@@ -412,28 +561,40 @@ def say(what: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["exact", "approximate", "binary", "pairs", "growth", "chart"])
-    parser.add_argument("--side", action="append", choices=sorted(SIDES), help="approximate: only these.")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="approximate: of the database; growth: the most.")
+    parser.add_argument("part", choices=["exact", "build", "approximate", "binary", "pairs", "growth", "chart"])
+    parser.add_argument("--side", action="append", choices=sorted(SIDES), help="build, approximate: only these.")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="build, approximate, growth: of the database.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "lookalike-benchmark-search"))
     options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
     if options.part == "chart":
         chart(results)
+        return
+    names = options.side or list(SIDES)
+    if options.part == "build":
+        for name in names:
+            path = cached(name, options.rows, options.cache)
+            SIDES[name](data(options.rows, 128, options.cache), path)
+            say({"side": name, **cost(path)})
         return
     found: Any
     if options.part == "exact":
         found = exact(options.repeats)
     elif options.part == "approximate":
-        new = approximate(options.side or list(SIDES), options.rows, options.repeats)
-        found = [one for one in results.get("approximate", []) if one["side"] not in [n["side"] for n in new]] + new
+        new = approximate(names, options.rows, options.repeats, options.cache)
+        found = [one for one in results.get("approximate", []) if one["side"] not in names] + new
     elif options.part == "binary":
         found = binary(options.repeats)
     elif options.part == "pairs":
         found = pairs(options.repeats)
     else:
-        found = growth(options.repeats, options.rows)
+        others = [one for one in results.get("growth", []) if one["rows"] != options.rows and "exact_prepare_s" in one]
+        found = [*others, growth(options.rows, options.repeats, options.cache)]
+        found.sort(key=lambda one: int(one["rows"]))
+        results["projection"] = projected(found)
     peers = {}
     for name in PEERS:
         try:

@@ -88,6 +88,24 @@ def test_nearest_equals_a_full_sort(name, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_long_rows_are_read_in_parts_by_several_threads(name, kind, monkeypatch):
+    rng = np.random.default_rng(4)
+    x, q = rng.normal(size=(3001, 70)).astype(kind), rng.normal(size=(7, 70)).astype(np.float32)
+    whole = Database(x, name)
+    found = whole.distances(q), *whole.nearest(q, 10)
+    parts = []
+    in_parts = module._read_in_parts
+    monkeypatch.setattr(module, "_read_in_parts", lambda starts, *rest: (parts.append(starts), in_parts(starts, *rest)))
+    monkeypatch.setattr(module, "NUMBERS_IN_CACHE", 70 * 40)
+    again = whole.distances(q), *whole.nearest(q, 10)
+    assert {len(starts) for starts in parts} == {76}  # the last one of a single row
+    for a, b in zip(found, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(found[0], reference(q, x, name), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_equal_distances_come_by_position_also_at_the_cut(name):
     rng = np.random.default_rng(1)
     for size in (50, 9000):

@@ -23,7 +23,7 @@ MODULES = {
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
     "errors", "storage", "machine", "progress", "sealed",
-    "blockwise", "distances", "lists", "code_pairs", "scores", "diffusion", "layout",
+    "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",

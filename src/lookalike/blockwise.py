@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from lookalike.machine import usable_cores
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
+T = TypeVar("T")
 
 #: A tile's queries and rows: large enough for the matrix product to run at its best, its product (8 MiB) and its rows
 #: small enough for the cache. Of long rows it takes fewer.
@@ -40,7 +41,8 @@ def candidates(
     k: int,
     size: int,
     multiply: Callable[[int, int, Float32Array, Float32Array], None],
-) -> Iterator[tuple[Int64Array, Int64Array]]:
+    settle: Callable[[Int64Array, Int64Array], T],
+) -> Iterator[T]:
     """Find the rows that may be among the ``k`` with the smallest values of each query, a value being a dot product.
 
     Parameters
@@ -56,13 +58,16 @@ def candidates(
     multiply : callable
         ``multiply(start, stop, across, out)`` writes the values of rows ``start`` to ``stop`` to ``out``, shape
         (stop - start, b), for some queries that are the columns of ``across``, shape (d, b).
+    settle : callable
+        ``settle(queries, rows)`` makes the answer of some queries, on the thread that found their pairs: int64, shape (c,),
+        sorted by query and then by row, at least ``k`` a query.
 
     Yields
     ------
-    (queries, rows) : ndarray of int64, shape (c,)
-        Pairs, sorted by query and then by row; at least ``k`` a query. Queries come in their order, some at a time.
+    what ``settle`` returned
+        Queries in their order, some at a time.
     """
-    threads = _product_threads()
+    threads = product_threads()
     each = max(1, min(TILE_QUERIES, -(-len(left) // threads)))
     starts = range(0, len(left), each)
 
@@ -75,9 +80,9 @@ def candidates(
         queries, rows = (np.concatenate(parts) for parts in zip(*halves, strict=True))
         return queries, rows
 
-    with _one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+    with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
-            yield from pool.map(work, starts[first : first + 4 * threads])
+            yield from pool.map(lambda start: settle(*work(start)), starts[first : first + 4 * threads])
 
 
 def _of_some(
@@ -184,7 +189,7 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def _product_threads() -> int:
+def product_threads() -> int:
     """Return how many threads to use: as many as a matrix product would, so that a person's limit holds here too.
 
     Returns
@@ -200,8 +205,13 @@ def _product_threads() -> int:
 
 
 @contextmanager
-def _one_thread_a_product() -> Iterator[None]:
-    """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back."""
+def one_thread_a_product() -> Iterator[None]:
+    """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back.
+
+    Yields
+    ------
+    None
+    """
     global _users, _limit  # noqa: PLW0603
     with _lock:
         if not _users:

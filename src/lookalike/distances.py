@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.blockwise import MOST_ANSWERS, candidates
+from lookalike.counting import nearest_codes
 from lookalike.errors import UsageError, unknown_name
 from lookalike.machine import usable_cores
 
@@ -57,6 +58,10 @@ WIDENED_AT_ONCE = 2048
 SHORT_ROWS = 256
 #: From this many on, queries are multiplied tile by tile, on all cores; one alone is limited by the memory's speed.
 MANY_QUERIES = 8
+#: Rows of this length and more are multiplied with few queries one row after the other, so many numbers at a time. A matrix
+#: product of OpenBLAS reads four rows at once, and the processor fetches ahead within one page only: of 60,000 x 1,568 it
+#: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count.
+LONG_ROWS, NUMBERS_IN_CACHE = 64, 2**17
 #: Relative error of one float32 operation.
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
@@ -66,8 +71,8 @@ LONGEST, SHORTEST = 1e18, 1e-30
 CODES_AT_ONCE, WORDS_AT_ONCE = 2**15, 4
 #: Longest code; more bits don't fit the 16-bit counts.
 MOST_CODE_BYTES = 8191
-#: Threads that count bits; memory, not arithmetic, is the limit beyond these.
-COUNTING_THREADS = 4
+#: Threads that read the database; memory, not arithmetic, is the limit beyond these.
+READING_THREADS = 4
 
 
 class Distance:
@@ -75,7 +80,8 @@ class Distance:
 
     A query's *ranking values* are float32, 0 or more, and rise with the distance. They are made in two steps:
     ``multiply`` for a whole block of queries at once, and ``finish`` row by row, while the row is still in the
-    processor's cache and on whichever thread goes on with it.
+    processor's cache and on whichever thread goes on with it. Products that ``complete`` has seen are in the same order
+    already: what is left to ``finish`` is the query's own.
 
     Parameters
     ----------
@@ -102,6 +108,9 @@ class Distance:
 
     def multiply(self, left: Float32Array, out: Float32Array) -> None:
         """Write the product of ``left`` with the database into ``out``, shape (b, m)."""
+        if len(left) < MANY_QUERIES and self.descriptors.shape[1] >= LONG_ROWS:
+            self._multiply_in_turn(left, out)
+            return
         if self.descriptors.dtype == np.float32:
             np.matmul(left, self.descriptors.T, out=out)
             return
@@ -110,6 +119,23 @@ class Distance:
             some = self.descriptors[start : start + WIDENED_AT_ONCE]
             to_float32(some, wide[: len(some)])
             np.matmul(left, wide[: len(some)].T, out=out[:, start : start + len(some)])
+
+    def _multiply_in_turn(self, left: Float32Array, out: Float32Array) -> None:
+        """Do so for few queries, row by row, some rows at a time that stay in the cache until all queries had them."""
+        size, depth = self.descriptors.shape
+        most = max(1, NUMBERS_IN_CACHE // depth)
+
+        def multiply(starts: Iterator[int]) -> None:
+            wide = np.empty((0 if self.descriptors.dtype == np.float32 else min(most, size), depth), np.float32)
+            for start in starts:
+                rows = self.descriptors[start : start + most]
+                if rows.dtype != np.float32:
+                    to_float32(rows, wide[: len(rows)])
+                    rows = wide[: len(rows)]
+                for query, line in zip(left, out, strict=True):
+                    np.vecdot(rows, query, out=line[start : start + most])
+
+        _read_in_parts(range(0, size, most), 16, multiply)  # 8 MiB take a core as long as starting a thread
 
     def extend(self, left: Float32Array) -> Float32Array:
         """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""
@@ -125,9 +151,14 @@ class Distance:
         self.widen(start, stop, right)
         np.matmul(right, across, out=out)
 
+    def complete(self, start: int, stop: int, values: Float32Array) -> None:
+        """Bring products with the rows ``start`` to ``stop``, (..., stop - start), in place into the ranking values' order."""
+
     def finish(self, row: Float32Array, offset: np.float32) -> None:
         """Turn one row of products, shape (m,), into ranking values, in place."""
-        raise NotImplementedError
+        self.complete(0, len(row), row)
+        np.add(row, offset, out=row)
+        np.maximum(row, 0, out=row)
 
     def to_distances(self, values: Float32Array, offset: np.float32) -> None:
         """Turn a row of ranking values into distances, in place; nothing to do where they are the same."""
@@ -169,11 +200,9 @@ class Cosine(Distance):
         """Return ``-q / |q|`` and 1."""
         return (queries / -lengths[:, None]).astype(np.float32), np.ones(len(queries), np.float32)
 
-    def finish(self, row: Float32Array, offset: np.float32) -> None:
-        """Make it ``1 - cos``, never below 0."""
-        np.multiply(row, self.scale, out=row)
-        np.add(row, offset, out=row)
-        np.maximum(row, 0, out=row)
+    def complete(self, start: int, stop: int, values: Float32Array) -> None:
+        """Make them cosines, with their sign turned."""
+        np.multiply(values, self.scale[start:stop], out=values)
 
     def errors(self, lengths: Float64Array) -> Float64Array:
         """Bound by the dot product of two unit vectors, and a few roundings more."""
@@ -215,11 +244,9 @@ class Euclidean(Distance):
         """Return ``-2 q`` and ``|q|^2``."""
         return queries * np.float32(-2), (lengths**2).astype(np.float32)
 
-    def finish(self, row: Float32Array, offset: np.float32) -> None:
-        """Make it the squared distance, never below 0."""
-        np.add(row, self.squares, out=row)
-        np.add(row, offset, out=row)
-        np.maximum(row, 0, out=row)
+    def complete(self, start: int, stop: int, values: Float32Array) -> None:
+        """Add the square of each row."""
+        np.add(values, self.squares[start:stop], out=values)
 
     def to_distances(self, values: Float32Array, offset: np.float32) -> None:  # noqa: ARG002
         """Take the root."""
@@ -286,11 +313,6 @@ class InnerProduct(Distance):
         else:
             super().multiply_rows(start, stop, across, out)
 
-    def finish(self, row: Float32Array, offset: np.float32) -> None:
-        """Make it 0 or more."""
-        np.add(row, offset, out=row)
-        np.maximum(row, 0, out=row)
-
     def to_distances(self, values: Float32Array, offset: np.float32) -> None:
         """Take the offset away."""
         np.subtract(values, offset, out=values)
@@ -352,10 +374,8 @@ class Hamming(Distance):
         words = _words(query[None])[0][:, None]
         size = self.words.shape[1]
         counts = np.empty(size, np.uint16)
-        starts = iter(range(0, size, CODES_AT_ONCE))  # shared: a thread that is held up leaves more to the others
-        threads = min(usable_cores(), COUNTING_THREADS, -(-size // CODES_AT_ONCE) // 4)
 
-        def count() -> None:
+        def count(starts: Iterator[int]) -> None:
             differ = np.empty((WORDS_AT_ONCE, min(size, CODES_AT_ONCE)), np.uint64)
             bits = np.empty(differ.shape, np.uint8)
             for start in starts:
@@ -372,11 +392,7 @@ class Hamming(Distance):
                     if len(codes) > 3:
                         np.add(out, some[3], out=out)
 
-        with ThreadPoolExecutor(max(1, threads - 1)) as pool:
-            others = [pool.submit(count) for _ in range(threads - 1)]
-            count()
-            for other in others:
-                other.result()
+        _read_in_parts(range(0, size, CODES_AT_ONCE), 4, count)
         return counts
 
     def lookup(self, query: NDArray[np.uint8], radius: int) -> Int64Array | None:
@@ -597,7 +613,7 @@ class Database:
         def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
             return _candidates(values, k, error)
 
-        if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS and not self._measure.packed:
+        if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS:
             done = 0
             for near, far in self._picked_together(table, lengths, k):
                 positions[done : done + len(near)], distances[done : done + len(near)] = near, far
@@ -702,17 +718,24 @@ class Database:
                 yield found, self._apart(queries, lengths, np.full(len(found), q), found)
 
     def _picked_together(
-        self, queries: Float32Array, lengths: Float64Array, k: int
+        self, queries: Any, lengths: Float64Array, k: int
     ) -> Iterator[tuple[Int64Array, Float32Array]]:
         """Yield, for some queries at a time, the positions and distances of the ``k`` nearest of each."""
         measure = self._measure
-        left = measure.extend(measure.prepare(queries, lengths)[0])
-        for who, rows in candidates(left, measure.errors(lengths), k, self.size, measure.multiply_rows):
+        if isinstance(measure, Hamming):
+            positions, counts = nearest_codes(measure.words, _words(queries), k)
+            yield positions, counts.astype(np.float32)
+            return
+
+        def settle(who: Int64Array, rows: Int64Array) -> tuple[Int64Array, Float32Array]:
             exact = self._apart(queries, lengths, who, rows)
             order = np.lexsort((rows, exact, who))
             starts = np.flatnonzero(np.diff(who, prepend=-1))
             first = order[starts[:, None] + np.arange(k)]
-            yield rows[first], exact[first]
+            return rows[first], exact[first]
+
+        left = measure.extend(measure.prepare(queries, lengths)[0])
+        yield from candidates(left, measure.errors(lengths), k, self.size, measure.multiply_rows, settle)
 
     def _looked_up(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]]:
         """Return what is within a radius by looking codes up; nothing where that isn't quicker for every query."""
@@ -796,6 +819,20 @@ def to_float32(rows: FloatArray, out: Float32Array) -> None:
     np.left_shift(bits, 13, out=bits)
     np.bitwise_and(bits, np.int32(0x8FFFE000 - 2**32), out=bits)
     np.multiply(out, np.float32(2.0**112), out=out)
+
+
+def _read_in_parts(starts: range, least: int, read: Callable[[Iterator[int]], None]) -> None:
+    """Let threads read the parts that begin at ``starts``, one thread for every ``least`` of them."""
+    shared = iter(starts)  # by all: a thread that is held up leaves more to the others
+    others = min(usable_cores(), READING_THREADS, len(starts) // least) - 1
+    if others < 1:
+        read(shared)
+        return
+    with ThreadPoolExecutor(others) as pool:
+        started = [pool.submit(read, shared) for _ in range(others)]
+        read(shared)
+        for one in started:
+            one.result()
 
 
 def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:

@@ -14,17 +14,18 @@ search stays exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blockwise import reach_of, take_in
+from lookalike.blockwise import product_threads, reach_of
 from lookalike.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
 from lookalike.sealed import Sealed, sealing
+from lookalike.visits import visit
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -36,11 +37,8 @@ _SAMPLE = 256  # queries of the meter, each time
 _TRAIN_PER_LIST, _TURNS = 32, 8
 _FEWEST, _MOST_LISTS = 16, 8192
 _SEED = 0
-#: From this many on, queries look into lists together; alone, each list is one vector product.
+#: From this many on, queries look into lists together, and no more than so many.
 _TOGETHER, _MOST_TOGETHER = 16, 1024
-#: Lists after which what is found so far is sorted out.
-_REVIEW = 64
-_ROUNDING = 1e-5  # values within it of the last answer are compared exactly
 _AT_ONCE = 2**16  # rows moved or put into lists at a time
 
 
@@ -99,11 +97,11 @@ class Lists:
         self._rows: Int64Array = stored.array("rows")
         self._lengths: Float64Array = stored.array("lengths")
         self._all: Float32Array = stored.rows("descriptors", 0, self.size, checked=False)
-        lengths = self._lengths
-        self._scale = (1 / lengths).astype(np.float32) if self.distance == "cosine" else None
-        self._bias = (lengths**2 / 2).astype(np.float32) if self.distance == "euclidean" else None
-        self._measure = DISTANCES[self.distance](self._all, lengths)
-        self._by_centre = Database(self.centres, "euclidean" if self.distance == "euclidean" else "inner product")
+        self._sound = np.zeros(len(self.centres), np.bool_)  # lists that have been checked
+        self._measure = DISTANCES[self.distance](self._all, self._lengths)
+        by_centre = "euclidean" if self.distance == "euclidean" else "inner product"
+        self._centred = Database(self.centres, by_centre)
+        self._by_centre = DISTANCES[by_centre](self.centres, self._centred.lengths)
 
     def __len__(self) -> int:
         """Return the number of lists."""
@@ -169,16 +167,20 @@ class Lists:
         UsageError
             If the queries are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
         """
-        asked, lengths = self._by_centre.checked(queries)
-        DISTANCES[self.distance].check("query", lengths)
+        asked, lengths = self._centred.checked(queries)
+        self._measure.check("query", lengths)
         positions = np.empty((len(asked), k), np.int64)
         distances = np.empty((len(asked), k), np.float32)
-        # One thread: what is done between two products of a list is too short for two to take turns at it.
         for start in range(0, len(asked), _MOST_TOGETHER):
             part = slice(start, start + _MOST_TOGETHER)
             some, long = asked[part], lengths[part]
-            chosen = self._chosen(self._by_centre.distances(some), k, probes)
-            who, places = self._among(some, chosen, k) if len(some) >= _TOGETHER else self._one_by_one(some, chosen, k)
+            chosen = self._chosen(some, long, k, probes)
+            left, errors = self._measure.prepare(some, long)[0], self._measure.errors(long)
+            if len(some) >= _TOGETHER:
+                who, places = visit(left, errors, k, chosen, self._starts, self._list, self._measure.complete)
+            else:
+                found = [self._of_one(*one, k) for one in zip(left, errors, chosen, strict=True)]
+                who, places = np.repeat(np.arange(len(found)), [len(one) for one in found]), np.concatenate(found)
             at_once = max(1, NUMBERS_AT_ONCE // some.shape[1])
             exact = np.concatenate(
                 [
@@ -192,80 +194,58 @@ class Lists:
             positions[part], distances[part] = rows[first], exact[first]
         return positions, distances
 
-    def _chosen(self, near: Float32Array, k: int, probes: int) -> list[Int64Array]:
+    def _list(self, one: int) -> Float32Array:
+        """Return the descriptors of a list, checked the first time."""
+        start, stop = int(self._starts[one]), int(self._starts[one + 1])
+        if not self._sound[one]:
+            self._stored.rows("descriptors", start, stop)
+            self._sound[one] = True
+        return self._all[start:stop]
+
+    def _chosen(self, asked: Float32Array, lengths: Float64Array, k: int, probes: int) -> list[Int64Array]:
         """Return the lists each query looks into, the nearest first."""
         probes = min(probes, len(self))
-        chosen = np.argpartition(near, probes - 1, axis=1)[:, :probes]
-        order = np.argsort(np.take_along_axis(near, chosen, axis=1), axis=1, kind="stable")
-        found = list(np.take_along_axis(chosen, order, axis=1))
+        left = self._by_centre.prepare(asked, lengths)[0]
+        near = np.empty((len(asked), len(self)), np.float32)
+        self._by_centre.multiply(left, near)
+
+        def choose(part: slice) -> Int64Array:
+            some = near[part]
+            self._by_centre.complete(0, len(self), some)
+            nearest = np.argpartition(some, probes - 1, axis=1)[:, :probes]
+            order = np.argsort(np.take_along_axis(some, nearest, axis=1), axis=1, kind="stable")
+            found: Int64Array = np.take_along_axis(nearest, order, axis=1)
+            return found
+
+        each = -(-len(asked) // product_threads()) if len(asked) >= _TOGETHER else len(asked)
+        parts = [slice(start, start + each) for start in range(0, len(asked), each)]
+        if len(parts) == 1:
+            chosen = choose(parts[0])
+        else:
+            with ThreadPoolExecutor(len(parts)) as pool:
+                chosen = np.concatenate(list(pool.map(choose, parts)))
+        found = list(chosen)
         for q in np.flatnonzero(self._sizes[chosen].sum(axis=1) < k).tolist():
             every = np.argsort(near[q], kind="stable")
             found[q] = every[: int(np.searchsorted(np.cumsum(self._sizes[every]), k)) + 1]
         return found
 
-    def _values(self, one: int, right: Float32Array) -> Float32Array:
-        """Return values that rise with the distance, of a list's descriptors (rows) and some queries (columns)."""
-        start, stop = int(self._starts[one]), int(self._starts[one + 1])
-        values: Float32Array = self._stored.rows("descriptors", start, stop) @ right
-        if self._scale is not None:
-            values *= self._scale[start:stop, None]
-        np.negative(values, out=values)
-        if self._bias is not None:
-            values += self._bias[start:stop, None]
-        return values
-
-    def _one_by_one(self, asked: Float32Array, chosen: list[Int64Array], k: int) -> tuple[Int64Array, Int64Array]:
-        """Return the candidates of each query, at least ``k``: the query, and the place in the order of the lists."""
-        found = []
-        for query, lists in zip(asked, chosen, strict=True):
-            edges = np.concatenate([[0], np.cumsum(self._sizes[lists])])
-            values = np.empty(int(edges[-1]), np.float32)
-            spans = list(zip(self._starts[lists].tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-            for start, left, right in spans:
-                part = values[left:right]
-                np.dot(self._stored.rows("descriptors", start, start + right - left), query, out=part)
-                if self._scale is not None:
-                    part *= self._scale[start : start + right - left]
-                if self._bias is not None:
-                    part -= self._bias[start : start + right - left]
-            np.negative(values, out=values)
-            kth = np.partition(values, k - 1)[k - 1]
-            near = np.flatnonzero(values <= kth + _ROUNDING * abs(kth))
-            part_of = np.searchsorted(edges, near, "right") - 1
-            found.append(near - edges[part_of] + self._starts[lists][part_of])
-        return np.repeat(np.arange(len(found)), [len(places) for places in found]), np.concatenate(found)
-
-    def _among(self, asked: Float32Array, chosen: list[Int64Array], k: int) -> tuple[Int64Array, Int64Array]:
-        """Return the same for many queries: each list is multiplied once, with all queries that look into it."""
-        across = np.ascontiguousarray(asked.T)
-        best = np.full((len(asked), k), np.inf, np.float32)
-        reach: Float32Array = np.full(len(asked), np.inf, np.float32)
-        first = np.array([lists[0] for lists in chosen])
-        others = [lists[1:] for lists in chosen]
-        whose = np.concatenate([np.arange(len(asked)), np.repeat(np.arange(len(asked)), [len(o) for o in others])])
-        into = np.concatenate([first, *others])
-        # The nearest lists first: with their values, most of the others are dismissed at a glance.
-        order = np.lexsort((into, np.arange(len(into)) >= len(asked)))
-        whose, into = whose[order], into[order]
-        edges = [*np.flatnonzero(np.diff(into, prepend=-1)).tolist(), len(into)]
-        found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
-        waiting = 0
-        for i, (start, stop) in enumerate(pairwise(edges)):
-            queries, one = whose[start:stop], int(into[start])
-            values = self._values(one, across[:, queries])
-            places, who = np.divmod(np.flatnonzero(values <= reach[queries]), len(queries))
-            if len(who):
-                found.append((queries[who], places + int(self._starts[one]), values[places, who]))
-            if (i % _REVIEW == _REVIEW - 1 or i == len(edges) - 2) and len(found) > waiting:
-                which, _, far = (np.concatenate(part) for part in zip(*found[waiting:], strict=True))
-                take_in(best, which, far)
-                waiting = len(found)
-                reach = reach_of(best[:, -1], _ROUNDING * np.abs(best[:, -1]).astype(np.float64))
-        who, places, far = (np.concatenate(part) for part in zip(*found, strict=True))
-        kept = far <= reach[who]
-        who, places = who[kept], places[kept]
-        order = np.argsort(who, kind="stable")
-        return who[order], places[order]
+    def _of_one(self, left: Float32Array, error: float, lists: Int64Array, k: int) -> Int64Array:
+        """Return the places of one query's candidates, at least ``k``."""
+        edges = np.concatenate([[0], np.cumsum(self._sizes[lists])])
+        values = np.empty(int(edges[-1]), np.float32)
+        bounds = edges.tolist()
+        for one, start, begin, end in zip(
+            lists.tolist(), self._starts[lists].tolist(), bounds[:-1], bounds[1:], strict=True
+        ):
+            part = values[begin:end]
+            np.vecdot(self._list(one), left, out=part)
+            self._measure.complete(start, start + end - begin, part)
+        kth = np.partition(values, k - 1)[k - 1 : k]
+        near = np.flatnonzero(values <= reach_of(kth, np.array([2 * error])))
+        part_of = np.searchsorted(edges, near, "right") - 1
+        places: Int64Array = near - edges[part_of] + self._starts[lists][part_of]
+        return places
 
     def told(self) -> dict[str, Any]:
         """Return what ``lookalike info`` says of it.
