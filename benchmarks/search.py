@@ -184,10 +184,16 @@ def built(path: Path, build: Callable[[], Any]) -> None:
     """Make what ``path`` names unless it is there; what making it took is kept beside it, once it is whole."""
     if cost_file(path).exists():
         return
+    begun = time.process_time()
     with anonymous_peak() as peak:
         seconds = timed(build)
+    costs = {
+        "build_seconds": seconds,
+        "build_processor_seconds": time.process_time() - begun,
+        "build_memory_bytes": peak[0],
+    }
     with replace_file(cost_file(path)) as f:
-        f.write(json.dumps({"build_seconds": seconds, "build_memory_bytes": peak[0]}).encode())
+        f.write(json.dumps(costs).encode())
 
 
 def cost_file(path: Path) -> Path:
