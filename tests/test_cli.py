@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -97,6 +98,31 @@ def test_help_lists_every_command(capsys):
         shown = call(capsys, name, "--help")
         assert f"lookalike {name}" in shown or f"{name} [OPTIONS]" in shown
         assert shown == call(capsys, name, "-h")
+
+
+def test_no_command_at_all_shows_the_help_and_was_wrong(capsys):
+    assert run([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: ")
+
+
+def test_what_is_to_be_typed_can_be_typed(here, capsys):
+    folder = here / "my scans"
+    folder.mkdir()
+    save_image(np.full((16, 16), 9, np.uint8), folder / "one.png")
+    (folder / "broken.png").write_bytes(b"")
+    out = call(capsys, "index", "my scans", "-e", "pixels")
+    assert out.startswith("my scans/.lookalike: 1 image indexed, 1 left out (1 empty: ")
+    typed = re.search(r"\(1 empty: lookalike (.*)\); ", out)[1]
+    assert call(capsys, *shlex.split(typed)).startswith("broken.png\tempty")
+    said = refuse(capsys, 1, "search", folder / "one.png", "-i", "my scans/.lookalike", "-e", "color")
+    call(capsys, *shlex.split(said.partition("add it: lookalike ")[2]))
+    assert "one.png" in call(capsys, "search", folder / "one.png", "-i", "my scans/.lookalike", "-e", "color")
+    text = call(capsys, "info", "-i", "my scans/.lookalike")
+    assert re.search(r"^reading +include none, exclude none, hidden no, each no, limits \(pixels ", text, re.MULTILINE)
+    assert re.search(r"^shape +\d+ x \d+( x 3)?$", text, re.MULTILINE)
+    assert not re.search(r"[{}]|\[|None|True|False", text)
 
 
 def test_version(capsys):
@@ -361,6 +387,8 @@ def test_the_encoders_are_listed(capsys):
     assert by_name["quadrants"]["about"] == "Mean of each quarter of a grey image: of a 2 x 2 image, its pixels."
     text = call(capsys, "encoders")
     assert re.search(r"^autoencoder +.*\(training needs lookalike\[train\]\)$", text, re.MULTILINE)
+    assert re.search(r"^sift +.*\(needs lookalike\[local\]\)$", text, re.MULTILINE)  # to be used at all
+    assert "`" not in text
 
 
 def test_an_index_by_another_encoder_is_refused(capsys):

@@ -114,6 +114,11 @@ def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
     cases = {"hog": [grey, 255 - grey, tiny], "neural": [colour, large, tiny_colour]}
     for name, collections in cases.items():
         assert [usual_encoder(open_collection(images)) for images in collections] == [name] * len(collections)
+    # What looks grey is grey, though it be stored in colour and tinted as JPEG and scanners do.
+    tinted = np.repeat(grey[..., None], 3, axis=3)
+    tinted[..., 0] = np.maximum(tinted[..., 0], 12)
+    assert usual_encoder(open_collection(tinted)) == "hog"
+    assert usual_encoder(open_collection(np.repeat(large[..., None], 3, axis=3))) == "neural"
     notes: list[str] = []
     index = build_index(colour[:5], None, tmp_path / "index", on_note=notes.append)
     assert index.passport.encoder == "neural"

@@ -9,7 +9,9 @@ from sklearn.metrics import label_ranking_average_precision_score
 from lookalike import build_index, open_collection, score
 from lookalike.encoders import TABLE, create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.evaluation import encoder_title, sample_queries
+from lookalike.evaluation import compare_indexes, encoder_title, questions, sample_queries
+from lookalike.raster import save_image
+from lookalike.truth import GroundTruth, Truth
 from quadrants import ENTRY, pictures
 
 #: Directions that turn from the first axis to the second.
@@ -210,3 +212,26 @@ def test_a_figure_names_an_encoder_by_what_tells_it_apart(tmp_path):
         index = build_index("mnist:test[0:5]", encoder, tmp_path / title)
         assert encoder_title(index) == title
         assert score(index, "mnist:test[5:8]").encoder == title
+
+
+def test_queries_that_the_index_holds_are_told_of(tmp_path):
+    folder = tmp_path / "photos"
+    for name, picture in zip(("a/1.png", "a/2.png", "b/3.png"), pictures(*DATABASE[:3]), strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(picture, folder / name)
+    held = build_index(folder, "quadrants", tmp_path / "index")
+    other = tmp_path / "c" / "1.png"
+    other.parent.mkdir()
+    save_image(pictures((1, 1, 0, 0))[0], other)
+    truth = GroundTruth("by hand", {name: Truth(("b/3.png",)) for name in ("1.png", "2.png", "3.png")})
+    said = []
+    for asked, own in ((folder, "3 of 3"), (folder / "a", "2 of 2"), (folder / "a" / "1.png", "1 of 1"), (other, None)):
+        said.clear()
+        questions(held, asked, truth=truth, on_note=said.append)
+        assert [s.split(" queries")[0] for s in said] == ([] if own is None else [own]), asked
+    said.clear()
+    compare_indexes(held, held, folder, on_note=said.append)  # says it once
+    assert said == [
+        "3 of 3 queries are images of the index, and each finds itself first, which counts; --leave-one-out leaves each out of "
+        "its own answers"
+    ]

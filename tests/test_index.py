@@ -957,3 +957,19 @@ def test_a_collection_that_cannot_be_read_makes_nothing(path, tmp_path):
     with pytest.raises(CollectionError):
         build_index(tmp_path / "empty", "quadrants", path)
     assert not path.exists()
+
+
+def test_a_link_is_asked_about_by_its_own_name(tmp_path, monkeypatch):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save_image(random_pictures(1)[0], folder / "one.png")
+    (folder / "link.png").symlink_to("one.png")
+    (tmp_path / "outside.png").symlink_to(folder / "one.png")
+    index = build_index(folder, "quadrants", workers=1)
+    outcomes = {f["path"]: f["outcome"] for f in index.files()}
+    assert sorted(outcomes.values()) == ["duplicate", "indexed"]
+    for name in outcomes:
+        assert index.why(folder / name)["path"] == name
+    monkeypatch.chdir(folder)
+    assert {name: index.why(name)["outcome"] for name in outcomes} == outcomes
+    assert index.why(tmp_path / "outside.png")["path"] == "one.png"

@@ -60,6 +60,9 @@ def test_a_crop_stands_behind_a_path_unless_a_file_is_called_so(tmp_path):
     odd = tmp_path / "odd[1,2,3,4]"
     odd.write_bytes(b"")
     assert Example.parse(str(odd)) == Example(str(odd))
+    for short in ("[1,2,3]", "[1,2,3,4.5]"):
+        with pytest.raises(UsageError, match=r"a crop is four whole numbers in pixels: .*4\]\[x,y,width,height\]"):
+            Example.parse(f"{odd}{short}")
 
 
 def test_the_title_is_what_a_person_calls_it():

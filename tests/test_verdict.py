@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lookalike.adapt import AIMS, Recipe
+from lookalike.adapt import AIMS, Recipe, choose
 from lookalike.encoders import create
 from lookalike.errors import UsageError
 from lookalike.selftest import beats
@@ -47,6 +47,10 @@ def test_the_sentence_names_the_pick_the_runner_up_and_its_limits(verdict):
         row = verdict.rows[verdict.picks[aim]]
         assert said.startswith(f"For {AIMS[aim].words}, {row.title} looks best on these 200 images")
         assert "of pixels" in said
+        # The runner-up is what pixels would choose for this aim: never a row that this aim passed over.
+        pixels = [row for row in verdict.rows if row.encoder == "pixels"]
+        chosen = pixels[int(choose({str(i): row.test for i, row in enumerate(pixels)}, aim)[0])]
+        assert f"{chosen.test.figures[verdict.figure(aim)]:.3f} of {chosen.title}" in said
         assert "No label was read" in said
 
 

@@ -24,6 +24,8 @@ TRIED = ("pixels", "hog", "hog:deskew=true", "color", "neural", "neural+color")
 LOOKED_AT = 48
 #: Longest side, in pixels, of images that are too small to be photos of anything.
 TINY = 32
+#: Levels that channels of a grey picture may be apart, at this share of all pixels: JPEG and scanners tint a little.
+GREY_WITHIN, GREY_SHARE = 16, 0.98
 
 
 def encoder_named(name: str | Path) -> Encoder:
@@ -117,7 +119,11 @@ def usual_encoder(images: Collection) -> str:
         some = images.take(range(0, len(images), max(1, -(-len(images) // LOOKED_AT)))).array()
     except CollectionError:
         return "hog"
-    return "hog" if some.ndim == 3 and (max(some.shape[1:]) <= TINY or kind_of(some) == "glyphs") else "neural"
+    if some.ndim == 4:  # most grey scans and exported glyphs are stored in colour
+        apart = some.max(axis=3) - some.min(axis=3)
+        if (apart <= GREY_WITHIN).mean() < GREY_SHARE:
+            return "neural"
+    return "hog" if max(some.shape[1:3]) <= TINY or kind_of(some) == "glyphs" else "neural"
 
 
 def compare(

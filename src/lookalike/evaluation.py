@@ -173,7 +173,7 @@ def score(
     on_progress : callable, optional
         Called with (queries done, queries in all).
     on_note : callable, optional
-        Called with a sentence before a step of the re-ranking that takes long.
+        Called with a sentence before a step of the re-ranking that takes long, and where queries are images of the index.
 
     Returns
     -------
@@ -189,7 +189,8 @@ def score(
     ----------
     The definitions are in :mod:`lookalike.scores`.
     """
-    asked = questions(index, queries, truth=truth, leave_one_out=leave_one_out, count=count, resize=resize, seed=seed)
+    chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
+    asked = questions(index, queries, **chosen, on_note=on_note)  # type: ignore[arg-type]
     found = rank(index, asked, distance=distance, rerank=rerank, on_progress=on_progress, on_note=on_note)
     return report_of(index, found, distance, seed, rerank)
 
@@ -203,6 +204,7 @@ def questions(
     count: int | None = None,
     resize: bool = False,
     seed: int = 0,
+    on_note: Callable[[str], None] | None = None,
 ) -> Questions:
     """Read queries and what is right for each, as :func:`score` does.
 
@@ -210,6 +212,8 @@ def questions(
     ----------
     index, queries, truth, leave_one_out, count, resize, seed
         As of :func:`score`.
+    on_note : callable, optional
+        Called with a sentence where queries are images of the index, since such a score tells little.
 
     Returns
     -------
@@ -233,6 +237,11 @@ def questions(
         # Ground truth may go by the order of all queries, so that they are drawn from only afterwards.
         chosen = sample_queries(index, queries, count=count if known is None else None, seed=seed)
         ids, excluded, labels, name = list(chosen.ids), None, chosen.labels, chosen.name
+        if on_note is not None and (own := _own(index, chosen)):
+            on_note(
+                f"{own:,} of {len(ids):,} queries are images of the index, and each finds itself first, which counts; "
+                "--leave-one-out leaves each out of its own answers"
+            )
         descriptors, picture = index.encoder.encode(query_images(index, chosen, resize=resize)), chosen.read
     if known is not None:
         found = known.rows(ids, index.ids)
@@ -248,6 +257,18 @@ def questions(
             "right answers with --truth"
         )
     return Questions(ids, descriptors, labels, None, excluded, picture)
+
+
+def _own(index: Index, queries: Collection) -> int:
+    """Count the queries that are images of the index itself, by where they come from."""
+    if queries.source == index.passport.source and queries.source != "array":
+        return len(set(index.ids) & set(queries.ids))
+    root, source = Path(index.passport.source), Path(queries.source)
+    folder = source if source.is_dir() else source.parent
+    if not root.is_dir() or not folder.is_relative_to(root) or not (source.is_dir() or len(queries) == 1):
+        return 0
+    held, below = set(index.ids), folder.relative_to(root)
+    return sum((below / name).as_posix() in held for name in queries.ids)
 
 
 def _taken(asked: Questions, rows: list[int]) -> Questions:
@@ -407,6 +428,7 @@ def compare_indexes(
     resize: bool = False,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Score two indexes, or one through two encoders, by the same queries, and say how they differ.
 
@@ -414,7 +436,7 @@ def compare_indexes(
     ----------
     first, second : Index
         Of the same images.
-    queries, truth, leave_one_out, count, distance, resize, seed, on_progress
+    queries, truth, leave_one_out, count, distance, resize, seed, on_progress, on_note
         As of :func:`score`.
 
     Returns
@@ -434,8 +456,9 @@ def compare_indexes(
     made = []
     for number, index in enumerate((first, second)):
         asked = questions(
-            index, queries, truth=truth, leave_one_out=leave_one_out, count=count, resize=resize, seed=seed
-        )
+            index, queries, truth=truth, leave_one_out=leave_one_out, count=count, resize=resize, seed=seed,
+            on_note=None if number else on_note,
+        )  # fmt: skip
         total = 2 * len(asked.ids)
         done_before = number * len(asked.ids)
 

@@ -129,7 +129,7 @@ class Health:
         skew = "not defined" if np.isnan(self.skewness) else f"{self.skewness:.2f}"
         never = f"{self.never:,} never are" if not sample else f"{self.never:,} are so of none in the sample"
         told = [
-            f"{self.images:,} images{sample}",
+            f"{self.images:,} {'image' if self.images == 1 else 'images'}{sample}",
             f"hubness: skewness {skew} of how often an image is among the {K} nearest of others; {never}",
         ]
         for finding in self.findings:
@@ -259,6 +259,8 @@ def _hubs(index: Index, counts: Int64Array, asked: int) -> Finding:
     surely = share * edge + SURE * np.sqrt(edge * share * (1 - share)) if np.isfinite(edge) else np.inf
     order = np.argsort(-counts, kind="stable")
     rows = order[counts[order] > surely]
+    if not np.isfinite(edge):
+        return _finding(index, "hubs", 0, len(counts), rows, counts[rows], "too few images to tell")
     says = f"{len(rows):,} are among the {K} nearest of over {edge:,.0f} others"
     says += f" (counted by {asked:,} of {len(index):,})" if share < 1 else ""
     return _finding(index, "hubs", len(rows), len(counts), rows, counts[rows], says)

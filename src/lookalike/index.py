@@ -530,13 +530,13 @@ class Index:
         UsageError
             If the index doesn't know it; the message says what may be the reason.
         """
-        name = self._name_of(file)
-        wanted = {name, as_text(str(file))}
-        found = [i for i, facts in enumerate(self._everything) if facts.id in wanted]
-        if not found:
-            raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(name)}")
-        facts = self._everything[found[0]]
-        row = self.files()[found[0]]
+        names = [as_text(str(file)), *self._names_of(file)]
+        places = {facts.id: i for i, facts in reversed(list(enumerate(self._everything)))}
+        found = next((places[name] for name in names if name in places), None)
+        if found is None:
+            raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
+        facts = self._everything[found]
+        row = self.files()[found]
         held = {c.column for c in self.passport.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
         return row | {
@@ -552,12 +552,16 @@ class Index:
             "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
         }
 
-    def _name_of(self, file: str | Path) -> str:
+    def _names_of(self, file: str | Path) -> list[str]:
+        """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
         path, source = Path(file), Path(self.passport.source)
-        for root in (source, self.path.resolve().parent):
-            if path.exists() and path.resolve().is_relative_to(root):
-                return as_text(path.resolve().relative_to(root).as_posix())
-        return as_text(path.as_posix())
+        found = []
+        if path.exists():
+            for whole in (path.parent.resolve() / path.name, path.resolve()):
+                for root in (source, self.path.resolve().parent):
+                    if whole.is_relative_to(root):
+                        found.append(as_text(whole.relative_to(root).as_posix()))
+        return found or [as_text(path.as_posix())]
 
     def _why_unknown(self, name: str) -> str:
         if any(part.startswith(".") for part in name.split("/")) and not self.passport.reading.get("hidden"):

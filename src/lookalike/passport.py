@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -229,7 +230,8 @@ class Passport:
             held = ", ".join(f"{c.encoder} ({c.fingerprint})" for c in self.columns if c.complete)
             raise IndexStoreError(
                 f"{path}: made by the encoder {held}, not by {encoder}; their descriptors can't be compared. "
-                f"Leave out --encoder, or add it: lookalike index {self.collection} -o {path} --encoder ..."
+                f"Leave out --encoder, or add it: "
+                + shlex.join(["lookalike", "index", self.collection, "-o", str(path), "--encoder", encoder])
             )
         best = next((c for c in found if c.complete), None)
         if best is None:

@@ -28,6 +28,7 @@ Crop: TypeAlias = tuple[int, int, int, int]
 MOST = 100_000
 #: Most images, likes and dislikes of one query.
 MOST_EXAMPLES = 1_000
+_MEANT_AS_CROP = re.compile(r"(?P<path>.+)\[[^\[\]]*,[^\[\]]*\]", re.DOTALL)
 _CROPPED = re.compile(r"(?P<path>.+)\[(?P<crop>\s*-?\d+\s*(,\s*-?\d+\s*){3})\]", re.DOTALL)
 _SOURCES = ("path", "id", "data")
 _GIVEN = (*_SOURCES, "pixels")
@@ -95,7 +96,7 @@ class Example:
         Raises
         ------
         UsageError
-            If the crop is empty or begins outside the image.
+            If the crop is empty, begins outside the image, or isn't four whole numbers.
 
         Examples
         --------
@@ -104,6 +105,9 @@ class Example:
         """
         cropped = _CROPPED.fullmatch(text)
         if cropped is None or Path(text).exists():
+            meant = _MEANT_AS_CROP.fullmatch(text)
+            if meant is not None and not Path(text).exists() and Path(meant["path"]).exists():
+                raise UsageError(f"{text}: a crop is four whole numbers in pixels: {meant['path']}[x,y,width,height]")
             return cls(path=text, weight=weight)
         x, y, width, height = (int(number) for number in cropped["crop"].split(","))
         return cls(path=cropped["path"], crop=(x, y, width, height), weight=weight)

@@ -119,7 +119,8 @@ class Verdict:
         """
         figure, pick = self.figure(aim), self.rows[self.picks[aim]]
         value = pick.test.figures[figure]
-        others = [row for row in self.rows if row.encoder != pick.encoder]
+        # Only what the other encoders would themselves choose for this aim was in the running.
+        others = [self.rows[i] for i in _choices(self.rows, aim) if self.rows[i].encoder != pick.encoder]
         said = f"For {AIMS[aim].words}, {pick.title} looks best on these {self.images:,} images: {figure} {value:.3f}"
         if others:
             second = max(others, key=lambda row: row.test.figures[figure])

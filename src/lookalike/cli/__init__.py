@@ -93,6 +93,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
             return 1, "there is not enough memory for this; take fewer images, or a smaller --size"
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own: the call was wrong
         message = error.format_message()  # empty where the help was shown instead
+        if message.startswith("Usage:"):  # no command was named
+            print(message, file=sys.stderr, flush=True)
+            return int(error.exit_code), ""
         return int(error.exit_code), message and f"{message} (see: lookalike --help)"
     return 1, f"unexpected: {type(error).__name__}: {error}. This is a fault of ours; --debug shows where"
 

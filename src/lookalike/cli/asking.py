@@ -284,11 +284,11 @@ def score(
         other = open_index(against) if is_index else opened.through(against)
         with progress.counting("scoring") as show:
             compared = evaluation.compare_indexes(
-                opened, other, queries, distance=distance, on_progress=show, **chosen  # type: ignore[arg-type]
+                opened, other, queries, distance=distance, on_progress=show, on_note=progress.say, **chosen  # type: ignore[arg-type]
             )  # fmt: skip
         reports = [compared.first, compared.second]
     else:
-        asked = evaluation.questions(opened, queries, **chosen)  # type: ignore[arg-type]
+        asked = evaluation.questions(opened, queries, **chosen, on_note=progress.say)  # type: ignore[arg-type]
         found = []
         for method in [None] if rerank is None else [None, rerank]:
             with progress.counting("scoring" if method is None else f"scoring {method}") as show:

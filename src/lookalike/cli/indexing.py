@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -157,13 +158,14 @@ def _show(s: Summary, as_json: bool) -> None:
     if as_json:
         print_json(asdict(s))
         return
-    done = [f"{s.indexed:,} images indexed"]
-    counts = {"unchanged": s.unchanged, "renamed": s.renamed, "duplicates": s.duplicates, "removed": s.removed}
+    done = [f"{s.indexed:,} {'image' if s.indexed == 1 else 'images'} indexed"]
+    copies = "duplicate" if s.duplicates == 1 else "duplicates"
+    counts = {"unchanged": s.unchanged, "renamed": s.renamed, copies: s.duplicates, "removed": s.removed}
     done += [f"{n:,} {what}" for what, n in counts.items() if n]
     if s.failed:
         found = ("indexed", "duplicate", "caption")
         kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in s.outcomes.items() if outcome not in found)
-        done.append(f"{s.failed:,} left out ({kinds}: lookalike files --broken -i {s.path})")
+        done.append(f"{s.failed:,} left out ({kinds}: lookalike files --broken -i {shlex.quote(str(s.path))})")
     made = f"{s.encoder} {s.dimension}-d, {s.seconds:.1f} s ({s.images_per_second:,.0f} a second)"
     print(f"{s.path}: {', '.join(done)}; {made}")
 

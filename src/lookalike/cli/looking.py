@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,7 @@ def info(
     del facts["encoders"]
     facts["search"] = _searching(facts["search"])
     for name, value in facts.items():
-        print(f"{name:<15} {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+        print(f"{name:<15} {_in_words(value)}")
     for one in held:
         state = "" if one["complete"] else ", not complete: run the same lookalike index again"
         post = f", {one['post']}" if one["post"] else ""
@@ -68,6 +69,23 @@ def info(
         )
     if not passport.complete:
         print(f"{'':<15} the last run did not end; the same lookalike index goes on")
+
+
+def _in_words(value: object) -> str:
+    """Write what a passport holds as a person reads it: no brackets of JSON, and yes, no and none for what they are."""
+    if value is None or value in ([], {}):
+        return "none"
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            told = ((k, f"({_in_words(v)})" if isinstance(v, dict) and v else _in_words(v)) for k, v in value.items())
+            return ", ".join(f"{k} {text}" for k, text in told)
+        case list() if all(isinstance(v, int) for v in value):
+            return " x ".join(map(str, value))
+        case list():
+            return " ".join(map(_in_words, value))
+    return str(value)
 
 
 def _searching(found: dict[str, Any]) -> str:
@@ -226,7 +244,7 @@ def make_map(
         return
     print(
         f"{opened.path}: a map of {len(opened):,} images by {opened.passport.encoder}, {len(hills)} hills; "
-        f"look at it: lookalike serve -i {opened.path}"
+        f"look at it: lookalike serve -i {shlex.quote(str(opened.path))}"
     )
     if output is not None:
         print(output)
@@ -238,10 +256,14 @@ def encoders(as_json: AsJson = False) -> None:
     from lookalike.encoders import TABLE, describe, installed_encoders
 
     names = sorted(TABLE | installed_encoders())
-    rows = [{"name": name, "extra": TABLE.get(name, ("", ""))[1] or None, "about": describe(name)} for name in names]
+    rows = [
+        {"name": name, "extra": TABLE.get(name, ("", ""))[1] or None, "about": describe(name).replace("``", "")}
+        for name in names
+    ]
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        extra = f" (training needs lookalike[{row['extra']}])" if row["extra"] else ""
+        for_what = "training needs" if row["extra"] == "train" else "needs"  # others are needed to use it at all
+        extra = f" ({for_what} lookalike[{row['extra']}])" if row["extra"] else ""
         print(f"{row['name']:<12} {row['about']}{extra}")
