@@ -781,7 +781,7 @@ def test_formats_that_nobody_asked_for_stay_closed(tmp_path):
 def test_a_kind_of_a_format_that_is_not_read_is_told_from_damage(tmp_path, shared):
     path = write(tmp_path / "deep.jpg", smooth(), "JPEG")
     path.write_bytes(path.read_bytes().replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"))
-    assert "its kind of JPEG is not read (SyntaxError: cannot handle 12-bit layers)" in refused(path, "unsupported")
+    assert "its kind of JPEG is not read (cannot handle 12-bit layers)" in refused(path, "unsupported")
     refused(shared("hostile") / "image-rs" / "images" / "bmp" / "images" / "pal2.bmp", "unsupported")
 
 

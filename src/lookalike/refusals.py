@@ -100,7 +100,9 @@ def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[N
     except pil.DecompressionBombError as e:
         raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb") from e
     except Exception as e:  # Pillow raises over ten kinds on damaged files (design.md, section 6)
-        said = f"{type(e).__name__}: {first_line(e)}"
+        shown = first_line(e)
+        said = f"{type(e).__name__}: {shown}"
+        shown = shown if " " in shown else said  # of "KeyError: 269" a person couldn't read the second half alone
         if isinstance(e, MemoryError) or "out of memory" in said:
             raise ImageError(f"{where}: needs more memory than there is; scale it down first", "out of memory") from e
         if isinstance(e, EOFError) or _CUT.search(said.lower()) or runs_out(source):
@@ -109,6 +111,6 @@ def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[N
             ) from e
         if _UNREAD.search(said):
             raise ImageError(
-                f"{where}: its kind of {name_of(source)} is not read ({said}); convert it", "unsupported"
+                f"{where}: its kind of {name_of(source)} is not read ({shown}); convert it", "unsupported"
             ) from e
-        raise ImageError(f"{where}: damaged ({said}); copy it again", "damaged") from e
+        raise ImageError(f"{where}: damaged ({shown}); copy it again", "damaged") from e
