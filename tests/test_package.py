@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import doctest
+import hashlib
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -177,6 +180,17 @@ def test_the_encoders_table_names_every_encoder_file():
 
     files = {f"lookalike.{name}" for name in MODULES if name.startswith("encoders.")}
     assert {target.partition(":")[0] for target, _ in TABLE.values()} == files
+
+
+def test_the_library_of_the_map_is_the_one_that_its_script_makes():
+    root = SOURCE.parents[1]
+    made = (SOURCE / "web" / "twgl.js").read_bytes()
+    script = (root / "scripts" / "make_twgl.sh").read_text(encoding="utf-8")
+    assert f"SHA256={hashlib.sha256(made).hexdigest()} " in script
+    assert not re.search(rb"\bFunction\(|\beval\(", made), "the page's Content-Security-Policy runs no such code"
+    notice = "src/lookalike/web/twgl.NOTICE"
+    assert "Permission is hereby granted" in (root / notice).read_text(encoding="utf-8")
+    assert notice in tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license-files"]
 
 
 # What is written down -------------------------------------------------------------------------------------------------

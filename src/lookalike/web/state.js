@@ -15,6 +15,7 @@ export function read() {
     tab: given.get("tab") ?? "search",
     query: { ...EMPTY, ...query },
     versus: given.get("versus") ?? "",
+    draw: given.get("draw") ?? "", // how the map's dots are drawn: "webgl2" or "2d", else as it is faster here
   };
 }
 
@@ -27,6 +28,7 @@ export function write(state, { replace = false } = {}) {
   if (state.tab !== "search") parts.set("tab", state.tab);
   if (Object.keys(query).length) parts.set("q", JSON.stringify(query));
   if (state.versus) parts.set("versus", state.versus);
+  if (state.draw) parts.set("draw", state.draw);
   address.search = parts.toString();
   history[replace ? "replaceState" : "pushState"](null, "", address);
   listener(read());
