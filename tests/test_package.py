@@ -34,7 +34,7 @@ LAYERS = [
     "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "request", "filters", "words", "closeness",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
-    "blend", "answers", "occlusion", "explanation", "heat", "health", "client", "truth", "evaluation", "scorebook", "verify",
+    "blend", "answers", "occlusion", "explanation", "heat", "health", "connection", "client", "truth", "evaluation", "scorebook", "verify",
     "export", "watch", "plots", "charts", "sheets", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip

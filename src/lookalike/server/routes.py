@@ -443,7 +443,8 @@ def _add_explain(app: FastAPI, service: Service) -> None:
             said = explanation.to_json()
             sides = (("query", query, explanation.query_map), ("match", match, explanation.match_map))
             for name, image, values in sides:
-                del said[f"{name}_map"]
+                if not asked.maps:
+                    del said[f"{name}_map"]
                 said[name] = f"data:image/png;base64,{b64encode(to_png(overlay(image, values))).decode()}"
             return said
 
