@@ -228,6 +228,27 @@ def test_a_pasted_and_a_dropped_image_are_taken(page):
         page.wait(lambda: page.ids() and page.ids()[0].startswith("digit 1/"))
 
 
+def test_a_file_is_one_question_whose_answer_brings_the_first_pictures(page, site):
+    page.open()
+    page.browser.execute_script("performance.clearResourceTimings()")
+    page.one("#file").send_keys(str(next((site.photos / "digit 7").iterdir())))
+    page.wait(page.ids)
+    assert page.wait(lambda: page.one("#chips img").get_property("naturalWidth")) == 84
+    asked = page.browser.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+    asked = [name.removeprefix(f"{site.url}/api/").partition("?")[0] for name in asked if "/api/" in name]
+    assert [name for name in asked if name != "thumbnail"] == ["search/upload"]
+    pictures = page.browser.execute_script(
+        "return [...document.querySelectorAll('.tile')].map((t) => [Number(t.dataset.at), t.querySelector('img').src])"
+    )
+    along = sorted(at for at, source in pictures if source.startswith("data:image/"))
+    assert along == list(range(30))
+    # The address stays good after the page forgets what it sent.
+    ids = page.ids()[:5]
+    page.browser.refresh()
+    page.wait(lambda: page.ids()[:5] == ids)
+    assert page.wait(lambda: page.one("#chips img").get_property("naturalWidth"))
+
+
 def test_a_sketch_is_searched_by(page):
     page.open()
     page.click("#draw")

@@ -16,6 +16,7 @@ import threading
 import time
 import zipfile
 from io import BytesIO
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -133,6 +134,37 @@ def test_an_image_of_the_index_finds_itself_first(site):
     assert (found["total"], found["next"]) == (COUNT, 5)
     rest = site.post("/api/search", {"images": [{"id": name}], "k": 5, "offset": 5})
     assert rest["matches"][0]["rank"] == 6
+
+
+def test_answers_bring_their_first_pictures_along_where_that_is_asked_for(site):
+    name = first(site)
+    found = site.post("/api/search?pictures=3", {"images": [{"id": name}], "k": 5})["matches"]
+    assert [m["picture"] is None for m in found] == [False, False, False, True, True]
+    for match in found[:3]:
+        kind, _, data = match["picture"].partition(",")
+        _, headers, file = site.ask("GET", f"/api/thumbnail?id={quote(match['id'])}")
+        assert (kind, base64.b64decode(data)) == (f"data:{headers['content-type']};base64", file)
+    few = site.post("/api/search?pictures=100", {"where": f"id = '{name}'"})["matches"]
+    assert [bool(m["picture"]) for m in few] == [True]
+    assert site.post("/api/search?pictures=9", {"where": "width > 9000"})["matches"] == []
+    assert "error" in site.post("/api/search?pictures=101", {"likes": [name]}, 422)
+
+
+def test_what_is_searched_by_as_a_file_can_be_asked_by_again(site, folder):
+    name = first(site)
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n\r\n'
+        + (folder / name).read_bytes()
+        + b'\r\n--x\r\nContent-Disposition: form-data; name="query"\r\n\r\n{"k": 4}\r\n--x--\r\n'
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, said = site.ask("POST", "/api/search/upload", body, headers)
+    found = json.loads(said)
+    assert status == 200
+    (upload,) = found["uploads"]
+    again = site.post("/api/search", {"images": [{"upload": upload}], "k": 4})
+    assert again["matches"] == found["matches"]
+    assert again["uploads"] is None
 
 
 def test_it_says_why_an_answer_is_one(site, folder):

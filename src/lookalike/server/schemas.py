@@ -120,6 +120,7 @@ class MatchModel(BaseModel):
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     width: int | None = Field(None, description="Of the upright image, in pixels.")
     height: int | None = None
+    picture: str | None = Field(None, description="Its thumbnail as a data: URL, of as many as were asked for.")
 
 
 class ResponseModel(BaseModel):
@@ -136,6 +137,9 @@ class ResponseModel(BaseModel):
     gap_after: int | None = None
     nothing_like_it: bool | None = None
     says: str | None = None
+    uploads: list[str] | None = Field(
+        None, description="What the files that were sent are asked by again, as of /api/uploads."
+    )
 
 
 class ErrorModel(BaseModel):

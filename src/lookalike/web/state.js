@@ -45,11 +45,12 @@ export const change = (changes) => {
 };
 
 // A new question keeps how answers are ordered, and drops what was asked.
-export const ask = (parts) => {
-  const state = read();
-  const { encoder, distance, rerank, group } = state.query;
-  write({ ...state, tab: "search", query: { ...EMPTY, encoder, distance, rerank, group, ...parts } });
+export const asking = (parts) => {
+  const { encoder, distance, rerank, group } = read().query;
+  return { ...EMPTY, encoder, distance, rerank, group, ...parts };
 };
+
+export const ask = (parts) => write({ ...read(), tab: "search", query: asking(parts) });
 
 export const asks = (query) =>
   Boolean(query.images.length || query.likes.length || query.text || query.words || query.where);
