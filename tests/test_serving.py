@@ -277,16 +277,23 @@ def test_what_it_says_of_itself(site):
     assert {"/api/search", "/api/uploads", "/api/original"} <= set(schema["paths"])
 
 
-def test_events_begin_with_the_index_as_it_is(site):
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+def events(site):
+    """Yield what the service tells of its index, as it comes."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     connection.request("GET", "/api/events")
     response = connection.getresponse()
     assert response.getheader("content-type").startswith("text/event-stream")
-    lines = response.fp.readline(), response.fp.readline()
-    while not lines[1].startswith(b"data:"):  # the chunk's length comes first
-        lines = lines[1], response.fp.readline()
-    assert json.loads(lines[1][5:])["images"] == COUNT
-    connection.close()
+    try:
+        while line := response.readline():
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])
+    finally:
+        connection.close()
+
+
+def test_events_begin_with_the_index_as_it_is(site):
+    told = next(events(site))
+    assert (told["images"], told["complete"], told["run"]) == (COUNT, True, None)
 
 
 def test_an_index_that_was_replaced_is_forgotten(site, folder):

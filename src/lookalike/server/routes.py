@@ -74,6 +74,7 @@ from lookalike.server.schemas import (
     UploadModel,
 )
 from lookalike.server.uploads import LIMITS, Decoder, Upload
+from lookalike.underway import read_underway
 
 WEB = Path(__file__).parent.parent / "web"
 #: Most images or files of one page of a listing.
@@ -707,12 +708,14 @@ def _info(service: Service) -> dict[str, Any]:
 def _state(service: Service) -> dict[str, Any]:
     index = service.live.current()
     newest = service.live.newest()
+    underway = read_underway(service.live.path)
     return {
         "version": index.passport.dataset_version,
         "images": len(index),
         "complete": newest.complete if newest else False,
         "committed": newest.count if newest else 0,
         "outcomes": newest.outcomes if newest else {},
+        "run": underway and underway.to_json(),
         "gone": newest is None,
         "trouble": service.live.trouble,
     }

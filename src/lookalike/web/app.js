@@ -1,7 +1,7 @@
 // The page: what a person does becomes a query in the address, and the address becomes results.
 
 import * as api from "./api.js";
-import { drawFiles } from "./files.js";
+import { drawFiles, leftOf, showRun } from "./files.js";
 import { Grid } from "./grid.js";
 import * as state from "./state.js";
 import { openSketch } from "./sketch.js";
@@ -295,16 +295,23 @@ function showOptions(now) {
 
 // News of the index ---------------------------------------------------------------------------------------------------
 
+function stateOf({ gone, run, trouble, complete, images, committed, outcomes }) {
+  if (gone) return "The index is gone; what was read of it still answers.";
+  if (run) return `Indexing: ${leftOf(run)}`;
+  if (trouble) return trouble;
+  if (!complete) return `Indexing: ${committed.toLocaleString("en")} so far`;
+  const left = Object.entries(outcomes).filter(([name]) => name !== "indexed").reduce((sum, [, n]) => sum + n, 0);
+  return `${images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} files left out` : ""}`;
+}
+
 function listen() {
   const source = new EventSource("api/events");
   source.addEventListener("index", (event) => {
     const news = JSON.parse(event.data);
-    const left = Object.entries(news.outcomes).filter(([name]) => name !== "indexed").reduce((sum, [, n]) => sum + n, 0);
-    $("state").textContent = news.gone
-      ? "The index is gone; what was read of it still answers."
-      : (news.trouble ?? (news.complete
-        ? `${news.images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} files left out` : ""}`
-        : `Indexing: ${news.committed.toLocaleString("en")} so far`));
+    // Read aloud when something has happened, and not each second while it does.
+    $("state").setAttribute("aria-live", news.run ? "off" : "polite");
+    $("state").textContent = stateOf(news);
+    showRun($("view-files"), news.run);
     if (facts && news.version !== facts.version) refresh().catch(failed);
   });
   source.addEventListener("error", () => {
@@ -316,9 +323,10 @@ async function refresh() {
   facts = await api.info();
   document.title = `${facts.name} - lookalike`;
   showOptions(state.read());
-  if (!state.asks(state.read().query)) {
+  const now = state.read(), files = now.tab === "files";
+  if (files ? !$("view-files").contains(document.activeElement) : !state.asks(now.query)) {
     lastQuery = null;
-    await show(state.read());
+    await show(now);
   }
 }
 
