@@ -160,7 +160,7 @@ def test_it_opens_on_the_collection(page):
     page.open()
     page.wait(lambda: "300 images" in page.one("#says").text)
     assert len(page.all(".tile")) > 10
-    page.wait(lambda: "1 files left out" in page.one("#state").text)
+    page.wait(lambda: "1 file left out" in page.one("#state").text)
     page.shot("start")
 
 

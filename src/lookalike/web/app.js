@@ -301,7 +301,7 @@ function stateOf({ gone, run, trouble, complete, images, committed, outcomes }) 
   if (trouble) return trouble;
   if (!complete) return `Indexing: ${committed.toLocaleString("en")} so far`;
   const left = Object.entries(outcomes).filter(([name]) => name !== "indexed").reduce((sum, [, n]) => sum + n, 0);
-  return `${images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} files left out` : ""}`;
+  return `${images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} ${left === 1 ? "file" : "files"} left out` : ""}`;
 }
 
 function listen() {
