@@ -126,7 +126,7 @@ def viewer(page, name):
     page.all(".tile > button")[1].click()
     page.wait(lambda: page.all("#viewer .stage img") and "pixels" in page.one("#viewer dl").text)
     page.click("#viewer button", "Why?")
-    page.wait(lambda: len(page.all("#viewer .pair img")) == 2, 60)
+    page.wait(lambda: len(page.all("#viewer .pair img")) == 2, 180)
 
 
 def sketch(page, name):
@@ -150,7 +150,7 @@ def whole_map(page, name):
 
 def denoise(page, name):
     page.open({"images": [{"id": name}]}, tab="denoise")
-    page.wait(lambda: len(page.all("#view-denoise figure")) == 2, 60)
+    page.wait(lambda: len(page.all("#view-denoise figure")) == 2, 180)
 
 
 def scores(page, name):
