@@ -315,6 +315,39 @@ def test_a_query_is_an_image_or_words(capsys):
     assert "can't read words" in refuse(capsys, 2, "search", "--text", "a three")
 
 
+def as_one_who_may_not(command):
+    """Run a command without root's right to write where the folders' modes say no."""
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or (os.geteuid() == 0 and not shutil.which("setpriv")),
+    reason="nothing is closed to root here, and no setpriv that closes it",
+)
+def test_a_score_that_can_t_be_kept_is_told_all_the_same(here):
+    build_index("mnist:test[0:30]", "pixels", "digits.lookalike")
+    folders = [Path("digits.lookalike"), *(p for p in Path("digits.lookalike").rglob("*") if p.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    command = [sys.executable, "-m", "lookalike", "score", "mnist:test[30:40]", "-i", "digits.lookalike", "--keep"]
+    try:
+        done = as_one_who_may_not(command)
+        told = as_one_who_may_not([*command, "--json"])
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert done.returncode == told.returncode == 2
+    assert "mAP@R" in done.stdout
+    assert json.loads(told.stdout)["queries"] == 10
+    assert re.fullmatch(
+        r"lookalike: digits\.lookalike/scores/\S+\.json: the report can't be kept: Permission denied; leave out --keep\n",
+        done.stderr,
+    )
+    assert not Path("digits.lookalike/scores").exists()
+
+
 def test_an_idx_file_from_index_to_score(here, digits, capsys):
     images, labels = digits
     (here / "idx").mkdir()

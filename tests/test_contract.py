@@ -61,7 +61,7 @@ def test_whatever_is_asked_the_answer_is_as_documented(contract, path):
         @OFTEN
         def ask(case):
             # That a well-formed request is accepted can't be asked for: ids, crops and filters must also be there.
-            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+            case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=60)
 
         ask()
 
@@ -81,5 +81,5 @@ GOOD = [
 @pytest.mark.parametrize(("path", "method", "asked"), GOOD)
 def test_a_good_request_is_answered_as_documented(contract, path, method, asked):
     more = {"media_type": "application/json"} if method == "POST" else {}
-    response = contract[path][method].Case(**asked, **more).call_and_validate()
+    response = contract[path][method].Case(**asked, **more).call_and_validate(timeout=60)
     assert response.status_code == 200

@@ -39,10 +39,14 @@ def browser():
 
 
 class MapPage(Page):
-    def map(self, encoder="hog"):
-        self.open({"encoder": encoder}, tab="map")
+    def map(self, encoder="hog", draw=""):
+        self.open({"encoder": encoder}, tab="map" + (f"&draw={draw}" if draw else ""))
         self.wait(lambda: "in sight" in self.one("#view-map").text)
         return self
+
+    @property
+    def renderer(self):
+        return self.one(".map").get_attribute("data-renderer")
 
     @property
     def sight(self):
@@ -86,7 +90,6 @@ def page(site, browser):
 
 def test_the_whole_collection_is_dots_coloured_by_label(page):
     page.map()
-    assert page.one(".map").get_attribute("data-renderer") == "webgl2"
     page.wait(lambda: page.sight == COUNT)
     assert page.inked() > 2 * COUNT
     assert [e.text.split()[0] for e in page.all(".legend button")] == list("0123456789")
@@ -193,20 +196,78 @@ def test_without_a_map_it_says_how_to_make_one(page):
 def test_the_part_is_loaded_only_when_looked_at(page):
     page.open()
     names = page.browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
-    assert not [name for name in names if "map.js" in name or "points.js" in name]
+    later = ("map.js", "points.js", "twgl.js")
+    assert not [name for name in names if name.endswith(later)]
+    page.map()
+    names = page.browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert [sum(name.endswith(f"/{one}") for name in names) for one in later] == [1, 1, 1]
+
+
+#: Returns what this browser's WebGL says that it draws by, and what the page makes of it and of other names.
+SOFTWARE = """const [names, done] = arguments;
+  import("./points.js").then(({ isSoftware }) => {
+    const gl = document.createElement("canvas").getContext("webgl2");
+    const named = gl.getExtension("WEBGL_debug_renderer_info");
+    const saying = (name) => ({ RENDERER: 7937, getExtension: () => null, getParameter: (key) => (key === 7937 ? name : null) });
+    done([gl.getParameter(named.UNMASKED_RENDERER_WEBGL), isSoftware(gl), names.map((name) => isSoftware(saying(name)))]);
+  }, (error) => done([String(error)]));"""
+
+
+def test_a_graphics_card_is_told_from_software(page):
+    page.open()
+    software = [
+        "llvmpipe (LLVM 15.0.6, 256 bits)", "ANGLE (Microsoft, Microsoft Basic Render Driver Direct3D11 vs_5_0 ps_5_0)",
+        "Apple Software Renderer", "softpipe",
+    ]  # fmt: skip
+    cards = [
+        "ANGLE (NVIDIA, NVIDIA GeForce RTX 3060 Direct3D11 vs_5_0 ps_5_0)", "Mesa Intel(R) UHD Graphics 620 (KBL GT2)",
+        "Apple M2", "Adreno (TM) 640", "AMD Radeon RX 6700 (radeonsi, navi22, LLVM 15.0.7)",
+    ]  # fmt: skip
+    here, told, others = page.browser.execute_async_script(SOFTWARE, software + cards)
+    assert others == [True] * len(software) + [False] * len(cards)
+    assert told == ("SwiftShader" in here or "llvmpipe" in here)
+    page.map()
+    assert page.renderer == ("2d" if told else "webgl2")
+
+
+def test_webgl_and_plain_pixels_draw_the_same_map(page):
+    page.map(draw="2d")
+    page.wait(lambda: page.sight == COUNT)
+    assert page.renderer == "2d"
+    plain = page.inked()
+    page.browser.get("about:blank")
+    page.map(draw="webgl2")
+    page.wait(lambda: page.sight == COUNT)
+    assert page.renderer == "webgl2"
+    assert plain * 0.5 < page.inked() < plain * 2
+    page.shot("map webgl")
+    page.click("#view-map .legend button")  # one group alone: the others' colours are sent anew
+    page.wait(lambda: 0 < page.sight < COUNT)
+    page.shot("map webgl one group")
+
+
+def test_a_lost_graphics_card_leaves_the_map_standing(page):
+    page.map(draw="webgl2")
+    page.wait(lambda: page.sight == COUNT)
+    page.browser.execute_script(
+        "document.querySelector('.map canvas').getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()"
+    )
+    page.wait(lambda: page.renderer == "2d")
+    assert page.inked() > 2 * COUNT
 
 
 @pytest.mark.parametrize(("name", "options"), [
     ("map without webgl", {"flags": ["--disable-3d-apis"]}),
     ("map dark", {"dark": True}),
     ("map phone", {"width": 390, "height": 800, "mobile": True}),
+    ("map wide", {"width": 1900, "height": 1000}),
 ])  # fmt: skip
 def test_it_falls_back_and_fits(site, name, options):
     browser = opened(**options)
     try:
-        page = MapPage(browser, site).map()
+        page = MapPage(browser, site).map(draw="webgl2")
         page.wait(lambda: page.sight == COUNT)
-        assert page.one(".map").get_attribute("data-renderer") == ("2d" if "flags" in options else "webgl2")
+        assert page.renderer == ("2d" if "flags" in options else "webgl2")
         assert page.inked() > 2 * COUNT
         assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1")
         page.shot(name)

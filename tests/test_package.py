@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import doctest
+import hashlib
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "machine", "progress", "sealed",
+    "errors", "storage", "machine", "progress", "underway", "sealed",
     "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
     "formats", "raster", "appearance", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
@@ -31,7 +34,7 @@ LAYERS = [
     "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "request", "filters", "words", "closeness",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
-    "blend", "answers", "occlusion", "explanation", "heat", "health", "client", "truth", "evaluation", "scorebook", "verify",
+    "blend", "answers", "occlusion", "explanation", "heat", "health", "connection", "client", "truth", "evaluation", "scorebook", "verify",
     "export", "watch", "plots", "charts", "sheets", "report", "demo", "server",
     "cli", "__main__",
 ]  # fmt: skip
@@ -177,6 +180,17 @@ def test_the_encoders_table_names_every_encoder_file():
 
     files = {f"lookalike.{name}" for name in MODULES if name.startswith("encoders.")}
     assert {target.partition(":")[0] for target, _ in TABLE.values()} == files
+
+
+def test_the_library_of_the_map_is_the_one_that_its_script_makes():
+    root = SOURCE.parents[1]
+    made = (SOURCE / "web" / "twgl.js").read_bytes()
+    script = (root / "scripts" / "make_twgl.sh").read_text(encoding="utf-8")
+    assert f"SHA256={hashlib.sha256(made).hexdigest()} " in script
+    assert not re.search(rb"\bFunction\(|\beval\(", made), "the page's Content-Security-Policy runs no such code"
+    notice = "src/lookalike/web/twgl.NOTICE"
+    assert "Permission is hereby granted" in (root / notice).read_text(encoding="utf-8")
+    assert notice in tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license-files"]
 
 
 # What is written down -------------------------------------------------------------------------------------------------

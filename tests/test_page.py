@@ -130,61 +130,6 @@ def page(browser, site):
     assert [entry for entry in bad if not expected or expected not in entry["message"]] == []
 
 
-#: Roles that a person acts on or listens to, and that must say what they are.
-NAMED = {"button", "link", "tab", "textbox", "searchbox", "combobox", "slider", "image", "img", "dialog", "checkbox"}
-#: Returns texts whose colour is too near to their ground (WCAG 2.1, 1.4.3: 4.5, of large letters 3).
-CONTRAST = """
-const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-const rgba = (colour) => {
-  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data];
-};
-const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-const bad = [];
-for (const element of document.querySelectorAll("body *")) {
-  const text = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data.trim()).join("");
-  if (!text || !element.checkVisibility() || element.closest("noscript, option")) continue;
-  let ground = null, picture = false;
-  for (let up = element; up && !ground; up = up.parentElement) {
-    const style = getComputedStyle(up);
-    picture ||= style.backgroundImage !== "none";
-    if (rgba(style.backgroundColor)[3] === 255) ground = rgba(style.backgroundColor);
-  }
-  if (picture) continue;
-  const style = getComputedStyle(element);
-  const colour = element.closest("svg") ? style.fill : style.color;
-  const [a, b] = [light(rgba(colour)), light(ground ?? [255, 255, 255])].sort((x, y) => y - x);
-  const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-  if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) bad.push(`${text.slice(0, 40)}: ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
-}
-return bad;
-"""
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_everything_has_a_name_and_enough_contrast(site, dark):
-    browser = opened(dark=dark)
-    try:
-        page = Page(browser, site)
-        name = site.get("/api/images?limit=1")["images"][0]["id"]
-        for tab in (None, "denoise", "scores", "files"):
-            page.open({"images": [{"id": name}], "likes": [name]}, tab)
-            page.wait(lambda tab=tab: page.all(f"#view-{tab or 'search'} :is(img, table, strong)"), 60)
-            if tab is None:
-                page.click("#options summary")
-            nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-            shown = [n for n in nodes if not n["ignored"] and n.get("role", {}).get("value") in NAMED]
-            assert len(shown) > 5
-            assert [n for n in shown if not n.get("name", {}).get("value", "").strip()] == []
-            assert (
-                browser.execute_script("return [...document.images].filter((i) => !i.hasAttribute('alt')).length") == 0
-            )
-            assert browser.execute_script(CONTRAST) == []
-    finally:
-        browser.quit()
-
-
 def test_noise_is_shown_with_and_without(page, site):
     page.open({"images": [{"id": page.site.get("/api/images?limit=1")["images"][0]["id"]}]}, "denoise")
     page.wait(lambda: len(page.all("#view-denoise figure")) == 2, 60)
@@ -215,7 +160,7 @@ def test_it_opens_on_the_collection(page):
     page.open()
     page.wait(lambda: "300 images" in page.one("#says").text)
     assert len(page.all(".tile")) > 10
-    page.wait(lambda: "1 files left out" in page.one("#state").text)
+    page.wait(lambda: "1 file left out" in page.one("#state").text)
     page.shot("start")
 
 
@@ -281,6 +226,27 @@ def test_a_pasted_and_a_dropped_image_are_taken(page):
         page.open()
         page.browser.execute_async_script(script, kind)
         page.wait(lambda: page.ids() and page.ids()[0].startswith("digit 1/"))
+
+
+def test_a_file_is_one_question_whose_answer_brings_the_first_pictures(page, site):
+    page.open()
+    page.browser.execute_script("performance.clearResourceTimings()")
+    page.one("#file").send_keys(str(next((site.photos / "digit 7").iterdir())))
+    page.wait(page.ids)
+    assert page.wait(lambda: page.one("#chips img").get_property("naturalWidth")) == 84
+    asked = page.browser.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+    asked = [name.removeprefix(f"{site.url}/api/").partition("?")[0] for name in asked if "/api/" in name]
+    assert [name for name in asked if name != "thumbnail"] == ["search/upload"]
+    pictures = page.browser.execute_script(
+        "return [...document.querySelectorAll('.tile')].map((t) => [Number(t.dataset.at), t.querySelector('img').src])"
+    )
+    along = sorted(at for at, source in pictures if source.startswith("data:image/"))
+    assert along == list(range(30))
+    # The address stays good after the page forgets what it sent.
+    ids = page.ids()[:5]
+    page.browser.refresh()
+    page.wait(lambda: page.ids()[:5] == ids)
+    assert page.wait(lambda: page.one("#chips img").get_property("naturalWidth"))
 
 
 def test_a_sketch_is_searched_by(page):

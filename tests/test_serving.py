@@ -16,16 +16,23 @@ import threading
 import time
 import zipfile
 from io import BytesIO
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
 import lookalike
 from lookalike import build_index
-from lookalike.client import ServerError
+from lookalike.cli import run
+from lookalike.client import RemoteIndex
+from lookalike.connection import ServerError
+from lookalike.denoising import add_noise
 from lookalike.errors import UsageError
+from lookalike.explanation import explain
 from lookalike.images import decode as read_bytes
+from lookalike.map import make_map
 from lookalike.raster import to_png
+from lookalike.restoration import restore_queries
 from lookalike.server import PortError, _listening, address_of, is_local
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
@@ -127,6 +134,37 @@ def test_an_image_of_the_index_finds_itself_first(site):
     assert (found["total"], found["next"]) == (COUNT, 5)
     rest = site.post("/api/search", {"images": [{"id": name}], "k": 5, "offset": 5})
     assert rest["matches"][0]["rank"] == 6
+
+
+def test_answers_bring_their_first_pictures_along_where_that_is_asked_for(site):
+    name = first(site)
+    found = site.post("/api/search?pictures=3", {"images": [{"id": name}], "k": 5})["matches"]
+    assert [m["picture"] is None for m in found] == [False, False, False, True, True]
+    for match in found[:3]:
+        kind, _, data = match["picture"].partition(",")
+        _, headers, file = site.ask("GET", f"/api/thumbnail?id={quote(match['id'])}")
+        assert (kind, base64.b64decode(data)) == (f"data:{headers['content-type']};base64", file)
+    few = site.post("/api/search?pictures=100", {"where": f"id = '{name}'"})["matches"]
+    assert [bool(m["picture"]) for m in few] == [True]
+    assert site.post("/api/search?pictures=9", {"where": "width > 9000"})["matches"] == []
+    assert "error" in site.post("/api/search?pictures=101", {"likes": [name]}, 422)
+
+
+def test_what_is_searched_by_as_a_file_can_be_asked_by_again(site, folder):
+    name = first(site)
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n\r\n'
+        + (folder / name).read_bytes()
+        + b'\r\n--x\r\nContent-Disposition: form-data; name="query"\r\n\r\n{"k": 4}\r\n--x--\r\n'
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, said = site.ask("POST", "/api/search/upload", body, headers)
+    found = json.loads(said)
+    assert status == 200
+    (upload,) = found["uploads"]
+    again = site.post("/api/search", {"images": [{"upload": upload}], "k": 4})
+    assert again["matches"] == found["matches"]
+    assert again["uploads"] is None
 
 
 def test_it_says_why_an_answer_is_one(site, folder):
@@ -239,16 +277,23 @@ def test_what_it_says_of_itself(site):
     assert {"/api/search", "/api/uploads", "/api/original"} <= set(schema["paths"])
 
 
-def test_events_begin_with_the_index_as_it_is(site):
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+def events(site):
+    """Yield what the service tells of its index, as it comes."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     connection.request("GET", "/api/events")
     response = connection.getresponse()
     assert response.getheader("content-type").startswith("text/event-stream")
-    lines = response.fp.readline(), response.fp.readline()
-    while not lines[1].startswith(b"data:"):  # the chunk's length comes first
-        lines = lines[1], response.fp.readline()
-    assert json.loads(lines[1][5:])["images"] == COUNT
-    connection.close()
+    try:
+        while line := response.readline():
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])
+    finally:
+        connection.close()
+
+
+def test_events_begin_with_the_index_as_it_is(site):
+    told = next(events(site))
+    assert (told["images"], told["complete"], told["run"]) == (COUNT, True, None)
 
 
 def test_an_index_that_was_replaced_is_forgotten(site, folder):
@@ -486,6 +531,94 @@ def test_the_client_answers_as_a_local_index(site, folder):
         lookalike.connect("http://127.0.0.1:9").info()
     with pytest.raises(UsageError, match="not a server's address"):
         lookalike.connect("127.0.0.1:8321")
+
+
+#: Of a local index what no other machine could use: its files, its arrays whole, and what is made of them.
+LOCAL_ONLY = {"path", "passport", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "why"}
+#: By id, one at a time, where a local index takes rows.
+BY_ID = {"thumbnails": "thumbnail", "thumbnail_bytes": "thumbnail"}
+
+
+def test_the_client_has_every_call_of_a_local_index():
+    public = {name for name in dir(lookalike.Index) if not name.startswith("_")}
+    assert {BY_ID.get(name, name) for name in public - LOCAL_ONLY} <= set(dir(RemoteIndex))
+    assert not public & LOCAL_ONLY & set(dir(RemoteIndex))
+
+
+def test_the_client_denoises_explains_and_lists_as_a_local_index_does(site, folder):
+    local = lookalike.open_index(folder / ".lookalike")
+    name, other = local.ids[7], local.ids[8]
+    with lookalike.connect(site.url) as remote:
+        assert remote.ids == local.ids
+        assert (remote.labels == local.labels).all()
+        assert remote.failures() == local.failures()
+        assert list(remote.files()) == local.files()
+        stored = local.facts(range(COUNT))
+        assert list(remote.images()) == [{k: facts[k] for k in remote.facts(name)} for facts in stored]
+        assert (remote.picture(name) == lookalike.open_collection(folder / name).read(0)).all()
+        assert max(remote.picture(name, side=16).shape) == 16
+        with zipfile.ZipFile(BytesIO(remote.download([name, other]))) as zipped:
+            assert zipped.read(name) == (folder / name).read_bytes()
+
+        for options in ({"rerank": "diffusion"}, {"denoise": "auto"}, {"distance": "euclidean"}):
+            here, there = (index.search(folder / name, k=5, **options) for index in (local, remote))
+            assert [m.id for m in there] == [m.id for m in here]
+            assert [m.distance for m in there] == pytest.approx([m.distance for m in here], abs=1e-6)
+        query = {"images": [{"path": str(folder / name)}], "denoise": "auto", "k": 2}
+        assert remote.ask(query).denoised.to_json() == local.ask({**query, "resize": True}).denoised.to_json()
+
+        noisy = add_noise(lookalike.open_collection(folder / name).read(0)[None], 0.4)
+        cleaned = remote.denoise(noisy[0], k=3)
+        assert (cleaned.noisy == noisy[0]).all()
+        assert (cleaned.denoised == restore_queries(local, noisy, "auto").images[0]).all()
+        assert [m.rank for m in cleaned.denoised_matches] == [m.rank for m in cleaned.noisy_matches] == [1, 2, 3]
+        assert "enoised by" in cleaned.says
+        assert (remote.denoise({"id": name}, noise=0.4).noisy == noisy[0]).all()
+
+        there = remote.explain({"id": name}, other)
+        here = explain(local, *(lookalike.open_collection(folder / one).read(0) for one in (name, other)))
+        assert (there.encoder, there.distance, there.method) == (here.encoder, here.distance, here.method)
+        assert (there.shares, there.points, there.says) == (here.shares, here.points, here.says)
+        assert there.similarity == pytest.approx(here.similarity)
+        for mine, theirs in ((there.query_map, here.query_map), (there.match_map, here.match_map)):
+            assert mine == pytest.approx(theirs, abs=1e-6)
+        assert remote.encode({"id": name}) == pytest.approx(local.descriptors[7], abs=1e-6)
+
+        with pytest.raises(ServerError, match="other denoisers are folders"):
+            remote.search(folder / name, denoise="a/folder")
+
+
+def test_the_client_looks_through_another_encoder_and_reads_map_and_reports(tmp_path):
+    path = tmp_path / "digits.lookalike"
+    for encoder in ("hog", "pixels"):
+        build_index("mnist:test[0:60]", encoder, path)
+    local = lookalike.open_index(path, encoder="hog")
+    made = make_map(local)
+    served = Site(path)
+    try:
+        with lookalike.connect(served.url) as default:
+            assert default.ready()
+            assert default.reports() == []
+            assert default.info()["default"] == "pixels"
+            with pytest.raises(ServerError, match="no map by pixels") as told:
+                default.map()
+            assert told.value.status == 404
+            remote = default.through("hog")
+            assert (remote.map().places == made.places).all()
+            assert (remote.map().hills == made.hills).all()
+            assert remote.encode("mnist:test[7]") == pytest.approx(local.descriptors[7], abs=1e-6)
+            assert remote.explain("mnist:test[7]", "8").encoder == "hog"
+            for query in ("mnist:test[70]", {"id": "7"}):
+                assert [m.id for m in remote.search(query)] != [m.id for m in default.search(query)]
+            assert [m.id for m in remote.search("mnist:test[70]")] == [m.id for m in local.search("mnist:test[70]")]
+            with pytest.raises(ServerError, match="no encoder 'none'; it has"):
+                default.through("none").search("mnist:test[7]")
+            assert run(["score", "mnist:test[60:80]", "--keep", "-i", str(path)]) == 0
+            assert default.reports()[0]["queries"] == 20
+            remote.close()
+    finally:
+        served.stop()
+    assert not lookalike.connect(served.url).ready()
 
 
 def test_the_client_sends_its_token(folder, site):

@@ -139,7 +139,13 @@ def build_index(
     path = Path(path)
     check_target(path)
     images = open_to_index(collection, path)
-    with only_writer(path):
+    with only_writer(path) as notes:
+
+        def told(done: int, total: int) -> None:
+            notes.note(done, total)
+            if on_progress is not None:
+                on_progress(done, total)
+
         try:
             passport, store = _stored(path)
             if passport is not None and not replace_collection:
@@ -161,7 +167,7 @@ def build_index(
                 retry=retry,
                 rebuild=rebuild or each,
                 workers=workers,
-                on_progress=on_progress,
+                on_progress=told,
             )
             passport = run.run()
             index = Index(path, passport)

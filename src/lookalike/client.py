@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-from collections.abc import Iterator, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 from urllib.parse import quote, urlencode, urlsplit
 
-from lookalike.errors import LookalikeError, UsageError, first_line
+from lookalike.connection import Connection, ServerError
+from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from lookalike.answers import Response
+    from lookalike.explanation import Explanation
+    from lookalike.layout import Layout
     from lookalike.request import Query
     from lookalike.search import Match
 
+#: An image to ask by: a file here, ``mnist:test[7]``, an array (h, w) or (h, w, 3); or as a query's JSON has it, such as
+#: ``{"id": "cats/tom.jpg"}`` for one of the server's.
+Image: TypeAlias = Union[str, Path, "NDArray[np.generic]", Mapping[str, Any]]
 
-class ServerError(LookalikeError):
-    """The server doesn't answer, or refuses.
+
+@dataclass(frozen=True, eq=False)
+class Denoised:
+    """An image, the same without its noise, and the nearest to both.
 
     Attributes
     ----------
-    status : int
-        The HTTP status; 0 where there was no answer.
+    noisy, denoised : ndarray of uint8, shape (h, w) or (h, w, 3)
+        Of the size of the index's images.
+    noisy_matches, denoised_matches : list of Match
+        The nearest first.
+    says : str
+        What was done, in a sentence.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+    noisy: NDArray[np.uint8]
+    denoised: NDArray[np.uint8]
+    noisy_matches: list[Match]
+    denoised_matches: list[Match]
+    says: str
 
 
 def connect(url: str, token: str | None = None, *, seconds: float = 60.0) -> RemoteIndex:
@@ -65,7 +79,8 @@ def connect(url: str, token: str | None = None, *, seconds: float = 60.0) -> Rem
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url}: not a server's address; give what 'lookalike serve' printed: http://127.0.0.1:8321")
     given = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
-    return RemoteIndex(parts.scheme, parts.netloc, parts.path.rstrip("/"), token or given.get("token"), seconds)
+    path = parts.path.rstrip("/")
+    return RemoteIndex(Connection(parts.scheme, parts.netloc, path, token or given.get("token"), seconds))
 
 
 class RemoteIndex:
@@ -73,21 +88,18 @@ class RemoteIndex:
 
     Parameters
     ----------
-    scheme, host, path : str
-        Of the server's address.
-    token : str or None
-        Sent with each request.
-    seconds : float
-        How long an answer may take.
+    connection : Connection
+        To the server.
+    encoder : str or None
+        Which of the index's encoders it is asked through; None is the index's default.
     """
 
-    def __init__(self, scheme: str, host: str, path: str, token: str | None, seconds: float) -> None:
-        self._scheme, self._host, self._path = scheme, host, path
-        self._token, self._seconds = token, seconds
-        self._connection: http.client.HTTPConnection | None = None
+    def __init__(self, connection: Connection, encoder: str | None = None) -> None:
+        self._connection = connection
+        self._encoder = encoder
 
     def __repr__(self) -> str:
-        return f"RemoteIndex('{self._scheme}://{self._host}{self._path}')"
+        return f"RemoteIndex('{self._connection}')"
 
     def __len__(self) -> int:
         return int(self.info()["images"])
@@ -100,23 +112,51 @@ class RemoteIndex:
 
     def close(self) -> None:
         """End the connection; the next question opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()
 
-    def search(
-        self, query: str | Path | NDArray[np.generic], k: int = 10, *, distance: str | None = None
-    ) -> list[Match]:
-        """Find the images nearest to one query image, as :meth:`lookalike.Index.search` does.
+    def through(self, encoder: str) -> RemoteIndex:
+        """Return the index as another of its encoders sees it, as :meth:`lookalike.Index.through` does.
 
         Parameters
         ----------
-        query : str, Path or ndarray
-            One image: a file here, ``mnist:test[7]``, an array (h, w) or (h, w, 3).
+        encoder : str
+            A name or a column of the index; the first question refuses one that it doesn't have.
+
+        Returns
+        -------
+        RemoteIndex
+            With a connection of its own.
+        """
+        return RemoteIndex(self._connection.another(), encoder)
+
+    # Asking -----------------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: Image,
+        k: int = 10,
+        *,
+        distance: str | None = None,
+        rerank: str | None = None,
+        denoise: str | None = None,
+    ) -> list[Match]:
+        """Find the images nearest to one query image, as :meth:`lookalike.Index.search` does.
+
+        Images of another size are always brought to the index's, and whether the search is exact is the server's to
+        choose: ``resize`` and ``how`` are not asked here.
+
+        Parameters
+        ----------
+        query : str, Path, ndarray or mapping
+            One image: see :data:`Image`.
         k : int
             How many.
         distance : {"cosine", "euclidean"}, optional
             By default the encoder's own.
+        rerank : str, optional
+            A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
+        denoise : {"auto"}, optional
+            Take the noise out of the query first. A server opens no denoiser's folder.
 
         Returns
         -------
@@ -128,13 +168,10 @@ class RemoteIndex:
         ServerError
             If the server doesn't answer, or refuses; its sentence says why.
         """
-        import base64
-
         from lookalike.request import Example, Query
 
-        data = base64.b64encode(_file_of(query)).decode("ascii")
-        example = Example.from_json({"data": data})
-        return self.ask(Query(images=(example,), k=k, distance=distance)).matches
+        example = Example.from_json(_sent(query))
+        return self.ask(Query(images=(example,), k=k, distance=distance, rerank=rerank, denoise=denoise)).matches
 
     def ask(self, query: Query | Mapping[str, Any]) -> Response:
         """Answer one query of any make, as :meth:`lookalike.Index.ask` does.
@@ -147,40 +184,37 @@ class RemoteIndex:
         Returns
         -------
         Response
+            Of what was denoised it tells how, and holds no image; :meth:`denoise` returns them.
 
         Raises
         ------
         ServerError
             As of :meth:`search`.
         """
+        import numpy as np
+
         from lookalike.answers import Response
         from lookalike.request import Query
+        from lookalike.restoration import Restored
         from lookalike.search import Match
 
-        asked = Query.from_json(query).to_json()
+        asked = {"encoder": self._encoder} | Query.from_json(query).to_json()
         asked.pop("resize", None)
-        for entry in asked.get("images", []):
-            if "path" in entry:
-                import base64
-
-                entry["data"] = base64.b64encode(_file_of(entry.pop("path"))).decode("ascii")
-        said = self._json("POST", "/api/search", asked)
-        matches = [Match.from_json(match) for match in said["matches"]]
+        asked["images"] = [_sent(entry) for entry in asked.get("images", [])]
+        said = self._connection.json("POST", "/api/search", asked)
         said["how"] = said.get("search", "exact")
-        rest = {
-            name: said[name]
-            for name in Response.__dataclass_fields__
-            if name not in ("matches", "denoised") and name in said
-        }
-        return Response(**{**rest, "matches": matches})
+        said["matches"] = [Match.from_json(match) for match in said["matches"]]
+        if told := said.get("denoised"):
+            said["denoised"] = Restored(np.empty((0, 0, 0), np.uint8), (told["noise"],), told["by"])
+        return Response(**{name: said[name] for name in Response.__dataclass_fields__ if name in said})
 
-    def encode(self, image: str | Path | NDArray[np.generic], encoder: str | None = None) -> NDArray[Any]:
+    def encode(self, image: Image, encoder: str | None = None) -> NDArray[Any]:
         """Return an image's descriptor.
 
         Parameters
         ----------
-        image : str, Path or ndarray
-            As of :meth:`search`.
+        image : str, Path, ndarray or mapping
+            See :data:`Image`.
         encoder : str, optional
             One of the index's.
 
@@ -188,22 +222,107 @@ class RemoteIndex:
         -------
         ndarray, shape (dimension,)
             float32, or uint8 for packed codes.
-        """
-        import base64
 
+        Raises
+        ------
+        ServerError
+            As of :meth:`search`.
+        """
         import numpy as np
 
-        data = base64.b64encode(_file_of(image)).decode("ascii")
-        said = self._json("POST", "/api/encode", {"image": {"data": data}, "encoder": encoder})
+        asked = {"image": _sent(image), "encoder": encoder or self._encoder}
+        said = self._connection.json("POST", "/api/encode", asked)
         return np.array(said["descriptor"], said["dtype"])
+
+    def denoise(self, image: Image, *, noise: float = 0.0, k: int = 10, seed: int = 0) -> Denoised:
+        """Take the noise out of an image, by the index's encoder if it can, else by what the index's images look like.
+
+        Parameters
+        ----------
+        image : str, Path, ndarray or mapping
+            See :data:`Image`.
+        noise : float
+            Noise to add first: a standard deviation, where black to white is 1.
+        k : int
+            How many of the nearest, 1 to 100.
+        seed : int
+            The same gives the same noise.
+
+        Returns
+        -------
+        Denoised
+            Both images, and the nearest to both.
+
+        Raises
+        ------
+        ServerError
+            As of :meth:`search`.
+        """
+        from lookalike.search import Match
+
+        asked = {"image": _sent(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
+        said = self._connection.json("POST", "/api/denoise", asked)
+        noisy, denoised = (
+            _pixels(b64decode(said[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
+        )
+        near, nearer = ([Match.from_json(one) for one in said[name]["matches"]] for name in ("noisy", "denoised"))
+        return Denoised(noisy, denoised, near, nearer, said["says"])
+
+    def explain(self, image: Image, match: str) -> Explanation:
+        """Say which parts of two images account for their similarity, as :func:`lookalike.explanation.explain` does.
+
+        Parameters
+        ----------
+        image : str, Path, ndarray or mapping
+            See :data:`Image`.
+        match : str
+            The id of one of the index's images.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        ServerError
+            As of :meth:`search`.
+        """
+        import numpy as np
+
+        from lookalike.explanation import Explanation
+
+        asked = {"image": _sent(image), "match": match, "encoder": self._encoder, "maps": True}
+        said = self._connection.json("POST", "/api/explain", asked)
+        points = said["points"]
+        return Explanation(
+            said["encoder"],
+            said["distance"],
+            said["similarity"],
+            said["method"],
+            np.array(said["query_map"], np.float32),
+            np.array(said["match_map"], np.float32),
+            said["shares"],
+            [((one["rgb"][0], one["rgb"][1], one["rgb"][2]), one["share"]) for one in said["colours"]],
+            points and (np.array(points[0], np.float32), np.array(points[1], np.float32)),
+            said["says"],
+        )
+
+    # Looking ----------------------------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
         """Return what the index holds and can do."""
-        found: dict[str, Any] = self._json("GET", "/api/info")
+        found: dict[str, Any] = self._connection.json("GET", "/api/info")
         return found
 
+    def ready(self) -> bool:
+        """Tell whether the server answers and its index is where it was."""
+        try:
+            return bool(self._connection.json("GET", "/api/ready")["status"] == "ready")
+        except ServerError:
+            return False
+
     def files(self, outcome: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield what became of each file.
+        """Yield what became of each file, as :meth:`lookalike.Index.files` returns it.
 
         Parameters
         ----------
@@ -215,61 +334,121 @@ class RemoteIndex:
         dict
             Keys ``path``, ``outcome``, ``stage``, ``reason``.
         """
-        offset: int | None = 0
-        while offset is not None:
-            wanted = {"offset": offset, "limit": 1000} | ({"outcome": outcome} if outcome else {})
-            page = self._json("GET", f"/api/files?{urlencode(wanted)}")
-            yield from page["files"]
-            offset = page["next"]
+        return self._pages("/api/files", "files", {"outcome": outcome} if outcome else {})
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the files that have no descriptor, as :meth:`lookalike.Index.failures` does."""
+        return list(self.files("left out"))
+
+    def images(self) -> Iterator[dict[str, Any]]:
+        """Yield what is stored of each image, in the index's order.
+
+        Yields
+        ------
+        dict
+            As of :meth:`facts`.
+        """
+        return self._pages("/api/images", "images", {})
+
+    @property
+    def ids(self) -> list[str]:
+        """One an indexed image, in the order of the descriptors; asked for anew each time."""
+        return [facts["id"] for facts in self.images()]
+
+    @property
+    def labels(self) -> NDArray[np.str_] | None:
+        """One an indexed image, or None if the collection has none, or not for all; asked for anew each time."""
+        import numpy as np
+
+        found = [facts["label"] for facts in self.images()]
+        return None if None in found else np.array(found, np.str_)
 
     def facts(self, identity: str) -> dict[str, Any]:
-        """Return what is stored of one image, by its id."""
-        found: dict[str, Any] = self._json("GET", f"/api/image?id={quote(identity, safe='')}")
+        """Return what is stored of one image, by its id: ``label``, ``caption``, ``metadata``, ``width``, ``height``, ``size``."""
+        found: dict[str, Any] = self._connection.json("GET", f"/api/image?id={quote(identity, safe='')}")
         return found
 
     def original(self, identity: str) -> bytes:
         """Return the file of one image, by its id."""
-        return self._call("GET", f"/api/original?id={quote(identity, safe='')}")
+        return self._connection.call("GET", f"/api/original?id={quote(identity, safe='')}")
+
+    def picture(self, identity: str, side: int = 1024) -> NDArray[np.uint8]:
+        """Return one image by its id, upright.
+
+        Parameters
+        ----------
+        identity : str
+            Its id.
+        side : int
+            The longest that its sides may be, 16 to 1024. What is larger comes as a JPEG, and so nearly as it is.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, w) or (h, w, 3)
+        """
+        return _pixels(self._connection.call("GET", f"/api/picture?{urlencode({'id': identity, 'side': side})}"))
 
     def thumbnail(self, identity: str) -> bytes:
         """Return the thumbnail of one image, by its id: a PNG or JPEG."""
-        return self._call("GET", f"/api/thumbnail?id={quote(identity, safe='')}")
+        return self._connection.call("GET", f"/api/thumbnail?id={quote(identity, safe='')}")
 
-    def _json(self, method: str, path: str, body: object = None) -> Any:
-        return json.loads(self._call(method, path, None if body is None else json.dumps(body).encode()))
+    def download(self, ids: Sequence[str]) -> bytes:
+        """Return the files of up to 500 images, by their ids, in one ZIP archive."""
+        return self._connection.call("POST", "/api/download", {"ids": list(ids)})
 
-    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        for attempt in (1, 2):
-            kept = self._connection is not None
-            try:
-                connection = self._connected()
-                connection.request(method, self._path + path, body, headers)
-                response = connection.getresponse()
-                content = response.read()
-                break
-            except (OSError, http.client.HTTPException) as e:
-                self.close()
-                if kept and attempt == 1:  # a connection that was kept open may have been closed over there
-                    continue
-                raise ServerError(
-                    f"{self!r} doesn't answer: {first_line(e)}; is 'lookalike serve' running there?"
-                ) from e
-        if response.status >= 400:
-            try:
-                said = str(json.loads(content)["error"])
-            except (ValueError, KeyError, TypeError):
-                said = f"the server answered {response.status}"
-            raise ServerError(said, response.status)
-        return content
+    def reports(self) -> list[dict[str, Any]]:
+        """Return the score reports that ``lookalike score --keep`` left with the index, the newest first."""
+        found: list[dict[str, Any]] = self._connection.json("GET", "/api/reports")["reports"]
+        return found
 
-    def _connected(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            made = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
-            self._connection = made(self._host, timeout=self._seconds)
-        return self._connection
+    def map(self) -> Layout:
+        """Return where each image lies in the plane, as :func:`lookalike.map.open_map` does.
+
+        Returns
+        -------
+        Layout
+            In the order of :attr:`ids`.
+
+        Raises
+        ------
+        ServerError
+            As of :meth:`search`; of status 404 where ``lookalike map`` hasn't been run.
+        """
+        import numpy as np
+
+        from lookalike.layout import Layout
+
+        said = self._connection.json(
+            "GET", "/api/map" + (f"?{urlencode({'encoder': self._encoder})}" if self._encoder else "")
+        )
+        places = np.frombuffer(b64decode(said["places"]), "<f4").astype(np.float32)
+        return Layout(places.reshape(-1, 2), np.frombuffer(b64decode(said["hills"]), "<u2").astype(np.uint16))
+
+    # The connection ---------------------------------------------------------------------------------------------------
+
+    def _pages(self, path: str, name: str, asked: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield the entries of a listing, page by page."""
+        offset: int | None = 0
+        while offset is not None:
+            page = self._connection.json("GET", f"{path}?{urlencode({**asked, 'offset': offset, 'limit': 1000})}")
+            yield from page[name]
+            offset = page["next"]
+
+
+def _sent(image: Image) -> dict[str, Any]:
+    """Return an image as a query's JSON has it, with the bytes of files here in it."""
+    if not isinstance(image, Mapping):
+        return {"data": b64encode(_file_of(image)).decode("ascii")}
+    entry = dict(image)
+    if "path" in entry:
+        entry["data"] = b64encode(_file_of(entry.pop("path"))).decode("ascii")
+    return entry
+
+
+def _pixels(file: bytes) -> NDArray[np.uint8]:
+    from lookalike.images import decode
+
+    return decode(file, "what the server sent")
 
 
 def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:

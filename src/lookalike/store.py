@@ -33,9 +33,9 @@ from lookalike.passport import (
     reading,
     write_passport,
 )
+from lookalike.underway import LOCK, RunNotes
 from lookalike.vectors import ENDING, sealed_names
 
-_LOCK = "writing.lock"
 _LATEST = 2**64 - 1  # a manifest's name is this less its version, so that the newest is listed first
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.
 _MANY_FRAGMENTS = 32
@@ -232,7 +232,7 @@ def check_target(path: Path) -> None:
 
 def _is_ours(name: str) -> bool:
     """Tell whether a killed run may have left it: a passport's temporary file and encoders among it."""
-    return name in (DATASET, _LOCK, PASSPORT, PREVIOUS) or name.startswith(
+    return name in (DATASET, LOCK, PASSPORT, PREVIOUS) or name.startswith(
         (
             "encoder-",
             "graph-",
@@ -265,13 +265,18 @@ def _check_dataset_is_ours(path: Path) -> None:
 
 
 @contextmanager
-def only_writer(path: Path) -> Iterator[None]:
+def only_writer(path: Path) -> Iterator[RunNotes]:
     """Keep other writers away; the lock goes with the process, however that ends.
 
     Parameters
     ----------
     path : Path
         The index's folder, made if it does not exist, and removed again if the block leaves no index in it.
+
+    Yields
+    ------
+    RunNotes
+        To tell others how far the work is.
 
     Raises
     ------
@@ -281,17 +286,20 @@ def only_writer(path: Path) -> Iterator[None]:
     made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / _LOCK).open("wb")
+        # Not emptied on opening: what is in it may be another's, who holds it.
+        lock = os.fdopen(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
     except OSError as e:
         raise _unwritable(path, e) from e
     with lock:
         if not _lock(lock.fileno()):
             raise IndexStoreError(f"{path}: another process is writing this index; wait until it has ended")
+        notes = RunNotes(lock)
         try:
-            yield
+            yield notes
         except OSError as e:
             raise _unwritable(path, e) from e
         finally:
+            notes.end()
             if made and not (path / PASSPORT).exists():
                 shutil.rmtree(path, ignore_errors=True)
 

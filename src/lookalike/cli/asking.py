@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lookalike.answers import Response
-    from lookalike.evaluation import IndexScore
+    from lookalike.evaluation import Comparison, IndexScore
     from lookalike.index import Index
     from lookalike.request import Example
     from lookalike.search import Result
@@ -306,9 +306,6 @@ def score(
                 reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed)
             )
         evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
-    if keep:
-        indexes = (opened, opened if against is None else other)
-        _keep(indexes, reports, "its own images" if leave_one_out else queries or "the test set")
     if plot is not None:
         from lookalike import plots
 
@@ -316,14 +313,22 @@ def score(
         curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
         bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
         plots.save(plots.score_curves(curves, bands), plot)
+    _tell(reports, compared, as_json=as_json, indexes=1 if against is None else 2)
+    if keep:  # last: what took minutes to work out has been told, whatever the disk says
+        indexes = (opened, opened if against is None else other)
+        _keep(indexes, reports, "its own images" if leave_one_out else queries or "the test set")
+
+
+def _tell(reports: list[IndexScore], compared: Comparison | None, *, as_json: bool, indexes: int) -> None:
+    """Print what was scored: one index, two of them beside each other, or one with and without a re-ranking."""
     if as_json:
-        if against is not None and compared is not None:
+        if compared is None:
+            print_json(reports[0].to_json())
+        elif indexes == 2:
             print_json(compared.to_json())
-        elif compared is not None:
+        else:
             differences = compared.to_json()["differences"]
             print_json(reports[0].to_json() | {"reranked": reports[1].to_json(), "differences": differences})
-        else:
-            print_json(reports[0].to_json())
         return
     print("\n\n".join(report.to_text() for report in reports))
     if compared is not None:

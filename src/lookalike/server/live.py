@@ -20,13 +20,15 @@ from lookalike.encoders import Encoder
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index import Index
 from lookalike.passport import PASSPORT, Passport, read_passport
-from lookalike.rows import FACTS
+from lookalike.rows import FACTS, Facts
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
 LOOK = 0.5
 #: Rows whose facts are held in memory, a few hundred bytes each; of more they are read when they are asked for.
 MOST_KEPT = 1_000_000
+#: Images whose facts stand ready because they were told lately, and most of one question that is answered from there.
+MOST_LATELY, FEW_ROWS = 20_000, 1000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 _MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
@@ -49,6 +51,7 @@ class SharedIndex(Index):
         super().__init__(path, passport)
         self.stage = stage
         self.batching = batching
+        self._lately: dict[int, Facts] = {}
 
     def _most(self, rows: int) -> int:
         return rows if self.batching else 1
@@ -82,6 +85,19 @@ class SharedIndex(Index):
             if self.passport.rows <= MOST_KEPT and set(columns) <= set(self._stored.column_names):
                 return self._stored.take(places[at]).select(list(columns))
             return self._dataset.take(places[at].tolist(), list(columns))
+
+    def _facts(self, rows: Sequence[int]) -> list[Facts]:
+        """Return what is known of some images; of an answer it is asked twice, once to say it and once for its size."""
+        if len(rows) > FEW_ROWS:
+            return super()._facts(rows)
+        lately = self._lately  # never emptied but replaced, so that what is in it for one thread stays
+        missing = [row for row in rows if row not in lately]
+        if missing:
+            if len(lately) > MOST_LATELY:
+                lately = self._lately = {}
+                missing = list(rows)
+            lately.update(zip(missing, super()._facts(missing), strict=True))
+        return [lately[row] for row in rows]
 
     @cached_property
     def _stored(self) -> Any:
@@ -151,6 +167,8 @@ class _SharedDatabase:
 
     def __init__(self, plain: Database, nearest: Batcher, distances: Batcher) -> None:
         self._plain, self._nearest, self._distances = plain, nearest, distances
+        # Asked for with each answer of a page, for which `__getattr__` is slow.
+        self.distance, self.size, self.dimension = plain.distance, plain.size, plain.dimension
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)

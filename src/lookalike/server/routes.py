@@ -7,6 +7,7 @@ import json
 import mimetypes
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from base64 import b64encode
@@ -73,6 +74,7 @@ from lookalike.server.schemas import (
     UploadModel,
 )
 from lookalike.server.uploads import LIMITS, Decoder, Upload
+from lookalike.underway import read_underway
 
 WEB = Path(__file__).parent.parent / "web"
 #: Most images or files of one page of a listing.
@@ -201,8 +203,8 @@ class Service:
         data, name = self.originals().read(example.id or "")
         return self.decode(data, example.crop, name).pixels
 
-    def ask(self, model: QueryModel, examples: Sequence[Example]) -> dict[str, Any]:
-        """Answer a query whose images have been decoded."""
+    def ask(self, model: QueryModel, examples: Sequence[Example], pictures: int = 0) -> dict[str, Any]:
+        """Answer a query whose images have been decoded; the first matches bring their pictures along."""
         entry = model.model_dump(exclude_none=True, exclude={"images"})
         if model.denoise not in (None, "auto"):
             raise UsageError(
@@ -213,10 +215,13 @@ class Service:
 
         def found() -> dict[str, Any]:
             index = self.live.current(query.encoder)
-            said = answer(index, replace(query, encoder=None)).to_json()
-            rows = [self.originals().row(match["id"]) for match in said["matches"]]
+            response = answer(index, replace(query, encoder=None))
+            said, rows = response.to_json(), [match.row for match in response.matches]
             for match, facts in zip(said["matches"], index.facts(rows), strict=True):
                 match["width"], match["height"] = facts["width"], facts["height"]
+            shown = rows[:pictures]
+            for match, file in zip(said["matches"], index.thumbnail_bytes(shown) if shown else [], strict=False):
+                match["picture"] = f"data:{_kind_of(file)};base64,{b64encode(file).decode()}"
             return said
 
         with self.metrics.stage("answer"):
@@ -244,6 +249,10 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
     """
     service = Service(live, Decoder(), metrics or Metrics(), fetcher=Fetcher() if allow_urls else None)
 
+    def warm() -> None:
+        with suppress(LookalikeError, OSError, RuntimeError):  # who sends the first picture is told what is wrong
+            service.decoder.warm()
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         # A thread a request, so that requests that come together can be answered together.
@@ -251,6 +260,7 @@ def make_app(live: LiveIndex, rules: Rules, *, allow_urls: bool = False, metrics
         # The threads hand over to each other several times a request; by default each may be kept waiting for 5 ms.
         before = sys.getswitchinterval()
         sys.setswitchinterval(0.0005)
+        threading.Thread(target=warm, name="lookalike-warm", daemon=True).start()
         yield
         sys.setswitchinterval(before)
         service.decoder.close()
@@ -375,26 +385,35 @@ def _add_unknown(app: FastAPI) -> None:
         raise HTTPException(404, "there is no such path; /api/openapi.json lists those there are")
 
 
+Pictures = Annotated[
+    int, Query(ge=0, le=100, description="How many of the first matches bring their thumbnails along.")
+]
+
+
 def _add_search(app: FastAPI, service: Service) -> None:
     @app.post("/api/search", response_model=ResponseModel, tags=["search"])
-    def search(query: QueryModel) -> dict[str, Any]:
+    def search(query: QueryModel, pictures: Pictures = 0) -> dict[str, Any]:
         """Answer one query: images, likes and dislikes, words, a filter, all at once."""
-        return service.ask(query, [service.example(image) for image in query.images])
+        return service.ask(query, [service.example(image) for image in query.images], pictures)
 
     @app.post("/api/search/upload", response_model=ResponseModel, tags=["search"])
     def search_upload(
         images: Annotated[list[UploadFile], File(description="Image files to ask by.", max_length=MOST_EXAMPLES)],
         query: Annotated[str, Form(description="The rest of the query, as JSON.", examples=['{"k": 20}'])] = "{}",
+        pictures: Pictures = 0,
     ) -> dict[str, Any]:
-        """Answer one query whose images are sent as files."""
+        """Answer one query whose images are sent as files; they are kept for a while, as by /api/uploads."""
         try:
             model = QueryModel.model_validate_json(query)
         except ValidationError as e:
             raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in e.errors()]) from e
         with service.metrics.stage("upload"):
             sent = [image.file.read() for image in images]
-        examples = [Example(pixels=service.decode(data).pixels) for data in sent]
-        return service.ask(model, [*examples, *(service.example(image) for image in model.images)])
+        decoded = [service.decode(data) for data in sent]
+        uploads = [service.kept.add(data, shown) for data, shown in zip(sent, decoded, strict=True)]
+        examples = [Example(pixels=shown.pixels) for shown in decoded]
+        examples += [service.example(image) for image in model.images]
+        return service.ask(model, examples, pictures) | {"uploads": uploads}
 
     @app.post("/api/uploads", response_model=UploadModel, tags=["search"])
     def uploads(image: Annotated[UploadFile, File(description="An image file.")]) -> dict[str, Any]:
@@ -443,7 +462,8 @@ def _add_explain(app: FastAPI, service: Service) -> None:
             said = explanation.to_json()
             sides = (("query", query, explanation.query_map), ("match", match, explanation.match_map))
             for name, image, values in sides:
-                del said[f"{name}_map"]
+                if not asked.maps:
+                    del said[f"{name}_map"]
                 said[name] = f"data:image/png;base64,{b64encode(to_png(overlay(image, values))).decode()}"
             return said
 
@@ -557,8 +577,11 @@ def _picture(request: Request, data: bytes) -> Response:
     headers = {"etag": tag, "cache-control": "private, max-age=300"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-    return Response(data, media_type=kind, headers=headers)
+    return Response(data, media_type=_kind_of(data), headers=headers)
+
+
+def _kind_of(file: bytes) -> str:
+    return "image/png" if file.startswith(b"\x89PNG") else "image/jpeg"
 
 
 def _add_map(app: FastAPI, service: Service) -> None:
@@ -685,12 +708,14 @@ def _info(service: Service) -> dict[str, Any]:
 def _state(service: Service) -> dict[str, Any]:
     index = service.live.current()
     newest = service.live.newest()
+    underway = read_underway(service.live.path)
     return {
         "version": index.passport.dataset_version,
         "images": len(index),
         "complete": newest.complete if newest else False,
         "committed": newest.count if newest else 0,
         "outcomes": newest.outcomes if newest else {},
+        "run": underway and underway.to_json(),
         "gone": newest is None,
         "trouble": service.live.trouble,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from lookalike.errors import UsageError
 from lookalike.request import MOST, MOST_EXAMPLES
@@ -79,6 +79,7 @@ class ExplainModel(Strict):
     image: ImageModel
     match: StrictStr = Field(description="An image of the index.", examples=["cats/tom.jpg"])
     encoder: StrictStr | None = None
+    maps: StrictBool = Field(False, description="Whether to send the maps as numbers too.")
 
 
 class ExplanationModel(BaseModel):
@@ -96,6 +97,10 @@ class ExplanationModel(BaseModel):
         None, description="Details in the same arrangement in both, by shares of width and height; of local features."
     )
     says: str
+    query_map: list[list[float]] | None = Field(
+        None, description="What each place of the query accounts for, row 0 at the top; only if asked for."
+    )
+    match_map: list[list[float]] | None = Field(None, description="The same of the match.")
 
 
 class MatchModel(BaseModel):
@@ -115,6 +120,7 @@ class MatchModel(BaseModel):
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     width: int | None = Field(None, description="Of the upright image, in pixels.")
     height: int | None = None
+    picture: str | None = Field(None, description="Its thumbnail as a data: URL, of as many as were asked for.")
 
 
 class ResponseModel(BaseModel):
@@ -131,6 +137,9 @@ class ResponseModel(BaseModel):
     gap_after: int | None = None
     nothing_like_it: bool | None = None
     says: str | None = None
+    uploads: list[str] | None = Field(
+        None, description="What the files that were sent are asked by again, as of /api/uploads."
+    )
 
 
 class ErrorModel(BaseModel):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lookalike.errors import ImageError, UsageError
 from lookalike.images import Limits, decode
 from lookalike.leash import Leash
-from lookalike.raster import fit_to
+from lookalike.machine import usable_cores
+from lookalike.raster import fit_to, to_png
 
 #: The longest side that is kept of an uploaded picture: no encoder looks at more.
 LONGEST = 1024
@@ -57,6 +58,14 @@ class Decoder:
             "lookalike.server.uploads:decode_task", workers=workers, seconds=limits.seconds, memory=limits.memory
         )
         self._folder = tempfile.TemporaryDirectory(prefix="lookalike-uploads-")
+
+    def warm(self) -> None:
+        """Start the workers, so that the first picture that is sent finds them ready."""
+        path = Path(self._folder.name, "warm.png")
+        path.write_bytes(to_png(np.zeros((8, 8), np.uint8)))
+        task = {"path": str(path), "where": path.name, "crop": None, "limits": vars(self.limits)}
+        for _ in self._leash.map([task] * (self._leash.workers or usable_cores())):
+            pass
 
     def close(self) -> None:
         """End the workers and forget what was sent."""

@@ -24,7 +24,9 @@ const post = (path, body, signal) =>
   json(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
 
 export const info = () => json("api/info");
-export const search = (query, signal) => post("api/search", query, signal);
+// The first answers bring their pictures along: those that are in sight at once.
+const PICTURES = 30;
+export const search = (query, signal) => post(query.offset ? "api/search" : `api/search?pictures=${PICTURES}`, query, signal);
 export const explain = (query, signal) => post("api/explain", query, signal);
 export const denoise = (body) => post("api/denoise", body);
 export const reports = () => json("api/reports");
@@ -35,6 +37,14 @@ export const mapIds = (body) => post("api/map/ids", body);
 export const files = (outcome, offset, limit = 200) =>
   json(`api/files?offset=${offset}&limit=${limit}${outcome ? `&outcome=${encodeURIComponent(outcome)}` : ""}`);
 export const suggest = (text) => json(`api/suggest?q=${encodeURIComponent(text)}`);
+
+// One question by files; the answer says in `uploads` what to ask by again.
+export function searchByFiles(files, query, signal) {
+  const form = new FormData();
+  for (const file of files) form.append("images", file, "image");
+  form.append("query", JSON.stringify(query));
+  return json(`api/search/upload?pictures=${PICTURES}`, { method: "POST", body: form, signal });
+}
 
 export function upload(file, signal) {
   const form = new FormData();

@@ -1,7 +1,7 @@
 // The page: what a person does becomes a query in the address, and the address becomes results.
 
 import * as api from "./api.js";
-import { drawFiles } from "./files.js";
+import { drawFiles, leftOf, showRun } from "./files.js";
 import { Grid } from "./grid.js";
 import * as state from "./state.js";
 import { openSketch } from "./sketch.js";
@@ -24,6 +24,8 @@ let facts = null;
 let grids = [];
 let running = null;
 let lastQuery = null;
+let answered = null; // the first answers to a question that was sent together with its files
+const sent = new Map(); // pictures that were sent, by what they are asked by: shown without asking for them
 
 // Telling ------------------------------------------------------------------------------------------------------------
 
@@ -55,14 +57,24 @@ export async function askByFiles(files) {
   const chosen = [...files].filter((file) => file.size > 0 || tell(`${file.name} is empty; choose an image file.`));
   if (!chosen.length) return;
   $("results").classList.add("busy");
+  running?.abort();
+  const mine = (running = new AbortController());
   try {
-    const sent = await Promise.all(chosen.map((file) => api.upload(file)));
-    state.ask({ images: sent.map((one) => ({ upload: one.upload })) });
+    answered = await api.searchByFiles(chosen, asked(state.asking({})), mine.signal);
+    answered.uploads.forEach((upload, at) => sent.has(upload) || sent.set(upload, URL.createObjectURL(chosen[at])));
+    state.ask({ images: answered.uploads.map((upload) => ({ upload })) });
   } catch (error) {
     failed(error);
   } finally {
-    $("results").classList.remove("busy");
+    if (running === mine) $("results").classList.remove("busy");
   }
+}
+
+// A query as the service takes it, for its first page.
+function asked(query) {
+  const { images, ...rest } = Object.fromEntries(Object.entries(query).filter(([, v]) => v !== null && v !== "" && v !== undefined));
+  if (rest.group) rest.group = Number(rest.group);
+  return { ...rest, ...(images?.length ? { images } : {}), k: PAGE, offset: 0 };
 }
 
 const FILTER = /(<=|>=|!=|=|<|>|\blike\b|\bin\b|\bis\b)/i;
@@ -109,9 +121,10 @@ function chip({ text, picture, kind = "", remove, edit }) {
   if (kind) item.className = kind;
   if (picture) {
     const image = document.createElement("img");
-    image.src = picture;
+    const sources = [picture].flat();
+    image.src = sources.shift();
     image.alt = "";
-    image.addEventListener("error", () => image.remove());
+    image.addEventListener("error", () => (sources.length ? (image.src = sources.shift()) : image.remove()));
     item.append(image);
   }
   const name = document.createElement("span");
@@ -143,7 +156,8 @@ function showChips(query) {
     chips.push(
       chip({
         text: (image.id ?? "your image") + crop,
-        picture: image.id ? api.thumbnail(image.id) : api.uploaded(image.upload),
+        // Of a kind that browsers don't show, the service makes one that they do.
+        picture: image.id ? api.thumbnail(image.id) : [sent.get(image.upload), api.uploaded(image.upload)].filter(Boolean),
         remove: () => state.change({ images: without(query.images, at) }),
         edit: () => view([{ ...image, crop: undefined, name: image.id ?? "your image" }], 0, { crop: (box) =>
           state.change({ images: query.images.map((one, i) => (i === at ? { ...one, crop: box } : one)) }) }),
@@ -163,12 +177,14 @@ const items = (found) =>
 
 function pages(query, first) {
   return async (offset) => {
-    const found = offset === 0 && first ? await first : await api.search({ ...query, k: PAGE, offset }, running?.signal);
+    const found = offset === 0 && first ? first : await api.search({ ...query, offset }, running?.signal);
     return { items: items(found), next: found.next, total: found.total };
   };
 }
 
 async function show(now) {
+  const ready = answered;
+  answered = null;
   for (const tab of TABS) {
     const selected = tab === now.tab;
     $(`tab-${tab}`).setAttribute("aria-selected", selected);
@@ -186,8 +202,7 @@ async function show(now) {
   lastQuery = key;
   running?.abort();
   running = new AbortController();
-  const query = Object.fromEntries(Object.entries(now.query).filter(([, v]) => v !== null && v !== ""));
-  if (query.group) query.group = Number(query.group);
+  const query = asked(now.query);
   for (const grid of grids) grid.end();
   grids = [];
   const [left, right] = document.querySelectorAll(".column");
@@ -195,7 +210,7 @@ async function show(now) {
   if (!state.asks(now.query)) return browse(left);
   $("results").classList.add("busy");
   try {
-    const first = await api.search({ ...query, k: PAGE, offset: 0 }, running.signal);
+    const first = ready ?? (await api.search(query, running.signal));
     $("says").textContent = first.says ?? "";
     $("says").classList.toggle("none", Boolean(first.nothing_like_it));
     if (!first.matches.length) {
@@ -280,16 +295,23 @@ function showOptions(now) {
 
 // News of the index ---------------------------------------------------------------------------------------------------
 
+function stateOf({ gone, run, trouble, complete, images, committed, outcomes }) {
+  if (gone) return "The index is gone; what was read of it still answers.";
+  if (run) return `Indexing: ${leftOf(run)}`;
+  if (trouble) return trouble;
+  if (!complete) return `Indexing: ${committed.toLocaleString("en")} so far`;
+  const left = Object.entries(outcomes).filter(([name]) => name !== "indexed").reduce((sum, [, n]) => sum + n, 0);
+  return `${images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} ${left === 1 ? "file" : "files"} left out` : ""}`;
+}
+
 function listen() {
   const source = new EventSource("api/events");
   source.addEventListener("index", (event) => {
     const news = JSON.parse(event.data);
-    const left = Object.entries(news.outcomes).filter(([name]) => name !== "indexed").reduce((sum, [, n]) => sum + n, 0);
-    $("state").textContent = news.gone
-      ? "The index is gone; what was read of it still answers."
-      : (news.trouble ?? (news.complete
-        ? `${news.images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} files left out` : ""}`
-        : `Indexing: ${news.committed.toLocaleString("en")} so far`));
+    // Read aloud when something has happened, and not each second while it does.
+    $("state").setAttribute("aria-live", news.run ? "off" : "polite");
+    $("state").textContent = stateOf(news);
+    showRun($("view-files"), news.run);
     if (facts && news.version !== facts.version) refresh().catch(failed);
   });
   source.addEventListener("error", () => {
@@ -301,9 +323,10 @@ async function refresh() {
   facts = await api.info();
   document.title = `${facts.name} - lookalike`;
   showOptions(state.read());
-  if (!state.asks(state.read().query)) {
+  const now = state.read(), files = now.tab === "files";
+  if (files ? !$("view-files").contains(document.activeElement) : !state.asks(now.query)) {
     lastQuery = null;
-    await show(state.read());
+    await show(now);
   }
 }
 

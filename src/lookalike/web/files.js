@@ -4,6 +4,29 @@ import * as api from "./api.js";
 
 const cell = (text, name = "td") => Object.assign(document.createElement(name), { textContent: text ?? "" });
 
+const DONE = Object.assign(document.createElement("progress"), { ariaLabel: "Files that the index run has been through" });
+const box = document.createElement("p"), said = document.createElement("span");
+box.className = "run";
+box.hidden = true;
+box.append(DONE, said);
+
+// How far a run is, and how long it will take at this rate.
+export function leftOf({ done, total, rate }) {
+  const seconds = rate > 0 ? Math.round((total - done) / rate) : null;
+  const left = seconds === null ? "" : seconds < 100 ? `, ${seconds} s left` : `, ${Math.round(seconds / 60)} min left`;
+  const speed = rate > 0 ? `, ${Math.round(rate).toLocaleString("en")} a second` : "";
+  return `${done.toLocaleString("en")} of ${total.toLocaleString("en")}${speed}${left}`;
+}
+
+// Show an index run that is under way, or that none is.
+export function showRun(place, run) {
+  box.hidden = !run;
+  if (!run) return;
+  Object.assign(DONE, { max: run.total, value: run.done });
+  said.textContent = `An index run is under way: ${leftOf(run)}`;
+  if (!place.contains(box)) place.prepend(box);
+}
+
 export async function drawFiles(place, tell) {
   let outcome = place.dataset.outcome ?? "left out";
   try {
@@ -28,7 +51,7 @@ export async function drawFiles(place, tell) {
       nothing.className = "empty";
       nothing.innerHTML = "<strong>No file was left out</strong>";
       if (outcome !== "left out") nothing.firstChild.textContent = "No such file";
-      place.replaceChildren(row, nothing);
+      place.replaceChildren(box, row, nothing);
       return;
     }
     const table = document.createElement("table"), body = table.createTBody();
@@ -57,7 +80,7 @@ export async function drawFiles(place, tell) {
         tell(error.message);
       }
     };
-    place.replaceChildren(heading, row, scroll, more);
+    place.replaceChildren(box, heading, row, scroll, more);
   } catch (error) {
     tell(error.message);
   }

@@ -22,7 +22,8 @@ export class Grid {
     this.space.setAttribute("aria-label", "Images");
     place.append(this.space);
     this.draw = this.draw.bind(this);
-    this.resized = new ResizeObserver(() => this.layout());
+    // It also tells the width once at first, when it is known: laying out anew would make every tile twice.
+    this.resized = new ResizeObserver(() => this.place.clientWidth !== this.width && this.layout());
     this.resized.observe(place);
     addEventListener("scroll", this.draw, { passive: true });
     this.space.addEventListener("click", (event) => this.clicked(event));
@@ -53,7 +54,7 @@ export class Grid {
   }
 
   layout() {
-    const width = this.place.clientWidth;
+    const width = (this.width = this.place.clientWidth);
     if (!width) return;
     const target = width < 500 ? 110 : 150;
     this.boxes = [];
@@ -126,7 +127,7 @@ export class Grid {
     open.dataset.act = "open";
     open.setAttribute("aria-label", label(item));
     const picture = document.createElement("img");
-    picture.src = api.thumbnail(item.id);
+    picture.src = item.picture ?? api.thumbnail(item.id);
     picture.alt = "";
     picture.decoding = "async";
     open.append(picture);

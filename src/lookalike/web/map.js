@@ -93,20 +93,20 @@ class MapView {
     this.box = make("div", { className: "map" }, this.over, this.peek);
     place.replaceChildren(controls, make("div", { className: "mapped" }, this.box, this.legend), this.says);
     this.pen = this.over.getContext("2d");
-    this.#points(false);
+    this.#points(state.read().draw);
     this.sized = new ResizeObserver(() => this.resize());
     this.sized.observe(this.box);
     this.#listen();
   }
 
-  #points(plainly) {
+  #points(way) {
     this.dots?.remove();
     this.dots = make("canvas", { attributes: { "aria-hidden": "true" } });
     this.box.prepend(this.dots);
-    this.points = openPoints(this.dots, plainly);
-    if (!this.points) return this.#points(true);
+    this.points = openPoints(this.dots, way);
+    if (!this.points) return this.#points("2d");
     this.dots.addEventListener("webglcontextlost", () => {
-      this.#points(true);
+      this.#points("2d");
       this.#paint();
       this.resize();
     });

@@ -1,8 +1,9 @@
-// A hundred thousand dots on a canvas: by WebGL 2, or, where a browser has none, pixel by pixel.
+// A hundred thousand dots on a canvas: by WebGL 2 on a graphics card, pixel by pixel where there is none.
 //
 // A view is {x, y, scale}: the place in the middle, and pixels to a unit. Places are [x0, y0, x1, y1, ...], y upwards;
-// colours are four bytes a dot. (No library: regl, which regl-scatterplot stands on, makes its code by `Function`, and a
-// page with our Content-Security-Policy doesn't run such code.)
+// colours are four bytes a dot.
+
+import * as twgl from "./twgl.js";
 
 const VERTEX = `#version 300 es
 in vec2 place; in vec4 colour; uniform vec2 middle; uniform vec2 zoom; uniform float size; out vec4 shade;
@@ -15,17 +16,13 @@ void main() {
   if (alpha < 0.01) discard;
   pixel = vec4(shade.rgb * alpha, alpha);
 }`;
+// What drivers that draw on the processor call themselves: Chromium's, Mesa's two, Windows' and Apple's.
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
-function compiled(gl) {
-  const program = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-    const shader = gl.createShader(kind);
-    gl.shaderSource(shader, text);
-    gl.compileShader(shader);
-    gl.attachShader(program, shader);
-  }
-  gl.linkProgram(program);
-  return gl.getProgramParameter(program, gl.LINK_STATUS) ? program : null;
+// Tell whether a context draws without a graphics card; there filling pixels ourselves is twice as fast.
+export function isSoftware(gl) {
+  const named = gl.getExtension("WEBGL_debug_renderer_info");
+  return SOFTWARE.test(gl.getParameter(named ? named.UNMASKED_RENDERER_WEBGL : gl.RENDERER) ?? "");
 }
 
 class ByWebGL {
@@ -33,37 +30,27 @@ class ByWebGL {
 
   constructor(gl, program) {
     Object.assign(this, { gl, program });
-    gl.useProgram(program);
+    gl.useProgram(program.program);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    this.buffers = {};
-    for (const [name, size, kind, normal] of [["place", 2, gl.FLOAT, false], ["colour", 4, gl.UNSIGNED_BYTE, true]]) {
-      const at = gl.getAttribLocation(program, name);
-      this.buffers[name] = gl.createBuffer();
-      gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
-      gl.enableVertexAttribArray(at);
-      gl.vertexAttribPointer(at, size, kind, normal, 0, 0);
-    }
-    this.uniform = Object.fromEntries(["middle", "zoom", "size"].map((name) => [name, gl.getUniformLocation(program, name)]));
+    this.buffers = twgl.createBufferInfoFromArrays(gl, {
+      place: { numComponents: 2, data: new Float32Array(2) },
+      colour: { numComponents: 4, data: new Uint8Array(4), normalize: true },
+    });
   }
 
-  #fill(name, data) {
-    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.buffers[name]);
-    this.gl.bufferData(this.gl.ARRAY_BUFFER, data, this.gl.STATIC_DRAW);
-  }
+  #fill(name, data) { twgl.setAttribInfoBufferFromArray(this.gl, this.buffers.attribs[name], data); }
 
   places(data) { this.count = data.length / 2; this.#fill("place", data); }
   colours(data) { this.#fill("colour", data); }
 
   draw({ x, y, scale }, size) {
-    const { gl, uniform } = this, { width, height } = gl.canvas;
+    const { gl, program, buffers } = this, { width, height } = gl.canvas;
     gl.viewport(0, 0, width, height);
-    gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.uniform2f(uniform.middle, x, y);
-    gl.uniform2f(uniform.zoom, (2 * scale) / width, (2 * scale) / height);
-    gl.uniform1f(uniform.size, size);
-    gl.drawArrays(gl.POINTS, 0, this.count);
+    twgl.setBuffersAndAttributes(gl, program, buffers);
+    twgl.setUniforms(program, { middle: [x, y], zoom: [(2 * scale) / width, (2 * scale) / height], size });
+    twgl.drawBufferInfo(gl, buffers, gl.POINTS, this.count);
   }
 }
 
@@ -79,20 +66,31 @@ class ByPixel {
     if (!width || !height) return;
     if (this.picture?.width !== width || this.picture?.height !== height) this.picture = this.paper.createImageData(width, height);
     const pixels = new Uint32Array(this.picture.data.buffer).fill(0);
-    const side = Math.max(1, Math.round(size * 0.85)), half = side >> 1;
+    // Small dots are squares of about a disc's area, larger ones discs: where each row of one begins.
+    const small = size < 5, side = Math.max(1, Math.round(small ? size * 0.85 : size)), half = side >> 1;
+    const inset = Array.from({ length: side }, (_, row) =>
+      small ? 0 : Math.round(side / 2 - Math.sqrt((side / 2) ** 2 - (row + 0.5 - side / 2) ** 2)));
     for (let i = 0; i < this.shades.length; i++) {
       const left = Math.round((this.data[2 * i] - x) * scale + width / 2) - half;
       const top = Math.round((y - this.data[2 * i + 1]) * scale + height / 2) - half;
       if (left < 0 || top < 0 || left + side > width || top + side > height) continue;
-      for (let row = 0; row < side; row++) pixels.fill(this.shades[i], (top + row) * width + left, (top + row) * width + left + side);
+      for (let row = 0; row < side; row++) {
+        const start = (top + row) * width + left;
+        pixels.fill(this.shades[i], start + inset[row], start + side - inset[row]);
+      }
     }
     this.paper.putImageData(this.picture, 0, 0);
   }
 }
 
-// Return what draws on a canvas; `plainly` asks for the way without WebGL.
-export function openPoints(canvas, plainly = false) {
-  const gl = plainly ? null : canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
-  const program = gl && compiled(gl);
-  return program ? new ByWebGL(gl, program) : gl ? null : new ByPixel(canvas);
+// Return what draws on a canvas, or null where another canvas must be tried: one that has been asked for WebGL gives no
+// plain drawing any more. `way` is "2d" or "webgl2", or empty for whichever is faster here.
+export function openPoints(canvas, way = "") {
+  if (way === "2d") return new ByPixel(canvas);
+  const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
+  if (!gl) return way ? null : new ByPixel(canvas);
+  const program = !way && isSoftware(gl) ? null : twgl.createProgramInfo(gl, [VERTEX, FRAGMENT], () => {});
+  if (program) return new ByWebGL(gl, program);
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return null;
 }

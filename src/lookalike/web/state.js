@@ -15,6 +15,7 @@ export function read() {
     tab: given.get("tab") ?? "search",
     query: { ...EMPTY, ...query },
     versus: given.get("versus") ?? "",
+    draw: given.get("draw") ?? "", // how the map's dots are drawn: "webgl2" or "2d", else as it is faster here
   };
 }
 
@@ -27,6 +28,7 @@ export function write(state, { replace = false } = {}) {
   if (state.tab !== "search") parts.set("tab", state.tab);
   if (Object.keys(query).length) parts.set("q", JSON.stringify(query));
   if (state.versus) parts.set("versus", state.versus);
+  if (state.draw) parts.set("draw", state.draw);
   address.search = parts.toString();
   history[replace ? "replaceState" : "pushState"](null, "", address);
   listener(read());
@@ -43,11 +45,12 @@ export const change = (changes) => {
 };
 
 // A new question keeps how answers are ordered, and drops what was asked.
-export const ask = (parts) => {
-  const state = read();
-  const { encoder, distance, rerank, group } = state.query;
-  write({ ...state, tab: "search", query: { ...EMPTY, encoder, distance, rerank, group, ...parts } });
+export const asking = (parts) => {
+  const { encoder, distance, rerank, group } = read().query;
+  return { ...EMPTY, encoder, distance, rerank, group, ...parts };
 };
+
+export const ask = (parts) => write({ ...read(), tab: "search", query: asking(parts) });
 
 export const asks = (query) =>
   Boolean(query.images.length || query.likes.length || query.text || query.words || query.where);

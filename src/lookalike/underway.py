@@ -1,0 +1,129 @@
+"""How far a run that writes an index is, told in the file that locks it: for those who look on from another process.
+
+The writer notes it at most once a second, in place, and wipes it out at its end. A run that was killed leaves its last
+note, which counts for nothing: its process is gone, or the note grows too old.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+#: The file, in the index's folder.
+LOCK = "writing.lock"
+#: Seconds between two notes.
+OFTEN = 1.0
+#: After how many seconds a note is believed no more: of this machine, whose process is looked for, and of another.
+OLD_HERE, OLD_ELSEWHERE = 600.0, 60.0
+#: Bytes of a note, so that each covers the last one whole. The first byte of the file is left to the lock of Windows.
+_SIZE, _START = 256, 1
+
+
+@dataclass(frozen=True)
+class Underway:
+    """How far a run is.
+
+    Attributes
+    ----------
+    done, total : int
+        Files that were looked at, and those there are.
+    rate : float
+        Files a second, since the first.
+    """
+
+    done: int
+    total: int
+    rate: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON form."""
+        return asdict(self)
+
+
+class RunNotes:
+    """RunNotes how far a run is.
+
+    Parameters
+    ----------
+    file : binary file
+        The open lock, held by this process.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._begun: tuple[float, int] | None = None
+        self._noted = -OFTEN
+
+    def note(self, done: int, total: int) -> None:
+        """Note it, unless that was done less than a second ago; a disk that refuses costs only the note.
+
+        Parameters
+        ----------
+        done, total : int
+            As of :class:`Underway`.
+        """
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = now, done
+        if now - self._noted < OFTEN:
+            return
+        self._noted = now
+        seconds, since = now - self._begun[0], done - self._begun[1]
+        told = {"done": done, "total": total, "rate": round(since / seconds, 2) if seconds else 0.0}
+        who = {"at": time.time(), "process": os.getpid(), "machine": socket.gethostname()[:64]}
+        self._write(json.dumps(told | who).encode("ascii")[:_SIZE].ljust(_SIZE))
+
+    def end(self) -> None:
+        """Wipe the notes out."""
+        self._write(b" " * _SIZE)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.seek(_START)
+            self._file.write(data)
+        except OSError:
+            pass
+
+
+def read_underway(path: Path) -> Underway | None:
+    """Tell how far the run is that writes an index now.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+
+    Returns
+    -------
+    Underway or None
+        None where no run is under way, or it hasn't told yet.
+    """
+    try:
+        with (path / LOCK).open("rb", buffering=0) as file:
+            file.seek(_START)
+            told = json.loads(file.read(_SIZE))
+        found = Underway(int(told["done"]), int(told["total"]), float(told["rate"]))
+        return found if _lives(told) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or one that is half written
+        return None
+
+
+def _lives(told: dict[str, Any]) -> bool:
+    age = abs(time.time() - float(told["at"]))
+    if told["machine"] != socket.gethostname()[:64]:
+        return age < OLD_ELSEWHERE
+    if sys.platform == "win32":  # where looking for a process would interrupt it
+        return age < OLD_ELSEWHERE
+    try:
+        os.kill(int(told["process"]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's
+        pass
+    return age < OLD_HERE
