@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, wiener
+from lookalike.denoised import restore_queries
 from lookalike.denoising import add_noise
 from lookalike.encoders import create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.restoration import LEVELS, Restorer, restore_queries, roughness
+from lookalike.restoration import LEVELS, Restorer, roughness
 from lookalike.search import search
 
 

@@ -129,10 +129,7 @@ def pictures_of(index: Index) -> Pictures:
     -------
     Pictures
     """
-    kept: Pictures | None = index._pictures
-    if kept is None:
-        kept = index._pictures = Pictures(index)
-    return kept
+    return index.once("pictures", lambda: Pictures(index))
 
 
 __all__ = ["Pictures", "pictures_of"]
