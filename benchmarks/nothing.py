@@ -1,6 +1,6 @@
 """How often "nothing like it here" and "the first stands out" are right: queries whose answers are there, or taken away.
 
-    python benchmarks/nothing.py [--shared ../shared/data] [--only museum-neural museum-neural-geometric ...]
+    python benchmarks/nothing.py [--shared ../shared/data] [--work FOLDER] [--only museum-neural corel-color ...]
 
 Each query is asked twice through the product itself: once with what is right in the index, once with all of it filtered
 away (``--where``), so that there is truly nothing. Museum: the right paintings, photographed alone (qsd1) or on a wall
@@ -8,7 +8,7 @@ away (``--where``), so that there is truly nothing. Museum: the right paintings,
 ``area`` is the chance that a query with an answer has a wider gap than one without (area under the ROC curve). Intervals
 are 95 %: Wilson's for shares, bootstrap for the area. Labels only score. ``views`` is what the collection's own images, shown
 in a scene and in part, say of how far silence can be believed; labels have no part in it. Results go to
-results/nothing.json, each case replacing its own.
+results/nothing.json, each case replacing its own; the work folder keeps indexes between runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from lookalike import build_index, open_collection
-from lookalike.answers import _kept, answer
+from lookalike.answers import answer, silence_of
 from lookalike.closeness import DEPTH, gap_odds
 from lookalike.geometry import VERIFIED
 from lookalike.index import Index
@@ -59,7 +59,7 @@ def area(there: list[float], gone: list[float]) -> dict[str, Any]:
 
 def heard(index: Index) -> dict[str, Any]:
     """Return what the collection's own views met with."""
-    silence = _kept(index).silence_of(index, index.database())
+    silence = silence_of(index)
     by_way = {
         way: {"wrong": float(silence.wrong[i].mean()), "right": float(silence.right[i].mean()), "seen": float(silence.seen[i].mean())}
         for i, way in enumerate(WAYS)
@@ -99,7 +99,7 @@ def asked(
 
 
 def museum(shared: Path, work: Path, encoder: str, rerank: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index(shared / "museum-2022" / "BBDD", encoder, work / "index")
+    index = build_index(shared / "museum-2022" / "BBDD", encoder, work / f"museum-{encoder}")
     for folder in ("qsd1_w1", "qsd2_w1"):
         root = shared / "museum-2022" / folder
         right = json.loads((root / "gt_corresps.json").read_text())
@@ -111,7 +111,7 @@ def museum(shared: Path, work: Path, encoder: str, rerank: str | None = None) ->
 
 
 def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index(shared / "corel1k", encoder, work / "index")
+    index = build_index(shared / "corel1k", encoder, work / f"corel-{encoder}")
     rows = np.sort(np.random.default_rng(0).choice(len(index), 100, replace=False)).tolist()
     facts = index.facts(rows)
     examples = [Example(str(shared / "corel1k" / f["id"])) for f in facts]
@@ -120,7 +120,7 @@ def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[st
 
 
 def mnist(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index("mnist:train[0:20000]", encoder, work / "index")
+    index = build_index("mnist:train[0:20000]", encoder, work / f"mnist-{encoder}")
     digits = open_collection("mnist:test[0:100]")
     examples = [Example(data=to_png(image)) for image in digits.array()]
     assert digits.labels is not None
@@ -145,22 +145,19 @@ CASES["museum-neural-geometric"] = museum, ("neural", "geometric")
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-nothing")
     parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
     options = parser.parse_args()
     target = Path(__file__).parent / "results" / "nothing.json"
     cases = json.loads(target.read_text())["cases"] if target.exists() else {}
+    options.work.mkdir(parents=True, exist_ok=True)
     for part, how in (CASES[name] for name in options.only):
-        with tempfile.TemporaryDirectory() as work:
-            for name, found in part(options.shared, Path(work), *how):
-                cases[name] = found
-                print(name, json.dumps(found), flush=True)
-                result = {
-                    "machine": machine(),
-                    "versions": {p: version(p) for p in ("lookalike", "numpy")},
-                    "cases": cases,
-                }
-                with replace_file(target) as f:
-                    f.write(json.dumps(result, indent=1).encode() + b"\n")
+        for name, found in part(options.shared, options.work, *how):
+            cases[name] = found
+            print(name, json.dumps(found), flush=True)
+            result = {"machine": machine(), "versions": {p: version(p) for p in ("lookalike", "numpy")}, "cases": cases}
+            with replace_file(target) as f:
+                f.write(json.dumps(result, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

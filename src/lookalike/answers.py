@@ -169,9 +169,24 @@ def prepare(index: Index) -> None:
     index : Index
         What will be asked, by its encoder's own distance.
     """
-    kept, database = _kept(index), index.database()
-    kept.closeness_of(index, database).chance(0.0)
-    kept.silence_of(index, database)
+    _kept(index).closeness_of(index, index.database()).chance(0.0)
+    silence_of(index)
+
+
+def silence_of(index: Index) -> Silence:
+    """Return what views of an index's own images met with: how far it can be believed that nothing stands out.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through an encoder, by that one's own distance.
+
+    Returns
+    -------
+    Silence
+        Learnt at the first call, some dozens of images, and kept in the index.
+    """
+    return _kept(index).silence_of(index, index.database())
 
 
 def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
