@@ -28,7 +28,7 @@ from lookalike.raster import fit_to
 from lookalike.request import Query
 from lookalike.rerank import rerank
 from lookalike.search import Match, similarity
-from lookalike.silence import Silence, Verdict, judge, listen, show
+from lookalike.silence import WAYS, Silence, Verdict, judge, listen, show
 from lookalike.vectors import learn_once
 from lookalike.verification import DEPTH as CHECKED
 from lookalike.verification import WIDER, recognised
@@ -242,10 +242,15 @@ class _Kept:
             self.closeness[database.distance] = Closeness(index.descriptors, database, once)
         return self.closeness[database.distance]
 
-    def silence_of(self, index: Index, database: Database) -> Silence:
+    def silence_of(self, index: Index, database: Database, on_note: Callable[[str], None] | None = None) -> Silence:
+        def views(rows: list[int], way: str) -> NDArray[Any]:
+            if on_note is not None and way == WAYS[0]:
+                on_note("asking by views of some images here, once, whether it tells anything that none stands out")
+            return _views(index, rows, way)
+
         if database.distance not in self.silence:
             once = partial(learn_once, index.path, index.passport)
-            self.silence[database.distance] = listen(partial(_views, index), index.descriptors, database, once)
+            self.silence[database.distance] = listen(views, index.descriptors, database, once)
         return self.silence[database.distance]
 
 
@@ -409,14 +414,14 @@ def _by_image(
             lambda: np.delete(database.distances(asked[None])[0], list(own)),
             len(rows),
             closeness,
-            partial(kept.silence_of, index, database),
+            partial(kept.silence_of, index, database, on_note),
         )
     gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
     chance = None
     if closeness is not None and len(others):
         chance = closeness.chance(float(others[0]) if edge is None else edge)
     if inliers:  # seen detail by detail: no share of distances speaks against that
-        verdict = _looked_at(index, inliers, len(rows)) or verdict
+        verdict = _looked_at(index, inliers, len(rows), on_note) or verdict
     says = verdict.says if verdict.nothing else _says(gap_rank, chance, verdict.says)
     verified = sum(count >= VERIFIED for count in inliers.values())
     if verified:
@@ -497,11 +502,13 @@ def _response(
     )
 
 
-def _looked_at(index: Index, inliers: dict[int, int], count: int) -> Verdict | None:
+def _looked_at(
+    index: Index, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
+) -> Verdict | None:
     """Say that none of the pictures looked at, of so many, shows the same thing, where that can be believed."""
     if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):
         return None
-    share = recognised(index)
+    share = recognised(index, on_note=on_note)
     if share < MOST_VERIFIED:
         return None
     return Verdict(

@@ -78,7 +78,20 @@ def sealed_names(passport: Passport) -> set[str]:
 
 
 def by_distance(kind: str, distance: str) -> str:
-    """Return how a file of what is learnt by a distance begins, as ``pairs-cosine-``."""
+    """Return how the name of a file of what is learnt by a distance begins.
+
+    Parameters
+    ----------
+    kind : str
+        ``PAIRS`` or ``SILENCE``.
+    distance : str
+        A name in :data:`lookalike.distances.DISTANCES`.
+
+    Returns
+    -------
+    str
+        As ``pairs-cosine-``.
+    """
     return f"{kind}{distance.replace(' ', '_')}-"
 
 

@@ -139,13 +139,15 @@ def _first(values: Float32Array, k: int, allowed: NDArray[np.bool_] | None) -> N
     return at[np.lexsort((at, values[at]))].astype(np.int64)
 
 
-def recognised(index: Index, seed: int = 0) -> float:
+def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, seed: int = 0) -> float:
     """Tell which share of an index's own images a geometric check recognises when they are shown in a scene.
 
     Parameters
     ----------
     index : Index
         Looked at through the encoder whose first answers are checked.
+    on_note : callable, optional
+        Called with a sentence before it is learnt, which takes seconds.
     seed : int
         Of the images drawn.
 
@@ -156,6 +158,8 @@ def recognised(index: Index, seed: int = 0) -> float:
     """
 
     def learn() -> tuple[dict[str, float], dict[str, NDArray[np.int64]]]:
+        if on_note is not None:
+            on_note("checking, once, how many images here are known again by their details in a scene")
         rows = np.sort(np.random.default_rng([seed, 9]).permutation(len(index))[:SHOWN])
         check = Verification(index)
         found = []
