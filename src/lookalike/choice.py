@@ -46,9 +46,9 @@ Float64Array = NDArray[np.float64]
 #: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
 TRIED = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "reciprocal", "geometric")
 #: Held-out images; of a geometric check, which takes longer, fewer.
-HELD_OUT, LOOKED_AT = 100, 24
+HELD_OUT, LOOKED_AT = 100, 60
 #: What is tried and how, in figures kept: of another make they are chosen again.
-MAKE = 2
+MAKE = 3
 #: Images come in kinds where ``kind`` is at least this for one that is tried.
 KINDS_FROM = 0.3
 #: Smaller pictures have too few details to check. Larger ones are damaged at this size.
