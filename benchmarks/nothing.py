@@ -1,12 +1,14 @@
 """How often "nothing like it here" and "the first stands out" are right: queries whose answers are there, or taken away.
 
-    python benchmarks/nothing.py [--shared ../shared/data] [--only museum-neural ...]
+    python benchmarks/nothing.py [--shared ../shared/data] [--work FOLDER] [--only museum-neural corel-color ...]
 
 Each query is asked twice through the product itself: once with what is right in the index, once with all of it filtered
 away (``--where``), so that there is truly nothing. Museum: the right paintings, photographed alone (qsd1) or on a wall
 (qsd2). Corel-1k and MNIST: all of the query's kind; Corel's queries are its own images, themselves always filtered away.
 ``area`` is the chance that a query with an answer has a wider gap than one without (area under the ROC curve). Intervals
-are 95 %: Wilson's for shares, bootstrap for the area. Labels only score. Results go to results/nothing.json.
+are 95 %: Wilson's for shares, bootstrap for the area. Labels only score. ``views`` is what the collection's own images, shown
+in a scene and in part, say of how far silence can be believed; labels have no part in it. Results go to
+results/nothing.json, each case replacing its own; the work folder keeps indexes between runs.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,16 @@ from typing import Any
 import numpy as np
 
 from lookalike import build_index, open_collection
-from lookalike.answers import answer
+from lookalike.answers import answer, silence_of
 from lookalike.closeness import DEPTH, gap_odds
+from lookalike.geometry import VERIFIED
 from lookalike.index import Index
 from lookalike.raster import to_png
 from lookalike.report import machine
 from lookalike.request import Example, Query
+from lookalike.silence import WAYS
 from lookalike.storage import replace_file
+from lookalike.verification import recognised
 
 
 def share(hits: list[bool]) -> dict[str, Any]:
@@ -52,7 +57,19 @@ def area(there: list[float], gone: list[float]) -> dict[str, Any]:
     return {"area": of(a, b), "interval": np.quantile(drawn, [0.025, 0.975]).tolist()}
 
 
-def asked(index: Index, examples: list[Example], there: list[str | None], gone: list[str]) -> dict[str, Any]:
+def heard(index: Index) -> dict[str, Any]:
+    """Return what the collection's own views met with."""
+    silence = silence_of(index)
+    by_way = {
+        way: {"wrong": float(silence.wrong[i].mean()), "right": float(silence.right[i].mean()), "seen": float(silence.seen[i].mean())}
+        for i, way in enumerate(WAYS)
+    }  # fmt: skip
+    return {"views": by_way, "believed": silence.is_believed}
+
+
+def asked(
+    index: Index, examples: list[Example], there: list[str | None], gone: list[str], rerank: str | None = None
+) -> dict[str, Any]:
     """Ask each query with and without its answers; ``there`` and ``gone`` are filters."""
     found: dict[str, Any] = {}
     odds: dict[str, list[float]] = {}
@@ -60,32 +77,41 @@ def asked(index: Index, examples: list[Example], there: list[str | None], gone: 
     for name, filters in (("there", there), ("gone", gone)):
         responses = []
         for example, where in zip(examples, filters, strict=True):
-            responses.append(answer(index, Query(images=(example,), where=where, k=DEPTH, resize=True)))
+            query = Query(images=(example,), where=where, k=DEPTH, resize=True, rerank=rerank)
+            responses.append(answer(index, query))
+        if rerank is not None:  # distances that don't rise have no gap
+            first = [(r.matches[0].inliers or 0) >= VERIFIED for r in responses]
+            found[name] = {
+                "nothing_like_it": share([r.nothing_like_it for r in responses]),
+                "first_verified": share(first),
+            }
+            continue
         odds[name] = [float(gap_odds(np.array([m.distance for m in r.matches])).min()) for r in responses]
         found[name] = {
             "nothing_like_it": share([r.nothing_like_it for r in responses]),
             "first_stands_out": share([r.gap_after == 1 for r in responses]),
             "any_gap": share([r.gap_after is not None for r in responses]),
         }
-    return found | {
-        "roc": area(odds["there"], odds["gone"]),
-        "seconds_a_query": (time.perf_counter() - begun) / (2 * len(examples)),
-    }
+    found["seconds_a_query"] = (time.perf_counter() - begun) / (2 * len(examples))
+    if rerank is not None:
+        return found | {"known_again_in_a_scene": recognised(index)}
+    return found | {"roc": area(odds["there"], odds["gone"])} | heard(index)
 
 
-def museum(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index(shared / "museum-2022" / "BBDD", encoder, work / "index")
+def museum(shared: Path, work: Path, encoder: str, rerank: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    index = build_index(shared / "museum-2022" / "BBDD", encoder, work / f"museum-{encoder}")
     for folder in ("qsd1_w1", "qsd2_w1"):
         root = shared / "museum-2022" / folder
         right = json.loads((root / "gt_corresps.json").read_text())
         examples = [Example(str(root / f"{i:05}.jpg")) for i in range(len(right))]
         names = [", ".join(f"'bbdd_{n:05}.jpg'" for n in numbers) for numbers in right]
         gone = [f"id not in ({some})" for some in names]
-        yield f"museum {folder}, {encoder}", asked(index, examples, [None] * len(right), gone)
+        title = f"museum {folder}, {encoder}" + ("" if rerank is None else f", {rerank}")
+        yield title, asked(index, examples, [None] * len(right), gone, rerank)
 
 
 def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index(shared / "corel1k", encoder, work / "index")
+    index = build_index(shared / "corel1k", encoder, work / f"corel-{encoder}")
     rows = np.sort(np.random.default_rng(0).choice(len(index), 100, replace=False)).tolist()
     facts = index.facts(rows)
     examples = [Example(str(shared / "corel1k" / f["id"])) for f in facts]
@@ -94,7 +120,7 @@ def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[st
 
 
 def mnist(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index("mnist:train[0:20000]", encoder, work / "index")
+    index = build_index("mnist:train[0:20000]", encoder, work / f"mnist-{encoder}")
     digits = open_collection("mnist:test[0:100]")
     examples = [Example(data=to_png(image)) for image in digits.array()]
     assert digits.labels is not None
@@ -107,33 +133,31 @@ def mnist(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[st
     yield f"mnist 20,000, {encoder}, asked by photos", {"gone": {"nothing_like_it": share(said)}}
 
 
-CASES = {
-    f"{part.__name__}-{encoder}": (part, encoder)
+CASES: dict[str, tuple[Callable[..., Iterator[tuple[str, dict[str, Any]]]], tuple[str, ...]]] = {
+    f"{part.__name__}-{encoder}": (part, (encoder,))
     for part, encoder in (
         (museum, "neural"), (museum, "neural+color"), (museum, "sift"), (corel, "neural"), (corel, "color"), (mnist, "hog")
     )
 }  # fmt: skip
+CASES["museum-neural-geometric"] = museum, ("neural", "geometric")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-nothing")
     parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
     options = parser.parse_args()
     target = Path(__file__).parent / "results" / "nothing.json"
     cases = json.loads(target.read_text())["cases"] if target.exists() else {}
-    for part, encoder in (CASES[name] for name in options.only):
-        with tempfile.TemporaryDirectory() as work:
-            for name, found in part(options.shared, Path(work), encoder):
-                cases[name] = found
-                print(name, json.dumps(found), flush=True)
-                result = {
-                    "machine": machine(),
-                    "versions": {p: version(p) for p in ("lookalike", "numpy")},
-                    "cases": cases,
-                }
-                with replace_file(target) as f:
-                    f.write(json.dumps(result, indent=1).encode() + b"\n")
+    options.work.mkdir(parents=True, exist_ok=True)
+    for part, how in (CASES[name] for name in options.only):
+        for name, found in part(options.shared, options.work, *how):
+            cases[name] = found
+            print(name, json.dumps(found), flush=True)
+            result = {"machine": machine(), "versions": {p: version(p) for p in ("lookalike", "numpy")}, "cases": cases}
+            with replace_file(target) as f:
+                f.write(json.dumps(result, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """What re-ranking without labels buys, plain and re-ranked side by side, and what it costs.
 
-    python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only few kind corel museum speed]
+    python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only few kind corel museum auto others-mnist others-corel speed]
 
 - ``few``, ``kind``: MNIST's 60,000 training digits asked with all 10,000 test digits, by deskewed HOG with the projection
   that ``adapt`` chose for that aim (results/adapt.json). Diffusion as it is by default, and as the self-test chooses it.
 - ``corel``: Corel-1k in ten folds: the graph is made of nine, and asked with the images of the tenth.
 - ``museum``: 287 paintings asked with photographs of some on a wall and cut out of it, and with damaged ones: turned by any
   angle, noisy, with text over them, two in one photo (either is right).
+- ``auto``: the paintings on a wall and cut out again, by what the self-test chooses, which has not seen these photographs.
+- ``others-mnist``, ``others-corel``: expansion, reciprocal neighbours and views, each as it is by default, beside the plain order:
+  MNIST (the index of ``kind``) asked with 1,000 test digits, and Corel-1k in the ten folds.
 - ``speed``: the neighbour graph of 60,000, and a single query, against the same without re-ranking, in turn.
 
 Parameters are those that the package has; labels score and nothing else. Results go to results/rerank.json, each part
@@ -32,17 +35,20 @@ from lookalike.adapt import RECIPES, Learner, prepare_material
 from lookalike.choice import choose
 from lookalike.diffusion import find_neighbours, prepare_diffusion
 from lookalike.distances import Database
+from lookalike.encoders import Encoder
 from lookalike.evaluation import score
 from lookalike.index import Index
 from lookalike.raster import fit_to
 from lookalike.report import machine
-from lookalike.rerank import create_reranking, rerank
+from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
 from lookalike.scores import per_query, rank_relevant, score_names
 from lookalike.selftest import bootstrap_interval
 from lookalike.spreading import spread
 from lookalike.storage import replace_file
 
 Image_ = NDArray[np.uint8]
+#: Re-rankings that no part above looks at.
+OTHERS = ("none", "expansion", "alpha-expansion", "reciprocal", "views")
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
 #: Damaged queries of each kind.
 DAMAGED = 30
@@ -83,7 +89,8 @@ def mnist(aim: str, work: Path) -> dict[str, Any]:
     return facts
 
 
-def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
+def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, Encoder]]:
+    """Return Corel's images and labels, and its encoders: unchanged, and with the projection chosen for kinds."""
     photos = sorted(shared.glob("corel1k/*/*.jpg"))
     labels = np.array([photo.parent.name for photo in photos])
     images = np.stack([fit_to(np.asarray(Image.open(p).convert("RGB")), (224, 224, 3)) for p in photos])
@@ -91,10 +98,15 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
     known = json.loads((Path(__file__).parent / "results" / "adapt.json").read_text())["Corel-1k, neural"]
     recipe = next(r for r in RECIPES if str(r) == known["chosen"]["kind"])
     post = Learner(prepare_material(encoder, images)).learn(recipe)
-    place = np.random.default_rng(0).permutation(len(photos)) % folds
+    return images, labels, {"unchanged": encoder, "kind": encoder.with_post(post)}
+
+
+def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
+    images, labels, encoders = corel_encoders(shared)
+    place = np.random.default_rng(0).permutation(len(images)) % folds
     names = score_names([10])
     facts: dict[str, Any] = {"folds": folds}
-    for title, made in (("unchanged", encoder), ("kind", encoder.with_post(post))):
+    for title, made in encoders.items():
         table = made.encode(images)
         found: dict[str, list[NDArray[np.float64]]] = {}
         for fold in range(folds):
@@ -112,6 +124,43 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
             for method, rows in found.items()
         }
         print("corel", title, {m: round(v["mAP"][0], 4) for m, v in facts[title].items()}, flush=True)
+    return facts
+
+
+def others_mnist(work: Path) -> dict[str, Any]:
+    index = digits("kind", work)
+    facts: dict[str, Any] = {"queries": 1000}
+    for method in OTHERS:
+        begun = time.process_time()
+        report = score(index, "mnist:test[0:1000]", rerank=None if method == "none" else method)
+        found = {m: [report.metrics[m], *report.intervals[m]] for m in METRICS if m in report.metrics}
+        facts[method] = found | {"processor_seconds": time.process_time() - begun}
+        print("MNIST", method, {m: round(v[0], 4) for m, v in found.items()}, flush=True)
+    return facts
+
+
+def others_corel(shared: Path, folds: int = 10) -> dict[str, Any]:
+    images, labels, encoders = corel_encoders(shared)
+    place = np.random.default_rng(0).permutation(len(images)) % folds
+    names = score_names([10])
+    facts: dict[str, Any] = {"folds": folds}
+    for title, encoder in encoders.items():
+        scores: dict[str, list[NDArray[np.float64]]] = {method: [] for method in OTHERS}
+        for fold in range(folds):
+            kept, asked = np.flatnonzero(place != fold), np.flatnonzero(place == fold)
+            with tempfile.TemporaryDirectory() as folder:
+                index = build_index(open_collection(images[kept]), encoder, Path(folder) / "index")
+                queries = Asked(encoder.encode(images[asked]), lambda i, some=images[asked]: some[i])
+                for method in OTHERS:
+                    made = create_reranking(method, index)
+                    values = [part for part, *_ in ranking_values(made, index.database(), queries)]
+                    ranks = rank_relevant(np.concatenate(values), labels[kept][None] == labels[asked][:, None])
+                    scores[method].extend(per_query(r, [10]) for r in ranks)
+        facts[title] = {
+            method: {m: interval(np.stack(rows)[:, names.index(m)]) for m in ("mAP", "P@1")}
+            for method, rows in scores.items()
+        }
+        print("Corel-1k", title, {m: round(v["mAP"][0], 4) for m, v in facts[title].items()}, flush=True)
     return facts
 
 
@@ -142,18 +191,47 @@ def damaged(kind: str, paintings: list[Image_], rng: np.random.Generator) -> tup
     return np.asarray(wall), {chosen, other}
 
 
-def museum(shared: Path, work: Path) -> dict[str, Any]:
-    folder = shared / "museum-2022"
-    index = build_index(folder / "BBDD", "neural", work / "museum.lookalike")
+def photographs(folder: Path, index: Index) -> dict[str, list[tuple[Image_, set[int]]]]:
+    """Return the photographs of some paintings, on a wall and cut out, and which are right."""
     row_of = {name: row for row, name in enumerate(index.ids)}
-    paintings = [np.asarray(Image.open(folder / "BBDD" / name).convert("RGB")) for name in index.ids]
-    queries: dict[str, list[tuple[Image_, set[int]]]] = {}
+    queries = {}
     for title, part in (("wall", "qsd2_w1"), ("crops", "qsd1_w1")):
         truth = json.loads((folder / part / "gt_corresps.json").read_text())
         queries[title] = [
             (np.asarray(Image.open(p).convert("RGB")), {row_of[f"bbdd_{n:05d}.jpg"] for n in right})
             for p, right in zip(sorted((folder / part).glob("*.jpg")), truth, strict=True)
         ]
+    return queries
+
+
+def auto(shared: Path, work: Path) -> dict[str, Any]:
+    folder = shared / "museum-2022"
+    index = build_index(folder / "BBDD", "neural", work / "museum.lookalike")
+    worked = time.process_time()
+    chosen = choose(index, on_note=print)
+    facts: dict[str, Any] = {
+        "chosen": chosen.method,
+        "figures": chosen.figures,
+        "held_out": chosen.held_out,
+        "processor_seconds": time.process_time() - worked,
+    }
+    shape = tuple(index.passport.shape)
+    for title, asked in photographs(folder, index).items():
+        descriptors = index.encoder.encode(np.stack([fit_to(image, shape) for image, _ in asked]))
+        facts[title] = {"queries": len(asked)}
+        for method in ("none", "auto"):
+            ranked = rerank(index, method, descriptors, 1, picture=lambda i, asked=asked: asked[i][0])
+            hits = [float(r.rows[0] in right) for r, (_, right) in zip(ranked, asked, strict=True)]
+            facts[title][method] = {"P@1": interval(np.array(hits))}
+        print("auto", title, {m: facts[title][m]["P@1"] for m in ("none", "auto")}, flush=True)
+    return facts
+
+
+def museum(shared: Path, work: Path) -> dict[str, Any]:
+    folder = shared / "museum-2022"
+    index = build_index(folder / "BBDD", "neural", work / "museum.lookalike")
+    paintings = [np.asarray(Image.open(folder / "BBDD" / name).convert("RGB")) for name in index.ids]
+    queries = photographs(folder, index)
     rng = np.random.default_rng(2)
     for kind in ("turned", "noise", "text", "two"):
         queries[kind] = [damaged(kind, paintings, rng) for _ in range(DAMAGED)]
@@ -212,7 +290,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-rerank")
-    parts = ["few", "kind", "corel", "museum", "speed"]
+    parts = ["few", "kind", "corel", "museum", "auto", "others-mnist", "others-corel", "speed"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "rerank.json")
     options = parser.parse_args()
@@ -222,6 +300,9 @@ def main() -> None:
         "kind": lambda: mnist("kind", options.work),
         "corel": lambda: corel(options.shared),
         "museum": lambda: museum(options.shared, options.work),
+        "auto": lambda: auto(options.shared, options.work),
+        "others-mnist": lambda: others_mnist(options.work),
+        "others-corel": lambda: others_corel(options.shared),
         "speed": lambda: speed(options.work),
     }
     for part in options.only:

@@ -18,8 +18,8 @@ from lookalike.closeness import (
 from lookalike.distances import Database
 
 
-def closeness(points, distance="euclidean", copies=None):
-    return Closeness(points, Database(points, distance), copies)
+def closeness(points, distance="euclidean"):
+    return Closeness(points, Database(points, distance))
 
 
 # Chance ---------------------------------------------------------------------------------------------------------------
@@ -46,6 +46,26 @@ def test_of_many_images_a_sample_is_counted_and_a_small_share_only_bounded():
         assert meaning.chance(distance).share == pytest.approx(share, rel=0.1)
         assert not meaning.chance(distance).is_bound
     assert meaning.chance(0.0) == Chance(FEWEST / pairs, True)
+
+
+def test_of_many_pairs_a_few_are_kept_and_tell_the_same():
+    points = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    seen = {}
+
+    def once(kind, terms, learn):
+        seen[kind] = learn()
+        return seen[kind]
+
+    meaning = Closeness(points, Database(points, "euclidean"), once)
+    between = np.linalg.norm(points[:, None] - points[None], axis=2)
+    pairs = np.sort(between[np.triu_indices(500, 1)])
+    for rank in (1, 1000, 4096):  # one by one
+        assert meaning.chance(pairs[rank - 1]) == Chance(rank / len(pairs), False)
+    for rank in (5000, 50_000, len(pairs)):
+        assert meaning.chance(pairs[rank - 1]).share == pytest.approx(rank / len(pairs), rel=2e-3)
+    ((kind, (facts, arrays)),) = seen.items()
+    assert (kind, facts["pairs"]) == ("pairs-euclidean-", len(pairs))
+    assert len(arrays["ranks"]) < len(pairs) / 10
 
 
 def test_a_chance_in_words():
@@ -130,31 +150,6 @@ def test_one_in_a_hundred_queries_like_the_collection_is_farther():
     far = closeness(points).far
     _, distances = Database(points, "euclidean").nearest(rng.normal(size=(3000, 6)).astype(np.float32), 1)
     assert 0.0005 <= (distances > far).mean() <= 0.03  # `far` is an order statistic of 200, so it varies
-
-
-def test_silence_says_something_only_where_copies_would_stand_out():
-    rng = np.random.default_rng(2)
-    points = rng.normal(size=(400, 20)).astype(np.float32)
-    stranger = rng.normal(size=(1, 20)).astype(np.float32)
-    database = Database(points, "euclidean")
-    near, everything = database.nearest(stranger, 50)[1][0], database.distances(stranger)[0]
-    near_copies = closeness(points, copies=lambda rows: points[rows] + 0.01)
-    assert near_copies.copies_found == 1
-    assert near_copies.verdict(near, lambda: everything, 400).startswith(
-        "no answer stands out, as the originals of 100% of"
-    )
-    poor_copies = closeness(
-        points, copies=lambda rows: points[rows] + rng.normal(size=(len(rows), 20)).astype(np.float32)
-    )
-    assert poor_copies.copies_found < 0.2
-    assert poor_copies.verdict(near, lambda: everything, 400) == ""
-    assert closeness(points).verdict(near, lambda: everything, 400) == ""
-    outlier = database.nearest(20 * stranger, 50)[1][0]
-    assert closeness(points).verdict(outlier, lambda: database.distances(20 * stranger)[0], 400) == (
-        "the nearest is farther than 99% of the images here are from theirs"
-    )
-    copy = points[7:8] + np.float32(0.01)
-    assert near_copies.verdict(database.nearest(copy, 50)[1][0], lambda: database.distances(copy)[0], 400) == ""
 
 
 def test_no_more_own_images_are_looked_up_than_said():

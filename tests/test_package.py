@@ -32,7 +32,7 @@ LAYERS = [
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
     "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
     "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare",
-    "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "request", "filters", "words", "closeness",
+    "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "denoised", "request", "filters", "words", "closeness", "silence",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
     "blend", "answers", "occlusion", "explanation", "heat", "health", "connection", "client", "truth", "evaluation", "scorebook", "verify",
     "export", "watch", "plots", "charts", "sheets", "report", "demo", "server",

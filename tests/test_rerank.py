@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from lookalike import build_index, open_collection
+from lookalike import build_index, open_collection, open_index
 from lookalike.choice import choose, decide
 from lookalike.cli import run
 from lookalike.encoders import TABLE
@@ -18,6 +18,7 @@ from lookalike.errors import UsageError
 from lookalike.evaluation import score
 from lookalike.rerank import RERANKINGS, Asked, create_reranking, rerank
 from lookalike.search import search
+from lookalike.verification import recognised
 from lookalike.views import views_of
 from quadrants import ENTRY, pictures
 from test_geometry import scene
@@ -218,8 +219,52 @@ def test_keypoints_are_kept_and_a_damaged_file_of_them_is_made_again(scenes):
     files = sorted(scenes.path.glob("keypoints-*/*/*.npz"))
     assert len(files) == 14
     files[0].write_bytes(files[0].read_bytes()[:-50])
-    scenes._pictures = None
-    assert search(scenes, query, 3, rerank="geometric")[0].matches == before
+    assert search(open_index(scenes.path), query, 3, rerank="geometric")[0].matches == before
+
+
+def test_keypoints_go_with_the_last_state_that_holds_their_picture(tmp_path):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for seed in range(3):
+        scene(seed).save(folder / f"{seed}.png")
+    index = build_index(folder, "color")
+    search(index, np.asarray(scene(0)), 1, rerank="geometric")
+    gone = index.facts([1])[0]["hash"]
+
+    def held():
+        return sorted(file.name for file in index.path.glob("keypoints-*/*/*.npz"))
+
+    before = held()
+    assert len(before) == 3
+    (folder / "1.png").unlink()
+    build_index(folder)
+    assert held() == before  # one can still go back to where it was
+    (folder / "2.png").rename(folder / "two.png")
+    build_index(folder)
+    assert held() == [name for name in before if not name.startswith(gone)]
+
+
+def test_what_is_not_there_is_said_where_the_check_would_have_found_it(scenes, tmp_path):
+    part = scene(5).crop((40, 30, 260, 220)).rotate(70, Image.Resampling.BICUBIC, expand=True)
+    part.save(tmp_path / "part.png")
+    query = {"images": [{"path": str(tmp_path / "part.png")}], "k": 3, "rerank": "geometric"}
+    there, gone = scenes.ask(query), scenes.ask(query | {"where": "id != '05.png'"})
+    assert there.matches[0].id == "05.png"
+    assert (there.nothing_like_it, gone.nothing_like_it) == (False, True)
+    assert gone.says.startswith(
+        "Nothing here shows the same thing: none of the 13 pictures looked at has the query's details in the same arrangement, "
+        "by which "
+    )
+    assert recognised(scenes) >= 0.9
+    # What was not looked at to the end is no witness, nor is a check that overlooks pictures in a scene.
+    assert not scenes.ask(query | {"where": "id != '05.png'", "rerank": "geometric:depth=1"}).nothing_like_it
+    blurred = tmp_path / "blurred"
+    blurred.mkdir()
+    for seed in range(14):
+        scene(seed).filter(ImageFilter.GaussianBlur(12)).save(blurred / f"{seed:02d}.png")
+    index = build_index(blurred, "color")
+    assert recognised(index) < 0.9
+    assert "Nothing here shows" not in index.ask(query).says
 
 
 def test_the_picture_that_has_gone_is_judged_by_its_thumbnail(tmp_path):
@@ -250,12 +295,26 @@ def test_auto_is_shown_and_kept(digits_index):
     assert set(choice.figures) == {"none", "diffusion", "alpha-expansion"}
 
 
+def test_a_check_of_details_is_chosen_where_the_encoder_overlooks_pictures_in_a_scene(tmp_path):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for seed in range(48):
+        scene(seed).save(folder / f"{seed:02d}.png")
+    choice = choose(build_index(folder, "color"), tried=("geometric", "alpha-expansion"))
+    assert choice.method == "geometric"
+    assert choice.figures["none"]["first hit"] < 0.8 < choice.figures["geometric"]["first hit"]
+
+
 def test_one_that_gives_everybody_the_same_answers_is_not_chosen():
     rng = np.random.default_rng(0)
     first = np.ones(80)
     kind = {"plain": rng.normal(0.5, 0.1, 80), "good": rng.normal(0.6, 0.1, 80), "collapsed": np.zeros(80)}
     results = {n: {"first hit": first, "kind": k} for n, k in zip(("none", "good", "flat"), kind.values(), strict=True)}
     assert decide(results) == "good"
+    # One that was tried on fewer is compared on those.
+    looked = {"first hit": np.ones(20), "kind": kind["plain"][:20]}
+    dull = {"first hit": np.r_[np.ones(10), np.zeros(10), np.ones(60)], "kind": np.zeros(80)}
+    assert decide({"none": dull, "looked": looked | {"kind": np.zeros(20)}}) == "looked"
     results["good"]["first hit"] = (rng.random(80) < 0.8).astype(float)
     assert decide(results) == "none"
 

@@ -8,12 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from lookalike import build_index, wiener
+from lookalike import build_index, open_index, wiener
+from lookalike.denoised import restore_queries
 from lookalike.denoising import add_noise
 from lookalike.encoders import create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.restoration import LEVELS, Restorer, restore_queries, roughness
+from lookalike.restoration import LEVELS, Restorer, roughness
 from lookalike.search import search
+from lookalike.verify import verify
 
 
 def stripes(number, side=24, seed=0):
@@ -172,6 +174,24 @@ def test_an_index_is_asked_by_noisy_images(digits, tmp_path):
     assert stated["noise"] in (0.4, 0.5, 0.6)
     assert clean[0].denoised.images.shape == (1, 28, 28)
     assert index.search(noisy[0], 1, denoise="auto")[0] == clean[0].matches[0]
+
+
+@pytest.mark.parametrize("form", ["whole", "patches"])
+def test_what_clean_images_look_like_is_learnt_once_and_kept_in_the_index(form, tmp_path, monkeypatch):
+    images = stripes(40, side=64)
+    if form == "whole":
+        rng = np.random.default_rng(0)
+        images = (rng.dirichlet([0.3] * 4, 200) @ rng.integers(0, 256, (4, 256))).reshape(200, 16, 16).astype(np.uint8)
+    index = build_index(images, "pixels", tmp_path / "i.lookalike")
+    noisy = add_noise(images[:3], 0.4, 1)
+    first = restore_queries(index, noisy, "auto")
+    assert first.by == restore_queries(index, noisy[:1], "auto").by
+    assert ("kin" in first.by) == (form == "whole")
+    monkeypatch.setattr(Restorer, "fit", pytest.fail)  # learnt again
+    again = restore_queries(open_index(index.path), noisy, "auto")
+    assert (again.images == first.images).all()
+    assert (again.levels, again.by) == (first.levels, first.by)
+    assert verify(open_index(index.path)) == []
 
 
 def test_what_cannot_denoise_is_refused(digits, tmp_path):

@@ -12,6 +12,7 @@ from lookalike.encoders import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.search import search
 from lookalike.store import rollback
+from lookalike.vectors import DENOISING, learn_once
 from lookalike.verify import verify
 from quadrants import ENTRY
 
@@ -233,3 +234,57 @@ def test_the_command_line_chooses(path, capsys, tmp_path):
         (result,) = json.loads(capsys.readouterr().out)["results"]
         assert (result["search"], result["matches"][0]["id"]) == (how, "7")
     assert len(open_collection("mnist:test[7]")) == 1
+
+
+# What is learnt -------------------------------------------------------------------------------------------------------
+
+
+def learnt_by(index, terms, value, calls):
+    def learn():
+        calls.append(value)
+        return {"value": value}, {"table": np.array([value, value])}
+
+    facts, arrays = learn_once(index.path, index.passport, DENOISING, terms, learn)
+    return facts["value"], arrays["table"].tolist()
+
+
+def test_what_is_learnt_is_kept_until_the_content_or_the_terms_change(path):
+    calls = []
+    index = build_index(some_pictures(30), "quadrants", path)
+    assert learnt_by(index, {"seed": 0}, 1, calls) == (1, [1, 1])
+    assert learnt_by(open_index(path), {"seed": 0}, 2, calls) == (1, [1, 1])
+    assert learnt_by(open_index(path), {"seed": 7}, 3, calls) == (3, [3, 3])
+    assert verify(open_index(path)) == []
+    changed = build_index(some_pictures(31), "quadrants", path)
+    assert learnt_by(changed, {"seed": 7}, 4, calls) == (4, [4, 4])
+    assert calls == [1, 3, 4]
+    build_index(some_pictures(32), "quadrants", path)
+    build_index(some_pictures(33), "quadrants", path)
+    assert kept(path, "denoising") == []
+
+
+def test_what_is_learnt_is_learnt_anew_where_a_byte_has_changed_and_verify_says_so(path):
+    index = build_index(some_pictures(30), "quadrants", path)
+    assert learnt_by(index, {}, 1, []) == (1, [1, 1])
+    (name,) = kept(path, "denoising")
+    data = bytearray((path / name).read_bytes())
+    data[16384] ^= 1  # in the array
+    (path / name).write_bytes(bytes(data))
+    assert verify(open_index(path)) == [
+        f"{name} isn't what was written; it is only a copy: delete it, and the next query that needs it makes it again"
+    ]
+    assert learnt_by(open_index(path), {}, 2, []) == (2, [2, 2])
+    assert verify(open_index(path)) == []
+
+
+def test_what_is_learnt_is_used_where_it_cannot_be_kept(path, monkeypatch):
+    index = build_index(some_pictures(30), "quadrants", path)
+    calls = []
+
+    def refuses(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(vectors, "sealing", refuses)
+    for value in (1, 2):
+        assert learnt_by(index, {}, value, calls) == (value, [value, value])
+    assert calls == [1, 2]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +18,20 @@ from lookalike import filters
 from lookalike.blend import blend, read_whole, show_example
 from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, Chance, Closeness, gap_after
-from lookalike.damage import damage, families_for
+from lookalike.denoised import Restored, restore_queries
 from lookalike.distances import Database
 from lookalike.errors import UsageError
 from lookalike.folding import fold, reach_of
 from lookalike.geometry import VERIFIED
+from lookalike.pictures import pictures_of
 from lookalike.raster import fit_to
 from lookalike.request import Query
 from lookalike.rerank import rerank
-from lookalike.restoration import Restored, restore_queries
 from lookalike.search import Match, similarity
+from lookalike.silence import WAYS, Silence, Verdict, judge, listen, show
+from lookalike.vectors import learn_once
+from lookalike.verification import DEPTH as CHECKED
+from lookalike.verification import WIDER, recognised
 from lookalike.words import Words
 
 if TYPE_CHECKING:
@@ -38,8 +41,8 @@ Picture = Callable[[int], NDArray[np.uint8]]
 
 #: Answers ranked at first; more are when a page or a group needs them.
 FIRST = 256
-#: Share of the usual damage that a slightly damaged copy gets.
-SLIGHTLY = 0.5
+#: Share of the collection's own images that must be verified when they hang in a scene, for it to count that none is.
+MOST_VERIFIED = 0.9
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,24 @@ def prepare(index: Index) -> None:
     index : Index
         What will be asked, by its encoder's own distance.
     """
-    closeness = _kept(index).closeness_of(index, index.database())
-    closeness.chance(0.0)
-    closeness.far  # noqa: B018  (computed when it is first looked at, as are the copies)
-    closeness.copies_found  # noqa: B018
+    _kept(index).closeness_of(index, index.database()).chance(0.0)
+    silence_of(index)
+
+
+def silence_of(index: Index) -> Silence:
+    """Return what views of an index's own images met with: how far it can be believed that nothing stands out.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through an encoder, by that one's own distance.
+
+    Returns
+    -------
+    Silence
+        Learnt at the first call, some dozens of images, and kept in the index.
+    """
+    return _kept(index).silence_of(index, index.database())
 
 
 def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
@@ -197,6 +214,7 @@ class _Kept:
     def __init__(self) -> None:
         self.views: dict[str, Index] = {}
         self.closeness: dict[str, Closeness] = {}
+        self.silence: dict[str, Silence] = {}
         self.facts: list[dict[str, Any]] | None = None
         self.words: Words | None = None
         self.places: dict[str, int] | None = None
@@ -220,36 +238,33 @@ class _Kept:
 
     def closeness_of(self, index: Index, database: Database) -> Closeness:
         if database.distance not in self.closeness:
-            # Held weakly by its index, so it must not hold the index: only what copies are made of.
-            self.closeness[database.distance] = Closeness(index.descriptors, database, _copies_of(index))
+            once = partial(learn_once, index.path, index.passport)
+            self.closeness[database.distance] = Closeness(index.descriptors, database, once)
         return self.closeness[database.distance]
 
+    def silence_of(self, index: Index, database: Database, on_note: Callable[[str], None] | None = None) -> Silence:
+        def views(rows: list[int], way: str) -> NDArray[Any]:
+            if on_note is not None and way == WAYS[0]:
+                on_note("asking by views of some images here, once, whether it tells anything that none stands out")
+            return _views(index, rows, way)
 
-_KEPT: WeakKeyDictionary[Index, _Kept] = WeakKeyDictionary()
+        if database.distance not in self.silence:
+            once = partial(learn_once, index.path, index.passport)
+            self.silence[database.distance] = listen(views, index.descriptors, database, once)
+        return self.silence[database.distance]
 
 
 def _kept(index: Index) -> _Kept:
-    return _KEPT.setdefault(index, _Kept())
+    return index.once("answers", _Kept)
 
 
-def _copies_of(index: Index) -> Any:
-    """Return what makes descriptors of slightly damaged copies, from the stored thumbnails."""
-    from weakref import ref
-
-    held = ref(index)
-
-    def copies(rows: list[int]) -> NDArray[Any]:
-        index = held()
-        assert index is not None  # it is being asked
-        shape = tuple(index.passport.shape)
-        images = np.stack([fit_to(thumbnail, shape) for thumbnail in index.thumbnails(rows)])
-        families = {name: SLIGHTLY * amount for name, amount in families_for(images).items()}
-        found: NDArray[Any] = index.encoder.encode(damage(images, families))
-        blank = ~found.any(axis=1)
-        found[blank] = index.descriptors[np.array(rows)[blank]]
-        return found
-
-    return copies
+def _views(index: Index, rows: list[int], way: str) -> NDArray[Any]:
+    """Return descriptors of some images of an index, shown otherwise; of the pictures themselves where they are there."""
+    shape = tuple(index.passport.shape)
+    found: NDArray[Any] = index.encoder.encode(
+        show(np.stack([fit_to(picture, shape) for picture in pictures_of(index).read(rows)]), way)
+    )
+    return found
 
 
 # Which ----------------------------------------------------------------------------------------------------------------
@@ -392,18 +407,26 @@ def _by_image(
     others = near[~np.isin(near_rows, list(own))][:DEPTH]
     gap = gap_after(others)
     edge = None if gap is None else float(others[gap - 1])
-    verdict = ""
+    verdict = Verdict()
     if closeness is not None and len(others):
-        verdict = closeness.verdict(others, lambda: np.delete(database.distances(asked[None])[0], list(own)), len(rows))
+        verdict = judge(
+            others,
+            lambda: np.delete(database.distances(asked[None])[0], list(own)),
+            len(rows),
+            closeness,
+            partial(kept.silence_of, index, database, on_note),
+        )
     gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
     chance = None
     if closeness is not None and len(others):
         chance = closeness.chance(float(others[0]) if edge is None else edge)
-    says = _says(verdict, gap_rank, chance)
+    if inliers:  # seen detail by detail: no share of distances speaks against that
+        verdict = _looked_at(index, inliers, len(rows), on_note) or verdict
+    says = verdict.says if verdict.nothing else _says(gap_rank, chance, verdict.says)
     verified = sum(count >= VERIFIED for count in inliers.values())
-    if verified:  # seen detail by detail: no share of distances speaks against that
-        verdict, says = "", _says_verified(verified)
-    response = _response(query, matches, total, page.count, gap_rank, bool(verdict), says)
+    if verified:
+        verdict, says = Verdict(), _says_verified(verified)
+    response = _response(query, matches, total, page.count, gap_rank, verdict.nothing, says)
     return replace(response, denoised=restored, how=ranking.how)
 
 
@@ -479,13 +502,26 @@ def _response(
     )
 
 
-def _says(verdict: str, gap: int | None, chance: Chance | None) -> str:
-    if verdict:
-        # Of the two reasons the second only tells that the very image isn't there.
-        return f"{'Probably not' if verdict.startswith('no answer') else 'Nothing like it'} here: {verdict}"
+def _looked_at(
+    index: Index, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
+) -> Verdict | None:
+    """Say that none of the pictures looked at, of so many, shows the same thing, where that can be believed."""
+    if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):
+        return None
+    share = recognised(index, on_note=on_note)
+    if share < MOST_VERIFIED:
+        return None
+    return Verdict(
+        True,
+        f"Nothing here shows the same thing: none of the {len(inliers):,} pictures looked at has the query's details in the "
+        f"same arrangement, by which {share:.0%} of images here are known again in a scene",
+    )
+
+
+def _says(gap: int | None, chance: Chance | None, doubt: str) -> str:
     if gap is None:
         rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
-        return f"The answers fade out without a gap{rare}"
+        return f"The answers fade out without a gap{rare}{doubt and f'; {doubt}'}"
     rare = "" if chance is None else f"; {chance.clause('this close')}"
     return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
 

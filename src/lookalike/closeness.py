@@ -1,4 +1,4 @@
-"""A distance -> what it means in this collection: how rare it is, whether it stands out, whether anything is like it.
+"""A distance -> what it means in this collection: how rare it is, whether it stands out, whether it is too far.
 
 **Chance.** The share of pairs of the collection's images that are at least this close: counted over all pairs of at most
 ``SAMPLE`` images, drawn by a seed. Below ``FEWEST`` counted pairs only a bound is given.
@@ -9,18 +9,15 @@ spacings ``i * log(d[i+1] / d[i])`` are independent and exponential with one mea
 of order statistics", 1953), so that one of them over the mean of the others follows F(2, 2m). A spacing too wide for that,
 at a level of ``LEVEL / (i (i + 1))`` which adds up to ``LEVEL`` over all ranks, is a gap: the answers before it stand out.
 
-**Nothing like it.** Said if the nearest answer is farther than ``FAR`` of the collection's own images are from their
-nearest; by exchangeability a query drawn like them is refused so once in a hundred (V. Vovk et al., "Algorithmic Learning
-in a Random World", 2005). Said also if nothing speaks for an answer in a collection where something would: there is no
-gap; the nearest is no nearer than the best of so many draws from the bulk of the query's own distances (a normal tail
-fitted to its median and lower sixth, at the level ``BULK_LEVEL``); and most slightly damaged copies of the collection's
-own images do stand out by a gap. How often that is right and wrong was measured: docs/searching.md.
+**Far.** What is farther than ``FAR`` of the collection's own images are from their nearest has nothing like it here; by
+exchangeability a query drawn like them is refused so once in a hundred (V. Vovk et al., "Algorithmic Learning in a Random
+World", 2005). What it means that nothing stands out: :mod:`lookalike.silence`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,11 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.distances import Database
+from lookalike.vectors import PAIRS, by_distance
+
+#: Facts and arrays, as :func:`lookalike.vectors.learn_once` keeps them.
+Learnt = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
+#: Given a kind, terms and a function that learns, returns what that does, or what it did before.
+Once = Callable[[str, Mapping[str, Any], Callable[[], Learnt]], Learnt]
 
 #: Images whose pairs are counted; of 2,048 these are 2.1 million.
 SAMPLE = 2048
 #: Fewest counted pairs for a share of a sample to be given as such: its relative error is about a third then.
 FEWEST = 10
+#: So many of the closest pairs are kept one by one; beyond, every one that is this much further in their order.
+ONE_BY_ONE, FURTHER = 4096, 1.001
 #: Images whose own nearest is looked up.
 OWN = 200
 #: Answers that a gap is looked for in, and fewest to look at all.
@@ -44,8 +49,6 @@ LEVEL = 0.05
 BULK_LEVEL = 0.001
 #: Share of the collection's own images that are nearer to their nearest than one that has nothing like it.
 FAR = 0.99
-#: Images whose damaged copies are looked for, and the share of them that must stand out for silence to say something.
-COPIES, MOST_OF_THEM = 32, 0.5
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Chance:
 
 
 class Closeness:
-    """What distances mean in a collection; each part is computed when it is first asked for, then kept.
+    """What distances mean in a collection; learnt when it is first asked for.
 
     Parameters
     ----------
@@ -88,8 +91,8 @@ class Closeness:
         Of the whole collection.
     database : Database
         Of the same.
-    copies : callable, optional
-        Rows -> descriptors of slightly damaged copies of these images; without it copies tell nothing.
+    once : callable, optional
+        What is learnt goes through it, so that it may be kept.
     seed : int
         Of the samples.
     """
@@ -98,30 +101,48 @@ class Closeness:
         self,
         descriptors: NDArray[Any],
         database: Database,
-        copies: Callable[[list[int]], NDArray[Any]] | None = None,
+        once: Once = lambda _kind, _terms, learn: learn(),
         seed: int = 0,
     ) -> None:
         self._descriptors = descriptors
         self._database = database
-        self._copies = copies
+        self._once = once
         self._seed = seed
 
     def chance(self, distance: float) -> Chance | None:
         """Tell how rare a distance is among random pairs; None where there are no two images."""
-        pairs = self._pairs
-        if not len(pairs):
+        facts, arrays = self._learnt
+        if not facts["pairs"]:
             return None
         # Pairs are compared in float32, so that a copy of an image is not exactly at 0.
-        rounding = 1e-5 * float(pairs[len(pairs) // 2])
+        rounding = 1e-5 * facts["median"]
         # Of the pairs' own type: for a double all of them would be converted, at each call.
-        count = int(np.searchsorted(pairs, np.float32(distance + rounding), "right"))
+        place = int(np.searchsorted(arrays["distances"], np.float32(distance + rounding), "right"))
+        count = int(arrays["ranks"][place - 1]) if place else 0
         complete = self._database.size <= SAMPLE
         fewest = 1 if complete else FEWEST
-        return Chance(max(count, fewest) / len(pairs), count < fewest)
+        return Chance(max(count, fewest) / facts["pairs"], count < fewest)
+
+    @property
+    def far(self) -> float:
+        """The distance to the nearest other that ``FAR`` of the collection's own images do not exceed."""
+        far: float = self._learnt[0]["far"]
+        return far
 
     @cached_property
-    def _pairs(self) -> NDArray[np.float32]:
-        """Distances of all pairs of the sample, ascending."""
+    def _learnt(self) -> Learnt:
+        terms = {
+            "sample": SAMPLE,
+            "one by one": ONE_BY_ONE,
+            "further": FURTHER,
+            "own": OWN,
+            "far": FAR,
+            "seed": self._seed,
+        }
+        return self._once(by_distance(PAIRS, self._database.distance), terms, self._learn)
+
+    def _learn(self) -> Learnt:
+        """Return how many pairs there are, their median and ``far``; and pairs with their ranks from 1, ascending."""
         rng = np.random.default_rng([self._seed, 1])
         size = self._database.size
         rows = np.arange(size) if size <= SAMPLE else np.sort(rng.choice(size, SAMPLE, replace=False))
@@ -129,11 +150,20 @@ class Closeness:
         between = Database(some, self._database.distance).distances(some)
         pairs = between[np.triu_indices(len(rows), 1)]
         pairs.sort()
-        return pairs
+        ranks = np.arange(1, min(len(pairs), ONE_BY_ONE) + 1)
+        if len(pairs) > ONE_BY_ONE:
+            steps = math.ceil(math.log(len(pairs) / ONE_BY_ONE) / math.log(FURTHER))
+            ranks = np.unique(np.concatenate([ranks, np.geomspace(ONE_BY_ONE, len(pairs), steps + 1).round()])).astype(
+                int
+            )
+        facts = {
+            "pairs": len(pairs),
+            "median": float(pairs[len(pairs) // 2]) if len(pairs) else 0.0,
+            "far": self._farthest(),
+        }
+        return facts, {"distances": pairs[ranks - 1], "ranks": ranks}
 
-    @cached_property
-    def far(self) -> float:
-        """The distance to the nearest other that ``FAR`` of the collection's own images do not exceed."""
+    def _farthest(self) -> float:
         size = self._database.size
         if size < 2:
             return math.inf
@@ -144,44 +174,6 @@ class Closeness:
         # As many own images may be farther that a new one like them is as likely to be: its place among n is any of n + 1.
         place = math.ceil(FAR * (len(nearest) + 1))
         return math.inf if place > len(nearest) else float(np.partition(nearest, place - 1)[place - 1])
-
-    @cached_property
-    def copies_found(self) -> float:
-        """The share of slightly damaged copies that find their originals first, and set apart by a gap."""
-        size = self._database.size
-        if self._copies is None or size < SHALLOWEST:
-            return 0.0
-        rows = np.random.default_rng([self._seed, 3]).choice(size, min(COPIES, size), replace=False)
-        found, distances = self._database.nearest(self._copies(rows.tolist()), min(DEPTH, size))
-        return float(
-            np.mean([f[0] == row and gap_after(d) == 1 for row, f, d in zip(rows, found, distances, strict=True)])
-        )
-
-    def verdict(self, nearest: NDArray[Any], distances: Callable[[], NDArray[Any]], count: int) -> str:
-        """Say in a clause why nothing here is like the query; nothing if there may be.
-
-        Parameters
-        ----------
-        nearest : ndarray of float, shape (m,)
-            The nearest distances, ascending, at least one.
-        distances : callable
-            Returns those to all images of the collection, ndarray of float, shape (n,), in any order; only called where
-            the nearest alone don't tell.
-        count : int
-            How many the nearest were picked from.
-
-        Returns
-        -------
-        str
-            Empty if there may be something.
-        """
-        if nearest[0] > self.far:
-            return f"the nearest is farther than {FAR:.0%} of the images here are from theirs"
-        if gap_after(nearest) or not explained_by_bulk(float(nearest[0]), distances(), count):
-            return ""
-        if self.copies_found < MOST_OF_THEM:
-            return ""
-        return f"no answer stands out, as the originals of {self.copies_found:.0%} of slightly damaged copies of images here do"
 
 
 def gap_after(distances: NDArray[Any]) -> int | None:

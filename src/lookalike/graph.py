@@ -61,28 +61,30 @@ def graph_of(
     UsageError
         If there is none yet of a collection so large that one should be asked for, or there are fewer than two images.
     """
-    kept: Diffusion | None = index._graph
-    if kept is not None:
-        return kept
     note = on_note or (lambda _: None)
+    return index.once("graph", lambda: _true_graph(index, asked, note, on_progress))
+
+
+def _true_graph(
+    index: Index, asked: bool, note: Callable[[str], None], on_progress: Callable[[int, int], None] | None
+) -> Diffusion:
+    """Return the stored graph if it is true to the index, or one that was made so and stored."""
     stored = _read(index, note)
     if stored is not None and np.array_equal(stored[1], np.arange(len(stored[0].neighbours))):
-        graph = stored[0]
+        return stored[0]
+    if stored is None and len(index) > UNASKED and not asked:
+        raise UsageError(
+            f"{index.path}: has no neighbour graph yet, and one of {len(index):,} images takes minutes; make it once: "
+            f"lookalike index {index.passport.collection} -o {index.path} --graph"
+        )
+    if asked:
+        note("making the neighbour graph true to the descriptors")
+    elif stored is None:
+        note("making the neighbour graph, once; lookalike index ... --graph keeps it true from then on")
     else:
-        if stored is None and len(index) > UNASKED and not asked:
-            raise UsageError(
-                f"{index.path}: has no neighbour graph yet, and one of {len(index):,} images takes minutes; make it once: "
-                f"lookalike index {index.passport.collection} -o {index.path} --graph"
-            )
-        if asked:
-            note("making the neighbour graph true to the descriptors")
-        elif stored is None:
-            note("making the neighbour graph, once; lookalike index ... --graph keeps it true from then on")
-        else:
-            note("the neighbour graph is older than the descriptors; bringing it up to date")
-        graph = _make(index, stored, on_progress)
-        _keep(index, graph, note)
-    index._graph = graph
+        note("the neighbour graph is older than the descriptors; bringing it up to date")
+    graph = _make(index, stored, on_progress)
+    _keep(index, graph, note)
     return graph
 
 

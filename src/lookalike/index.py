@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lookalike.request import Query
     from lookalike.search import Match
 
+T = TypeVar("T")
 #: How to search.
 HOW = ("auto", "exact", "approximate")
 _FEW = 4096  # rows that are looked up one by one; more are read with all others
@@ -102,9 +103,7 @@ class Index:
         self.path = path
         self.passport = passport
         self._databases: dict[str, Database] = {}
-        self._graph: Any = None  # kept by graph.py and pictures.py: what is made once
-        self._pictures: Any = None
-        self._map_marks: Any = None  # kept by map.py
+        self._made: dict[str, Any] = {}
         self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -113,6 +112,26 @@ class Index:
     def __repr__(self) -> str:
         p = self.passport
         return f"Index({str(self.path)!r}: {p.count:,} images, {p.encoder} {p.dimension}-d, {p.distance})"
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what was made of this index under a name: at the first call, then as long as the index is open.
+
+        Parameters
+        ----------
+        name : str
+            Of what is made, and of all that it depends on beside the index.
+        make : callable
+            Makes it. What it makes shouldn't hold the index, or a closed one stays in memory until a garbage collection.
+
+        Returns
+        -------
+        object
+            The same at each call; of two threads that call at once, what either made.
+        """
+        if name not in self._made:
+            self._made.setdefault(name, make())
+        made: T = self._made[name]
+        return made
 
     def search(
         self,

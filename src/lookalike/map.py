@@ -147,14 +147,15 @@ def _stored(index: Index) -> Sealed | None:
 
 def _marks(index: Index) -> NDArray[np.int64]:
     """Return of each image what it and its descriptor are: the CRC-32 of both, whatever row of the dataset they are in."""
-    if index._map_marks is None:
+
+    def make() -> NDArray[np.int64]:
         table = np.ascontiguousarray(index.descriptors)
         both = [
             (zlib.crc32(one.encode()) << 31) ^ zlib.crc32(row.data) for one, row in zip(index.ids, table, strict=True)
         ]
-        index._map_marks = np.array(both, np.int64)
-    marks: NDArray[np.int64] = index._map_marks
-    return marks
+        return np.array(both, np.int64)
+
+    return index.once("marks of the map", make)
 
 
 def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:

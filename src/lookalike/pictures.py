@@ -2,7 +2,8 @@
 
 A picture is read from where it was indexed, as long as that file is the same; its thumbnail stands in for one that has
 gone or changed. Keypoints lie in the index's folder under the picture's own hash, ``keypoints-SIDE-POINTS/ab/HASH.npz``:
-they can't grow old, belong to no commit, and the folder may be deleted at any time.
+they can't grow old, belong to no commit, and the folder may be deleted at any time. Those of pictures that have gone are swept
+when the collection is indexed again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lookalike.build import collection_now
 from lookalike.errors import CollectionError
 from lookalike.geometry import POINTS, SIDE, Details, details_of
 from lookalike.storage import replace_file
+from lookalike.store import KEYPOINTS
 
 if TYPE_CHECKING:
     from lookalike.collection import Collection
@@ -100,7 +102,7 @@ class Pictures:
     def _stored(self, row: int, facts: dict[str, Any]) -> Details:
         digest = facts["hash"] or ""
         frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
-        folder = self.index.path / f"keypoints-{SIDE}-{POINTS}" / digest[:2]
+        folder = self.index.path / f"{KEYPOINTS}{SIDE}-{POINTS}" / digest[:2]
         file = folder / f"{digest}-{frame if frame.isdecimal() else 0}.npz"
         with suppress(
             OSError, ValueError, KeyError, zipfile.BadZipFile
@@ -129,10 +131,7 @@ def pictures_of(index: Index) -> Pictures:
     -------
     Pictures
     """
-    kept: Pictures | None = index._pictures
-    if kept is None:
-        kept = index._pictures = Pictures(index)
-    return kept
+    return index.once("pictures", lambda: Pictures(index))
 
 
 __all__ = ["Pictures", "pictures_of"]

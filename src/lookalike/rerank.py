@@ -50,10 +50,13 @@ class Asked:
         Of the queries.
     picture : callable or None
         Number of the query -> the picture, uint8 of any size; None where there is none, as of words.
+    among : ndarray of int64 or None
+        The only rows that may be answers; None for all.
     """
 
     descriptors: NDArray[Any]
     picture: Callable[[int], NDArray[np.uint8]] | None = None
+    among: NDArray[np.integer[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -61,7 +64,8 @@ class Asked:
     def part(self, start: int, stop: int) -> Asked:
         """Return some of the queries."""
         picture = self.picture
-        return Asked(self.descriptors[start:stop], None if picture is None else lambda i: picture(start + i))
+        moved = None if picture is None else lambda i: picture(start + i)
+        return Asked(self.descriptors[start:stop], moved, self.among)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +259,7 @@ def rerank(
     if not 1 <= k <= len(rows):
         raise UsageError(f"k is {k:,}; it must be 1 to {len(rows):,}, the images there are to choose from")
     answers = []
-    for values, plain, inliers in ranking_values(made, database, Asked(descriptors, picture)):
+    for values, plain, inliers in ranking_values(made, database, Asked(descriptors, picture, among)):
         for i, of_query in enumerate(inliers):
             mine, far = values[i, rows], plain[i, rows]
             some = np.flatnonzero(mine <= np.partition(mine, k - 1)[k - 1])

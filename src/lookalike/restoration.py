@@ -17,23 +17,16 @@ images with known noise: so clipping and the collection's own texture are accoun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import encoders
-from lookalike.denoising import add_noise, denoise
+from lookalike.denoising import add_noise
 from lookalike.errors import UsageError
-from lookalike.raster import fit_to
 from lookalike.wiener import GROUPS, KIN, MOST_WHOLE, PATCH, Patches, Whole
-
-if TYPE_CHECKING:
-    from lookalike.index import Index
 
 Images = NDArray[np.uint8]
 
@@ -153,6 +146,20 @@ class Restorer:
         self._filter = self._make(self.form_, images)
         return self
 
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return what was learnt: facts, as JSON takes them, and arrays."""
+        facts = {"form": self.form_, "seed": self.seed, "usual": self._usual}
+        return facts, {"scale": self._scale, **self._filter.to_arrays()}
+
+    @classmethod
+    def from_arrays(cls, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Restorer:
+        """Return one that has learnt what :meth:`to_arrays` returned."""
+        made = cls(form=facts["form"], seed=facts["seed"])
+        made.form_ = facts["form"]
+        made._scale, made._usual = arrays["scale"], facts["usual"]
+        made._filter = (Whole if made.form_ == "whole" else Patches).from_arrays(arrays, facts["seed"])
+        return made
+
     def _make(self, form: str, images: Any) -> Whole | Patches:
         return Whole(np.asarray(images), self.seed) if form == "whole" else Patches(images, self.seed)
 
@@ -224,64 +231,6 @@ class Restorer:
             f"{KIN} kin in the collection" if self.form_ == "whole" else f"patches of the collection in {GROUPS} groups"
         )
         return Restored(out, tuple(levels), how)
-
-
-#: The collection's own way to denoise, as it is asked for.
-AUTO = "auto"
-#: Most images of an index that are learnt from: whole ones, and for patches.
-MOST_IMAGES, MOST_PATCHED = 60_000, 1000
-_KEPT: WeakKeyDictionary[Index, Restorer] = WeakKeyDictionary()
-
-
-def restore_queries(index: Index, images: Images, by: str | Path) -> Restored:
-    """Take the noise out of query images.
-
-    Parameters
-    ----------
-    index : Index
-        What will be asked; its encoder needs to know nothing of noise.
-    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        As the index's encoder takes them.
-    by : str or Path
-        ``"auto"``: by what the index's images look like, learnt at the first call from its thumbnails and kept while the
-        index is open. Or the folder of a trained autoencoder.
-
-    Returns
-    -------
-    Restored
-        In the same order. An autoencoder doesn't estimate the noise; it denoises every image.
-
-    Raises
-    ------
-    UsageError
-        If the encoder can't denoise, or the index holds too few images to learn from.
-    EncoderError
-        If the folder holds no encoder, or one for images of another size.
-    """
-    if str(by) != AUTO:
-        encoder = encoders.load(by)
-        shaped = images
-        if encoder.is_fitted and len(encoder.shape_) != images.ndim - 1:  # grey to colour, or back
-            shaped = np.stack([fit_to(image, (*image.shape[:2], *encoder.shape_[2:])) for image in images])
-        cleaned = [fit_to(image, images.shape[1:]) for image in denoise(encoder, shaped)]
-        return Restored(np.stack(cleaned), (None,) * len(images), f"the {encoder.name} {by}")
-    if index not in _KEPT:
-        _KEPT[index] = _learnt_from(index, images.shape[1:])
-    return _KEPT[index].restore(images)
-
-
-def _learnt_from(index: Index, shape: tuple[int, ...]) -> Restorer:
-    def some(most: int) -> list[Images]:
-        rows = np.sort(np.random.default_rng(0).permutation(len(index))[:most])
-        return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
-
-    images = some(MOST_PATCHED)
-    if len(index) > len(images) and all(image.shape == shape for image in images) and images[0].size <= MOST_WHOLE:
-        images = some(MOST_IMAGES)
-    alike = [image for image in images if image.shape == shape]
-    if len(alike) < len(images):  # whole images must be as the query is
-        return Restorer(form="patches").fit([image for image in images if min(image.shape[:2]) >= PATCH])
-    return Restorer().fit(np.stack(images))
 
 
 def roughness(image: Images) -> float:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from lookalike.closeness import Chance
 from lookalike.collection import Collection, open_collection
+from lookalike.denoised import restore_queries
 from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import fit_to
 from lookalike.rerank import rerank as reranked
-from lookalike.restoration import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.index import Index
@@ -179,7 +179,7 @@ def search(
         Called with a sentence before a step that takes long, and with what ``auto`` chose.
     denoise : str or Path, optional
         Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
-        autoencoder's folder; see :func:`lookalike.restoration.restore_queries`.
+        autoencoder's folder; see :func:`lookalike.denoised.restore_queries`.
     how : {"auto", "exact", "approximate"}
         As of :meth:`lookalike.index.Index.nearest`.
 

@@ -36,6 +36,8 @@ from lookalike.passport import (
 from lookalike.underway import LOCK, RunNotes
 from lookalike.vectors import ENDING, sealed_names
 
+#: How a folder of keypoints begins, in which they are filed by the hash of the picture's bytes.
+KEYPOINTS = "keypoints-"
 _LATEST = 2**64 - 1  # a manifest's name is this less its version, so that the newest is listed first
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.
 _MANY_FRAGMENTS = 32
@@ -378,6 +380,20 @@ def sweep(path: Path) -> None:
                 file.unlink(missing_ok=True)
         for part in path.glob(".*.part"):
             part.unlink(missing_ok=True)
+        _sweep_keypoints(path, named)
+
+
+def _sweep_keypoints(path: Path, named: list[Passport]) -> None:
+    """Drop the keypoints (:mod:`lookalike.pictures`) of pictures that no passport's rows hold; they are filed by hash."""
+    files = list(path.glob(f"{KEYPOINTS}*/*/*.npz"))
+    if not files:
+        return
+    held: set[str] = set()
+    for passport in named:
+        held.update(filter(None, open_dataset(path, passport).to_table(["hash"])["hash"].to_pylist()))
+    for file in files:
+        if file.name.partition("-")[0] not in held:
+            file.unlink(missing_ok=True)
 
 
 def _named_passports(path: Path) -> list[Passport]:

@@ -6,14 +6,15 @@ their lengths and their rows' keys. The file is named after what it was made of,
 stale or damaged is made again, from what the passport vouches for.
 
 The lists for approximate search (:mod:`lookalike.lists`) are such a file too; they are made by ``lookalike index``. Where there
-are none that fit the passport, search is exact. So is the map (:mod:`lookalike.map`).
+are none that fit the passport, search is exact. So is the map (:mod:`lookalike.map`), and so is whatever else is learnt from
+the descriptors when somebody first asks for it, as what distances mean (:func:`learn_once`).
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import lengths_of
+from lookalike.distances import DISTANCES, lengths_of
 from lookalike.lists import Lists, write_lists
 from lookalike.passport import Passport
 from lookalike.sealed import BrokenSealError, Sealed, sealing
@@ -31,6 +32,8 @@ from lookalike.sealed import BrokenSealError, Sealed, sealing
 LEAST_BYTES = 2**24
 #: How such files begin and end.
 VECTORS, LISTS, MAP, ENDING = "vectors-", "lists-", "map-", ".sealed"
+#: What is learnt when it is first asked for; of what goes by a distance, there is one for each.
+DENOISING, VERIFICATION, PAIRS, SILENCE = "denoising-", "verification-", "pairs-", "silence-"
 #: Descriptors of this size and more get lists unless one says otherwise: below, an exact search costs about as little.
 CROSSOVER_BYTES = 2**28
 
@@ -68,8 +71,28 @@ def sealed_names(passport: Passport) -> set[str]:
         Whether there are such files or not.
     """
     views = [replace(passport, chosen=c.column) for c in passport.columns if c.complete]
-    copies = {f"{kind}{content_id(view)}{ENDING}" for view in views for kind in (VECTORS, LISTS)}
+    of_distances = [by_distance(kind, distance) for kind in (PAIRS, SILENCE) for distance in DISTANCES]
+    kinds = (VECTORS, LISTS, DENOISING, VERIFICATION, *of_distances)
+    copies = {f"{kind}{content_id(view)}{ENDING}" for view in views for kind in kinds}
     return copies | {map_name(view) for view in views}
+
+
+def by_distance(kind: str, distance: str) -> str:
+    """Return how the name of a file of what is learnt by a distance begins.
+
+    Parameters
+    ----------
+    kind : str
+        ``PAIRS`` or ``SILENCE``.
+    distance : str
+        A name in :data:`lookalike.distances.DISTANCES`.
+
+    Returns
+    -------
+    str
+        As ``pairs-cosine-``.
+    """
+    return f"{kind}{distance.replace(' ', '_')}-"
 
 
 def map_name(passport: Passport) -> str:
@@ -153,6 +176,50 @@ def keep_vectors(
             if lengths is not None:
                 arrays["lengths"][:] = lengths
     return lengths
+
+
+def learn_once(
+    path: Path,
+    passport: Passport,
+    kind: str,
+    terms: Mapping[str, Any],
+    learn: Callable[[], tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]],
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what was learnt from an index, as it was kept, or learnt now and kept; a disk that refuses is no error.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    passport : Passport
+        Looking through the encoder: of another content, or through another encoder, it is learnt anew.
+    kind : str
+        How the file begins: one of those that :func:`sealed_names` knows.
+    terms : mapping
+        All else that it depends on, as JSON takes it: sizes of samples, seeds. Kept under other terms it is learnt anew.
+    learn : callable
+        Returns facts, as JSON takes them, and arrays.
+
+    Returns
+    -------
+    facts : dict
+    arrays : dict of ndarray
+        Read-only and mapped where they were kept; checked to the last byte.
+    """
+    file = path / f"{kind}{content_id(passport)}{ENDING}"
+    with suppress(OSError, BrokenSealError, ValueError, KeyError):
+        sealed = Sealed(file)
+        if sealed.facts["terms"] == terms:
+            sealed.check()
+            return sealed.facts["learnt"], {name: sealed.array(name) for name in sealed.names}
+    facts, arrays = learn()
+    if all(array.size for array in arrays.values()):
+        with suppress(OSError):
+            shapes = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+            with sealing(file, {"terms": dict(terms), "learnt": dict(facts)}, shapes) as kept:
+                for name, array in arrays.items():
+                    kept[name][:] = array
+    return dict(facts), dict(arrays)
 
 
 def open_lists(path: Path, passport: Passport) -> Lists | None:

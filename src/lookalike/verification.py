@@ -8,23 +8,27 @@ none of them is verified, more are looked at, in a small collection all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
-from lookalike.geometry import VERIFIED, compare_details, details_of
+from lookalike.geometry import POINTS, SIDE, VERIFIED, compare_details, details_of
 from lookalike.pictures import pictures_of
 from lookalike.raster import fit_to
 from lookalike.rerank import Asked, Reranking, check_range
+from lookalike.scenes import scene
+from lookalike.vectors import VERIFICATION, learn_once
 
 if TYPE_CHECKING:
     from lookalike.index import Index
 
 Float32Array = NDArray[np.float32]
 
+#: First answers of each encoder that are looked at, and own images that are shown in a scene to see what that is worth.
+DEPTH, SHOWN = 100, 20
 #: Where nothing was verified among the first, so many times as many are looked at.
 WIDER = 4
 #: Longer side that a query is brought to: larger than the index's pictures, as what is looked for may be a part of it.
@@ -51,7 +55,7 @@ class Verification(Reranking):
         *,
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,
-        depth: int = 100,
+        depth: int = DEPTH,
     ) -> None:
         super().__init__(index, distance=distance, on_note=on_note)
         check_range(self.name, "depth", depth, 1, 100_000)
@@ -79,7 +83,7 @@ class Verification(Reranking):
         inliers = []
         for i in range(len(asked)):
             picture = asked.picture(i)
-            found = self._checked(picture, self._shortlists(out[i], picture))
+            found = self._checked(picture, self._shortlists(out[i], picture, asked.among))
             inliers.append(found)
             # What is verified comes before all others, the more inliers the sooner; the rest as without.
             order = [row for row, count in found.items() if count >= VERIFIED]
@@ -101,18 +105,24 @@ class Verification(Reranking):
                 break
         return found
 
-    def _shortlists(self, plain: Float32Array, picture: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    def _shortlists(
+        self, plain: Float32Array, picture: NDArray[np.uint8], among: NDArray[np.integer[Any]] | None = None
+    ) -> list[NDArray[np.int64]]:
         """Return the rows of the first answers by each encoder, the nearest first."""
-        most = min(WIDER * self.depth, len(plain))
-        lists = [_first(plain, most)]
+        most = WIDER * self.depth
+        allowed = None if among is None else np.zeros(len(plain), np.bool_)
+        if allowed is not None:
+            allowed[among] = True
+        lists = [_first(plain, most, allowed)]
         for other in self.others:
             descriptor = other.encoder.encode(fit_to(picture, tuple(other.passport.shape))[None])
             if other.passport.distance == "cosine" and not descriptor.any():
                 continue
-            theirs = _first(other.database().distances(descriptor)[0], most)
+            theirs = other.database().distances(descriptor)[0]
             own = self._rows_by_id()
-            found = [own.get(other.ids[row], -1) for row in theirs.tolist()]
-            lists.append(np.array([row for row in found if row >= 0], np.int64))
+            found = np.array([own.get(name, -1) for name in other.ids], np.int64)
+            usable = found >= 0 if allowed is None else (found >= 0) & allowed[found]
+            lists.append(found[_first(theirs, most, usable)])
         return lists
 
     def _rows_by_id(self) -> dict[str, int]:
@@ -121,7 +131,56 @@ class Verification(Reranking):
         return self._own_rows
 
 
-def _first(values: Float32Array, k: int) -> NDArray[np.int64]:
-    """Return the positions of the smallest values, ascending."""
-    some = np.argpartition(values, k - 1)[:k]
-    return some[np.lexsort((some, values[some]))].astype(np.int64)
+def _first(values: Float32Array, k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Return the positions of the smallest values, ascending; of those allowed, all if there are no more than ``k``."""
+    at = np.arange(len(values)) if allowed is None else np.flatnonzero(allowed)
+    if k < len(at):
+        at = at[np.argpartition(values[at], k - 1)[:k]]
+    return at[np.lexsort((at, values[at]))].astype(np.int64)
+
+
+def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, seed: int = 0) -> float:
+    """Tell which share of an index's own images a geometric check recognises when they are shown in a scene.
+
+    Parameters
+    ----------
+    index : Index
+        Looked at through the encoder whose first answers are checked.
+    on_note : callable, optional
+        Called with a sentence before it is learnt, which takes seconds.
+    seed : int
+        Of the images drawn.
+
+    Returns
+    -------
+    float
+        Of at most ``SHOWN`` images, those that are among the pictures looked at and are verified. Kept in the index.
+    """
+
+    def learn() -> tuple[dict[str, float], dict[str, NDArray[np.int64]]]:
+        if on_note is not None:
+            on_note("checking, once, how many images here are known again by their details in a scene")
+        rows = np.sort(np.random.default_rng([seed, 9]).permutation(len(index))[:SHOWN])
+        check = Verification(index)
+        found = []
+        for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):
+            height, width = (
+                max(1, round(side * min(1.0, QUERY_SIDE / max(whole.shape[:2])))) for side in whole.shape[:2]
+            )
+            shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=seed + row)[0]
+            plain = index.database().distances(index.encoder.encode(fit_to(shown, tuple(index.passport.shape))[None]))[
+                0
+            ]
+            if any(row in one for one in check._shortlists(plain, shown)):
+                (kept,) = check.pictures.details([row])
+                found.append(compare_details(details_of(shown, QUERY_SIDE), kept).inliers)
+            else:
+                found.append(0)
+        return {}, {"inliers": np.array(found, np.int64)}
+
+    terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
+    _, arrays = learn_once(index.path, index.passport, VERIFICATION, terms, learn)
+    return float((arrays["inliers"] >= VERIFIED).mean())
+
+
+__all__ = ["Verification", "recognised"]

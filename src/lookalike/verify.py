@@ -21,7 +21,7 @@ from lookalike.passport import Column, facts_crc32, keys_crc32, open_dataset, re
 from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
 from lookalike.sealed import BrokenSealError, Sealed
-from lookalike.vectors import MAP, sealed_names
+from lookalike.vectors import LISTS, MAP, VECTORS, sealed_names
 
 _SHOWN = 3  # ids named for one kind of problem
 
@@ -191,7 +191,9 @@ class _Check:
                 try:
                     Sealed(self.path / name).check()
                 except (BrokenSealError, ValueError, KeyError):
-                    how = "make it again: lookalike map" if name.startswith(MAP) else "index again"
+                    made_by = {MAP: "make it again: lookalike map", VECTORS: "index again", LISTS: "index again"}
+                    unasked = "the next query that needs it makes it again"
+                    how = next((how for kind, how in made_by.items() if name.startswith(kind)), unasked)
                     self.problems.append(f"{name} isn't what was written; it is only a copy: delete it, and {how}")
 
     def graphs(self) -> None:

@@ -12,8 +12,9 @@ groups: G. Yu, G. Sapiro, S. Mallat, "Solving inverse problems with piecewise li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,16 +86,17 @@ def affine(values: Images, level: float) -> tuple[Float32Array, Float32Array, Fl
     return mean_seen, np.linalg.solve(within, seen.T @ clean / len(values)).astype(np.float32), mean_clean
 
 
+#: What of all that is in what was learnt and kept; not of the level, which comes with an image.
+LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patches": MOST_PATCHES}
+
+
 class Whole:
     """Restores images by whole images of the collection."""
 
     LEARNT = 10_000  # images that the first guess is learnt from
 
     def __init__(self, images: Images, seed: int) -> None:
-        self.shape = images.shape[1:]
-        self.values = images.reshape(len(images), -1)
-        rows = np.random.default_rng(seed).permutation(len(images))[: self.LEARNT]
-        self.sample = self.values[np.sort(rows)]
+        self._hold(images, seed)
         some = self.sample * np.float32(1 / 255)
         self.centre = some.mean(axis=0)
         some -= self.centre
@@ -107,7 +109,29 @@ class Whole:
             ]
         )
         self.lengths = (self.codes**2).sum(axis=1)
+
+    def _hold(self, images: Images, seed: int) -> None:
+        self.shape = images.shape[1:]
+        self.values = images.reshape(len(images), -1)
+        rows = np.random.default_rng(seed).permutation(len(images))[: self.LEARNT]
+        self.sample = self.values[np.sort(rows)]
         self._first: dict[float, tuple[Float32Array, Float32Array, Float32Array]] = {}
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what was learnt."""
+        images = self.values.reshape(-1, *self.shape)
+        return {
+            "images": images, "centre": self.centre, "axes": self.axes, "codes": self.codes, "lengths": self.lengths
+        }  # fmt: skip
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> Whole:
+        """Return one that has learnt what :meth:`to_arrays` returned, of the same seed."""
+        made = cls.__new__(cls)
+        made._hold(arrays["images"], seed)
+        made.centre, made.axes, made.codes = arrays["centre"], arrays["axes"], arrays["codes"]
+        made.lengths = arrays["lengths"]
+        return made
 
     def check(self, images: Images) -> None:
         """Refuse images that this can't restore."""
@@ -169,7 +193,25 @@ class Patches:
         self.values = np.stack([patch for of_image in rows for patch in of_image])
         self.centres = _groups(_form(self.values * np.float32(1 / 255)), rng)
         self.group = _nearest(_form(self.values * np.float32(1 / 255)), self.centres)
+        self._hold()
+
+    def _hold(self) -> None:
         self._filters: dict[float, list[tuple[Float32Array, Float32Array, Float32Array]]] = {}
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what was learnt."""
+        patches = self.values.reshape(-1, PATCH, PATCH, *self.channels)
+        return {"patches": patches, "centres": self.centres, "group": self.group}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> Patches:  # noqa: ARG003  (as Whole's)
+        """Return one that has learnt what :meth:`to_arrays` returned."""
+        made = cls.__new__(cls)
+        patches = arrays["patches"]
+        made.channels, made.values = patches.shape[3:], patches.reshape(len(patches), -1)
+        made.centres, made.group = arrays["centres"], arrays["group"]
+        made._hold()
+        return made
 
     def check(self, images: Images) -> None:
         """Refuse images that this can't restore."""
