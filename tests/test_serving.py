@@ -26,13 +26,13 @@ from lookalike import build_index
 from lookalike.cli import run
 from lookalike.client import RemoteIndex
 from lookalike.connection import ServerError
+from lookalike.denoised import restore_queries
 from lookalike.denoising import add_noise
 from lookalike.errors import UsageError
 from lookalike.explanation import explain
 from lookalike.images import decode as read_bytes
 from lookalike.map import make_map
 from lookalike.raster import to_png
-from lookalike.restoration import restore_queries
 from lookalike.server import PortError, _listening, address_of, is_local
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
