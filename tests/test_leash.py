@@ -489,6 +489,23 @@ def test_a_worker_that_dies_at_the_start_is_not_started_for_ever(tmp_path, monke
     assert len((tmp_path / "starts").read_text()) <= 3
 
 
+@pytest.mark.parametrize(("kills", "read"), [(2, True), (99, False)])
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(tmp_path, monkeypatch, kills, read):
+    (tmp_path / "killed_at_import.py").write_text(
+        f"import os, signal\nfile = {str(tmp_path / 'starts')!r}\nopen(file, 'a').write('x')\n"
+        f"if os.path.getsize(file) <= {kills}:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def read(task):\n    yield {'seen': task['n']}, []\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with Leash("killed_at_import:read", workers=1) as leash:
+        if read:
+            assert [answer.facts["seen"] for answer in leash.map({"n": n} for n in range(3))] == [0, 1, 2]
+        else:
+            with pytest.raises(CollectionError, match=r"ended while it started \(signal SIGKILL"):
+                list(leash.map([{"n": 0}]))
+    assert len((tmp_path / "starts").read_text()) == 3
+
+
 def test_a_python_that_prints_when_it_starts_is_refused_in_words(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("print('welcome to this python', flush=True)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

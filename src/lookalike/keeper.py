@@ -30,6 +30,7 @@ _ANSWER = 2**30  # bytes of all messages of one answer, at most
 _PIPE = 2**20
 _GATHER = 0.01  # seconds in which answers may gather, so that one wake-up takes several
 _START = 60.0  # seconds in which a worker must have started
+_TRIES = 3  # starts in a row of a worker that is killed from outside while it starts
 _END = 5.0  # seconds to wait for a process that was killed; one stuck in the kernel is left behind
 
 #: One thread a worker; and glibc keeps freed memory for the next image, where it would give it back and fetch it again
@@ -339,7 +340,7 @@ class Keeper(threading.Thread):
 
     # Beginning and end of a process
 
-    def _start(self) -> None:
+    def _start(self, tries: int = _TRIES) -> None:
         crew = self.crew
         process = _popen(crew.function, crew.seconds, crew.memory)
         with crew.lock:
@@ -351,8 +352,12 @@ class Keeper(threading.Thread):
             if not self._listen(TICK):
                 continue
             if not self._read(process):
+                status = self._end()
+                if status is not None and status < 0 and tries > 1:  # killed from outside, not by what it imports
+                    self._start(tries - 1)
+                    return
                 raise CollectionError(
-                    f"{crew.function}: its worker process ended while it started ({_cause(self._end())}); "
+                    f"{crew.function}: its worker process ended while it started ({_cause(status)}); "
                     f"run `{sys.executable} -c 'import {crew.function.partition(':')[0]}'` to see why"
                 )
             try:

@@ -34,7 +34,7 @@ from starlette.routing import Match
 from lookalike import __version__
 from lookalike.answers import answer
 from lookalike.distances import DISTANCES
-from lookalike.errors import EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
+from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.explanation import explain
 from lookalike.heat import overlay
 from lookalike.raster import fit_to, to_png
@@ -335,7 +335,7 @@ def status_of(error: LookalikeError) -> int:
             return 409
         case ImageError():
             return _STATUS.get(error.outcome, 422)
-        case IndexStoreError():
+        case IndexStoreError() | CollectionError():  # an index that is away, images or decoders that are
             return 503
         case EncoderError():
             return 422
