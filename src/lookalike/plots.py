@@ -331,9 +331,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         If the disk refuses; what was there before is untouched.
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        found = f"'{path.suffix}'" if path.suffix else "no suffix"
-        raise UsageError(f"{path}: {found} names no kind of figure; known: {', '.join(FORMATS)}")
+    check_kind(path)
     drawn = render(figure, path.suffix.lower()[1:])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -344,6 +342,24 @@ def save(figure: Figure, path: str | Path) -> Path:
             f"{path}: the figure can't be written: {e.strerror or e}; free space or pick another folder"
         ) from e
     return path
+
+
+def check_kind(path: Path) -> None:
+    """Refuse a name that no figure can have; also before the work that it would show.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is to be saved.
+
+    Raises
+    ------
+    UsageError
+        If it doesn't end in one of ``FORMATS``.
+    """
+    if path.suffix.lower() not in FORMATS:
+        found = f"'{path.suffix}'" if path.suffix else "no suffix"
+        raise UsageError(f"{path}: {found} names no kind of figure; known: {', '.join(FORMATS)}")
 
 
 def render(figure: Figure, kind: str, *, page: bool = False) -> bytes:

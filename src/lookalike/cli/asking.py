@@ -92,6 +92,10 @@ def search(
     from lookalike import search as searching
     from lookalike.request import Query
 
+    if picture is not None:
+        from lookalike.plots import check_kind
+
+        check_kind(picture)
     how = "auto" if exact is None else "exact" if exact else "approximate"
     given: dict[str, Any] = {
         "likes": tuple(like or ()), "dislikes": tuple(dislike or ()), "text": text, "words": words, "where": where, "k": k,
