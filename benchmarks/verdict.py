@@ -237,31 +237,51 @@ def labelled(
 
 
 def measure(case: Case, cache: Path | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of each encoder; with a cache, those of an earlier run of the same code."""
     for name in case.encoders:
-        material, database, queries, cost = described(case, name, cache)
-        learner = Learner(material)
-        tested, made = {}, []
-        for recipe in RECIPES:
-            begun = time.process_time()
-            post = learner.learn(recipe)
-            seconds = time.process_time() - begun
-            if post is None and recipe.name != "unchanged":
-                continue
-            test = run_trial(material.trial, post)
-            a, b = (
-                (database, queries)
-                if post is None
-                else (post.apply(database), None if queries is None else post.apply(queries))
-            )
-            tested[str(recipe)] = test
-            made.append({
-                "collection": case.name, "images": len(database), "encoder": name, "recipe": str(recipe),
-                "dimension": int(a.shape[1]), "learn_processor_seconds": seconds, **cost,
-                "figures": test.figures, "intervals": {k: list(v) for k, v in test.intervals.items()},
-                "labelled": labelled(case, a, b, material.trial.distance if post is None else "cosine"),
-            })  # fmt: skip
-        for row in made:  # the aims for which lookalike.adapt chooses this
-            yield row | {"chosen_for": [aim for aim in AIMS if choose(tested, aim)[0] == row["recipe"]]}
+        kept = cache / f"{case.name}-{name}-{'-'.join(code().values())}.json".replace(" ", "_") if cache else None
+        if kept and kept.is_file():
+            yield from json.loads(kept.read_text())
+            continue
+        rows = list(measured(case, name, cache))
+        if kept:
+            with replace_file(kept) as f:
+                f.write(json.dumps(rows).encode())
+        yield from rows
+
+
+def code() -> dict[str, str]:
+    """Return the hashes of the files that the figures come from."""
+    source = Path(__file__).parents[1] / "src/lookalike"
+    names = ("adapt.py", "damage.py", "scenes.py", "selftest.py", "projection.py", "recipes.py")
+    return {name: hashlib.sha256((source / name).read_bytes()).hexdigest()[:12] for name in names}
+
+
+def measured(case: Case, name: str, cache: Path | None) -> Iterator[dict[str, Any]]:
+    material, database, queries, cost = described(case, name, cache)
+    learner = Learner(material)
+    tested, made = {}, []
+    for recipe in RECIPES:
+        begun = time.process_time()
+        post = learner.learn(recipe)
+        seconds = time.process_time() - begun
+        if post is None and recipe.name != "unchanged":
+            continue
+        test = run_trial(material.trial, post)
+        a, b = (
+            (database, queries)
+            if post is None
+            else (post.apply(database), None if queries is None else post.apply(queries))
+        )
+        tested[str(recipe)] = test
+        made.append({
+            "collection": case.name, "images": len(database), "encoder": name, "recipe": str(recipe),
+            "dimension": int(a.shape[1]), "learn_processor_seconds": seconds, **cost,
+            "figures": test.figures, "intervals": {k: list(v) for k, v in test.intervals.items()},
+            "labelled": labelled(case, a, b, material.trial.distance if post is None else "cosine"),
+        })  # fmt: skip
+    for row in made:  # the aims for which lookalike.adapt chooses this
+        yield row | {"chosen_for": [aim for aim in AIMS if choose(tested, aim)[0] == row["recipe"]]}
 
 
 def spearman(x: list[float], y: list[float]) -> float:
@@ -341,7 +361,7 @@ def main() -> None:
         )
     result = {
         "machine": machine(), "versions": {p: version(p) for p in ("numpy", "scipy", "onnxruntime")},
-        "code": {f: hashlib.sha256((Path(__file__).parents[1] / "src/lookalike" / f).read_bytes()).hexdigest()[:12] for f in ("adapt.py", "damage.py", "scenes.py", "selftest.py", "projection.py")},
+        "code": code(),
         "rows": rows, "spearman": found, "leave_one_collection_out": chosen,
     }  # fmt: skip
     with replace_file(options.output) as f:
