@@ -398,6 +398,13 @@ def test_figures(capsys):
     assert Image.open("found.png").width > 300
     assert "LRAP" in Path("figures/curve.svg").read_text()
     assert "known: .pdf, .png, .svg" in refuse(capsys, 2, "search", "mnist:test[40]", "--picture", "found.gif")
+    # Before the work: neither index nor folder is there to be looked at.
+    for command in (
+        ("explain", "mnist:test[40]", "3", "-o"), ("score", "--plot"), ("compare", "nowhere", "--figure"),
+        ("compare", "nowhere", "--damage-figure"), ("info", "--health", "-o"), ("map", "-o"),
+        ("denoise", "nowhere", "-e", "nowhere", "-o", "out", "--figure"),
+    ):  # fmt: skip
+        assert "found.gif: '.gif' names no kind of figure" in refuse(capsys, 2, *command, "found.gif")
 
 
 def test_a_figure_of_photos_of_many_shapes(here, capsys):

@@ -48,6 +48,31 @@ Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result (of a 
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to the index's or the encoder's.")]
 
 
+def figure_name(path: Path | None) -> Path | None:
+    """Refuse the name of a figure that can't be drawn before the work that it would show: a callback of such options.
+
+    Parameters
+    ----------
+    path : Path or None
+        What was given.
+
+    Returns
+    -------
+    Path or None
+        The same.
+
+    Raises
+    ------
+    UsageError
+        As of :func:`lookalike.plots.check_kind`.
+    """
+    if path is not None:
+        from lookalike.plots import check_kind
+
+        check_kind(path)
+    return path
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line.
 

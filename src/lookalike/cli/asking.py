@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, DistanceName, IndexPath, Resize, Seed, app, open_, print_json
+from lookalike.cli import AsJson, DistanceName, IndexPath, Resize, Seed, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def search(
     ] = None,
     save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", "-o", help="Draw query and answers to a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option("--picture", "-o", callback=figure_name, help="Draw query and answers to a .png, .svg or .pdf."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,10 +93,6 @@ def search(
     from lookalike import search as searching
     from lookalike.request import Query
 
-    if picture is not None:
-        from lookalike.plots import check_kind
-
-        check_kind(picture)
     how = "auto" if exact is None else "exact" if exact else "approximate"
     given: dict[str, Any] = {
         "likes": tuple(like or ()), "dislikes": tuple(dislike or ()), "text": text, "words": words, "where": where, "k": k,
@@ -217,7 +214,12 @@ def explain(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", "-o", help="Draw both with the heat of what counts, to a .png, .svg or .pdf."),
+        typer.Option(
+            "--picture",
+            "-o",
+            callback=figure_name,
+            help="Draw both with the heat of what counts, to a .png, .svg or .pdf.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -268,7 +270,8 @@ def score(
     seed: Seed = 0,
     rerank: Rerank = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the curve of LRAP by n to a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option("--plot", callback=figure_name, help="Draw the curve of LRAP by n to a .png, .svg or .pdf."),
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Write the first 1,000 answers each as a TREC run.")] = None,
     qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC's qrels.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, Seed, Source, app, print_json
+from lookalike.cli import AsJson, Seed, Source, app, figure_name, print_json
 
 if TYPE_CHECKING:
     from lookalike.verdict import Verdict
@@ -29,10 +29,16 @@ def compare(
         str | None, typer.Option("--families", help="Kinds of damage for --damage: turn,noise,crop. Default: all.")
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw figures against cost and size to a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option(
+            "--figure", callback=figure_name, help="Draw figures against cost and size to a .png, .svg or .pdf."
+        ),
     ] = None,
     damage_figure: Annotated[
-        Path | None, typer.Option("--damage-figure", help="Draw the curves of --damage to a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option(
+            "--damage-figure", callback=figure_name, help="Draw the curves of --damage to a .png, .svg or .pdf."
+        ),
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,

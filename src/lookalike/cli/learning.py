@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, Resize, Seed, Size, Source, app, parse_size, print_json
+from lookalike.cli import AsJson, Resize, Seed, Size, Source, app, figure_name, parse_size, print_json
 from lookalike.errors import CollectionError, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def denoise(
     resize: Resize = False,
     seed: Seed = 0,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw ten pairs, noisy above, denoised below.")
+        Path | None, typer.Option("--figure", callback=figure_name, help="Draw ten pairs, noisy above, denoised below.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, IndexPath, app, open_, print_json
+from lookalike.cli import AsJson, IndexPath, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
 
 EncoderName = Annotated[
@@ -26,7 +26,8 @@ def info(
         bool, typer.Option("--health", help="Look for images that answer everything, near-equal, blank and odd ones.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", "-o", help="With --health: draw them to a .png, .svg or .pdf.")
+        Path | None,
+        typer.Option("--picture", "-o", callback=figure_name, help="With --health: draw them to a .png, .svg or .pdf."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -205,7 +206,8 @@ def export(
 def make_map(
     index_path: IndexPath = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also draw it: a .png, .svg or .pdf file.")
+        Path | None,
+        typer.Option("--output", "-o", callback=figure_name, help="Also draw it: a .png, .svg or .pdf file."),
     ] = None,
     encoder: EncoderName = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of what is drawn at random. Default: 0.")] = None,
