@@ -398,5 +398,4 @@ def _ready(encoder: Encoder, images: Collection) -> Encoder:
 
 def _sample(images: Collection) -> NDArray[np.uint8]:
     most = max(1, min(_LEARN_FROM, _LEARN_BYTES // int(np.prod(images.shape))))
-    step = -(-len(images) // most)
-    return (images.take(range(0, len(images), step)) if step > 1 else images).array()
+    return images.evenly(most).array()

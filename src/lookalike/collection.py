@@ -312,6 +312,22 @@ class Collection:
         some.array_ = None if self.array_ is None else self.array_[picked]
         return some
 
+    def evenly(self, most: int) -> Collection:
+        """Return at most so many of the images, evenly spaced, from the first on.
+
+        Parameters
+        ----------
+        most : int
+            1 or more.
+
+        Returns
+        -------
+        Collection
+            This one if it holds no more.
+        """
+        step = -(-len(self) // most)
+        return self.take(range(0, len(self), step)) if step > 1 else self
+
 
 def _given(value: _T) -> Callable[[], _T]:
     return lambda: value

@@ -116,7 +116,7 @@ def usual_encoder(images: Collection) -> str:
         ``"hog"`` or ``"neural"``; ``"hog"`` too where no image can be read.
     """
     try:
-        some = images.take(range(0, len(images), max(1, -(-len(images) // LOOKED_AT)))).array()
+        some = images.evenly(LOOKED_AT).array()
     except CollectionError:
         return "hog"
     if some.ndim == 4:  # most grey scans and exported glyphs are stored in colour
