@@ -22,7 +22,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +101,29 @@ def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, En
     return images, labels, {"unchanged": encoder, "kind": encoder.with_post(post)}
 
 
+def parted(count: int, folds: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield what is kept in the database and what asks it, fold by fold."""
+    place = np.random.default_rng(0).permutation(count) % folds
+    for fold in range(folds):
+        yield np.flatnonzero(place != fold), np.flatnonzero(place == fold)
+
+
+def figures_of(scores: dict[str, list[NDArray[np.float64]]]) -> dict[str, dict[str, list[float]]]:
+    """Return mean and interval of each method, from the scores of each query."""
+    names = score_names([10])
+    return {
+        method: {m: interval(np.stack(rows)[:, names.index(m)]) for m in ("mAP", "P@1")}
+        for method, rows in scores.items()
+    }
+
+
 def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
     images, labels, encoders = corel_encoders(shared)
-    place = np.random.default_rng(0).permutation(len(images)) % folds
-    names = score_names([10])
     facts: dict[str, Any] = {"folds": folds}
     for title, made in encoders.items():
         table = made.encode(images)
         found: dict[str, list[NDArray[np.float64]]] = {}
-        for fold in range(folds):
-            kept, asked = np.flatnonzero(place != fold), np.flatnonzero(place == fold)
+        for kept, asked in parted(len(images), folds):
             database = Database(table[kept], made.distance)
             graph = prepare_diffusion(find_neighbours(database, table[kept]))
             ranked = {"None": database.distances(table[asked])}
@@ -119,10 +132,7 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
             for method, values in ranked.items():
                 ranks = rank_relevant(values, labels[kept][None] == labels[asked][:, None])
                 found.setdefault(method, []).extend(per_query(r, [10]) for r in ranks)
-        facts[title] = {
-            method: {m: interval(np.stack(rows)[:, names.index(m)]) for m in ("mAP", "P@1")}
-            for method, rows in found.items()
-        }
+        facts[title] = figures_of(found)
         print("corel", title, {m: round(v["mAP"][0], 4) for m, v in facts[title].items()}, flush=True)
     return facts
 
@@ -141,13 +151,10 @@ def others_mnist(work: Path) -> dict[str, Any]:
 
 def others_corel(shared: Path, folds: int = 10) -> dict[str, Any]:
     images, labels, encoders = corel_encoders(shared)
-    place = np.random.default_rng(0).permutation(len(images)) % folds
-    names = score_names([10])
     facts: dict[str, Any] = {"folds": folds}
     for title, encoder in encoders.items():
         scores: dict[str, list[NDArray[np.float64]]] = {method: [] for method in OTHERS}
-        for fold in range(folds):
-            kept, asked = np.flatnonzero(place != fold), np.flatnonzero(place == fold)
+        for kept, asked in parted(len(images), folds):
             with tempfile.TemporaryDirectory() as folder:
                 index = build_index(open_collection(images[kept]), encoder, Path(folder) / "index")
                 queries = Asked(encoder.encode(images[asked]), lambda i, some=images[asked]: some[i])
@@ -156,10 +163,7 @@ def others_corel(shared: Path, folds: int = 10) -> dict[str, Any]:
                     values = [part for part, *_ in ranking_values(made, index.database(), queries)]
                     ranks = rank_relevant(np.concatenate(values), labels[kept][None] == labels[asked][:, None])
                     scores[method].extend(per_query(r, [10]) for r in ranks)
-        facts[title] = {
-            method: {m: interval(np.stack(rows)[:, names.index(m)]) for m in ("mAP", "P@1")}
-            for method, rows in scores.items()
-        }
+        facts[title] = figures_of(scores)
         print("Corel-1k", title, {m: round(v["mAP"][0], 4) for m, v in facts[title].items()}, flush=True)
     return facts
 
