@@ -28,7 +28,7 @@ from lookalike.client import RemoteIndex
 from lookalike.connection import ServerError
 from lookalike.denoised import restore_queries
 from lookalike.denoising import add_noise
-from lookalike.errors import UsageError
+from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.explanation import explain
 from lookalike.images import decode as read_bytes
 from lookalike.map import make_map
@@ -40,7 +40,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed
 from lookalike.server.guard import Rules  # noqa: E402
 from lookalike.server.live import LiveIndex  # noqa: E402
 from lookalike.server.metrics import Metrics  # noqa: E402
-from lookalike.server.routes import make_app  # noqa: E402
+from lookalike.server.routes import make_app, status_of  # noqa: E402
 
 COUNT = 120
 
@@ -539,6 +539,12 @@ LOCAL_ONLY = {
 }  # fmt: skip
 #: By id, one at a time, where a local index takes rows.
 BY_ID = {"thumbnails": "thumbnail", "thumbnail_bytes": "thumbnail"}
+
+
+def test_only_what_the_caller_can_mend_is_the_callers_fault():
+    assert status_of(CollectionError("photos: its worker process ended while it started")) == 503
+    assert status_of(UsageError("k is 0")) == 400
+    assert status_of(ImageError("cat.jpg: truncated", "truncated")) == 422
 
 
 def test_the_client_has_every_call_of_a_local_index():

@@ -98,7 +98,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         421: "Not this server's name",
         422: "Read, but wrong: a value of another kind, a damaged image",
         429: "Too many requests; see Retry-After",
-        503: "The index can't be read now",
+        503: "The index, its images or the decoders can't be had now",
     }.items()
 }
 
@@ -326,7 +326,7 @@ def status_of(error: LookalikeError) -> int:
     Returns
     -------
     int
-        400 to 422 where the request is at fault, 503 where the index is.
+        400 to 422 where the request is at fault, 503 where the server is.
     """
     match error:
         case UnknownImageError() | ForgottenUploadError() | NoMapError():
