@@ -5,7 +5,7 @@ import pytest
 
 from lookalike.closeness import Closeness
 from lookalike.distances import Database
-from lookalike.silence import VIEWS, WAYS, Silence, Verdict, judge, listen, show
+from lookalike.silence import VIEWS, WAYS, Judgement, Silence, judge, listen, show
 
 RNG = np.random.default_rng(2)
 POINTS = RNG.normal(size=(400, 20)).astype(np.float32)
@@ -67,7 +67,7 @@ def test_views_are_asked_for_with_their_originals_there_and_taken_away():
 def test_nothing_is_said_only_where_silence_is_believed():
     stranger = np.random.default_rng(5).normal(size=(1, 20)).astype(np.float32)
     sure, weak = heard(found_again), heard(overlooked_in_a_scene)
-    assert verdict(stranger, sure) == Verdict(
+    assert verdict(stranger, sure) == Judgement(
         True,
         "Probably not here: no answer stands out, as one does for 100% of images here, shown in a scene or in part",
     )
@@ -75,8 +75,8 @@ def test_nothing_is_said_only_where_silence_is_believed():
     assert not kept_still.nothing
     assert kept_still.says.startswith("whether it is here can't be told: of images here shown in a scene, only ")
     for silence in (sure, weak):
-        assert verdict(POINTS[7:8] + np.float32(0.01), silence) == Verdict()
-        assert verdict(20 * stranger, silence) == Verdict(
+        assert verdict(POINTS[7:8] + np.float32(0.01), silence) == Judgement()
+        assert verdict(20 * stranger, silence) == Judgement(
             True, "Nothing like it here: the nearest is farther than 99% of the images here are from theirs"
         )
 

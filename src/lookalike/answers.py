@@ -18,7 +18,7 @@ from lookalike import filters
 from lookalike.blend import blend, read_whole, show_example
 from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, Chance, Closeness, gap_after
-from lookalike.denoised import Restored, restore_queries
+from lookalike.denoised import restore_queries
 from lookalike.distances import Database
 from lookalike.errors import UsageError
 from lookalike.folding import fold, reach_of
@@ -27,8 +27,9 @@ from lookalike.pictures import pictures_of
 from lookalike.raster import fit_to
 from lookalike.request import Query
 from lookalike.rerank import rerank
+from lookalike.restoration import Restored
 from lookalike.search import Match, similarity
-from lookalike.silence import WAYS, Silence, Verdict, judge, listen, show
+from lookalike.silence import WAYS, Judgement, Silence, judge, listen, show
 from lookalike.vectors import learn_once
 from lookalike.verification import DEPTH as CHECKED
 from lookalike.verification import WIDER, recognised
@@ -407,7 +408,7 @@ def _by_image(
     others = near[~np.isin(near_rows, list(own))][:DEPTH]
     gap = gap_after(others)
     edge = None if gap is None else float(others[gap - 1])
-    verdict = Verdict()
+    verdict = Judgement()
     if closeness is not None and len(others):
         verdict = judge(
             others,
@@ -425,7 +426,7 @@ def _by_image(
     says = verdict.says if verdict.nothing else _says(gap_rank, chance, verdict.says)
     verified = sum(count >= VERIFIED for count in inliers.values())
     if verified:
-        verdict, says = Verdict(), _says_verified(verified)
+        verdict, says = Judgement(), _says_verified(verified)
     response = _response(query, matches, total, page.count, gap_rank, verdict.nothing, says)
     return replace(response, denoised=restored, how=ranking.how)
 
@@ -504,14 +505,14 @@ def _response(
 
 def _looked_at(
     index: Index, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
-) -> Verdict | None:
+) -> Judgement | None:
     """Say that none of the pictures looked at, of so many, shows the same thing, where that can be believed."""
     if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):
         return None
     share = recognised(index, on_note=on_note)
     if share < MOST_VERIFIED:
         return None
-    return Verdict(
+    return Judgement(
         True,
         f"Nothing here shows the same thing: none of the {len(inliers):,} pictures looked at has the query's details in the "
         f"same arrangement, by which {share:.0%} of images here are known again in a scene",

@@ -85,4 +85,4 @@ def _learnt_from(index: Index, shape: tuple[int, ...]) -> Restorer:
     return Restorer().fit(np.stack(images))
 
 
-__all__ = ["AUTO", "Restored", "restore_queries"]
+__all__ = ["AUTO", "restore_queries"]

@@ -68,7 +68,7 @@ class Silence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What the nearest answers say about whether there is anything like the query.
 
     Attributes
@@ -89,7 +89,7 @@ def judge(
     count: int,
     closeness: Closeness,
     silence: Callable[[], Silence],
-) -> Verdict:
+) -> Judgement:
     """Say whether there seems to be nothing like a query.
 
     Parameters
@@ -108,21 +108,21 @@ def judge(
 
     Returns
     -------
-    Verdict
+    Judgement
     """
     if nearest[0] > closeness.far:
-        return Verdict(
+        return Judgement(
             True, f"Nothing like it here: the nearest is farther than {FAR:.0%} of the images here are from theirs"
         )
     # The bulk is worked out only where it counts.
     if gap_after(nearest) or not _is_silent(nearest, distances(), count):
-        return Verdict()
+        return Judgement()
     heard = silence()
     if not heard.is_believed:
-        return Verdict(False, heard.doubt())
+        return Judgement(False, heard.doubt())
     least = 1 - float(heard.wrong.mean(axis=1).max())
     shown = " or ".join(WAYS)
-    return Verdict(
+    return Judgement(
         True, f"Probably not here: no answer stands out, as one does for {least:.0%} of images here, shown {shown}"
     )
 
@@ -201,4 +201,4 @@ def show(images: NDArray[np.uint8], way: str) -> NDArray[np.uint8]:
     return scene(images) if way == WAYS[0] else damage(images, {"crop": CUT})
 
 
-__all__ = ["Silence", "Verdict", "judge", "listen", "show"]
+__all__ = ["Judgement", "Silence", "judge", "listen", "show"]

@@ -47,7 +47,7 @@ class Underway:
 
 
 class RunNotes:
-    """RunNotes how far a run is.
+    """Notes how far a run is.
 
     Parameters
     ----------

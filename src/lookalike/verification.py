@@ -168,9 +168,8 @@ def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, se
                 max(1, round(side * min(1.0, QUERY_SIDE / max(whole.shape[:2])))) for side in whole.shape[:2]
             )
             shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=seed + row)[0]
-            plain = index.database().distances(index.encoder.encode(fit_to(shown, tuple(index.passport.shape))[None]))[
-                0
-            ]
+            descriptor = index.encoder.encode(fit_to(shown, tuple(index.passport.shape))[None])
+            plain = index.database().distances(descriptor)[0]
             if any(row in one for one in check._shortlists(plain, shown)):
                 (kept,) = check.pictures.details([row])
                 found.append(compare_details(details_of(shown, QUERY_SIDE), kept).inliers)

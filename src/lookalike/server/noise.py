@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
-from lookalike.denoised import AUTO, Restored, restore_queries
+from lookalike.denoised import AUTO, restore_queries
 from lookalike.denoising import add_noise, denoise
 from lookalike.raster import fit_to, to_png
 from lookalike.request import Example
+from lookalike.restoration import Restored
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, QueryModel, Strict
 
