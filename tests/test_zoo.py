@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,24 +22,19 @@ TOO_LARGE = "bombs/within-the-limit.png"  # to be decoded in this process
 
 # Counts what a run leaves open: files, and processes.
 LEAKS = """
-import os, sys
-from pathlib import Path
+import sys
+import held
 import lookalike
 from lookalike.images import Limits
-
-def held():
-    files = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
-    children = "".join(Path(f"/proc/self/task/{thread}/children").read_text() for thread in os.listdir("/proc/self/task"))
-    return sorted(file for file in files if "/proc/" not in file), children
 
 def index(folder, path):
     lookalike.build_index(lookalike.open_collection(folder, size=24, limits=Limits(seconds=2)), "pixels", path)
 
 folder, once, twice = sys.argv[1:]
 index(f"{folder}/formats", once)  # what Lance opens for good, it has opened now
-before = held()
+before = held.files(), held.children()
 index(folder, twice)
-after = held()
+after = held.files(), held.children()
 assert before == after, (before, after)
 """
 
@@ -95,7 +91,8 @@ def test_a_file_is_explained_by_name(zoo):
 def test_nothing_is_left_open(zoo, tmp_path):
     folder, *_ = zoo
     script = [sys.executable, "-c", LEAKS, folder, tmp_path / "once", tmp_path / "twice"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(script, env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
