@@ -1,35 +1,66 @@
-"""Does who names no encoder get the better one? `hog` against `neural`, and which of them the rule takes.
+"""Does who names no encoder get a good one? `hog`, `neural`, and what is taken, as it is and as it is made.
 
     python benchmarks/usual.py [--shared ../shared/data] [--emoji FOLDER] [--fonts FOLDER]
 
-On the collections of verdict.py, which says what the two folders hold. Labels only score. The rule
-(`lookalike.compare.usual_encoder`) was made with these in sight, so this shows what it does, not how well it generalises.
-Every figure goes to results/usual.json.
+On the collections of verdict.py, which says what the two folders hold; those in colour also in grey, small (28 pixels)
+and larger (96). Labels only score. The rule (`lookalike.usual`) was made with these in sight, so this shows what it
+does, not how well it generalises. Every figure goes to results/usual.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from verdict import Images, cases, labelled
+from verdict import Case, Images, cases, labelled
 
 from lookalike import create_encoder, open_collection
-from lookalike.compare import usual_encoder
 from lookalike.report import machine
 from lookalike.storage import replace_file
+from lookalike.usual import gently_adapted, usual_name
 
 SIDES = {"hog": 64, "neural": 224}
+GREY_SIDES = (28, 96)
 
 
-def sized(images: Images, side: int) -> Images:
-    """Enlarge glyphs that there is one size of, as the index does."""
-    if images.shape[1] >= side or side == SIDES["hog"]:
+def resized(images: Images, side: int) -> Images:
+    """Bring images to a size, as the index does."""
+    return np.stack([np.asarray(Image.fromarray(i).resize((side, side), Image.Resampling.BILINEAR)) for i in images])
+
+
+def in_grey(read: Callable[[int], Images], side: int) -> Callable[[int], Images]:
+    """Return what reads the same images in grey at one size, whatever is asked."""
+    grey = np.array([0.299, 0.587, 0.114])
+    return lambda _: np.rint(resized(read(96), side) @ grey).astype(np.uint8)
+
+
+def variants(case: Case) -> Iterator[tuple[str, Case]]:
+    """Yield a case as it is, and, if it is in colour, in grey."""
+    yield "as it is", case
+    if case.images(64).ndim == 4 and not case.name.startswith("museum"):
+        for side in GREY_SIDES:
+            queries = in_grey(case.queries, side) if case.queries else None
+            yield f"grey, {side} pixels", replace(case, images=in_grey(case.images, side), queries=queries)
+
+
+def scored(case: Case, name: str) -> dict[str, float]:
+    """Score an encoder as it is, the images enlarged where it wants them larger."""
+
+    def shown(read: Callable[[int], Images]) -> Images:
+        images = read(SIDES[name])
+        if name == "neural" and images.shape[1] < SIDES[name]:
+            return resized(np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images, SIDES[name])
         return images
-    return np.stack([np.asarray(Image.fromarray(i).convert("RGB").resize((side, side))) for i in images])
+
+    images = shown(case.images)
+    encoder = create_encoder(name).fit(images)
+    asked = None if case.queries is None else encoder.encode(shown(case.queries))
+    return labelled(case, encoder.encode(images), asked, encoder.distance)
 
 
 def main() -> None:
@@ -40,16 +71,22 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "usual.json")
     options = parser.parse_args()
     rows = []
-    for case in cases(options.shared, options.emoji, options.fonts):
-        row = {"collection": case.name, "taken": usual_encoder(open_collection(case.images(64)))}
-        for name, side in SIDES.items():
-            images = sized(case.images(side), side)
-            queries = sized(case.queries(side), side) if case.queries else None
-            encoder = create_encoder(name).fit(images)
-            asked = None if queries is None else encoder.encode(queries)
-            row |= {"images": len(images), name: labelled(case, encoder.encode(images), asked, encoder.distance)}
-        print(row, flush=True)
-        rows.append(row)
+    for whole in cases(options.shared, options.emoji, options.fonts):
+        for how, case in variants(whole):
+            collection = open_collection(case.images(64))
+            name = usual_name(collection)
+            row = {"collection": case.name, "how": how, "images": len(collection), "taken": name}
+            row |= {each: scored(case, each) for each in SIDES}
+            found = gently_adapted(collection) if name == "hog" else None
+            if found is not None:
+                encoder, post = found
+                asked = None if case.queries is None else encoder.encode(case.queries(64))
+                row |= {
+                    "adapted": post,
+                    "made": labelled(case, encoder.encode(case.images(64)), asked, encoder.distance),
+                }
+            print(row, flush=True)
+            rows.append(row)
     with replace_file(options.output) as f:
         f.write(json.dumps({"machine": machine(), "rows": rows}, indent=1).encode() + b"\n")
 

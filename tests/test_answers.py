@@ -8,6 +8,7 @@ import pytest
 
 import lookalike
 from lookalike import Query, build_index, open_collection, open_index
+from lookalike.closeness import Chance
 from lookalike.encoders import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.raster import save_image, to_png
@@ -83,8 +84,18 @@ def test_the_json_is_the_documented_one(index):
         "next": 2,
         "gap_after": None,
         "nothing_like_it": False,
-        "says": "The answers fade out without a gap; about 17% of random pairs here are as close as the nearest.",
+        "says": "There are too few images to tell whether some stand out; about 17% of random pairs here are as close as "
+        "the nearest.",
     }
+
+
+def test_in_a_second_order_no_gap_is_claimed(digits_index):
+    response = digits_index.ask({"images": [{"id": "7"}], "k": 3, "rerank": "expansion"})
+    nearest = digits_index.ask({"images": [{"id": "7"}], "k": 2}).matches[1]
+    assert response.gap_after is None
+    assert response.says.startswith("In a second order no gap is looked for; ")
+    told = Chance(nearest.chance.share, nearest.chance.is_bound).clause("as close as the nearest")
+    assert told in response.says
 
 
 def test_every_way_to_name_one_image_is_the_same_query(digits_index, tmp_path):

@@ -155,7 +155,7 @@ def test_a_folder_from_index_to_answer(photos, capsys):
     shown = ["1", "dogs/c.png", "distance", "0.0000", "similarity", "1.0000", "label", "dogs", "10%", "of", "pairs"]
     assert lines[1].split() == shown
     assert len(lines) == 5
-    assert lines[-1].startswith("The answers fade out without a gap; ")
+    assert lines[-1].startswith("There are too few images to tell whether some stand out; ")
 
     listed = json.loads(call(capsys, "files", *index, "--json"))
     assert [f["path"] for f in listed] == [f"cats/{n}.png" for n in "ab"] + [

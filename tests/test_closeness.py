@@ -68,6 +68,15 @@ def test_of_many_pairs_a_few_are_kept_and_tell_the_same():
     assert len(arrays["ranks"]) < len(pairs) / 10
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "inner product"])
+def test_among_copies_of_one_image_every_pair_is_as_close(distance):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        points = np.repeat(rng.normal(size=(1, rng.integers(3, 900))).astype(np.float32), 12, axis=0)
+        nearest = float(Database(points, distance).nearest(points[:1], 1)[1][0, 0])
+        assert closeness(points, distance).chance(nearest) == Chance(1.0, False)
+
+
 def test_a_chance_in_words():
     assert Chance(1 / 41_041, False).clause("this close") == "about 1 in 41,000 random pairs here is this close"
     assert Chance(1 / 209_612, True).clause("this close") == "fewer than 1 in 210,000 random pairs here is this close"

@@ -5,7 +5,7 @@ import pytest
 
 import lookalike
 from lookalike import build_index, create_encoder, open_collection, open_index
-from lookalike.compare import TRIED, compare, encoder_named, shown_to, usual_encoder
+from lookalike.compare import TRIED, compare, encoder_named, shown_to
 from lookalike.errors import EncoderError, UsageError
 from lookalike.raster import save_image
 from lookalike.verify import verify
@@ -102,35 +102,6 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     assert same.passport == adapted.passport
     back = build_index(images, "hog", tmp_path / "index", adapt=False)
     assert back.passport.fingerprint == plain.passport.fingerprint
-
-
-def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
-    grey = digits[0][:60]
-    colour = grey[..., None] // np.array([1, 2, 3], np.uint8)
-    rng = np.random.default_rng(0)
-    large, tiny, tiny_colour = (
-        rng.integers(0, 256, shape, np.uint8) for shape in [(4, 40, 9), (4, 32, 8), (4, 8, 8, 3)]
-    )
-    cases = {"hog": [grey, 255 - grey, tiny], "neural": [colour, large, tiny_colour]}
-    for name, collections in cases.items():
-        assert [usual_encoder(open_collection(images)) for images in collections] == [name] * len(collections)
-    # What looks grey is grey, though it be stored in colour and tinted as JPEG and scanners do.
-    tinted = np.repeat(grey[..., None], 3, axis=3)
-    tinted[..., 0] = np.maximum(tinted[..., 0], 12)
-    assert usual_encoder(open_collection(tinted)) == "hog"
-    assert usual_encoder(open_collection(np.repeat(large[..., None], 3, axis=3))) == "neural"
-    notes: list[str] = []
-    index = build_index(colour[:5], None, tmp_path / "index", on_note=notes.append)
-    assert index.passport.encoder == "neural"
-    assert notes == ["encoder: neural, which suits what these images look like; --encoder best measures it"]
-    build_index(colour[:6], None, tmp_path / "index", on_note=notes.append)
-    assert len(notes) == 1  # the index says by itself what it holds
-
-
-def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert usual_encoder(open_collection(tmp_path / "broken")) == "hog"
 
 
 @pytest.mark.parametrize("encoder", ["neural", "color", "hog+color"])

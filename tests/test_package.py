@@ -31,7 +31,7 @@ LAYERS = [
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
     "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
-    "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare",
+    "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare", "usual",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "denoised", "request", "filters", "words", "closeness", "silence",
     "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
     "blend", "answers", "occlusion", "explanation", "heat", "health", "connection", "client", "truth", "evaluation", "scorebook", "verify",

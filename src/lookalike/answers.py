@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lookalike import filters
 from lookalike.blend import blend, read_whole, show_example
 from lookalike.build import collection_now
-from lookalike.closeness import DEPTH, Chance, Closeness, gap_after
+from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
 from lookalike.denoised import restore_queries
 from lookalike.distances import Database
 from lookalike.errors import UsageError
@@ -420,10 +420,11 @@ def _by_image(
     gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
     chance = None
     if closeness is not None and len(others):
-        chance = closeness.chance(float(others[0]) if edge is None else edge)
+        chance = closeness.chance(float(others[0]) if edge is None or gap_rank is None else edge)
     if inliers:  # seen detail by detail: no share of distances speaks against that
         verdict = _looked_at(index, inliers, len(rows), on_note) or verdict
-    says = verdict.says if verdict.nothing else _says(gap_rank, chance, verdict.says)
+    why_none = _REORDERED if query.rerank is not None else _TOO_FEW if len(others) < SHALLOWEST else _FADING
+    says = verdict.says if verdict.nothing else _says(gap_rank, why_none, chance, verdict.says)
     verified = sum(count >= VERIFIED for count in inliers.values())
     if verified:
         verdict, says = Judgement(), _says_verified(verified)
@@ -519,10 +520,16 @@ def _looked_at(
     )
 
 
-def _says(gap: int | None, chance: Chance | None, doubt: str) -> str:
+#: Why no answers stand out from the rest: a gap was looked for, or can't be.
+_FADING = "The answers fade out without a gap"
+_REORDERED = "In a second order no gap is looked for"
+_TOO_FEW = "There are too few images to tell whether some stand out"
+
+
+def _says(gap: int | None, why_none: str, chance: Chance | None, doubt: str) -> str:
     if gap is None:
         rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
-        return f"The answers fade out without a gap{rare}{doubt and f'; {doubt}'}"
+        return f"{why_none}{rare}{doubt and f'; {doubt}'}"
     rare = "" if chance is None else f"; {chance.clause('this close')}"
     return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
 

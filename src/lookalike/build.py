@@ -16,7 +16,7 @@ from lookalike import encoders
 from lookalike.adapt import AIMS
 from lookalike.adapt import adapt as learn_to_overlook
 from lookalike.collection import Collection, is_built_in, open_collection
-from lookalike.compare import compare, encoder_named, shown_to, usual_encoder
+from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
 from lookalike.graph import refresh_graphs
@@ -26,6 +26,7 @@ from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, re
 from lookalike.rows import FACTS
 from lookalike.store import Store, check_target, only_writer, sweep
 from lookalike.sync import Summary, Sync
+from lookalike.usual import gently_adapted, usual_name
 from lookalike.vectors import keep_lists
 
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
@@ -89,12 +90,13 @@ def build_index(
     encoder : str, Path or Encoder, optional
         What :func:`lookalike.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
         yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and for a new
-        one what :func:`lookalike.compare.usual_encoder` says.
+        one what :mod:`lookalike.usual` says.
     path : str or Path, optional
         The index's folder; by default :func:`default_path`.
     adapt : bool, optional
         Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
-        helps. None goes by what the index holds, and is False for a new one.
+        helps. None goes by what the index holds; for a new one it is False, but for the encoder of glyphs that nobody
+        named, which is adapted gently.
     aim : {"few", "kind", "both"}
         What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
     only : bool
@@ -329,14 +331,14 @@ def _columns(
                 f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
                 "any more: --encoder FOLDER"
             )
+    post = None
     if encoder is None:
-        encoder = usual_encoder(images)
-        note(f"encoder: {encoder}, which suits what these images look like; --encoder best measures it")
+        encoder, post = _usual(images, adapt, note)
     asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, aim, note)
     for column, fitted in loaded.values():
         if _is_same(column, asked, shape, adapt):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
-    ready, post = _ready(asked, images), None
+    ready = _ready(asked, images)
     if adapt:
         note(f"learning from damaged copies what {ready.name} is to overlook, which takes up to two minutes")
         ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
@@ -369,6 +371,22 @@ def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Co
             if not rebuild:
                 raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e
     return found
+
+
+def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) -> tuple[str | Encoder, str | None]:
+    """Return the encoder for somebody who names none, and the name of its post-processing, if that was to be chosen."""
+    name = usual_name(images)
+    if name == "hog" and adapt is None:
+        found = gently_adapted(images)
+        if found is not None:
+            note(
+                f"encoder: hog, {found[1]}, which suits what these images look like and finds damaged copies best; "
+                "--no-adapt leaves that out, --encoder best measures others"
+            )
+            return found
+    if name is not None:
+        note(f"encoder: {name}, which suits what these images look like; --encoder best measures it")
+    return name or "hog", None
 
 
 def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from lookalike import encoders
 from lookalike.collection import Collection, open_collection
-from lookalike.damage import kind_of
 from lookalike.encoders import Encoder
-from lookalike.errors import CollectionError, UsageError
+from lookalike.errors import UsageError
 from lookalike.robustness import Point, robustness
 from lookalike.selftest import sample_rows
 from lookalike.verdict import SAMPLE, Verdict
@@ -20,12 +19,6 @@ from lookalike.verdict import compare as compare_images
 
 #: What is tried where nobody says otherwise: nothing that must be trained or installed first.
 TRIED = ("pixels", "hog", "hog:deskew=true", "color", "neural", "neural+color")
-#: Images that are looked at to see what kind they are.
-LOOKED_AT = 48
-#: Longest side, in pixels, of images that are too small to be photos of anything.
-TINY = 32
-#: Levels that channels of a grey picture may be apart, at this share of all pixels: JPEG and scanners tint a little.
-GREY_WITHIN, GREY_SHARE = 16, 0.98
 
 
 def encoder_named(name: str | Path) -> Encoder:
@@ -96,34 +89,6 @@ def shown_to(encoder: Encoder, images: Collection) -> Collection:
         return images
     wanted = encoder.shape_ if encoder.is_fitted else encoder.preferred_shape
     return images if wanted is None else open_collection(images, size=(wanted[0], wanted[1]))
-
-
-def usual_encoder(images: Collection) -> str:
-    """Return the encoder for somebody who names none, by a look at a few of the images.
-
-    Figures on a plain ground without colour (digits, letters, drawings) are told apart by their lines: ``hog``; and
-    grey images of a few pixels have nothing else. All others are nearer to what the network in the package was trained
-    on. This is a rule of thumb; ``best`` measures.
-
-    Parameters
-    ----------
-    images : Collection
-        Any.
-
-    Returns
-    -------
-    str
-        ``"hog"`` or ``"neural"``; ``"hog"`` too where no image can be read.
-    """
-    try:
-        some = images.evenly(LOOKED_AT).array()
-    except CollectionError:
-        return "hog"
-    if some.ndim == 4:  # most grey scans and exported glyphs are stored in colour
-        apart = some.max(axis=3) - some.min(axis=3)
-        if (apart <= GREY_WITHIN).mean() < GREY_SHARE:
-            return "neural"
-    return "hog" if max(some.shape[1:3]) <= TINY or kind_of(some) == "glyphs" else "neural"
 
 
 def compare(

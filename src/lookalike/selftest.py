@@ -244,19 +244,19 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
             per_query["reciprocal rank"] = 1 / rank
         found[name] = 1 / rank
         blank = np.asarray(np.isinf(theirs).all(axis=1), np.bool_)
-        for end, k in lengths.items():
-            lists_of[name, end] = _members(theirs, k) & ~blank[:, None]
+        lists_of |= {(name, end): listed & ~blank[:, None] for end, listed in _members(theirs, lengths).items()}
     ways = [way for way in ([ALL], [SCENE], [LEFT, RIGHT]) if set(way) <= set(trial.copies)]
     per_query["found"] = np.mean([np.mean([found[name] for name in way], axis=0) for way in ways], axis=0)
+    first_of, kin_of = _members(mine, lengths), _members(kin, lengths)
     for end, k in lengths.items():
-        first = _members(mine, k)
+        first = first_of[end]
         agreed = []
         for way in ways:
             one = first if len(way) == 1 else lists_of[LEFT, end]
             agreed.append((one & lists_of[way[-1], end]).sum(axis=1) / k)
         per_query[f"agreement@{end}"] = agreed[0]
         first[rows, nearest] = False
-        per_query[f"kin@{end}"] = (first & _members(kin, k)).sum(axis=1) / k
+        per_query[f"kin@{end}"] = (first & kin_of[end]).sum(axis=1) / k
         per_query[f"kind@{end}"] = np.mean(agreed, axis=0) * per_query[f"kin@{end}"]
     if not first_hits:
         first_hits = {name: float(per_query["first hit"].mean()) for name in list(trial.families)[:1]}
@@ -327,10 +327,13 @@ def _nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
     return table
 
 
-def _members(distances: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
-    """Mark the ``k`` nearest of each row; of equally near ones any."""
-    marked = np.zeros(distances.shape, np.bool_)
-    np.put_along_axis(marked, np.argpartition(distances, k - 1, axis=1)[:, :k], True, axis=1)
+def _members(distances: NDArray[np.float32], lengths: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
+    """Mark the nearest of each row, so many for each name; of equally near ones any."""
+    # One partial sort for all lengths costs little more than that for one.
+    order = np.argpartition(distances, sorted({k - 1 for k in lengths.values()}), axis=1)
+    marked = {name: np.zeros(distances.shape, np.bool_) for name in lengths}
+    for name, k in lengths.items():
+        np.put_along_axis(marked[name], order[:, :k], True, axis=1)
     return marked
 
 

@@ -40,7 +40,9 @@ def index(
     adapt: Annotated[
         bool | None,
         typer.Option(
-            "--adapt/--no-adapt", help="Learn what to overlook from damaged copies, if the self-test says it helps."
+            "--adapt/--no-adapt",
+            help="Learn what to overlook from damaged copies, if the self-test says it helps. Default: what the index has; "
+            "for a new one only hog that nobody named, gently.",
         ),
     ] = None,
     aim: Annotated[

@@ -11,7 +11,7 @@ import threading
 import time
 import zipfile
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -342,6 +342,28 @@ def status_of(error: LookalikeError) -> int:
     return 400
 
 
+def said_of(error: Mapping[str, Any]) -> str:
+    """Say what pydantic found wrong, and where, in our words where its own leave open what to do.
+
+    Parameters
+    ----------
+    error : mapping
+        One of ``errors()`` of its exceptions; its ``loc`` begins with the part of the request.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> said_of({"loc": ("body", "kk"), "type": "extra_forbidden", "msg": "Extra inputs are not permitted"})
+    'kk: not known; /api/openapi.json lists what a request may hold'
+    """
+    place = ".".join(str(part) for part in error["loc"][1:]) or "the body"
+    words = {"extra_forbidden": "not known; /api/openapi.json lists what a request may hold", "missing": "missing"}
+    return f"{place}: {words.get(error['type'], error['msg'])}"
+
+
 def _add_errors(app: FastAPI) -> None:
     def told(status: int, text: str, headers: Any = None) -> JSONResponse:
         return JSONResponse({"error": text}, status, headers)
@@ -356,8 +378,7 @@ def _add_errors(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        said = [f"{'.'.join(str(p) for p in e['loc'][1:]) or 'the body'}: {e['msg']}" for e in error.errors()[:3]]
-        return told(422, "; ".join(said))
+        return told(422, "; ".join(said_of(one) for one in error.errors()[:3]))
 
     async def unexpected(_: Request, __: Exception) -> Response:
         return told(500, "unexpected: a fault of ours; the server's own output says where")

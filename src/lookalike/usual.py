@@ -1,0 +1,93 @@
+"""Which encoder serves somebody who names none: told by a look at the images; and glyphs' is gently adapted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lookalike.adapt import AIMS, choose
+from lookalike.collection import Collection
+from lookalike.compare import shown_to
+from lookalike.damage import kind_of
+from lookalike.encoders import Encoder, create
+from lookalike.errors import CollectionError, UsageError
+from lookalike.recipes import UNCHANGED, Learner, Recipe, prepare_material
+from lookalike.selftest import beats, run_trial, sample_rows
+
+#: Images that are looked at to see what kind they are.
+LOOKED_AT = 48
+#: Longest side, in pixels, of images that are too small to be photos of anything.
+TINY = 16
+#: Levels that channels of a grey picture may be apart, at this share of all pixels: JPEG and scanners tint a little.
+GREY_WITHIN, GREY_SHARE = 16, 0.98
+
+#: The post-processings of ``hog`` that are tried for who asks for nothing: those that harm least where the self-test errs
+#: (``benchmarks/usual.py``). Its ``deskew`` isn't: copies are found better by it even where it harms.
+GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
+#: Fewest images for that; and most, and most pixels, which bounds the time to some seconds.
+FEWEST_TRIED, MOST_TRIED, MOST_PIXELS = 100, 5000, 2.5e7
+
+
+def usual_name(images: Collection) -> str | None:
+    """Return the name of the encoder for somebody who names none, by a look at a few of the images.
+
+    Figures on a plain ground without colour (digits, letters, drawings) are told apart by their lines: ``hog``; and
+    grey images of a few pixels have nothing else. All others are nearer to what the network in the package was trained
+    on. This is a rule of thumb.
+
+    Parameters
+    ----------
+    images : Collection
+        Any.
+
+    Returns
+    -------
+    str
+        ``"hog"`` or ``"neural"``; None where none of those looked at can be read.
+    """
+    try:
+        some = images.evenly(LOOKED_AT).array()
+    except CollectionError:
+        return None
+    if some.ndim == 4:  # most grey scans and exported glyphs are stored in colour
+        apart = some.max(axis=3) - some.min(axis=3)
+        if (apart <= GREY_WITHIN).mean() < GREY_SHARE:
+            return "neural"
+    return "hog" if max(some.shape[1:3]) <= TINY or kind_of(some) == "glyphs" else "neural"
+
+
+def gently_adapted(images: Collection) -> tuple[Encoder, str] | None:
+    """Fit ``hog``, and let it overlook what doesn't matter in these images where that does no harm.
+
+    Taken is what finds images again most surely, if that is surer beyond chance than ``hog`` as it is, and among those
+    by which images of a kind see each other no less, beyond chance.
+
+    Parameters
+    ----------
+    images : Collection
+        Of glyphs.
+
+    Returns
+    -------
+    (Encoder, str) or None
+        The encoder, fitted, and the name of its post-processing; None where there are too few images to tell.
+    """
+    if len(images) < FEWEST_TRIED:
+        return None
+    encoder = create("hog")
+    shown = shown_to(encoder, images)
+    most = min(MOST_TRIED, max(FEWEST_TRIED, int(MOST_PIXELS / np.prod(shown.shape))))
+    sample = shown.take(sample_rows(len(shown), most, 0)).array()
+    try:
+        material = prepare_material(encoder.fit(sample), sample)
+    except UsageError:  # nearly all are blank
+        return None
+    learner = Learner(material)
+    posts = {str(recipe): learner.learn(recipe) for recipe in GENTLE}
+    tested = {
+        name: run_trial(material.trial, post)
+        for name, post in posts.items()
+        if post is not None or name == str(UNCHANGED)
+    }
+    plain, kind = tested[str(UNCHANGED)], AIMS["kind"].figure
+    chosen, _ = choose({name: test for name, test in tested.items() if not beats(plain, test, kind)}, "few")
+    return encoder.with_post(posts[chosen]), chosen

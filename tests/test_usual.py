@@ -1,0 +1,78 @@
+"""Which encoder serves somebody who names none."""
+
+import numpy as np
+import pytest
+
+from lookalike import build_index, create_encoder, open_collection, open_index
+from lookalike.adapt import adapt
+from lookalike.errors import IndexStoreError
+from lookalike.recipes import UNCHANGED, Recipe
+from lookalike.selftest import beats
+from lookalike.usual import FEWEST_TRIED, GENTLE, gently_adapted, usual_name
+
+
+def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
+    grey = digits[0][:60]
+    colour = grey[..., None] // np.array([1, 2, 3], np.uint8)
+    rng = np.random.default_rng(0)
+    large, tiny, tiny_colour = (
+        rng.integers(0, 256, shape, np.uint8) for shape in [(4, 40, 9), (4, 16, 8), (4, 8, 8, 3)]
+    )
+    cases = {"hog": [grey, 255 - grey, tiny], "neural": [colour, large, tiny_colour]}
+    for name, collections in cases.items():
+        assert [usual_name(open_collection(images)) for images in collections] == [name] * len(collections)
+    # What looks grey is grey, though it be stored in colour and tinted as JPEG and scanners do.
+    tinted = np.repeat(grey[..., None], 3, axis=3)
+    tinted[..., 0] = np.maximum(tinted[..., 0], 12)
+    assert usual_name(open_collection(tinted)) == "hog"
+    assert usual_name(open_collection(np.repeat(large[..., None], 3, axis=3))) == "neural"
+    notes: list[str] = []
+    index = build_index(colour[:5], None, tmp_path / "index", on_note=notes.append)
+    assert index.passport.encoder == "neural"
+    assert notes == ["encoder: neural, which suits what these images look like; --encoder best measures it"]
+    build_index(colour[:6], None, tmp_path / "index", on_note=notes.append)
+    assert len(notes) == 1  # the index says by itself what it holds
+
+
+def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert usual_name(open_collection(tmp_path / "broken")) is None
+    notes: list[str] = []
+    with pytest.raises(IndexStoreError):
+        build_index(tmp_path / "broken", on_note=notes.append)
+    assert notes == []  # nothing is said of what images look like that nobody has seen
+
+
+def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
+    glyphs = digits[0][:400]
+    encoder, post = gently_adapted(open_collection(glyphs))
+    assert (encoder.name, encoder.params) == ("hog", create_encoder("hog").params)
+    assert post == "adapted (r 0.1)" in map(str, GENTLE)
+    notes: list[str] = []
+    index = build_index(glyphs, None, tmp_path / "index", on_note=notes.append)
+    assert notes[0].startswith("encoder: hog, adapted (r 0.1), which suits")
+    assert index.passport.view.post == post
+    np.testing.assert_array_equal(index.descriptors, encoder.encode(glyphs))
+    assert build_index(glyphs, None, tmp_path / "index").passport == index.passport
+    plain = build_index(glyphs, None, tmp_path / "plain", adapt=False)
+    assert plain.passport.view.post is None
+    np.testing.assert_array_equal(plain.descriptors, create_encoder("hog").fit(glyphs).encode(glyphs))
+    assert open_index(tmp_path / "index").search(glyphs[3], 1)[0].id == "3"
+
+
+def test_what_is_said_not_to_be_adapted_or_cannot_be_isnt(digits):
+    assert gently_adapted(open_collection(digits[0][: FEWEST_TRIED - 1])) is None
+    assert gently_adapted(open_collection(np.zeros((FEWEST_TRIED, 28, 28), np.uint8))) is None  # all are blank
+
+
+def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
+    rng = np.random.default_rng(0)
+    blocks = np.pad(np.kron(rng.integers(0, 256, (150, 12, 12)), np.ones((2, 2))), ((0, 0), (4, 4), (4, 4)))
+    blocks = blocks.astype(np.uint8)
+    recipes = (UNCHANGED, Recipe("centred"))
+    _, adaptation = adapt(create_encoder("hog").fit(blocks), blocks, recipes=recipes)
+    assert adaptation.chosen == "centred"
+    assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "kind@5%")
+    monkeypatch.setattr("lookalike.usual.GENTLE", recipes)
+    assert gently_adapted(open_collection(blocks))[1] == "unchanged"
