@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import lookalike
-from lookalike import build_index
+from lookalike import build_index, open_index
 from lookalike.cli import run
 from lookalike.encoders import TABLE
 from lookalike.images import read_image
@@ -253,6 +253,16 @@ def test_several_encoders_in_one_index(photos, capsys):
     assert "made by the encoder pixels" in refuse(capsys, 1, "search", "photos/dogs/c.png", *index, "-e", "quadrants")
     call(capsys, "index", "photos", "-e", "pixels", "--only")
     assert [e["encoder"] for e in json.loads(call(capsys, "info", *index, "--json"))["encoders"]] == ["pixels"]
+
+
+def test_adapt_and_adapt_auto_are_the_same(here, capsys):
+    posts = []
+    for n, words in enumerate((["--adapt"], ["--adapt", "auto"], ["--adapt=auto"])):
+        call(capsys, "index", *words, "mnist:test[0:120]", "-e", "hog", "-o", f"{n}.lk")
+        posts.append(open_index(f"{n}.lk").passport.view.post)
+    assert posts == ["unchanged"] * 3  # asked for, and of so few images not worth it: without, it would be None
+    (here / "auto").mkdir()
+    assert run(["index", "--adapt", "auto"]) == 1  # a folder of that name is what is to be indexed, and it is empty
 
 
 def test_an_index_of_another_collection_is_not_given_up_unasked(photos, capsys):

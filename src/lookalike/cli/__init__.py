@@ -88,7 +88,7 @@ def run(arguments: list[str]) -> int:
     """
     debug = "--debug" in arguments
     try:
-        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
+        code = app(args=_spelt(arguments), standalone_mode=False)
         sys.stdout.flush()  # a full disk or a closed pipe shows here
         if code == 130:  # what newer typers make of Ctrl-C
             raise KeyboardInterrupt
@@ -99,6 +99,13 @@ def run(arguments: list[str]) -> int:
         if text:
             print(f"lookalike: {text}", file=sys.stderr, flush=True)
     return code if isinstance(code, int) else 0
+
+
+def _spelt(arguments: list[str]) -> list[str]:
+    """Leave out ``--debug``, which is for us, and the word in ``--adapt auto``: a flag has no value, and it means that."""
+    wanted = ["--adapt" if a == "--adapt=auto" else a for a in arguments if a != "--debug"]
+    pairs = zip(["", *wanted], wanted, strict=False)
+    return [a for before, a in pairs if (before, a) != ("--adapt", "auto") or Path("auto").exists()]
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

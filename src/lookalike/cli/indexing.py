@@ -41,7 +41,7 @@ def index(
         bool | None,
         typer.Option(
             "--adapt/--no-adapt",
-            help="Learn what to overlook from damaged copies, if the self-test says it helps. Default: what the index has; "
+            help="Learn what to overlook from damaged copies, if the self-test says it helps; also --adapt auto. Default: what the index has; "
             "for a new one only hog that nobody named, gently.",
         ),
     ] = None,
