@@ -60,8 +60,9 @@ SHORT_ROWS = 256
 MANY_QUERIES = 8
 #: Rows of this length and more are multiplied with few queries one row after the other, so many numbers at a time. A matrix
 #: product of OpenBLAS reads four rows at once, and the processor fetches ahead within one page only: of 60,000 x 1,568 it
-#: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count.
-LONG_ROWS, NUMBERS_IN_CACHE = 64, 2**17
+#: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count. For one
+#: query, which needs no row twice, more at a time spare calls.
+LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**21
 #: Relative error of one float32 operation.
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
@@ -123,7 +124,9 @@ class Distance:
     def _multiply_in_turn(self, left: Float32Array, out: Float32Array) -> None:
         """Do so for few queries, row by row, some rows at a time that stay in the cache until all queries had them."""
         size, depth = self.descriptors.shape
-        most = max(1, NUMBERS_IN_CACHE // depth)
+        # Some 8 MiB of work, for one query 16, take a core as long as starting a thread.
+        numbers, least = (NUMBERS_IN_CACHE, 16) if len(left) > 1 else (NUMBERS_ONCE, 2)
+        most = max(1, numbers // depth)
 
         def multiply(starts: Iterator[int]) -> None:
             wide = np.empty((0 if self.descriptors.dtype == np.float32 else min(most, size), depth), np.float32)
@@ -135,7 +138,7 @@ class Distance:
                 for query, line in zip(left, out, strict=True):
                     np.vecdot(rows, query, out=line[start : start + most])
 
-        _read_in_parts(range(0, size, most), 16, multiply)  # 8 MiB take a core as long as starting a thread
+        _read_in_parts(range(0, size, most), least, multiply)
 
     def extend(self, left: Float32Array) -> Float32Array:
         """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""
