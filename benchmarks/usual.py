@@ -20,6 +20,7 @@ from PIL import Image
 from verdict import Case, Images, cases, labelled
 
 from lookalike import create_encoder, open_collection
+from lookalike.encoders import Encoder
 from lookalike.report import machine
 from lookalike.storage import replace_file
 from lookalike.usual import gently_adapted, usual_name
@@ -48,18 +49,19 @@ def variants(case: Case) -> Iterator[tuple[str, Case]]:
             yield f"grey, {side} pixels", replace(case, images=in_grey(case.images, side), queries=queries)
 
 
-def scored(case: Case, name: str) -> dict[str, float]:
-    """Score an encoder as it is, the images enlarged where it wants them larger."""
+def shown(read: Callable[[int], Images], name: str) -> Images:
+    """Read images as an encoder sees them: for `neural` enlarged where they are smaller."""
+    images = read(SIDES[name])
+    if name == "neural" and images.shape[1] < SIDES[name]:
+        return resized(np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images, SIDES[name])
+    return images
 
-    def shown(read: Callable[[int], Images]) -> Images:
-        images = read(SIDES[name])
-        if name == "neural" and images.shape[1] < SIDES[name]:
-            return resized(np.repeat(images[..., None], 3, axis=3) if images.ndim == 3 else images, SIDES[name])
-        return images
 
-    images = shown(case.images)
-    encoder = create_encoder(name).fit(images)
-    asked = None if case.queries is None else encoder.encode(shown(case.queries))
+def scored(case: Case, name: str, encoder: Encoder | None = None) -> dict[str, float]:
+    """Score an encoder, by default as it is."""
+    images = shown(case.images, name)
+    encoder = encoder or create_encoder(name).fit(images)
+    asked = None if case.queries is None else encoder.encode(shown(case.queries, name))
     return labelled(case, encoder.encode(images), asked, encoder.distance)
 
 
@@ -77,14 +79,9 @@ def main() -> None:
             name = usual_name(collection)
             row = {"collection": case.name, "how": how, "images": len(collection), "taken": name}
             row |= {each: scored(case, each) for each in SIDES}
-            found = gently_adapted(collection) if name == "hog" else None
-            if found is not None:
-                encoder, post = found
-                asked = None if case.queries is None else encoder.encode(case.queries(64))
-                row |= {
-                    "adapted": post,
-                    "made": labelled(case, encoder.encode(case.images(64)), asked, encoder.distance),
-                }
+            encoder, post = gently_adapted(name, open_collection(shown(case.images, name))) or (None, None)
+            if encoder is not None:
+                row |= {"adapted": post, "made": scored(case, name, encoder)}
             print(row, flush=True)
             rows.append(row)
     with replace_file(options.output) as f:

@@ -29,7 +29,7 @@ def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
     notes: list[str] = []
     index = build_index(colour[:5], None, tmp_path / "index", on_note=notes.append)
     assert index.passport.encoder == "neural"
-    assert notes == ["encoder: neural, which suits what these images look like; --encoder best measures it"]
+    assert notes == ["encoder: neural, which suits what these images look like; --encoder best measures others"]
     build_index(colour[:6], None, tmp_path / "index", on_note=notes.append)
     assert len(notes) == 1  # the index says by itself what it holds
 
@@ -46,7 +46,7 @@ def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
 
 def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
     glyphs = digits[0][:400]
-    encoder, post = gently_adapted(open_collection(glyphs))
+    encoder, post = gently_adapted("hog", open_collection(glyphs))
     assert (encoder.name, encoder.params) == ("hog", create_encoder("hog").params)
     assert post == "adapted (r 0.1)" in map(str, GENTLE)
     notes: list[str] = []
@@ -61,9 +61,26 @@ def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
     assert open_index(tmp_path / "index").search(glyphs[3], 1)[0].id == "3"
 
 
+def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
+    rng = np.random.default_rng(0)
+    photos = np.kron(rng.integers(0, 256, (FEWEST_TRIED, 6, 6, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    notes: list[str] = []
+    index = build_index(photos, None, tmp_path / "index", on_note=notes.append)
+    assert notes[0].startswith("encoder: neural, centred, which suits")
+    assert index.passport.view.post == "centred"
+    codes = create_encoder("neural").fit(photos).encode(photos)
+    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+    kept = index.descriptors / np.linalg.norm(index.descriptors, axis=1, keepdims=True)
+    wanted = codes - codes.mean(axis=0)
+    np.testing.assert_allclose(kept, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+    plain = build_index(photos, None, tmp_path / "plain", adapt=False, on_note=notes.append)
+    assert notes[1] == "encoder: neural, which suits what these images look like; --encoder best measures others"
+    assert plain.passport.view.post is None
+
+
 def test_what_is_said_not_to_be_adapted_or_cannot_be_isnt(digits):
-    assert gently_adapted(open_collection(digits[0][: FEWEST_TRIED - 1])) is None
-    assert gently_adapted(open_collection(np.zeros((FEWEST_TRIED, 28, 28), np.uint8))) is None  # all are blank
+    assert gently_adapted("hog", open_collection(digits[0][: FEWEST_TRIED - 1])) is None
+    assert gently_adapted("hog", open_collection(np.zeros((FEWEST_TRIED, 28, 28), np.uint8))) is None  # all are blank
 
 
 def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
@@ -75,4 +92,4 @@ def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
     assert adaptation.chosen == "centred"
     assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "kind@5%")
     monkeypatch.setattr("lookalike.usual.GENTLE", recipes)
-    assert gently_adapted(open_collection(blocks))[1] == "unchanged"
+    assert gently_adapted("hog", open_collection(blocks))[1] == "unchanged"

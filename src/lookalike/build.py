@@ -95,8 +95,8 @@ def build_index(
         The index's folder; by default :func:`default_path`.
     adapt : bool, optional
         Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
-        helps. None goes by what the index holds; for a new one it is False, but for the encoder of glyphs that nobody
-        named, which is adapted gently.
+        helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
+        in a way that does no harm (:func:`lookalike.usual.gently_adapted`).
     aim : {"few", "kind", "both"}
         What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
     only : bool
@@ -376,17 +376,13 @@ def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Co
 def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) -> tuple[str | Encoder, str | None]:
     """Return the encoder for somebody who names none, and the name of its post-processing, if that was to be chosen."""
     name = usual_name(images)
-    if name == "hog" and adapt is None:
-        found = gently_adapted(images)
-        if found is not None:
-            note(
-                f"encoder: hog, {found[1]}, which suits what these images look like and finds damaged copies best; "
-                "--no-adapt leaves that out, --encoder best measures others"
-            )
-            return found
-    if name is not None:
-        note(f"encoder: {name}, which suits what these images look like; --encoder best measures it")
-    return name or "hog", None
+    if name is None:  # no image can be read: that is what is to be said, later
+        return "hog", None
+    found = gently_adapted(name, images) if adapt is None else None
+    how = "" if found is None else f", {found[1]}"
+    bare = "" if found is None else "; --no-adapt takes it as it is"
+    note(f"encoder: {name}{how}, which suits what these images look like{bare}; --encoder best measures others")
+    return found or (name, None)
 
 
 def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:

@@ -178,6 +178,23 @@ def learn(material: Material, recipe: Recipe, *, seed: int = 0) -> Projection | 
     return Learner(material, seed=seed).learn(recipe)
 
 
+def centred(mean: Float32Array, unit: bool) -> Projection:
+    """Return what takes a mean off, and leaves the directions as they are.
+
+    Parameters
+    ----------
+    mean : ndarray of float32, shape (d,)
+        Of the collection's descriptors, or of a sample of them.
+    unit : bool
+        Whether descriptors are brought to length 1 first, as those were that the mean is of.
+
+    Returns
+    -------
+    Projection
+    """
+    return Projection("centred", mean, np.empty((len(mean), 0), np.float32), unit, params={})
+
+
 class Learner:
     """Learns by several recipes from one material; what they share is worked out once.
 
@@ -203,10 +220,9 @@ class Learner:
         """Learn a projection; see :func:`learn`."""
         if recipe.name == "unchanged":
             return None
-        none = np.empty((len(self.mean), 0), np.float32)
         facts: dict[str, Any] = {}
         if recipe.name == "centred":
-            return Projection("centred", self.mean, none, self.material.unit, params=facts)
+            return centred(self.mean, self.material.unit)
         if recipe.name == "pca":
             basis = leading_directions(self.table - self.mean, PCA_DIMENSION)
             return Projection("pca", self.mean, basis, self.material.unit, params={"dimension": basis.shape[1]})

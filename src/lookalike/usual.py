@@ -1,4 +1,4 @@
-"""Which encoder serves somebody who names none: told by a look at the images; and glyphs' is gently adapted."""
+"""Which encoder serves somebody who names none: told by a look at the images, and gently adapted to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lookalike.compare import shown_to
 from lookalike.damage import kind_of
 from lookalike.encoders import Encoder, create
 from lookalike.errors import CollectionError, UsageError
-from lookalike.recipes import UNCHANGED, Learner, Recipe, prepare_material
+from lookalike.recipes import UNCHANGED, Learner, Recipe, centred, prepare_material
 from lookalike.selftest import beats, run_trial, sample_rows
 
 #: Images that are looked at to see what kind they are.
@@ -20,6 +20,8 @@ TINY = 16
 #: Levels that channels of a grey picture may be apart, at this share of all pixels: JPEG and scanners tint a little.
 GREY_WITHIN, GREY_SHARE = 16, 0.98
 
+#: Images whose mean is taken off the codes of ``neural``.
+CENTRED_BY = 200
 #: The post-processings of ``hog`` that are tried for who asks for nothing: those that harm least where the self-test errs
 #: (``benchmarks/usual.py``). Its ``deskew`` isn't: copies are found better by it even where it harms.
 GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
@@ -55,16 +57,15 @@ def usual_name(images: Collection) -> str | None:
     return "hog" if max(some.shape[1:3]) <= TINY or kind_of(some) == "glyphs" else "neural"
 
 
-def gently_adapted(images: Collection) -> tuple[Encoder, str] | None:
-    """Fit ``hog``, and let it overlook what doesn't matter in these images where that does no harm.
-
-    Taken is what finds images again most surely, if that is surer beyond chance than ``hog`` as it is, and among those
-    by which images of a kind see each other no less, beyond chance.
+def gently_adapted(name: str, images: Collection) -> tuple[Encoder, str] | None:
+    """Fit the usual encoder, post-processed in a way that does no harm.
 
     Parameters
     ----------
+    name : str
+        What :func:`usual_name` returned.
     images : Collection
-        Of glyphs.
+        The same.
 
     Returns
     -------
@@ -73,6 +74,28 @@ def gently_adapted(images: Collection) -> tuple[Encoder, str] | None:
     """
     if len(images) < FEWEST_TRIED:
         return None
+    return _lines(images) if name == "hog" else _centred(name, images)
+
+
+def _centred(name: str, images: Collection) -> tuple[Encoder, str] | None:
+    """Fit an encoder, and take off the mean of its descriptors: what all these images have in common."""
+    encoder = create(name)
+    sample = shown_to(encoder, images).evenly(CENTRED_BY).array()
+    encoder.fit(sample)
+    rows = encoder.encode(sample)
+    rows = rows[rows.any(axis=1)]
+    if not len(rows):
+        return None
+    mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
+    return encoder.with_post(centred(mean, unit=True)), "centred"
+
+
+def _lines(images: Collection) -> tuple[Encoder, str] | None:
+    """Fit ``hog``, adapted if the self-test says that it helps and does no harm.
+
+    Taken is what finds images again most surely, if that is surer beyond chance than ``hog`` as it is, and among those
+    by which images of a kind see each other no less, beyond chance.
+    """
     encoder = create("hog")
     shown = shown_to(encoder, images)
     most = min(MOST_TRIED, max(FEWEST_TRIED, int(MOST_PIXELS / np.prod(shown.shape))))
