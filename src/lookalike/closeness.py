@@ -37,9 +37,9 @@ Once = Callable[[str, Mapping[str, Any], Callable[[], Learnt]], Learnt]
 SAMPLE = 2048
 #: Fewest counted pairs for a share of a sample to be given as such: its relative error is about a third then.
 FEWEST = 10
-#: Distances of pairs that differ by no more may be one and the same, as they are worked out in float32: of the median,
-#: and, as that is nothing where most images are copies, of a product of descriptors.
-ROUNDING, ROUNDING_OF_PRODUCTS = 1e-5, 1e-6
+#: Distances of pairs that differ by no more may be one and the same, as they are worked out in float32: by this share of
+#: the median; and by this share of what a product of descriptors is of, times the root of their dimension.
+ROUNDING, ROUNDING_OF_PRODUCTS = 1e-5, 2.5e-7
 #: So many of the closest pairs are kept one by one; beyond, every one that is this much further in their order.
 ONE_BY_ONE, FURTHER = 4096, 1.001
 #: Images whose own nearest is looked up.
@@ -117,9 +117,13 @@ class Closeness:
         facts, arrays = self._learnt
         if not facts["pairs"]:
             return None
-        # Pairs are compared in float32, so that a copy of an image is not exactly at 0. The sum is of the pairs' own
-        # type: for a double all of them would be converted, at each call.
-        place = int(np.searchsorted(arrays["distances"], np.float32(distance + facts["rounding"]), "right"))
+        # Pairs are compared in float32, so that a copy of an image is not exactly at 0.
+        reach = distance + facts["products"]
+        if self._database.distance == "euclidean":  # products make its square
+            reach = math.sqrt(distance**2 + facts["products"])
+        # Of the pairs' own type: for a double all of them would be converted, at each call.
+        reach = np.float32(reach + ROUNDING * abs(facts["median"]))
+        place = int(np.searchsorted(arrays["distances"], reach, "right"))
         count = int(arrays["ranks"][place - 1]) if place else 0
         complete = self._database.size <= SAMPLE
         fewest = 1 if complete else FEWEST
@@ -161,19 +165,20 @@ class Closeness:
             )
         facts = {
             "pairs": len(pairs),
-            "rounding": self._rounding(some, pairs),
+            "median": float(pairs[len(pairs) // 2]) if len(pairs) else 0.0,
+            "products": self._rounding(some),
             "far": self._farthest(),
         }
         return facts, {"distances": pairs[ranks - 1], "ranks": ranks}
 
-    def _rounding(self, descriptors: NDArray[Any], pairs: NDArray[np.float32]) -> float:
-        """Return by how much equal distances may differ: not at all between codes, whose bits are counted."""
-        if not len(pairs) or descriptors.dtype == np.uint8:
+    def _rounding(self, descriptors: NDArray[Any]) -> float:
+        """Return by how much products of descriptors may be wrong: not at all of codes, whose bits are counted."""
+        if descriptors.dtype == np.uint8:
             return 0.0
-        squared = float(np.square(descriptors, dtype=np.float32).sum(axis=1).mean())
-        of_products = {"cosine": 1.0, "inner product": squared, "euclidean": math.sqrt(squared / ROUNDING_OF_PRODUCTS)}
-        share = ROUNDING_OF_PRODUCTS * of_products[self._database.distance]
-        return max(ROUNDING * abs(float(pairs[len(pairs) // 2])), share)
+        of = 1.0
+        if self._database.distance != "cosine":
+            of = float(np.square(descriptors, dtype=np.float32).sum(axis=1).mean())
+        return ROUNDING_OF_PRODUCTS * math.sqrt(descriptors.shape[1]) * of
 
     def _farthest(self) -> float:
         size = self._database.size
