@@ -6,6 +6,7 @@ import pytest
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.adapt import adapt
 from lookalike.errors import IndexStoreError
+from lookalike.raster import save_image
 from lookalike.recipes import UNCHANGED, Recipe
 from lookalike.selftest import beats
 from lookalike.usual import FEWEST_TRIED, GENTLE, gently_adapted, usual_name
@@ -78,9 +79,27 @@ def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
     assert plain.passport.view.post is None
 
 
+def test_where_all_photos_are_one_nothing_is_taken_off(tmp_path):
+    photo = np.kron(np.random.default_rng(0).integers(0, 256, (6, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    photos = np.repeat(photo[None], FEWEST_TRIED, axis=0)
+    assert gently_adapted("neural", open_collection(photos)) is None
+    index = build_index(photos, None, tmp_path / "index")
+    assert len(index) == FEWEST_TRIED
+    assert index.search(photo, 1)[0].distance == pytest.approx(0, abs=1e-6)
+
+
 def test_what_is_said_not_to_be_adapted_or_cannot_be_isnt(digits):
     assert gently_adapted("hog", open_collection(digits[0][: FEWEST_TRIED - 1])) is None
     assert gently_adapted("hog", open_collection(np.zeros((FEWEST_TRIED, 28, 28), np.uint8))) is None  # all are blank
+
+
+def test_of_files_that_cannot_be_read_nothing_is_learnt(digits, tmp_path):
+    for n in range(FEWEST_TRIED + 20):
+        (tmp_path / f"{n:03}.png").write_bytes(b"no image")
+    assert gently_adapted("hog", open_collection(tmp_path)) is None
+    for n in range(0, FEWEST_TRIED, 3):  # 34 can: too few
+        save_image(digits[0][n], tmp_path / f"{n:03}.png")
+    assert gently_adapted("hog", open_collection(tmp_path)) is None
 
 
 def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):

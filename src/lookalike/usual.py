@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.adapt import AIMS, choose
 from lookalike.collection import Collection
@@ -20,8 +21,9 @@ TINY = 16
 #: Levels that channels of a grey picture may be apart, at this share of all pixels: JPEG and scanners tint a little.
 GREY_WITHIN, GREY_SHARE = 16, 0.98
 
-#: Images whose mean is taken off the codes of ``neural``.
-CENTRED_BY = 200
+#: Images whose mean is taken off the codes of ``neural``; and the most that images may be alike, as the square of that mean's
+#: length, or little but rounding is left.
+CENTRED_BY, ALIKE = 200, 0.99
 #: The post-processings of ``hog`` that are tried for who asks for nothing: those that harm least where the self-test errs
 #: (``benchmarks/usual.py``). Its ``deskew`` isn't: copies are found better by it even where it harms.
 GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
@@ -72,36 +74,41 @@ def gently_adapted(name: str, images: Collection) -> tuple[Encoder, str] | None:
     (Encoder, str) or None
         The encoder, fitted, and the name of its post-processing; None where there are too few images to tell.
     """
-    if len(images) < FEWEST_TRIED:
-        return None
-    return _lines(images) if name == "hog" else _centred(name, images)
-
-
-def _centred(name: str, images: Collection) -> tuple[Encoder, str] | None:
-    """Fit an encoder, and take off the mean of its descriptors: what all these images have in common."""
     encoder = create(name)
-    sample = shown_to(encoder, images).evenly(CENTRED_BY).array()
+    shown = shown_to(encoder, images)
+    most = CENTRED_BY
+    if name == "hog":
+        most = min(MOST_TRIED, max(FEWEST_TRIED, int(MOST_PIXELS / np.prod(shown.shape))))
+    if len(shown) < FEWEST_TRIED:
+        return None
+    try:
+        sample = shown.take(sample_rows(len(shown), most, 0)).array()
+    except CollectionError:  # of those drawn none can be read
+        return None
+    if len(sample) < FEWEST_TRIED // 2:
+        return None
     encoder.fit(sample)
+    return _by_the_self_test(encoder, sample) if name == "hog" else _less_the_mean(encoder, sample)
+
+
+def _less_the_mean(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder, str] | None:
+    """Take off the mean of the descriptors: what all these images have in common."""
     rows = encoder.encode(sample)
     rows = rows[rows.any(axis=1)]
-    if not len(rows):
+    mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).sum(axis=0) / max(1, len(rows))
+    if not 0 < mean @ mean < ALIKE:
         return None
-    mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
     return encoder.with_post(centred(mean, unit=True)), "centred"
 
 
-def _lines(images: Collection) -> tuple[Encoder, str] | None:
-    """Fit ``hog``, adapted if the self-test says that it helps and does no harm.
+def _by_the_self_test(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder, str] | None:
+    """Adapt an encoder if the self-test says that it helps and does no harm.
 
     Taken is what finds images again most surely, if that is surer beyond chance than ``hog`` as it is, and among those
     by which images of a kind see each other no less, beyond chance.
     """
-    encoder = create("hog")
-    shown = shown_to(encoder, images)
-    most = min(MOST_TRIED, max(FEWEST_TRIED, int(MOST_PIXELS / np.prod(shown.shape))))
-    sample = shown.take(sample_rows(len(shown), most, 0)).array()
     try:
-        material = prepare_material(encoder.fit(sample), sample)
+        material = prepare_material(encoder, sample)
     except UsageError:  # nearly all are blank
         return None
     learner = Learner(material)
