@@ -69,7 +69,7 @@ class Adaptation:
     Attributes
     ----------
     aim : str
-        ``few``, ``kind`` or ``both``.
+        ``few``, ``kind`` or ``both``; the words of an aim that was given as such.
     figure : str
         The self-test's figure that decided.
     chosen : str
@@ -93,7 +93,7 @@ def adapt(
     encoder: Encoder,
     images: NDArray[np.uint8],
     *,
-    aim: str = "few",
+    aim: str | Aim = "few",
     families: Mapping[str, float] | Iterable[str] | None = None,
     recipes: Sequence[Recipe] = RECIPES,
     seed: int = 0,
@@ -107,9 +107,9 @@ def adapt(
         Fitted, with float descriptors; not changed.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection; of more than ``MOST_DATABASE`` a sample is taken.
-    aim : str
+    aim : str or Aim
         ``few`` for the closest few, ``kind`` for everything of its kind, ``both`` for its kind among what
-        doesn't find damaged copies less often beyond chance.
+        doesn't find damaged copies less often beyond chance; or another.
     families : mapping of str to float, or iterable of str, optional
         The damage to overlook; by default what suits the images.
     recipes : sequence of Recipe
@@ -131,8 +131,7 @@ def adapt(
     UsageError
         If the aim or a family isn't known, there are too few images, or the encoder gives packed codes.
     """
-    if aim not in AIMS:
-        raise unknown_name("aim", aim, AIMS)
+    wanted = _aim(aim)
     material = prepare_material(encoder, images, families, seed=seed)
     learner = Learner(material, seed=seed)
     posts: dict[str, Projection | None] = {}
@@ -143,19 +142,20 @@ def adapt(
             posts[str(recipe)], tested[str(recipe)] = post, run_trial(material.trial, post)
         if progress:
             progress(done + 1, len(recipes))
-    chosen, figure = choose(tested, aim)
-    return encoder.with_post(posts[chosen]), Adaptation(aim, figure, chosen, tested)
+    chosen, figure = choose(tested, wanted)
+    named = aim if isinstance(aim, str) else aim.words
+    return encoder.with_post(posts[chosen]), Adaptation(named, figure, chosen, tested)
 
 
-def choose(tested: Mapping[str, SelfTest], aim: str) -> tuple[str, str]:
+def choose(tested: Mapping[str, SelfTest], aim: str | Aim) -> tuple[str, str]:
     """Choose among self-tests of one encoder on one collection.
 
     Parameters
     ----------
     tested : mapping of str to SelfTest
         By name, the unchanged encoder first.
-    aim : str
-        A name in :data:`AIMS`.
+    aim : str or Aim
+        A name in :data:`AIMS`, or another aim.
 
     Returns
     -------
@@ -169,10 +169,17 @@ def choose(tested: Mapping[str, SelfTest], aim: str) -> tuple[str, str]:
     UsageError
         If the aim isn't known.
     """
-    if aim not in AIMS:
-        raise unknown_name("aim", aim, AIMS)
-    figure, keeps = AIMS[aim].figure, AIMS[aim].keeps
+    wanted = _aim(aim)
+    figure, keeps = wanted.figure, wanted.keeps
     unchanged = next(iter(tested))
     allowed = [n for n, test in tested.items() if not keeps or not beats(tested[unchanged], test, keeps)]
     best = max(allowed, key=lambda name: tested[name].figures[figure])
     return best if beats(tested[best], tested[unchanged], figure) else unchanged, figure
+
+
+def _aim(aim: str | Aim) -> Aim:
+    if isinstance(aim, Aim):
+        return aim
+    if aim not in AIMS:
+        raise unknown_name("aim", aim, AIMS)
+    return AIMS[aim]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.adapt import AIMS, choose
+from lookalike.adapt import AIMS, adapt
 from lookalike.collection import Collection
 from lookalike.compare import shown_to
 from lookalike.damage import kind_of
 from lookalike.encoders import Encoder, create
 from lookalike.errors import CollectionError, UsageError
-from lookalike.recipes import UNCHANGED, Learner, Recipe, centred, prepare_material
-from lookalike.selftest import beats, run_trial, sample_rows
+from lookalike.recipes import UNCHANGED, Recipe, centred
+from lookalike.selftest import sample_rows
 
 #: Images that are looked at to see what kind they are.
 LOOKED_AT = 48
@@ -27,6 +29,8 @@ CENTRED_BY, ALIKE = 200, 0.99
 #: The post-processings of ``hog`` that are tried for who asks for nothing: those that harm least where the self-test errs
 #: (``benchmarks/usual.py``). Its ``deskew`` isn't: copies are found better by it even where it harms.
 GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
+#: What decides: how surely images are found again, among those by which images of a kind see each other no less.
+HARMLESS = replace(AIMS["few"], keeps=AIMS["kind"].figure)
 #: Fewest images for that; and most, and most pixels, which bounds the time to some seconds.
 FEWEST_TRIED, MOST_TRIED, MOST_PIXELS = 100, 5000, 2.5e7
 
@@ -88,7 +92,13 @@ def gently_adapted(name: str, images: Collection) -> tuple[Encoder, str] | None:
     if len(sample) < FEWEST_TRIED // 2:
         return None
     encoder.fit(sample)
-    return _by_the_self_test(encoder, sample) if name == "hog" else _less_the_mean(encoder, sample)
+    if name != "hog":
+        return _less_the_mean(encoder, sample)
+    try:
+        adapted, found = adapt(encoder, sample, aim=HARMLESS, recipes=GENTLE)
+    except UsageError:  # nearly all are blank
+        return None
+    return adapted, found.chosen
 
 
 def _less_the_mean(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder, str] | None:
@@ -99,25 +109,3 @@ def _less_the_mean(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder
     if not 0 < mean @ mean < ALIKE:
         return None
     return encoder.with_post(centred(mean, unit=True)), "centred"
-
-
-def _by_the_self_test(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder, str] | None:
-    """Adapt an encoder if the self-test says that it helps and does no harm.
-
-    Taken is what finds images again most surely, if that is surer beyond chance than ``hog`` as it is, and among those
-    by which images of a kind see each other no less, beyond chance.
-    """
-    try:
-        material = prepare_material(encoder, sample)
-    except UsageError:  # nearly all are blank
-        return None
-    learner = Learner(material)
-    posts = {str(recipe): learner.learn(recipe) for recipe in GENTLE}
-    tested = {
-        name: run_trial(material.trial, post)
-        for name, post in posts.items()
-        if post is not None or name == str(UNCHANGED)
-    }
-    plain, kind = tested[str(UNCHANGED)], AIMS["kind"].figure
-    chosen, _ = choose({name: test for name, test in tested.items() if not beats(plain, test, kind)}, "few")
-    return encoder.with_post(posts[chosen]), chosen
