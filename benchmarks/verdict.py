@@ -176,7 +176,7 @@ def described(
 ) -> tuple[Material, NDArray[np.float32], NDArray[np.float32] | None, dict[str, float]]:
     """Encode a case once: the material, the database, the queries, the cost."""
     encoder_name, params = ENCODERS[name]
-    file = cache / f"{case.name}-{name}.npz".replace(" ", "_") if cache else None
+    file = kept_as(cache, case, name, "npz") if cache else None
     if file and file.is_file():
         with np.load(file) as a:
             copies = {k.removeprefix("copies-"): a[k] for k in a.files if k.startswith("copies-")}
@@ -239,7 +239,7 @@ def labelled(
 def measure(case: Case, cache: Path | None) -> Iterator[dict[str, Any]]:
     """Yield the rows of each encoder; with a cache, those of an earlier run of the same code."""
     for name in case.encoders:
-        kept = cache / f"{case.name}-{name}-{'-'.join(code().values())}.json".replace(" ", "_") if cache else None
+        kept = kept_as(cache, case, name, "json") if cache else None
         if kept and kept.is_file():
             yield from json.loads(kept.read_text())
             continue
@@ -248,6 +248,11 @@ def measure(case: Case, cache: Path | None) -> Iterator[dict[str, Any]]:
             with replace_file(kept) as f:
                 f.write(json.dumps(rows).encode())
         yield from rows
+
+
+def kept_as(cache: Path, case: Case, name: str, ending: str) -> Path:
+    """Name the file of an encoder on a collection by all that it comes from, so that no other code's is taken for it."""
+    return cache / f"{case.name}-{name}-{'-'.join(code().values())}.{ending}".replace(" ", "_")
 
 
 def code() -> dict[str, str]:
