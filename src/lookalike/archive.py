@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.errors import CollectionError, ImageError, first_line
-from lookalike.folder import Entry, as_text, captions_of
+from lookalike.folder import Entry, as_text, captions_of, changed_at
 
 if TYPE_CHECKING:
     import tarfile
@@ -83,7 +83,7 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
     name, path = as_text(str(path)), os.path.abspath(path)
     kind = "zip" if path.lower().endswith(".zip") else "tar"
     try:
-        changed = os.stat(path).st_mtime_ns
+        changed = changed_at(os.stat(path))
         found: dict[str, _Member] = {}
         for member in _zip_members(path) if kind == "zip" else _tar_members(path, changed):
             parts = [part for part in member.name.split("/") if part not in ("", ".")]

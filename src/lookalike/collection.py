@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,12 @@ class Collection:
         All files, those that are no images too; None where there are none.
     unlisted : dict of str to str
         Folders that could not be listed, and why.
+    empty : dict of str to int
+        Folders in which nothing lies, and when they were last changed, in nanoseconds since 1970.
+    mounts : list of str
+        Folders that lie on another disk than the folder around them.
+    listed : float
+        When that was looked at, in seconds since 1970.
     options : ReadOptions
         How files are read.
     is_sized : bool
@@ -114,6 +121,9 @@ class Collection:
         self.ordered = True
         self.array_ = array_
         self.unlisted: dict[str, str] = {}
+        self.empty: dict[str, int] = {}
+        self.mounts: list[str] = []
+        self.listed = time.time()
         self.options = ReadOptions()
         self._files: Files | None = None
         # Of files these three are found out when they are asked for: it may mean to look into many.
@@ -473,8 +483,11 @@ def _open_path(path: Path, options: ReadOptions) -> Collection:
 
 
 def _from_folder(folder: Path, options: ReadOptions) -> Collection:
+    begun = time.time()
     found = scan(folder, include=options.include, exclude=options.exclude, hidden=options.hidden)
-    return _from_entries(folder, found.entries, options, unlisted=found.unlisted)
+    collection = _from_entries(folder, found.entries, options, unlisted=found.unlisted)
+    collection.empty, collection.mounts, collection.listed = found.empty, found.mounts, begun
+    return collection
 
 
 def _from_entries(

@@ -20,8 +20,6 @@ from typing import Any
 from lookalike.errors import CollectionError
 from lookalike.formats import SUFFIXES
 
-#: What a folder holds that is an index of ours: it is never searched, or thumbnails would be indexed again.
-_INDEX_FILES = frozenset({"images.lance", "passport.json"})
 _INDEX_ENDING = ".lookalike"
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
@@ -79,11 +77,17 @@ class Scan:
         them is not gone.
     skipped : int
         Hidden files and folders left out; a folder counts once.
+    empty : dict of str to int
+        Folders in which nothing lies at all, and when they were last changed, in nanoseconds since 1970.
+    mounts : list of str
+        Folders that lie on another disk than the folder around them.
     """
 
     entries: list[Entry]
     unlisted: dict[str, str]
     skipped: int
+    empty: dict[str, int]
+    mounts: list[str]
 
 
 def scan(folder: str | Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), hidden: bool = False) -> Scan:
@@ -91,7 +95,7 @@ def scan(folder: str | Path, *, include: Sequence[str] = (), exclude: Sequence[s
 
     Links are followed, but into no folder twice: a folder that a link leads to is searched under its own name if it is
     part of the collection anyway, else under that of the first link, and the other links say so. Indexes of ours
-    (``*.lookalike``, or what holds ``images.lance`` or ``passport.json``) are left out.
+    (``*.lookalike``, or a folder that :func:`is_index` tells) are left out.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def scan(folder: str | Path, *, include: Sequence[str] = (), exclude: Sequence[s
     walk.run()
     entries = _with_unique_ids(walk.entries)
     entries.sort(key=lambda entry: entry.id)
-    return Scan(entries, walk.unlisted, walk.skipped)
+    return Scan(entries, walk.unlisted, walk.skipped, walk.empty, sorted(walk.mounts))
 
 
 def as_text(name: str) -> str:
@@ -180,9 +184,9 @@ def file_entry(
     outcome, words = None, ""
     try:
         status = os.lstat(path)
-        size, changed = status.st_size, status.st_mtime_ns
+        size, changed = status.st_size, changed_at(status)
         status = os.stat(path)
-        size, changed = status.st_size, status.st_mtime_ns
+        size, changed = status.st_size, changed_at(status)
         if not stat.S_ISREG(status.st_mode):
             outcome, words = "unsupported", f"{_kind(status.st_mode)}, not a file; leave it out"
     except OSError as e:
@@ -252,6 +256,22 @@ def captions_of(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def is_index(names: set[str]) -> bool:
+    """Tell an index of ours by what lies in a folder: it is never searched, or thumbnails would be indexed again.
+
+    Parameters
+    ----------
+    names : set of str
+        Of all that lies there.
+
+    Returns
+    -------
+    bool
+        A person's own ``passport.json`` or Lance dataset doesn't make an index of a folder of pictures.
+    """
+    return "passport.json" in names and ("inventory.txt" in names or "images.lance" in names)
+
+
 class _Walk:
     """One search: folders found under their own name are searched before those that only a link leads to."""
 
@@ -266,6 +286,9 @@ class _Walk:
         self.entries: list[Entry] = []
         self.unlisted: dict[str, str] = {}
         self.skipped = 0
+        self.empty: dict[str, int] = {}
+        self.mounts: list[str] = []
+        self._disks = {"": 0}  # of folders that hold folders
         self._root, self._name = root, name
         self._include, self._exclude, self._hidden = include, exclude, hidden
         self._folders = [(root, "")]
@@ -280,11 +303,12 @@ class _Walk:
                 self._search(*self._folders.pop())
             else:
                 relative, path = heapq.heappop(self._links)
-                self._search(path, relative)
+                self._search(path, relative, linked=True)
 
-    def _search(self, path: str, relative: str) -> None:
+    def _search(self, path: str, relative: str, *, linked: bool = False) -> None:
         try:
-            identity = _identity(os.stat(path))
+            status = os.stat(path)
+            identity = _identity(status)
             if identity in self._visited:
                 self._add_known(path, relative, "unreadable", f"a link to {self._visited[identity]}; searched once")
                 return
@@ -297,11 +321,15 @@ class _Walk:
                 self.unlisted[as_text(relative)] = _what_is_wrong(e)
             return
         self._visited[identity] = f"'{as_text(relative)}'" if relative else "the collection itself"
-        if not _INDEX_FILES.isdisjoint(child.name for child in children):
+        if relative and not linked and status.st_dev != self._disks[relative.rpartition("/")[0]]:
+            self.mounts.append(as_text(relative))
+        if not children and relative:
+            self.empty[as_text(relative)] = status.st_mtime_ns
+        if is_index({child.name for child in children}):
             if relative:
                 return
-            if any(child.name == "images.lance" for child in children):
-                raise CollectionError(f"{self._name}: an index, not images; give the folder that it was made of")
+            raise CollectionError(f"{self._name}: an index, not images; give the folder that it was made of")
+        self._disks[relative] = status.st_dev
         self._take(children, relative)
 
     def _take(self, children: list[os.DirEntry[str]], relative: str) -> None:
@@ -342,7 +370,7 @@ class _Walk:
                     as_text(before + name),
                     ("file", child.path),
                     status.st_size,
-                    status.st_mtime_ns,
+                    changed_at(status),
                     label,
                     texts[captions[name]] if name in captions else None,
                     None,
@@ -354,6 +382,8 @@ class _Walk:
         missing = isinstance(error, FileNotFoundError)
         if missing and not child.is_symlink():
             return  # vanished since the folder was listed
+        if child.is_symlink():  # to a folder, it may be, on a disk that isn't there
+            self.unlisted[as_text(relative)] = _what_is_wrong(error)
         self._add_known(child.path, relative, "unreadable", _what_is_wrong(error))
 
     def _add_known(self, path: str, relative: str, outcome: str, words: str) -> None:
@@ -362,13 +392,45 @@ class _Walk:
         name = as_text(relative)
         try:
             status = os.lstat(path)
-            size, changed = status.st_size, status.st_mtime_ns
+            size, changed = status.st_size, changed_at(status)
         except OSError:
             size, changed = 0, 0
         label = name.rpartition("/")[0] or None
         self.entries.append(
             Entry(name, ("file", path), size, changed, label, outcome=outcome, reason=f"{self._name}/{name}: {words}")
         )
+
+
+def changed_at(status: os.stat_result) -> int:
+    """Return when a file was last changed, as an index holds it.
+
+    Parameters
+    ----------
+    status : os.stat_result
+        Of the file.
+
+    Returns
+    -------
+    int
+        Nanoseconds since 1970, as far as 64 bits go: the years 1677 to 2262.
+    """
+    return within_64_bits(status.st_mtime_ns)
+
+
+def within_64_bits(number: int) -> int:
+    """Return the closest number that 64 bits hold: dates and sizes come from files, and may be anything.
+
+    Parameters
+    ----------
+    number : int
+        Any.
+
+    Returns
+    -------
+    int
+        In -2**63 .. 2**63 - 1.
+    """
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
