@@ -202,7 +202,7 @@ def held(photos, encoder="quadrants"):
 
 def counts(summary):
     """What a summary counts, without zeros."""
-    names = ("indexed", "unchanged", "renamed", "duplicates", "failed", "removed")
+    names = ("indexed", "unchanged", "renamed", "duplicates", "failed", "removed", "unseen")
     return {name: n for name, n in asdict(summary).items() if name in names and n}
 
 

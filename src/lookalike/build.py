@@ -215,6 +215,9 @@ def open_to_index(
     exclude: Sequence[str] | None = None,
     hidden: bool | None = None,
     each: bool | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    links: bool | None = None,
     limits: dict[str, float | None] | None = None,
 ) -> Collection:
     """Open a collection the way its index read it, but for what is said otherwise.
@@ -229,7 +232,9 @@ def open_to_index(
         As of :func:`lookalike.open_collection`.
     include, exclude : sequence of str, optional
         Patterns; None goes by the index.
-    hidden, each : bool, optional
+    hidden, each, links : bool, optional
+        None goes by the index.
+    path_column, label_column : str, optional
         None goes by the index.
     limits : dict, optional
         Fields of :class:`lookalike.images.Limits`; None in it goes by the index.
@@ -253,7 +258,8 @@ def open_to_index(
         raise
     except IndexStoreError:
         pass
-    asked = {"include": include, "exclude": exclude, "hidden": hidden, "each": each}
+    asked = {"include": include, "exclude": exclude, "hidden": hidden, "each": each, "links": links}
+    asked |= {"path_column": path_column, "label_column": label_column}
     options = stored | {name: value for name, value in asked.items() if value is not None}
     cost = stored.get("limits", {}) | {name: value for name, value in (limits or {}).items() if value is not None}
     return open_collection(source, size=size, **options | {"limits": Limits(**cost)})

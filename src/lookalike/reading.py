@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import os
 import stat
+import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -304,12 +305,12 @@ def read_caption(entry: Entry) -> str | None:
         return None
     data = read_head(replace(entry, source=(*entry.source[:-1], entry.caption[0])), CAPTION_BYTES)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace").strip() or None
+        return unicodedata.normalize("NFC", data.decode("utf-16", "replace")).strip() or None
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=len(data) < CAPTION_BYTES)
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")
-    return text.strip() or None
+    return unicodedata.normalize("NFC", text).strip() or None
 
 
 def _read(source: tuple[str, ...], where: str, limit: int) -> tuple[bytes, int]:

@@ -216,10 +216,12 @@ def _is_plain(name: str) -> bool:
 
 def _append(path: Path, names: Iterable[str]) -> None:
     # One write to the end of the file: two processes that name something at once don't mix their lines.
-    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags)
     try:
-        os.write(file, "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
+        cut = os.fstat(file).st_size and os.lseek(file, -1, os.SEEK_END) >= 0 and os.read(file, 1) != b"\n"
+        text = "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")
+        os.write(file, b"\n" + text if cut else text)
     finally:
         os.close(file)
 

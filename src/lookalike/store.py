@@ -44,7 +44,7 @@ from lookalike.passport import (
     refuse_links,
     write_passport,
 )
-from lookalike.storage import INVENTORY, adopt, begin_inventory, claim, claimed, dead_parts, disown
+from lookalike.storage import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed, dead_parts, disown
 from lookalike.underway import LOCK, RunNotes, is_notes, read_underway
 from lookalike.vectors import ENDING, sealed_names
 
@@ -397,20 +397,19 @@ def _leave_nothing(path: Path) -> None:
 
 
 def _take_inventory(path: Path) -> None:
-    """Begin the inventory of a new index, or of one that an older version made: there the passports say what is ours."""
-    if ours := claimed(path):
-        if PASSPORT not in ours and os.path.lexists(path / PASSPORT):  # killed before the inventory could say so
-            read_passport(path)
-            adopt(path, PASSPORT)
-        return
+    """Begin the inventory of a new index, and mend one that lost lines: what sound passports name is ours as well."""
     names: set[str] = set()
-    if (path / PASSPORT).is_file():
-        passports = _named_passports(path)
-        names = {PASSPORT, LOCK, *_names_of(path, passports)}
-        names |= {PREVIOUS} if len(passports) > 1 else set()
-        if (path / LOCK).exists() and not is_notes(path / LOCK):
-            names.discard(LOCK)
-    begin_inventory(path, [name for name in names if os.path.lexists(path / name)], proven=bool(names))
+    if os.path.lexists(path / PASSPORT):
+        with suppress(DamagedIndexError):
+            passports = _named_passports(path)
+            names = {PASSPORT, *_names_of(path, passports)} | ({PREVIOUS} if len(passports) > 1 else set())
+            if os.path.lexists(path / LOCK) and is_notes(path / LOCK):
+                names.add(LOCK)
+    there = [name for name in names if os.path.lexists(path / name)]
+    if claimed(path):
+        adopt(path, *there)
+    else:
+        begin_inventory(path, there, proven=bool(there))
 
 
 def _names_of(path: Path, passports: Sequence[Passport]) -> set[str]:
@@ -446,10 +445,6 @@ def _locked(path: Path) -> BinaryIO | None:
         except BaseException:
             lock.close()
             raise
-
-
-class NotALockError(OSError):
-    """What lies in the place of the lock isn't ours to write to."""
 
 
 def _lock(file: int, path: Path) -> bool:
@@ -493,6 +488,8 @@ def _free_name(path: Path) -> str:
 
 def _unwritable(path: Path, error: OSError) -> IndexStoreError:
     reason = error.strerror or first_line(error)
+    if isinstance(error, NotOursError):
+        return IndexStoreError(f"{error.filename}: {reason}, or pick another folder for the index")
     return IndexStoreError(f"{path}: the index can't be written: {reason}; free space or pick another folder")
 
 
