@@ -6,6 +6,7 @@ inflates it once.
 
 from __future__ import annotations
 
+import bisect
 import os
 import stat
 import struct
@@ -168,7 +169,7 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
     with _lock:
         try:
             status = os.stat(path)
-            opened = _opened(kind, path, (status.st_ino, status.st_size, status.st_mtime_ns))
+            opened = _opened(kind, path, (status.st_ino, status.st_size, changed_at(status)))
             size = opened.size(place)
             if size > limit and not cut:
                 raise ImageError(
@@ -195,8 +196,10 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
 
 
 @lru_cache(maxsize=1)
-def _opened(kind: str, path: str, stamp: tuple[int, int, int]) -> _Zip | _Tar:
+def _opened(kind: str, path: str, stamp: tuple[int, int, int]) -> _Zip | _Tar | _Parquet:
     """Open an archive, or return the one that is open, unless the file has changed."""
+    if kind == "parquet":
+        return _Parquet(path, stamp[2])
     return _Zip(path) if kind == "zip" else _Tar(path, stamp[2])
 
 
@@ -217,6 +220,37 @@ class _Zip:
         if len(data) < length:
             raise EOFError(f"{len(data):,} of {length:,} bytes")
         return data
+
+
+class _Parquet:
+    """The files that lie in a column of a table: the row group that was read last is kept."""
+
+    def __init__(self, path: str, changed: int) -> None:
+        import pyarrow.parquet
+
+        self._file = pyarrow.parquet.ParquetFile(path)
+        self._changed = changed
+        groups = self._file.metadata
+        self._starts = [0]
+        for group in range(groups.num_row_groups):
+            self._starts.append(self._starts[-1] + groups.row_group(group).num_rows)
+        self._held: tuple[str, int, Any] = ("", -1, None)
+
+    def _cell(self, place: str) -> bytes:
+        column, row, changed = place.rsplit(":", 2)
+        if int(changed) != self._changed:
+            raise _ChangedError
+        group = bisect.bisect_right(self._starts, int(row)) - 1
+        if self._held[:2] != (column, group):
+            self._held = (column, group, self._file.read_row_group(group, columns=[column])[column])
+        value = self._held[2][int(row) - self._starts[group]].as_py()
+        return bytes(value["bytes"] if isinstance(value, dict) else value)
+
+    def size(self, place: str) -> int:
+        return len(self._cell(place))
+
+    def read(self, place: str, length: int) -> bytes:
+        return self._cell(place)[:length]
 
 
 class _Tar:

@@ -12,11 +12,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lookalike.errors import CollectionError, first_line
-from lookalike.folder import Entry, as_text, file_entry, id_of
+from lookalike.folder import Entry, as_text, changed_at, file_entry, id_of
 
 #: The endings by which a list is told.
 ENDINGS = (".txt", ".csv", ".tsv", ".parquet")
@@ -66,7 +67,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  #
     ----------
     path : str or Path
         A text file with a path a line; a table with a header (CSV or TSV, in UTF-8, UTF-16 or Windows-1252, with commas,
-        semicolons, tabs or bars between its fields); or a Parquet file. Of the columns the one called ``path``, ``file``,
+        semicolons, tabs or bars between its fields); or a Parquet file, which may hold the image files themselves. Of the columns the one called ``path``, ``file``,
         ``filename``, ``image`` or the like holds the paths, else the first that names files; ``label`` the labels; all
         others are metadata. A table whose first line already names a file has no header, and its columns are called
         ``column 1``, ``column 2``, ... Relative paths are relative to the list's folder.
@@ -94,6 +95,11 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  #
         raise CollectionError(f"{name}: not a list that can be read: {reason}; save it again") from e
     entries: dict[str, Entry] = {}
     for given, metadata in rows:
+        if isinstance(given, Entry):
+            label = metadata.pop(_LABEL_COLUMN, None)
+            said = None if label in (None, "") else str(label)
+            entries[given.id] = replace(given, label=said, metadata=metadata or None)
+            continue
         full = os.path.normpath(os.path.join(folder, given))
         inside = full.startswith(os.path.join(folder, ""))
         identity = id_of((os.path.relpath(full, folder) if inside else full).replace(os.sep, "/"))
@@ -159,9 +165,8 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
                 "what holds a separator"
             )
         if row and row[column : column + 1] not in ([], [""]):
-            texts = {_LABEL_COLUMN if i == label else header[i]: _as_said(f) for i, f in enumerate(row) if i != column}
-            if label is not None and header[label] != _LABEL_COLUMN and _LABEL_COLUMN in header:
-                texts[f"{_LABEL_COLUMN} column"] = _as_said(row[header.index(_LABEL_COLUMN)])
+            texts = {header[i]: _as_said(field) for i, field in enumerate(row) if i != column}
+            if label is not None and label < len(row):
                 texts[_LABEL_COLUMN] = _as_said(row[label])
             yield _path_of(path, row[column]), texts
 
@@ -213,9 +218,9 @@ def _start_of(text: str, line: int) -> str:
 
 
 def _column_named(name: str, header: list[str], wanted: str, said: str) -> int:
-    for same in (lambda h: h == wanted, lambda h: h.lower() == wanted.strip().lower()):
-        if found := [i for i, h in enumerate(header) if same(h)]:
-            return found[0]
+    lower = [h.lower() for h in header]
+    if wanted in header or wanted.strip().lower() in lower:
+        return header.index(wanted) if wanted in header else lower.index(wanted.strip().lower())
     raise CollectionError(f"{name}: no column {wanted!r} in its header ({said}); it has: {', '.join(header) or 'none'}")
 
 
@@ -225,33 +230,44 @@ def _is_there(path: Path, row: list[str], column: int) -> bool:
     return False
 
 
-def _parquet_rows(path: Path, chosen: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: Path, chosen: Columns) -> Iterator[tuple[str | Entry, dict[str, Any]]]:
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(path)
-    names = file.schema_arrow.names
-    shown = as_text(str(path))
+    names, shown = file.schema_arrow.names, as_text(str(path))
     column = _column_named(shown, names, chosen.path, "Parquet") if chosen.path else _path_column(names) or 0
     label = _column_named(shown, names, chosen.label, "Parquet") if chosen.label else None
-    for batch in file.iter_batches():
+    changed, count = changed_at(os.stat(path)), 0
+    for batch in file.iter_batches(batch_size=1024):
         columns = [values.to_pylist() for values in batch.columns]
         for row in zip(*columns, strict=True):
-            given = row[column]
+            given, at = row[column], count
+            count += 1
             if given is None or given == "":
                 continue
-            if not isinstance(given, str):
+            if isinstance(given, bytes) or (isinstance(given, dict) and isinstance(given.get("bytes"), bytes)):
+                given = _embedded(path, names[column], at, given, changed)
+            elif isinstance(given, dict) and isinstance(given.get("path"), str):
+                given = given["path"]
+            if not isinstance(given, str | Entry):
                 raise CollectionError(
-                    f"{as_text(str(path))}: its column {names[column]!r} holds {type(given).__name__}, not paths; "
-                    f"call the column of the paths 'path'"
+                    f"{shown}: its column {names[column]!r} holds {type(given).__name__}, not paths or files; name the right "
+                    "one with --path-column"
                 )
-            yield (
-                given,
-                {
-                    _LABEL_COLUMN if i == label else names[i]: _plain(value)
-                    for i, value in enumerate(row)
-                    if i != column
-                },
-            )
+            values = {names[i]: _plain(value) for i, value in enumerate(row) if i != column}
+            yield given, values if label is None else values | {_LABEL_COLUMN: _plain(row[label])}
+
+
+def _embedded(path: Path, column: str, row: int, given: Any, changed: int) -> Entry:
+    """Make the entry of a file that lies in the table itself, as data sets of Hugging Face have them."""
+    data, name = (given, None) if isinstance(given, bytes) else (given["bytes"], given.get("path"))
+    last = os.path.basename(str(name).replace("\\", "/")) if name else ""
+    return Entry(
+        id_of(f"{row:06d}-{last}" if last else f"{row:06d}"),
+        ("parquet", os.path.abspath(path), f"{column}:{row}:{changed}"),
+        len(data),
+        changed,
+    )
 
 
 _ROWS = {".txt": _text_rows, ".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": _parquet_rows}

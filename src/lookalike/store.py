@@ -432,9 +432,7 @@ def _locked(path: Path) -> BinaryIO | None:
         lock = os.fdopen(os.open(path / LOCK, flags | getattr(os, "O_NONBLOCK", 0), 0o666), "r+b", 0)
         try:
             if not is_notes(path / LOCK):
-                raise NotALockError(
-                    errno.EEXIST, f"its {LOCK} isn't one of lookalike's; move it away", str(path / LOCK)
-                )
+                raise NotOursError(path / LOCK)
             if not _lock(lock.fileno(), path):
                 lock.close()
                 return None

@@ -57,6 +57,16 @@ def index(
     hidden: Annotated[
         bool | None, typer.Option("--hidden/--no-hidden", help="Take files and folders whose name begins with a dot.")
     ] = None,
+    links: Annotated[
+        bool | None,
+        typer.Option("--links/--no-links", help="Follow links that lead out of the folder. [default: links]"),
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option("--path-column", help="Of a table that lists images: the column of the paths.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="Of a table that lists images: the column of the labels.")
+    ] = None,
     frames: Annotated[
         str | None, typer.Option("--frames", help="first or each, of animations and of TIFFs with several pages.")
     ] = None,
@@ -80,7 +90,17 @@ def index(
         bool, typer.Option("--only", help="Drop the index's other encoders when this one is complete.")
     ] = False,
     replace_collection: Annotated[
-        bool, typer.Option("--replace-collection", help="Give up the collection that the index held.")
+        bool,
+        typer.Option(
+            "--replace-collection",
+            help="The index held another collection: keep the pictures that are in both, and drop the others.",
+        ),
+    ] = False,
+    drop_unseen: Annotated[
+        bool,
+        typer.Option(
+            "--drop-unseen", help="Drop what can't be seen now too: on a disk that isn't there, in a closed folder."
+        ),
     ] = False,
     graph: Annotated[
         bool | None,
@@ -126,11 +146,14 @@ def index(
             exclude=exclude,
             hidden=hidden,
             each=None if frames is None else frames == "each",
+            links=links,
+            path_column=path_column,
+            label_column=label_column,
             limits=limits,
         )
         return _index(
             images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
-            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, graph=graph,
+            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, drop_unseen=drop_unseen, graph=graph,
             workers=workers, approximate=approximate,
         )  # fmt: skip
 
@@ -163,6 +186,7 @@ def _show(s: Summary, as_json: bool) -> None:
     done = [f"{s.indexed:,} {'image' if s.indexed == 1 else 'images'} indexed"]
     copies = "duplicate" if s.duplicates == 1 else "duplicates"
     counts = {"unchanged": s.unchanged, "renamed": s.renamed, copies: s.duplicates, "removed": s.removed}
+    counts |= {"kept that can't be seen now": s.unseen}
     done += [f"{n:,} {what}" for what, n in counts.items() if n]
     if s.failed:
         found = ("indexed", "duplicate", "caption")
