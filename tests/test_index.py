@@ -878,7 +878,7 @@ def test_kill_9_at_any_moment_leaves_the_old_index_and_the_same_command_complete
 
 def test_what_a_killed_first_run_leaves_is_no_obstacle(path):
     (path / DATASET / "data").mkdir(parents=True)
-    (path / DATASET / "data" / "half.lance").write_bytes(b"half")
+    (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").write_bytes(b"half")
     (path / "encoder-0123456789abcdef").mkdir()
     (path / "writing.lock").touch()
     begin_inventory(path, [DATASET, "encoder-0123456789abcdef", "writing.lock"], proven=True)

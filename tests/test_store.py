@@ -256,7 +256,7 @@ def test_a_sweep_keeps_what_the_two_passports_name_and_nothing_else(path):
     (path / f"encoder-{'1' * 16}").mkdir()
     (path / f"encoder-{'2' * 16}").mkdir()
     adopt(path, f"encoder-{'1' * 16}", f"encoder-{'2' * 16}")
-    (path / DATASET / "data" / "half.lance").touch()
+    (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").touch()
     part = temporary_beside(path / PASSPORT)
     part.touch()
     sweep(path)
@@ -267,7 +267,7 @@ def test_a_sweep_keeps_what_the_two_passports_name_and_nothing_else(path):
     assert keys_in(path, said[1]) == [0, 1]
     assert keys_in(path) == [0, 1, 2, 3, 4]
     assert {p.name for p in path.iterdir()} == {DATASET, INVENTORY, PASSPORT, PREVIOUS, f"encoder-{'1' * 16}"}
-    assert not (path / DATASET / "data" / "half.lance").exists()
+    assert not (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").exists()
     write_passport(path, said[4], PREVIOUS)
     sweep(path)
     assert versions(path) == [said[4].dataset_version]

@@ -865,7 +865,7 @@ def test_after_a_run_only_what_passports_name_is_left(changed, sync, monkeypatch
 
     index = changed.folder / ".lookalike"
     monkeypatch.setattr("lookalike.sync._COMMIT_SECONDS", -1)
-    for orphan in (f"{DATASET}/data/half.lance", "encoder-0123456789abcdef/encoder.json"):
+    for orphan in (f"{DATASET}/data/{'01' * 12}{'a' * 26}.lance", "encoder-0123456789abcdef/encoder.json"):
         (index / orphan).parent.mkdir(exist_ok=True)
         (index / orphan).write_bytes(b"half")
     adopt(index, "encoder-0123456789abcdef")

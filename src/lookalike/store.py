@@ -62,6 +62,13 @@ _ROWS_A_FRAGMENT = 8192
 _CACHE_BYTES = 2**22  # of Lance's notes on files: those of a thousand versions are of no use
 
 
+#: How Lance names what it writes.
+_LANCE_FILES = {
+    "data": re.compile(r"[01]{24}[0-9a-f]{26}\.lance"),
+    "_deletions": re.compile(r"\d+-\d+-\d+\.(arrow|bin)"),
+    "_versions": re.compile(r"\d{20}\.manifest|latest_version_hint\.json"),
+    "_transactions": re.compile(r"\d+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.txn"),
+}
 _DATASET = re.compile(r"images(-[0-9a-f]{8})?\.lance")
 _ENCODER = re.compile(r"encoder-[0-9a-f]+")
 _KEYPOINT_FILE = re.compile(r"([0-9a-f]{64})-\d+\.npz")
@@ -402,7 +409,7 @@ def _take_inventory(path: Path) -> None:
     if os.path.lexists(path / PASSPORT):
         with suppress(DamagedIndexError):
             passports = _named_passports(path)
-            names = {PASSPORT, *_names_of(path, passports)} | ({PREVIOUS} if len(passports) > 1 else set())
+            names = {PASSPORT, *_names_of(passports)} | ({PREVIOUS} if len(passports) > 1 else set())
             if os.path.lexists(path / LOCK) and is_notes(path / LOCK):
                 names.add(LOCK)
     there = [name for name in names if os.path.lexists(path / name)]
@@ -412,11 +419,10 @@ def _take_inventory(path: Path) -> None:
         begin_inventory(path, there, proven=bool(there))
 
 
-def _names_of(path: Path, passports: Sequence[Passport]) -> set[str]:
+def _names_of(passports: Sequence[Passport]) -> set[str]:
     """Return the names of all that belongs to some passports, whether it is there or not."""
     columns = {c for p in passports for c in (*(c.column for c in p.columns), p.default)}
     kept = {f"choice-{column}.json" for column in columns} | {SCORES}
-    kept |= {folder.name for folder in path.glob(f"{KEYPOINTS}*") if re.fullmatch(rf"{KEYPOINTS}\d+-\d+", folder.name)}
     for passport in passports:
         kept |= {passport.dataset, *sealed_names(passport), *(str(g["file"]) for g in passport.graphs.values())}
         kept |= {c.encoder_folder for c in passport.columns}
@@ -535,7 +541,7 @@ def _sweep(path: Path) -> None:
     if os.path.lexists(path / REBUILDING):
         with suppress(DamagedIndexError):
             named.append(read_passport(path, REBUILDING))
-    kept = _names_of(path, named)
+    kept = _names_of(named)
     for name in sorted({p.dataset for p in named} & ours):
         _drop_versions(path, name, named)
     stale = {name for name in ours - kept if _is_swept(name)}
@@ -560,8 +566,14 @@ def _drop_versions(path: Path, name: str, named: Sequence[Passport]) -> None:
     _forget_unnamed_versions(path, *those)
     dataset = open_dataset(path, those[0])
     old = [v["version"] for v in dataset.versions() if v["version"] not in kept]
+    if old:
+        dataset.cleanup_old_versions(versions=old)
     # Under the lock nobody else is writing, so that a file without a version is a dead run's, however young.
-    dataset.cleanup_old_versions(versions=old or None, older_than=None, delete_unverified=True)
+    written = {file for passport in those for file in passport.files}
+    for file in (path / name).glob("*/*") if all(passport.files for passport in those) else ():
+        folder = file.parent.name
+        if folder in ("data", "_deletions") and f"{folder}/{file.name}" not in written and _is_of_lance(file):
+            file.unlink()
 
 
 def _remove(path: Path) -> None:
@@ -602,10 +614,8 @@ def save_encoder(path: Path, encoder: Encoder) -> None:
 
 
 def _is_of_lance(file: Path) -> bool:
-    return (
-        file.suffix in (".lance", ".manifest", ".txn", ".arrow", ".bin", ".idx")
-        or file.name == "latest_version_hint.json"
-    )
+    form = _LANCE_FILES.get(file.parent.name)
+    return form is not None and form.fullmatch(file.name) is not None
 
 
 def is_by_content(file: Path) -> bool:

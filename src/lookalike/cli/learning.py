@@ -142,7 +142,9 @@ def denoise(
     if clean is not None and noise:
         raise UsageError("--clean and --noise exclude each other: with --noise the source is the clean original")
     as_folder = output.is_dir() or not output.suffix
-    check_outputs(figure, None if as_folder else output, overwrite=overwrite)
+    check_outputs(
+        figure, None if as_folder else output, overwrite=overwrite, inputs=[source, *([clean] if clean else [])]
+    )
     loaded = load_encoder(encoder)
     size = (loaded.shape_[0], loaded.shape_[1]) if resize else None
     given = open_collection(source, size=size)
