@@ -188,7 +188,7 @@ def dead_parts(folder: Path) -> list[Path]:
         if form.fullmatch(path.name):
             with suppress(OSError):
                 status = path.lstat()
-                if stat.S_ISREG(status.st_mode) and abs(time.time() - status.st_mtime) > _DEAD:
+                if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _DEAD:
                     found.append(path)
     return found
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
-from lookalike.errors import UsageError
+from lookalike.errors import EncoderError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
     from lookalike.sync import Summary
 
+_BACK_OFF = (1, 2, 5, 10, 30, 60)  # seconds after which a watch tries again what failed
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -116,8 +119,9 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Make an index of a collection, or make it true again: only what is new, changed, renamed or gone costs work."""
-    from lookalike import create_encoder
+    from lookalike import create_encoder, progress
     from lookalike.build import default_path, open_to_index
+    from lookalike.passport import DamagedIndexError
 
     if encoder in ("autoencoder", "contrastive"):
         what, option = ("an autoencoder", "") if encoder == "autoencoder" else (f"'{encoder}'", f" -e {encoder}")
@@ -162,10 +166,21 @@ def index(
         return
     from lookalike.watch import watch as watching
 
+    done = False
     for _ in watching(collection):
-        _show(run(), as_json)
-        sys.stdout.flush()  # who reads it waits for it now
-        retry = rebuild = replace_collection = False
+        for seconds_more in itertools.chain(_BACK_OFF, itertools.repeat(_BACK_OFF[-1])):
+            try:
+                _show(run(), as_json)
+            except (LookalikeError, OSError, MemoryError) as e:
+                # A wrong call stays one, and so does a damaged index; all else may pass: a lock, a full or absent disk.
+                if not done and isinstance(e, UsageError | EncoderError | DamagedIndexError):
+                    raise
+                progress.say(f"{e}; the watch goes on, and tries again in {seconds_more} s")
+                time.sleep(seconds_more)
+                continue
+            sys.stdout.flush()  # who reads it waits for it now
+            done, retry, rebuild, replace_collection, drop_unseen = True, False, False, False, False
+            break
 
 
 def _index(images: Any, encoder: Any, path: Path, **options: Any) -> Summary:
