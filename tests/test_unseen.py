@@ -10,9 +10,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from lookalike import build_index, open_index
+from lookalike import build_index, open_collection, open_index
 from lookalike.errors import IndexStoreError
 from lookalike.raster import save_image
+from lookalike.verify import verify
 
 
 def paint(folder, *names):
@@ -166,3 +167,38 @@ def test_a_list_whose_files_lie_on_an_unplugged_disk_keeps_them(tmp_path):
     assert index(tmp_path / "list.txt", tmp_path / "i") == {"unchanged": 1, "unseen": 2}
     (tmp_path / "disk").mkdir()  # the folder is there, and the files aren't: they are gone
     assert index(tmp_path / "list.txt", tmp_path / "i")["failed"] == 2
+
+
+def test_ids_are_unique_whatever_frames_and_names_there_are(tmp_path):
+    from PIL import Image
+
+    frames = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (8, 8, 3), np.uint8)) for n in range(3)]
+    (tmp_path / "p").mkdir()
+    frames[0].save(tmp_path / "p" / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    frames[1].save(tmp_path / "p" / "a.webp#1", format="PNG")
+    frames[2].save(tmp_path / "p" / "b#2", format="PNG")
+    images = open_collection(tmp_path / "p", each=True)
+    for _ in range(2):
+        index(images, tmp_path / "i")
+        opened = open_index(tmp_path / "i")
+        assert sorted(opened.ids) == ["a.webp", "a.webp#1", "a.webp#1~", "a.webp#2", "b#2"]
+        assert verify(opened) == []
+
+
+def test_verify_says_what_became_of_a_file(photos, tmp_path):
+    path = tmp_path / "i"
+    paint(photos, "c.png", "d.png")
+    index(photos, path)
+    a, b, c = (photos / f"{name}.png" for name in "abc")
+    before = a.stat()
+    a.write_bytes(a.read_bytes()[:-1] + b"\0")
+    os.utime(a, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    b.unlink()
+    c.write_bytes(b"other")
+    told = verify(open_index(path), deep=True)
+    assert any("isn't where it was indexed; index again" in line and line.endswith("b.png") for line in told)
+    assert any("has changed since it was indexed" in line and line.endswith("c.png") for line in told)
+    assert any("only index --rebuild reads it again" in line and line.endswith("a.png") for line in told)
+    index(photos, path)
+    (path / "previous.json").write_bytes((path / "previous.json").read_bytes()[:-40])
+    assert any(line.startswith("previous.json, for rollback") for line in verify(open_index(path)))
