@@ -41,6 +41,7 @@ from lookalike.server.guard import Rules  # noqa: E402
 from lookalike.server.live import LiveIndex  # noqa: E402
 from lookalike.server.metrics import Metrics  # noqa: E402
 from lookalike.server.routes import make_app, status_of  # noqa: E402
+from lookalike.server.wire import Server, configured  # noqa: E402
 
 COUNT = 120
 
@@ -48,13 +49,14 @@ COUNT = 120
 class Site:
     """A server on a port of its own, in a thread."""
 
-    def __init__(self, index, rules=None, **options):
+    def __init__(self, index, rules=None, proxies=(), **options):
         metrics = Metrics()
         self.live = LiveIndex(index, metrics.stage)
         app = make_app(self.live, rules or Rules(), metrics=metrics, **options)
         self.socket = _listening("127.0.0.1", None)
         self.port = self.socket.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+        self.guard = app
+        self.server = Server(configured(app, proxies=proxies), on_stop=app.stop)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         while not self.server.started:
@@ -92,6 +94,7 @@ class Site:
     def stop(self):
         self.server.should_exit = True
         self.thread.join(10)
+        self.guard.close()
         self.socket.close()
 
 
@@ -400,7 +403,7 @@ def test_a_symlink_put_in_place_of_an_image_is_not_followed(site, folder):
         ({}, 400, "an empty query"),
         ({"images": [{}]}, 400, "needs exactly one of id, upload, data and url; this one has none of them"),
         ({"images": [{"id": "a", "data": "AA"}]}, 400, "this one has id and data"),
-        ({"images": [{"id": "no such"}]}, 400, "no such"),
+        ({"images": [{"id": "no such"}]}, 404, "no such"),
         ({"images": [{"path": "/etc/passwd"}]}, 422, "images.0.path: not known; /api/openapi.json lists"),
         ({"images": [{"upload": "0" * 32}]}, 404, "isn't kept any more; send it again"),
         ({"images": [{"url": "http://127.0.0.1/"}]}, 400, "fetches no URLs"),

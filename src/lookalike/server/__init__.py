@@ -117,11 +117,11 @@ def serve(
         from lookalike.server.guard import OWN_NAMES, Rules
         from lookalike.server.metrics import Metrics
         from lookalike.server.routes import make_app
-        from lookalike.server.wire import Server, configured, most_connections
+        from lookalike.server.wire import MARGIN, Server, configured, most_connections
     except ModuleNotFoundError as e:
         raise missing_extra("serving", "serve") from e
     most = most_connections()
-    listening = _listening(host, port, most + max(4, most // 8))
+    listening = _listening(host, port, most + MARGIN)
     try:
         metrics = Metrics()
         live = _opened(Path(index), metrics, on_note)
@@ -353,7 +353,7 @@ def _listening(host: str, port: int | None, most: int | None = None) -> socket.s
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((host.strip("[]"), one))
-            made.listen(512)
+            made.listen()
             return made
         except PermissionError as e:
             made.close()

@@ -423,7 +423,8 @@ class _Body:
     async def read(self, rules: Rules, held: _Held, clock: Callable[[], float]) -> None:
         """Read it whole, or refuse it."""
         limit = rules.body_bytes
-        too_much = RefusedError(413, f"the request is over {limit / 2**20:g} MB; send a smaller image")
+        close = {"connection": "close"}
+        too_much = RefusedError(413, f"the request is over {limit / 2**20:g} MB; send a smaller image", close)
         if (self._headers.length or 0) > limit:
             raise too_much
         parts, ends = [], clock() + rules.body_seconds
@@ -433,7 +434,7 @@ class _Body:
                     message = await asyncio.wait_for(self._receive(), max(0.0, ends - clock()))
                 except TimeoutError:
                     raise RefusedError(
-                        408, f"the request didn't come within {rules.body_seconds:g} s; send it again"
+                        408, f"the request didn't come within {rules.body_seconds:g} s; send it again", close
                     ) from None
                 if message["type"] == "http.disconnect":
                     self._ended = True

@@ -245,7 +245,7 @@ class LiveIndex:
         self.batching = batching
         self.trouble: str | None = None
         self._lock = threading.Lock()
-        self._reloading, self._reloaded = threading.Lock(), 0.0
+        self._reloading, self._reloaded = threading.Lock(), -BELIEVED
         self._checking = threading.Lock()
         self._checked: tuple[float, str | None] = -BELIEVED, None
         self._views: dict[str | None, SharedIndex] = {}
@@ -304,7 +304,7 @@ class LiveIndex:
             return None
 
     def reload(self) -> None:
-        """Open the newest version now; for a request that found its version gone.
+        """Open the newest version now.
 
         Raises
         ------
@@ -312,11 +312,20 @@ class LiveIndex:
             If there is none.
         """
         with self._reloading:
-            stamp, now = self._stat(), time.monotonic()
-            if stamp == self._stamp and now - self._reloaded < BELIEVED:  # it would only find the same trouble again
-                return
+            stamp = self._stat()
             self._swap(self._warm(), stamp)
             self._reloaded = time.monotonic()
+
+    def reload_if_newer(self) -> None:
+        """Open the newest version, for a request that found its version gone; again and again it would find the same.
+
+        Raises
+        ------
+        IndexStoreError
+            If there is none.
+        """
+        if self._stat() != self._stamp or time.monotonic() - self._reloaded > BELIEVED:
+            self.reload()
 
     def check(self) -> None:
         """Look whether what is committed can be read, from the disk and not from what was read before.
@@ -326,12 +335,14 @@ class LiveIndex:
         IndexStoreError
             If it can't: it is gone, damaged, or too new; what was opened before may still answer.
         """
-        with self._checking:
-            now = time.monotonic()
-            if now - self._checked[0] >= BELIEVED:
-                self._checked = now, self._trouble_now()
-            if self._checked[1] is not None:
-                raise IndexStoreError(self._checked[1])
+        if self._checking.acquire(blocking=False):  # who comes meanwhile is told what was found last
+            try:
+                if time.monotonic() - self._checked[0] >= BELIEVED:
+                    self._checked = time.monotonic(), self._trouble_now()
+            finally:
+                self._checking.release()
+        if self._checked[1] is not None:
+            raise IndexStoreError(self._checked[1])
 
     def _trouble_now(self) -> str | None:
         if self.gone:

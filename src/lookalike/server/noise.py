@@ -13,7 +13,6 @@ from pydantic import Field, StrictInt
 from lookalike.denoised import AUTO, restore_queries
 from lookalike.denoising import add_noise, denoise
 from lookalike.raster import fit_to, to_png
-from lookalike.request import Example
 from lookalike.restoration import Restored
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of
@@ -57,7 +56,7 @@ def add_denoise(app: FastAPI, service: Service) -> None:
 
             def shown(image: NDArray[np.uint8]) -> dict[str, Any]:
                 query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})
-                matches = service.ask(query, [Example(pixels=image)])["matches"]
+                matches = service.ask(query, lambda: [image])["matches"]
                 picture = f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"
                 return {"picture": picture, "matches": matches}
 

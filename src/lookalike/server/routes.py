@@ -213,7 +213,7 @@ class Service:
         try:
             return work()
         except IndexStoreError:
-            self.live.reload()
+            self.live.reload_if_newer()
             return work()
 
     async def index(self, encoder: str | None) -> SharedIndex:
@@ -289,7 +289,7 @@ class Service:
                 self.originals().row(identity or "")
                 found.append(Example(id=identity, weight=weight))
                 continue
-            fitted = read_example(index, Example(pixels=pixels), resize=True)
+            fitted = read_example(index, Example(pixels=pixels), resize=True, stored=pixels)
             if query.denoise is not None:  # all together, later
                 held += fitted.nbytes
                 if held > DENOISED_BYTES:
@@ -312,25 +312,25 @@ class Service:
     def ask(
         self,
         model: QueryModel,
-        images: Iterable[ImageModel | NDArray[np.uint8]],
+        images: Callable[[], Iterable[ImageModel | NDArray[np.uint8]]] | None,
         pictures: int = 0,
         allowance: Allowance | None = None,
     ) -> dict[str, Any]:
-        """Answer a query; the first matches bring their pictures along."""
+        """Answer a query, by its images if it has some; the first matches bring their pictures along."""
         entry = model.model_dump(exclude_none=True, exclude={"images"})
         if model.denoise not in (None, "auto"):
             raise UsageError(
                 "denoise is 'auto' here, or left out; other denoisers are folders, which a server doesn't open"
             )
-        images, allowance = list(images), allowance or Allowance()
-        stand_in = [{"id": "an image"}] if images else []  # while the rest is read
+        allowance = allowance or Allowance()
+        stand_in = [] if images is None else [{"id": "an image"}]  # while the rest is read
         asked = Asked.from_json(entry | {"images": stand_in, "resize": True})
         for identity in (*model.likes, *model.dislikes):
             self.originals().row(identity)
 
         def found() -> dict[str, Any]:
             index = self.live.current(asked.encoder)
-            examples = tuple(self.examples(index, model, images, allowance))
+            examples = () if images is None else tuple(self.examples(index, model, images(), allowance))
             still_wanted()
             with self.metrics.stage("answer"):
                 response = answer(index, replace(asked, images=examples, encoder=None))
@@ -344,13 +344,13 @@ class Service:
 
         return self.retried(found)
 
-    async def answered(self, model: QueryModel, n_images: int, work: Callable[[], Response]) -> Response:
+    async def answered(self, model: QueryModel, shows: bool, work: Callable[[], Response]) -> Response:
         """Answer a query where such are answered: beside others, or among the costly ones."""
         index = await self.index(model.encoder)
         if model.rerank is not None or model.denoise is not None:
             kind = "costly", model.rerank, model.denoise, model.distance
             return await self.pools.learnt(index, kind, work, first="learning", pool="costly")
-        by_image = bool(n_images or model.likes or model.text)
+        by_image = bool(shows or model.likes or model.text)
         return await self.pools.learnt(
             index, ("plain", model.distance, by_image, model.words is None, model.where is None), work
         )
@@ -587,8 +587,9 @@ def _add_search(app: FastAPI, service: Service) -> None:
     @app.post("/api/search", response_model=ResponseModel, tags=["search"])
     async def search(query: QueryModel, pictures: Pictures = 0) -> Response:
         """Answer one query: images, likes and dislikes, words, a filter, all at once."""
+        images = (lambda: query.images) if query.images else None
         return await service.answered(
-            query, len(query.images), lambda: json_of(ResponseModel, service.ask(query, query.images, pictures))
+            query, images is not None, lambda: json_of(ResponseModel, service.ask(query, images, pictures))
         )
 
     @app.post("/api/search/upload", response_model=ResponseModel, tags=["search"])
@@ -605,20 +606,22 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
         def found() -> Response:
             allowance = Allowance()
-            uploads: dict[int, str] = {}
+            uploads: list[str] = []
 
-            def sent() -> Iterable[ImageModel]:
+            def sent() -> Iterable[ImageModel | NDArray[np.uint8]]:
+                uploads.clear()
                 for image in images:
-                    if id(image) not in uploads:
-                        with service.metrics.stage("upload"):
-                            data = image.file.read()
-                        uploads[id(image)] = service.kept.add(data, service.decode(data, allowance=allowance))
-                    yield ImageModel.model_validate({"upload": uploads[id(image)]})
+                    with service.metrics.stage("upload"):
+                        image.file.seek(0)
+                        data = image.file.read()
+                    shown = service.decode(data, allowance=allowance)
+                    uploads.append(service.kept.add(data, shown))
+                    yield shown.pixels
+                yield from model.images
 
-            said = service.ask(model, [*sent(), *model.images], pictures, allowance)
-            return json_of(ResponseModel, said | {"uploads": [uploads[id(image)] for image in images]})
+            return json_of(ResponseModel, service.ask(model, sent, pictures, allowance) | {"uploads": uploads})
 
-        return await service.answered(model, len(images), found)
+        return await service.answered(model, True, found)
 
     @app.post("/api/uploads", response_model=UploadModel, tags=["search"])
     async def uploads(image: Annotated[UploadFile, File(description="An image file.")]) -> dict[str, Any]:
@@ -844,11 +847,10 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         limit: Annotated[int, Query(ge=1, le=PAGE)] = 100,
     ) -> Response:
         """List the collection's files and what became of each."""
-
         index = await service.index(None)
 
         def page() -> Response:
-            rows = service.retried(lambda: index.listed(outcome))
+            rows = service.retried(lambda: service.live.current().listed(outcome))
             after = offset + limit if offset + limit < len(rows) else None
             some = [
                 row | {"reason": row["reason"] and service.told(request, row["reason"])}

@@ -32,6 +32,8 @@ STALL_SECONDS = 30.0
 IDLE_SECONDS = 15
 #: Connections at a time: what 60 browsers open at most. Fewer where the process may open few files, half of which they get.
 MOST = 512
+#: Accepted in one go, and how many more than ``MOST`` may be open until those in whose place they come are closed.
+_AT_ONCE, MARGIN = 16, 64
 #: Of the body of a request that has been answered without it, so much is thrown away before the connection is.
 UNWANTED = 64 * 1024
 #: How long what runs may go on after Ctrl-C or SIGTERM: first for the clients to take their answers, then for the rest.
@@ -44,24 +46,28 @@ def most_connections() -> int:
     Returns
     -------
     int
-        ``MOST``, or half of the files that this process may open if that is less.
+        ``MOST``, or half of the files that this process may open if that is less, without :data:`MARGIN`.
     """
     if sys.platform == "win32":
         return MOST
     import resource
 
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST if files == resource.RLIM_INFINITY else max(8, min(MOST, files // 2))
+    return MOST if files == resource.RLIM_INFINITY else max(8, min(MOST, (files - MARGIN) // 2))
 
 
 class Listening(socket.socket):
     """A listening socket that accepts no more connections than there may be; what is over is closed at once."""
 
-    most = MOST
+    most = MOST + MARGIN
 
     def __init__(self, family: int, kind: int = socket.SOCK_STREAM) -> None:
         super().__init__(family, kind)
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def listen(self, backlog: int = 1024) -> None:
+        """Listen; as many may wait to be accepted as the system allows, however few are accepted in one go."""
+        super().listen(max(backlog, 1024))
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept one, as of :meth:`socket.socket.accept`; also those whose TLS handshake doesn't end are counted."""
@@ -86,8 +92,9 @@ class Connection(H11Protocol):
         self._stuck: float | None = None
         self._unwanted = 0
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            idle = [one for one in self.connections if isinstance(one, Connection) and one.between and one is not self]
+        there = [one for one in self.connections if isinstance(one, Connection) and not one.transport.is_closing()]
+        if len(there) > self.most:
+            idle = [one for one in there if one.between and one is not self]
             (min(idle, key=lambda one: one._used) if idle else self).transport.abort()
 
     @property
@@ -112,6 +119,8 @@ class Connection(H11Protocol):
         self._since = self._used if self.conn.their_state is h11.SEND_BODY else None
         self._unwanted = 0
         super().on_response_complete()
+        if self.between and self.conn.trailing_data[0]:  # the next one has come in part already
+            self._since = self._used
 
     def resume_writing(self) -> None:
         """Note that the client has taken something."""
@@ -167,7 +176,7 @@ class Connection(H11Protocol):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """The loop of the standard library, with less time for a TLS handshake. (uvloop would accept by itself.)"""
+    """The loop of the standard library, with less time for a TLS handshake; uvloop would accept by itself."""
 
     async def create_server(self, *args: Any, **options: Any) -> Any:
         if options.get("ssl") is not None:
@@ -257,6 +266,7 @@ def configured(
         date_header=True,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
+        backlog=_AT_ONCE,
         timeout_keep_alive=IDLE_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
         ssl_certfile=None if tls is None else str(tls[0]),
@@ -264,4 +274,4 @@ def configured(
     )
 
 
-__all__ = ["Connection", "Listening", "Server", "configured", "most_connections"]
+__all__ = ["MARGIN", "Connection", "Listening", "Server", "configured", "most_connections"]
