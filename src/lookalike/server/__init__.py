@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from lookalike.errors import IndexStoreError, LookalikeError, UsageError, missing_extra
+from lookalike.errors import IndexStoreError, LookalikeError, UsageError, first_line, missing_extra
 
 if TYPE_CHECKING:
     from lookalike.server.live import LiveIndex
@@ -112,6 +112,8 @@ def serve(
     prefix = _checked_prefix(prefix)
     for proxy in proxies:
         _check_proxy(proxy)
+    if tls is not None:
+        _check_certificate(*tls)
     names, sites = [_checked_name(name) for name in host_names], [_checked_origin(origin) for origin in origins]
     try:
         from lookalike.server.guard import OWN_NAMES, Rules
@@ -233,6 +235,20 @@ def _check_token(token: str) -> None:
         raise UsageError(
             f"the token has {len(token.strip())} characters, which can be guessed; give at least {SHORTEST}"
         )
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    import ssl
+
+    for file in (certificate, key):
+        if not Path(file).is_file():
+            raise UsageError(f"{file}: there is no such file; --certificate and --key are a PEM certificate and its key")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as e:
+        raise UsageError(
+            f"{certificate}, {key}: not a PEM certificate and its key: {e.strerror or first_line(e)}"
+        ) from e
 
 
 def _checked_prefix(prefix: str) -> str:

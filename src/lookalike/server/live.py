@@ -313,8 +313,10 @@ class LiveIndex:
         """
         with self._reloading:
             stamp = self._stat()
-            self._swap(self._warm(), stamp)
-            self._reloaded = time.monotonic()
+            try:
+                self._swap(self._warm(), stamp)
+            finally:
+                self._reloaded = time.monotonic()
 
     def reload_if_newer(self) -> None:
         """Open the newest version, for a request that found its version gone; again and again it would find the same.
@@ -324,7 +326,7 @@ class LiveIndex:
         IndexStoreError
             If there is none.
         """
-        if self._stat() != self._stamp or time.monotonic() - self._reloaded > BELIEVED:
+        if time.monotonic() - self._reloaded > BELIEVED:
             self.reload()
 
     def check(self) -> None:
