@@ -79,7 +79,11 @@ def test_one_deadline_ends_it_all(what):
                     ended.wait(0.3)
                     asked.sendall(f"HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\n\r\n".encode())
                     continue
-                asked.sendall({"nothing": b"", "a head that trickles": b"HTTP/1.1 200 OK\r\nX: "}.get(what, b"HTTP/1.1 200 OK\r\n\r\n"))
+                asked.sendall(
+                    {"nothing": b"", "a head that trickles": b"HTTP/1.1 200 OK\r\nX: "}.get(
+                        what, b"HTTP/1.1 200 OK\r\n\r\n"
+                    )
+                )
                 while what != "nothing" and not ended.wait(0.05):
                     asked.sendall(b"x")
                 ended.wait(20)

@@ -210,7 +210,7 @@ def test_any_token_signs_in_by_the_address_that_is_printed(token):
     guard = Guard(echo, Rules(token=token, port=8321))
     address = address_of("127.0.0.1", 8321, token)
     assert address.isascii()
-    assert not set(address) & set(" \n\t\"<>")
+    assert not set(address) & set(' \n\t"<>')
     cookie = signed_in(guard, address.partition("?")[2])
     assert ask(guard, headers=[("cookie", cookie)])[0] == 200
     assert ask(guard, headers=[("authorization", f"Bearer {_for_a_header(token)}")])[0] == 200
@@ -246,7 +246,11 @@ def test_other_applications_cookies_change_nothing(others):
     mine = f"{COOKIE}-8321={TOKEN}"
     if isinstance(others, str):
         others = others.encode()
-    for cookie in (others + b"; " + mine.encode(), mine.encode() + b"; " + others, b"x=1;" + mine.encode() + b";" + others):
+    for cookie in (
+        others + b"; " + mine.encode(),
+        mine.encode() + b"; " + others,
+        b"x=1;" + mine.encode() + b";" + others,
+    ):
         assert ask(guard, headers=[("cookie", cookie)])[0] == 200
     assert ask(guard, headers=[("cookie", others), ("cookie", mine)])[0] == 200
     assert ask(guard, headers=[("cookie", others)])[0] == 401
@@ -298,7 +302,9 @@ def test_an_origin_that_is_none_is_a_foreign_one(origin):
 
 @pytest.mark.parametrize("name", ["Origin", "Authorization", "Content-Length", "Transfer-Encoding", "Sec-Fetch-Site"])
 def test_two_of_a_header_that_is_single_are_refused(name):
-    value = {"Origin": "http://127.0.0.1:8321", "Content-Length": "0", "Transfer-Encoding": "chunked"}.get(name, "same-origin")
+    value = {"Origin": "http://127.0.0.1:8321", "Content-Length": "0", "Transfer-Encoding": "chunked"}.get(
+        name, "same-origin"
+    )
     answer = ask(Guard(echo, Rules()), method="POST", headers=[(name, value), (name, value)])
     assert (answer[0], answer[1]["connection"]) == (400, "close")
 
@@ -338,7 +344,14 @@ def together(guard, requests):
                 ended.append((path, message["status"]))
 
         headers = [(b"host", b"127.0.0.1"), *([(b"transfer-encoding", b"chunked")] if method == "POST" else [])]
-        scope = {"type": "http", "method": method, "path": path, "headers": headers, "scheme": "http", "client": ("::1", 1)}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": headers,
+            "scheme": "http",
+            "client": ("::1", 1),
+        }
         await guard(scope, receive, send)
 
     async def run():
@@ -374,9 +387,7 @@ def test_bodies_are_counted_together_while_they_come():
         full.set()
         return b"c" * 500
 
-    statuses = together(
-        guard, [("/api/search", "POST", [b"a" * 600, waits]), ("/api/search", "POST", [frees, b""])]
-    )
+    statuses = together(guard, [("/api/search", "POST", [b"a" * 600, waits]), ("/api/search", "POST", [frees, b""])])
     assert statuses == [("/api/search", 429), ("/api/search", 200)]
     assert guard._held.size == 0
 
@@ -445,10 +456,9 @@ def test_places_are_given_to_so_many_and_waited_for_by_so_many():
         assert order == ["first", "second"]
         assert (places.inside, places.waiting) == (0, 0)
         async with places:  # a place that was waited for in vain is free again
+            places.seconds = 0.01
             with pytest.raises(BusyError):
-                async with asyncio.timeout(5):
-                    places.seconds = 0.01
-                    await cook("late")
+                await cook("late")
         async with places:
             pass
 

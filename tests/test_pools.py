@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from lookalike.errors import UsageError  # noqa: E402
-from lookalike.server import pools  # noqa: E402
-from lookalike.server.places import BusyError  # noqa: E402
-from lookalike.server.pools import Pools, still_wanted  # noqa: E402
+from lookalike.errors import UsageError
+from lookalike.server import pools
+from lookalike.server.places import BusyError
+from lookalike.server.pools import Pools, still_wanted
 
 
 def an_index():
@@ -42,7 +42,8 @@ def test_what_is_learnt_is_learnt_once_and_all_who_wait_get_their_answers():
     async def run():
         made, index, learns = Pools(), an_index(), Learns()
         all_of = [
-            asyncio.ensure_future(made.learnt(index, "auto", learns, first="learning", pool="costly")) for _ in range(20)
+            asyncio.ensure_future(made.learnt(index, "auto", learns, first="learning", pool="costly"))
+            for _ in range(20)
         ]
         await until(learns.begun)
         await asyncio.sleep(0.05)
@@ -97,7 +98,9 @@ def test_a_question_that_fails_leaves_learning_to_the_next():
         def wrong():
             raise UsageError("no such distance")
 
-        asked = [asyncio.ensure_future(made.learnt(index, "auto", work)) for work in (wrong, lambda: 1, wrong, lambda: 2)]
+        asked = [
+            asyncio.ensure_future(made.learnt(index, "auto", work)) for work in (wrong, lambda: 1, wrong, lambda: 2)
+        ]
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert [str(one) for one in found] == ["no such distance", "1", "no such distance", "2"]
         assert not made._learning

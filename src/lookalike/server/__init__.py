@@ -242,7 +242,9 @@ def _check_certificate(certificate: Path, key: Path) -> None:
 
     for file in (certificate, key):
         if not Path(file).is_file():
-            raise UsageError(f"{file}: there is no such file; --certificate and --key are a PEM certificate and its key")
+            raise UsageError(
+                f"{file}: there is no such file; --certificate and --key are a PEM certificate and its key"
+            )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as e:
@@ -278,7 +280,9 @@ def _checked_origin(origin: str) -> str:
     site = origin.strip().rstrip("/").lower()
     try:
         parts = urlsplit(site)
-        whole = parts.scheme in ("http", "https") and parts.hostname and not (parts.path or parts.query or parts.fragment)
+        whole = (
+            parts.scheme in ("http", "https") and parts.hostname and not (parts.path or parts.query or parts.fragment)
+        )
     except ValueError:
         whole = None
     if not whole:

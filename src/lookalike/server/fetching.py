@@ -139,7 +139,9 @@ class Fetcher:
         finally:
             work.cut()
         if work.body is None and work.error is None:
-            raise ImageError(f"{url}: can't be fetched: no answer within {seconds:g} s; save the image and drop it instead")
+            raise ImageError(
+                f"{url}: can't be fetched: no answer within {seconds:g} s; save the image and drop it instead"
+            )
         if work.error is not None:
             raise work.error
         return work.body or b""

@@ -369,7 +369,7 @@ class Guard:
         given = [bearer.strip().encode("latin-1")] if kind.lower() == "bearer" else []
         given += [unquote_to_bytes(one) for one in given]  # as a token is sent that no header can hold
         given += [unquote_to_bytes(value) for value in headers.cookies(self.rules.cookie)]
-        if not any([_same(one, self.rules.token) for one in given]):
+        if not sum(_same(one, self.rules.token) for one in given):  # all of them, in a time that tells nothing
             raise RefusedError(
                 401,
                 "a token is needed: open the address that 'lookalike serve' printed, or send 'Authorization: Bearer TOKEN'",
@@ -506,7 +506,9 @@ class _Headers:
             raise _unclear("the request has both Content-Length and Transfer-Encoding; send one of them")
         if length is not None and self.length is None:
             raise RefusedError(
-                413, f"the Content-Length is {length[:40]!r}; it counts the bytes of the request", {"connection": "close"}
+                413,
+                f"the Content-Length is {length[:40]!r}; it counts the bytes of the request",
+                {"connection": "close"},
             )
         if self.has_body and method in ("GET", "HEAD"):
             raise _unclear(f"a {method} request has no body here; leave it out")

@@ -16,7 +16,7 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\ud800-\udfff\u202a-\u202e\u206
 
 
 def names_of(ids: Sequence[str]) -> list[str]:
-    """Return what each file is to be called in an archive, so that it stays in the folder that it is unpacked in.
+    r"""Return what each file is to be called in an archive, so that it stays in the folder that it is unpacked in.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def names_of(ids: Sequence[str]) -> list[str]:
 
     Examples
     --------
-    >>> names_of(["cats/tom.jpg", "..\\\\..\\\\tom.jpg", "/cats/TOM.jpg", "C:/con.png"])
+    >>> names_of(["cats/tom.jpg", "..\\..\\tom.jpg", "/cats/TOM.jpg", "C:/con.png"])
     ['cats/tom.jpg', 'tom.jpg', 'cats/TOM-2.jpg', 'C_/_con.png']
     """
     taken: set[str] = set()

@@ -70,7 +70,13 @@ class Pools:
             return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     async def learnt(
-        self, index: SharedIndex, kind: Hashable, work: Callable[[], T], *, first: str = "queries", pool: str = "queries"
+        self,
+        index: SharedIndex,
+        kind: Hashable,
+        work: Callable[[], T],
+        *,
+        first: str = "queries",
+        pool: str = "queries",
     ) -> T:
         """Do something that has to learn something of an index when it is done for the first time.
 

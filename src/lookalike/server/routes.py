@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -263,7 +263,11 @@ class Service:
         return self.decode(data, None, name, allowance).pixels
 
     def examples(
-        self, index: SharedIndex, query: QueryModel, images: Iterable[ImageModel | NDArray[np.uint8]], allowance: Allowance
+        self,
+        index: SharedIndex,
+        query: QueryModel,
+        images: Iterable[ImageModel | NDArray[np.uint8]],
+        allowance: Allowance,
     ) -> list[Example]:
         """Turn the images of a query into descriptors, a few at a time, so that no more than these are held as pixels."""
         found: list[Example] = []
@@ -556,8 +560,8 @@ def _add_errors(app: FastAPI, service: Service) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     for kind in (OverflowError, RecursionError, UnicodeError):
         app.add_exception_handler(kind, beyond)
-    for kind in (OSError, MemoryError):
-        app.add_exception_handler(kind, refused)
+    app.add_exception_handler(OSError, refused)
+    app.add_exception_handler(MemoryError, refused)
     app.add_exception_handler(Exception, unexpected)
 
 

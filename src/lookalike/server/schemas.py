@@ -13,7 +13,9 @@ from lookalike.request import MOST, MOST_EXAMPLES
 
 #: More than any distance or weight means, and few enough digits for every step on the way.
 _LARGE, _FAR = 1e30, 2**53
-Number = Annotated[StrictInt, Field(ge=0, le=_FAR)] | Annotated[StrictFloat, Field(ge=0, le=_LARGE, allow_inf_nan=False)]
+Number = (
+    Annotated[StrictInt, Field(ge=0, le=_FAR)] | Annotated[StrictFloat, Field(ge=0, le=_LARGE, allow_inf_nan=False)]
+)
 Weight = (
     Annotated[StrictInt, Field(ge=-_FAR, le=_FAR)]
     | Annotated[StrictFloat, Field(ge=-_LARGE, le=_LARGE, allow_inf_nan=False)]
@@ -61,9 +63,7 @@ class ImageModel(Strict):
     id: Id | None = Field(None, description="An image of the index.")
     upload: Name | None = Field(None, description="What /api/uploads returned.")
     data: StrictStr | None = Field(None, description="A file's bytes in base64, or a data: URL.")
-    url: Typed | None = Field(
-        None, description="Where to fetch it; only if the server was started with --allow-urls."
-    )
+    url: Typed | None = Field(None, description="Where to fetch it; only if the server was started with --allow-urls.")
     crop: Annotated[list[Pixels], Field(min_length=4, max_length=4)] | None = Field(
         None, description="x, y, width, height in pixels of the upright image."
     )

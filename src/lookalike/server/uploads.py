@@ -193,7 +193,9 @@ class Decoder:
         if outcome := facts.get("outcome"):
             if outcome == "bomb" and limits.pixels < self.limits.pixels:
                 most = TOGETHER_PIXELS / 1e6
-                raise ImageError(f"{where}: with it the images of this request have over {most:g} megapixels; ask by fewer", "bomb")
+                raise ImageError(
+                    f"{where}: with it the images of this request have over {most:g} megapixels; ask by fewer", "bomb"
+                )
             if outcome == "outside":
                 raise UsageError(str(facts.get("reason")))
             raise ImageError(str(facts.get("reason")), str(outcome))
