@@ -873,6 +873,23 @@ def test_the_browser_is_given_a_code_instead_of_the_token(folder, site, tmp_path
         process.communicate()
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_it_serves_without_standard_output_or_error(folder, site, closed):
+    with _listening("127.0.0.1", None) as free:
+        port = free.getsockname()[1]
+    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, '-m', 'lookalike', *sys.argv[1:]])"
+    command = [sys.executable, "-c", code, "serve", str(folder), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert b"Ctrl-C" in process.stderr.readline() if closed == 1 else b"http" in process.stdout.readline()
+        assert len(lookalike.connect(f"http://127.0.0.1:{port}")) == COUNT
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_who_reads_its_output_may_go(folder, site):
     command = [sys.executable, "-m", "lookalike", "serve", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -210,6 +210,23 @@ def test_there_are_never_more_than_the_listening_socket_may_accept(made):
     assert all(left_of(one).endswith(b"hello") for one in asking)
 
 
+def test_a_listening_socket_counts_all_that_it_has_accepted_whatever_becomes_of_them():
+    with Listening(socket.AF_INET) as listening:
+        listening.most = 3
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        clients = [socket.create_connection(listening.getsockname(), timeout=20) for _ in range(6)]
+        accepted = [listening.accept()[0] for _ in range(3)]
+        for _ in range(2):
+            with pytest.raises(ConnectionAbortedError):
+                listening.accept()
+        assert left_of(clients[3]) == left_of(clients[4]) == b""
+        accepted.pop().close()
+        accepted.append(listening.accept()[0])
+        for one in (*accepted, *clients):
+            one.close()
+
+
 def test_few_files_that_may_be_open_mean_few_connections(monkeypatch):
     import resource
 
@@ -277,6 +294,7 @@ def test_who_sends_a_short_body_that_is_refused_gets_to_read_why(made):
         connection.request("POST", "/api/search", b"x" * 500_000)
         response = connection.getresponse()
         assert (response.status, b"a token is needed" in response.read()) == (401, True)
+        assert response.getheader("connection") is None
     connection.close()
 
 

@@ -241,7 +241,7 @@ class Guard:
             if not await body.drained():
                 e.headers["connection"] = "close"
             await answer.refuse(e)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # of which the server would tell with a traceback
             if not self.stopping:
                 raise
         except Exception as e:
@@ -308,7 +308,7 @@ class Guard:
                 if not watch.done():
                     answer.complete = True  # whatever comes now, there is nothing to cancel any more
                     watch.cancel()
-        if work.cancelled_caught and not body.gone.is_set() and not answer.begun and not self.stopping:
+        if work.cancelled_caught and not body.gone.is_set() and not answer.begun:
             raise RefusedError(
                 503,
                 f"no answer within {seconds:g} s; what is learnt for it goes on, so ask again in a while",

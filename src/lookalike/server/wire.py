@@ -46,10 +46,10 @@ def most_connections() -> int:
     Returns
     -------
     int
-        ``MOST``, or half of the files that this process may open if that is less, without :data:`MARGIN`.
+        ``MOST``, or half of the files that this process may open without :data:`MARGIN` if that is less.
     """
-    if sys.platform == "win32":
-        return MOST
+    if sys.platform == "win32":  # whose select takes 512
+        return 512 - 2 * MARGIN
     import resource
 
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -262,6 +262,7 @@ def configured(
         ws="none",
         log_level="error",  # what clients do wrong is theirs, and no line of a log
         access_log=False,
+        log_config=None,  # it would set up all logging of the process, and fail where there is no standard output
         server_header=False,
         date_header=True,
         proxy_headers=bool(proxies),
