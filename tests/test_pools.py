@@ -63,11 +63,14 @@ def test_too_many_that_wait_are_told_to_come_again(monkeypatch):
 
     async def run():
         made, index, learns = Pools(), an_index(), Learns()
-        waiting = [asyncio.ensure_future(made.learnt(index, "auto", learns)) for _ in range(4)]
+        where = {"first": "learning", "pool": "costly"}
+        waiting = [asyncio.ensure_future(made.learnt(index, "auto", learns, **where)) for _ in range(4)]
         await until(learns.begun)
         with pytest.raises(BusyError, match="3 questions wait for what is being learnt") as told:
-            await made.learnt(index, "auto", learns)
+            await made.learnt(index, "auto", learns, **where)
         assert told.value.seconds == 10
+        plain = await asyncio.gather(*(made.learnt(index, "plain", lambda: 1) for _ in range(20)))
+        assert plain == [1] * 20  # those who search wait for something else
         learns.go_on.set()
         await asyncio.gather(*waiting)
         assert await made.learnt(index, "auto", learns) == 5
@@ -78,12 +81,14 @@ def test_too_many_that_wait_are_told_to_come_again(monkeypatch):
 def test_what_is_learnt_goes_on_when_who_asked_first_has_gone():
     async def run():
         made, index, learns = Pools(), an_index(), Learns()
-        first = asyncio.ensure_future(made.learnt(index, "auto", learns))
+        first = asyncio.ensure_future(made.learnt(index, "auto", learns, first="learning"))
         await until(learns.begun)
-        second = asyncio.ensure_future(made.learnt(index, "auto", lambda: "the second"))
+        ran = threading.Event()
+        second = asyncio.ensure_future(made.learnt(index, "auto", lambda: ran.set() or "the second", first="learning"))
         await asyncio.sleep(0)
         first.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert not ran.is_set()  # it waits for the same
         learns.go_on.set()
         assert await second == "the second"
         assert (learns.calls, index.learnt) == (1, {"auto"})

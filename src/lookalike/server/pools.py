@@ -7,6 +7,7 @@ wait behind a search; a search never waits behind a re-ranking; and neither behi
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -24,7 +25,8 @@ LIGHT = 64
 QUERIES = 128
 #: Re-ranked and denoised searches, explanations and maps at a time, how many more wait, and for how long at most.
 COSTLY, COSTLY_QUEUE, COSTLY_SECONDS = 4, 32, 60.0
-#: Things that are learnt at a time; how many more wait for that, and how many questions for what is being learnt.
+#: Things that are learnt at a time; how many more wait for that, and how many questions for each that is being learnt. (What
+#: every search needs is learnt with the first of them, in its place, and as many wait for that as are answered at a time.)
 LEARNING, LEARNING_QUEUE, WAITING = 2, 8, 32
 #: After how many seconds it makes sense to come again for what is being learnt.
 AGAIN = 10.0
@@ -42,7 +44,7 @@ class Pools:
         }
         self._limiter: anyio.CapacityLimiter | None = None
         self._learning: dict[tuple[int, Hashable], asyncio.Task[Any]] = {}
-        self._waiting = 0
+        self._waiting: Counter[tuple[int, Hashable]] = Counter()
 
     async def run(self, pool: str, work: Callable[[], T]) -> T:
         """Do something in a thread.
@@ -111,13 +113,14 @@ class Pools:
                 learning = self._learning[key] = asyncio.ensure_future(self._first(index, kind, work, first))
                 learning.add_done_callback(lambda done: self._forget(key, done))
                 return await asyncio.shield(learning)
-            if self._waiting >= WAITING:
-                raise BusyError(f"{self._waiting} questions wait for what is being learnt; come again", AGAIN)
-            self._waiting += 1
+            if self._waiting[key] >= (WAITING if first == "learning" else QUERIES):
+                raise BusyError(f"{self._waiting[key]} questions wait for what is being learnt; come again", AGAIN)
+            self._waiting[key] += 1
             try:
                 await asyncio.wait([learning])
             finally:
-                self._waiting -= 1
+                self._waiting[key] -= 1
+                self._waiting += Counter()  # forgets what nobody waits for
         return await self.run(pool, work)
 
     async def _first(self, index: SharedIndex, kind: Hashable, work: Callable[[], T], pool: str) -> T:

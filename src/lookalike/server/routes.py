@@ -908,7 +908,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
             while not service.stopping.is_set():
                 state = await service.state()
                 state = state | {"trouble": state["trouble"] and service.told(request, state["trouble"])}
-                text = json.dumps(state, allow_nan=False)
+                text = json.dumps(_finite(state), allow_nan=False)
                 if text != last or time.monotonic() - beat > BEAT:
                     yield f"event: index\ndata: {text}\n\n"
                     last, beat = text, time.monotonic()
@@ -937,6 +937,13 @@ def _info(service: Service) -> dict[str, Any]:
         "urls": service.fetcher is not None,
         "trouble": service.live.trouble,
     }
+
+
+def _finite(value: Any) -> Any:
+    """Return what JSON can hold of a value: of a number that is infinite, or none, nothing."""
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _state(service: Service) -> dict[str, Any]:
