@@ -592,3 +592,20 @@ def test_another_machine_reads_nothing_of_where_things_lie_here(copy):
     finally:
         local.stop()
         guarded.stop()
+
+
+def test_a_large_file_is_taken_where_no_folder_for_temporary_files_is(folder, monkeypatch, tmp_path):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    noise = to_png(np.random.default_rng(0).integers(0, 256, (1300, 1300), np.uint8))
+    assert len(noise) > 2**20
+    made = Site(folder / ".lookalike")
+    try:
+        part = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.png"\r\n\r\n' + noise + b"\r\n--x--\r\n"
+        for path, name in (("uploads", b"image"), ("search/upload", b"images")):
+            kind = {"Content-Type": "multipart/form-data; boundary=x"}
+            status, _, said = made.ask("POST", f"/api/{path}", part.replace(b"%s", name, 1), kind)
+            assert status == 200, said
+    finally:
+        made.stop()
