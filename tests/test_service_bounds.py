@@ -516,6 +516,14 @@ def test_it_is_ready_only_while_its_data_can_be_read(copy, monkeypatch):
             with file.open("r+b") as opened:
                 opened.write(data)
         assert made.get("/api/ready") == {"status": "ready"}
+        for file, data in kept.items():  # what Lance has read of it already, it doesn't read again
+            with file.open("r+b") as opened:
+                opened.write(data[:-1] + bytes([data[-1] ^ 1]))
+        assert "error" in made.get("/api/ready", 503)
+        for file, data in kept.items():
+            with file.open("r+b") as opened:
+                opened.write(data)
+        assert made.get("/api/ready") == {"status": "ready"}
         passport = copy / ".lookalike" / "passport.json"
         passport.write_bytes(passport.read_bytes()[:-9])
         made.get("/api/ready", 503)
