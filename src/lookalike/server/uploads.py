@@ -36,12 +36,20 @@ class Allowance:
     Attributes
     ----------
     pixels : int
-        That may still be decoded.
+        That may still be decoded; the first image may have as many as one may have at all.
     """
 
     def __init__(self) -> None:
-        self.pixels = TOGETHER_PIXELS
+        self.pixels, self._first = TOGETHER_PIXELS, True
         self._ends = time.monotonic() + TOGETHER_SECONDS
+
+    def within(self, pixels: int) -> int:
+        """Return how many pixels the next image may have, of as many as one may have at all."""
+        return pixels if self._first else max(1, min(pixels, self.pixels))
+
+    def take(self, pixels: int) -> None:
+        """Count an image that has been decoded."""
+        self.pixels, self._first = self.pixels - pixels, False
 
     def seconds(self) -> float:
         """Return the time that is left.
@@ -186,7 +194,7 @@ class Decoder:
         limits = self.limits
         if allowance is not None:
             allowance.seconds()
-            limits = replace(limits, pixels=max(1, min(limits.pixels, allowance.pixels)))
+            limits = replace(limits, pixels=allowance.within(limits.pixels))
         with self._handed_over(data) as told:
             answer = self._leash.run({**told, "where": where, "crop": crop, "limits": vars(limits)})
         facts = answer.facts
@@ -206,7 +214,7 @@ class Decoder:
                 raise ValueError
             upload = Upload(pixels, int(facts["width"]), int(facts["height"]))
             if allowance is not None:
-                allowance.pixels -= upload.width * upload.height
+                allowance.take(upload.width * upload.height)
             return upload
         except (KeyError, IndexError, TypeError, ValueError):
             raise ImageError(f"{where}: the decoder's answer makes no sense; try another image", "crashed") from None
