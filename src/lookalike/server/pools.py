@@ -25,7 +25,7 @@ LIGHT = 64
 QUERIES = 128
 #: Re-ranked and denoised searches, explanations and maps at a time, how many more wait, and for how long at most.
 COSTLY, COSTLY_QUEUE, COSTLY_SECONDS = 4, 32, 60.0
-#: Things that are learnt at a time; how many more wait for that, and how many questions for each that is being learnt. (What
+#: Things that are learnt at a time; how many more wait for that, and how many questions for what is being learnt. (What
 #: every search needs is learnt with the first of them, in its place, and as many wait for that as are answered at a time.)
 LEARNING, LEARNING_QUEUE, WAITING = 2, 8, 32
 #: After how many seconds it makes sense to come again for what is being learnt.
@@ -44,7 +44,7 @@ class Pools:
         }
         self._limiter: anyio.CapacityLimiter | None = None
         self._learning: dict[tuple[int, Hashable], asyncio.Task[Any]] = {}
-        self._waiting: Counter[tuple[int, Hashable]] = Counter()
+        self._waiting: Counter[str] = Counter()
 
     async def run(self, pool: str, work: Callable[[], T]) -> T:
         """Do something in a thread.
@@ -113,14 +113,13 @@ class Pools:
                 learning = self._learning[key] = asyncio.ensure_future(self._first(index, kind, work, first))
                 learning.add_done_callback(lambda done: self._forget(key, done))
                 return await asyncio.shield(learning)
-            if self._waiting[key] >= (WAITING if first == "learning" else QUERIES):
-                raise BusyError(f"{self._waiting[key]} questions wait for what is being learnt; come again", AGAIN)
-            self._waiting[key] += 1
+            if self._waiting[first] >= (WAITING if first == "learning" else QUERIES):
+                raise BusyError(f"{self._waiting[first]} questions wait for what is being learnt; come again", AGAIN)
+            self._waiting[first] += 1
             try:
                 await asyncio.wait([learning])
             finally:
-                self._waiting[key] -= 1
-                self._waiting += Counter()  # forgets what nobody waits for
+                self._waiting[first] -= 1
         return await self.run(pool, work)
 
     async def _first(self, index: SharedIndex, kind: Hashable, work: Callable[[], T], pool: str) -> T:
