@@ -92,6 +92,9 @@ def test_one_deadline_ends_it_all(what):
     thread.start()
     with pytest.raises(ImageError, match="no answer within 0.5 s"):
         Fetcher(seconds=0.5, allowed=anywhere).fetch(address)
+    for fetching in [one for one in threading.enumerate() if one.name == "lookalike-fetch"]:
+        fetching.join(10)  # its connection was cut
+        assert not fetching.is_alive()
     ended.set()
     with contextlib.suppress(OSError), socket.create_connection(listening.getsockname(), timeout=5):
         pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import Response
@@ -28,7 +27,7 @@ Typed = Annotated[StrictStr, Field(max_length=10_000)]
 
 
 def json_of(model: type[BaseModel], found: Any) -> Response:
-    """Return an answer as its JSON, which is always some: no number is infinite in it, and no character half of one.
+    """Return an answer as its JSON, made in the thread that answers and not in the one that all wait for.
 
     Parameters
     ----------
@@ -41,12 +40,7 @@ def json_of(model: type[BaseModel], found: Any) -> Response:
     -------
     Response
     """
-    made = model.model_validate(found)
-    try:
-        text = made.model_dump_json()
-    except ValueError:  # half of a character, which a request may hold and an answer repeats
-        text = json.dumps(made.model_dump())
-    return Response(text, media_type="application/json")
+    return Response(model.model_validate(found).model_dump_json(), media_type="application/json")
 
 
 class Strict(BaseModel):
