@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import http.server
 import json
 import math
 import os
@@ -651,11 +652,26 @@ def test_what_is_no_address_of_a_server_is_said(url):
         lookalike.connect(url)
 
 
-def test_what_a_server_says_commands_no_terminal(site):
-    with pytest.raises(ServerError) as told:
-        lookalike.connect(site.url).facts("a\x1b[31m\x07\u202eb")
+def test_what_a_server_says_commands_no_terminal():
+    class Hostile(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"error": "a\x1b[31m\x07\u202eb" + "x" * 10_000}).encode()
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ServerError, match="x1b") as told:
+            lookalike.connect(f"http://127.0.0.1:{server.server_port}").info()
+        server.shutdown()
     assert told.value.status == 404
     assert str(told.value).isprintable()
+    assert len(str(told.value)) < 5000
 
 
 def test_the_client_sends_its_token(folder, site):
