@@ -127,7 +127,7 @@ class Fetcher:
         """
         work = _Fetch(self, url)
         seconds = self.seconds if seconds is None else min(self.seconds, seconds)
-        if not _places.acquire(blocking=False):
+        if not work.places.acquire(blocking=False):
             raise BusyError(f"{MOST} images are being fetched; come again", 2)
         ends = time.monotonic() + seconds
         thread = threading.Thread(target=work.run, name="lookalike-fetch", daemon=True)
@@ -136,9 +136,10 @@ class Fetcher:
             while thread.is_alive() and (left := ends - time.monotonic()) > 0:
                 thread.join(min(left, _LOOK))
                 wanted()
+            late = thread.is_alive()
         finally:
             work.cut()
-        if work.body is None and work.error is None:
+        if late:
             raise ImageError(
                 f"{url}: can't be fetched: no answer within {seconds:g} s; save the image and drop it instead"
             )
@@ -151,7 +152,7 @@ class _Fetch:
     """One URL on its way."""
 
     def __init__(self, fetcher: Fetcher, url: str) -> None:
-        self.fetcher, self.url = fetcher, url
+        self.fetcher, self.url, self.places = fetcher, url, _places
         self.body: bytes | None = None
         self.error: Exception | None = None
         self._lock = threading.Lock()
@@ -164,7 +165,7 @@ class _Fetch:
         except Exception as e:
             self.error = e
         finally:
-            _places.release()
+            self.places.release()
 
     def cut(self) -> None:
         """Wake the thread wherever it waits for the other side, for the last time."""

@@ -359,10 +359,10 @@ class Service:
             index, ("plain", model.distance, by_image, model.words is None, model.where is None), work
         )
 
-    async def state(self) -> dict[str, Any]:
-        """Return what streams of events tell, looked up once for all of them."""
+    async def state(self, since: float) -> dict[str, Any]:
+        """Return what streams of events tell, as it was at a time or later; looked up once for all of them."""
         async with self._looking:
-            if time.monotonic() - self._state[0] > LOOK / 2:
+            if self._state[0] < since:
                 self._state = time.monotonic(), await anyio.to_thread.run_sync(_state, self)
             return self._state[1]
 
@@ -905,8 +905,9 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
         async def stream() -> AsyncIterator[str]:
             last, beat = "", time.monotonic()
+            since = beat  # a new one begins with what is true now; later it is no more than half a look old
             while not service.stopping.is_set():
-                state = await service.state()
+                state = await service.state(since)
                 state = state | {"trouble": state["trouble"] and service.told(request, state["trouble"])}
                 text = json.dumps(_finite(state), allow_nan=False)
                 if text != last or time.monotonic() - beat > BEAT:
@@ -914,6 +915,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
                     last, beat = text, time.monotonic()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(service.stopping.wait(), LOOK)
+                since = time.monotonic() - LOOK / 2
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
