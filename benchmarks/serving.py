@@ -43,16 +43,18 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
-    import uvicorn
-
+    from lookalike.server import HOST, _listening
     from lookalike.server.guard import Rules
     from lookalike.server.live import LiveIndex
     from lookalike.server.metrics import Metrics
     from lookalike.server.routes import make_app
+    from lookalike.server.wire import Server as Ours
+    from lookalike.server.wire import configured
 
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)
-    uvicorn.run(app, port=port, log_level="error", access_log=False)
+    with _listening(HOST, port) as listening:
+        Ours(configured(app)).run(sockets=[listening])
 
 
 class Server:

@@ -40,8 +40,8 @@ LAYERS = [
 ]  # fmt: skip
 #: The same within ``server``; ``serve`` stands for the package itself.
 SERVER = [
-    "guard", "fetching", "batching", "live", "uploads", "originals", "kept", "metrics", "schemas", "noise", "mapping", "routes",
-    "serve",
+    "places", "guard", "wire", "fetching", "batching", "live", "pools", "uploads", "originals", "kept", "metrics", "schemas",
+    "noise", "mapping", "packing", "routes", "serve",
 ]  # fmt: skip
 #: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
 #: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import http.server
 import json
 import math
 import os
@@ -41,6 +42,7 @@ from lookalike.server.guard import Rules  # noqa: E402
 from lookalike.server.live import LiveIndex  # noqa: E402
 from lookalike.server.metrics import Metrics  # noqa: E402
 from lookalike.server.routes import make_app, status_of  # noqa: E402
+from lookalike.server.wire import Server, configured  # noqa: E402
 
 COUNT = 120
 
@@ -48,13 +50,14 @@ COUNT = 120
 class Site:
     """A server on a port of its own, in a thread."""
 
-    def __init__(self, index, rules=None, **options):
+    def __init__(self, index, rules=None, proxies=(), **options):
         metrics = Metrics()
         self.live = LiveIndex(index, metrics.stage)
         app = make_app(self.live, rules or Rules(), metrics=metrics, **options)
         self.socket = _listening("127.0.0.1", None)
         self.port = self.socket.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+        self.guard = app
+        self.server = Server(configured(app, proxies=proxies), on_stop=app.stop)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         while not self.server.started:
@@ -92,6 +95,7 @@ class Site:
     def stop(self):
         self.server.should_exit = True
         self.thread.join(10)
+        self.guard.close()
         self.socket.close()
 
 
@@ -400,7 +404,7 @@ def test_a_symlink_put_in_place_of_an_image_is_not_followed(site, folder):
         ({}, 400, "an empty query"),
         ({"images": [{}]}, 400, "needs exactly one of id, upload, data and url; this one has none of them"),
         ({"images": [{"id": "a", "data": "AA"}]}, 400, "this one has id and data"),
-        ({"images": [{"id": "no such"}]}, 400, "no such"),
+        ({"images": [{"id": "no such"}]}, 404, "no such"),
         ({"images": [{"path": "/etc/passwd"}]}, 422, "images.0.path: not known; /api/openapi.json lists"),
         ({"images": [{"upload": "0" * 32}]}, 404, "isn't kept any more; send it again"),
         ({"images": [{"url": "http://127.0.0.1/"}]}, 400, "fetches no URLs"),
@@ -629,6 +633,47 @@ def test_the_client_looks_through_another_encoder_and_reads_map_and_reports(tmp_
     assert not lookalike.connect(served.url).ready()
 
 
+@pytest.mark.parametrize("token", ["a+b & c%d;é of any kind", "%41%41%41%41%41%41%41", "blanks at its ends   "])
+def test_the_client_takes_any_token_from_the_address_that_is_printed(folder, site, token):
+    guarded = Site(folder / ".lookalike", Rules(token=token))
+    try:
+        printed = address_of("127.0.0.1", guarded.port, token)
+        assert len(lookalike.connect(printed)) == COUNT
+        assert len(lookalike.connect(guarded.url, token)) == COUNT
+    finally:
+        guarded.stop()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[", "http://[::1", "http://host:port/", "http://host:99999/", "ftp://host/", "host:8321", ""]
+)
+def test_what_is_no_address_of_a_server_is_said(url):
+    with pytest.raises(UsageError, match="not a server's address"):
+        lookalike.connect(url)
+
+
+def test_what_a_server_says_commands_no_terminal():
+    class Hostile(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"error": "a\x1b[31m\x07\u202eb" + "x" * 10_000}).encode()
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ServerError, match="x1b") as told:
+            lookalike.connect(f"http://127.0.0.1:{server.server_port}").info()
+        server.shutdown()
+    assert told.value.status == 404
+    assert str(told.value).isprintable()
+    assert len(str(told.value)) < 5000
+
+
 def test_the_client_sends_its_token(folder, site):
     guarded = Site(folder / ".lookalike", Rules(token="a-token-of-some-length"))
     try:
@@ -675,23 +720,202 @@ def test_the_address_that_is_printed():
     assert address_of("0.0.0.0", 1, "t") == f"http://{socket.gethostname()}:1/?token=t"
 
 
-def test_the_command_serves_until_it_is_told_to_stop(folder, site):
-    command = [sys.executable, "-m", "lookalike", "serve", "-i", str(folder / ".lookalike")]
+def started(*arguments, **options):
+    """Start the command; return its process and the address that it prints."""
+    command = [sys.executable, "-m", "lookalike", "serve", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return process, process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_told_to_stop_whatever_its_clients_hold(folder, site, kind):
+    process, address = started("-i", folder / ".lookalike")
+    try:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        remote = lookalike.connect(address)
+        assert len(remote) == COUNT  # it answers when it has printed its address
+        port = int(address.rstrip("/").rpartition(":")[2])
+        held = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        held[0].sendall(b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert held[0].recv(1)
+        held[1].sendall(b"GET /api/info HTTP/1.1\r\nHo")
+        process.send_signal(kind)
+        assert process.wait(15) == 0  # this is how it ends
+        assert process.stderr.read() == "Ctrl-C ends it.\n"
+        assert process.stdout.read() == ""
+        for one in held:
+            one.close()
+    finally:
+        process.kill()
+
+
+def test_the_command_ends_while_something_is_being_learnt(folder, site, tmp_path):
+    code = """
+import sys, threading
+from lookalike.server import routes
+routes.answer = lambda *_, **__: (print("begun", file=sys.stderr, flush=True), threading.Event().wait())
+from lookalike.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+    command = [sys.executable, "-c", code, "serve", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        port = int(process.stdout.readline().strip().rstrip("/").rpartition(":")[2])
+        body = b'{"where": "width > 1"}'
+        asking = socket.create_connection(("127.0.0.1", port))
+        head = f"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        asking.sendall(head.encode() + body)
+        assert process.stderr.readline() == "Ctrl-C ends it.\n"
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        assert process.stderr.read() == ""
+        asking.close()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("how", ["a folder", "its index", "-i a folder", "from within", "from within, by name"])
+def test_the_index_is_found_as_people_name_it(folder, site, how):
+    arguments, here = {
+        "a folder": ([folder], None),
+        "its index": ([folder / ".lookalike"], None),
+        "-i a folder": (["-i", folder], None),
+        "from within": ([], folder),
+        "from within, by name": (["."], folder),
+    }[how]
+    process, address = started(*arguments, cwd=here)
+    try:
+        assert len(lookalike.connect(address)) == COUNT
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
+    from lookalike.store import only_writer
+
+    made, photos = tmp_path / "made", tmp_path / "photos"
+    build_index(folder, "pixels", made)
+    photos.mkdir()
+    path = photos / ".lookalike"
+    with only_writer(path) as notes:
+        notes.note(12, 3000)
+        command = [sys.executable, "-m", "lookalike", "serve", str(photos)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            said = process.stderr.readline()
+            assert "its first run is under way (12 of 3,000 files were looked at); waiting" in said
+            for file in made.iterdir():  # as the run would: the passport last
+                if file.name not in ("passport.json", "writing.lock"):
+                    file.rename(path / file.name)
+            (made / "passport.json").rename(path / "passport.json")
+            address = process.stdout.readline().strip()
+            assert len(lookalike.connect(address)) == COUNT
+            process.send_signal(signal.SIGINT)
+            assert process.wait(15) == 0
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_a_first_run_that_ends_without_anything_is_waited_for_no_longer(tmp_path):
+    from lookalike.store import only_writer
+
+    path = tmp_path / ".lookalike"
+    with only_writer(path) as notes:
+        notes.note(1, 2)
+        command = [sys.executable, "-m", "lookalike", "serve", str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert "waiting" in process.stderr.readline()
+    try:
+        assert process.wait(30) == 1
+        assert "ended before it had anything; run it again" in process.stderr.read()
+    finally:
+        process.kill()
+
+
+def test_it_serves_where_an_event_loop_runs_already(folder, site):
+    code = """
+import asyncio, os, signal, sys, threading
+import lookalike
+from lookalike.server import serve
+
+def ready(address):
+    print(len(lookalike.connect(address)), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+async def cell():
+    serve(sys.argv[1], on_ready=ready)
+    return "done"
+
+print(asyncio.run(cell()))
+thread = threading.Thread(target=lambda: serve(sys.argv[1], on_ready=lambda address: print(len(lookalike.connect(address)), flush=True)), daemon=True)
+thread.start()
+thread.join(3)
+print(thread.is_alive())
+"""
+    command = [sys.executable, "-c", code, str(folder / ".lookalike")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr) == ([str(COUNT), "done", str(COUNT), "True"], "")
+
+
+def test_the_browser_is_given_a_code_instead_of_the_token(folder, site, tmp_path):
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > "{opened}.part"\nmv "{opened}.part" "{opened}"\n')
+    browser.chmod(0o755)
+    environment = {**os.environ, "BROWSER": str(browser), "LOOKALIKE_TOKEN": "a token of some length"}
+    process, address = started(folder, "--open", env=environment)
+    try:
+        assert address.endswith("?token=a%20token%20of%20some%20length")
+        ends = time.monotonic() + 15
+        while not opened.exists():
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        url = opened.read_text()
+        assert "token" not in url
+        assert url.startswith(address.partition("?")[0] + "?code=")
+        connection = http.client.HTTPConnection("127.0.0.1", int(url.split(":")[2].partition("/")[0]), timeout=20)
+        statuses = []
+        for _ in range(2):
+            connection.request("GET", url[url.index("?") - 1 :])
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+        assert statuses == [303, 401]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_it_serves_without_standard_output_or_error(folder, site, closed):
+    with _listening("127.0.0.1", None) as free:
+        port = free.getsockname()[1]
+    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, '-m', 'lookalike', *sys.argv[1:]])"
+    command = [sys.executable, "-c", code, "serve", str(folder), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert b"Ctrl-C" in process.stderr.readline() if closed == 1 else b"http" in process.stdout.readline()
+        assert len(lookalike.connect(f"http://127.0.0.1:{port}")) == COUNT
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_who_reads_its_output_may_go(folder, site):
+    command = [sys.executable, "-m", "lookalike", "serve", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         address = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
-        ends = time.monotonic() + 10
-        while True:
-            try:
-                assert len(lookalike.connect(address)) == COUNT
-                break
-            except ServerError:
-                assert time.monotonic() < ends
-                time.sleep(0.05)
+        process.stdout.close()
+        process.stderr.close()
+        assert len(lookalike.connect(address)) == COUNT
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) in (0, -signal.SIGTERM)
-        assert "Traceback" not in process.stderr.read()
+        assert process.wait(15) == 0
     finally:
         process.kill()
 
@@ -703,6 +927,16 @@ def test_the_command_serves_until_it_is_told_to_stop(folder, site):
         (["--certificate", "a.pem"], "--certificate and --key go together"),
         (["--port", "70000"], "it must be 0 to 65535"),
         (["-i", "none.lookalike"], "none.lookalike"),
+        (["--token", ""], "--token is empty"),
+        (["--token", " " * 20], "the token has 0 characters"),
+        (["--proxy", "proxy.example"], "not the address or network of a proxy"),
+        (["--proxy", "*"], "not the address or network of a proxy"),
+        (["--prefix", "/a/../b"], "expected a path of plain letters"),
+        (["--origin", "shop.example"], "expected where a site's pages come from"),
+        (["--host-name", "https://photos.example"], "without https:// and port"),
+        (["--rate", "inf"], "the rate is inf"),
+        (["--certificate", "none.pem", "--key", "none.key"], "none.pem: there is no such file"),
+        (["photos"], "both say what to serve"),
     ],
 )
 def test_wrong_calls(folder, site, arguments, said, capsys):

@@ -74,6 +74,10 @@ def blend(
     vectors: list[NDArray[Any]] = []
     weights: list[float] = []
     for example in query.images:
+        if example.described is not None:
+            vectors.append(example.described)
+            weights.append(SHOWN * example.weight)
+            continue
         if example.id is not None and example.crop is None:
             vectors.append(index.descriptors[find_row(example.id)])
             weights.append(SHOWN * example.weight)

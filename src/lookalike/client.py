@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from lookalike.connection import Connection, ServerError
 from lookalike.errors import UsageError
@@ -75,12 +75,16 @@ def connect(url: str, token: str | None = None, *, seconds: float = 60.0) -> Rem
     >>> index = connect("http://127.0.0.1:8321")
     >>> index.search("photo.jpg", k=5)  # doctest: +SKIP
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, an address in brackets that is none
+        whole = False
+    if not whole:
         raise UsageError(f"{url}: not a server's address; give what 'lookalike serve' printed: http://127.0.0.1:8321")
-    given = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+    given = parse_qs(parts.query, errors="surrogateescape").get("token", [])
     path = parts.path.rstrip("/")
-    return RemoteIndex(Connection(parts.scheme, parts.netloc, path, token or given.get("token"), seconds))
+    return RemoteIndex(Connection(parts.scheme, parts.netloc, path, token or next(iter(given), None), seconds))
 
 
 class RemoteIndex:

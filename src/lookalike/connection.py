@@ -5,8 +5,32 @@ from __future__ import annotations
 import http.client
 import json
 from typing import Any
+from urllib.parse import quote
 
 from lookalike.errors import LookalikeError, first_line
+
+
+def bytes_of(token: str) -> bytes:
+    """Return a token's bytes, whatever characters it is made of.
+
+    Parameters
+    ----------
+    token : str
+        As the environment, a command line or an address gave it.
+
+    Returns
+    -------
+    bytes
+        UTF-8; of what was no text, the bytes as they were.
+    """
+    try:
+        return token.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # halves of characters that never were bytes
+        return token.encode("utf-8", "surrogatepass")
+
+
+#: Characters of a server's sentence that are shown.
+_LONGEST = 4000
 
 
 class ServerError(LookalikeError):
@@ -96,7 +120,7 @@ class Connection:
         sent = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
+            headers["Authorization"] = f"Bearer {_for_a_header(self.token)}"
         for attempt in (1, 2):
             kept = self._open is not None
             try:
@@ -113,8 +137,10 @@ class Connection:
         if response.status >= 400:
             try:
                 said = str(json.loads(content)["error"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 said = f"the server answered {response.status}"
+            # Shown on a terminal, which some characters command.
+            said = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in said[:_LONGEST])
             raise ServerError(said, response.status)
         return content
 
@@ -123,3 +149,9 @@ class Connection:
             made = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
             self._open = made(self.host, timeout=self.seconds)
         return self._open
+
+
+def _for_a_header(token: str) -> str:
+    """Return a token as it is, or percent-encoded where no header could hold it."""
+    plain = all("!" <= c <= "~" for c in token)
+    return token if plain else quote(bytes_of(token), safe="")

@@ -52,6 +52,8 @@ class Example:
         x, y, width and height, in pixels of the upright image: only this part is looked at.
     weight : float
         Its share in the query; below 0 the query moves away from it.
+    described : ndarray of shape (d,) or None
+        Its descriptor, where it was made already: the server keeps no picture for longer. Not part of the JSON.
     """
 
     path: str | None = None
@@ -60,6 +62,7 @@ class Example:
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     crop: Crop | None = None
     weight: float = 1.0
+    described: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         given = [name for name in _GIVEN if getattr(self, name) is not None]

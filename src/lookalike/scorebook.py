@@ -14,7 +14,10 @@ from lookalike.evaluation import IndexScore
 from lookalike.index import Index
 from lookalike.storage import claim, replace_file
 from lookalike.store import SCORES
+from lookalike.underway import read_plain
 
+#: Most reports that are looked at, and bytes of one: what is larger isn't one of ours.
+MOST_REPORTS, REPORT_BYTES = 200, 2**20
 #: What a kept report must hold to be shown.
 _NEEDED = {"title": str, "when": str, "queries": int, "database": int, "metrics": dict, "intervals": dict, "lrap": list}
 
@@ -64,6 +67,8 @@ def keep_score(index: Index, report: IndexScore, queries: str) -> Path:
 def kept_scores(path: str | Path) -> list[dict[str, Any]]:
     """Return the reports kept with an index, the newest first; a file that isn't one is left out.
 
+    Links, pipes and devices are left out without being opened.
+
     Parameters
     ----------
     path : str or Path
@@ -76,9 +81,13 @@ def kept_scores(path: str | Path) -> list[dict[str, Any]]:
         score``.
     """
     found = []
-    for file in sorted(Path(path, SCORES).glob("*.json")):
+    folder = Path(path, SCORES)
+    if folder.is_symlink():  # leads to somebody else's files
+        return []
+    for file in sorted(folder.glob("*.json"))[:MOST_REPORTS]:
         try:
-            report = json.loads(file.read_bytes())
+            data = read_plain(file, REPORT_BYTES + 1)
+            report = json.loads(data) if len(data) <= REPORT_BYTES else None
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(report, dict) and all(isinstance(report.get(name), kind) for name, kind in _NEEDED.items()):

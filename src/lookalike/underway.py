@@ -6,7 +6,9 @@ note, which counts for nothing: its process is gone, or the note grows too old.
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import socket
 import stat
@@ -106,13 +108,82 @@ def read_underway(path: Path) -> Underway | None:
         None where no run is under way, or it hasn't told yet.
     """
     try:
-        with (path / LOCK).open("rb", buffering=0) as file:
-            file.seek(_START)
-            told = json.loads(file.read(_SIZE))
+        told = json.loads(read_plain(path / LOCK, _START + _SIZE)[_START:])
         found = Underway(int(told["done"]), int(told["total"]), float(told["rate"]))
-        return found if _lives(told) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or one that is half written
+        return found if math.isfinite(found.rate) and _lives(told) else None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # none, or one that is half written
         return None
+
+
+def is_underway(path: Path) -> bool:
+    """Tell whether a run holds an index, also one that hasn't told yet how far it is.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+
+    Returns
+    -------
+    bool
+        Where the system doesn't list its locks: whether one was taken within the last minute.
+
+    Notes
+    -----
+    The lock itself isn't tried: who began at the same moment would find it taken, and end.
+    """
+    if read_underway(path) is not None:
+        return True
+    try:
+        held = os.lstat(path / LOCK)
+        if not stat.S_ISREG(held.st_mode):
+            return False
+        locks = Path("/proc/locks").read_text(encoding="ascii") if sys.platform == "linux" else None
+    except (OSError, ValueError):
+        return False
+    if not locks:  # or a system that looks like Linux and lists none
+        return time.time() - held.st_mtime < OLD_ELSEWHERE
+    return any(f":{held.st_ino} " in line and " FLOCK " in line and " WRITE " in line for line in locks.splitlines())
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """Read a small file of an index's folder, if it is a plain file.
+
+    Parameters
+    ----------
+    path : Path
+        Which.
+    most : int
+        Bytes that are read.
+
+    Returns
+    -------
+    bytes
+        Its beginning.
+
+    Raises
+    ------
+    OSError
+        If it can't be opened, or is a link, a pipe, a device or anything else that a stranger may have put there: opening
+        such could wait for ever, and reading it never end.
+    """
+    if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may already do something
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # put there since
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        data = bytearray()
+        while len(data) < most and (part := file.read(most - len(data))):
+            data += part
+        return bytes(data)
 
 
 def is_notes(file: Path) -> bool:

@@ -168,7 +168,7 @@ def open_(path: Path | None, encoder: str | None) -> Index:
 
 def only_index() -> Path:
     """Find the one index in the current folder."""
-    found = sorted(p for p in [Path(".lookalike"), *Path().glob("*.lookalike")] if p.is_dir())
+    found = sorted(p for p in {Path(".lookalike"), *Path().glob("*.lookalike")} if p.is_dir())
     if len(found) == 1:
         return found[0]
     if not found:

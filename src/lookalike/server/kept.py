@@ -11,6 +11,8 @@ from lookalike.server.uploads import Upload
 
 #: Bytes of files that are kept; the longest unused go first.
 MOST = 256 * 2**20
+#: Files that are kept: of tiny ones the names would take more than what they hold.
+MOST_FILES = 50_000
 #: Of how many of them the decoded picture is kept too: the page asks by what it just sent, and shows it.
 DECODED = 16
 
@@ -60,7 +62,7 @@ class Kept:
             self._decoded.move_to_end(name)
             while len(self._decoded) > DECODED:
                 self._decoded.popitem(last=False)
-            while self._size > self.most and len(self._files) > 1:
+            while len(self._files) > 1 and (self._size > self.most or len(self._files) > MOST_FILES):
                 self._size -= len(self._files.popitem(last=False)[1])
         return name
 

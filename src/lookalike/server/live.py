@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +17,25 @@ from numpy.typing import NDArray
 from lookalike.answers import prepare
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
-from lookalike.errors import LookalikeError, UsageError
+from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index import Index
-from lookalike.passport import PASSPORT, Passport, read_passport
+from lookalike.passport import PASSPORT, Passport, open_dataset, read_passport
 from lookalike.rows import FACTS, Facts
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
 LOOK = 0.5
+#: What was found when it was last looked whether the data can be read is believed for so long, in seconds.
+BELIEVED = 1.0
+#: Images that are looked at then, spread over the index.
+LOOKED_AT = 8
 #: Rows whose facts are held in memory, a few hundred bytes each; of more they are read when they are asked for.
 MOST_KEPT = 1_000_000
 #: Images whose facts stand ready because they were told lately, and most of one question that is answered from there.
 MOST_LATELY, FEW_ROWS = 20_000, 1000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
+_NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
 _MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
 
 
@@ -52,6 +57,33 @@ class SharedIndex(Index):
         self.stage = stage
         self.batching = batching
         self._lately: dict[int, Facts] = {}
+        #: Held while what the first query needs is made, so that only one makes it.
+        self.preparing = threading.Lock()
+        #: Which kinds of questions were answered before, and so have nothing to learn any more.
+        self.learnt: set[Hashable] = set()
+        self._listed: dict[str | None, list[dict[str, Any]]] = {}
+
+    def listed(self, outcome: str | None) -> list[dict[str, Any]]:
+        """Return files by what became of them, so that paging through them doesn't look at all of them for each page.
+
+        Parameters
+        ----------
+        outcome : str or None
+            Only these; ``left out`` for all that have no descriptor, and None for all.
+
+        Returns
+        -------
+        list of dict
+            As of :meth:`files`; made at the first call.
+        """
+        if not self._listed:
+            found: dict[str | None, list[dict[str, Any]]] = {None: self.files(), "left out": []}
+            for row in found[None]:
+                found.setdefault(row["outcome"], []).append(row)
+            if self.passport.failed:
+                found["left out"] = [row for row in found[None] if row["outcome"] not in _NOT_LEFT_OUT]
+            self._listed = found
+        return self._listed.get(outcome, [])
 
     def _most(self, rows: int) -> int:
         return rows if self.batching else 1
@@ -213,6 +245,9 @@ class LiveIndex:
         self.batching = batching
         self.trouble: str | None = None
         self._lock = threading.Lock()
+        self._reloading, self._reloaded = threading.Lock(), -BELIEVED
+        self._checking = threading.Lock()
+        self._checked: tuple[float, str | None] = -BELIEVED, None
         self._views: dict[str | None, SharedIndex] = {}
         self._stamp: tuple[int, ...] | None = None
         self._looked = 0.0
@@ -251,7 +286,10 @@ class LiveIndex:
             raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
         view = SharedIndex(plain.path, plain.through(str(encoder)).passport, self.stage, batching=self.batching)
         with self._lock:
-            return self._views.setdefault(encoder, view)
+            if self._views[None] is plain:
+                return self._views.setdefault(encoder, view)
+        # The version has changed meanwhile: good for this request, and no other must get it.
+        return view
 
     @property
     def gone(self) -> bool:
@@ -266,15 +304,61 @@ class LiveIndex:
             return None
 
     def reload(self) -> None:
-        """Open the newest version now; for a request that found its version gone.
+        """Open the newest version now.
 
         Raises
         ------
         IndexStoreError
             If there is none.
         """
-        stamp = self._stat()
-        self._swap(self._warm(), stamp)
+        with self._reloading:
+            stamp = self._stat()
+            try:
+                self._swap(self._warm(), stamp)
+            finally:
+                self._reloaded = time.monotonic()
+
+    def reload_if_newer(self) -> None:
+        """Open the newest version, for a request that found its version gone; again and again it would find the same.
+
+        Raises
+        ------
+        IndexStoreError
+            If there is none.
+        """
+        if time.monotonic() - self._reloaded > BELIEVED:
+            self.reload()
+
+    def check(self) -> None:
+        """Look whether what is committed can be read, from the disk and not from what was read before.
+
+        Raises
+        ------
+        IndexStoreError
+            If it can't: it is gone, damaged, or too new; what was opened before may still answer.
+        """
+        if self._checking.acquire(blocking=False):  # who comes meanwhile is told what was found last
+            try:
+                if time.monotonic() - self._checked[0] >= BELIEVED:
+                    self._checked = time.monotonic(), self._trouble_now()
+            finally:
+                self._checking.release()
+        if self._checked[1] is not None:
+            raise IndexStoreError(self._checked[1])
+
+    def _trouble_now(self) -> str | None:
+        if self.gone:
+            return f"{self.path}: the index is gone; what was opened of it still answers"
+        try:
+            newest, index = read_passport(self.path), cast("Index", self._views[None])
+            open_dataset(self.path, newest)  # each of its files is there, of its size, with its end
+            if newest.dataset_version != index.passport.dataset_version:
+                index = Index(self.path, newest)
+            if len(index):
+                index.thumbnail_bytes(np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int)).tolist())
+        except (LookalikeError, OSError) as e:
+            return str(e)
+        return None
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -311,7 +395,7 @@ class LiveIndex:
     @staticmethod
     def _prepare(index: SharedIndex) -> None:
         """Make the rest of what a first query would wait for."""
-        with suppress(LookalikeError, OSError):  # the query that meets the same trouble tells it
+        with suppress(LookalikeError, OSError), index.preparing:  # the query that meets the same trouble tells it
             if len(index):
                 prepare(index)
                 index.facts([0])

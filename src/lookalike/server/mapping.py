@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def map_json(index: Index) -> dict[str, Any]:
     column = index.passport.view.column
     if layout is None:
         raise NoMapError(
-            f"no map by {column} of the index as it is now; make one: lookalike map -i {index.path} -e {column}"
+            f"no map by {column} of the index as it is now; make one: lookalike map -i {quote(str(index.path))} -e {quote(column)}"
         )
     names, codes = _labels(index)
     return {

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
 from lookalike.denoised import AUTO, restore_queries
 from lookalike.denoising import add_noise, denoise
 from lookalike.raster import fit_to, to_png
-from lookalike.request import Example
 from lookalike.restoration import Restored
 from lookalike.server.live import SharedIndex
-from lookalike.server.schemas import DenoisedModel, ImageModel, QueryModel, Strict
+from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of
+from lookalike.server.uploads import Allowance
 
 if TYPE_CHECKING:
     from lookalike.server.routes import Service
@@ -30,7 +29,7 @@ class NoiseModel(Strict):
     noise: Annotated[float, Field(ge=0, le=1, description="Standard deviation, where black to white is 1.")] = 0.5
     k: Annotated[StrictInt, Field(ge=1, le=100, description="Matches of each.")] = 10
     seed: Annotated[StrictInt, Field(ge=0, lt=2**32, description="The same gives the same noise.")] = 0
-    encoder: str | None = None
+    encoder: Name | None = None
 
 
 def add_denoise(app: FastAPI, service: Service) -> None:
@@ -43,23 +42,28 @@ def add_denoise(app: FastAPI, service: Service) -> None:
     service : Service
         What the paths share.
     """
-    learning = threading.Lock()  # the first call learns what the images look like; a second would learn it again
 
     @app.post("/api/denoise", response_model=DenoisedModel, tags=["search"])
-    def denoised(asked: NoiseModel) -> dict[str, Any]:
+    async def denoised(asked: NoiseModel) -> Response:
         """Add noise to an image, take it away again, and find the nearest to both."""
-        index = service.live.current(asked.encoder)
-        shape = tuple(index.passport.view.shape)
-        noisy = add_noise(fit_to(service.pixels(asked.image), shape)[None], asked.noise, asked.seed)
-        with service.metrics.stage("denoise"), learning:
-            restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
+        index = await service.index(asked.encoder)
 
-        def shown(image: NDArray[np.uint8]) -> dict[str, Any]:
-            query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})
-            matches = service.ask(query, [Example(pixels=image)])["matches"]
-            return {"picture": f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}", "matches": matches}
+        def made() -> Response:
+            shape = tuple(index.passport.view.shape)
+            noisy = add_noise(fit_to(service.pixels(asked.image, Allowance()), shape)[None], asked.noise, asked.seed)
+            with service.metrics.stage("denoise"):
+                restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
 
-        return {"noisy": shown(noisy[0]), "denoised": shown(restored.images[0]), "says": f"{_said(restored)}."}
+            def shown(image: NDArray[np.uint8]) -> dict[str, Any]:
+                query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})
+                matches = service.ask(query, lambda: [image])["matches"]
+                picture = f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"
+                return {"picture": picture, "matches": matches}
+
+            both = {"noisy": shown(noisy[0]), "denoised": shown(restored.images[0]), "says": f"{_said(restored)}."}
+            return json_of(DenoisedModel, both)
+
+        return await service.pools.learnt(index, "denoise", made, first="learning", pool="costly")
 
 
 def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:

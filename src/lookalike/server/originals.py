@@ -14,6 +14,7 @@ from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.raster import to_png
 from lookalike.reading import read_entry
+from lookalike.sync import _hash as hash_of_pixels
 
 
 class UnknownImageError(UsageError):
@@ -37,6 +38,7 @@ class Originals:
         self._lock = threading.Lock()
         self._found: tuple[Collection | None, dict[str, Entry]] | None = None
         self._rows: dict[str, int] | None = None
+        self._places: dict[str, int] | None = None
 
     def row(self, identity: str) -> int:
         """Return the row of an image.
@@ -89,10 +91,13 @@ class Originals:
         if collection is None:
             raise ImageError(f"{identity}: the collection isn't there any more; only its thumbnail is", "gone")
         if collection.array_ is not None:
-            position = list(collection.ids).index(identity) if identity in collection.ids else -1
-            if position < 0:
+            position = self._positions(collection).get(identity)
+            if position is None:
                 raise ImageError(f"{identity}: no longer in the collection; index again", "gone")
-            return to_png(collection.array_[position]), f"{identity}.png"
+            image = collection.array_[position]
+            if hash_of_pixels(image) != facts["hash"]:
+                raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
+            return to_png(image), f"{PurePosixPath(identity).name or 'image'}.png"
         entry = entries.get(identity) or entries.get(identity.rpartition("#")[0])
         if entry is None:
             raise ImageError(f"{identity}: no longer there; index again", "gone")
@@ -100,6 +105,11 @@ class Originals:
         if hashlib.sha256(data).hexdigest() != facts["hash"]:
             raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
         return data, PurePosixPath(entry.id).name
+
+    def _positions(self, collection: Collection) -> dict[str, int]:
+        if self._places is None:
+            self._places = {name: at for at, name in reversed(list(enumerate(collection.ids)))}
+        return self._places
 
     def _collection(self) -> tuple[Collection | None, dict[str, Entry]]:
         with self._lock:

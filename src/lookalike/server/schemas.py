@@ -4,13 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from lookalike.errors import UsageError
 from lookalike.request import MOST, MOST_EXAMPLES
 
-Number = StrictInt | StrictFloat
-Weight = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+#: More than any distance or weight means, and few enough digits for every step on the way.
+_LARGE, _FAR = 1e30, 2**53
+Number = (
+    Annotated[StrictInt, Field(ge=0, le=_FAR)] | Annotated[StrictFloat, Field(ge=0, le=_LARGE, allow_inf_nan=False)]
+)
+Weight = (
+    Annotated[StrictInt, Field(ge=-_FAR, le=_FAR)]
+    | Annotated[StrictFloat, Field(ge=-_LARGE, le=_LARGE, allow_inf_nan=False)]
+)
+Pixels = Annotated[StrictInt, Field(ge=-(2**31), le=2**31)]
+#: An id, which may be a long path; a name of an encoder or the like; what a person types.
+Id = Annotated[StrictStr, Field(max_length=32_768)]
+Name = Annotated[StrictStr, Field(max_length=1000)]
+Typed = Annotated[StrictStr, Field(max_length=10_000)]
+
+
+def json_of(model: type[BaseModel], found: Any) -> Response:
+    """Return an answer as its JSON, made in the thread that answers and not in the one that all wait for.
+
+    Parameters
+    ----------
+    model : type of BaseModel
+        What the answer is by the OpenAPI.
+    found : object
+        What it is to hold.
+
+    Returns
+    -------
+    Response
+    """
+    return Response(model.model_validate(found).model_dump_json(), media_type="application/json")
 
 
 class Strict(BaseModel):
@@ -24,13 +54,11 @@ class ImageModel(Strict):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": "cats/tom.jpg"}]})
 
-    id: StrictStr | None = Field(None, description="An image of the index.")
-    upload: StrictStr | None = Field(None, description="What /api/uploads returned.")
+    id: Id | None = Field(None, description="An image of the index.")
+    upload: Name | None = Field(None, description="What /api/uploads returned.")
     data: StrictStr | None = Field(None, description="A file's bytes in base64, or a data: URL.")
-    url: StrictStr | None = Field(
-        None, description="Where to fetch it; only if the server was started with --allow-urls."
-    )
-    crop: Annotated[list[StrictInt], Field(min_length=4, max_length=4)] | None = Field(
+    url: Typed | None = Field(None, description="Where to fetch it; only if the server was started with --allow-urls.")
+    crop: Annotated[list[Pixels], Field(min_length=4, max_length=4)] | None = Field(
         None, description="x, y, width, height in pixels of the upright image."
     )
     weight: Weight = Field(1.0, description="Its share; below 0 the query moves away from it.")
@@ -58,27 +86,27 @@ class QueryModel(Strict):
     )
 
     images: list[ImageModel] = Field([], max_length=MOST_EXAMPLES)
-    likes: list[StrictStr] = Field([], max_length=MOST_EXAMPLES)
-    dislikes: list[StrictStr] = Field([], max_length=MOST_EXAMPLES)
-    text: StrictStr | None = None
-    words: StrictStr | None = None
-    where: StrictStr | None = None
+    likes: list[Id] = Field([], max_length=MOST_EXAMPLES)
+    dislikes: list[Id] = Field([], max_length=MOST_EXAMPLES)
+    text: Typed | None = None
+    words: Typed | None = None
+    where: Typed | None = None
     k: StrictInt = Field(10, ge=1, le=MOST)
-    offset: StrictInt = Field(0, ge=0)
-    within: Number | None = Field(None, ge=0)
-    group: Number | None = Field(None, ge=0)
-    encoder: StrictStr | None = None
-    distance: StrictStr | None = None
-    rerank: StrictStr | None = None
-    denoise: StrictStr | None = None
+    offset: StrictInt = Field(0, ge=0, le=2**53)
+    within: Number | None = None
+    group: Number | None = None
+    encoder: Name | None = None
+    distance: Name | None = None
+    rerank: Name | None = None
+    denoise: Name | None = None
 
 
 class ExplainModel(Strict):
     """Two images, to be told why they are alike."""
 
     image: ImageModel
-    match: StrictStr = Field(description="An image of the index.", examples=["cats/tom.jpg"])
-    encoder: StrictStr | None = None
+    match: Id = Field(description="An image of the index.", examples=["cats/tom.jpg"])
+    encoder: Name | None = None
     maps: StrictBool = Field(False, description="Whether to send the maps as numbers too.")
 
 
@@ -224,7 +252,7 @@ class EncodeModel(Strict):
     """An image to be encoded."""
 
     image: ImageModel
-    encoder: StrictStr | None = None
+    encoder: Name | None = None
 
 
 class DescriptorModel(BaseModel):
@@ -295,7 +323,7 @@ class UploadModel(BaseModel):
 class IdsModel(Strict):
     """Some images of the index."""
 
-    ids: list[StrictStr] = Field(min_length=1, max_length=500)
+    ids: list[Id] = Field(min_length=1, max_length=500)
 
 
 class MapModel(BaseModel):
@@ -314,7 +342,7 @@ class RowsModel(Strict):
     """Some images of a map, by their places in its arrays."""
 
     version: StrictStr = Field(max_length=64, description="The map's.")
-    encoder: StrictStr | None = Field(None, description="The map's.")
+    encoder: Name | None = Field(None, description="The map's.")
     rows: list[Annotated[StrictInt, Field(ge=0, le=2**31)]] = Field(min_length=1, max_length=100_000)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,43 @@ from lookalike.raster import fit_to, to_png
 LONGEST = 1024
 #: What an upload may cost: less than a file of one's own folder.
 LIMITS = Limits(pixels=60_000_000, bytes=32 * 2**20, seconds=10.0, memory=2**30)
+#: What all images of one request may cost together: as many pixels as four of the largest, and a minute.
+TOGETHER_PIXELS, TOGETHER_SECONDS = 4 * LIMITS.pixels, 60.0
+
+
+class Allowance:
+    """What is left to one request for its images, however many they are.
+
+    Attributes
+    ----------
+    pixels : int
+        That may still be decoded; the first image may have as many as one may have at all.
+    """
+
+    def __init__(self) -> None:
+        self.pixels, self._first = TOGETHER_PIXELS, True
+        self._ends = time.monotonic() + TOGETHER_SECONDS
+
+    def within(self, pixels: int) -> int:
+        """Return how many pixels the next image may have, of as many as one may have at all."""
+        return pixels if self._first else max(1, min(pixels, self.pixels))
+
+    def take(self, pixels: int) -> None:
+        """Count an image that has been decoded."""
+        self.pixels, self._first = self.pixels - pixels, False
+
+    def seconds(self) -> float:
+        """Return the time that is left.
+
+        Raises
+        ------
+        ImageError
+            If there is none.
+        """
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise ImageError(f"the images of this request took over {TOGETHER_SECONDS:g} s; ask by fewer", "too large")
+        return left
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,22 +98,72 @@ class Decoder:
         self._leash = Leash(
             "lookalike.server.uploads:decode_task", workers=workers, seconds=limits.seconds, memory=limits.memory
         )
-        self._folder = tempfile.TemporaryDirectory(prefix="lookalike-uploads-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._making = threading.Lock()
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether pictures are handed over in files."""
+        return self._folder is not None
 
     def warm(self) -> None:
         """Start the workers, so that the first picture that is sent finds them ready."""
-        path = Path(self._folder.name, "warm.png")
-        path.write_bytes(to_png(np.zeros((8, 8), np.uint8)))
-        task = {"path": str(path), "where": path.name, "crop": None, "limits": vars(self.limits)}
+        picture = b64encode(to_png(np.zeros((8, 8), np.uint8))).decode("ascii")
+        task = {"data": picture, "where": "warm.png", "crop": None, "limits": vars(self.limits)}
         for _ in self._leash.map([task] * (self._leash.workers or usable_cores())):
             pass
 
     def close(self) -> None:
         """End the workers and forget what was sent."""
         self._leash.close()
-        self._folder.cleanup()
+        with self._making:
+            if self._folder is not None:
+                with suppress(OSError):
+                    self._folder.cleanup()
+            self._folder = None
 
-    def decode(self, data: bytes, where: str = "the image", crop: tuple[int, int, int, int] | None = None) -> Upload:
+    @contextmanager
+    def _handed_over(self, data: bytes) -> Iterator[dict[str, str]]:
+        """Put a picture where a worker finds it: in a file, so that a large one is not copied as text into its pipe.
+
+        A cleaner of temporary files may have removed the folder, which is made again. Where nothing can be written, the
+        picture goes as text after all.
+        """
+        name = ""
+        try:
+            try:
+                name = self._written(data)
+            except OSError:
+                told = {"data": b64encode(data).decode("ascii")}
+            else:
+                told = {"path": name}
+            yield told
+        finally:
+            if name:
+                with suppress(OSError):
+                    os.unlink(name)
+
+    def _written(self, data: bytes) -> str:
+        with self._making:
+            if self._folder is None or not os.path.isdir(self._folder.name):
+                self._folder = tempfile.TemporaryDirectory(prefix="lookalike-uploads-", ignore_cleanup_errors=True)
+        handle, name = tempfile.mkstemp(dir=self._folder.name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+        except OSError:  # the disk is full
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+        return name
+
+    def decode(
+        self,
+        data: bytes,
+        where: str = "the image",
+        crop: tuple[int, int, int, int] | None = None,
+        allowance: Allowance | None = None,
+    ) -> Upload:
         """Decode one picture.
 
         Parameters
@@ -83,6 +174,8 @@ class Decoder:
             What it is called in errors.
         crop : (int, int, int, int), optional
             x, y, width, height in pixels of the upright picture.
+        allowance : Allowance, optional
+            What is left to its request.
 
         Returns
         -------
@@ -98,16 +191,19 @@ class Decoder:
         """
         if not data:
             raise ImageError(f"{where}: empty, no byte was sent; choose an image file", "empty")
-        # Through a file, so that a large picture is not copied as text into the worker's pipe.
-        handle, name = tempfile.mkstemp(dir=self._folder.name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            answer = self._leash.run({"path": name, "where": where, "crop": crop, "limits": vars(self.limits)})
-        finally:
-            Path(name).unlink(missing_ok=True)
+        limits = self.limits
+        if allowance is not None:
+            allowance.seconds()
+            limits = replace(limits, pixels=allowance.within(limits.pixels))
+        with self._handed_over(data) as told:
+            answer = self._leash.run({**told, "where": where, "crop": crop, "limits": vars(limits)})
         facts = answer.facts
         if outcome := facts.get("outcome"):
+            if outcome == "bomb" and limits.pixels < self.limits.pixels:
+                most = TOGETHER_PIXELS / 1e6
+                raise ImageError(
+                    f"{where}: with it the images of this request have over {most:g} megapixels; ask by fewer", "bomb"
+                )
             if outcome == "outside":
                 raise UsageError(str(facts.get("reason")))
             raise ImageError(str(facts.get("reason")), str(outcome))
@@ -116,7 +212,10 @@ class Decoder:
             pixels = np.frombuffer(answer.blobs[0], np.uint8).reshape(shape)
             if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or max(shape[:2]) > LONGEST:
                 raise ValueError
-            return Upload(pixels, int(facts["width"]), int(facts["height"]))
+            upload = Upload(pixels, int(facts["width"]), int(facts["height"]))
+            if allowance is not None:
+                allowance.take(upload.width * upload.height)
+            return upload
         except (KeyError, IndexError, TypeError, ValueError):
             raise ImageError(f"{where}: the decoder's answer makes no sense; try another image", "crashed") from None
 
@@ -127,7 +226,7 @@ def decode_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[byt
     Parameters
     ----------
     task : dict
-        ``path``, ``where``, ``crop`` and ``limits``.
+        ``path``, or ``data`` in base64; ``where``, ``crop`` and ``limits``.
 
     Yields
     ------
@@ -136,7 +235,8 @@ def decode_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[byt
     """
     where = task["where"]
     try:
-        image = decode(Path(task["path"]).read_bytes(), where, Limits(**task["limits"]))
+        data = b64decode(task["data"]) if "data" in task else Path(task["path"]).read_bytes()
+        image = decode(data, where, Limits(**task["limits"]))
     except ImageError as e:
         yield {"outcome": e.outcome, "reason": str(e)}, []
         return

@@ -304,19 +304,33 @@ function stateOf({ gone, run, trouble, complete, images, committed, outcomes }) 
   return `${images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} ${left === 1 ? "file" : "files"} left out` : ""}`;
 }
 
+// A browser has six connections for a host, and a stream keeps one: a tab that nobody looks at gives its own back.
+let news = null;
+
 function listen() {
+  const follow = () => {
+    if (document.hidden === !news) return;
+    news?.close();
+    news = document.hidden ? null : stream();
+  };
+  document.addEventListener("visibilitychange", follow);
+  follow();
+}
+
+function stream() {
   const source = new EventSource("api/events");
   source.addEventListener("index", (event) => {
-    const news = JSON.parse(event.data);
+    const told = JSON.parse(event.data);
     // Read aloud when something has happened, and not each second while it does.
-    $("state").setAttribute("aria-live", news.run ? "off" : "polite");
-    $("state").textContent = stateOf(news);
-    showRun($("view-files"), news.run);
-    if (facts && news.version !== facts.version) refresh().catch(failed);
+    $("state").setAttribute("aria-live", told.run ? "off" : "polite");
+    $("state").textContent = stateOf(told);
+    showRun($("view-files"), told.run);
+    if (facts && told.version !== facts.version) refresh().catch(failed);
   });
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) $("state").textContent = "The server doesn't answer.";
   });
+  return source;
 }
 
 async function refresh() {
