@@ -7,7 +7,8 @@ from io import BytesIO
 
 import pytest
 
-from lookalike.server.packing import names_of, packed
+from lookalike.outputs import output_names
+from lookalike.server.packing import packed
 
 
 @pytest.mark.parametrize(
@@ -28,17 +29,17 @@ from lookalike.server.packing import names_of, packed
         ("photo.png:stream", "photo.png_stream"),
         ("\u202egnp.exe", "_gnp.exe"),
         ("half \ud800.png", "half _.png"),
-        ("", "image"),
-        ("./.", "image"),
+        ("", "_"),
+        ("./.", "_"),
         ("album.zip#2", "album.zip#2"),
     ],
 )
 def test_no_name_leads_out_of_the_folder_it_is_unpacked_in(identity, name):
-    assert names_of([identity]) == [name]
+    assert output_names([identity], "") == [name]
 
 
 def test_names_differ_where_case_makes_no_difference_too():
-    names = names_of(["a/x.png", "A/X.PNG", "/a/x.png", "a\\x.png", "b", "B", ".hidden", ".HIDDEN"])
+    names = output_names(["a/x.png", "A/X.PNG", "/a/x.png", "a\\x.png", "b", "B", ".hidden", ".HIDDEN"], "")
     assert names == ["a/x.png", "A/X-2.PNG", "a/x-3.png", "a/x-4.png", "b", "B-2", ".hidden", ".HIDDEN-2"]
 
 

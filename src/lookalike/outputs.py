@@ -62,7 +62,8 @@ def output_names(ids: Sequence[str], ending: str) -> list[str]:
         name = "/".join((*parts[:-1], _fit(parts[-1], ending)))
         n = 2
         while _folded(name) in taken or _folded(name) in folders:
-            name = "/".join((*parts[:-1], _fit(f"{parts[-1]}-{n}", ending)))
+            stem, own = (parts[-1], ending) if ending else os.path.splitext(parts[-1])
+            name = "/".join((*parts[:-1], _fit(f"{stem}-{n}", own)))
             n += 1
         taken.add(_folded(name))
         names.append(name)

@@ -322,7 +322,7 @@ class Sync:
             pixels = None if images.array_ is None else images.array_[position]
             size = 0 if pixels is None else pixels.nbytes
             entry = Entry(identity, ("memory", str(position)), size, 0, label=label)
-            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else _hash(pixels))
+            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else hash_of_pixels(pixels))
 
     def _is_current(self, item: _Item) -> bool:
         facts = item.old[0].facts
@@ -412,7 +412,10 @@ class Sync:
             to_thumbnail(fit_to(image, self.images.shape)),
         )
         return Reading(
-            hash=item.hash or _hash(image), size=item.entry.size, mtime_ns=item.entry.mtime_ns, pictures=[picture]
+            hash=item.hash or hash_of_pixels(image),
+            size=item.entry.size,
+            mtime_ns=item.entry.mtime_ns,
+            pictures=[picture],
         )
 
     def _take(self, item: _Item, reading: Reading) -> bool:
@@ -793,8 +796,19 @@ def place_of(path: Path, images: Collection) -> str:
     return whole.relative_to(folder).as_posix()
 
 
-def _hash(image: NDArray[np.uint8]) -> str:
-    """Return the hash of an image that is no file: of its shape and its pixels."""
+def hash_of_pixels(image: NDArray[np.uint8]) -> str:
+    """Return the hash of an image that is no file.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        Any.
+
+    Returns
+    -------
+    str
+        SHA-256 of its shape and its pixels, 64 hex digits.
+    """
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.raster import to_png
 from lookalike.reading import read_entry
-from lookalike.sync import _hash as hash_of_pixels
+from lookalike.sync import hash_of_pixels
 
 
 class UnknownImageError(UsageError):
