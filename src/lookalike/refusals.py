@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lookalike.errors import ImageError, first_line
-from lookalike.formats import name_of, pillow, runs_out
+from lookalike.ends import runs_out
+from lookalike.formats import UnreadKindError, name_of, pillow
 
 if TYPE_CHECKING:
     from lookalike.images import Limits
@@ -97,6 +98,8 @@ def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[N
         yield
     except ImageError:
         raise
+    except UnreadKindError as e:
+        raise ImageError(f"{where}: its kind of {name_of(source)} is not read ({e}); convert it", "unsupported") from e
     except pil.DecompressionBombError as e:
         raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb") from e
     except Exception as e:  # Pillow raises over ten kinds on damaged files (design.md, section 6)

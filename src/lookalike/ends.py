@@ -1,0 +1,206 @@
+"""Whether a file lacks its end, by what its format says of its length."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from lookalike.formats import JPEG_END, PNG_SIGNATURE, name_of
+
+# Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
+_OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
+
+
+def runs_out(source: bytes | BinaryIO) -> bool:
+    """Tell whether a file that could not be read lacks its end.
+
+    Parameters
+    ----------
+    source : bytes or seekable binary file
+        The file.
+
+    Returns
+    -------
+    bool
+        False also where its format says nothing of it.
+    """
+    name = name_of(source)
+    if not isinstance(source, bytes):
+        source.seek(0)
+        source = source.read()
+    try:
+        return name in _ENDS and _ENDS[name](source)
+    except Exception:  # numbers in it lead out of it
+        return True
+
+
+def lacks_end(source: bytes, name: str | None) -> bool:
+    """Tell whether a file that was decoded all the same has been cut short: decoders fill gaps in silence.
+
+    Parameters
+    ----------
+    source : bytes
+        The file.
+    name : str or None
+        Its format, as Pillow calls it.
+
+    Returns
+    -------
+    bool
+        False where its format says nothing of it, or its decoder checks that itself.
+    """
+    try:
+        return name in _CHECKED and _CHECKED[name](source)
+    except (IndexError, ValueError, struct.error):  # nonsense that the decoder didn't mind
+        return False
+
+
+def _jpeg_runs_out(data: bytes) -> bool:
+    place = 2
+    while data[place + 1] != 0xDA:  # the start of the scan; every segment before it tells its length
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big") if data[place] == 0xFF else 1
+    return data.find(JPEG_END, place) < 0
+
+
+def _png_runs_out(data: bytes) -> bool:
+    if data[-8:-4] == b"IEND":
+        return False
+    *_, (kind, _, end) = png_chunks(data)
+    return kind != b"IEND" or end > len(data)
+
+
+def _gif_runs_out(data: bytes) -> bool:
+    """Tell whether the blocks of a GIF lead beyond its end."""
+    place = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    while place < len(data):
+        kind = data[place]
+        if kind == 0x3B:
+            return False
+        if kind == 0x2C:
+            flags = data[place + 9]
+            place += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+        elif kind == 0x21:
+            place += 2
+        elif kind == 0:  # as some programs fill up with
+            place += 1
+            continue
+        else:
+            return False
+        while length := data[place]:
+            place += length + 1
+        place += 1
+    return True
+
+
+# Boxes of HEIC and AVIF -----------------------------------------------------------------------------------------------
+
+
+def _boxes_run_out(data: bytes) -> bool:
+    """Tell whether a box with a picture, or a part of one that is listed, lies beyond the end (ISO/IEC 14496-12)."""
+    place, found = 0, set()
+    while place + 8 <= len(data):
+        kind, start, end = _box(data, place)
+        found.add(kind)
+        if kind in _OF_THE_PICTURE:
+            if end > len(data):
+                return True
+            if kind == b"meta" and any(until > len(data) for until in _ends_of_items(data, start + 4, end)):
+                return True
+        place = end
+    return b"meta" not in found and b"mdat" not in found
+
+
+def _box(data: bytes, place: int) -> tuple[bytes, int, int]:
+    """Return a box's kind, where what it holds begins, and its end."""
+    length, kind = struct.unpack_from(">I4s", data, place)
+    start = place + 8
+    if length == 1:
+        (length,) = struct.unpack_from(">Q", data, start)
+        start += 8
+    return kind, start, place + max(length, 8) if length else len(data)
+
+
+def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
+    """Yield where each part of each item ends that the box ``iloc`` within ``meta`` says to lie in the file itself."""
+    while place + 8 <= end:
+        kind, start, place = _box(data, place)
+        if kind == b"iloc":
+            break
+    else:
+        return
+    version, sizes = data[start], int.from_bytes(data[start + 4 : start + 6], "big")
+    of_offset, of_length, of_base, of_index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    of_id = 4 if version == 2 else 2
+
+    def number(length: int) -> int:
+        nonlocal at
+        at += length
+        if at > end:
+            raise IndexError("numbers beyond their box")
+        return int.from_bytes(data[at - length : at], "big")
+
+    at = start + 6
+    for _ in range(number(of_id)):
+        number(of_id)
+        method = number(2) & 15 if version else 0
+        number(2)
+        base = number(of_base)
+        for _ in range(number(2)):
+            number(of_index if version else 0)
+            offset, length = number(of_offset), number(of_length)
+            if method == 0:
+                yield base + offset + length
+
+
+# Chunks of a PNG ------------------------------------------------------------------------------------------------------
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Go through the chunks of a PNG.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Yields
+    ------
+    (bytes, int, int)
+        Each chunk's kind, its beginning, and its end, which is beyond the data where they are cut.
+    """
+    place, kind = len(PNG_SIGNATURE), b""
+    while place + 8 <= len(data) and kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, place)
+        yield kind, place, place + 12 + length
+        place += 12 + length
+
+
+def _tiff_runs_out(data: bytes) -> bool:
+    from lookalike.tiff import lacks_end as tiff_lacks_end
+
+    return tiff_lacks_end(data)
+
+
+def _webp_runs_out(data: bytes) -> bool:
+    return int.from_bytes(data[4:8], "little") + 8 > len(data)
+
+
+# After a decoder has failed. For a PPM Pillow says so itself.
+_ENDS: dict[str | None, Callable[[bytes], bool]] = {
+    "AVIF": _boxes_run_out,
+    "BMP": lambda data: int.from_bytes(data[2:6], "little") > len(data),
+    "GIF": _gif_runs_out,
+    "HEIC": _boxes_run_out,
+    "JPEG": _jpeg_runs_out,
+    "PNG": _png_runs_out,
+    "TIFF": _tiff_runs_out,
+    "WEBP": _webp_runs_out,
+}
+# After it has decoded. Of BMP, GIF, PPM and TIFF each frame is checked while it is decoded; of JPEG see `images`.
+_CHECKED = {
+    "AVIF": _boxes_run_out,
+    "HEIF": _boxes_run_out,
+    "PNG": _png_runs_out,
+    "WEBP": _webp_runs_out,
+}

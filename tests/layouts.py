@@ -1,0 +1,351 @@
+"""Small files of every layout that TIFF, PNG, GIF, BMP, WebP and PPM allow, each with the pixels that it means.
+
+The files are put together by hand after each format's specification, so that no library's habit hides; imagecodecs packs
+what is packed. What a file means is stated as 8-bit grey or sRGB, on white where something is transparent.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+
+
+class Case(NamedTuple):
+    """One file: its name, its bytes, what it means (None where only another reader can tell), and a word on it."""
+
+    name: str
+    data: bytes
+    meant: np.ndarray | None
+    # Which of the two readers is followed where they differ: "both", or "meant" with libvips known to be another.
+    by: str = "both"
+
+
+HEIGHT, WIDTH = 21, 35
+
+
+def scene(channels: int, bits: int = 8, seed: int = 0) -> np.ndarray:
+    """Smooth fields of integers over the whole range, with some noise, (HEIGHT, WIDTH, channels)."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    rng = np.random.default_rng(seed)
+    fields = []
+    for c in range(channels):
+        field = (np.sin((x * (c + 1) + 3 * y) / 9) + np.cos((y * (c + 2) - x) / 7)) / 4 + 0.5
+        fields.append(np.clip(field + rng.normal(0, 0.03, field.shape), 0, 1))
+    return np.round(np.stack(fields, -1) * (2**bits - 1)).astype(np.uint64)
+
+
+def in_8(values: np.ndarray, bits: int) -> np.ndarray:
+    return np.round(values / (2**bits - 1) * 255)
+
+
+def on_white(colour: np.ndarray, alpha: np.ndarray, premultiplied: bool = False) -> np.ndarray:
+    a = alpha[..., None] / 255
+    return np.clip(colour + 255 * (1 - a) if premultiplied else colour * a + 255 * (1 - a), 0, 255)
+
+
+# TIFF -----------------------------------------------------------------------------------------------------------------
+
+TYPES = {"B": 1, "H": 3, "I": 4, "Q": 16}
+
+
+def packed_bits(values: np.ndarray, bits: int, order: str, kind: str = "u") -> bytes:
+    """Rows of (rows, n) numbers, each row filled up to whole bytes."""
+    if kind == "f":
+        return values.astype(f"{order}f{bits // 8}").tobytes()
+    if bits in (8, 16, 32, 64):
+        return values.astype(f"{order}{kind}{bits // 8}").tobytes()
+    if bits == 24:
+        parts = values.astype(f"{order}u4").view(np.uint8).reshape(*values.shape, 4)
+        return np.ascontiguousarray(parts[..., :3] if order == "<" else parts[..., 1:]).tobytes()
+    single = (values[..., None].astype(np.uint64) >> np.arange(bits - 1, -1, -1, dtype=np.uint64)) & np.uint64(1)
+    return np.packbits(single.reshape(len(values), -1).astype(np.uint8), axis=1).tobytes()
+
+
+def compress(data: bytes, compression: int) -> bytes:
+    import imagecodecs
+
+    if compression in (8, 32946):
+        return zlib.compress(data)
+    if compression == 5:
+        return imagecodecs.lzw_encode(data)
+    if compression == 32773:
+        return imagecodecs.packbits_encode(data)
+    if compression == 50000:
+        return imagecodecs.zstd_encode(data)
+    if compression == 34925:
+        import lzma
+
+        return lzma.compress(data)
+    return data
+
+
+def predicted(values: np.ndarray, predictor: int, bits: int, order: str, kind: str) -> bytes:
+    """One strip's (rows, columns, samples) as bytes, with the differences that a predictor wants."""
+    rows, _, n = values.shape
+    if predictor == 3:
+        size = bits // 8
+        planes = values.reshape(rows, -1).astype(f">f{size}").view(np.uint8).reshape(rows, -1, size).transpose(0, 2, 1)
+        flat = np.ascontiguousarray(planes).reshape(rows, -1, n)
+        flat = np.diff(flat, axis=1, prepend=np.zeros((rows, 1, n), np.uint8))
+        return flat.astype(np.uint8).tobytes()
+    if predictor == 2:
+        whole = values.astype(f"={kind}{bits // 8}").view(f"=u{bits // 8}")
+        values = np.diff(whole, axis=1, prepend=np.zeros((rows, 1, n), whole.dtype))
+        return packed_bits(values.reshape(rows, -1), bits, order)
+    return packed_bits(values.reshape(rows, -1), bits, order, kind)
+
+
+def tiff(
+    values: np.ndarray,
+    photometric: int,
+    bits: int = 8,
+    *,
+    order: str = "<",
+    big: bool = False,
+    planes: bool = False,
+    compression: int = 1,
+    predictor: int = 1,
+    kind: str = "u",
+    fill: int = 1,
+    rows: int | None = 6,
+    tile: tuple[int, int] | None = None,
+    extra: tuple[int, ...] = (),
+    orientation: int = 1,
+    palette: np.ndarray | None = None,
+    more: dict[int, tuple[str, tuple[int, ...]]] | None = None,
+    chunks: list[bytes] | None = None,
+) -> bytes:
+    """A TIFF of these samples, (h, w, n)."""
+    h, w, n = values.shape
+    rows = h if rows is None else rows
+    if chunks is None:
+        layers = [values[..., i : i + 1] for i in range(n)] if planes else [values]
+        chunks = []
+        for layer in layers:
+            if tile:
+                th, tw = tile
+                filled = np.zeros((-(-h // th) * th, -(-w // tw) * tw, layer.shape[2]), layer.dtype)
+                filled[:h, :w] = layer
+                parts = [
+                    filled[y : y + th, x : x + tw] for y in range(0, len(filled), th) for x in range(0, filled.shape[1], tw)
+                ]
+            else:
+                parts = [layer[y : y + rows] for y in range(0, h, rows)]
+            chunks += [compress(predicted(part, predictor, bits, order, kind), compression) for part in parts]
+    if fill == 2:
+        chunks = [bytes(int(f"{b:08b}"[::-1], 2) for b in chunk) for chunk in chunks]
+    head = 16 if big else 8
+    starts = list(np.cumsum([head, *[len(c) for c in chunks[:-1]]]))
+    tags = {
+        256: ("I", (w,)), 257: ("I", (h,)), 258: ("H", (bits,) * n), 259: ("H", (compression,)),
+        262: ("H", (photometric,)), 274: ("H", (orientation,)), 277: ("H", (n,)), 284: ("H", (2 if planes else 1,)),
+    }  # fmt: skip
+    place = "Q" if big else "I"
+    if tile:
+        tags |= {322: ("I", (tile[1],)), 323: ("I", (tile[0],)), 324: (place, starts), 325: (place, [len(c) for c in chunks])}
+    else:
+        tags |= {273: (place, starts), 278: ("I", (rows,)), 279: (place, [len(c) for c in chunks])}
+    if fill != 1:
+        tags[266] = ("H", (fill,))
+    if predictor != 1:
+        tags[317] = ("H", (predictor,))
+    if kind != "u":
+        tags[339] = ("H", ({"i": 2, "f": 3}[kind],) * n)
+    if extra:
+        tags[338] = ("H", extra)
+    if palette is not None:
+        tags[320] = ("H", tuple(int(v) for v in palette.T.ravel()))
+    tags |= more or {}
+    body = b"".join(chunks)
+    body += bytes(-len(body) % 8)
+    at = head + len(body)
+    count, width = ("Q", 8) if big else ("H", 4)
+    table, rest = struct.pack(order + count, len(tags)), b""
+    behind = at + len(table) + len(tags) * (20 if big else 12) + width
+    for tag, (letter, given) in sorted(tags.items()):
+        value = struct.pack(f"{order}{len(given)}{letter}", *given)
+        table += struct.pack(order + ("HHQ" if big else "HHI"), tag, TYPES[letter], len(given))
+        if len(value) <= width:
+            table += value.ljust(width, b"\0")
+        else:
+            table += struct.pack(order + place, behind + len(rest))
+            rest += value + bytes(-len(value) % 8)
+    mark = b"II" if order == "<" else b"MM"
+    start = struct.pack(order + "HHHQ", 43, 8, 0, at) if big else struct.pack(order + "HI", 42, at)
+    return mark + start + body + table + bytes(width) + rest
+
+
+def grey_meant(values: np.ndarray, bits: int, white_is_zero: bool = False) -> np.ndarray:
+    meant = in_8(values[..., 0].astype(float), bits)
+    return 255 - meant if white_is_zero else meant
+
+
+def tiffs() -> Iterator[Case]:
+    """Every layout of TIFF."""
+    stored = {
+        "strips": {}, "one-strip": {"rows": None}, "tiles": {"tile": (16, 16)}, "wide-tiles": {"tile": (32, 48)},
+    }  # fmt: skip
+    orders = {"le": "<", "be": ">"}
+    for (order, mark), (shape, how), bits in product(orders.items(), stored.items(), (1, 2, 4, 8, 12, 16, 24)):
+        for white in (0, 1):
+            values = scene(1, bits)
+            meant = grey_meant(values, bits, white == 0)
+            yield Case(f"grey{bits}-{white}-{shape}-{order}.tif", tiff(values, white, bits, order=mark, **how), meant)
+    for (order, mark), (shape, how), bits, planes in product(orders.items(), stored.items(), (4, 8, 12, 16), (False, True)):
+        values = scene(3, bits)
+        name = f"rgb{bits}-{'planes' if planes else 'pixels'}-{shape}-{order}.tif"
+        yield Case(name, tiff(values, 2, bits, order=mark, planes=planes, **how), in_8(values.astype(float), bits))
+    for compression, (photometric, n), bits, predictor in product(
+        (5, 8, 32946, 32773, 50000, 34925), ((0, 1), (1, 1), (2, 3)), (1, 4, 8, 16), (1, 2)
+    ):
+        if predictor == 2 and (bits < 8 or compression == 32773):
+            continue
+        for planes, order, how in ((False, "<", {}), (n > 1, ">", {"tile": (16, 32)})):
+            values = scene(n, bits)
+            data = tiff(
+                values, photometric, bits, compression=compression, predictor=predictor, planes=planes, order=order, **how
+            )
+            meant = in_8(values.astype(float), bits) if n > 1 else grey_meant(values, bits, photometric == 0)
+            kind = f"{'planes' if planes else 'pixels'}-{'tiles' if how else 'strips'}"
+            yield Case(f"packed{compression}-{predictor}-{photometric}-{bits}-{kind}.tif", data, meant)
+    for order, mark in orders.items():
+        for big in (False, True):
+            for bits, n, compression in product((8, 16), (1, 3), (1, 5, 8)):
+                values = scene(n, bits)
+                data = tiff(values, 2 if n > 1 else 1, bits, order=mark, big=big, compression=compression)
+                meant = in_8(values.astype(float), bits) if n > 1 else grey_meant(values, bits)
+                yield Case(f"big{int(big)}-{order}-{bits}-{n}-{compression}.tif", data, meant)
+    yield from tiffs_with_alpha()
+    yield from tiffs_of_other_colours()
+    yield from tiffs_of_other_numbers()
+    for fill, bits, compression, n in product((1, 2), (1, 2, 4, 8, 16), (1, 5, 8, 32773), (1, 3)):
+        if fill == 2 and not (n == 3 and bits < 8):
+            values = scene(n, bits)
+            meant = in_8(values.astype(float), bits) if n > 1 else grey_meant(values, bits)
+            data = tiff(values, 2 if n > 1 else 1, bits, compression=compression, fill=2)
+            yield Case(f"fill2-{bits}-{compression}-{n}.tif", data, meant)
+    for orientation, bits in product(range(1, 9), (8, 16)):
+        values = scene(3, bits)
+        shown = in_8(values.astype(float), bits)
+        turned = {
+            1: shown, 2: shown[:, ::-1], 3: shown[::-1, ::-1], 4: shown[::-1], 5: shown.swapaxes(0, 1),
+            6: np.rot90(shown, -1), 7: np.rot90(shown, 2).swapaxes(0, 1), 8: np.rot90(shown, 1),
+        }[orientation]  # fmt: skip
+        yield Case(f"turned{orientation}-{bits}.tif", tiff(values, 2, bits, planes=True, orientation=orientation), turned)
+
+
+def tiffs_with_alpha() -> Iterator[Case]:
+    for bits, n, kind, planes, (order, mark) in product(
+        (8, 16), (1, 3), (0, 1, 2), (False, True), (("le", "<"), ("be", ">"))
+    ):
+        values = scene(n + 1, bits)
+        if kind == 1:
+            most = np.uint64(2**bits - 1)
+            values[..., :n] = values[..., :n] * values[..., n:] // most
+        shown = in_8(values.astype(float), bits)
+        colour, alpha = shown[..., :n], shown[..., n]
+        meant = colour if kind == 0 else on_white(colour, alpha, kind == 1)
+        data = tiff(values, 2 if n > 1 else 1, bits, extra=(kind,), planes=planes, order=mark)
+        name = f"alpha{kind}-{n}-{bits}-{'planes' if planes else 'pixels'}-{order}.tif"
+        # The specification: an extra sample of kind 0 says nothing of transparency. libvips takes it for such.
+        yield Case(name, data, meant if n > 1 else meant[..., 0], "meant" if kind == 0 else "both")
+    values = scene(5)
+    for extra in ((2, 0), (0, 2), (0, 0)):
+        colour = values[..., :3].astype(float)
+        meant = colour if 2 not in extra else on_white(colour, values[..., 3 + extra.index(2)].astype(float))
+        yield Case(f"extra{extra[0]}{extra[1]}.tif", tiff(values, 2, extra=extra), meant, "meant")
+
+
+def tiffs_of_other_colours() -> Iterator[Case]:
+    rng = np.random.default_rng(3)
+    for bits, deep, planes, compression in product((1, 2, 4, 8), (True, False), (False,), (1, 5)):
+        values = scene(1, bits)
+        table = rng.integers(0, 256, (2**bits, 3))
+        palette = table * 257 if deep else table
+        meant = table[values[..., 0]].astype(float)
+        yield Case(
+            f"palette{bits}-{'16' if deep else '8'}-{compression}.tif",
+            tiff(values, 3, bits, palette=palette, compression=compression), meant,
+        )  # fmt: skip
+    table = rng.integers(0, 256, (256, 3))
+    values = scene(2)
+    for kind in (0, 2):
+        colour = table[values[..., 0]].astype(float)
+        meant = colour if kind == 0 else on_white(colour, values[..., 1].astype(float))
+        yield Case(f"palette-alpha{kind}.tif", tiff(values, 3, palette=table * 257, extra=(kind,)), meant, "meant")
+    for bits, planes, compression, (order, mark) in product((8, 16), (False, True), (1, 5), (("le", "<"), ("be", ">"))):
+        values = scene(4, bits)
+        ink = in_8(values.astype(float), bits)
+        meant = (255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255
+        # Without a profile inks are subtracted; libvips takes a press's profile of its own.
+        data = tiff(values, 5, bits, planes=planes, compression=compression, order=mark)
+        yield Case(f"cmyk{bits}-{'planes' if planes else 'pixels'}-{compression}-{order}.tif", data, meant, "meant")
+    for photometric, bits, planes in product((8, 9), (8, 16), (False, True)):
+        yield Case(f"lab{photometric}-{bits}-{'planes' if planes else 'pixels'}.tif", lab(photometric, bits, planes), None)
+    for across, down in ((1, 1), (2, 1), (2, 2), (4, 2), (1, 2)):
+        for compression in (1, 5):
+            data, meant = ycbcr(across, down, compression)
+            yield Case(f"ycbcr{across}{down}-{compression}.tif", data, meant)
+
+
+def lab(photometric: int, bits: int, planes: bool) -> bytes:
+    shown = scene(3).astype(float) / 255
+    a, b = (shown[..., 1] - 0.5) * 80, (shown[..., 2] - 0.5) * 80
+    if bits == 8:
+        high, shift = 255, 1
+    else:
+        high, shift = 65535 if photometric == 8 else 65280, 256
+    offset = 0 if photometric == 8 else 128 * shift
+    values = [np.round(shown[..., 0] * high), np.round(a * shift) + offset, np.round(b * shift) + offset]
+    whole = np.stack(values, -1).astype(np.int64) & (2**bits - 1)
+    return tiff(whole.astype(np.uint64), photometric, bits, planes=planes)
+
+
+def ycbcr(across: int, down: int, compression: int) -> tuple[bytes, np.ndarray]:
+    """Luma, and colours that several pixels share; rows of a strip are whole units."""
+    values = scene(3).astype(float)
+    h, w = -(-HEIGHT // down) * down, -(-WIDTH // across) * across
+    full = np.pad(values, ((0, h - HEIGHT), (0, w - WIDTH), (0, 0)), "edge")
+    units = full.reshape(h // down, down, w // across, across, 3)
+    luma = units[..., 0].swapaxes(1, 2).reshape(h // down, w // across, -1)
+    shared = np.round(units[..., 1:].mean((1, 3)) / 2 + 64)
+    packed = np.concatenate([luma, shared], -1).astype(np.uint8)
+    step = 2
+    chunks = [compress(packed[i : i + step].tobytes(), compression) for i in range(0, len(packed), step)]
+    more = {530: ("H", (across, down))}
+    data = tiff(scene(3), 6, rows=step * down, compression=compression, chunks=chunks, more=more)
+    y = values[..., 0]
+    cb, cr = (np.repeat(np.repeat(shared[..., i], down, 0), across, 1)[:HEIGHT, :WIDTH] - 128 for i in (0, 1))
+    rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1)
+    return data, np.clip(np.round(rgb), 0, 255)
+
+
+def tiffs_of_other_numbers() -> Iterator[Case]:
+    """Floats, signed numbers, 32 bits."""
+    for bits, n, order, predictor, planes in product((16, 32, 64), (1, 3), "<>", (1, 3), (False, True)):
+        if planes and n == 1:
+            continue
+        values = scene(n).astype(float) / 255
+        data = tiff(values, 2 if n > 1 else 1, bits, kind="f", order=order, predictor=predictor, planes=planes,
+                    compression=8 if predictor == 3 else 1)  # fmt: skip
+        meant = np.round(values * 255)
+        # A float from 0 to 1 is a shade here; to libvips grey ones are of 0 to 255, and colours linear light.
+        yield Case(f"float{bits}-{n}-{order}-{predictor}-{planes}.tif", data, meant[..., 0] if n == 1 else meant, "meant")
+    for bits, n, order in product((8, 16, 32), (1, 3), "<>"):
+        values = scene(n, 7 if bits == 8 else 15).astype(np.int64)
+        meant = values if bits == 8 else np.round(values / 257)
+        data = tiff(values, 2 if n > 1 else 1, bits, kind="i", order=order)
+        # Whole numbers of 32 bits have no shade that is white: what fits into 16 bits is taken so.
+        yield Case(f"int{bits}-{n}-{order}.tif", data, (meant[..., 0] if n == 1 else meant).astype(float), "meant")
+        yield Case(f"negative{bits}-{n}-{order}.tif", tiff(values - 50, 2 if n > 1 else 1, bits, kind="i", order=order), None, "refused")
+    for n, order in product((1, 3), "<>"):
+        values = scene(n, 16)
+        meant = np.round(values / 257)
+        yield Case(f"uint32-{n}-{order}.tif", tiff(values, 2 if n > 1 else 1, 32, order=order), meant[..., 0] if n == 1 else meant, "meant")
