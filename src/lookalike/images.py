@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lookalike.appearance import is_grey, orientation_of, set_upright, to_plain
 from lookalike.errors import ImageError, missing_extra
 from lookalike.bare import bare
-from lookalike.ends import lacks_end
+from lookalike.ends import lacks_end, runs_out
 from lookalike.formats import (
     FORMATS,
     HEAD,
@@ -370,14 +370,14 @@ def _spared(file: BinaryIO, work: Callable[[Any], _T]) -> _T:
         return work(file)
     except (ImageError, UnreadKindError):
         raise
-    except Exception as first:
+    except Exception:
         file.seek(0)
-        try:
-            for alone in bare(file.read()):
-                with suppress(Exception):
-                    return work(io.BytesIO(alone))
-        except Exception:  # its parts can't be told from one another
-            raise first from None
+        data = file.read()
+        if not runs_out(data):
+            with suppress(Exception):  # of bare itself: the file's parts can't be told from one another
+                for alone in bare(data):
+                    with suppress(Exception):
+                        return work(io.BytesIO(alone))
         raise
 
 

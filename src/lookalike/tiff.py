@@ -11,7 +11,7 @@ import io
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -113,7 +113,10 @@ class _Directories:
             value = start + 4 + width
             if length > width:
                 value = self.number(value, width)
-            if length and value + length <= len(self.data):
+            if value + length > len(self.data):
+                if tag in _OF_THE_PICTURE:
+                    raise EOFError
+            elif length:
                 found[tag] = _Entry(kind, count, self.data[value : value + length])
         end = place + n * step
         return found, self.number(end, width) if end + width <= len(self.data) else 0
@@ -592,7 +595,10 @@ def _refuse_layout(
     tags: Mapping[int, Any],
 ) -> None:
     """Refuse by name what the specification allows and nothing here reads."""
-    depths = {"u": range(1, 33), "i": (8, 16, 32), "f": (16, 32, 64)}[kind]
+    depths: Collection[int] = {"u": range(1, 33), "i": (8, 16, 32), "f": (16, 32, 64)}[kind]
+    if _COLOUR_SAMPLES[colours] > 1 and (kind != "u" or bits > 24):
+        # Nobody says which value is white, or whether floats are shades or linear light.
+        raise UnreadKindError("colours of 32 bits, as floats or with a sign; of such only shades of grey are read")
     if colours in (_LAB, _ICC_LAB):
         depths = (8, 16)
     elif colours == _YCBCR:
