@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from lookalike.ends import png_chunks
 from lookalike.formats import HEAD, PNG_SIGNATURE, format_of
+from lookalike.png import png_chunks
 
 _OF_A_PNG = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"eXIf")
 # Of a JPEG: tables, frame, scans; what a segment of Adobe's says of the colours is a part of the picture.

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from lookalike.formats import JPEG_END, PNG_SIGNATURE, name_of
+from lookalike.formats import JPEG_END, name_of
+from lookalike.png import png_chunks
 
 # Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
 _OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
@@ -153,27 +154,7 @@ def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
                 yield base + offset + length
 
 
-# Chunks of a PNG ------------------------------------------------------------------------------------------------------
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Go through the chunks of a PNG.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Yields
-    ------
-    (bytes, int, int)
-        Each chunk's kind, its beginning, and its end, which is beyond the data where they are cut.
-    """
-    place, kind = len(PNG_SIGNATURE), b""
-    while place + 8 <= len(data) and kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, place)
-        yield kind, place, place + 12 + length
-        place += 12 + length
+# All formats ----------------------------------------------------------------------------------------------------------
 
 
 def _tiff_runs_out(data: bytes) -> bool:

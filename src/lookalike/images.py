@@ -28,6 +28,7 @@ from lookalike.formats import (
     pillow,
     unread_format,
 )
+from lookalike.png import make_clear, note_transparency
 from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
 from lookalike.refusals import image_file, reported
 
@@ -311,13 +312,15 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
     # What `PIL.Image.open` does too, but it swallows the reason of a failure, and looks for further pictures in a JPEG.
     if name == "TIFF":
         image = _opened_tiff(file, where, head)
+    elif name == "GIF":
+        from lookalike.gif import Gif
+
+        image = Gif(file, "")
     else:
         factory = JpegImageFile if name == "JPEG" else pil.OPEN["HEIF" if name == "HEIC" else name][0]
         image = factory(file, "")
     if name == "PNG":
-        image.info["depth"], kind = head[24], head[25]
-        if kind == 4:  # grey with transparency, which Pillow makes RGBA of where it has 16 bits
-            image.info["grey"] = True
+        note_transparency(image, head)
     _check_pixels(image, where, limits)
     return image
 
@@ -361,6 +364,8 @@ def _loaded(
         _check_jpeg_end(image, file.getvalue(), scan)
     elif lacks_end(file.getvalue(), image.format):
         raise EOFError
+    if image.format == "PNG":
+        image = make_clear(image, file.getvalue())
     return image, full
 
 

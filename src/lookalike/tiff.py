@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import math
 import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -65,7 +66,7 @@ _RIGHT = {
         *((_RGB, 4, extra) for extra in ((), (0,), (1,), (2,))),
         (_RGB, 3, ()), (_CMYK, 4, ()), (_LAB, 3, ()),
     },
-    16: {(_GREY, 1, ()), (_RGB, 3, ())},
+    16: {(_GREY, 1, ()), (_RGB, 3, ()), (_RGB, 4, ()), (_RGB, 4, (2,))},
 }  # fmt: skip
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _LARGEST_CHUNK = 2**31  # bytes of a strip or tile; a tile may be larger than its picture
@@ -285,6 +286,8 @@ class Tiff(TiffImageFile):
         layout, self._layout = self._layout, None
         file: Any = self.fp
         if layout is not None:
+            if layout.compression != _NONE and not layout.lengths and lacks_end(file.getvalue()):
+                raise EOFError
             self.im = layout.picture(file.getvalue(), str(self.filename)).im
             self.load_end()
         elif self.tile and max(_chunk_ends(self.tag_v2), default=0) > len(file.getvalue()):
@@ -499,6 +502,8 @@ class _Layout:
             # Whole numbers of any range: what fits into 8 bits is taken as it is, then what fits into 16.
             deep = self.kind != "f" and values.min() >= 0 and 255 < values.max() <= 65535
             return to_uint8(values.astype(np.uint16) if deep else values, where)
+        if self.bits == 16 and self.alpha is not None:  # the upper byte, as Pillow and libvips take it there
+            return (values >> 8).astype(np.uint8)
         if self.bits in (8, 16):
             return to_uint8(values, where)
         most = 2**self.bits - 1
@@ -578,8 +583,8 @@ def _layout_of(tags: Mapping[int, Any]) -> _Layout | None:
         tiled=tiled,
         table=_table_of(tags[_COLOURS]) if colours == _PALETTE else None,
         subsampling=(subsampling[0], subsampling[1]),
-        coefficients=tuple(float(v) for v in tags.get(_COEFFICIENTS, (0.299, 0.587, 0.114))),
-        reference=tuple(float(v) for v in tags.get(_REFERENCE, (0, 255, 128, 255, 128, 255))),
+        coefficients=_shares_of(tags.get(_COEFFICIENTS), (0.299, 0.587, 0.114)),
+        reference=_shares_of(tags.get(_REFERENCE), (0, 255, 128, 255, 128, 255)),
     )
 
 
@@ -617,6 +622,20 @@ def _refuse_layout(
         raise UnreadKindError("YCbCr with fewer colours than pixels, in planes or with a predictor")
     if colours == _YCBCR and not (len(subsampling) == 2 and {1, 2, 4}.issuperset(subsampling)):
         raise ValueError("nonsense for the subsampling of its colours")
+
+
+def _shares_of(given: Any, usual: tuple[float, ...]) -> tuple[float, ...]:
+    """Return what a file says of its luma, or what is usual where that is nonsense."""
+    try:
+        found = tuple(float(v) for v in given)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return usual
+    sound = len(found) == len(usual) and all(math.isfinite(v) for v in found)
+    if len(usual) == 3:
+        return found if sound and min(found) > 0 else usual
+    return (
+        found if sound and all(black < white for black, white in zip(found[::2], found[1::2], strict=True)) else usual
+    )
 
 
 def _table_of(colours: Any) -> NDArray[np.uint8]:
