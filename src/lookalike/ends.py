@@ -11,6 +11,8 @@ from lookalike.png import png_chunks
 
 # Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
 _OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
+# A picture that is packed doesn't end in so many of them: the rest was lost in a crash, or never came.
+_ZEROS = 64
 
 
 def runs_out(source: bytes | BinaryIO) -> bool:
@@ -106,8 +108,10 @@ def _boxes_run_out(data: bytes) -> bool:
         if kind in _OF_THE_PICTURE:
             if end > len(data):
                 return True
-            if kind == b"meta" and any(until > len(data) for until in _ends_of_items(data, start + 4, end)):
-                return True
+            if kind == b"meta":
+                for until in _ends_of_items(data, start + 4, end):
+                    if until > len(data) or data[until - _ZEROS : until] == bytes(_ZEROS):
+                        return True
         place = end
     return b"meta" not in found and b"mdat" not in found
 
@@ -164,7 +168,10 @@ def _tiff_runs_out(data: bytes) -> bool:
 
 
 def _webp_runs_out(data: bytes) -> bool:
-    return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    length = int.from_bytes(data[4:8], "little") + 8
+    # A picture of one colour may end in zeros: up to a twentieth of it, as measured, and none where nothing is lost.
+    zeros = max(_ZEROS, length // 10 if data[12:16] == b"VP8 " else 0)
+    return length > len(data) or data[max(length - zeros, 12) : length] == bytes(zeros)
 
 
 # After a decoder has failed. For a PPM Pillow says so itself.

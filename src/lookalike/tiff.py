@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from lookalike.appearance import set_upright
 from lookalike.errors import ImageError
-from lookalike.formats import RAW_PHOTO, UnreadKindError
+from lookalike.formats import RAW_PHOTO, UnreadKindError, pillow
 from lookalike.raster import to_uint8
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 256, 257, 258, 259, 262, 266
@@ -44,9 +44,9 @@ _OTHER_COLOURS = {
     4: "a transparency mask", 10: "ITU L*a*b*", 32803: "a sensor's raw values", 32844: "LogL", 32845: "LogLuv",
     34892: "linear raw values", 51177: "a depth map",
 }  # fmt: skip
-_NONE, _LZW, _JPEGS, _DEFLATES, _PACKBITS, _LZMA, _ZSTD = 1, 5, (6, 7), (8, 32946), 32773, 34925, 50000
-_STREAMS = frozenset((_NONE, _LZW, *_DEFLATES, _PACKBITS, _LZMA, _ZSTD))  # what gives bytes, whatever they mean
-_BY_PILLOW = frozenset((2, 3, 4, *_JPEGS, 32771, 32809, 50001))
+_NONE, _LZW, _DEFLATES, _PACKBITS, _LZMA, _ZSTD, _WEBP = 1, 5, (8, 32946), 32773, 34925, 50000, 50001
+_STREAMS = frozenset((_NONE, _LZW, *_DEFLATES, _PACKBITS, _LZMA, _ZSTD, _WEBP))  # what gives bytes, whatever they mean
+_BY_PILLOW = frozenset((2, 3, 4, 6, 7, 32771, 32809))  # fax and JPEG
 _OTHER_COMPRESSIONS = {
     9: "JBIG", 10: "JBIG", 22610: "JPEG XR", 32766: "NeXT", 32767: "Sony's raw", 32769: "Epson's raw",
     32770: "Samsung's raw", 32895: "IT8", 32896: "IT8", 32897: "IT8", 32898: "IT8", 32908: "Pixar's film",
@@ -547,7 +547,7 @@ def _layout_of(tags: Mapping[int, Any]) -> _Layout | None:
         raise UnreadKindError("its values are complex numbers")
     order = "<" if tags.prefix[:1] == b"I" else ">"  # type: ignore[attr-defined]
     predictor = tags.get(_PREDICTOR, 1) if compression not in (_NONE, _PACKBITS) else 1
-    right = (colours, samples, extra) in _RIGHT.get(bits, ()) and kind == "u" and predictor in (1, 2)
+    right = (colours, samples, extra) in _RIGHT.get(bits, ()) and kind == "u" and predictor in (1, 2) and compression != _WEBP
     n = _COLOUR_SAMPLES[colours]
     if samples < n or (right and not planes and not reverse):
         return None
@@ -653,6 +653,9 @@ def _unpacked(packed: bytes, compression: int, row_bytes: int, rows: int) -> byt
         return zlib.decompressobj().decompress(packed, size)
     if compression == _LZMA:
         return lzma.LZMADecompressor().decompress(packed, size)
+    if compression == _WEBP:  # which the libtiff within Pillow doesn't read
+        picture = pillow().open(io.BytesIO(packed), formats=["WEBP"])
+        return bytes(picture.convert("RGBA" if picture.width * 4 == row_bytes else "RGB").tobytes())
     # The others libtiff unpacks: a picture of one sample of 8 bits gives the bytes as they are.
     tags = (
         (_WIDTH, row_bytes), (_HEIGHT, rows), (_BITS, 8), (_COMPRESSION, compression), (_PHOTOMETRIC, _GREY),
