@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from lookalike.ends import gif_blocks, gif_start
 from lookalike.formats import HEAD, PNG_SIGNATURE, format_of
 from lookalike.png import png_chunks
 
@@ -45,6 +46,8 @@ def bare(data: bytes) -> Iterator[bytes]:
         yield _jpeg(data, profile=False)
     elif name == "WEBP":
         yield _webp(data)
+    elif name == "GIF":
+        yield _gif(data)
     elif name == "TIFF":
         from lookalike.tiff import with_picture_alone
 
@@ -81,6 +84,16 @@ def _is_of_the_picture(kind: int, body: bytes, profile: bool) -> bool:
     if kind == 0xE2:
         return profile and body.startswith(b"ICC_PROFILE\0") and len(body) > 14
     return kind != _COMMENT and kind not in _APPLICATION
+
+
+def _gif(data: bytes) -> bytes:
+    """Return a GIF without comments and extensions, but for what says of a frame how it is shown."""
+    kept = [
+        data[start:end]
+        for kind, start, end in gif_blocks(data)
+        if kind in (b",", b";") or (kind == b"!\xf9" and data[start + 2] == 4)
+    ]
+    return data[: gif_start(data)] + b"".join(kept)
 
 
 def _webp(data: bytes) -> bytes:

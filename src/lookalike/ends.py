@@ -73,27 +73,69 @@ def _png_runs_out(data: bytes) -> bool:
     return kind != b"IEND" or end > len(data)
 
 
-def _gif_runs_out(data: bytes) -> bool:
-    """Tell whether the blocks of a GIF lead beyond its end."""
-    place = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-    while place < len(data):
-        kind = data[place]
-        if kind == 0x3B:
-            return False
-        if kind == 0x2C:
-            flags = data[place + 9]
-            place += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-        elif kind == 0x21:
+def gif_blocks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Go through the blocks of a GIF, up to what is none.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Yields
+    ------
+    (bytes, int, int)
+        Each block's kind (of an extension with its label), its beginning and its end.
+
+    Raises
+    ------
+    IndexError
+        If the file ends within a block, or without its trailer.
+    """
+    place = gif_start(data)
+    while True:
+        start, kind = place, data[place : place + 1]
+        if kind == b",":
+            place += 11 + _table_bytes(data[place + 9])
+        elif kind == b"!":
+            kind += data[place + 1 : place + 2]
             place += 2
-        elif kind == 0:  # as some programs fill up with
+        elif kind == b"\0":  # as some programs fill up with
             place += 1
             continue
-        else:
-            return False
+        elif kind:
+            if kind == b";":
+                yield kind, place, place + 1
+            return
         while length := data[place]:
             place += length + 1
         place += 1
-    return True
+        yield kind, start, place
+
+
+def gif_start(data: bytes) -> int:
+    """Tell where the first block of a GIF begins.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Returns
+    -------
+    int
+        Behind its header and the colours that its frames share.
+    """
+    return 13 + _table_bytes(data[10])
+
+
+def _table_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_runs_out(data: bytes) -> bool:
+    for _ in gif_blocks(data):  # IndexError where one leads beyond the end
+        pass
+    return False
 
 
 # Boxes of HEIC and AVIF -----------------------------------------------------------------------------------------------
@@ -167,6 +209,11 @@ def _tiff_runs_out(data: bytes) -> bool:
     return tiff_lacks_end(data)
 
 
+def _bmp_runs_out(data: bytes) -> bool:
+    """Tell whether the header of a bitmap, or its palette, lies beyond the end; the length that it states is often wrong."""
+    return max(14 + data[14], int.from_bytes(data[10:14], "little")) > len(data)
+
+
 def _webp_runs_out(data: bytes) -> bool:
     length = int.from_bytes(data[4:8], "little") + 8
     # A picture of one colour may end in zeros: up to a twentieth of it, as measured, and none where nothing is lost.
@@ -177,7 +224,7 @@ def _webp_runs_out(data: bytes) -> bool:
 # After a decoder has failed. For a PPM Pillow says so itself.
 _ENDS: dict[str | None, Callable[[bytes], bool]] = {
     "AVIF": _boxes_run_out,
-    "BMP": lambda data: int.from_bytes(data[2:6], "little") > len(data),
+    "BMP": _bmp_runs_out,
     "GIF": _gif_runs_out,
     "HEIC": _boxes_run_out,
     "JPEG": _jpeg_runs_out,

@@ -48,7 +48,7 @@ _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 _CONVERT = "convert it to PNG, JPEG or TIFF"
 _EXPORT = "export its pages or pictures as PNG, JPEG or TIFF"
-_UNPACK = "unpack it, or name it itself where an image or a folder is named, which works for zip and tar"
+_UNPACK = "unpack it, or index it by its own name, which works for zip and tar"
 _FRAMES = "take single pictures out of it first, say by: ffmpeg -i FILE -vf fps=1 frames/%05d.png"
 _RAW = "export it as JPEG, PNG or TIFF; what it shows depends on the program that develops it"
 #: What is said of a raw photo of some kind.
@@ -101,10 +101,10 @@ _UNREAD = (
     ("an archive (RAR)", "unpack it", rb"Rar!\x1a\x07"),
     ("an archive (7z)", "unpack it", rb"7z\xbc\xaf\x27\x1c"),
     ("an archive (LHA, CAB, ar, cpio)", "unpack it", rb"..-l[hz][0-7dsx]-|MSCF\x00|!<arch>|07070[1-7]"),
-    ("compressed (bzip2), as an archive may be", _UNPACK, rb"BZh[1-9]1AY&SY"),
-    ("compressed (xz), as an archive may be", _UNPACK, rb"\xfd7zXZ\x00"),
-    ("compressed (Zstandard, LZ4, lzip)", "unpack it", rb"\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|LZIP\x01"),
-    ("compressed (gzip), as an archive may be", _UNPACK, rb"\x1f\x8b\x08"),
+    ("a compressed file (bzip2)", _UNPACK, rb"BZh[1-9]1AY&SY"),
+    ("a compressed file (xz)", _UNPACK, rb"\xfd7zXZ\x00"),
+    ("a compressed file (Zstandard, LZ4, lzip)", "unpack it", rb"\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|LZIP\x01"),
+    ("a compressed file (gzip)", _UNPACK, rb"\x1f\x8b\x08"),
     ("a camera's raw photo (Canon CR2)", _RAW, rb"II\*\x00....CR"),
     ("a camera's raw photo (Canon CR3)", _RAW, rb"....ftypcrx "),
     ("a camera's raw photo (Canon CRW)", _RAW, rb"II.{4}HEAP(?:CCDR|JPGM)"),
