@@ -102,7 +102,7 @@ def predicted(values: np.ndarray, predictor: int, bits: int, order: str, kind: s
     return packed_bits(values.reshape(rows, -1), bits, order, kind)
 
 
-def tiff(
+def tiff(  # noqa: PLR0912  # one line a tag
     values: np.ndarray,
     photometric: int,
     bits: int = 8,
@@ -287,7 +287,7 @@ def tiffs_with_alpha() -> Iterator[Case]:
 
 def tiffs_of_other_colours() -> Iterator[Case]:
     rng = np.random.default_rng(3)
-    for bits, deep, planes, compression in product((1, 2, 4, 8), (True, False), (False,), (1, 5)):
+    for bits, deep, compression in product((1, 2, 4, 8), (True, False), (1, 5)):
         values = scene(1, bits)
         table = rng.integers(0, 256, (2**bits, 3))
         palette = table * 257 if deep else table
@@ -643,7 +643,7 @@ def bmps() -> Iterator[Case]:
     for header, masks, bits in product((40, 108, 124), ((0x7C00, 0x3E0, 0x1F), (0xF800, 0x7E0, 0x1F)), (16,)):
         widths = [m.bit_count() for m in masks]
         parts = [scene(3, n, seed=1)[..., i] for i, n in enumerate(widths)]
-        values = sum(p << np.uint64(((m & -m).bit_length() - 1)) for p, m in zip(parts, masks, strict=True))
+        values = sum(p << np.uint64((m & -m).bit_length() - 1) for p, m in zip(parts, masks, strict=True))
         meant = np.stack([in_8(p.astype(float), n) for p, n in zip(parts, widths, strict=True)], -1)
         yield Case(
             f"bmp{header}-{widths}-{bits}.bmp",

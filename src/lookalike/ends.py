@@ -180,6 +180,8 @@ def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
     of_offset, of_length, of_base, of_index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     of_id = 4 if version == 2 else 2
 
+    at = start + 6
+
     def number(length: int) -> int:
         nonlocal at
         at += length
@@ -187,7 +189,6 @@ def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
             raise IndexError("numbers beyond their box")
         return int.from_bytes(data[at - length : at], "big")
 
-    at = start + 6
     for _ in range(number(of_id)):
         number(of_id)
         method = number(2) & 15 if version else 0

@@ -224,7 +224,7 @@ def name_of(source: bytes | BinaryIO) -> str | None:
 
 
 def unread_format(head: bytes) -> tuple[str, str] | None:
-    """Name a format that is known, though files in it aren't read.
+    r"""Name a format that is known, though files in it aren't read.
 
     Parameters
     ----------

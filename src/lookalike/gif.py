@@ -17,16 +17,16 @@ class Gif(GifImageFile):
     a file names for it is hardly ever one that somebody has chosen.
     """
 
-    _uncovered: tuple[int, int, int, int] | None = None
+    _covered: tuple[int, int, int, int] | None = None
 
     def _open(self) -> None:
         super()._open()
-        if self.tile and tuple(self.tile[0].extents) != (0, 0, *self.size):
-            self._uncovered = self.tile[0].extents
+        if self.tile and self.tile[0].extents != (0, 0, *self.size):
+            self._covered = self.tile[0].extents
 
     def load(self) -> Any:
         """Decode the frame."""
-        covered, self._uncovered = self._uncovered, None
+        covered, self._covered = self._covered, None
         loaded = super().load()
         if covered is None or "transparency" in self.info:  # with a transparent colour Pillow fills with that
             return loaded
@@ -39,7 +39,7 @@ class Gif(GifImageFile):
             self.load()
             self._become_rgba()
             left, top, right, bottom = self.dispose_extent or (0, 0, *self.size)
-            self.dispose = Image.core.fill("RGBA", (right - left, bottom - top), (0, 0, 0, 0))
+            self.dispose = Image.new("RGBA", (right - left, bottom - top)).im
         super().seek(frame)
 
     def _clear_outside(self, covered: tuple[int, int, int, int]) -> None:

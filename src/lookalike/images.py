@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.appearance import is_grey, orientation_of, set_upright, to_plain
-from lookalike.errors import ImageError, missing_extra
 from lookalike.bare import bare
 from lookalike.ends import lacks_end, runs_out
+from lookalike.errors import ImageError, missing_extra
 from lookalike.formats import (
     FORMATS,
     HEAD,
@@ -30,7 +30,7 @@ from lookalike.formats import (
 )
 from lookalike.png import make_clear, note_transparency
 from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
-from lookalike.refusals import image_file, reported
+from lookalike.refusals import image_file, reported, too_many_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -336,7 +336,7 @@ def _opened_tiff(file: BinaryIO, where: str, head: bytes) -> Image:
 
 def _check_pixels(image: Image, where: str, limits: Limits) -> None:
     if image.width * image.height > limits.pixels:
-        raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb")
+        raise too_many_pixels(where, limits.pixels, image.size)
 
 
 def _loaded(
@@ -439,7 +439,12 @@ def _further_frames(image: Image, data: bytes, where: str, limits: Limits) -> It
                     raise
                 return
         if max(frame + 1, known or 0) > limits.frames:
-            raise ImageError(f"{where}: more than {limits.frames:,} frames, the limit; read the first alone", "bomb")
+            held = f"{known:,} frames, " if known else ""
+            raise ImageError(
+                f"{where}: {held}more than {limits.frames:,} frames, the limit; allow more with --max-frames, "
+                "or read the first alone",
+                "bomb",
+            )
         _check_pixels(image, where, limits)
         image.load()
         yield image

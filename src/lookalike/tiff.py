@@ -32,11 +32,11 @@ _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 3
 _SUBFILE, _SUBDIRECTORIES, _INKS, _EXTRA, _FORMAT, _DNG, _PROFILE = 254, 330, 332, 338, 339, 50706, 34675
 _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 529, 530, 532
 # What makes the picture, and turns and colours it; JPEG's tables among it.
-_OF_THE_PICTURE = frozenset(
-    (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _COUNTS, _PLANAR)
-    + (_PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _INKS, _EXTRA, _FORMAT)
-    + (_COEFFICIENTS, _SUBSAMPLING, 531, _REFERENCE, 292, 293, 347, *range(512, 522))
-)  # fmt: skip
+_OF_THE_PICTURE = frozenset((
+    _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _COUNTS, _PLANAR,
+    _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _INKS, _EXTRA, _FORMAT,
+    _COEFFICIENTS, _SUBSAMPLING, 531, _REFERENCE, 292, 293, 347, *range(512, 522),
+))  # fmt: skip
 
 _GREY_FROM_WHITE, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
 _COLOUR_SAMPLES = {_GREY_FROM_WHITE: 1, _GREY: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
@@ -79,7 +79,7 @@ class _Entry(NamedTuple):
     """One tag of a directory: its type, how many values, and their bytes in the file's order."""
 
     kind: int
-    count: int
+    n: int
     value: bytes
 
 
@@ -164,7 +164,7 @@ def with_picture_alone(data: bytes) -> bytes:
         body = len(out) + 2 + 12 * len(kept) + 4
         table, rest = len(kept).to_bytes(2, order), b""
         for tag, entry in kept.items():
-            table += tag.to_bytes(2, order) + entry.kind.to_bytes(2, order) + entry.count.to_bytes(4, order)
+            table += tag.to_bytes(2, order) + entry.kind.to_bytes(2, order) + entry.n.to_bytes(4, order)
             if len(entry.value) <= 4:
                 table += entry.value.ljust(4, b"\0")
             else:
@@ -181,7 +181,7 @@ def _shorter(entry: _Entry, order: Literal["little", "big"]) -> _Entry:
     if entry.kind not in (16, 17, 18):
         return entry
     values = np.frombuffer(entry.value, "<u8" if order == "little" else ">u8")
-    return _Entry(4, entry.count, values.astype("<u4" if order == "little" else ">u4").tobytes())
+    return _Entry(4, entry.n, values.astype("<u4" if order == "little" else ">u4").tobytes())
 
 
 def lacks_end(data: bytes) -> bool:
@@ -223,6 +223,10 @@ class Tiff(TiffImageFile):
 
     _layout: _Layout | None = None
 
+    @property
+    def _where(self) -> str:
+        return self.filename if isinstance(self.filename, str) else ""
+
     def _setup(self) -> None:
         tags = self.tag_v2
         self._layout = None
@@ -260,7 +264,7 @@ class Tiff(TiffImageFile):
         if raw:
             maker = str(tags.get(271, "")).strip("\0 ").split(" ")[0].title()
             kind = "DNG" if _DNG in tags else maker if maker.isalnum() else "in a TIFF"
-            raise ImageError(f"{self.filename}: {RAW_PHOTO.format(kind)}", "unsupported")
+            raise ImageError(f"{self._where}: {RAW_PHOTO.format(kind)}", "unsupported")
         if below[1:] and _numbers(tags.get(_SUBFILE, 0))[0] & 1:
             raise UnreadKindError("its first picture is a preview of one that lies deeper")
 
@@ -288,14 +292,14 @@ class Tiff(TiffImageFile):
         if layout is not None:
             if layout.compression != _NONE and not layout.lengths and lacks_end(file.getvalue()):
                 raise EOFError
-            self.im = layout.picture(file.getvalue(), str(self.filename)).im
+            self.im = layout.picture(file.getvalue(), self._where).im
             self.load_end()
         elif self.tile and max(_chunk_ends(self.tag_v2), default=0) > len(file.getvalue()):
             raise EOFError
         return super().load()
 
     def load_end(self) -> None:
-        """Turn the page upright. (Pillow's own reads all of EXIF for that, and stops where it is broken.)"""
+        """Turn the page upright; Pillow's own way reads all of EXIF for that, and stops where it is broken."""
         orientation = self.tag_v2.get(_ORIENTATION, 1)
         if isinstance(orientation, int) and 2 <= orientation <= 8:
             turned = set_upright(self, orientation)
@@ -382,6 +386,8 @@ class _Layout:
     def _chunks(self, data: bytes) -> Iterator[tuple[int, int, NDArray[Any]]]:
         """Yield each strip's or tile's left and upper edge, and its values as stored, cut to the picture."""
         wide, high = self.chunk
+        if high < 1:
+            raise ValueError("strips or tiles without rows")
         across, down = -(-self.width // wide), -(-self.height // high)
         n = across * down
         if len(self.starts) < (n * self.samples if self.planes else n):
@@ -447,13 +453,14 @@ class _Layout:
         if bits == 24:
             parts = table.reshape(rows, wide, n, 3).astype(np.uint32)
             low, high = (0, 2) if self.order == "<" else (2, 0)
-            whole: NDArray[np.uint32] = parts[..., low] | parts[..., 1] << 8 | parts[..., high] << 16
-            return whole
+            return np.asarray(parts[..., low] | parts[..., 1] << 8 | parts[..., high] << 16)
         single = np.unpackbits(table, axis=1)[:, : wide * n * bits].reshape(rows, wide, n, bits)
-        values = np.zeros((rows, wide, n), np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
+        joined: NDArray[Any] = np.zeros(
+            (rows, wide, n), np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32
+        )
         for bit in range(bits):
-            values = values << 1 | single[..., bit]
-        return values
+            joined = joined << 1 | single[..., bit]
+        return joined
 
     def _spread(self, units: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Give each pixel of units of several its own colour, the one of its unit."""
@@ -503,11 +510,11 @@ class _Layout:
             deep = self.kind != "f" and values.min() >= 0 and 255 < values.max() <= 65535
             return to_uint8(values.astype(np.uint16) if deep else values, where)
         if self.bits == 16 and self.alpha is not None:  # the upper byte, as Pillow and libvips take it there
-            return (values >> 8).astype(np.uint8)
+            return np.asarray(values >> 8).astype(np.uint8)
         if self.bits in (8, 16):
             return to_uint8(values, where)
         most = 2**self.bits - 1
-        return ((values.astype(np.uint64) * 255 + most // 2) // most).astype(np.uint8)
+        return np.asarray((values.astype(np.uint64) * 255 + most // 2) // most).astype(np.uint8)
 
     def _to_rgb(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bring luma and two differences to RGB, by section 21 of the specification."""
@@ -521,55 +528,53 @@ class _Layout:
         r = y + cr * (2 - 2 * red)
         b = y + cb * (2 - 2 * blue)
         g = (y - blue * b - red * r) / green
-        return np.stack([r, g, b], axis=2).round().clip(0, 255).astype(np.uint8)
+        rgb: NDArray[np.uint8] = np.stack([r, g, b], axis=2).round().clip(0, 255).astype(np.uint8)
+        return rgb
 
 
 _REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 
 
-def _layout_of(tags: Mapping[int, Any]) -> _Layout | None:
+def _layout_of(tags: Any) -> _Layout | None:
     """Read a layout from a directory; None where Pillow reads it rightly, or will say what is wrong."""
     colours, compression = tags.get(_PHOTOMETRIC, 0), tags.get(_COMPRESSION, 1)
-    samples, planes = tags.get(_SAMPLES, 1), tags.get(_PLANAR, 1) == 2
-    width, height = tags.get(_WIDTH), tags.get(_HEIGHT)
+    width, height, samples = tags.get(_WIDTH), tags.get(_HEIGHT), tags.get(_SAMPLES, 1)
     depths, formats = _numbers(tags.get(_BITS, (1,))), _numbers(tags.get(_FORMAT, (1,)))
-    extra, reverse = _numbers(tags.get(_EXTRA)), tags.get(_FILL, 1) == 2
-    if not (isinstance(width, int) and isinstance(height, int) and isinstance(samples, int)):
+    if not (isinstance(width, int) and isinstance(height, int) and isinstance(samples, int) and depths and formats):
         return None
-    planes = planes and samples > 1
-    bits = depths[0] if depths else 1
-    if min(width, height, samples) < 1 or samples > 64 or not (depths and formats):
+    n = _COLOUR_SAMPLES[colours]
+    if min(width, height) < 1 or not n <= samples <= 64:
         return None
-    if len(set(depths)) > 1 or len(set(formats)) > 1:
+    lab = colours in (_LAB, _ICC_LAB)  # of which some programs say that two of three samples have a sign
+    if len(set(depths)) > 1 or (len(set(formats)) > 1 and not lab):
         raise UnreadKindError("its samples are of different depths or types")
-    kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(formats[0])
+    kind = "u" if lab else {1: "u", 2: "i", 3: "f", 4: "u"}.get(formats[0])
     if kind is None:
         raise UnreadKindError("its values are complex numbers")
-    order = "<" if tags.prefix[:1] == b"I" else ">"  # type: ignore[attr-defined]
-    predictor = tags.get(_PREDICTOR, 1) if compression not in (_NONE, _PACKBITS) else 1
-    right = (colours, samples, extra) in _RIGHT.get(bits, ()) and kind == "u" and predictor in (1, 2) and compression != _WEBP
-    n = _COLOUR_SAMPLES[colours]
-    if samples < n or (right and not planes and not reverse):
+    bits, extra = depths[0], _numbers(tags.get(_EXTRA))
+    planes, reverse = tags.get(_PLANAR, 1) == 2 and samples > 1, tags.get(_FILL, 1) == 2
+    predictor = tags.get(_PREDICTOR, 1) if compression not in (_NONE, _PACKBITS, _WEBP) else 1
+    plain = kind == "u" and predictor in (1, 2) and not (planes or reverse or compression == _WEBP)
+    if plain and (colours, samples, extra) in _RIGHT.get(bits, set()):
         return None
-    extra = (*extra, 0, 0)[: samples - n] if extra else (2,)[: samples - n]
+    if not extra and samples > n + 1:
+        raise UnreadKindError(f"{samples} samples a pixel, of which nobody says what they are")
+    extra = (*extra, *(0,) * samples)[: samples - n] if extra else (2,)[: samples - n]
     alpha = next((i for i, meaning in enumerate(extra) if meaning in (1, 2)), None)
-    subsampling = _numbers(tags.get(_SUBSAMPLING, (2, 2))) if colours == _YCBCR else (1, 1)
-    _refuse_layout(colours, bits, kind, predictor, planes, alpha, subsampling, samples, tags)
     tiled = _TILE_OFFSETS in tags
-    chunk = (
-        (tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT))
-        if tiled
-        else (width, max(1, min(tags.get(_ROWS, height), height)))
-    )
-    if not all(isinstance(side, int) and side > 0 for side in chunk):
+    wide, high = (tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)) if tiled else (width, tags.get(_ROWS, height))
+    if not (isinstance(wide, int) and isinstance(high, int) and wide > 0):
         return None
-    return _Layout(
+    subsampling = _numbers(tags.get(_SUBSAMPLING, (2, 2))) if colours == _YCBCR else (1, 1)
+    if len(subsampling) != 2 or not {1, 2, 4}.issuperset(subsampling):
+        raise ValueError("nonsense for the subsampling of its colours")
+    layout = _Layout(
         width=width,
         height=height,
         colours=colours,
         bits=bits,
         kind=kind,
-        order=order,
+        order="<" if tags.prefix[:1] == b"I" else ">",
         samples=samples,
         alpha=None if alpha is None else n + alpha,
         premultiplied=alpha is not None and extra[alpha] == 1,
@@ -577,7 +582,7 @@ def _layout_of(tags: Mapping[int, Any]) -> _Layout | None:
         compression=compression,
         predictor=predictor,
         reverse=reverse,
-        chunk=chunk,
+        chunk=(wide, high if tiled else min(high, height)),
         starts=_numbers(tags.get(_TILE_OFFSETS if tiled else _OFFSETS)),
         lengths=_numbers(tags.get(_TILE_COUNTS if tiled else _COUNTS)),
         tiled=tiled,
@@ -586,20 +591,15 @@ def _layout_of(tags: Mapping[int, Any]) -> _Layout | None:
         coefficients=_shares_of(tags.get(_COEFFICIENTS), (0.299, 0.587, 0.114)),
         reference=_shares_of(tags.get(_REFERENCE), (0, 255, 128, 255, 128, 255)),
     )
+    if colours == _CMYK and tags.get(_INKS, 1) != 1:
+        raise UnreadKindError("its inks aren't cyan, magenta, yellow and black")
+    _refuse(layout)
+    return layout
 
 
-def _refuse_layout(
-    colours: int,
-    bits: int,
-    kind: str,
-    predictor: int,
-    planes: bool,
-    alpha: int | None,
-    subsampling: tuple[int, ...],
-    samples: int,
-    tags: Mapping[int, Any],
-) -> None:
+def _refuse(layout: _Layout) -> None:
     """Refuse by name what the specification allows and nothing here reads."""
+    colours, bits, kind, predictor = layout.colours, layout.bits, layout.kind, layout.predictor
     depths: Collection[int] = {"u": range(1, 33), "i": (8, 16, 32), "f": (16, 32, 64)}[kind]
     if _COLOUR_SAMPLES[colours] > 1 and (kind != "u" or bits > 24):
         # Nobody says which value is white, or whether floats are shades or linear light.
@@ -614,14 +614,10 @@ def _refuse_layout(
         raise UnreadKindError(f"{bits} bits a sample of its type")
     if predictor not in (1, 2, 3) or (predictor == 2 and bits not in (8, 16, 32)) or (predictor == 3 and kind != "f"):
         raise UnreadKindError(f"predictor {predictor} with {bits} bits a sample")
-    if colours == _CMYK and tags.get(_INKS, 1) != 1:
-        raise UnreadKindError("its inks aren't cyan, magenta, yellow and black")
-    if colours in (_LAB, _ICC_LAB) and alpha is not None:
+    if colours in (_LAB, _ICC_LAB) and layout.alpha is not None:
         raise UnreadKindError("L*a*b* with transparency")
-    if colours == _YCBCR and subsampling != (1, 1) and (planes or predictor != 1 or samples != 3):
+    if layout.subsampling != (1, 1) and (layout.planes or predictor != 1 or layout.samples != 3):
         raise UnreadKindError("YCbCr with fewer colours than pixels, in planes or with a predictor")
-    if colours == _YCBCR and not (len(subsampling) == 2 and {1, 2, 4}.issuperset(subsampling)):
-        raise ValueError("nonsense for the subsampling of its colours")
 
 
 def _shares_of(given: Any, usual: tuple[float, ...]) -> tuple[float, ...]:

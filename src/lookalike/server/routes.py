@@ -73,7 +73,7 @@ from lookalike.server.schemas import (
     SuggestModel,
     UploadModel,
 )
-from lookalike.server.uploads import LIMITS, Decoder, Upload
+from lookalike.server.uploads import LIMITS, Decoder, Upload, raised
 from lookalike.underway import read_underway
 
 WEB = Path(__file__).parent.parent / "web"
@@ -135,7 +135,7 @@ class Service:
         index = self.live.current()
         held = self._originals
         if held is None or held[0] is not index:
-            held = self._originals = index, Originals(index, LIMITS)
+            held = self._originals = index, Originals(index, raised(LIMITS, index.limits))
         return held[1]
 
     def abilities(self) -> tuple[list[dict[str, Any]], bool]:
@@ -193,7 +193,7 @@ class Service:
     def decode(self, data: bytes, crop: tuple[int, int, int, int] | None = None, where: str = "the image") -> Upload:
         """Decode what was sent."""
         with self.metrics.stage("decode"):
-            return self.decoder.decode(data, where, crop)
+            return self.decoder.decode(data, where, crop, self.live.current().limits)
 
     def pixels(self, image: ImageModel) -> NDArray[np.uint8]:
         """Return the pixels of an image that was sent, or of one of the index."""
@@ -545,7 +545,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         def made() -> bytes:
             try:
                 data, name = service.originals().read(identity)
-                pixels = service.decoder.decode(data, name).pixels
+                pixels = service.decode(data, where=name).pixels
             except ImageError as e:
                 if e.outcome not in ("gone", "changed"):
                     raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,13 @@ class Decoder:
         self._leash.close()
         self._folder.cleanup()
 
-    def decode(self, data: bytes, where: str = "the image", crop: tuple[int, int, int, int] | None = None) -> Upload:
+    def decode(
+        self,
+        data: bytes,
+        where: str = "the image",
+        crop: tuple[int, int, int, int] | None = None,
+        limits: Limits | None = None,
+    ) -> Upload:
         """Decode one picture.
 
         Parameters
@@ -83,6 +89,8 @@ class Decoder:
             What it is called in errors.
         crop : (int, int, int, int), optional
             x, y, width, height in pixels of the upright picture.
+        limits : Limits, optional
+            Those of the index: pixels that it may have a picture may have that is asked for.
 
         Returns
         -------
@@ -98,12 +106,13 @@ class Decoder:
         """
         if not data:
             raise ImageError(f"{where}: empty, no byte was sent; choose an image file", "empty")
+        allowed = self.limits if limits is None else raised(self.limits, limits)
         # Through a file, so that a large picture is not copied as text into the worker's pipe.
         handle, name = tempfile.mkstemp(dir=self._folder.name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            answer = self._leash.run({"path": name, "where": where, "crop": crop, "limits": vars(self.limits)})
+            answer = self._leash.run({"path": name, "where": where, "crop": crop, "limits": vars(allowed)})
         finally:
             Path(name).unlink(missing_ok=True)
         facts = answer.facts
@@ -119,6 +128,22 @@ class Decoder:
             return Upload(pixels, int(facts["width"]), int(facts["height"]))
         except (KeyError, IndexError, TypeError, ValueError):
             raise ImageError(f"{where}: the decoder's answer makes no sense; try another image", "crashed") from None
+
+
+def raised(ours: Limits, index: Limits) -> Limits:
+    """Return our limits with the pixels and bytes that an index allows, where those are more.
+
+    Parameters
+    ----------
+    ours, index : Limits
+        Any.
+
+    Returns
+    -------
+    Limits
+        Such that what an index holds may be asked for, and shown. Time, memory and the length of a request stay ours.
+    """
+    return replace(ours, pixels=max(ours.pixels, index.pixels), bytes=max(ours.bytes, index.bytes))
 
 
 def decode_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
