@@ -320,6 +320,27 @@ def tiffs_of_other_colours() -> Iterator[Case]:
             yield Case(f"ycbcr{across}{down}-{compression}.tif", data, meant, "meant")
 
 
+def tiffs_packed_as_pictures() -> Iterator[Case]:
+    """JPEG and fax within TIFF, of which only another reader can tell what they mean."""
+    import tifffile
+
+    pixels = scene(3).astype(np.uint8)
+    for how, tile in product(("rgb", "ycbcr", "minisblack", "miniswhite"), (None, (32, 32))):
+        for across in ((1, 1), (2, 1), (2, 2)) if how == "ycbcr" else ((1, 1),):
+            file = io.BytesIO()
+            values = pixels[..., 0] if "min" in how else pixels
+            tifffile.imwrite(file, values, photometric=how, compression="jpeg", tile=tile, subsampling=across)
+            yield Case(f"jpeg-{how}-{across}-{tile}.tif", file.getvalue(), None)
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb", compression="webp", compressionargs={"lossless": True})
+    yield Case("webp.tif", file.getvalue(), pixels.astype(float))
+    for packed, photometric in product(("group3", "group4", "tiff_ccitt"), (0, 1)):
+        file = io.BytesIO()
+        tags = {262: photometric}
+        PIL.Image.fromarray(pixels[..., 0] > 99).save(file, "TIFF", compression=packed, tiffinfo=tags)
+        yield Case(f"{packed}-{photometric}.tif", file.getvalue(), None)
+
+
 def lab(photometric: int, bits: int, planes: bool) -> bytes:
     shown = scene(3).astype(float) / 255
     a, b = (shown[..., 1] - 0.5) * 80, (shown[..., 2] - 0.5) * 80

@@ -224,7 +224,7 @@ def name_of(source: bytes | BinaryIO) -> str | None:
 
 
 def unread_format(head: bytes) -> tuple[str, str] | None:
-    r"""Name a format that is known, though files in it aren't read.
+    """Name a format that is known, though files in it aren't read.
 
     Parameters
     ----------
@@ -238,8 +238,8 @@ def unread_format(head: bytes) -> tuple[str, str] | None:
 
     Examples
     --------
-    >>> unread_format(b"%PDF-1.7")[0]
-    'a PDF document (or Illustrator\'s)'
+    >>> unread_format(b"qoif")[0]
+    'a QOI image'
     """
     if head[:2] == b"\x1f\x8b":
         within = _begin_of_gzip(head)

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
-_TO_BACKGROUND = 2  # a frame's area is cleared once it has been shown
+_TO_BACKGROUND, _TO_BEFORE = 2, 3  # once a frame has been shown: its area is cleared, or what was there comes back
 
 
 class Gif(GifImageFile):
@@ -35,11 +35,15 @@ class Gif(GifImageFile):
 
     def seek(self, frame: int) -> None:
         """Go to a frame, with the area of the one before cleared if that is so meant."""
-        if frame == self.tell() + 1 and self.disposal_method == _TO_BACKGROUND and self.dispose is not None:
+        # Before the first frame there is nothing, so back to that is the same.
+        cleared = self.disposal_method == _TO_BACKGROUND or (self.disposal_method == _TO_BEFORE and self.tell() == 0)
+        if frame == self.tell() + 1 and cleared:
             self.load()
             self._become_rgba()
             left, top, right, bottom = self.dispose_extent or (0, 0, *self.size)
             self.dispose = Image.new("RGBA", (right - left, bottom - top)).im
+        self.info.pop("grey", None)  # frames that follow may have colours
+        self.disposal_method = 0  # Pillow goes on with it for frames that say nothing
         super().seek(frame)
 
     def _clear_outside(self, covered: tuple[int, int, int, int]) -> None:
@@ -50,6 +54,8 @@ class Gif(GifImageFile):
 
     def _become_rgba(self) -> None:
         if self.mode != "RGBA":
+            if self.mode == "L":  # it holds shades of grey alone, as its header said
+                self.info["grey"] = True
             self.im = self.convert("RGBA").im
             self._mode, self.palette = "RGBA", None
             self.info.pop("transparency", None)

@@ -29,13 +29,15 @@ from lookalike.raster import to_uint8
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 256, 257, 258, 259, 262, 266
 _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _COUNTS, _PLANAR = 273, 274, 277, 278, 279, 284
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 317, 320, 322, 323, 324, 325
-_SUBFILE, _SUBDIRECTORIES, _INKS, _EXTRA, _FORMAT, _DNG, _PROFILE = 254, 330, 332, 338, 339, 50706, 34675
+_SUBFILE, _MAKER, _SUBDIRECTORIES, _INKS, _EXTRA, _FORMAT = 254, 271, 330, 332, 338, 339
+_DNG, _PROFILE = 50706, 34675
 _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 529, 530, 532
-# What makes the picture, and turns and colours it; JPEG's tables among it.
+# What makes the picture, and turns and colours it; JPEG's tables among it; and what tells a raw photo.
 _OF_THE_PICTURE = frozenset((
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _COUNTS, _PLANAR,
     _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _INKS, _EXTRA, _FORMAT,
     _COEFFICIENTS, _SUBSAMPLING, 531, _REFERENCE, 292, 293, 347, *range(512, 522),
+    _SUBFILE, _SUBDIRECTORIES, _MAKER, _DNG,
 ))  # fmt: skip
 
 _GREY_FROM_WHITE, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -58,7 +60,7 @@ _OTHER_COMPRESSIONS = {
 _RAW_COMPRESSIONS = frozenset((32767, 32769, 32770, 34713, 34892, 52546, 65000, 65535))
 _RAW_COLOURS = frozenset((32803, 34892))
 # What Pillow reads rightly of the streams: colours, samples, kinds of the extra ones, for each number of bits.
-_RIGHT = {
+_RIGHT: dict[int, set[tuple[int, int, tuple[int, ...]]]] = {
     1: {(_GREY_FROM_WHITE, 1, ()), (_GREY, 1, ())},
     8: {
         *((colours, 1, ()) for colours in (_GREY_FROM_WHITE, _GREY)),
@@ -262,10 +264,12 @@ class Tiff(TiffImageFile):
             colours in _RAW_COLOURS or compression in _RAW_COMPRESSIONS for colours, compression in below
         )
         if raw:
-            maker = str(tags.get(271, "")).strip("\0 ").split(" ")[0].title()
+            given = tags.get(_MAKER, "")
+            named = given.decode("latin-1") if isinstance(given, bytes) else str(given)
+            maker = named.strip("\0 ").split(" ")[0].title()
             kind = "DNG" if _DNG in tags else maker if maker.isalnum() else "in a TIFF"
             raise ImageError(f"{self._where}: {RAW_PHOTO.format(kind)}", "unsupported")
-        if below[1:] and _numbers(tags.get(_SUBFILE, 0))[0] & 1:
+        if _SUBDIRECTORIES in tags and _numbers(tags.get(_SUBFILE, 0))[0] & 1:
             raise UnreadKindError("its first picture is a preview of one that lies deeper")
 
     def _directories_below(self) -> Iterator[tuple[int, int]]:
@@ -557,7 +561,7 @@ def _layout_of(tags: Any) -> _Layout | None:
     plain = kind == "u" and predictor in (1, 2) and not (planes or reverse or compression == _WEBP)
     if plain and (colours, samples, extra) in _RIGHT.get(bits, set()):
         return None
-    if not extra and samples > n + 1:
+    if (n == 1 and samples > 2) or (not extra and samples > n + 1):
         raise UnreadKindError(f"{samples} samples a pixel, of which nobody says what they are")
     extra = (*extra, *(0,) * samples)[: samples - n] if extra else (2,)[: samples - n]
     alpha = next((i for i, meaning in enumerate(extra) if meaning in (1, 2)), None)
