@@ -309,9 +309,13 @@ def tiffs_of_other_colours() -> Iterator[Case]:
         # Without a profile inks are subtracted; libvips takes a press's profile of its own.
         data = tiff(values, 5, bits, planes=planes, compression=compression, order=mark)
         yield Case(f"cmyk{bits}-{'planes' if planes else 'pixels'}-{compression}-{order}.tif", data, meant, "meant")
+    # (libvips takes L*a*b* as seen in daylight of 6500 K; the specification, Photoshop and profiles as in that of 5000 K)
     for photometric, bits, planes in product((8, 9), (8, 16), (False, True)):
         yield Case(
-            f"lab{photometric}-{bits}-{'planes' if planes else 'pixels'}.tif", lab(photometric, bits, planes), None
+            f"lab{photometric}-{bits}-{'planes' if planes else 'pixels'}.tif",
+            lab(photometric, bits, planes),
+            None,
+            "meant",
         )
     for across, down in ((1, 1), (2, 1), (2, 2), (4, 2), (1, 2)):
         for compression in (1, 5):

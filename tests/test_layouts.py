@@ -8,11 +8,11 @@ from collections import Counter
 from itertools import product
 from types import SimpleNamespace
 
-import layouts
 import numpy as np
 import pytest
-from layouts import HEIGHT, WIDTH, Frame, gif, scene, tiff
 
+import layouts
+from layouts import HEIGHT, WIDTH, Frame, gif, scene, tiff
 from lookalike.errors import ImageError
 from lookalike.images import decode, header_shape, pictures
 
