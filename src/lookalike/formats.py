@@ -101,9 +101,9 @@ _UNREAD = (
     ("an archive (RAR)", "unpack it", rb"Rar!\x1a\x07"),
     ("an archive (7z)", "unpack it", rb"7z\xbc\xaf\x27\x1c"),
     ("an archive (LHA, CAB, ar, cpio)", "unpack it", rb"..-l[hz][0-7dsx]-|MSCF\x00|!<arch>|07070[1-7]"),
-    ("a compressed file (bzip2)", _UNPACK, rb"BZh[1-9]1AY&SY"),
-    ("a compressed file (xz)", _UNPACK, rb"\xfd7zXZ\x00"),
-    ("a compressed file (Zstandard, LZ4, lzip)", "unpack it", rb"\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|LZIP\x01"),
+    ("an archive, or another compressed file (bzip2)", _UNPACK, rb"BZh[1-9]1AY&SY"),
+    ("an archive, or another compressed file (xz)", _UNPACK, rb"\xfd7zXZ\x00"),
+    ("an archive, or another compressed file (Zstandard, LZ4, lzip)", "unpack it", rb"\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|LZIP\x01"),
     ("a compressed file (gzip)", _UNPACK, rb"\x1f\x8b\x08"),
     ("a camera's raw photo (Canon CR2)", _RAW, rb"II\*\x00....CR"),
     ("a camera's raw photo (Canon CR3)", _RAW, rb"....ftypcrx "),
@@ -127,7 +127,7 @@ _UNREAD = (
 
 )  # fmt: skip
 _DRAWING = re.compile(rb"\s*<(?:\?xml|!--|!DOCTYPE\s+svg|(?:\w+:)?svg\b)", re.IGNORECASE)
-_DRAWN = re.compile(rb"<(?:\w+:)?svg[\s>]")
+_DRAWN = re.compile(rb"<(?:\w+:)?svg[\s/>]")
 _PACKED_TAR = re.compile(rb".{257}ustar", re.DOTALL)
 
 

@@ -71,7 +71,7 @@ _RIGHT: dict[int, set[tuple[int, int, tuple[int, ...]]]] = {
     16: {(_GREY, 1, ()), (_RGB, 3, ()), (_RGB, 4, ()), (_RGB, 4, (2,))},
 }  # fmt: skip
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_LARGEST_CHUNK = 2**31  # bytes of a strip or tile; a tile may be larger than its picture
+_LARGEST_CHUNK = 2**26  # bytes of a strip or tile, or eight times the picture's: a tile may be larger than that
 
 
 # Directories ----------------------------------------------------------------------------------------------------------
@@ -424,8 +424,8 @@ class _Layout:
 
     def _unpacked(self, data: bytes, number: int, row_bytes: int, rows: int) -> bytes:
         size = row_bytes * rows
-        if size > _LARGEST_CHUNK:
-            raise ValueError("a strip or tile of more than 2 GiB")
+        if size > max(_LARGEST_CHUNK, 8 * self.width * self.height * self.samples * self.bits // 8):
+            raise ValueError("a strip or tile that is much larger than its picture")
         start = self.starts[number]
         length = self.lengths[number] if number < len(self.lengths) else len(data) - start
         if self.compression == _NONE:
