@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 
@@ -49,9 +50,13 @@ def bare(data: bytes) -> Iterator[bytes]:
     elif name == "GIF":
         yield _gif(data)
     elif name == "TIFF":
-        from lookalike.tiff import with_picture_alone
+        from lookalike.tiff import Tiff, with_picture_alone
 
-        yield with_picture_alone(data)
+        try:
+            Tiff(io.BytesIO(data), "")
+        except Exception:
+            yield with_picture_alone(data)
+        # Where its directory can be read, it isn't what stands beside the picture that is wrong.
 
 
 def _jpeg(data: bytes, *, profile: bool) -> bytes:

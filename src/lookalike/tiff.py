@@ -32,13 +32,13 @@ _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 3
 _SUBFILE, _MAKER, _SUBDIRECTORIES, _INKS, _EXTRA, _FORMAT = 254, 271, 330, 332, 338, 339
 _DNG, _PROFILE = 50706, 34675
 _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 529, 530, 532
-# What makes the picture, and turns and colours it; JPEG's tables among it; and what tells a raw photo.
+# What makes the picture, and turns and colours it; JPEG's tables among it.
 _OF_THE_PICTURE = frozenset((
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _COUNTS, _PLANAR,
     _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _INKS, _EXTRA, _FORMAT,
     _COEFFICIENTS, _SUBSAMPLING, 531, _REFERENCE, 292, 293, 347, *range(512, 522),
-    _SUBFILE, _SUBDIRECTORIES, _MAKER, _DNG,
 ))  # fmt: skip
+_OF_RAW_PHOTOS = frozenset((_SUBFILE, _SUBDIRECTORIES, _MAKER, _DNG))
 
 _GREY_FROM_WHITE, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
 _COLOUR_SAMPLES = {_GREY_FROM_WHITE: 1, _GREY: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
@@ -120,7 +120,7 @@ class _Directories:
                 if tag in _OF_THE_PICTURE:
                     raise EOFError
             elif length:
-                found[tag] = _Entry(kind, count, self.data[value : value + length])
+                found.setdefault(tag, _Entry(kind, count, self.data[value : value + length]))
         end = place + n * step
         return found, self.number(end, width) if end + width <= len(self.data) else 0
 
@@ -162,7 +162,7 @@ def with_picture_alone(data: bytes) -> bytes:
             break
         out.extend(bytes(len(out) % 2))
         out[link : link + 4] = len(out).to_bytes(4, order)
-        kept = {tag: _shorter(entry, order) for tag, entry in sorted(tags.items()) if tag in _OF_THE_PICTURE}
+        kept = {tag: _shorter(entry, order) for tag, entry in sorted(tags.items()) if tag in _OF_THE_PICTURE | _OF_RAW_PHOTOS}
         body = len(out) + 2 + 12 * len(kept) + 4
         table, rest = len(kept).to_bytes(2, order), b""
         for tag, entry in kept.items():
