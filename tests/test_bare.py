@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import struct
 
-import layouts
 import numpy as np
 import PIL.Image
 import pytest
-from layouts import Frame, gif, scene, tiff
 
+import layouts
+from layouts import Frame, gif, scene, tiff
 from lookalike.errors import ImageError
 from lookalike.images import decode, header_shape
 

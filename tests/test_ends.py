@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
-import layouts
 import numpy as np
 import PIL.Image
 import pytest
-from layouts import Frame, scene, tiff
 
+import layouts
+from layouts import Frame, scene, tiff
 from lookalike.errors import ImageError
 from lookalike.formats import HEAD
 from lookalike.images import decode, pictures

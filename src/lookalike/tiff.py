@@ -105,7 +105,7 @@ class _Directories:
         """Return the tags of the directory at a place, and the place of the next."""
         width = 8 if self.large else 4
         head, step = (8, 20) if self.large else (2, 12)
-        found = {}
+        found: dict[int, _Entry] = {}
         n = self.number(place, head)
         place += head
         if place + n * step > len(self.data):
