@@ -9,6 +9,7 @@ import lzma
 import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -197,6 +198,63 @@ def test_what_is_kept_as_a_zip_or_packed_is_no_archive(tmp_path):
         else:
             with pytest.raises(ImageError, match="which is not read"):
                 open_collection(tmp_path / "b.bin")
+
+
+# Kinds of formats that are read ---------------------------------------------------------------------------------------
+
+
+def png(bits, colour, interlaced=0):
+    header = struct.pack(">IIBBBBB", 4, 4, bits, colour, 0, 0, interlaced)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(400))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def heic(codec):
+    pytest.importorskip("pillow_heif", reason="the extra heic isn't installed").register_heif_opener()
+    return saved("HEIF").replace(b"hvc1", codec)
+
+
+def jpeg(kind):
+    return saved("JPEG").replace(b"\xff\xc0", b"\xff" + kind, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: jpeg(b"\xc3"), "lossless"),
+        (lambda: jpeg(b"\xc5"), "hierarchical"),
+        (lambda: jpeg(b"\xcf"), "hierarchical and lossless"),
+        (lambda: jpeg(b"\xf7"), "JPEG-LS"),
+        (lambda: heic(b"vvc1"), "its codec is VVC"),
+        (lambda: heic(b"unci"), "its codec is uncompressed"),
+        (lambda: saved("AVIF").replace(b"av01", b"j2k1"), "its codec is JPEG 2000"),
+        (lambda: png(3, 0), "3 bits of colour type 0"),
+        (lambda: png(16, 3), "16 bits of colour type 3"),
+        (lambda: png(8, 5), "8 bits of colour type 5"),
+        (lambda: png(8, 0, 2), "interlace method 2"),
+        (lambda: png(8, 2)[:8] + b"\0\0\0\4CgBI\x50\0\x20\2\x2b\xd5\xb3\x7f" + png(8, 2)[8:], "Apple's own form"),
+    ],
+)
+def test_a_kind_that_no_decoder_knows_is_unsupported_not_damaged(make, why):
+    with pytest.raises(ImageError) as caught:
+        decode(make(), "here")
+    assert caught.value.outcome == "unsupported"
+    assert "its kind of" in str(caught.value)
+    assert why in str(caught.value)
+
+
+def test_a_header_that_was_hit_is_damaged_not_unsupported():
+    """Its checksum says that nobody has written it so."""
+    data = bytearray(png(8, 2))
+    data[24] = 3
+    with pytest.raises(ImageError) as caught:
+        decode(bytes(data), "here")
+    assert caught.value.outcome == "damaged"
+    with pytest.raises(ImageError) as caught:
+        decode(jpeg(b"\xc2"), "here")
+    assert caught.value.outcome == "damaged"
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------

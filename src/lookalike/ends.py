@@ -138,6 +138,60 @@ def _gif_runs_out(data: bytes) -> bool:
     return False
 
 
+# Kinds that a decoder doesn't know ------------------------------------------------------------------------------------
+
+_JPEG_KINDS = {
+    0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical and lossless",
+    0xCB: "lossless", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical and lossless", 0xF7: "JPEG-LS",
+}  # fmt: skip
+_CODECS = {
+    b"vvc1": "VVC", b"evc1": "EVC", b"avc1": "H.264", b"j2k1": "JPEG 2000", b"jpeg": "JPEG", b"unci": "uncompressed",
+    b"jxs1": "JPEG XS",
+}  # fmt: skip
+
+
+def unread_kind(source: bytes | BinaryIO) -> str | None:
+    """Name the kind of a file that no decoder here knows, where one has failed.
+
+    Parameters
+    ----------
+    source : bytes or seekable binary file
+        The file.
+
+    Returns
+    -------
+    str or None
+        Words for an error; None where its kind isn't the reason.
+    """
+    name = name_of(source)
+    if not isinstance(source, bytes):
+        source.seek(0)
+        source = source.read()
+    try:
+        if name == "JPEG":
+            kinds = (_JPEG_KINDS.get(kind) for kind in _jpeg_markers(source))
+            return next((kind for kind in kinds if kind), None)
+        if name in ("AVIF", "HEIC"):
+            place = source.index(b"iinf") - 4
+            items = source[place : _box(source, place)[2]]  # each with its kind behind its number
+            if not any(kind in items for kind in (b"hvc1", b"av01", b"grid")):
+                return next((f"its codec is {words}" for codec, words in _CODECS.items() if codec in items), None)
+    except (IndexError, ValueError, struct.error):
+        pass
+    return None
+
+
+def _jpeg_markers(data: bytes) -> Iterator[int]:
+    """Yield the kinds of a JPEG's segments up to its first scan."""
+    place = 2
+    while data[place + 1] != 0xDA:
+        if data[place] != 0xFF:
+            place += 1
+            continue
+        yield data[place + 1]
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+
+
 # Boxes of HEIC and AVIF -----------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ FORMATS = {
 #: Endings that a folder is searched for.
 SUFFIXES = frozenset(ending for endings in FORMATS.values() for ending in endings)
 #: How many bytes at its beginning tell a file's format.
-HEAD = 32
+HEAD = 33
 #: What a PNG file begins with.
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: What a JPEG file ends with.

@@ -28,7 +28,7 @@ from lookalike.formats import (
     pillow,
     unread_format,
 )
-from lookalike.png import make_clear, note_transparency
+from lookalike.png import make_clear, note_transparency, refuse_unread_kinds
 from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
 from lookalike.refusals import image_file, reported, too_many_pixels
 
@@ -310,6 +310,8 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
         pil.MAX_IMAGE_PIXELS = limits.pixels
     file.seek(0)
     # What `PIL.Image.open` does too, but it swallows the reason of a failure, and looks for further pictures in a JPEG.
+    if name == "PNG" and len(head) == HEAD:
+        refuse_unread_kinds(head)
     if name == "TIFF":
         image = _opened_tiff(file, where, head)
     elif name == "GIF":

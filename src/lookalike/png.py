@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lookalike.formats import PNG_SIGNATURE, pillow
+from lookalike.formats import PNG_SIGNATURE, UnreadKindError, pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _RGB = 2
+_DEPTHS = {0: (1, 2, 4, 8, 16), _RGB: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
 
 
@@ -37,6 +38,27 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         length, kind = struct.unpack_from(">I4s", data, place)
         yield kind, place, place + 12 + length
         place += 12 + length
+
+
+def refuse_unread_kinds(head: bytes) -> None:
+    """Refuse a PNG of a kind that isn't read, if its header is sound.
+
+    Parameters
+    ----------
+    head : bytes
+        The file's first 33 bytes, or more.
+
+    Raises
+    ------
+    UnreadKindError
+        If it is Apple's own form, or of a depth, a type of colour or an order of rows that the standard doesn't have.
+    """
+    if head[12:16] == b"CgBI":
+        raise UnreadKindError("Apple's own form, as apps for iPhones hold it")
+    bits, colour, interlaced = head[24], head[25], head[28]
+    known = bits in _DEPTHS.get(colour, ()) and interlaced <= 1
+    if not known and zlib.crc32(head[12:29]) == int.from_bytes(head[29:33], "big"):
+        raise UnreadKindError(f"{bits} bits of colour type {colour}, interlace method {interlaced}")
 
 
 def note_transparency(image: Image, head: bytes) -> None:

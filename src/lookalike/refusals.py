@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from lookalike.ends import runs_out
+from lookalike.ends import runs_out, unread_kind
 from lookalike.errors import ImageError, first_line
 from lookalike.formats import UnreadKindError, name_of, pillow
 
@@ -158,7 +158,8 @@ def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[N
             raise ImageError(
                 f"{where}: truncated, the file ends before the picture does; copy it again", "truncated"
             ) from e
-        if _UNREAD.search(said):
+        if (kind := unread_kind(source)) or _UNREAD.search(said):
+            shown = kind or shown
             raise ImageError(
                 f"{where}: its kind of {name_of(source)} is not read ({shown}); convert it", "unsupported"
             ) from e

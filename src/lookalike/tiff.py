@@ -162,7 +162,11 @@ def with_picture_alone(data: bytes) -> bytes:
             break
         out.extend(bytes(len(out) % 2))
         out[link : link + 4] = len(out).to_bytes(4, order)
-        kept = {tag: _shorter(entry, order) for tag, entry in sorted(tags.items()) if tag in _OF_THE_PICTURE | _OF_RAW_PHOTOS}
+        kept = {
+            tag: _shorter(entry, order)
+            for tag, entry in sorted(tags.items())
+            if tag in _OF_THE_PICTURE | _OF_RAW_PHOTOS
+        }
         body = len(out) + 2 + 12 * len(kept) + 4
         table, rest = len(kept).to_bytes(2, order), b""
         for tag, entry in kept.items():
