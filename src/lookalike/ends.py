@@ -141,7 +141,7 @@ def _gif_runs_out(data: bytes) -> bool:
 # Kinds that a decoder doesn't know ------------------------------------------------------------------------------------
 
 _JPEG_KINDS = {
-    0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical and lossless",
+    0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical and lossless",
     0xCB: "lossless", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical and lossless", 0xF7: "JPEG-LS",
 }  # fmt: skip
 _CODECS = {

@@ -39,8 +39,8 @@ _SIGNATURES = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(re.escape(PNG_SIGNATURE)),
     "PPM": re.compile(rb"P[1-6f]\s+[\d#]"),
-    # (Canon's raw photos begin so too)
-    "TIFF": re.compile(rb"(?!II\*\0....CR)(?:II[*+]\0|MM\0[*+]|II\0[*]|MM[*]\0)", re.DOTALL),
+    # (Canon's and Phase One's raw photos begin so too)
+    "TIFF": re.compile(rb"(?!II\*\0....(?:CR|IIII)|MM\0\*....MMMM)(?:II[*+]\0|MM\0[*+]|II\0[*]|MM[*]\0)", re.DOTALL),
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
 }
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
@@ -113,7 +113,7 @@ _UNREAD = (
     ("a camera's raw photo (Olympus ORF)", _RAW, rb"IIR[OS]|MMOR"),
     ("a camera's raw photo (Minolta MRW)", _RAW, rb"\x00MRM"),
     ("a camera's raw photo (Sigma X3F)", _RAW, rb"FOVb"),
-    ("a camera's raw photo (Phase One IIQ)", _RAW, rb"IIIIT[ws]aR|MMMMRaw"),
+    ("a camera's raw photo (Phase One IIQ)", _RAW, rb"IIIIT[ws]aR|MMMMRaw|II\*\x00....IIII|MM\x00\*....MMMM"),
     ("a HEIF image with another codec than HEVC and AV1", _CONVERT, rb"....ftyp(?:avc[is]|vvi[cs]|ev[bm][iw]|j2k[is]|jpeg|jpgs|unif|mia[fn])"),
     ("a sound file (M4A, Ogg, MP3, WAV, FLAC)", "leave it out", rb"....ftypM4[ABP] |OggS.{24}(?:\x01vorbis|Opus)|ID3[\x02-\x04]|RIFF....WAVE|fLaC"),
     ("a video (MP4, MOV, 3GP)", _FRAMES, rb"....ftyp|....(?:moov|mdat|wide)....[a-z]{4}|....moov"),

@@ -28,7 +28,7 @@ from lookalike.formats import (
     pillow,
     unread_format,
 )
-from lookalike.png import make_clear, note_transparency, refuse_unread_kinds
+from lookalike.png import note_transparency, note_what_is_seen, refuse_unread_kinds
 from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
 from lookalike.refusals import image_file, reported, too_many_pixels
 
@@ -367,7 +367,7 @@ def _loaded(
     elif lacks_end(file.getvalue(), image.format):
         raise EOFError
     if image.format == "PNG":
-        image = make_clear(image, file.getvalue())
+        note_what_is_seen(image, file.getvalue())
     return image, full
 
 
@@ -449,6 +449,7 @@ def _further_frames(image: Image, data: bytes, where: str, limits: Limits) -> It
             )
         _check_pixels(image, where, limits)
         image.load()
+        image.info.pop("seen", None)  # of the first
         yield image
         frame += 1
 

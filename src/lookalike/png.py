@@ -85,8 +85,8 @@ def note_transparency(image: Image, head: bytes) -> None:
             image.info["transparency"] = tuple(value & 0xFF for value in clear)
 
 
-def make_clear(image: Image, data: bytes) -> Image:
-    """Make transparent what a PNG of 16-bit colours says is.
+def note_what_is_seen(image: Image, data: bytes) -> None:
+    """Find what is transparent in a PNG of 16-bit colours: a mask is put into its ``info``, as ``seen``.
 
     Parameters
     ----------
@@ -94,21 +94,15 @@ def make_clear(image: Image, data: bytes) -> Image:
         As loaded, after :func:`note_transparency`.
     data : bytes
         The file.
-
-    Returns
-    -------
-    PIL.Image.Image
-        The image itself where nothing is to be done.
     """
-    clear = image.info.get("clear in 16 bits")
+    clear = image.info.pop("clear in 16 bits", None)
     if clear is None or image.mode != "RGB":
-        return image
+        return
     high, low = _halves(data)
     seen = np.zeros(high.shape[:2], bool)
     for channel, value in enumerate(clear):
         seen |= (high[..., channel] != value >> 8) | (low[..., channel] != value & 0xFF)
-    image.putalpha(pillow().fromarray(seen.astype(np.uint8) * np.uint8(255)))
-    return image
+    image.info["seen"] = pillow().fromarray(seen.astype(np.uint8) * np.uint8(255))
 
 
 def _halves(data: bytes) -> tuple[np.ndarray, np.ndarray]:

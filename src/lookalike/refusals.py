@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _CUT = re.compile(
     "truncat|not enough|unexpected end|end of (file|data|stream)|premature|incomplete|buffer is not large"
 )
-_UNREAD = re.compile("(?i)unsupported|cannot handle|not (yet )?supported|unknown|unrecogni[sz]ed|no codec")
+_UNREAD = re.compile(
+    "(?i)unsupported|cannot handle|not (yet )?supported|unknown|unrecogni[sz]ed|no codec|not been built"
+)
 
 
 @contextmanager
