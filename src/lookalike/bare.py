@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from lookalike.ends import gif_blocks, gif_start
 from lookalike.formats import HEAD, PNG_SIGNATURE, format_of
 from lookalike.png import png_chunks
+from lookalike.tags import with_picture_alone
 
 _OF_A_PNG = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"eXIf")
 # Of a JPEG: tables, frame, scans; what a segment of Adobe's says of the colours is a part of the picture.
@@ -50,7 +51,7 @@ def bare(data: bytes) -> Iterator[bytes]:
     elif name == "GIF":
         yield _gif(data)
     elif name == "TIFF":
-        from lookalike.tiff import Tiff, with_picture_alone
+        from lookalike.tiff import Tiff
 
         try:
             Tiff(io.BytesIO(data), "")

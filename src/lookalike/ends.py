@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from lookalike.formats import JPEG_END, name_of
 from lookalike.png import png_chunks
+from lookalike.tags import chunks_run_out
 
 # Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
 _OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
@@ -258,12 +259,6 @@ def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
 # All formats ----------------------------------------------------------------------------------------------------------
 
 
-def _tiff_runs_out(data: bytes) -> bool:
-    from lookalike.tiff import lacks_end as tiff_lacks_end
-
-    return tiff_lacks_end(data)
-
-
 def _bmp_runs_out(data: bytes) -> bool:
     """Tell whether the header of a bitmap, or its palette, lies beyond the end; the length that it states is often wrong."""
     return max(14 + data[14], int.from_bytes(data[10:14], "little")) > len(data)
@@ -284,7 +279,7 @@ _ENDS: dict[str | None, Callable[[bytes], bool]] = {
     "HEIC": _boxes_run_out,
     "JPEG": _jpeg_runs_out,
     "PNG": _png_runs_out,
-    "TIFF": _tiff_runs_out,
+    "TIFF": chunks_run_out,
     "WEBP": _webp_runs_out,
 }
 # After it has decoded. Of BMP, GIF, PPM and TIFF each frame is checked while it is decoded; of JPEG see `images`.

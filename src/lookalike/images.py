@@ -31,6 +31,7 @@ from lookalike.formats import (
 from lookalike.png import note_transparency, note_what_is_seen, refuse_unread_kinds
 from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
 from lookalike.refusals import image_file, reported, too_many_pixels
+from lookalike.tags import with_picture_alone
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -328,7 +329,7 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
 
 
 def _opened_tiff(file: BinaryIO, where: str, head: bytes) -> Image:
-    from lookalike.tiff import Tiff, with_picture_alone
+    from lookalike.tiff import Tiff
 
     if head[:4] == b"MM\0+":  # BigTIFF in the order of bytes that Pillow doesn't know
         file.seek(0)
