@@ -120,6 +120,15 @@ def test_pictures_of_one_colour_are_whole_though_they_may_end_in_zeros(size):
             assert decode(file.getvalue(), "here").shape == (*size[::-1], 3)
 
 
+def test_what_stands_beside_the_picture_may_end_in_zeros():
+    """As cameras fill EXIF up."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(4000)
+    for name, options in (("WEBP", {"lossless": True}), ("WEBP", {}), ("AVIF", {})):
+        assert outcome(encoded(name, exif=exif, **options)) == "image"
+        assert outcome(encoded(name, exif=exif, **options), each=True) == "image"
+    assert outcome(heif(exif=exif)) == "image"
+
+
 def test_what_lies_behind_the_end_is_not_asked_for():
     """Boxes as phones append them, with a video that is cut; rubbish."""
     for name in ("AVIF", "HEIC"):

@@ -206,8 +206,10 @@ def _boxes_run_out(data: bytes) -> bool:
             if end > len(data):
                 return True
             if kind == b"meta":
-                for until in _ends_of_items(data, start + 4, end):
-                    if until > len(data) or data[until - _ZEROS : until] == bytes(_ZEROS):
+                coded = _coded_items(data[place:end])
+                for item, since, until in _parts_of_items(data, start + 4, end):
+                    lost = item in coded and until - since > _ZEROS and data[until - _ZEROS : until] == bytes(_ZEROS)
+                    if until > len(data) or lost:
                         return True
         place = end
     return b"meta" not in found and b"mdat" not in found
@@ -223,8 +225,21 @@ def _box(data: bytes, place: int) -> tuple[bytes, int, int]:
     return kind, start, place + max(length, 8) if length else len(data)
 
 
-def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
-    """Yield where each part of each item ends that the box ``iloc`` within ``meta`` says to lie in the file itself."""
+def _coded_items(meta: bytes) -> set[int]:
+    """Return the numbers of items in HEVC or AV1, whose bytes never end in many zeros, by the boxes ``infe``."""
+    found = set()
+    place = meta.find(b"infe")
+    while place >= 0:
+        of_id = 4 if meta[place + 4] == 3 else 2
+        at = place + 8 + of_id + 2
+        if meta[at : at + 4] in (b"hvc1", b"av01"):
+            found.add(int.from_bytes(meta[place + 8 : place + 8 + of_id], "big"))
+        place = meta.find(b"infe", place + 4)
+    return found
+
+
+def _parts_of_items(data: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the number, beginning and end of each part of an item that ``iloc`` says to lie in the file itself."""
     while place + 8 <= end:
         kind, start, place = _box(data, place)
         if kind == b"iloc":
@@ -245,7 +260,7 @@ def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
         return int.from_bytes(data[at - length : at], "big")
 
     for _ in range(number(of_id)):
-        number(of_id)
+        item = number(of_id)
         method = number(2) & 15 if version else 0
         number(2)
         base = number(of_base)
@@ -253,7 +268,7 @@ def _ends_of_items(data: bytes, place: int, end: int) -> Iterator[int]:
             number(of_index if version else 0)
             offset, length = number(of_offset), number(of_length)
             if method == 0:
-                yield base + offset + length
+                yield item, base + offset, base + offset + length
 
 
 # All formats ----------------------------------------------------------------------------------------------------------
@@ -265,10 +280,18 @@ def _bmp_runs_out(data: bytes) -> bool:
 
 
 def _webp_runs_out(data: bytes) -> bool:
-    length = int.from_bytes(data[4:8], "little") + 8
+    length, place, last = int.from_bytes(data[4:8], "little") + 8, 12, (b"", 0, 0)
+    if length > len(data):
+        return True
+    while place + 8 <= length:
+        kind, n = struct.unpack_from("<4sI", data, place)
+        if kind in (b"VP8 ", b"VP8L", b"ANMF"):  # others, EXIF's say, may well end in zeros
+            last = kind, n, place + 8 + n
+        place += 8 + n + n % 2
+    kind, n, until = last
     # A picture of one colour may end in zeros: up to a twentieth of it, as measured, and none where nothing is lost.
-    zeros = max(_ZEROS, length // 10 if data[12:16] == b"VP8 " else 0)
-    return length > len(data) or data[max(length - zeros, 12) : length] == bytes(zeros)
+    zeros = max(_ZEROS, 0 if kind == b"VP8L" else n // 10)
+    return until > len(data) or (n > zeros and data[until - zeros : until] == bytes(zeros))
 
 
 # After a decoder has failed. For a PPM Pillow says so itself.
