@@ -3,7 +3,8 @@
  * Loaded with LD_PRELOAD, told by the environment (faults.py sets it):
  *
  *   FAULT_PATH    calls on this folder or below it count
- *   FAULT_CALL    which: write, fsync, rename (and link), create (open that makes a file, mkdir) or any
+ *   FAULT_CALL    which: write, fsync, rename (and link), create (open that makes a file, mkdir) or any of these;
+ *                 or open (of a file or folder that is there), or read
  *   FAULT_N       the Nth of them in the process fails, counted from 1; 0: none does
  *   FAULT_STAYS   1: all later ones fail too, as on a disk that stays full
  *   FAULT_ERRNO   with this error
@@ -107,10 +108,19 @@ static const char *kind_of(long number, const long *a, char *path)
     case SYS_renameat: case SYS_renameat2: case SYS_linkat:
         path_of_name(a[2], a[3], path);
         return "rename";
-    case SYS_open: case SYS_creat: case SYS_mkdir:
+    case SYS_read: case SYS_pread64: case SYS_readv: case SYS_preadv: case SYS_getdents64:
+        path_of_file(a[0], path);
+        return "read";
+    case SYS_open:
+        path_of_name(AT_FDCWD, a[0], path);
+        return a[1] & O_CREAT ? "create" : "open";
+    case SYS_creat: case SYS_mkdir:
         path_of_name(AT_FDCWD, a[0], path);
         return "create";
-    default: /* openat, mkdirat */
+    case SYS_openat:
+        path_of_name(a[0], a[1], path);
+        return a[2] & O_CREAT ? "create" : "open";
+    default: /* mkdirat */
         path_of_name(a[0], a[1], path);
         return "create";
     }
@@ -169,7 +179,19 @@ __attribute__((constructor)) static void begin(void)
         TRAP_IF_CREATES(SYS_open, 1), TRAP_IF_CREATES(SYS_openat, 2),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    const struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    static struct sock_filter reading[] = {
+        LOAD(arch),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        LOAD(args[5]),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OURS, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        LOAD(nr),
+        TRAP_IF(SYS_open), TRAP_IF(SYS_openat), TRAP_IF(SYS_read), TRAP_IF(SYS_pread64), TRAP_IF(SYS_readv),
+        TRAP_IF(SYS_preadv), TRAP_IF(SYS_getdents64),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
     struct sigaction action = {.sa_sigaction = on_call, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART};
     const char *log_name = getenv("FAULT_LOG");
 
@@ -177,6 +199,10 @@ __attribute__((constructor)) static void begin(void)
     call = getenv("FAULT_CALL");
     if (!folder || !call)
         return;
+    if (!strcmp(call, "open") || !strcmp(call, "read")) {
+        program.len = sizeof reading / sizeof *reading;
+        program.filter = reading;
+    }
     folder_length = strlen(folder);
     fails_at = getenv("FAULT_N") ? atol(getenv("FAULT_N")) : 0;
     stays = getenv("FAULT_STAYS") && atoi(getenv("FAULT_STAYS"));

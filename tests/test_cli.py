@@ -188,7 +188,7 @@ def test_an_index_is_looked_at_from_all_sides(photos, capsys):
     told = json.loads(call(capsys, "why", "cats/a.png", *index, "--json"))
     assert (told["outcome"], told["width"], told["label"], told["encoders"]) == ("indexed", 16, "cats", ["pixels"])
     assert told["now"] is None
-    save_image(np.zeros((9, 9), np.uint8), "photos/cats/a.png")
+    save_image(np.zeros((9, 9), np.uint8), "photos/cats/a.png", overwrite=True)
     assert "changed since it was indexed" in call(capsys, "why", "photos/cats/a.png")
     Path("photos/cats/.secret.png").write_bytes(Path("photos/cats/b.png").read_bytes())
     assert "its name or folder is hidden" in refuse(capsys, 2, "why", "photos/cats/.secret.png")
@@ -374,6 +374,7 @@ def test_an_idx_file_from_index_to_score(here, digits, capsys):
         "duplicates": 0,
         "failed": 0,
         "removed": 0,
+        "unseen": 0,
         "outcomes": {"indexed": 150},
         "encoder": "hog",
         "dimension": 392,
@@ -495,6 +496,10 @@ def test_denoise_against_clean_originals(trained, digits, capsys):
     report = json.loads(call(capsys, "denoise", "clean.npy", *arguments, "clean.npy", "--json"))
     assert report["noisy"] == {"mse": 0.0, "psnr": None, "ssim": 1.0}
     assert report["denoised"]["mse"] > 0
+    made = Path("out.npy").read_bytes()
+    assert "out.npy: exists already" in refuse(capsys, 2, "denoise", "clean.npy", *arguments, "clean.npy")
+    assert Path("out.npy").read_bytes() == made
+    arguments = ("--overwrite", *arguments)
     assert "PSNR infinite" in call(capsys, "denoise", "clean.npy", *arguments, "clean.npy")
     assert "4 clean images for 5" in refuse(capsys, 2, "denoise", "clean.npy", *arguments, "few.npy")
     assert "exclude each other" in refuse(capsys, 2, "denoise", "clean.npy", *arguments, "clean.npy", "--noise", 1)
@@ -516,7 +521,7 @@ def test_denoise_a_folder_with_a_damaged_file_and_names_that_meet(trained, digit
     assert (read_image("b.png") == read_image("y/b.png")).all()
     save_image(images[0], "x/a.bmp")
     assert run(["denoise", "x", "-e", str(trained), "-o", "z"]) == 0
-    assert {p.name for p in Path("z").iterdir()} == {"a.bmp.png", "a.png.png", "b.png.png", "sub"}
+    assert {p.name for p in Path("z").iterdir()} == {"a.bmp.png", "a.png", "b.png", "sub"}
 
 
 def test_denoise_other_sizes_and_colours(trained, capsys):

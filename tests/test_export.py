@@ -132,8 +132,8 @@ def test_where_it_cannot_be_written_it_says_so_and_leaves_nothing_half(index, tm
     assert "can't be written: " in str(error.value)
     assert "\n" not in str(error.value)
     (tmp_path / name).mkdir()  # in the place of the file
-    with pytest.raises(IndexStoreError, match="can't be written"):
-        export(index, tmp_path / name)
+    with pytest.raises(UsageError, match="a folder lies there"):
+        export(index, tmp_path / name, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["file", name])
 
 

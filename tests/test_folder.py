@@ -159,7 +159,15 @@ def test_hidden_files_and_folders_are_counted_and_left_out_unless_wanted(tmp_pat
 
 def test_indexes_are_never_searched(tmp_path):
     make(
-        tmp_path, "a.png", ".lookalike/t.png", "b.lookalike/t.png", "c/images.lance/t.png", "d/passport.json", "d/t.png"
+        tmp_path,
+        "a.png",
+        ".lookalike/t.png",
+        "b.lookalike/t.png",
+        "c/images.lance/t.png",
+        "c/passport.json",
+        "d/passport.json",
+        "d/inventory.txt",
+        "d/t.png",
     )
     assert ids(tmp_path) == ids(tmp_path, hidden=True) == ["a.png"]
     with pytest.raises(CollectionError, match="an index, not images"):

@@ -32,6 +32,7 @@ from lookalike.errors import CollectionError, EncoderError, ImageError, IndexSto
 from lookalike.passport import DATASET, FORMAT, PASSPORT, PREVIOUS, Column, Passport, read_passport, write_passport
 from lookalike.raster import save_image
 from lookalike.rows import FACTS
+from lookalike.storage import begin_inventory
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures
 
@@ -134,6 +135,7 @@ def test_the_passport_says_what_made_it(path):
         complete=True,
         written=passport.written,
         versions=passport.versions,
+        place="",
     )
     for name, (size, crc32) in passport.files.items():
         content = (path / DATASET / name).read_bytes()
@@ -474,7 +476,7 @@ def test_a_dataset_that_is_not_ours_is_refused_and_not_overwritten(path):
         open_index(path)
     with pytest.raises(IndexStoreError) as error:
         build_index(pictures(*ROWS), "quadrants", path)
-    assert "its dataset has no passport, so lookalike didn't make it; pick another" in one_or_two_sentences(error)
+    assert f"a folder that holds other things ({DATASET})" in one_or_two_sentences(error)
     assert lance.dataset(str(path / DATASET)).to_table().to_pylist() == [{"x": 1}, {"x": 2}]
 
 
@@ -500,7 +502,7 @@ def test_a_changed_passport_is_refused(path, old, new):
         open_index(path)
     text = one_or_two_sentences(error)
     assert "the index is damaged (its passport.json " in text
-    assert text.endswith(f"make it again with: lookalike index ... --rebuild -o {path}")
+    assert text.endswith(f"make it again with: lookalike index COLLECTION --rebuild -o {path}")
     # And that works.
     assert answers(build_index(images, "quadrants", path, rebuild=True)) == right
 
@@ -605,7 +607,7 @@ def test_a_shortened_data_file(path, keep):
         open_index(path).search(QUERY, 1)
     text = one_or_two_sentences(error)
     assert text.startswith(f"{path}: the index is damaged (")
-    assert text.endswith(f"make it again with: lookalike index ... --rebuild -o {path}")
+    assert text.endswith(f"make it again with: lookalike index COLLECTION --rebuild -o {path}")
 
 
 def test_a_deleted_data_file_and_building_again(path):
@@ -876,9 +878,10 @@ def test_kill_9_at_any_moment_leaves_the_old_index_and_the_same_command_complete
 
 def test_what_a_killed_first_run_leaves_is_no_obstacle(path):
     (path / DATASET / "data").mkdir(parents=True)
-    (path / DATASET / "data" / "half.lance").write_bytes(b"half")
+    (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").write_bytes(b"half")
     (path / "encoder-0123456789abcdef").mkdir()
     (path / "writing.lock").touch()
+    begin_inventory(path, [DATASET, "encoder-0123456789abcdef", "writing.lock"], proven=True)
     with pytest.raises(IndexStoreError, match="holds an index that was begun and has no passport"):
         open_index(path)
     index = build_index(pictures(*ROWS), "quadrants", path)

@@ -25,7 +25,7 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "machine", "progress", "underway", "sealed",
+    "errors", "storage", "outputs", "machine", "progress", "underway", "sealed",
     "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
     "formats", "raster", "appearance", "tags", "samples", "tiff", "gif", "png", "ends", "bare", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",

@@ -389,7 +389,7 @@ def test_a_failed_write_leaves_the_old_figure(tmp_path):
         "from lookalike import plots\n"
         "figure = plots.denoising_pairs(*[np.zeros((1, 4, 4), np.uint8)] * 2)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"  # the disk is full after 500 bytes
-        f"plots.save(figure, {str(path)!r})\n"
+        f"plots.save(figure, {str(path)!r}, overwrite=True)\n"
     )
     assert f"LookalikeError: {path}: the figure can't be written: File too large; free space" in done.stderr
     assert path.read_bytes() == b"old"

@@ -57,7 +57,7 @@ def test_a_good_file_gives_hash_size_time_and_pictures(tmp_path):
     reading = read(entry_of(path))
     assert reading.hash == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (reading.size, reading.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
-    assert (reading.known, reading.outcome, reading.stage, reading.reason) == (False, None, None, None)
+    assert (reading.hashed, reading.outcome, reading.stage, reading.reason) == (False, None, None, None)
     [picture] = reading.pictures
     assert (picture.width, picture.height) == (40, 30)
     for fitted, shape in zip(picture.fitted, SHAPES, strict=True):
@@ -77,9 +77,8 @@ def test_the_hash_is_sent_before_anything_is_decoded(tmp_path):
 def test_known_bytes_are_not_decoded(tmp_path):
     path = write_image(tmp_path / "a.png", pixels(30, 40, 3))
     known = read(entry_of(path)).hash
-    reading = read(entry_of(path), known=["0" * 32, known])
-    assert (reading.known, reading.hash, reading.pictures, reading.outcome) == (True, known, [], None)
-    assert not read(entry_of(path), known=["0" * 32]).known
+    reading = read(entry_of(path), hash_only=True)
+    assert (reading.hashed, reading.hash, reading.pictures, reading.outcome) == (True, known, [], None)
 
 
 def test_each_frame_is_a_picture_if_wanted(tmp_path):
@@ -197,11 +196,11 @@ def test_reading_in_this_process_says_what_the_listing_knew(tmp_path):
         ({"pictures": 7}, []),
         ({"hash": 7}, []),
         ({"outcome": ["bomb"]}, []),
-        ({"known": True, "size": "large"}, []),
-        ({"known": True, "size": 2**63}, []),
-        ({"known": True, "mtime_ns": 0.5}, []),
+        ({"hashed": True, "size": "large"}, []),
+        ({"hashed": True, "size": 2**63}, []),
+        ({"hashed": True, "mtime_ns": 0.5}, []),
         ({"hash": "ab" * 16, "size": 3, "mtime_ns": 5}, []),
-        ({"known": "yes"}, []),
+        ({"hashed": "yes"}, []),
         ({"shape": 3}, []),
     ],
 )

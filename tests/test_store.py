@@ -31,6 +31,7 @@ from lookalike.passport import (
     write_passport,
 )
 from lookalike.rows import Facts, Row, descriptors_of, to_table
+from lookalike.storage import INVENTORY, adopt, begin_inventory, temporary_beside
 from lookalike.store import Store, check_target, only_writer, rollback, sweep
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures
@@ -65,6 +66,7 @@ def table(monkeypatch):
 def path(tmp_path):
     path = tmp_path / "index"
     path.mkdir()
+    begin_inventory(path)
     return path
 
 
@@ -121,15 +123,17 @@ def test_what_a_killed_run_wrote_is_forgotten_by_the_next(path):
     assert keys_in(path) == [1, 2, 3, 6]
 
 
-def test_an_empty_store_drops_what_lay_there(path):
+def test_an_empty_store_begins_beside_what_lies_there(path):
     store = Store(path, None)
     store.append(rows(1, 2))
-    store.commit(EMPTY)
+    first = store.commit(EMPTY)
     again = Store(path, None)
     assert (again.columns, len(again.keys)) == ([], 0)
     again.append(rows(9))
-    again.commit(EMPTY)
+    second = again.commit(EMPTY)
     assert keys_in(path) == [9]
+    assert second.dataset != first.dataset == DATASET
+    assert keys_in(path, first) == [1, 2], "what lay there lies there still"
 
 
 def test_many_rows_are_deleted_and_read_by_key(path):
@@ -189,11 +193,13 @@ def test_rows_that_are_not_those_of_the_passport_are_damage(path):
 
 
 def test_a_folder_that_holds_what_a_killed_run_left_will_do(path):
-    for folder in (f"{DATASET}/data", "encoder-0123456789abcdef"):
-        (path / folder).mkdir(parents=True)
-    for file in ("writing.lock", f".{PASSPORT}.12ab34cd.part", f".{PREVIOUS}.12ab34cd.part", PREVIOUS):
-        (path / file).touch()
-    check_target(path)
+    names = (DATASET, "encoder-0123456789abcdef", "writing.lock", PREVIOUS)
+    for name in names:
+        (path / name).mkdir(parents=True)
+        with pytest.raises(IndexStoreError, match="a folder that holds other things"):
+            check_target(path)
+        adopt(path, name)
+        check_target(path)
     check_target(path / "not" / "there")
 
 
@@ -249,14 +255,19 @@ def test_a_sweep_keeps_what_the_two_passports_name_and_nothing_else(path):
     write_passport(path, said[1], PREVIOUS)
     (path / f"encoder-{'1' * 16}").mkdir()
     (path / f"encoder-{'2' * 16}").mkdir()
-    (path / f".{PASSPORT}.1234.part").touch()
-    (path / DATASET / "data" / "half.lance").touch()
+    adopt(path, f"encoder-{'1' * 16}", f"encoder-{'2' * 16}")
+    (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").touch()
+    part = temporary_beside(path / PASSPORT)
+    part.touch()
+    sweep(path)
+    assert part.exists(), "another process may be writing it now"
+    os.utime(part, (0, 0))
     sweep(path)
     assert versions(path) == [said[1].dataset_version, said[4].dataset_version]
     assert keys_in(path, said[1]) == [0, 1]
     assert keys_in(path) == [0, 1, 2, 3, 4]
-    assert {p.name for p in path.iterdir()} == {DATASET, PASSPORT, PREVIOUS, f"encoder-{'1' * 16}"}
-    assert not (path / DATASET / "data" / "half.lance").exists()
+    assert {p.name for p in path.iterdir()} == {DATASET, INVENTORY, PASSPORT, PREVIOUS, f"encoder-{'1' * 16}"}
+    assert not (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").exists()
     write_passport(path, said[4], PREVIOUS)
     sweep(path)
     assert versions(path) == [said[4].dataset_version]
@@ -266,8 +277,9 @@ def test_a_sweep_where_no_passport_was_written_leaves_nothing(path):
     store = Store(path, None)
     store.append(rows(1))
     (path / f"encoder-{'1' * 16}").mkdir()
+    adopt(path, f"encoder-{'1' * 16}")
     sweep(path)
-    assert list(path.iterdir()) == []
+    assert [p.name for p in path.iterdir()] == [INVENTORY]
 
 
 def test_a_sweep_goes_by_the_passport_alone_where_the_one_before_is_damaged(path):
@@ -277,6 +289,7 @@ def test_a_sweep_goes_by_the_passport_alone_where_the_one_before_is_damaged(path
     store.append(rows(2))
     store.commit(EMPTY)
     (path / PREVIOUS).write_text("{")
+    adopt(path, PREVIOUS)
     sweep(path)
     assert len(versions(path)) == 1
     assert keys_in(path) == [1, 2]

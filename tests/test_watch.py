@@ -15,6 +15,7 @@ from PIL import Image
 
 from lookalike import open_index
 from lookalike.errors import UsageError
+from lookalike.store import only_writer
 from lookalike.verify import verify
 from lookalike.watch import watch
 
@@ -119,3 +120,55 @@ def test_the_command_keeps_an_index_true_until_ctrl_c(folder):
         process.kill()
     assert "Traceback" not in err
     assert verify(open_index(folder / ".lookalike")) == []
+
+
+def test_the_watch_outlives_a_lock_and_files_that_are_away(folder):
+    """What fails may pass: another process that writes, a disk that isn't there. The watch says so and goes on."""
+    picture(folder / "a.png", 10)
+    command = [sys.executable, "-m", "lookalike", "index", str(folder), "-e", "pixels", "--watch", "--json"]
+    process = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    alarm = threading.Timer(LONG, process.kill)
+    alarm.start()
+
+    def told(word):
+        line = ""
+        while word not in line:
+            line = process.stderr.readline()
+            assert line, f"it ended without a word of {word!r}"
+        return line
+
+    def indexed():
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(process.stdout.readline())
+            assert lines[-1], "it ended"
+        return json.loads("".join(lines))
+
+    away = folder.with_name("away")
+    try:
+        assert indexed()["indexed"] == 1
+        with only_writer(folder / ".lookalike"):
+            picture(folder / "b.png", 20)
+            assert "the watch goes on" in told("another process is writing")
+        assert indexed()["indexed"] == 1
+        away.mkdir()
+        for name in ("a.png", "b.png"):
+            (folder / name).rename(away / name)
+        assert "the watch goes on" in told("no images in this folder")
+        for name in ("a.png", "b.png"):
+            (away / name).rename(folder / name)
+        assert indexed()["unchanged"] == 2
+        folder.rename(away / "folder")  # the whole disk
+        (away / "folder").rename(folder)
+        (away / "linked").mkdir()
+        (folder / "linked").symlink_to(away / "linked")
+        picture(folder / "c.png", 30)
+        assert indexed()["indexed"] == 1
+        picture(away / "linked" / "d.png", 40)
+        assert indexed()["indexed"] == 1, "a folder that was linked in later is watched too"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LONG)
+    finally:
+        alarm.cancel()
+        process.kill()
+    assert sorted(open_index(folder / ".lookalike").ids) == ["a.png", "b.png", "c.png", "linked/d.png"]

@@ -6,9 +6,12 @@ inflates it once.
 
 from __future__ import annotations
 
+import bisect
 import os
 import stat
+import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -16,14 +19,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.errors import CollectionError, ImageError, first_line
-from lookalike.folder import Entry, as_text, captions_of
+from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of
 from lookalike.refusals import too_many_bytes
 
 if TYPE_CHECKING:
     import tarfile
+    import zipfile
 
 #: The endings by which an archive is told; how a tar is compressed is told by its content.
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ENDINGS = (".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz")
 
 _MODULES = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
 _CHUNK = 1 << 20
@@ -45,7 +49,7 @@ class _Member(NamedTuple):
 
 
 def is_archive(path: Path) -> bool:
-    """Tell by its name whether a file is an archive that is read.
+    """Tell by its name, or by its content, whether a file is an archive that is read.
 
     Parameters
     ----------
@@ -55,9 +59,27 @@ def is_archive(path: Path) -> bool:
     Returns
     -------
     bool
-        True for one of ``ENDINGS``.
+        True for one of ``ENDINGS``, and for a zip or tar of any name; an ``.npz`` is one of arrays.
     """
-    return path.name.lower().endswith(ENDINGS)
+    if path.name.lower().endswith(ENDINGS):
+        return True
+    return path.suffix.lower() != ".npz" and _kind_of(path) is not None
+
+
+def _kind_of(path: str | Path) -> str | None:
+    """Tell a zip from a tar by its first bytes, inflated where they are compressed."""
+    try:
+        with Path(path).open("rb") as raw:
+            start = raw.read(512)
+            if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+                return "zip"
+            module = next((module for magic, module in _MODULES.items() if start.startswith(magic)), None)
+            if module is not None:
+                raw.seek(0)
+                start = import_module(module).open(raw).read(512)
+    except Exception:  # not compressed after all, or cut short
+        return None
+    return "tar" if start[257:262] == b"ustar" else None
 
 
 def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
@@ -82,14 +104,14 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
         If the archive can't be read to its end.
     """
     name, path = as_text(str(path)), os.path.abspath(path)
-    kind = "zip" if path.lower().endswith(".zip") else "tar"
+    kind = _kind_of(path) or ("zip" if path.lower().endswith((".zip", ".cbz")) else "tar")
     try:
-        changed = os.stat(path).st_mtime_ns
+        changed = changed_at(os.stat(path))
         found: dict[str, _Member] = {}
         for member in _zip_members(path) if kind == "zip" else _tar_members(path, changed):
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
             if parts and (hidden or not any(part.startswith(".") and part != ".." for part in parts)):
-                identity = as_text("/".join(parts))
+                identity = id_of("/".join(parts))
                 found.pop(identity, None)
                 found[identity] = member
     except CollectionError:
@@ -148,7 +170,7 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
     with _lock:
         try:
             status = os.stat(path)
-            opened = _opened(kind, path, (status.st_ino, status.st_size, status.st_mtime_ns))
+            opened = _opened(kind, path, (status.st_ino, status.st_size, changed_at(status)))
             size = opened.size(place)
             if size > limit and not cut:
                 raise too_many_bytes(where, size, limit)
@@ -173,8 +195,10 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
 
 
 @lru_cache(maxsize=1)
-def _opened(kind: str, path: str, stamp: tuple[int, int, int]) -> _Zip | _Tar:
+def _opened(kind: str, path: str, stamp: tuple[int, int, int]) -> _Zip | _Tar | _Parquet:
     """Open an archive, or return the one that is open, unless the file has changed."""
+    if kind == "parquet":
+        return _Parquet(path, stamp[2])
     return _Zip(path) if kind == "zip" else _Tar(path, stamp[2])
 
 
@@ -195,6 +219,37 @@ class _Zip:
         if len(data) < length:
             raise EOFError(f"{len(data):,} of {length:,} bytes")
         return data
+
+
+class _Parquet:
+    """The files that lie in a column of a table: the row group that was read last is kept."""
+
+    def __init__(self, path: str, changed: int) -> None:
+        import pyarrow.parquet
+
+        self._file = pyarrow.parquet.ParquetFile(path)
+        self._changed = changed
+        groups = self._file.metadata
+        self._starts = [0]
+        for group in range(groups.num_row_groups):
+            self._starts.append(self._starts[-1] + groups.row_group(group).num_rows)
+        self._held: tuple[str, int, Any] = ("", -1, None)
+
+    def _cell(self, place: str) -> bytes:
+        column, row, changed = place.rsplit(":", 2)
+        if int(changed) != self._changed:
+            raise _ChangedError
+        group = bisect.bisect_right(self._starts, int(row)) - 1
+        if self._held[:2] != (column, group):
+            self._held = (column, group, self._file.read_row_group(group, columns=[column])[column])
+        value = self._held[2][int(row) - self._starts[group]].as_py()
+        return bytes(value["bytes"] if isinstance(value, dict) else value)
+
+    def size(self, place: str) -> int:
+        return len(self._cell(place))
+
+    def read(self, place: str, length: int) -> bytes:
+        return self._cell(place)[:length]
 
 
 class _Tar:
@@ -279,7 +334,12 @@ def _zip_members(path: str) -> Iterator[_Member]:
     import zipfile
 
     with zipfile.ZipFile(path) as archive:
+        # Some programs of Windows write backslashes between folders, which the format doesn't allow.
+        slashes = any("/" in info.filename for info in archive.infolist())
         for info in archive.infolist():
+            name = _zip_name(info)
+            if "\\" in name and (not slashes or info.create_system == 0):
+                name = name.replace("\\", "/")
             if info.is_dir():
                 continue
             outcome, words = None, ""
@@ -287,7 +347,27 @@ def _zip_members(path: str) -> Iterator[_Member]:
                 outcome, words = "unreadable", "encrypted in its archive; unpack it first"
             elif stat.S_ISLNK(info.external_attr >> 16):
                 outcome, words = "unsupported", "a link in an archive; what it leads to is read by its own name"
-            yield _Member(info.filename, info.filename, min(info.file_size, _LARGEST), outcome, words)
+            yield _Member(name, info.filename, min(info.file_size, _LARGEST), outcome, words)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name: some programs write UTF-8 and don't say so, or say it in a field of its own."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        raw = info.filename.encode("cp437")
+    except UnicodeEncodeError:
+        return info.filename
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == 0x7075 and field[:1] == b"\1" and field[1:5] == struct.pack("<I", zlib.crc32(raw)):
+            return field[5:].decode("utf-8", "backslashreplace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return info.filename
 
 
 def _tar_members(path: str, changed: int) -> Iterator[_Member]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +23,20 @@ from lookalike.errors import CollectionError, EncoderError, IndexStoreError, Usa
 from lookalike.graph import refresh_graphs
 from lookalike.images import Limits
 from lookalike.index import Index
-from lookalike.passport import PASSPORT, Column, DamagedIndexError, Passport, read_passport
+from lookalike.passport import (
+    PASSPORT,
+    PREVIOUS,
+    REBUILDING,
+    Column,
+    DamagedIndexError,
+    Passport,
+    UnreadableIndexError,
+    read_passport,
+)
 from lookalike.rows import FACTS
-from lookalike.store import Store, check_target, only_writer, sweep
-from lookalike.sync import Summary, Sync
+from lookalike.storage import claimed
+from lookalike.store import Store, check_target, only_writer, save_encoder, sweep
+from lookalike.sync import Summary, Sync, place_of
 from lookalike.usual import gently_adapted, usual_name
 from lookalike.vectors import keep_lists
 
@@ -70,6 +81,7 @@ def build_index(
     retry: bool = False,
     rebuild: bool = False,
     replace_collection: bool = False,
+    drop_unseen: bool = False,
     graph: bool | None = None,
     workers: int | None = None,
     approximate: bool | None = None,
@@ -104,9 +116,13 @@ def build_index(
     retry : bool
         Try files again that failed before although they haven't changed.
     rebuild : bool
-        Read and encode every image anew, whatever is stored.
+        Read and encode every image anew, whatever is stored. A damaged index is only ever replaced by this, once the
+        new one is complete.
     replace_collection : bool
-        Allow that the index held another collection, which is given up.
+        Allow that the index held another collection: what isn't in the new one goes, pictures in both are kept.
+    drop_unseen : bool
+        Drop what can't be seen now as well: pictures on a disk that isn't there, behind a broken link, in a closed
+        folder. Without it they stay.
     graph : bool, optional
         Keep the neighbour graph that re-ranking by diffusion goes by. None keeps it where there is one already.
     workers : int, optional
@@ -149,15 +165,17 @@ def build_index(
                 on_progress(done, total)
 
         try:
-            passport, store = _stored(path)
-            if passport is not None and not replace_collection:
-                _check_collection(path, passport, images)
-            columns, default = _columns(
-                images, encoder, passport, path, rebuild, adapt, aim, on_note or (lambda _: None)
-            )
+            said, passport, store = _stored(path, rebuild, on_note or (lambda _: None))
+            if said is not None and not replace_collection:
+                _check_collection(path, said, images)
+            columns, default = _columns(images, encoder, said, path, rebuild, adapt, aim, on_note or (lambda _: None))
             for column, fitted in columns:
-                if passport is None or column not in passport.columns:
-                    fitted.save(path / column.encoder_folder)
+                if said is None or column not in said.columns:
+                    save_encoder(path, fitted)
+            if passport is None:  # from the first commit on, whoever opens it finds what is there
+                columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
+            elif passport is not said:  # an interrupted rebuilding, gone on with
+                rebuild = False
             each = passport is not None and passport.reading.get("each", False) != images.options.each
             run = Sync(
                 images,
@@ -168,6 +186,7 @@ def build_index(
                 only=only,
                 retry=retry,
                 rebuild=rebuild or each,
+                drop_unseen=drop_unseen,
                 workers=workers,
                 on_progress=told,
             )
@@ -196,6 +215,9 @@ def open_to_index(
     exclude: Sequence[str] | None = None,
     hidden: bool | None = None,
     each: bool | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    links: bool | None = None,
     limits: dict[str, float | None] | None = None,
 ) -> Collection:
     """Open a collection the way its index read it, but for what is said otherwise.
@@ -210,7 +232,9 @@ def open_to_index(
         As of :func:`lookalike.open_collection`.
     include, exclude : sequence of str, optional
         Patterns; None goes by the index.
-    hidden, each : bool, optional
+    hidden, each, links : bool, optional
+        None goes by the index.
+    path_column, label_column : str, optional
         None goes by the index.
     limits : dict, optional
         Fields of :class:`lookalike.images.Limits`; None in it goes by the index.
@@ -228,9 +252,14 @@ def open_to_index(
     if isinstance(source, Collection):
         return source
     stored: dict[str, Any] = {}
-    with suppress(IndexStoreError):
+    try:
         stored = read_passport(Path(path)).reading
-    asked = {"include": include, "exclude": exclude, "hidden": hidden, "each": each}
+    except UnreadableIndexError:  # or patterns that a person once gave would be forgotten for a moment's fault
+        raise
+    except IndexStoreError:
+        pass
+    asked = {"include": include, "exclude": exclude, "hidden": hidden, "each": each, "links": links}
+    asked |= {"path_column": path_column, "label_column": label_column}
     options = stored | {name: value for name, value in asked.items() if value is not None}
     cost = stored.get("limits", {}) | {name: value for name, value in (limits or {}).items() if value is not None}
     return open_collection(source, size=size, **options | {"limits": Limits(**cost)})
@@ -285,25 +314,48 @@ def changed_since(index: Index, told: dict[str, Any]) -> str | None:
     return None if same else "changed since it was indexed; index again"
 
 
-def _stored(path: Path) -> tuple[Passport | None, Store]:
-    """Open what is there; what can't be opened any more begins anew."""
+def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Passport | None, Passport | None, Store]:
+    """Open what is there.
+
+    Returns
+    -------
+    (Passport or None, Passport or None, Store)
+        What is said of the index, the rows that the run begins from, and where they are. The two passports are one, but
+        for a damaged index, which is made anew beside itself: there the second is that of an interrupted rebuilding.
+    """
+    if not (path / PASSPORT).exists() and PASSPORT not in claimed(path):
+        sweep(path)  # of what a killed run has left
+        return None, None, Store(path, None)
+    said: Passport | None = None
     try:
-        passport = read_passport(path)
-        return passport, Store(path, passport)
-    except DamagedIndexError:
-        return None, Store(path, None)
-    except IndexStoreError:
-        if (path / PASSPORT).exists():
+        said = read_passport(path)
+        return said, said, Store(path, said)
+    except DamagedIndexError as e:
+        if not rebuild:
             raise
-        return None, Store(path, None)
+        note(f"{e}; it is kept until the new one is complete")
+    if said is None:
+        with suppress(IndexStoreError):
+            said = read_passport(path, PREVIOUS)
+    if (path / REBUILDING).exists():
+        with suppress(DamagedIndexError):
+            begun = read_passport(path, REBUILDING)
+            return said or begun, begun, Store(path, begun, aside=True)
+    return said, None, Store(path, None, aside=True)
 
 
 def _check_collection(path: Path, passport: Passport, images: Collection) -> None:
-    inside = path.resolve().is_relative_to(images.source) if images.entries is not None else False
-    if passport.source != images.source and not inside:  # a folder that was moved takes its index along
+    if passport.source == images.source:
+        return
+    here = place_of(path, images)
+    # A folder that was moved takes its index along: then that lies where it lay before.
+    moved = here == ".lookalike" if passport.place is None else here != "" and here == passport.place
+    if not moved:
+        was = "" if is_built_in(passport.source) or Path(passport.source).exists() else ", which isn't there any more"
         raise IndexStoreError(
-            f"{path}: holds the index of {passport.collection} ({passport.source}), not of {images.source}; pick another "
-            "folder with -o, or give that index up with --replace-collection"
+            f"{path}: holds the index of {passport.collection} ({passport.source}{was}), not of {images.source}; if that "
+            "was only renamed or moved, --replace-collection keeps all pictures that are the same; otherwise it gives "
+            "that index up, so pick another folder with -o"
         )
 
 
@@ -370,6 +422,8 @@ def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Co
         except EncoderError as e:
             if not rebuild:
                 raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e
+        except OSError as e:
+            raise UnreadableIndexError(path, f"its encoder can't be read: {e.strerror or e}") from e
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,12 @@ class Collection:
         All files, those that are no images too; None where there are none.
     unlisted : dict of str to str
         Folders that could not be listed, and why.
+    empty : dict of str to int
+        Folders in which nothing lies, and when they were last changed, in nanoseconds since 1970.
+    mounts : list of str
+        Folders that lie on another disk than the folder around them.
+    listed : float
+        When that was looked at, in seconds since 1970.
     options : ReadOptions
         How files are read.
     is_sized : bool
@@ -114,6 +121,9 @@ class Collection:
         self.ordered = True
         self.array_ = array_
         self.unlisted: dict[str, str] = {}
+        self.empty: dict[str, int] = {}
+        self.mounts: list[str] = []
+        self.listed = time.time()
         self.options = ReadOptions()
         self._files: Files | None = None
         # Of files these three are found out when they are asked for: it may mean to look into many.
@@ -342,6 +352,9 @@ def open_collection(
     exclude: Sequence[str] = (),
     hidden: bool = False,
     each: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    links: bool = True,
     limits: Limits = _LIMITS,
 ) -> Collection:
     """Open images of any kind as a collection.
@@ -368,6 +381,10 @@ def open_collection(
         Take files and folders whose name begins with a dot, too.
     each : bool
         For an index: every frame of an animation and every page of a TIFF, not the first only.
+    path_column, label_column : str, optional
+        Of a table that lists images: the columns of the paths and the labels, where they have no usual name.
+    links : bool
+        Follow links that lead out of a folder. A text behind one is never taken as a caption.
     limits : Limits
         What reading one file may cost.
 
@@ -389,7 +406,7 @@ def open_collection(
     >>> len(digits), digits.shape, str(digits.labels[7])
     (100, (28, 28), '9')
     """
-    options = ReadOptions(tuple(include), tuple(exclude), hidden, each, limits)
+    options = ReadOptions(tuple(include), tuple(exclude), hidden, each, path_column, label_column, links, limits)
     if isinstance(source, Collection):
         collection = source
     elif isinstance(source, np.ndarray):
@@ -464,7 +481,12 @@ def _open_path(path: Path, options: ReadOptions) -> Collection:
     if archive.is_archive(path):
         return _from_entries(path, archive.list_archive(path, hidden=options.hidden), options)
     if listing.is_list(path):
-        return _from_entries(path, listing.read_list(path), options, ordered=True)
+        return _from_entries(
+            path,
+            listing.read_list(path, listing.Columns(options.path_column, options.label_column)),
+            options,
+            ordered=True,
+        )
     if path.suffix.lower() in (".npy", ".npz"):
         return _from_numpy(path)
     if idx.is_idx(path):
@@ -473,8 +495,11 @@ def _open_path(path: Path, options: ReadOptions) -> Collection:
 
 
 def _from_folder(folder: Path, options: ReadOptions) -> Collection:
-    found = scan(folder, include=options.include, exclude=options.exclude, hidden=options.hidden)
-    return _from_entries(folder, found.entries, options, unlisted=found.unlisted)
+    begun = time.time()
+    found = scan(folder, include=options.include, exclude=options.exclude, hidden=options.hidden, links=options.links)
+    collection = _from_entries(folder, found.entries, options, unlisted=found.unlisted)
+    collection.empty, collection.mounts, collection.listed = found.empty, found.mounts, begun
+    return collection
 
 
 def _from_entries(

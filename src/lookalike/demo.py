@@ -21,12 +21,13 @@ from lookalike.collection import Collection, open_collection
 from lookalike.damage import FAMILIES
 from lookalike.encoders import Encoder, create
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
+from lookalike.errors import LookalikeError, UsageError
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.robustness import Point, robustness
 from lookalike.selftest import sample_rows
-from lookalike.storage import replace_file
+from lookalike.storage import begin_inventory, claim, claimed, replace_file
 
 _FULL_EPOCHS = 20
 _SHOWN_QUERIES = 10
@@ -92,6 +93,7 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
     LookalikeError
         If a step fails; what earlier steps made stays.
     """
+    _take(folder)
     run = _Run(folder, seed)
     with run.step("reading MNIST"):
         train, test = open_collection("mnist:train"), open_collection("mnist:test")
@@ -119,6 +121,21 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
         f.write(json.dumps({name: s.to_json() for name, s in run.scores.items()}, indent=1).encode())
     progress.say("drawing the report")
     return write_report(folder / "report.html", _report(run, train, test, asked))
+
+
+def _take(folder: Path) -> None:
+    """Make the demo's folder, or take up one that a demo made: only what its inventory names is ever replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ours = claimed(folder)
+        if not ours and (others := sorted(child.name for child in folder.iterdir())):
+            raise UsageError(
+                f"{folder}: a folder that holds other things ({others[0]}); give an empty or a new one by -o"
+            )
+        begin_inventory(folder)
+        claim(folder, *ARTICLE_PRESETS)
+    except OSError as e:
+        raise LookalikeError(f"{folder}: the demo can't be written there: {e.strerror or e}; give another by -o") from e
 
 
 def _train(preset: str, images: Collection, folder: Path, seconds: float | None, seed: int) -> Autoencoder:

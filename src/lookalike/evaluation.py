@@ -479,6 +479,7 @@ def export_trec(
     qrels: str | Path | None,
     depth: int = 1000,
     distance: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write an index's rankings, or what is right, for trec_eval and its like.
 
@@ -494,11 +495,13 @@ def export_trec(
         Answers of a query.
     distance : str, optional
         By default the encoder's own.
+    overwrite : bool
+        Whether files that lie there may be replaced.
 
     Raises
     ------
     UsageError
-        If a file can't be written.
+        If a file can't be written, or exists and may not be replaced.
     """
     if run is not None:
         database = index.database(distance)
@@ -510,7 +513,7 @@ def export_trec(
                 kept = ~np.isin(rows[i], asked.excluded[i] if asked.excluded else [])
                 yield query, [index.ids[row] for row in rows[i][kept][:depth]], far[i][kept][:depth].tolist()
 
-        write_run(run, rankings(), encoder_title(index).replace(" ", "-"))
+        write_run(run, rankings(), encoder_title(index).replace(" ", "-"), overwrite=overwrite)
     if qrels is not None:
         labels = index.labels if asked.right is None else None
         write_qrels(
@@ -519,6 +522,7 @@ def export_trec(
                 (query, [index.ids[row] for row in _right_rows(asked, i, labels, len(index))])
                 for i, query in enumerate(asked.ids)
             ),
+            overwrite=overwrite,
         )
 
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import Index
-from lookalike.storage import replace_file
+from lookalike.outputs import check_outputs
+from lookalike.storage import new_file
 
 _COLUMNS = ("id", "label", "caption", "metadata", "hash", "size", "width", "height")
 
 
-def export(index: Index, path: str | Path) -> list[Path]:
+def export(index: Index, path: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write an index's descriptors and facts in the order of its rows, for other programs.
 
     Parameters
@@ -27,6 +28,8 @@ def export(index: Index, path: str | Path) -> list[Path]:
     path : str or Path
         Ends in ``.parquet``: one file, with the descriptors as lists of float32. Ends in ``.npy``: the descriptors as
         float32 of shape (count, dimension), and beside it a ``.csv`` of the facts, one line a row, in UTF-8.
+    overwrite : bool
+        Whether files that lie there may be replaced; the list that the index was made of never is.
 
     Returns
     -------
@@ -36,41 +39,46 @@ def export(index: Index, path: str | Path) -> list[Path]:
     Raises
     ------
     UsageError
-        If the ending is another.
+        If the ending is another, or a file exists and may not be replaced.
     IndexStoreError
         If the index is damaged, or the disk refuses.
     """
     path = Path(path)
     if path.suffix not in (".parquet", ".npy"):
         raise UsageError(f"{path}: expected a name that ends in .parquet, or in .npy (with a .csv beside it)")
+    table = path.with_suffix(".csv")
+    files = [path] if path.suffix == ".parquet" else [path, table]
+    check_outputs(*files, overwrite=overwrite)
+    source = Path(index.passport.source)
+    for file in files:
+        if file.exists() and source.is_file() and file.samefile(source):
+            raise UsageError(f"{file}: the index was made of that very file; pick another name")
     facts = index.facts(range(len(index)))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".parquet":
-            _write_parquet(index, facts, path)
-            return [path]
-        with replace_file(path) as f:
+            _write_parquet(index, facts, path, overwrite)
+            return files
+        with new_file(path, overwrite=overwrite) as f:
             np.save(f, index.descriptors)
-        table = path.with_suffix(".csv")
         text = io.StringIO(newline="")
         rows = csv.writer(text)
         rows.writerow(_COLUMNS)
         rows.writerows([_as_cell(fact[name]) for name in _COLUMNS] for fact in facts)
-        with replace_file(table) as f:
+        with new_file(table, overwrite=overwrite) as f:
             f.write(text.getvalue().encode())
     except OSError as e:
         raise IndexStoreError(f"{path}: can't be written: {e.strerror or e}; free space or pick another folder") from e
-    return [path, table]
+    return files
 
 
-def _write_parquet(index: Index, facts: list[dict[str, Any]], path: Path) -> None:
+def _write_parquet(index: Index, facts: list[dict[str, Any]], path: Path, overwrite: bool) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {name: pa.array([_as_cell(fact[name]) for fact in facts]) for name in _COLUMNS}
     flat = pa.array(index.descriptors.reshape(-1))
     columns[index.passport.view.column] = pa.FixedSizeListArray.from_arrays(flat, index.passport.dimension)
-    with replace_file(path) as f:
+    with new_file(path, overwrite=overwrite) as f:
         pq.write_table(pa.table(columns), f)
 
 

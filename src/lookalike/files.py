@@ -35,6 +35,10 @@ class ReadOptions:
         Take files and folders whose name begins with a dot, too.
     each : bool
         Index every frame of an animation and every page of a TIFF, not the first only.
+    path_column, label_column : str or None
+        Of a list: the columns that hold the paths and the labels, where they are called otherwise than usual.
+    links : bool
+        Follow links out of the collection.
     limits : Limits
         For one file.
     """
@@ -43,6 +47,9 @@ class ReadOptions:
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     each: bool = False
+    path_column: str | None = None
+    label_column: str | None = None
+    links: bool = True
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen
 
 

@@ -12,6 +12,7 @@ import heapq
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,6 @@ from typing import Any
 from lookalike.errors import CollectionError
 from lookalike.formats import SUFFIXES
 
-#: What a folder holds that is an index of ours: it is never searched, or thumbnails would be indexed again.
-_INDEX_FILES = frozenset({"images.lance", "passport.json"})
 _INDEX_ENDING = ".lookalike"
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
@@ -79,19 +78,32 @@ class Scan:
         them is not gone.
     skipped : int
         Hidden files and folders left out; a folder counts once.
+    empty : dict of str to int
+        Folders in which nothing lies at all, and when they were last changed, in nanoseconds since 1970.
+    mounts : list of str
+        Folders that lie on another disk than the folder around them.
     """
 
     entries: list[Entry]
     unlisted: dict[str, str]
     skipped: int
+    empty: dict[str, int]
+    mounts: list[str]
 
 
-def scan(folder: str | Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), hidden: bool = False) -> Scan:
+def scan(
+    folder: str | Path,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    hidden: bool = False,
+    links: bool = True,
+) -> Scan:
     """List the files of a folder and of all folders in it.
 
     Links are followed, but into no folder twice: a folder that a link leads to is searched under its own name if it is
     part of the collection anyway, else under that of the first link, and the other links say so. Indexes of ours
-    (``*.lookalike``, or what holds ``images.lance`` or ``passport.json``) are left out.
+    (``*.lookalike``, or a folder that :func:`is_index` tells) are left out.
 
     Parameters
     ----------
@@ -104,6 +116,8 @@ def scan(folder: str | Path, *, include: Sequence[str] = (), exclude: Sequence[s
         Patterns of files and folders that are left out, whatever ``include`` says.
     hidden : bool
         Take files and folders whose name begins with a dot, too.
+    links : bool
+        Follow links that lead out of the folder.
 
     Returns
     -------
@@ -124,11 +138,11 @@ def scan(folder: str | Path, *, include: Sequence[str] = (), exclude: Sequence[s
     >>> [(entry.id, entry.size) for entry in found.entries], found.skipped
     ([('b.png', 3)], 1)
     """
-    walk = _Walk(os.path.abspath(folder), as_text(str(folder)), _matcher(include), _matcher(exclude), hidden)
+    walk = _Walk(os.path.abspath(folder), as_text(str(folder)), _matcher(include), _matcher(exclude), hidden, links)
     walk.run()
     entries = _with_unique_ids(walk.entries)
     entries.sort(key=lambda entry: entry.id)
-    return Scan(entries, walk.unlisted, walk.skipped)
+    return Scan(entries, walk.unlisted, walk.skipped, walk.empty, sorted(walk.mounts))
 
 
 def as_text(name: str) -> str:
@@ -150,6 +164,27 @@ def as_text(name: str) -> str:
     'caf\\udce9.png'
     """
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
+
+
+def id_of(name: str) -> str:
+    """Return a file's name as ids hold it, and as it is looked for: one form of accents, whatever system wrote it.
+
+    Parameters
+    ----------
+    name : str
+        As the system, a list or a person gives it.
+
+    Returns
+    -------
+    str
+        In Unicode's composed form (NFC).
+
+    Examples
+    --------
+    >>> id_of("Mu\u0308ller.jpg") == "M\u00fcller.jpg"
+    True
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", as_text(name))
 
 
 def file_entry(
@@ -180,9 +215,9 @@ def file_entry(
     outcome, words = None, ""
     try:
         status = os.lstat(path)
-        size, changed = status.st_size, status.st_mtime_ns
+        size, changed = status.st_size, changed_at(status)
         status = os.stat(path)
-        size, changed = status.st_size, status.st_mtime_ns
+        size, changed = status.st_size, changed_at(status)
         if not stat.S_ISREG(status.st_mode):
             outcome, words = "unsupported", f"{_kind(status.st_mode)}, not a file; leave it out"
     except OSError as e:
@@ -241,15 +276,31 @@ def captions_of(names: Iterable[str]) -> dict[str, str]:
     {'cat.jpg': 'cat.txt', 'cat.png': 'cat.png.txt'}
     """
     names = list(names)
-    texts = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
+    texts = {id_of(name[:-4]): name for name in names if name.lower().endswith(".txt")}
     if not texts:
         return {}
     found = {}
     for name in names:
         stem, ending = os.path.splitext(name)
-        if ending.lower() in SUFFIXES and (text := texts.get(name) or texts.get(stem)):
+        if ending.lower() in SUFFIXES and (text := texts.get(id_of(name)) or texts.get(id_of(stem))):
             found[name] = text
     return found
+
+
+def is_index(names: set[str]) -> bool:
+    """Tell an index of ours by what lies in a folder: it is never searched, or thumbnails would be indexed again.
+
+    Parameters
+    ----------
+    names : set of str
+        Of all that lies there.
+
+    Returns
+    -------
+    bool
+        A person's own ``passport.json`` or Lance dataset doesn't make an index of a folder of pictures.
+    """
+    return "passport.json" in names and ("inventory.txt" in names or "images.lance" in names)
 
 
 class _Walk:
@@ -262,12 +313,16 @@ class _Walk:
         include: re.Pattern[str] | None,
         exclude: re.Pattern[str] | None,
         hidden: bool,
+        links: bool = True,
     ) -> None:
         self.entries: list[Entry] = []
         self.unlisted: dict[str, str] = {}
         self.skipped = 0
+        self.empty: dict[str, int] = {}
+        self.mounts: list[str] = []
+        self._disks = {"": 0}  # of folders that hold folders
         self._root, self._name = root, name
-        self._include, self._exclude, self._hidden = include, exclude, hidden
+        self._include, self._exclude, self._hidden, self._follows = include, exclude, hidden, links
         self._folders = [(root, "")]
         self._links: list[tuple[str, str]] = []  # a heap of (path in the collection, path)
         self._visited: dict[tuple[int, int], str] = {}
@@ -280,11 +335,12 @@ class _Walk:
                 self._search(*self._folders.pop())
             else:
                 relative, path = heapq.heappop(self._links)
-                self._search(path, relative)
+                self._search(path, relative, linked=True)
 
-    def _search(self, path: str, relative: str) -> None:
+    def _search(self, path: str, relative: str, *, linked: bool = False) -> None:
         try:
-            identity = _identity(os.stat(path))
+            status = os.stat(path)
+            identity = _identity(status)
             if identity in self._visited:
                 self._add_known(path, relative, "unreadable", f"a link to {self._visited[identity]}; searched once")
                 return
@@ -294,19 +350,23 @@ class _Walk:
             if not relative:
                 raise CollectionError(f"{self._name}: can't be listed: {e.strerror or e}") from e
             if not isinstance(e, FileNotFoundError):
-                self.unlisted[as_text(relative)] = _what_is_wrong(e)
+                self.unlisted[id_of(relative)] = _what_is_wrong(e)
             return
         self._visited[identity] = f"'{as_text(relative)}'" if relative else "the collection itself"
-        if not _INDEX_FILES.isdisjoint(child.name for child in children):
+        if relative and not linked and status.st_dev != self._disks[relative.rpartition("/")[0]]:
+            self.mounts.append(id_of(relative))
+        if not children and relative:
+            self.empty[id_of(relative)] = status.st_mtime_ns
+        if is_index({child.name for child in children}):
             if relative:
                 return
-            if any(child.name == "images.lance" for child in children):
-                raise CollectionError(f"{self._name}: an index, not images; give the folder that it was made of")
+            raise CollectionError(f"{self._name}: an index, not images; give the folder that it was made of")
+        self._disks[relative] = status.st_dev
         self._take(children, relative)
 
     def _take(self, children: list[os.DirEntry[str]], relative: str) -> None:
         before = f"{relative}/" if relative else ""
-        label = as_text(relative) or None
+        label = id_of(relative) or None
         files: list[tuple[os.DirEntry[str], os.stat_result]] = []
         for child in children:
             name = child.name
@@ -316,6 +376,10 @@ class _Walk:
             if name.endswith(_INDEX_ENDING) or (self._exclude and self._exclude.match(before + name)):
                 continue
             try:
+                if not self._follows and child.is_symlink() and not self._leads_inside(child.path):
+                    words = "a link out of the collection, which --no-links leaves alone"
+                    self._add_known(child.path, before + name, "unsupported", words)
+                    continue
                 if child.is_dir(follow_symlinks=False):
                     self._folders.append((child.path, before + name))
                     continue
@@ -330,7 +394,12 @@ class _Walk:
             else:
                 words = f"{_kind(status.st_mode)}, not a file; leave it out"
                 self._add_known(child.path, before + name, "unsupported", words)
-        captions = captions_of(child.name for child, _ in files)
+        # Text behind a link that leads out of the collection isn't a caption: it may be anything of this machine's.
+        captions = captions_of(
+            child.name
+            for child, _ in files
+            if not (child.name.lower().endswith(".txt") and child.is_symlink()) or self._leads_inside(child.path)
+        )
         named = frozenset(captions.values())
         texts = {child.name: (child.path, _stamp(status)) for child, status in files if child.name in named}
         for child, status in files:
@@ -339,10 +408,10 @@ class _Walk:
                 continue
             self.entries.append(
                 Entry(
-                    as_text(before + name),
+                    id_of(before + name),
                     ("file", child.path),
                     status.st_size,
-                    status.st_mtime_ns,
+                    changed_at(status),
                     label,
                     texts[captions[name]] if name in captions else None,
                     None,
@@ -350,25 +419,62 @@ class _Walk:
                 )
             )
 
+    def _leads_inside(self, path: str) -> bool:
+        return os.path.realpath(path).startswith(os.path.join(os.path.realpath(self._root), ""))
+
     def _add_unreadable(self, child: os.DirEntry[str], relative: str, error: OSError) -> None:
         missing = isinstance(error, FileNotFoundError)
         if missing and not child.is_symlink():
             return  # vanished since the folder was listed
+        if child.is_symlink():  # to a folder, it may be, on a disk that isn't there
+            self.unlisted[id_of(relative)] = _what_is_wrong(error)
         self._add_known(child.path, relative, "unreadable", _what_is_wrong(error))
 
     def _add_known(self, path: str, relative: str, outcome: str, words: str) -> None:
         if self._include and not self._include.match(relative):
             return
-        name = as_text(relative)
+        name = id_of(relative)
         try:
             status = os.lstat(path)
-            size, changed = status.st_size, status.st_mtime_ns
+            size, changed = status.st_size, changed_at(status)
         except OSError:
             size, changed = 0, 0
         label = name.rpartition("/")[0] or None
         self.entries.append(
             Entry(name, ("file", path), size, changed, label, outcome=outcome, reason=f"{self._name}/{name}: {words}")
         )
+
+
+def changed_at(status: os.stat_result) -> int:
+    """Return when a file was last changed, as an index holds it.
+
+    Parameters
+    ----------
+    status : os.stat_result
+        Of the file.
+
+    Returns
+    -------
+    int
+        Nanoseconds since 1970, as far as 64 bits go: the years 1677 to 2262.
+    """
+    return within_64_bits(status.st_mtime_ns)
+
+
+def within_64_bits(number: int) -> int:
+    """Return the closest number that 64 bits hold: dates and sizes come from files, and may be anything.
+
+    Parameters
+    ----------
+    number : int
+        Any.
+
+    Returns
+    -------
+    int
+        In -2**63 .. 2**63 - 1.
+    """
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -395,7 +501,8 @@ def _matcher(patterns: Sequence[str]) -> re.Pattern[str] | None:
     compiled = []
     for pattern in patterns:
         glob = pattern.rstrip("/")
-        compiled.append(("" if "/" in glob else anywhere) + fnmatch.translate(glob))
+        for form in {glob, unicodedata.normalize("NFC", glob), unicodedata.normalize("NFD", glob)}:
+            compiled.append(("" if "/" in form else anywhere) + fnmatch.translate(form))
     return re.compile("|".join(compiled)) if compiled else None
 
 

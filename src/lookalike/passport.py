@@ -5,9 +5,12 @@ The passport is one small file. Replacing it is the one step by which anything w
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shlex
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import IndexStoreError, LookalikeError
-from lookalike.storage import replace_file
+from lookalike.storage import claimed, replace_file
 
 FORMAT = 2
 #: The index folder's one Lance dataset, its passport, and the passport of the last complete run before.
 DATASET, PASSPORT, PREVIOUS = "images.lance", "passport.json", "previous.json"
+#: The passport of what is built beside a damaged index; it takes the other's place when it is complete.
+REBUILDING = "rebuilding.json"
 
 _END_BYTES = 1 << 16
+_CACHE_BYTES = 2**25
+#: What a dataset may be called: the second form is of one that was built beside a damaged one.
+_DATASET_NAME = re.compile(r"images(-[0-9a-f]{8})?\.lance")
+#: System errors that do speak of what is stored, and not of the disk, the rights or the moment.
+_OF_CONTENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW})
+_TOO_NEW = re.compile(r"not supported|unsupported|feature flag|newer version|unknown version", re.IGNORECASE)
 
 
 class DamagedIndexError(IndexStoreError):
@@ -33,7 +44,18 @@ class DamagedIndexError(IndexStoreError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path}: the index is damaged ({reason}); make it again with: lookalike index ... --rebuild -o {path}"
+            f"{path}: the index is damaged ({reason}); make it again with: "
+            + shlex.join(["lookalike", "index", "COLLECTION", "--rebuild", "-o", str(path)])
+        )
+
+
+class UnreadableIndexError(IndexStoreError):
+    """What is stored can't be read now, which says nothing of what it is worth."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: the index can't be read now ({reason}); nothing was changed: see to that, then run the same "
+            "command again"
         )
 
 
@@ -126,6 +148,16 @@ class Passport:
         Of lookalike, pylance and numpy.
     graphs : dict
         Column -> its neighbour graph: ``file``, ``bytes``, ``crc32``, and what it was made of.
+    dataset : str
+        The folder of the Lance dataset, in the index's own.
+    place : str or None
+        Where in the collection's folder the index lay, with ``/``, so that both can be moved; empty where it lay
+        elsewhere, None where an older version didn't say.
+    mounts : list of str
+        Folders of the collection, relative to it, that lay on another disk than the folder around them: where they are
+        empty or gone, what the index knows of them can't be seen.
+    listed : float
+        When the collection was last listed, in seconds since 1970: a folder that is empty and older lost nothing since.
     """
 
     format: int
@@ -144,6 +176,10 @@ class Passport:
     written: str
     versions: dict[str, str]
     graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dataset: str = DATASET
+    place: str | None = None
+    mounts: list[str] = field(default_factory=list)
+    listed: float = field(default=0.0, compare=False)
     chosen: str = field(default="", compare=False)  # the column looked at; not stored
 
     @property
@@ -267,7 +303,7 @@ def write_passport(path: Path, passport: Passport, name: str = PASSPORT) -> None
         If the disk refuses.
     """
     stated = passport.to_json()
-    with replace_file(path / name) as f:
+    with replace_file(path / name, late=True) as f:
         f.write(json.dumps({"crc32": _json_crc32(stated), "passport": stated}, indent=1).encode() + b"\n")
 
 
@@ -292,30 +328,118 @@ def read_passport(path: Path, name: str = PASSPORT) -> Passport:
         If there is none, a newer version wrote it, or it is damaged.
     """
     file = path / name
-    if not file.is_file():
+    try:
+        refuse_links(path)
+        held = None
+        if file.is_file():
+            with _opened(file) as f:
+                held = f.read()
+        elif name == PASSPORT and PASSPORT in claimed(path):  # it was there once
+            raise DamagedIndexError(path, f"its {PASSPORT} is gone")
+    except OSError as e:
+        raise UnreadableIndexError(path, f"{e.filename or file}: {e.strerror or e}") from e
+    if held is None:
         if (path / DATASET).is_dir():
             what = "holds an index that was begun and has no passport, or an older version's"
         else:
             what = "is not an index" if path.exists() else "does not exist"
         raise IndexStoreError(f"{path}: {what}; make an index with: lookalike index COLLECTION -o {path}")
     try:
-        held = json.loads(file.read_bytes())
-        stated = held["passport"]
-        if stated["format"] > FORMAT and held["crc32"] == _json_crc32(stated):
+        read = json.loads(held)
+        stated = read["passport"]
+        if read["crc32"] != _json_crc32(stated):
+            raise DamagedIndexError(path, f"its {name} was changed")
+        if stated["format"] > FORMAT:
             raise IndexStoreError(
                 f"{path}: an index of format {stated['format']}, this version reads up to {FORMAT}; upgrade lookalike"
             )
-        if held["crc32"] != _json_crc32(stated):
-            raise DamagedIndexError(path, f"its {name} was changed")
-        stated = {"graphs": {}} | stated  # older indexes have none
-        known = {f.name: stated[f.name] for f in fields(Passport) if f.name != "chosen"}
-        return Passport(**known | {"columns": [Column(**c) for c in known["columns"]]})
-    except LookalikeError:
+        known = {f.name: stated[f.name] for f in fields(Passport) if f.name in stated}  # older indexes lack some
+        passport = Passport(**known | {"columns": [Column(**c) for c in known["columns"]]})
+        _check_types(passport)
+        return passport
+    except (LookalikeError, MemoryError):
         raise
-    except OSError as e:
-        raise IndexStoreError(f"{file}: can't be read: {e.strerror or e}; check the disk and its permissions") from e
     except Exception as e:  # a changed byte makes many kinds
         raise DamagedIndexError(path, f"its {name} can't be understood: {first_line(e)}") from e
+
+
+def _check_types(passport: Passport) -> None:
+    """Refuse what no writer of ours writes: an index may come from a stranger, with a right check over wrong values.
+
+    Raises
+    ------
+    ValueError
+        If a value is of another type than the one that it is declared with, or a name leads out of the folder.
+    """
+    items: list[Passport | Column] = [passport, *passport.columns]
+    for item in items:
+        for f in fields(item):
+            value, wanted = getattr(item, f.name), str(f.type)
+            kinds = tuple(kind for name, kind in _TYPES.items() if re.match(rf"{name}\b", wanted))
+            right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+            if not right and not (value is None and "None" in wanted):
+                raise ValueError(f"{f.name} is {type(value).__name__}, not {wanted}")
+    if not _DATASET_NAME.fullmatch(passport.dataset):
+        raise ValueError(f"{passport.dataset!r} is no name of a dataset")
+    names = [c.column for c in passport.columns]
+    if passport.default not in names or len(set(names)) < len(names):
+        raise ValueError("its columns aren't those that it answers with")
+    for column in passport.columns:
+        if not re.fullmatch(r"[0-9a-f]{1,64}", column.fingerprint) or not all(type(n) is int for n in column.shape):
+            raise ValueError(f"{column.column!r} isn't a column of ours")
+    inner = [*passport.files, *(str(g["file"]) for g in passport.graphs.values()), *names]
+    for name in inner:
+        if name.startswith("/") or "\\" in name or {"", ".", ".."}.intersection(name.split("/")):
+            raise ValueError(f"{name!r} leads out of the index")
+    for size, check in passport.files.values():
+        if type(size) is not int or type(check) is not int:
+            raise ValueError("a file's size is no number")
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict": dict, "list": list}
+
+
+def refuse_links(path: Path) -> None:
+    """Refuse an index in which a link lies: writing through one would change what lies elsewhere.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder, which may itself be reached by a link, and needn't exist.
+
+    Raises
+    ------
+    IndexStoreError
+        If there is one.
+    OSError
+        If the folder can't be listed.
+    """
+    folders, filed = [path], f"{path / 'keypoints-'}"
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as found:
+                children = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for child in children:
+            if child.is_symlink():
+                raise IndexStoreError(
+                    f"{child.path}: a link inside an index, which lookalike never makes; it isn't followed: remove "
+                    "the link, or take another index"
+                )
+            # What is filed there by the million is only ever replaced, which follows no link.
+            if child.is_dir(follow_symlinks=False) and not str(Path(child.path).parent).startswith(filed):
+                folders.append(Path(child.path))
+
+
+def _opened(file: Path) -> Any:
+    """Open a plain file of an index for reading: not through a link, and without waiting at a pipe."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(file, flags | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileNotFoundError(errno.ENOENT, "no plain file", str(file))
+    return os.fdopen(handle, "rb")
 
 
 def _json_crc32(value: object) -> int:
@@ -342,16 +466,29 @@ def open_dataset(path: Path, passport: Passport) -> Any:
     IndexStoreError
         If it is damaged.
     """
+    refuse_links(path / passport.dataset)
     for name, written in passport.files.items():
         try:
-            found = end_of(path / DATASET / name)
+            found = end_of(path / passport.dataset / name)
         except OSError as e:
-            raise DamagedIndexError(path, f"{DATASET}/{name}: {e.strerror or e}") from e
+            kind = DamagedIndexError if e.errno in _OF_CONTENT else UnreadableIndexError
+            raise kind(path, f"{passport.dataset}/{name}: {e.strerror or e}") from e
         if found != written:
             what = "isn't what was written" if found[0] == written[0] else f"{found[0]:,} bytes, not {written[0]:,}"
-            raise DamagedIndexError(path, f"{DATASET}/{name} {what}")
-    with reading(path):
-        return import_lance().dataset(str(path / DATASET), version=passport.dataset_version)
+            raise DamagedIndexError(path, f"{passport.dataset}/{name} {what}")
+    with reading(path, passport):
+        dataset = import_lance().dataset(
+            str(path / passport.dataset),
+            version=passport.dataset_version,
+            metadata_cache_size_bytes=_CACHE_BYTES,  # for as long as it is open, and its default is a gigabyte
+            index_cache_size_bytes=0,
+        )
+        bases = dataset.base_paths()
+    if bases:  # written by nobody of ours: it would make Lance read elsewhere, and ask other machines
+        raise IndexStoreError(
+            f"{path}: its dataset names files outside its folder, which lookalike never does; not opened"
+        )
+    return dataset
 
 
 def end_of(file: Path) -> list[int]:
@@ -372,7 +509,7 @@ def end_of(file: Path) -> list[int]:
     OSError
         If it can't be read.
     """
-    with file.open("rb") as f:
+    with _opened(file) as f:
         size = f.seek(0, os.SEEK_END)
         f.seek(max(0, size - _END_BYTES))
         return [size, zlib.crc32(f.read())]
@@ -445,18 +582,21 @@ def descriptor_crc32(descriptors: NDArray[Any], keys: Sequence[int]) -> list[int
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, passport: Passport | None = None) -> Iterator[None]:
     """Turn what Lance and Arrow raise on reading an index into one error of ours.
 
     Parameters
     ----------
     path : Path
         The index's folder.
+    passport : Passport, optional
+        What is opened, where it is the opening that may fail.
 
     Raises
     ------
     IndexStoreError
-        For errors of any kind, of which they have many; a panic in Rust isn't even an ``Exception``.
+        For errors of any kind, of which they have many; a panic in Rust isn't even an ``Exception``. It is an
+        :class:`UnreadableIndexError` where the system refused, or a newer Lance wrote it: neither is damage.
     """
     try:
         yield
@@ -465,7 +605,36 @@ def reading(path: Path) -> Iterator[None]:
     except BaseException as e:
         if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
             raise
+        number = _system_error(e)
+        if number is not None and number not in _OF_CONTENT:
+            raise UnreadableIndexError(path, os.strerror(number)) from e
+        newer = passport is not None and _is_newer(passport.versions.get("pylance", "0"))
+        if newer or _TOO_NEW.search(str(e)):
+            raise UnreadableIndexError(
+                path, f"this pylance can't open it: {first_line(e)}; upgrade with: pip install --upgrade pylance"
+            ) from e
         raise DamagedIndexError(path, first_line(e)) from e
+
+
+def _system_error(error: BaseException | None) -> int | None:
+    """Return the number of the system's error behind one of Lance's or Arrow's, which often stands only in its text."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(found[1])
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return None
+
+
+def _is_newer(written: object) -> bool:
+    from importlib.metadata import version
+
+    def numbers(text: str) -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", text)[:3]]
+
+    return numbers(str(written)) > numbers(version("pylance"))
 
 
 def first_line(error: BaseException) -> str:

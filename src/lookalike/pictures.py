@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lookalike.build import collection_now
 from lookalike.errors import CollectionError
 from lookalike.geometry import POINTS, SIDE, Details, details_of
-from lookalike.storage import replace_file
+from lookalike.storage import claim, replace_file
 from lookalike.store import KEYPOINTS
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Pictures:
         found = details_of(picture)
         if digest and picture.shape[:2] == (facts["height"], facts["width"]):
             with suppress(OSError):  # an index that can't be written is searched all the same
+                claim(self.index.path, folder.parent.name)
                 folder.mkdir(parents=True, exist_ok=True)
                 with replace_file(file) as f:
                     np.savez(f, places=found.places.astype(np.float16), descriptors=found.descriptors)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import LookalikeError, UsageError, missing_extra
 from lookalike.raster import fit_to
-from lookalike.storage import replace_file
+from lookalike.storage import check_new, new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -308,7 +308,7 @@ def training_curve(history: Sequence[Mapping[str, float | None]]) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: str | Path) -> Path:
+def save(figure: Figure, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a figure to a file, whole or not at all; the same figure gives the same bytes.
 
     Parameters
@@ -317,6 +317,8 @@ def save(figure: Figure, path: str | Path) -> Path:
         What a function of this module returned.
     path : str or Path
         Ends in ``.png``, ``.svg`` or ``.pdf``. Missing folders are made.
+    overwrite : bool
+        Whether a file that lies there may be replaced.
 
     Returns
     -------
@@ -326,16 +328,16 @@ def save(figure: Figure, path: str | Path) -> Path:
     Raises
     ------
     UsageError
-        If the name ends otherwise.
+        If the name ends otherwise, or the file exists and may not be replaced.
     LookalikeError
         If the disk refuses; what was there before is untouched.
     """
     path = Path(path)
     check_kind(path)
+    check_new(path, overwrite=overwrite)
     drawn = render(figure, path.suffix.lower()[1:])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(path) as f:
+        with new_file(path, overwrite=overwrite) as f:
             f.write(drawn)
     except OSError as e:
         raise LookalikeError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import ImageError, UsageError, unknown_name
 from lookalike.formats import PNG_SIGNATURE, pillow
-from lookalike.storage import replace_file
+from lookalike.storage import new_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -265,7 +265,7 @@ def encode_thumbnail(
     return file.getvalue()
 
 
-def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
+def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = False) -> None:
     """Write one image to a file, whole or not at all.
 
     Parameters
@@ -274,11 +274,13 @@ def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
         The image.
     path : str or Path
         Its ending picks the format: ``.png``, ``.jpg``, ``.bmp``, ``.tif`` or ``.webp``.
+    overwrite : bool
+        Whether a file that lies there may be replaced.
 
     Raises
     ------
     UsageError
-        If the ending isn't known.
+        If the ending isn't known, or the file exists and may not be replaced.
     ImageError
         If the disk refuses.
     """
@@ -291,7 +293,7 @@ def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
     if ending not in _WRITES:
         raise unknown_name("image ending", ending, _WRITES)
     try:
-        with replace_file(path) as f:
+        with new_file(path, overwrite=overwrite) as f:
             PIL.Image.fromarray(image).save(f, _WRITES[ending])
     except (OSError, ValueError) as e:  # Pillow says ValueError where a format can't hold so large an image
         raise ImageError(f"{path}: can't be written: {getattr(e, 'strerror', None) or e}") from e

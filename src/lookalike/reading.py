@@ -10,8 +10,9 @@ import codecs
 import hashlib
 import os
 import stat
+import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,7 +21,7 @@ import numpy as np
 
 from lookalike import archive
 from lookalike.errors import ImageError, first_line
-from lookalike.folder import Entry
+from lookalike.folder import Entry, changed_at
 from lookalike.formats import NO_IMAGE, SUFFIXES
 from lookalike.images import Limits, Picture, header_shape, pictures
 from lookalike.refusals import too_many_bytes
@@ -44,8 +45,8 @@ class Reading:
         SHA-256 of the file's bytes, 64 hex digits; None where they could not be read.
     size, mtime_ns : int or None
         Of the file as it was read; of an archive's member the time is the archive's.
-    known : bool
-        Whether the hash was among the task's known ones, so that nothing was decoded.
+    hashed : bool
+        Whether only the hash was asked for, so that nothing was decoded.
     pictures : list of Picture
         The first frame, or each; none where there is an outcome.
     shape : tuple of int or None
@@ -57,7 +58,7 @@ class Reading:
     hash: str | None = None
     size: int | None = None
     mtime_ns: int | None = None
-    known: bool = False
+    hashed: bool = False
     pictures: list[Picture] = field(default_factory=list, repr=False)
     shape: tuple[int, ...] | None = None
     outcome: str | None = None
@@ -74,7 +75,7 @@ def to_task(
     shapes: Sequence[tuple[int, ...]] = (),
     *,
     each: bool = False,
-    known: Iterable[str] = (),
+    hash_only: bool = False,
     limits: Limits = _LIMITS,
     measure: bool = False,
 ) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def to_task(
         What its pictures are fitted to, ``(h, w)`` or ``(h, w, 3)``.
     each : bool
         Every frame or page, not the first only.
-    known : iterable of str
-        Hashes of contents that need no decoding.
+    hash_only : bool
+        Read and hash it, and decode nothing.
     limits : Limits
         What it may cost.
     measure : bool
@@ -107,7 +108,7 @@ def to_task(
         "where": where,
         "shapes": [list(shape) for shape in shapes],
         "each": each,
-        "known": list(known),
+        "hash_only": hash_only,
         "limits": _as_dict(limits),
         "measure": measure,
     }
@@ -136,15 +137,15 @@ def from_answer(answer: Answer, shapes: Sequence[tuple[int, ...]] | None = None)
     """
     facts = answer.facts
     try:
-        outcome, known, shape = _text(facts, "outcome"), facts.get("known") is True, facts.get("shape")
+        outcome, hashed, shape = _text(facts, "outcome"), facts.get("hashed") is True, facts.get("shape")
         found = [] if outcome else list(_pictures_of(facts.get("pictures", []), answer.blobs, shapes))
-        if not (outcome or known or shape or found):
+        if not (outcome or hashed or shape or found):
             raise ValueError("nothing at all")
         return Reading(
             hash=_text(facts, "hash"),
             size=_number(facts, "size"),
             mtime_ns=_number(facts, "mtime_ns"),
-            known=known,
+            hashed=hashed,
             pictures=found,
             shape=None if shape is None else tuple(int(n) for n in shape),
             outcome=outcome,
@@ -197,7 +198,7 @@ def read_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes
     Yields
     ------
     (dict, list of bytes)
-        First the ``hash``, ``size`` and ``mtime_ns``, with ``known`` where that ends it; then an item a picture, of its
+        First the ``hash``, ``size`` and ``mtime_ns``, with ``hashed`` where no more was asked for; then an item a picture, of its
         fitted pixels in the order of the shapes and its thumbnail; last the facts of all ``pictures``. When something
         is wrong with the file, ``outcome``, ``stage`` and ``reason`` end it. A measuring task gives a ``shape`` only.
     """
@@ -213,9 +214,9 @@ def read_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes
             yield {"shape": list(header_shape(data, where, limits))}, []
             return
         digest = hashlib.sha256(data).hexdigest()
-        known = digest in task["known"]
-        yield {"hash": digest, "size": len(data), "mtime_ns": changed, **({"known": True} if known else {})}, []
-        if known:
+        only = {"hashed": True} if task["hash_only"] else {}
+        yield {"hash": digest, "size": len(data), "mtime_ns": changed, **only}, []
+        if only:
             return
         stage, facts = "decode", []
         shapes = [tuple(shape) for shape in task["shapes"]]
@@ -306,19 +307,19 @@ def read_caption(entry: Entry) -> str | None:
         return None
     data = read_head(replace(entry, source=(*entry.source[:-1], entry.caption[0])), CAPTION_BYTES)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace").strip() or None
+        return unicodedata.normalize("NFC", data.decode("utf-16", "replace")).strip() or None
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=len(data) < CAPTION_BYTES)
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")
-    return text.strip() or None
+    return unicodedata.normalize("NFC", text).strip() or None
 
 
 def _read(source: tuple[str, ...], where: str, limit: int) -> tuple[bytes, int]:
     """Return all bytes of a source and the time of its last change."""
     if source[0] != "file":
         try:
-            changed = os.stat(source[1]).st_mtime_ns
+            changed = changed_at(os.stat(source[1]))
         except OSError as e:
             raise _unreadable(where, e) from e
         return archive.read_member(source, limit, where), changed
@@ -333,7 +334,7 @@ def _read(source: tuple[str, ...], where: str, limit: int) -> tuple[bytes, int]:
         except OSError as e:
             raise _unreadable(where, e) from e
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == after.st_size:
-            return data, after.st_mtime_ns
+            return data, changed_at(after)
     raise ImageError(f"{where}: kept changing while it was read; run again when it is complete", "unreadable")
 
 

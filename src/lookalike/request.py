@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import LookalikeError, UsageError, unknown_name
-from lookalike.storage import replace_file
+from lookalike.storage import new_file
 
 Crop: TypeAlias = tuple[int, int, int, int]
 
@@ -318,21 +318,23 @@ class Query:
         except LookalikeError as e:
             raise UsageError(f"{path}: {e}") from e
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the query as JSON, whole or not at all.
 
         Parameters
         ----------
         path : str or Path
             Where to.
+        overwrite : bool
+            Whether a file that lies there may be replaced.
 
         Raises
         ------
         UsageError
-            If it can't be written.
+            If it can't be written, or exists and may not be replaced.
         """
         try:
-            with replace_file(Path(path)) as f:
+            with new_file(Path(path), overwrite=overwrite) as f:
                 f.write((json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
         except OSError as e:
             raise UsageError(f"{path}: the query can't be saved: {e.strerror or e}") from e

@@ -12,10 +12,9 @@ from typing import Any
 from lookalike.errors import UsageError
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index
-from lookalike.storage import replace_file
+from lookalike.storage import claim, replace_file
+from lookalike.store import SCORES
 
-#: The folder within an index.
-SCORES = "scores"
 #: What a kept report must hold to be shown.
 _NEEDED = {"title": str, "when": str, "queries": int, "database": int, "metrics": dict, "intervals": dict, "lrap": list}
 
@@ -53,6 +52,7 @@ def keep_score(index: Index, report: IndexScore, queries: str) -> Path:
         **report.to_json(),
     }
     try:
+        claim(index.path, SCORES)
         path.parent.mkdir(exist_ok=True)
         with replace_file(path) as file:
             file.write(json.dumps(kept, indent=1).encode())

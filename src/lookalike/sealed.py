@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.machine import usable_cores
+from lookalike.storage import temporary_beside
 
 BLOCK_BYTES = 2**18
 _MAGIC = b"LOOKVEC1"
@@ -229,7 +229,7 @@ def sealing(
         start = -(-end // _ALIGNED) * _ALIGNED
         end = start + np.dtype(dtype).itemsize * int(np.prod(shape))
         places[name] = {"dtype": np.dtype(dtype).str, "shape": list(shape), "offset": start}
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as f:
             # Blocks of the disk are taken now: a full disk is an error here, and not a fault of the mapping later.
@@ -251,7 +251,8 @@ def sealing(
         start_bytes = _MAGIC + np.array([len(head), zlib.crc32(head)], "<u4").tobytes() + head
         data[: len(start_bytes)] = np.frombuffer(start_bytes, np.uint8)
         del data
-        with temporary.open("ab") as f:
+        with temporary.open("r+b") as f:  # not made anew, if somebody has taken it away
+            f.seek(0, os.SEEK_END)
             f.write(table)
         temporary.replace(path)
     finally:

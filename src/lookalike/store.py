@@ -1,18 +1,26 @@
-"""The folder of an index as its one writer sees it: a lock, rows that nobody sees before the commit, and tidying."""
+"""The folder of an index as its one writer sees it: a lock, rows that nobody sees before the commit, and tidying.
+
+What lies in the folder is lookalike's only where its inventory (:mod:`lookalike.storage`) names it. All else is left alone.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
 import os
-import shutil
+import re
+import secrets
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -21,9 +29,11 @@ from lookalike.passport import (
     DATASET,
     PASSPORT,
     PREVIOUS,
+    REBUILDING,
     Column,
     DamagedIndexError,
     Passport,
+    encoder_folder,
     end_of,
     first_line,
     import_lance,
@@ -31,17 +41,58 @@ from lookalike.passport import (
     open_dataset,
     read_passport,
     reading,
+    refuse_links,
     write_passport,
 )
-from lookalike.underway import LOCK, RunNotes
+from lookalike.storage import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed, dead_parts, disown
+from lookalike.underway import LOCK, RunNotes, is_notes, read_underway
 from lookalike.vectors import ENDING, sealed_names
+
+if TYPE_CHECKING:
+    from lookalike.encoders import Encoder
 
 #: How a folder of keypoints begins, in which they are filed by the hash of the picture's bytes.
 KEYPOINTS = "keypoints-"
+#: The folder of kept scores (:mod:`lookalike.scorebook`).
+SCORES = "scores"
 _LATEST = 2**64 - 1  # a manifest's name is this less its version, so that the newest is listed first
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.
 _MANY_FRAGMENTS = 32
 _ROWS_A_FRAGMENT = 8192
+_CACHE_BYTES = 2**22  # of Lance's notes on files: those of a thousand versions are of no use
+
+
+#: How Lance names what it writes.
+_LANCE_FILES = {
+    "data": re.compile(r"[01]{24}[0-9a-f]{26}\.lance"),
+    "_deletions": re.compile(r"\d+-\d+-\d+\.(arrow|bin)"),
+    "_versions": re.compile(r"\d{20}\.manifest|latest_version_hint\.json"),
+    "_transactions": re.compile(r"\d+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.txn"),
+}
+_DATASET = re.compile(r"images(-[0-9a-f]{8})?\.lance")
+_ENCODER = re.compile(r"encoder-[0-9a-f]+")
+_KEYPOINT_FILE = re.compile(r"([0-9a-f]{64})-\d+\.npz")
+#: Of files by their content: ``weights-0f3a….npz``.
+_BY_CONTENT = re.compile(r".+-([0-9a-f]{12})\.\w+")
+#: System errors that say "this file system can't", and neither that it failed nor that somebody else has it.
+CANT = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EINVAL",
+        "ENOTSUP",
+        "EOPNOTSUPP",
+        "ENOSYS",
+        "EBADF",
+        "ENOLCK",
+        "ENOTTY",
+        "EPERM",
+        "EACCES",
+        "EISDIR",
+        "EROFS",
+    )
+    if hasattr(errno, name)
+)
+_log = logging.getLogger("lookalike.store")
 
 
 class Store:
@@ -55,21 +106,26 @@ class Store:
     path : Path
         The index's folder.
     passport : Passport, optional
-        What is there; None begins an empty dataset.
+        What is there; None begins an empty dataset, beside whatever lies there.
+    aside : bool
+        Leave the passport that is there in place until a complete one is committed, and keep the steps in
+        ``rebuilding.json``.
     """
 
-    def __init__(self, path: Path, passport: Passport | None) -> None:
+    def __init__(self, path: Path, passport: Passport | None, *, aside: bool = False) -> None:
         self.path = path
         self.keys = np.empty(0, np.int64)
+        self._aside = aside
+        self._merges: list[int] = []  # versions that a merging made and that older ones still lie beside
+        self._session = import_lance().Session(metadata_cache_size_bytes=_CACHE_BYTES, index_cache_size_bytes=0)
         self._dataset: Any = None
         self._known_ends = dict(passport.files) if passport else {}
-        self._on_disk = set(self._files())
+        self._name = _free_name(path) if passport is None else passport.dataset
+        self._on_disk = set(self._known_ends)
         if passport is None:
-            shutil.rmtree(self._uri, ignore_errors=True)
-            self._on_disk = set()
             return
         _forget_unnamed_versions(path, passport)
-        self._dataset = open_dataset(path, passport)
+        self._dataset = self._opened(passport)
         with reading(path):
             if self._dataset.latest_version != passport.dataset_version:  # after a rollback
                 self._dataset.restore()
@@ -77,9 +133,17 @@ class Store:
         if (len(self.keys), keys_crc32(self.keys)) != (passport.rows, passport.keys_crc32):
             raise DamagedIndexError(path, "its rows aren't those that were written")
 
+    def _opened(self, passport: Passport) -> Any:
+        """Open it as readers do, then once more as one whose commits need no hard links."""
+        open_dataset(self.path, passport)
+        with reading(self.path, passport):
+            return import_lance().dataset(
+                self._uri, version=passport.dataset_version, commit_lock=_one_commit, session=self._session
+            )
+
     @property
     def _uri(self) -> str:
-        return str(self.path / DATASET)
+        return str(self.path / self._name)
 
     @property
     def columns(self) -> list[str]:
@@ -95,9 +159,14 @@ class Store:
     def append(self, rows: Any) -> None:
         """Add rows, an Arrow table with all columns."""
         if self._dataset is None:
-            self._dataset = import_lance().write_dataset(rows, self._uri, mode="create")
+            claim(self.path, self._name)
+            self._dataset = import_lance().write_dataset(
+                rows, self._uri, mode="create", commit_lock=_one_commit, session=self._session
+            )
         else:
-            self._dataset = import_lance().write_dataset(rows, self._dataset, mode="append")
+            self._dataset = import_lance().write_dataset(
+                rows, self._dataset, mode="append", commit_lock=_one_commit, session=self._session
+            )
         self.keys = np.concatenate([self.keys, rows["key"].to_numpy()])
 
     def delete(self, keys: Iterable[int]) -> None:
@@ -118,9 +187,11 @@ class Store:
         self._dataset.drop_columns([column, f"{column}_crc32"])
 
     def merge_fragments(self) -> None:
-        """Make few fragments of many."""
-        if len(self._dataset.get_fragments()) > _MANY_FRAGMENTS:
+        """Make few fragments of many, so that a commit and a read cost the same after a thousand of them."""
+        small = sum(1 for f in self._dataset.get_fragments() if f.count_rows() < _ROWS_A_FRAGMENT // 2)
+        if small > _MANY_FRAGMENTS:
             self._dataset.optimize.compact_files(target_rows_per_fragment=_ROWS_A_FRAGMENT)
+            self._merges.append(self._dataset.version)
 
     def commit(self, passport: Passport) -> Passport:
         """Make what was written the index that readers see, whole, and safe from a power cut.
@@ -135,29 +206,51 @@ class Store:
         Passport
             As written.
         """
-        written = self._files()
-        for file in written - self._on_disk:
+        ends = self._ends()
+        root = self.path / self._name
+        fresh = [root / name for name in ends if name not in self._on_disk]
+        for file in fresh:
             _fsync(file)
-        folders = {file.parent for file in written - self._on_disk}
-        for folder in (*folders, self.path / DATASET, *self.path.glob("encoder-*")):
+        for folder in {*(file.parent for file in fresh), root, *self._encoder_folders(passport)}:
             _fsync(folder)
-        self._on_disk = written
+        self._on_disk = set(ends)
         passport = replace(
             passport,
+            dataset=self._name,
             dataset_version=self._dataset.version,
-            files=self._ends(),
+            files=ends,
             rows=len(self.keys),
             keys_crc32=keys_crc32(self.keys),
             written=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self._check_written(passport)
-        write_passport(self.path, passport)
+        shown = not self._aside or passport.complete
+        write_passport(self.path, passport, PASSPORT if shown else REBUILDING)
+        if shown and self._aside:
+            self._aside = False
+            (self.path / REBUILDING).unlink(missing_ok=True)
         _fsync(self.path)
+        self._drop_merged()
         return passport
+
+    def _drop_merged(self) -> None:
+        """Drop the steps before the last merging but one: who reads has had as many commits to open a newer one."""
+        if len(self._merges) < 2:
+            return
+        kept = {p.dataset_version for p in _all_passports(self.path) if p.dataset == self._name}
+        old = [v["version"] for v in self._dataset.versions() if v["version"] < self._merges[-2]]
+        old = [version for version in old if version not in kept]
+        if old:
+            self._dataset.cleanup_old_versions(versions=old)
+        del self._merges[:-1]
+
+    def _encoder_folders(self, passport: Passport) -> list[Path]:
+        folders = (self.path / column.encoder_folder for column in passport.columns)
+        return [folder for folder in folders if folder.is_dir()]
 
     def _ends(self) -> dict[str, list[int]]:
         """Say of each file of the dataset's version what a reader checks before it lets Lance open it."""
-        version, root = self._dataset.version, self.path / DATASET
+        version, root = self._dataset.version, self.path / self._name
         tracked = self._dataset.tracked_files(min_version=version).read_all().to_pylist()
         names = sorted(
             f["path"] for f in tracked if f["version"] == version and not f["path"].startswith("_transactions")
@@ -165,21 +258,24 @@ class Store:
         for name in names:
             if name not in self._known_ends:  # files are never changed once they are written
                 self._known_ends[name] = end_of(root / name)
-        return {name: self._known_ends[name] for name in names}
+        self._known_ends = {name: self._known_ends[name] for name in names}
+        return dict(self._known_ends)
 
     def _check_written(self, passport: Passport) -> None:
         """Read back the end of every file and all deletions: Lance 14 drops the error of the last write to a file."""
         try:
             with reading(self.path):
-                fresh = import_lance().dataset(self._uri, version=passport.dataset_version)
+                fresh = import_lance().dataset(
+                    self._uri,
+                    version=passport.dataset_version,
+                    metadata_cache_size_bytes=_CACHE_BYTES,
+                    index_cache_size_bytes=0,
+                )
                 keys = fresh.to_table(["key"])["key"].to_numpy()
         except DamagedIndexError as e:
             raise OSError(f"what was written can't be read back ({first_line(e.__cause__ or e)})") from e
         if keys_crc32(keys) != passport.keys_crc32:
             raise OSError("what was written isn't what is read back")
-
-    def _files(self) -> set[Path]:
-        return {p for p in (self.path / DATASET).rglob("*") if p.is_file()}
 
 
 def descriptor_fields(column: Column) -> Any:
@@ -216,54 +312,34 @@ def check_target(path: Path) -> None:
     Raises
     ------
     IndexStoreError
-        If it is a file, holds other things, or holds an index that a newer version wrote.
+        If it is a file, holds other things, holds an index that a newer version wrote, or can't be looked into.
     """
     if path.exists() and not path.is_dir():
         raise IndexStoreError(f"{path}: a file; an index is a folder, so pick another name")
-    others = [p.name for p in path.glob("*") if not _is_ours(p.name)]
-    if others and not (path / PASSPORT).is_file():
+    try:
+        refuse_links(path)
+        names = {child.name for child in path.iterdir()} if path.exists() else set()
+        ours = claimed(path)
+    except OSError as e:
+        raise IndexStoreError(f"{path}: can't be looked into: {e.strerror or e}; nothing was changed") from e
+    if PASSPORT in names:
+        try:
+            read_passport(path)
+        except DamagedIndexError as e:
+            if PASSPORT in ours:
+                return
+            raise IndexStoreError(
+                f"{path}: holds a {PASSPORT} that isn't one of lookalike's, or is damaged beyond telling "
+                f"({first_line(e.__cause__ or e)}); pick another folder for the index, or move that one away"
+            ) from e
+        return
+    others = names - ours
+    if PASSPORT in ours:
+        return  # one that was lost
+    if others and not (others == {INVENTORY} and not (path / INVENTORY).stat().st_size):
         raise IndexStoreError(
             f"{path}: a folder that holds other things ({min(others)}); pick an empty or a new one for the index"
         )
-    if not (path / PASSPORT).is_file():
-        _check_dataset_is_ours(path)
-        return
-    with suppress(DamagedIndexError):
-        read_passport(path)
-
-
-def _is_ours(name: str) -> bool:
-    """Tell whether a killed run may have left it: a passport's temporary file and encoders among it."""
-    return name in (DATASET, LOCK, PASSPORT, PREVIOUS) or name.startswith(
-        (
-            "encoder-",
-            "graph-",
-            ".graph-",
-            "keypoints-",
-            "choice-",
-            ".choice-",
-            f".{PASSPORT}.",
-            f".{PREVIOUS}.",
-            "vectors-",
-            ".vectors-",
-            "lists-",
-            ".lists-",
-            "map-",
-            ".map-",
-        )
-    )
-
-
-def _check_dataset_is_ours(path: Path) -> None:
-    """Refuse a Lance dataset of somebody else under our name; what a killed run left, or an older version, is ours."""
-    if not any((path / DATASET / "_versions").glob("*.manifest")):
-        return
-    try:
-        names = import_lance().dataset(str(path / DATASET)).schema.names
-    except Exception:  # it can't be opened, so nobody loses anything
-        return
-    if "facts_crc32" not in names:
-        raise IndexStoreError(f"{path}: its dataset has no passport, so lookalike didn't make it; pick another folder")
 
 
 @contextmanager
@@ -273,7 +349,8 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
     Parameters
     ----------
     path : Path
-        The index's folder, made if it does not exist, and removed again if the block leaves no index in it.
+        The index's folder, made if it does not exist; where the block leaves no index in a folder that was made here, what
+        is ours is taken away again.
 
     Yields
     ------
@@ -285,16 +362,20 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
     IndexStoreError
         If another process holds the lock, or the disk refuses, then or in the block.
     """
-    made = not path.exists()
+    made = not os.path.lexists(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        # Not emptied on opening: what is in it may be another's, who holds it.
-        lock = os.fdopen(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
+        refuse_links(path)
+        _take_inventory(path)
+        lock = _locked(path)
+        if lock is not None:
+            _take_inventory(path)  # once more, for a run that failed may have taken its own away meanwhile
+            adopt(path, LOCK)
     except OSError as e:
         raise _unwritable(path, e) from e
+    if lock is None:
+        raise IndexStoreError(f"{path}: another process is writing this index; wait until it has ended")
     with lock:
-        if not _lock(lock.fileno()):
-            raise IndexStoreError(f"{path}: another process is writing this index; wait until it has ended")
         notes = RunNotes(lock)
         try:
             yield notes
@@ -302,27 +383,117 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
             raise _unwritable(path, e) from e
         finally:
             notes.end()
-            if made and not (path / PASSPORT).exists():
-                shutil.rmtree(path, ignore_errors=True)
+            if made and not os.path.lexists(path / PASSPORT):
+                _leave_nothing(path)
 
 
-def _lock(file: int) -> bool:
+def _leave_nothing(path: Path) -> None:
+    """Take a first run's own files away, and the folder if nothing else has come into it; the lock is held, and goes last.
+
+    Whoever has opened the lock meanwhile notices, once it is theirs, that another file has taken its place.
+    """
+    with suppress(OSError):
+        ours = claimed(path) - {INVENTORY, LOCK}
+        for name in sorted(ours):
+            if _is_swept(name) or name == REBUILDING:
+                _remove(path / name)
+        if not any(os.path.lexists(path / name) for name in ours):
+            (path / INVENTORY).unlink()
+            (path / LOCK).unlink()
+            path.rmdir()
+
+
+def _take_inventory(path: Path) -> None:
+    """Begin the inventory of a new index, and mend one that lost lines: what sound passports name is ours as well."""
+    names: set[str] = set()
+    if os.path.lexists(path / PASSPORT):
+        with suppress(DamagedIndexError):
+            passports = _named_passports(path)
+            names = {PASSPORT, *_names_of(passports)} | ({PREVIOUS} if len(passports) > 1 else set())
+            if os.path.lexists(path / LOCK) and is_notes(path / LOCK):
+                names.add(LOCK)
+    there = [name for name in names if os.path.lexists(path / name)]
+    if claimed(path):
+        adopt(path, *there)
+    else:
+        begin_inventory(path, there, proven=bool(there))
+
+
+def _names_of(passports: Sequence[Passport]) -> set[str]:
+    """Return the names of all that belongs to some passports, whether it is there or not."""
+    columns = {c for p in passports for c in (*(c.column for c in p.columns), p.default)}
+    kept = {f"choice-{column}.json" for column in columns} | {SCORES}
+    for passport in passports:
+        kept |= {passport.dataset, *sealed_names(passport), *(str(g["file"]) for g in passport.graphs.values())}
+        kept |= {c.encoder_folder for c in passport.columns}
+    return kept
+
+
+def _locked(path: Path) -> BinaryIO | None:
+    """Open the lock and take it; None where another holds it."""
+    claim(path, LOCK)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        # Not emptied on opening: what is in it may be another's, who holds it.
+        lock = os.fdopen(os.open(path / LOCK, flags | getattr(os, "O_NONBLOCK", 0), 0o666), "r+b", 0)
+        try:
+            if not is_notes(path / LOCK):
+                raise NotOursError(path / LOCK)
+            if not _lock(lock.fileno(), path):
+                lock.close()
+                return None
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(path / LOCK), os.fstat(lock.fileno())):
+                    return lock
+            lock.close()  # another file has taken its place, which is what others will lock
+        except BaseException:
+            lock.close()
+            raise
+
+
+def _lock(file: int, path: Path) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
+            return True
+        import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held by another
+        for take in (fcntl.flock, fcntl.lockf):
+            try:
+                take(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError as e:
+                if e.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EDEADLK) or (
+                    e.errno == errno.EACCES and take is fcntl.lockf
+                ):
+                    return False
+                if e.errno not in CANT:
+                    raise
+    except PermissionError:  # on Windows, held by another
         return False
+    # No kind of lock here: what is left is what a run says of itself, each second.
+    if read_underway(path) is not None:
+        return False
+    RunNotes(os.fdopen(os.dup(file), "r+b", 0)).note(0, 0)
     return True
+
+
+def _one_commit(_version: int) -> Any:
+    """Guard a commit of Lance's: nobody else writes, so a plain rename will do, which every file system has."""
+    return nullcontext()
+
+
+def _free_name(path: Path) -> str:
+    """Name a dataset where none lies."""
+    return DATASET if not os.path.lexists(path / DATASET) else f"images-{secrets.token_hex(4)}.lance"
 
 
 def _unwritable(path: Path, error: OSError) -> IndexStoreError:
     reason = error.strerror or first_line(error)
+    if isinstance(error, NotOursError):
+        return IndexStoreError(f"{error.filename}: {reason}, or pick another folder for the index")
     return IndexStoreError(f"{path}: the index can't be written: {reason}; free space or pick another folder")
 
 
@@ -347,69 +518,166 @@ def sweep(path: Path) -> None:
     """Drop what no passport names: versions, their files, and encoders. It never fails an index that was written.
 
     The passport names one version, and ``previous.json`` that of the last complete run before; both stay. So does
-    nothing else: what a killed or failed run wrote, and the steps of a run that has ended.
+    nothing else of what the inventory says is ours: what a killed or failed run wrote, and the steps of a run that has
+    ended. Where a passport can't be read nothing is dropped.
 
     Parameters
     ----------
     path : Path
         The index's folder, under its writer's lock.
     """
-    with suppress(Exception):
-        if not (path / PASSPORT).is_file():
-            shutil.rmtree(path / DATASET, ignore_errors=True)
-            named = []
-        else:
-            named = _named_passports(path)
-            _forget_unnamed_versions(path, *named)
-            dataset = open_dataset(path, named[0])
-            kept = {p.dataset_version for p in named}
-            old = [v["version"] for v in dataset.versions() if v["version"] not in kept]
-            # Under the lock nobody else is writing, so that a file without a version is a dead run's, however young.
-            dataset.cleanup_old_versions(versions=old or None, older_than=None, delete_unverified=True)
-        folders = {c.encoder_folder for p in named for c in p.columns}
-        for folder in path.glob("encoder-*"):
-            if folder.name not in folders:
-                shutil.rmtree(folder, ignore_errors=True)
-        graphs = {g["file"] for p in named for g in p.graphs.values()}
-        for graph in path.glob("graph-*"):
-            if graph.name not in graphs:
-                graph.unlink(missing_ok=True)
-        names = {name for p in named for name in sealed_names(p)}
-        for file in path.glob(f"*{ENDING}"):
-            if file.name not in names:
-                file.unlink(missing_ok=True)
-        for part in path.glob(".*.part"):
-            part.unlink(missing_ok=True)
-        _sweep_keypoints(path, named)
+    try:
+        refuse_links(path)
+        _sweep(path)
+    except Exception as e:  # the next run tidies; what it is about is in the log
+        _log.info("%s: not tidied: %s", path, first_line(e))
 
 
-def _sweep_keypoints(path: Path, named: list[Passport]) -> None:
+def _sweep(path: Path) -> None:
+    ours = claimed(path)
+    if PASSPORT in ours and not os.path.lexists(path / PASSPORT):
+        return  # it is lost, and what it named isn't
+    named = _named_passports(path) if os.path.lexists(path / PASSPORT) else []
+    if os.path.lexists(path / REBUILDING):
+        with suppress(DamagedIndexError):
+            named.append(read_passport(path, REBUILDING))
+    kept = _names_of(named)
+    for name in sorted({p.dataset for p in named} & ours):
+        _drop_versions(path, name, named)
+    stale = {name for name in ours - kept if _is_swept(name)}
+    for name in sorted(stale):
+        _remove(path / name)
+    disown(path, [name for name in stale if not os.path.lexists(path / name)])
+    for part in dead_parts(path):
+        part.unlink(missing_ok=True)
+    _sweep_keypoints(path, ours, named)
+
+
+def _is_swept(name: str) -> bool:
+    return (
+        bool(_DATASET.fullmatch(name) or _ENCODER.fullmatch(name)) or name.startswith("graph-") or name.endswith(ENDING)
+    )
+
+
+def _drop_versions(path: Path, name: str, named: Sequence[Passport]) -> None:
+    """Drop the versions of a dataset that no passport names, and the files that no version does."""
+    those = [p for p in named if p.dataset == name]
+    kept = {p.dataset_version for p in those}
+    _forget_unnamed_versions(path, *those)
+    dataset = open_dataset(path, those[0])
+    old = [v["version"] for v in dataset.versions() if v["version"] not in kept]
+    if old:
+        dataset.cleanup_old_versions(versions=old)
+    # Under the lock nobody else is writing, so that a file without a version is a dead run's, however young.
+    written = {file for passport in those for file in passport.files}
+    for file in (path / name).glob("*/*") if all(passport.files for passport in those) else ():
+        folder = file.parent.name
+        if folder in ("data", "_deletions") and f"{folder}/{file.name}" not in written and _is_of_lance(file):
+            file.unlink()
+
+
+def _remove(path: Path) -> None:
+    """Remove what the inventory names; what a person has put there meanwhile stays, and the folder around it."""
+    mode = path.lstat().st_mode if os.path.lexists(path) else 0
+    if stat.S_ISREG(mode):
+        path.unlink()
+    elif stat.S_ISDIR(mode):
+        is_ours = _is_of_lance if _DATASET.fullmatch(path.name) else is_by_content
+        for folder, _, files in os.walk(path, topdown=False):
+            for name in files:
+                file = Path(folder, name)
+                if not file.is_symlink() and is_ours(file):
+                    file.unlink()
+            with suppress(OSError):  # something else is in it
+                os.rmdir(folder)
+
+
+def save_encoder(path: Path, encoder: Encoder) -> None:
+    """Put an encoder into an index's folder, in place of what is left there of the same one.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder, under its writer's lock.
+    encoder : Encoder
+        Fitted.
+
+    Raises
+    ------
+    EncoderError, OSError
+        If the disk refuses, or something that isn't ours lies there.
+    """
+    name = encoder_folder(encoder.fingerprint)
+    claim(path, name)
+    _remove(path / name)
+    encoder.save(path / name)
+
+
+def _is_of_lance(file: Path) -> bool:
+    form = _LANCE_FILES.get(file.parent.name)
+    return form is not None and form.fullmatch(file.name) is not None
+
+
+def is_by_content(file: Path) -> bool:
+    """Tell a file of an encoder by its name, which holds the hash of its content; or it is the card.
+
+    Parameters
+    ----------
+    file : Path
+        In a folder that holds an encoder.
+
+    Returns
+    -------
+    bool
+        False of anything that lookalike didn't write there, and of what was changed since.
+    """
+    found = _BY_CONTENT.fullmatch(file.name)
+    if found is None:
+        return file.name == "encoder.json"
+    with suppress(OSError):
+        return hashlib.sha256(file.read_bytes()).hexdigest().startswith(found[1])
+    return False
+
+
+def _sweep_keypoints(path: Path, ours: set[str], named: list[Passport]) -> None:
     """Drop the keypoints (:mod:`lookalike.pictures`) of pictures that no passport's rows hold; they are filed by hash."""
-    files = list(path.glob(f"{KEYPOINTS}*/*/*.npz"))
+    folders = [path / name for name in ours if name.startswith(KEYPOINTS)]
+    files = [file for folder in folders for file in folder.glob("*/*.npz") if _KEYPOINT_FILE.fullmatch(file.name)]
     if not files:
         return
     held: set[str] = set()
     for passport in named:
         held.update(filter(None, open_dataset(path, passport).to_table(["hash"])["hash"].to_pylist()))
     for file in files:
-        if file.name.partition("-")[0] not in held:
+        if file.name.partition("-")[0] not in held and not file.is_symlink() and not file.parent.is_symlink():
             file.unlink(missing_ok=True)
 
 
 def _named_passports(path: Path) -> list[Passport]:
     named = [read_passport(path)]
-    if (path / PREVIOUS).is_file():
-        with suppress(IndexStoreError):  # a damaged one names nothing that could be gone back to
+    if os.path.lexists(path / PREVIOUS):
+        with suppress(DamagedIndexError):  # a damaged one names nothing that could be gone back to
             named.append(read_passport(path, PREVIOUS))
     return named
 
 
+def _all_passports(path: Path) -> list[Passport]:
+    """Read all passports that name a version; one that can't be read is an error, one that is damaged names none."""
+    found = []
+    for name in (PASSPORT, PREVIOUS, REBUILDING):
+        if os.path.lexists(path / name):
+            with suppress(DamagedIndexError):
+                found.append(read_passport(path, name))
+    return found
+
+
 def _forget_unnamed_versions(path: Path, *passports: Passport) -> None:
     """Remove the manifests of newer versions that a killed or failed run left: it needs no space on the disk."""
-    passports = passports if len(passports) > 1 else tuple(_named_passports(path))
-    kept = {p.dataset_version for p in passports}
-    for manifest in sorted((path / DATASET / "_versions").glob("*.manifest")):  # the newest first
-        if not manifest.stem.isdecimal():
+    named = [*passports, *_all_passports(path)]
+    dataset = passports[0].dataset
+    kept = {p.dataset_version for p in named if p.dataset == dataset}
+    for manifest in sorted((path / dataset / "_versions").glob("*.manifest")):  # the newest first
+        if not re.fullmatch(r"\d{20}", manifest.stem):
             continue
         if _LATEST - int(manifest.stem) in kept:
             return  # older ones are the sweep's, with their files
@@ -458,5 +726,8 @@ def _fsync(path: Path) -> None:
         return
     try:
         os.fsync(file)
+    except OSError as e:
+        if e.errno not in CANT or not stat.S_ISDIR(os.fstat(file).st_mode):
+            raise
     finally:
         os.close(file)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from lookalike.errors import ImageError, IndexStoreError
 from lookalike.folder import Entry
 from lookalike.images import Picture
 from lookalike.passport import (
+    DATASET,
     FORMAT,
     PREVIOUS,
     Column,
@@ -36,7 +39,9 @@ from lookalike.store import Store, interrupts_held, sweep
 
 _BATCH_IMAGES, _BATCH_BYTES = 1024, 2**22  # encoded together, while others are read; whichever is reached first
 _SHOW_SECONDS = 0.1
+_CHUNK = 8192  # files that are looked at together
 _AHEAD = 1024  # files under way: as many are read on while one hangs
+_CLOCK_SECONDS = 2  # by which a disk's clock may go before ours
 _COMMIT_SECONDS, _COMMIT_BYTES = 5.0, 2**26  # what a crash may cost, and what waits in memory for its commit
 
 
@@ -58,6 +63,8 @@ class Summary:
         Files without a descriptor, now or from before; ``lookalike files --broken`` lists them.
     removed : int
         Files that are no longer there.
+    unseen : int
+        Files that can't be seen now, and were kept: on a disk that isn't there, behind a broken link, in a closed folder.
     seconds : float
         Wall clock of the whole run.
     images_per_second : float
@@ -74,6 +81,7 @@ class Summary:
     duplicates: int
     failed: int
     removed: int
+    unseen: int
     seconds: float
     images_per_second: float
     outcomes: dict[str, int]
@@ -132,6 +140,8 @@ class Sync:
         Try again what failed before.
     rebuild : bool
         Trust nothing that was stored.
+    drop_unseen : bool
+        Drop what can't be seen now, too.
     workers : int or None
         Processes that decode.
     on_progress : callable or None
@@ -149,6 +159,7 @@ class Sync:
         only: bool = False,
         retry: bool = False,
         rebuild: bool = False,
+        drop_unseen: bool = False,
         workers: int | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -160,16 +171,21 @@ class Sync:
         self.only = only
         self.retry = retry
         self.rebuild = rebuild
+        self.drop_unseen = drop_unseen
         self.workers = workers
         self.counts: Counter[str] = Counter()
         self._on_progress = on_progress
         self._shapes = list(dict.fromkeys(tuple(c.shape) for c, _ in columns))
         self._live: dict[int, _Known] = {}  # the rows that a commit would show, by key
+        self._outcomes: Counter[str] = Counter()  # of those rows
+        self._encoded: Counter[str] = Counter()  # column -> rows with a descriptor
+        self._copies: Counter[tuple[str, int]] = Counter()  # (hash, frame) -> rows of pictures
+        self._extra = 0  # pictures that another row holds as well
         self._left: dict[str, list[_Known]] = {}  # the rows of files that haven't been met in this run, by file
         self._renamed: set[str] = set()
         self._fresh: set[int] = set()  # keys of what was encoded, not kept
         self._by_hash: defaultdict[str, list[int]] = defaultdict(list)
-        self._by_size: defaultdict[int, set[str]] = defaultdict(set)
+        self._sizes: set[int] = set()  # of what was known when the run began
         self._next_key = passport.next_key if passport else 0
         ours = {column.column for column, _ in columns}
         held = () if passport is None else passport.columns
@@ -230,22 +246,48 @@ class Sync:
         checks = [table[f"{name}_crc32"].to_pylist() for name in names]
         for facts, check, *seen in zip(facts_of(table), table["facts_crc32"].to_pylist(), *checks, strict=True):
             known = _Known(facts, dict(zip(names, seen, strict=True)))
-            self._live[facts.key] = known
+            self._show(known)
             if check != facts_crc32(facts):
                 self._deletes.append(facts.key)
                 continue
             self._left.setdefault(facts.file, []).append(known)
-            self._remember(known)
+            if self._remember(known):
+                self._sizes.add(facts.size or 0)
         for rows in self._left.values():
             rows.sort(key=lambda known: known.facts.frame)
 
-    def _remember(self, known: _Known) -> None:
+    def _show(self, known: _Known) -> None:
+        self._live[known.facts.key] = known
+        self._tally(known, 1)
+
+    def _hide(self, key: int) -> Facts:
+        known = self._live.pop(key)
+        self._tally(known, -1)
+        return known.facts
+
+    def _tally(self, known: _Known, by: int) -> None:
+        """Count a row in or out, so that a commit costs the same however many rows there are."""
         facts = known.facts
-        if facts.hash is not None and facts.size is not None and self._is_done(known) and not self.rebuild:
-            if self.retry and facts.outcome not in READ:
-                return
-            self._by_hash[facts.hash].append(facts.key)
-            self._by_size[facts.size].add(facts.hash)
+        self._outcomes[facts.outcome] += by
+        for name, check in known.checks.items():
+            if check not in (None, REFUSED):
+                self._encoded[name] += by
+        if facts.outcome == "indexed" and facts.hash and self.images.entries is not None:
+            copies = self._copies[facts.hash, facts.frame] + by
+            self._copies[facts.hash, facts.frame] = copies
+            self._extra += by if copies > (by > 0) else 0
+            if not copies:
+                del self._copies[facts.hash, facts.frame]
+
+    def _remember(self, known: _Known) -> bool:
+        """Note which row holds some bytes, if a file with the same needn't be decoded; tell whether that is so."""
+        facts = known.facts
+        if facts.hash is None or facts.size is None or self.rebuild or not self._is_done(known):
+            return False
+        if self.retry and facts.outcome not in READ:
+            return False
+        self._by_hash[facts.hash].append(facts.key)
+        return True
 
     def _is_done(self, known: _Known) -> bool:
         """Whether all encoders of this run have seen it, or it can't be read at all."""
@@ -259,7 +301,9 @@ class Sync:
         for item in items:
             entry, old = item.entry, item.old
             current = bool(old) and not self.rebuild and self._is_current(item)
-            if entry.outcome is not None:
+            if entry.outcome == "unreadable" and self._was_seen(item):
+                self._keep_unseen()
+            elif entry.outcome is not None:
                 self._fail(item, entry.outcome, "list", entry.reason)
             elif current and all(self._is_done(known) for known in old) and not self._is_to_be_retried(old):
                 self._keep(item)
@@ -294,6 +338,14 @@ class Sync:
     def _is_to_be_retried(self, old: list[_Known]) -> bool:
         return self.retry and old[0].facts.outcome not in READ
 
+    def _was_seen(self, item: _Item) -> bool:
+        """Tell whether an item that can't be read now is known, and to stay so."""
+        return not self.drop_unseen and any(known.facts.outcome in READ for known in item.old)
+
+    def _keep_unseen(self) -> None:
+        self.counts["unseen"] += 1
+        self._progress()
+
     def _keep(self, item: _Item) -> None:
         """Leave an item's rows as they are, or write them again where only what is said about the file has changed."""
         entry, facts = item.entry, item.old[0].facts
@@ -318,17 +370,33 @@ class Sync:
             for item in items:
                 yield self._read_here(item)
             return
-        options = self.images.options
-
-        def tasks() -> Iterator[dict[str, Any]]:
-            for item in items:
-                known = self._by_size[item.entry.size] if trust and item.entry.size in self._by_size else ()
-                where = f"{self.images.whole}/{item.entry.id}"
-                yield to_task(item.entry, where, self._shapes, each=options.each, known=known, limits=options.limits)
-
         with self.images.leash(self.workers) as leash:
-            for answer in leash.map(tasks(), ahead=_AHEAD):
-                yield from_answer(answer, self._shapes)
+            for start in range(0, len(items), _CHUNK):
+                chunk = items[start : start + _CHUNK]
+                # What may be known under another name is hashed first: who compares is here, where all hashes are.
+                maybe = [i for i, item in enumerate(chunk) if trust and item.entry.size in self._sizes]
+                found = dict(zip(maybe, self._ask(leash, [chunk[i] for i in maybe], hash_only=True), strict=True))
+                known = {i: r for i, r in found.items() if r.hashed and (r.hash or "") in self._by_hash}
+                rest = self._ask(leash, [item for i, item in enumerate(chunk) if i not in known])
+                for i in range(len(chunk)):
+                    yield known[i] if i in known else next(rest)
+
+    def _ask(self, leash: Any, items: list[_Item], *, hash_only: bool = False) -> Iterator[Reading]:
+        """Read files in order; the ones to come are read on while the caller works."""
+        options, whole = self.images.options, self.images.whole
+        tasks = (
+            to_task(
+                item.entry,
+                f"{whole}/{item.entry.id}",
+                self._shapes,
+                each=options.each,
+                hash_only=hash_only,
+                limits=options.limits,
+            )
+            for item in items
+        )
+        for answer in leash.map(tasks, ahead=_AHEAD):
+            yield from_answer(answer, self._shapes)
 
     def _read_here(self, item: _Item) -> Reading:
         """Take an image that is an array already, or comes from a reader of the caller's own."""
@@ -353,14 +421,18 @@ class Sync:
         if found != (item.entry.size, item.entry.mtime_ns):  # it changed after it was listed
             item.entry = replace(item.entry, size=found[0], mtime_ns=found[1])
         entry = item.entry
-        if reading.known:
-            like = [self._live[key] for key in self._by_hash.get(reading.hash or "", ())]
+        keys = self._by_hash.get(reading.hash or "", ()) if reading.outcome is None else ()
+        if reading.hashed and not keys:
+            return False
+        if keys:
+            like = [self._live[key] for key in keys]
             like = [known for known in like if known.facts.file == like[0].facts.file]
-            if not like:
-                return False
             was = self._name_before(item, like)
             self._put([self._copy(item, known) for known in sorted(like, key=lambda k: k.facts.frame)], item)
             self._count("unchanged" if was == entry.id else "renamed" if was else "duplicates", like[0].facts)
+            return True
+        if reading.outcome in ("unreadable", "gone") and reading.hash is None and self._was_seen(item):
+            self._keep_unseen()
             return True
         if reading.outcome is not None or not reading.pictures:
             outcome, reason = reading.outcome or "crashed", reading.reason or "its decoder answered nothing"
@@ -535,7 +607,7 @@ class Sync:
             self._writing = False
             return
         # An index that answers nothing isn't shown yet.
-        if self.passport is not None or any(k.facts.outcome == "indexed" for k in self._live.values()):
+        if self.passport is not None or self._outcomes["indexed"]:
             if not self._begun and self.passport is not None:
                 if self.passport.complete:
                     write_passport(self.store.path, self.passport, PREVIOUS)
@@ -556,24 +628,47 @@ class Sync:
             self.store.delete(self._deletes)
         if self._tables:
             self.store.append(pa.concat_tables(self._tables).select(self.store.columns or self._tables[0].column_names))
+        self.store.merge_fragments()
         for key in self._deletes:
-            gone = self._live.pop(key).facts
+            gone = self._hide(key)
             if key in (alike := self._by_hash.get(gone.hash or "", [])):
                 alike.remove(key)
         for known in self._waiting:
-            self._live[known.facts.key] = known
+            self._show(known)
             self._remember(known)
         self._tables, self._deletes, self._waiting = [], [], []
 
     def _remove(self) -> None:
         """Take away the rows of files that are no longer there; not of folders that couldn't be looked into."""
+        unseen = () if self.drop_unseen else self._unseen_folders()
         for name, rows in self._left.items():
-            if any(name.startswith(f"{folder}/") for folder in self.images.unlisted):
-                self._count("unchanged", rows[0].facts)
+            if name.startswith(unseen) and name not in self._renamed:
+                self.counts["unseen"] += rows[0].facts.outcome != "caption"
                 continue
             self._deletes += [known.facts.key for known in rows]
             if name not in self._renamed and rows[0].facts.outcome != "caption":
                 self.counts["removed"] += 1
+
+    def _unseen_folders(self) -> tuple[str, ...]:
+        """Return how the names of files begin of which nothing can be told now.
+
+        An empty folder that hasn't changed since the index was written wasn't emptied since: what it held lies on a disk
+        that was mounted there.
+        """
+        images = self.images
+        folders = {*images.unlisted, *self._away()}
+        if self.passport is not None:
+            listed = self.passport.listed - _CLOCK_SECONDS
+            folders |= {name for name, changed in images.empty.items() if changed / 1e9 < listed}
+        return tuple(f"{name}/" for name in folders)
+
+    def _away(self) -> list[str]:
+        """Return the folders that lay on a disk of their own when they were last seen, and aren't there, or empty."""
+        images = self.images
+        if self.passport is None or self.drop_unseen:
+            return []
+        there = (name for name in self.passport.mounts if name not in images.mounts)
+        return [name for name in there if name in images.empty or not os.path.lexists(Path(images.source, name))]
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -594,7 +689,6 @@ class Sync:
         if not nothing_new:
             self._write()
         self._drop_replaced()
-        self.store.merge_fragments()
         self._commit(complete=True)
         assert self.passport is not None
         sweep(self.store.path)
@@ -614,11 +708,8 @@ class Sync:
         from lookalike import __version__
 
         ours = {c.column for c, _ in self.columns}
-        seen = Counter(
-            name for k in self._live.values() for name, check in k.checks.items() if check not in (None, REFUSED)
-        )
         columns = [
-            replace(c, count=seen[c.column], complete=c.complete or (complete and c.column in ours))
+            replace(c, count=self._encoded[c.column], complete=c.complete or (complete and c.column in ours))
             for c in self._all_columns
         ]
         before = self.passport
@@ -634,25 +725,24 @@ class Sync:
             rows=before.rows if before else 0,
             next_key=self._next_key,
             keys_crc32=before.keys_crc32 if before else 0,
-            outcomes=self._outcomes(),
+            outcomes=self._counted(),
             complete=complete,
             written=before.written if before else "",
             versions={"lookalike": __version__, "pylance": version("pylance"), "numpy": np.__version__},
             graphs={name: g for name, g in before.graphs.items() if any(c.column == name for c in columns)}
             if before
             else {},
+            dataset=before.dataset if before else DATASET,
+            place=place_of(self.store.path, self.images),
+            mounts=sorted({*self.images.mounts, *self._away()}),
+            listed=self.images.listed,
         )
 
-    def _outcomes(self) -> dict[str, int]:
+    def _counted(self) -> dict[str, int]:
         """Count the files by outcome; of several with the same bytes, all but the first are duplicates."""
-        found = Counter(k.facts.outcome for k in self._live.values())
-        extra = len(self._duplicates())
-        found["indexed"] -= extra
-        found["duplicate"] += extra
+        found = self._outcomes + Counter({"duplicate": self._extra})
+        found["indexed"] -= self._extra
         return {name: n for name, n in sorted(found.items()) if n}
-
-    def _duplicates(self) -> set[int]:
-        return duplicate_keys(k.facts for k in self._live.values()) if self.images.entries is not None else set()
 
     def summary(self, seconds: float) -> Summary:
         """Say what the run did, once it has ended."""
@@ -661,7 +751,8 @@ class Sync:
             key for key in self._fresh if key in self._live and self._live[key].facts.frame == 0
             and self._live[key].facts.outcome == "indexed"
         ]  # fmt: skip
-        again = len(self._duplicates().intersection(fresh))
+        extra = duplicate_keys(k.facts for k in self._live.values()) if self.images.entries is not None else set()
+        again = len(extra.intersection(fresh))
         blank = sum(1 for k in self._fresh if k in self._live and self._live[k].facts.outcome != "indexed")
         view = self.passport.column(self.passport.default)
         return Summary(
@@ -671,6 +762,7 @@ class Sync:
             duplicates=self.counts["duplicates"] + again,
             failed=self.counts["failed"] + blank,
             removed=self.counts["removed"],
+            unseen=self.counts["unseen"],
             seconds=round(seconds, 3),
             images_per_second=round(self._total / seconds, 1),
             outcomes=self.passport.outcomes,
@@ -678,6 +770,27 @@ class Sync:
             dimension=view.dimension,
             path=str(self.store.path),
         )
+
+
+def place_of(path: Path, images: Collection) -> str:
+    """Say where in its collection an index lies.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    images : Collection
+        Any.
+
+    Returns
+    -------
+    str
+        Relative to the collection's folder, with ``/``; empty where it lies elsewhere.
+    """
+    whole, folder = path.resolve(), Path(images.source)
+    if images.entries is None or not whole.is_relative_to(folder):
+        return ""
+    return whole.relative_to(folder).as_posix()
 
 
 def _hash(image: NDArray[np.uint8]) -> str:

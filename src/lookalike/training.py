@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
+from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
 from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ def train(
         raise unknown_name("precision", plan.precision, PRECISIONS)
     if plan.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", plan.optimizer, OPTIMIZERS)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     data = plan.data(images)
     precision, why = _choose_precision(network, data, plan)
     learner = plan.learner(network, precision)
@@ -464,6 +466,35 @@ def _run_epoch(
     return not out_of_time and (deadline is None or time.monotonic() < deadline or number == plan.epochs)
 
 
+def check_checkpoint(path: Path) -> None:
+    """Refuse a file in a checkpoint's place that no training of ours wrote.
+
+    Parameters
+    ----------
+    path : Path
+        Where a checkpoint is to be; it needn't exist.
+
+    Raises
+    ------
+    EncoderError
+        If something else lies there, or it can't be read.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise ValueError("no plain file")
+        with np.load(path, allow_pickle=False) as arrays:
+            json.loads(str(arrays["facts"]))["signature"]
+    except OSError as e:
+        raise EncoderError(f"{path}: can't be read: {e.strerror or e}; nothing was changed") from e
+    except Exception as e:  # a file of any kind raises any kind
+        raise EncoderError(
+            f"{path}: not a checkpoint of lookalike's, or a damaged one ({first_line(e)}); move it away, or take another "
+            "folder"
+        ) from e
+
+
 class _State:
     """What a training knows at the end of an epoch, in memory and in its checkpoint file."""
 
@@ -534,7 +565,9 @@ class _State:
         except EncoderError:
             raise
         except Exception as e:  # a damaged zip raises many kinds
-            raise EncoderError(f"{path}: not a checkpoint that can be read ({e}); begin anew with --restart") from e
+            raise EncoderError(
+                f"{path}: not a checkpoint that can be read ({first_line(e)}); begin anew with --restart"
+            ) from e
         self.history = [Epoch(**e) for e in facts["history"]]
         self.best_epoch, self._best_loss = facts["best_epoch"], facts["best_loss"]
 

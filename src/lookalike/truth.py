@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from lookalike.errors import UsageError, first_line
-from lookalike.storage import replace_file
+from lookalike.storage import new_file
 
 #: A right answer: an image's id, or its position in the index.
 Answer = str | int
@@ -214,23 +214,29 @@ def _grouped(name: str, pairs: Iterable[tuple[str, str | None, bool]]) -> Ground
 
 
 def write_run(
-    path: str | Path, rankings: Iterable[tuple[str, Sequence[str], Sequence[float]]], tag: str = "lookalike"
+    path: str | Path,
+    rankings: Iterable[tuple[str, Sequence[str], Sequence[float]]],
+    tag: str = "lookalike",
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write rankings as a TREC run: ``query Q0 document rank score tag``, for trec_eval, ranx and the like.
 
     Parameters
     ----------
     path : str or Path
-        Where to; replaced in one step.
+        Where to; whole or not at all.
     rankings : iterable of (str, sequence of str, sequence of float)
         A query's id, its answers' ids, the nearest first, and their distances.
     tag : str
         The name of the run.
+    overwrite : bool
+        Whether a file that lies there may be replaced.
 
     Raises
     ------
     UsageError
-        If it can't be written.
+        If it can't be written, or exists and may not be replaced.
 
     Notes
     -----
@@ -245,25 +251,29 @@ def write_run(
                 last = min(-float(distance), _below(last))
                 yield f"{_word(query)} Q0 {_word(answer)} {rank} {last!r} {_word(tag)}\n"
 
-    _write(path, lines())
+    _write(path, lines(), overwrite)
 
 
-def write_qrels(path: str | Path, relevant: Iterable[tuple[str, Sequence[str]]]) -> None:
+def write_qrels(path: str | Path, relevant: Iterable[tuple[str, Sequence[str]]], *, overwrite: bool = False) -> None:
     """Write right answers as TREC's qrels.
 
     Parameters
     ----------
     path : str or Path
-        Where to; replaced in one step.
+        Where to; whole or not at all.
     relevant : iterable of (str, sequence of str)
         A query's id, and the ids of its right answers.
+    overwrite : bool
+        Whether a file that lies there may be replaced.
 
     Raises
     ------
     UsageError
         If it can't be written.
     """
-    _write(path, (f"{_word(query)} 0 {_word(answer)} 1\n" for query, answers in relevant for answer in answers))
+    _write(
+        path, (f"{_word(query)} 0 {_word(answer)} 1\n" for query, answers in relevant for answer in answers), overwrite
+    )
 
 
 def _word(text: str) -> str:
@@ -277,9 +287,9 @@ def _below(score: float) -> float:
     return math.nextafter(score, -math.inf)
 
 
-def _write(path: str | Path, lines: Iterable[str]) -> None:
+def _write(path: str | Path, lines: Iterable[str], overwrite: bool) -> None:
     try:
-        with replace_file(Path(path)) as file:
+        with new_file(Path(path), overwrite=overwrite) as file:
             for line in lines:
                 file.write(line.encode())
     except OSError as e:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -112,6 +113,34 @@ def read_underway(path: Path) -> Underway | None:
         return found if _lives(told) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or one that is half written
         return None
+
+
+def is_notes(file: Path) -> bool:
+    """Tell whether a file may be written to as a lock: it is empty, blank, or holds the notes of a run.
+
+    Parameters
+    ----------
+    file : Path
+        Where the lock lies.
+
+    Returns
+    -------
+    bool
+        False of anything else, and of what is no plain file.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    """
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _START + _SIZE:
+        return False
+    # Not the byte that the lock of Windows lies on.
+    with file.open("rb", buffering=0) as f:
+        f.seek(_START)
+        held = f.read(_SIZE).strip()
+    return not held or held.startswith(b'{"done": ')
 
 
 def _lives(told: dict[str, Any]) -> bool:

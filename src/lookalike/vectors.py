@@ -27,6 +27,7 @@ from lookalike.distances import DISTANCES, lengths_of
 from lookalike.lists import Lists, write_lists
 from lookalike.passport import Passport
 from lookalike.sealed import BrokenSealError, Sealed, sealing
+from lookalike.storage import claimed
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 LEAST_BYTES = 2**24
@@ -280,8 +281,10 @@ def keep_lists(
             if sealed.facts["fingerprint"] == view.fingerprint:
                 earlier.append((file, sealed))
     if approximate is False:
+        ours = claimed(path)
         for file, _ in earlier:
-            file.unlink(missing_ok=True)
+            if file.name in ours:
+                file.unlink(missing_ok=True)
         return
     large = view.count * view.dimension * np.dtype(view.dtype).itemsize >= CROSSOVER_BYTES
     if view.dtype != "float32" or view.count < 2 or not (approximate or earlier or large):

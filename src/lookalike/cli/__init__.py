@@ -36,6 +36,10 @@ Source = Annotated[
 IndexPath = Annotated[
     Path | None, typer.Option("--index", "-i", help="The index's folder. Default: the one index in this folder.")
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files of these names that exist; without it nothing is overwritten."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the documented JSON on standard output.")]
 Size = Annotated[
     str | None, typer.Option("--size", help="Bring every image to this size: 64, or 80x60 (width x height).")

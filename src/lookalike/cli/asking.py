@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, DistanceName, IndexPath, Resize, Seed, app, figure_name, open_, print_json
+from lookalike.cli import AsJson, DistanceName, IndexPath, Overwrite, Resize, Seed, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
+from lookalike.outputs import check_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,6 +85,7 @@ def search(
         Path | None,
         typer.Option("--picture", "-o", callback=figure_name, help="Draw query and answers to a .png, .svg or .pdf."),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the images nearest to a query image, or to all that a query is made of."""
@@ -93,6 +95,7 @@ def search(
     from lookalike import search as searching
     from lookalike.request import Query
 
+    check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
     how = "auto" if exact is None else "exact" if exact else "approximate"
     given: dict[str, Any] = {
         "likes": tuple(like or ()), "dislikes": tuple(dislike or ()), "text": text, "words": words, "where": where, "k": k,
@@ -122,12 +125,12 @@ def search(
                 opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
                 how=how, on_note=progress.say,
             )  # fmt: skip
-            _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture)
+            _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture, overwrite)
             _show(results, as_json)
             return
     asked = Query(**given) if saved is None else Query.load(saved).but(**given)
     if save_query is not None:
-        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query)
+        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query, overwrite=overwrite)
     if picture is not None and not asked.images:
         raise UsageError("--picture shows a query image; leave it out of a search without one")
     opened = open_(index_path, encoder or asked.encoder)
@@ -136,7 +139,7 @@ def search(
         from lookalike.plots import as_tiles
 
         beside = as_tiles(answers.shown(opened, asked))
-        _draw(opened, [np.concatenate(beside, axis=1)], [response], picture)
+        _draw(opened, [np.concatenate(beside, axis=1)], [response], picture, overwrite)
     _show([response], as_json)
 
 
@@ -149,7 +152,11 @@ def _examples(paths: list[str], weights: list[float]) -> list[Example]:
 
 
 def _draw(
-    opened: Index, shown: list[NDArray[np.uint8]], results: Sequence[Result | Response], picture: Path | None
+    opened: Index,
+    shown: list[NDArray[np.uint8]],
+    results: Sequence[Result | Response],
+    picture: Path | None,
+    overwrite: bool,
 ) -> None:
     if picture is None or not any(r.matches for r in results):
         return
@@ -176,7 +183,7 @@ def _draw(
         captions=captions,
         denoised=None if first == 1 else np.stack([line[1] for line in lines]),
     )
-    plots.save(figure, picture)
+    plots.save(figure, picture, overwrite=overwrite)
 
 
 def _show(results: Sequence[Result | Response], as_json: bool) -> None:
@@ -221,18 +228,20 @@ def explain(
             help="Draw both with the heat of what counts, to a .png, .svg or .pdf.",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
 
+    check_outputs(picture, overwrite=overwrite, inputs=[query])
     opened = open_(index_path, encoder)
     pair = explanation.read_pair(opened, query, match)
     found = explanation.explain(opened, *pair)
     if picture is not None:
         from lookalike import plots, sheets
 
-        plots.save(sheets.explained(*pair, found), picture)
+        plots.save(sheets.explained(*pair, found), picture, overwrite=overwrite)
     if as_json:
         print_json({"query": query, "match": match, **found.to_json()})
     else:
@@ -278,11 +287,13 @@ def score(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the report with the index, for the Scores tab of the page.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
     from lookalike import evaluation, open_index, progress, scores
 
+    check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])
     opened = open_(index_path, encoder)
     chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
     compared = None
@@ -312,14 +323,14 @@ def score(
             compared = evaluation.Comparison(
                 reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed)
             )
-        evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance)
+        evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance, overwrite=overwrite)
     if plot is not None:
         from lookalike import plots
 
         titles = [r.title for r in reports] if len({r.title for r in reports}) == len(reports) else ["first", "second"]
         curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
         bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
-        plots.save(plots.score_curves(curves, bands), plot)
+        plots.save(plots.score_curves(curves, bands), plot, overwrite=overwrite)
     _tell(reports, compared, as_json=as_json, indexes=1 if against is None else 2)
     if keep:  # last: what took minutes to work out has been told, whatever the disk says
         indexes = (opened, opened if against is None else other)

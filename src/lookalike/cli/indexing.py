@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
-from lookalike.errors import UsageError
+from lookalike.errors import EncoderError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
     from lookalike.sync import Summary
 
+_BACK_OFF = (1, 2, 5, 10, 30, 60)  # seconds after which a watch tries again what failed
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -57,6 +60,16 @@ def index(
     hidden: Annotated[
         bool | None, typer.Option("--hidden/--no-hidden", help="Take files and folders whose name begins with a dot.")
     ] = None,
+    links: Annotated[
+        bool | None,
+        typer.Option("--links/--no-links", help="Follow links that lead out of the folder. [default: links]"),
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option("--path-column", help="Of a table that lists images: the column of the paths.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="Of a table that lists images: the column of the labels.")
+    ] = None,
     frames: Annotated[
         str | None, typer.Option("--frames", help="first or each, of animations and of TIFFs with several pages.")
     ] = None,
@@ -80,7 +93,17 @@ def index(
         bool, typer.Option("--only", help="Drop the index's other encoders when this one is complete.")
     ] = False,
     replace_collection: Annotated[
-        bool, typer.Option("--replace-collection", help="Give up the collection that the index held.")
+        bool,
+        typer.Option(
+            "--replace-collection",
+            help="The index held another collection: keep the pictures that are in both, and drop the others.",
+        ),
+    ] = False,
+    drop_unseen: Annotated[
+        bool,
+        typer.Option(
+            "--drop-unseen", help="Drop what can't be seen now too: on a disk that isn't there, in a closed folder."
+        ),
     ] = False,
     graph: Annotated[
         bool | None,
@@ -96,8 +119,9 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Make an index of a collection, or make it true again: only what is new, changed, renamed or gone costs work."""
-    from lookalike import create_encoder
+    from lookalike import create_encoder, progress
     from lookalike.build import default_path, open_to_index
+    from lookalike.passport import DamagedIndexError
 
     if encoder in ("autoencoder", "contrastive"):
         what, option = ("an autoencoder", "") if encoder == "autoencoder" else (f"'{encoder}'", f" -e {encoder}")
@@ -126,11 +150,14 @@ def index(
             exclude=exclude,
             hidden=hidden,
             each=None if frames is None else frames == "each",
+            links=links,
+            path_column=path_column,
+            label_column=label_column,
             limits=limits,
         )
         return _index(
             images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
-            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, graph=graph,
+            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, drop_unseen=drop_unseen, graph=graph,
             workers=workers, approximate=approximate,
         )  # fmt: skip
 
@@ -139,10 +166,21 @@ def index(
         return
     from lookalike.watch import watch as watching
 
+    done = False
     for _ in watching(collection):
-        _show(run(), as_json)
-        sys.stdout.flush()  # who reads it waits for it now
-        retry = rebuild = replace_collection = False
+        for seconds_more in itertools.chain(_BACK_OFF, itertools.repeat(_BACK_OFF[-1])):
+            try:
+                _show(run(), as_json)
+            except (LookalikeError, OSError, MemoryError) as e:
+                # A wrong call stays one, and so does a damaged index; all else may pass: a lock, a full or absent disk.
+                if not done and isinstance(e, UsageError | EncoderError | DamagedIndexError):
+                    raise
+                progress.say(f"{e}; the watch goes on, and tries again in {seconds_more} s")
+                time.sleep(seconds_more)
+                continue
+            sys.stdout.flush()  # who reads it waits for it now
+            done, retry, rebuild, replace_collection, drop_unseen = True, False, False, False, False
+            break
 
 
 def _index(images: Any, encoder: Any, path: Path, **options: Any) -> Summary:
@@ -163,6 +201,7 @@ def _show(s: Summary, as_json: bool) -> None:
     done = [f"{s.indexed:,} {'image' if s.indexed == 1 else 'images'} indexed"]
     copies = "duplicate" if s.duplicates == 1 else "duplicates"
     counts = {"unchanged": s.unchanged, "renamed": s.renamed, copies: s.duplicates, "removed": s.removed}
+    counts |= {"kept that can't be seen now": s.unseen}
     done += [f"{n:,} {what}" for what, n in counts.items() if n]
     if s.failed:
         found = ("indexed", "duplicate", "caption")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, Seed, Source, app, figure_name, print_json
+from lookalike.cli import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
+from lookalike.outputs import check_outputs
 
 if TYPE_CHECKING:
     from lookalike.verdict import Verdict
@@ -40,6 +41,7 @@ def compare(
             "--damage-figure", callback=figure_name, help="Draw the curves of --damage to a .png, .svg or .pdf."
         ),
     ] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +53,7 @@ def compare(
 
     if (families or damage_figure) and not damage:
         raise UsageError("--families and --damage-figure belong to --damage; add it, or leave them out")
+    check_outputs(figure, damage_figure, overwrite=overwrite, inputs=[collection])
     # A comma stands between two encoders, or between two parameters of one.
     names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
     with progress.counting("comparing") as show:
@@ -58,8 +61,8 @@ def compare(
     if figure is not None:
         from lookalike import charts, plots
 
-        plots.save(charts.cost_chart(verdict), figure)
-    curves = _curves(collection, verdict, families, sample, seed, damage_figure) if damage else None
+        plots.save(charts.cost_chart(verdict), figure, overwrite=overwrite)
+    curves = _curves(collection, verdict, families, sample, seed, damage_figure, overwrite) if damage else None
     if as_json:
         print_json(verdict.to_json() | ({} if curves is None else {"damage": curves}))
         return
@@ -79,7 +82,13 @@ def compare(
 
 
 def _curves(
-    collection: str, verdict: Verdict, families: str | None, sample: int, seed: int, figure: Path | None
+    collection: str,
+    verdict: Verdict,
+    families: str | None,
+    sample: int,
+    seed: int,
+    figure: Path | None,
+    overwrite: bool,
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Damage images for every encoder as it is, and for the verdict's picks."""
     from lookalike import progress
@@ -92,7 +101,11 @@ def _curves(
     if figure is not None:
         from lookalike import charts, plots
 
-        plots.save(charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}), figure)
+        plots.save(
+            charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}),
+            figure,
+            overwrite=overwrite,
+        )
     return {
         title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
         for title, of_encoder in found.items()

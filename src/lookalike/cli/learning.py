@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, Resize, Seed, Size, Source, app, figure_name, parse_size, print_json
+from lookalike.cli import AsJson, Overwrite, Resize, Seed, Size, Source, app, figure_name, parse_size, print_json
 from lookalike.errors import CollectionError, UsageError
 
 if TYPE_CHECKING:
@@ -74,9 +74,10 @@ def train(
     """Train an encoder on a collection: a denoising autoencoder, or another (the only command that needs Keras)."""
     from lookalike import create_encoder, open_collection, progress
     from lookalike.compare import encoder_named, shown_to
-    from lookalike.encoders import TrainedEncoder
+    from lookalike.encoders import CHECKPOINT, TrainedEncoder, check_folder
 
-    checkpoint = output / "checkpoint.npz"
+    check_folder(output)
+    checkpoint = output / CHECKPOINT
     if checkpoint.exists() and not (resume or restart):
         raise UsageError(
             f"{checkpoint}: a training was begun here; add --resume to go on with it, or --restart to begin anew"
@@ -129,18 +130,27 @@ def denoise(
     figure: Annotated[
         Path | None, typer.Option("--figure", callback=figure_name, help="Draw ten pairs, noisy above, denoised below.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove noise from images with a trained autoencoder."""
     import numpy as np
 
     from lookalike import denoising, load_encoder, open_collection, progress
+    from lookalike.outputs import check_outputs, output_paths
 
     if clean is not None and noise:
         raise UsageError("--clean and --noise exclude each other: with --noise the source is the clean original")
+    as_folder = output.is_dir() or not output.suffix
+    check_outputs(
+        figure, None if as_folder else output, overwrite=overwrite, inputs=[source, *([clean] if clean else [])]
+    )
     loaded = load_encoder(encoder)
     size = (loaded.shape_[0], loaded.shape_[1]) if resize else None
     given = open_collection(source, size=size)
+    # Where they go is settled, or refused, before the work.
+    inputs = [Path(entry.source[1]) for entry in given.entries or ()]
+    targets = output_paths(given.ids, output, ".png", inputs=inputs, overwrite=overwrite) if as_folder else []
     batches = list(given.batches())
     failures = [failure for batch in batches for failure in batch.failures]
     if len(failures) == len(given):
@@ -163,13 +173,13 @@ def denoise(
     if original is not None:
         report["noisy"] = denoising.quality(noisy, original).to_json()
         report["denoised"] = denoising.quality(cleaned, original).to_json()
-    _write_images(cleaned, [given.ids[i] for i in kept], output)
+    _write_images(cleaned, [targets[i] for i in kept] if as_folder else [], output, overwrite)
     if figure is not None:
         from lookalike import plots
 
         ten = slice(0, 10)
         shown = None if original is None else original[ten]
-        plots.save(plots.denoising_pairs(noisy[ten], cleaned[ten], original=shown), figure)
+        plots.save(plots.denoising_pairs(noisy[ten], cleaned[ten], original=shown), figure, overwrite=overwrite)
     if as_json:
         print_json(report)
         return
@@ -191,29 +201,26 @@ def _as_encoder_takes(images: Any, encoder: Encoder) -> Any:
     return np.stack([fit_to(image, (*images.shape[1:3], *encoder.shape_[2:])) for image in images])
 
 
-def _write_images(images: Any, ids: list[str], output: Path) -> None:
+def _write_images(images: Any, targets: list[Path], output: Path, overwrite: bool) -> None:
+    """Write images to a file each where there are targets, else all to one ``.npy``, or the only one to its file."""
     import numpy as np
 
     from lookalike import progress
     from lookalike.raster import save_image
-    from lookalike.storage import replace_file
+    from lookalike.storage import new_file
 
-    if output.suffix.lower() == ".npy":
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(output) as f:
+    if targets:
+        with progress.counting("writing") as show:
+            for i, (image, target) in enumerate(zip(images, targets, strict=True), 1):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                save_image(image, target, overwrite=overwrite)
+                show(i, len(images))
+    elif output.suffix.lower() == ".npy":
+        with new_file(output, overwrite=overwrite) as f:
             np.save(f, images)
-    elif output.suffix and not output.is_dir():
+    else:
         if len(images) > 1:
             raise UsageError(
                 f"{output}: one file for {len(images):,} images; give a folder, or a name that ends in .npy"
             )
-        save_image(images[0], output)
-    else:
-        targets = [(output / name).with_suffix(".png") for name in ids]
-        if len(set(targets)) < len(ids):  # a.jpg beside a.png
-            targets = [output / f"{name}.png" for name in ids]
-        with progress.counting("writing") as show:
-            for i, (image, target) in enumerate(zip(images, targets, strict=True), 1):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                save_image(image, target)
-                show(i, len(images))
+        save_image(images[0], output, overwrite=overwrite)

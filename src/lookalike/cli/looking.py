@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, IndexPath, app, figure_name, open_, print_json
+from lookalike.cli import AsJson, IndexPath, Overwrite, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
+from lookalike.outputs import check_outputs
 
 EncoderName = Annotated[
     str | None,
@@ -29,11 +30,13 @@ def info(
         Path | None,
         typer.Option("--picture", "-o", callback=figure_name, help="With --health: draw them to a .png, .svg or .pdf."),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Show an index's passport: what it holds and what made it; with --health what to look at in it."""
     if picture is not None and not health:
         raise UsageError("--picture shows what --health finds; give both")
+    check_outputs(picture, overwrite=overwrite)
     opened = open_(index_path, encoder)
     passport = opened.passport
     stated = passport.to_json()
@@ -51,7 +54,7 @@ def info(
         if picture is not None:
             from lookalike import plots, sheets
 
-            plots.save(sheets.contact_sheet(opened, found), picture)
+            plots.save(sheets.contact_sheet(opened, found), picture, overwrite=overwrite)
     if as_json:
         print_json(facts)
         return
@@ -191,12 +194,13 @@ def export(
     ],
     index_path: IndexPath = None,
     encoder: EncoderName = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write descriptors and facts for other programs."""
     from lookalike.export import export as write
 
     opened = open_(index_path, encoder)
-    written = write(opened, output)
+    written = write(opened, output, overwrite=overwrite)
     print(
         f"{' and '.join(map(str, written))}: {len(opened):,} rows, {opened.passport.encoder} {opened.passport.dimension}-d"
     )
@@ -214,6 +218,7 @@ def make_map(
     anew: Annotated[
         bool, typer.Option("--anew", help="Make it from nothing: same index, same seed, same map.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Lay the collection out in the plane, like near like, once; the page's map tab shows it."""
@@ -224,6 +229,7 @@ def make_map(
     from lookalike import progress
     from lookalike.map import make_map as make
 
+    check_outputs(output, overwrite=overwrite)
     opened = open_(index_path, encoder)
     started = time.monotonic()
     with progress.counting("looking for neighbours") as neighbours, progress.counting("laying out") as laying:
@@ -237,7 +243,7 @@ def make_map(
         from lookalike.plots import save
 
         chosen = layout.spread_out()
-        save(map_chart(layout, chosen, opened.thumbnails(chosen)), output)
+        save(map_chart(layout, chosen, opened.thumbnails(chosen)), output, overwrite=overwrite)
     hills = np.bincount(layout.hills).tolist()
     if as_json:
         picture = None if output is None else str(output)

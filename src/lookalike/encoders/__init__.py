@@ -16,7 +16,10 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -53,7 +56,11 @@ TABLE: dict[str, tuple[str, str]] = {
 ENTRY_POINTS = "lookalike.encoders"
 
 CARD = "encoder.json"
+#: The state of a training, in the folder that its encoder will be saved to.
+CHECKPOINT = "checkpoint.npz"
 FORMAT = 1
+#: What a killed ``save`` may leave: the temporary file of one of its own.
+_PART = re.compile(r"\.(encoder\.json|checkpoint\.npz|.+-[0-9a-f]{12}\.\w+)\.[0-9a-f]{8}\.part")
 # Files that no descriptor comes from: they serve further training, and a .keras file holds dates.
 _FOR_TRAINING = frozenset({"model.keras", "history.json"})
 _CARD_KEYS = {
@@ -314,7 +321,8 @@ class Encoder:
         ----------
         folder : str or Path
             Made if it does not exist. An encoder that was there stays whole until ``encoder.json`` is replaced, last
-            and in one step: file names carry their content's hash, so old and new never mix.
+            and in one step: file names carry their content's hash, so old and new never mix. What the one before didn't
+            name is left alone.
 
         Returns
         -------
@@ -324,18 +332,19 @@ class Encoder:
         Raises
         ------
         EncoderError
-            If the encoder isn't fitted, or the disk refuses.
+            If the encoder isn't fitted, the folder holds other things and no encoder, or the disk refuses.
         """
         files = self.to_files()
         folder = Path(folder)
         try:
+            before = check_folder(folder, files)
             folder.mkdir(parents=True, exist_ok=True)
             for file, content in files.items():  # the card comes last
-                with replace_file(folder / file) as f:
-                    f.write(content)
-            for old in folder.glob("*-????????????.*"):
-                if old.name not in files:
-                    old.unlink()
+                if file == CARD or not _holds(folder / file, content):
+                    with replace_file(folder / file) as f:
+                        f.write(content)
+            for old in before - set(files):
+                (folder / old).unlink(missing_ok=True)
         except OSError as e:
             reason = e.strerror or e
             raise EncoderError(
@@ -690,6 +699,62 @@ def from_files(files: Mapping[str, bytes], folder: Path) -> Encoder:
             f"{folder / CARD}: edited since it was saved (its fingerprint differs); restore it from a copy, or train again"
         )
     return encoder
+
+
+def check_folder(folder: str | Path, files: Mapping[str, bytes] | None = None) -> set[str]:
+    """Refuse a folder in which an encoder can't be saved without harm.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where it is to be; it needn't exist.
+    files : mapping of str to bytes, optional
+        What is to be written there, where that is known.
+
+    Returns
+    -------
+    set of str
+        The files of the encoder that is there, which a new one takes the place of, but for the card.
+
+    Raises
+    ------
+    EncoderError
+        If it is no folder, or holds other things and no encoder: only ``encoder.json`` of ours, a checkpoint of a training
+        and what a killed ``save`` left may lie in it.
+    OSError
+        If it can't be looked into.
+    """
+    folder = Path(folder)
+    if not os.path.lexists(folder):
+        return set()
+    if not folder.is_dir():
+        raise EncoderError(f"{folder}: a file; an encoder is a folder, so pick another name")
+    names = {child.name for child in folder.iterdir()}
+    if CARD in names and not (folder / CARD).is_symlink():
+        with suppress(EncoderError):
+            card = _parse_card((folder / CARD).read_bytes(), folder / CARD)
+            held = {entry["file"] for entry in card["files"].values()}
+            _refuse_strangers(folder, names & set(files or ()) - held - {CARD}, files or {})
+            return {name for name in held if (folder / name).is_file() and not (folder / name).is_symlink()}
+    left = {name for name in names if name == CHECKPOINT or _PART.fullmatch(name)}
+    _refuse_strangers(folder, names - left, files or {})
+    return set()
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+
+
+def _refuse_strangers(folder: Path, names: set[str], files: Mapping[str, bytes]) -> None:
+    """Refuse files that lie there and aren't what is to be written anyway, to the byte: that a killed ``save`` left."""
+    for name in sorted(names):
+        path = folder / name
+        same = name in files and name != CARD and path.is_file() and not path.is_symlink()
+        if not same or path.read_bytes() != files[name]:
+            raise EncoderError(
+                f"{folder}: a folder that holds other things ({name}) and no encoder of lookalike's; pick an empty or a "
+                "new one"
+            )
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
