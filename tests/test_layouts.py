@@ -251,3 +251,24 @@ def test_a_picture_with_smaller_ones_that_hang_on_it_is_read():
     values = scene(3)
     data = tiff(values, 2, more={330: ("I", (8,)), 254: ("I", (0,)), 271: ("B", tuple(b"Canon\0"))})
     np.testing.assert_array_equal(decode(data, "here"), values)
+
+
+def test_of_two_tags_of_one_number_the_first_counts_in_every_form():
+    """The turn of the page made a second height, of one row."""
+    for order, big in product("<>", (False, True)):
+        data = tiff(scene(3), 2, order=order, big=big)
+        endian = "little" if order == "<" else "big"
+        old = (274).to_bytes(2, endian) + (3).to_bytes(2, endian) + (1).to_bytes(8 if big else 4, endian)
+        assert data.count(old) == 1
+        twice = data.replace(old, (257).to_bytes(2, endian) + old[2:])
+        np.testing.assert_array_equal(decode(twice, "here"), scene(3))
+        assert header_shape(twice, "here") == (HEIGHT, WIDTH, 3)
+
+
+def test_a_packed_page_whose_lengths_lie_outside_its_file_is_truncated():
+    """What follows a strip would be taken for its end."""
+    data = tiff(scene(3), 2, compression=32773, planes=True)
+    entry = data.index(struct.pack("<HHI", 279, 4, 12))
+    with pytest.raises(ImageError) as caught:
+        decode(data[: entry + 8] + struct.pack("<I", len(data)) + data[entry + 12 :], "here")
+    assert caught.value.outcome == "truncated"

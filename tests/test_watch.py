@@ -15,8 +15,8 @@ from PIL import Image
 
 from lookalike import open_index
 from lookalike.errors import UsageError
-from lookalike.verify import verify
 from lookalike.store import only_writer
+from lookalike.verify import verify
 from lookalike.watch import watch
 
 pytest.importorskip("watchfiles")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 
@@ -51,13 +50,7 @@ def bare(data: bytes) -> Iterator[bytes]:
     elif name == "GIF":
         yield _gif(data)
     elif name == "TIFF":
-        from lookalike.tiff import Tiff
-
-        try:
-            Tiff(io.BytesIO(data), "")
-        except Exception:
-            yield with_picture_alone(data)
-        # Where its directory can be read, it isn't what stands beside the picture that is wrong.
+        yield with_picture_alone(data)
 
 
 def _jpeg(data: bytes, *, profile: bool) -> bytes:

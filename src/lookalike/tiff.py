@@ -6,7 +6,7 @@ for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from PIL.TiffImagePlugin import TiffImageFile
@@ -107,7 +107,7 @@ class Tiff(TiffImageFile):
             yield found[0], found[1]
 
     def load(self) -> Any:
-        """Decode the page; EOFError if a strip or a tile of it lies beyond the file's end."""
+        """Decode the page; an error if a strip or a tile of it lies beyond the file's end, libtiff's where that reads it."""
         layout, self._layout = self._layout, None
         file: Any = self.fp
         if layout is not None:
@@ -115,8 +115,6 @@ class Tiff(TiffImageFile):
                 raise EOFError
             self.im = layout.picture(file.getvalue(), self._where).im
             self.load_end()
-        elif self.tile and max(_chunk_ends(self.tag_v2), default=0) > len(file.getvalue()):
-            raise EOFError
         return super().load()
 
     def load_end(self) -> None:
@@ -126,14 +124,3 @@ class Tiff(TiffImageFile):
             turned = set_upright(self, orientation)
             self.im, self._size = turned.im, turned.size
             del self.tag_v2[Tag.ORIENTATION]
-
-
-def _chunk_ends(tags: Mapping[int, Any]) -> Iterator[int]:
-    """Yield where the packed strips or tiles of a page end, by what its directory says; of others Pillow checks that."""
-    if tags.get(Tag.COMPRESSION, 1) == NOT_PACKED:
-        return
-    tiled = Tag.TILE_OFFSETS in tags
-    starts = numbers(tags.get(Tag.TILE_OFFSETS if tiled else Tag.OFFSETS))
-    lengths = numbers(tags.get(Tag.TILE_COUNTS if tiled else Tag.COUNTS))
-    for start, length in zip(starts, lengths, strict=False):
-        yield start + length
