@@ -292,3 +292,67 @@ def test_a_member_of_a_zip_that_lies_about_its_size_is_damaged(tmp_path):
 def test_the_ending_says_what_an_archive_is():
     assert all(is_archive(Path(f"A{kind.upper()}")) for kind in KINDS)
     assert not any(is_archive(Path(name)) for name in ("a.gz", "zip", "a.tar.png", "a.idx.gz"))
+
+
+# Names and kinds by what they are -------------------------------------------------------------------------------------
+
+
+class _Unflagged(zipfile.ZipInfo):
+    """A name in UTF-8 of which the flag says nothing, as macOS's Archive Utility writes."""
+
+    def _encodeFilenameFlags(self):  # noqa: N802
+        return self.filename.encode("utf-8"), self.flag_bits & ~0x800
+
+
+class _Old(zipfile.ZipInfo):
+    """A name as DOS wrote it."""
+
+    def _encodeFilenameFlags(self):  # noqa: N802
+        return self.filename.encode("cp437"), self.flag_bits & ~0x800
+
+
+def test_names_in_utf_8_that_nothing_tells_are_read_all_the_same(tmp_path):
+    names = ["Gru\u0308\u00dfe/Mu\u0308ller.png", "Gru\u0308\u00dfe/日本.png", "a.png"]
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as z:
+        for name in names:
+            z.writestr(_Unflagged(name), name.encode())
+    entries = list_archive(tmp_path / "mac.zip")
+    assert [e.id for e in entries] == ["Gr\u00fc\u00dfe/M\u00fcller.png", "Gr\u00fc\u00dfe/日本.png", "a.png"]
+    assert [content(e).decode() for e in entries] == names
+
+
+def test_a_name_in_the_field_of_info_zip_and_one_in_cp437(tmp_path):
+    import zlib
+
+    plain, extra = zipfile.ZipInfo("gr_n.png"), "grün.png".encode()
+    plain.extra = struct.pack("<HHBI", 0x7075, 5 + len(extra), 1, zlib.crc32(b"gr_n.png")) + extra
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        z.writestr(plain, b"1")
+        z.writestr(_Old("grün2.png"), b"2")
+    assert [e.id for e in list_archive(tmp_path / "a.zip")] == ["grün.png", "grün2.png"]
+
+
+@pytest.mark.parametrize("system", [0, 3])
+def test_backslashes_between_folders_are_folders(tmp_path, system):
+    with zipfile.ZipFile(tmp_path / "net.zip", "w") as z:
+        for name in ("trip\\2019\\a.png", "trip\\.hidden\\c.png"):
+            info = zipfile.ZipInfo(name)
+            info.create_system = system
+            z.writestr(info, name.encode())
+    (entry,) = list_archive(tmp_path / "net.zip")
+    assert (entry.id, entry.label, content(entry)) == ("trip/2019/a.png", "trip/2019", b"trip\\2019\\a.png")
+
+
+@pytest.mark.parametrize("name", ["book.cbz", "noname", "photos.dat", "photos.tbz2", "photos.txz", "x.cbt"])
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_an_archive_is_told_by_its_content(tmp_path, kind, name):
+    pack(tmp_path / f"a{kind}", FILES).rename(tmp_path / name)
+    assert is_archive(tmp_path / name)
+    assert {e.id: content(e) for e in list_archive(tmp_path / name)} == FILES
+
+
+def test_what_is_compressed_or_zipped_and_no_archive_of_images_is_none(tmp_path, digits):
+    (tmp_path / "idx.gz").write_bytes(gzip.compress(b"\0\0\x08\x03" + bytes(600)))
+    np.savez(tmp_path / "a.npz", images=digits[0])
+    (tmp_path / "text").write_text("text")
+    assert not any(is_archive(tmp_path / name) for name in ("idx.gz", "a.npz", "text"))

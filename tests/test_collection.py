@@ -532,7 +532,7 @@ def test_files_are_chosen_by_patterns(tmp_path):
         assert ".hidden/c.png" in open_collection(source, hidden=True).ids
         assert "that the patterns leave" in refused(source, include=["*.gif"])
     options = open_collection(tmp_path, include=["*.png"], each=True, limits=Limits(pixels=9)).options
-    assert options == ReadOptions(("*.png",), (), False, True, Limits(pixels=9))
+    assert options == ReadOptions(("*.png",), (), False, True, limits=Limits(pixels=9))
 
 
 def test_limits_count_however_a_file_is_read(tmp_path):

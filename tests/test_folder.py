@@ -351,3 +351,75 @@ def test_a_scan_leaves_no_file_open(tmp_path):
     shutil.rmtree(tmp_path / "0")
     scan(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# What is elsewhere, and what can't be told ----------------------------------------------------------------------------
+
+
+@needs_links
+def test_a_text_behind_a_link_out_of_the_collection_is_no_caption(tmp_path):
+    photos = tmp_path / "photos"
+    make(photos, "a.png", "b.png", "texts/b.txt")
+    make(tmp_path, "id_rsa", "b/c.txt", "b/c.png")
+    (photos / "a.txt").symlink_to(tmp_path / "id_rsa")
+    (photos / "b.txt").symlink_to("texts/b.txt")
+    (photos / "linked").symlink_to(tmp_path / "b")
+    captions = {entry.id: entry.caption for entry in scan(photos).entries}
+    assert captions["a.png"] is None
+    assert captions["b.png"] is not None, "one that stays inside is"
+    assert captions["linked/c.png"] is not None, "a folder that was linked in brings its own"
+
+
+@needs_links
+def test_links_out_of_the_collection_can_be_left_alone(tmp_path):
+    photos = tmp_path / "photos"
+    make(photos, "a.png", "sub/b.png")
+    make(tmp_path, "out/c.png")
+    (photos / "out").symlink_to(tmp_path / "out")
+    (photos / "c.png").symlink_to(tmp_path / "out" / "c.png")
+    (photos / "in.png").symlink_to("sub/b.png")
+    assert ids(photos) == ["a.png", "c.png", "in.png", "out/c.png", "sub/b.png"]
+    found = outcomes(photos, links=False)
+    assert found == {"a.png": None, "c.png": "unsupported", "in.png": None, "out": "unsupported", "sub/b.png": None}
+
+
+@pytest.mark.parametrize("name", ["passport.json", "inventory.txt", "images.lance/data/x.lance", "manifest.json"])
+def test_a_persons_file_of_one_of_our_names_hides_no_pictures(tmp_path, name):
+    make(tmp_path, "a.png", f"sub/{name}", "sub/b.png")
+    assert {"a.png", "sub/b.png"} <= set(ids(tmp_path))
+
+
+@pytest.mark.parametrize("year", [1, 1600, 2300, 9999])
+def test_dates_that_no_index_holds_are_the_closest_that_it_does(tmp_path, year):
+    import datetime
+
+    make(tmp_path, "a.png")
+    seconds = int(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC).timestamp())
+    try:
+        os.utime(tmp_path / "a.png", (seconds, seconds))
+    except (OSError, OverflowError):
+        pytest.skip("this file system holds no such date")
+    [entry] = scan(tmp_path).entries
+    assert -(2**63) <= entry.mtime_ns < 2**63
+
+
+def test_names_are_in_one_form_and_patterns_match_both(tmp_path):
+    import unicodedata
+
+    decomposed = unicodedata.normalize("NFD", "Müller.png")
+    make(tmp_path, decomposed, "x.png")
+    [one] = [e for e in scan(tmp_path).entries if e.id != "x.png"]
+    assert one.id == unicodedata.normalize("NFC", "Müller.png")
+    assert one.source == ("file", str(tmp_path / decomposed)), "it is opened by its own bytes"
+    for form in ("NFC", "NFD"):
+        assert ids(tmp_path, exclude=[unicodedata.normalize(form, "Müller*")]) == ["x.png"]
+    make(tmp_path, unicodedata.normalize("NFC", "Müller.png"))
+    assert len(set(ids(tmp_path))) == 3, "two files are two, though they look the same"
+
+
+def test_empty_folders_and_mounts_are_told(tmp_path):
+    make(tmp_path, "a.png", "sub/b.png")
+    (tmp_path / "none").mkdir()
+    os.utime(tmp_path / "none", ns=(5, 7))
+    found = scan(tmp_path)
+    assert (found.empty, found.mounts) == ({"none": 7}, [])

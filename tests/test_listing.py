@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import unicodedata
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from lookalike.errors import CollectionError
-from lookalike.listing import read_list
+from lookalike.errors import CollectionError, ImageError
+from lookalike.listing import Columns, read_list
+from lookalike.reading import read_entry
 
 
 @pytest.fixture
@@ -130,8 +132,87 @@ def test_the_first_of_two_lines_for_one_file_counts(photos):
 
 
 def test_a_csv_that_is_none_is_refused(photos):
-    assert "not a list that can be read" in refused(photos / "l.csv", 'path\n"a.png\n')
-    assert "not a list that can be read" in refused(photos / "l.csv", "path\n" + "x" * 200_000)
+    assert "line 2 can't be told apart (unexpected end of data; separator comma)" in refused(
+        photos / "l.csv", 'path\n"a.png\n'
+    )
+    assert "field larger than field limit" in refused(photos / "l.csv", "path\n" + "x" * 200_000)
+    quoted = 'path,caption\na.png,"a 5"" vase"\nsub/b.png,"said "hi" to"\n'
+    said = refused(photos / "l.csv", quoted)
+    assert "line 3 can't be told apart" in said
+    assert "sub/b.png" in said, "the line is shown"
+
+
+# Separators, encodings, columns ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_as_any_spreadsheet_writes_it(photos, separator, encoding):
+    rows = [["note", "path", "label"], ['"a, b; c | d\te"', "a.png", "Grüße"], ["", "sub/b.png", "x"]]
+    text = "\r\n".join(separator.join(row) for row in rows) + "\r\n"
+    for name in ("l.csv", "l.tsv"):
+        (photos / name).write_bytes(text.encode(encoding))
+        first, second = read_list(photos / name)
+        assert (first.id, first.label, first.metadata) == ("a.png", "Grüße", {"note": "a, b; c | d\te"})
+        assert (second.id, second.label, second.metadata) == ("sub/b.png", "x", {"note": ""})
+
+
+def test_excel_says_its_separator_in_a_line_of_its_own(photos):
+    assert [e.id for e in listed(photos / "l.csv", "sep=;\r\npath;note\r\na.png;1,5\r\n")] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "text", [",file_name,label\n0,a.png,rose\n1,sub/b.png,tulip\n", "n;where;label\n0;a.png;rose\n1;sub/b.png;tulip\n"]
+)
+def test_the_column_of_the_paths_is_found_by_its_name_or_by_the_files(photos, text):
+    assert [(e.id, e.label, e.outcome) for e in listed(photos / "l.csv", text)] == [
+        ("a.png", "rose", None), ("sub/b.png", "tulip", None),
+    ]  # fmt: skip
+
+
+def test_columns_can_be_named_and_a_name_that_is_not_there_is_told(photos):
+    text = "path;thumb;species;label\nold.png;a.png;rose;1\n"
+    (photos / "l.csv").write_text(text)
+    (entry,) = read_list(photos / "l.csv", Columns("Thumb", "species"))
+    assert (entry.id, entry.label, entry.metadata) == ("a.png", "rose", {"path": "old.png", "species": "rose"})
+    with pytest.raises(
+        CollectionError, match=r"no column 'photo' in its header \(separator semicolon\); it has: path, thumb"
+    ):
+        read_list(photos / "l.csv", Columns("photo"))
+
+
+def test_names_in_the_bytes_of_an_old_system_are_found(photos):
+    name = os.fsdecode("größe.png".encode("cp1252"))
+    (photos / name).write_bytes((photos / "a.png").read_bytes())
+    (photos / "l.csv").write_bytes("path,label\ngröße.png,groß\n".encode("cp1252"))
+    (entry,) = read_list(photos / "l.csv")
+    assert (entry.outcome, entry.label) == (None, "groß")
+
+
+def test_accents_count_the_same_in_both_forms(photos):
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "Müller.png")
+        (photos / name).write_bytes((photos / "a.png").read_bytes())
+        other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Müller.png")
+        (entry,) = listed(photos / "l.csv", f"path\n{other}\n")
+        assert (entry.outcome, entry.id) == (None, "M\u00fcller.png")
+        (photos / name).unlink()
+
+
+def test_files_inside_a_parquet_file_are_read(photos):
+    files = [(photos / name).read_bytes() for name in ("a.png", "sub/b.png")]
+    image = pa.array([{"bytes": files[0], "path": "x/a.png"}, {"bytes": files[1], "path": None}, None])
+    table = pa.table({"image": image, "label": [0, 1, 2], "split": ["train"] * 3})
+    pyarrow.parquet.write_table(table, photos / "l.parquet", row_group_size=1)
+    first, second = read_list(photos / "l.parquet")
+    assert [(e.id, e.label, e.metadata, e.size) for e in (first, second)] == [
+        ("000000-a.png", "0", {"split": "train"}, len(files[0])), ("000001", "1", {"split": "train"}, len(files[1])),
+    ]  # fmt: skip
+    assert [read_entry(e, e.id) for e in (first, second, first)] == [*files, files[0]]
+    pyarrow.parquet.write_table(pa.table({"raw": files}), photos / "l.parquet")
+    assert [read_entry(e, e.id) for e in read_list(photos / "l.parquet")] == files
+    with pytest.raises(ImageError, match="changed since it was listed"):
+        read_entry(first, "l.parquet/000000")
 
 
 # Parquet --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,19 @@ import threading
 
 import pytest
 
-from lookalike.storage import replace_file
+from lookalike.errors import UsageError
+from lookalike.storage import (
+    INVENTORY,
+    NotOursError,
+    begin_inventory,
+    claim,
+    claimed,
+    dead_parts,
+    disown,
+    new_file,
+    replace_file,
+    temporary_beside,
+)
 
 
 @pytest.fixture
@@ -117,3 +130,81 @@ def test_who_has_the_old_file_open_goes_on_reading_it(old):
         with replace_file(old) as f:
             f.write(b"new")
         assert reader.read() == b"old"
+
+
+# The inventory --------------------------------------------------------------------------------------------------------
+
+
+def test_an_inventory_names_what_is_ours_and_nothing_else_is_replaced(tmp_path):
+    begin_inventory(tmp_path)
+    (tmp_path / "theirs.txt").write_text("mine")
+    with pytest.raises(NotOursError), replace_file(tmp_path / "theirs.txt") as f:
+        f.write(b"ours")
+    assert (tmp_path / "theirs.txt").read_text() == "mine"
+    for content in (b"1", b"2"):
+        with replace_file(tmp_path / "ours.txt") as f:
+            f.write(content)
+    assert claimed(tmp_path) == {INVENTORY, "ours.txt"}
+    disown(tmp_path, ["ours.txt"])
+    assert claimed(tmp_path) == {INVENTORY}
+
+
+def test_names_in_an_inventory_that_lead_elsewhere_count_for_nothing(tmp_path):
+    begin_inventory(tmp_path)
+    with (tmp_path / INVENTORY).open("a") as f:
+        f.write("../evil\n/etc/passwd\n..\n\nsub/x\nplain\n")
+    assert claimed(tmp_path) == {INVENTORY, "plain"}
+
+
+def test_somebody_elses_inventory_is_none_and_stays(tmp_path):
+    (tmp_path / INVENTORY).write_text("three chairs, one table\n")
+    assert claimed(tmp_path) == set()
+    with pytest.raises(NotOursError):
+        begin_inventory(tmp_path)
+    assert (tmp_path / INVENTORY).read_text() == "three chairs, one table\n"
+
+
+def test_an_inventory_that_a_killed_process_left_empty_is_taken_up_only_alone(tmp_path):
+    (tmp_path / INVENTORY).touch()
+    begin_inventory(tmp_path)
+    assert claimed(tmp_path) == {INVENTORY}
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in (INVENTORY, "a.txt"):
+        (other / name).touch()
+    with pytest.raises(NotOursError):
+        begin_inventory(other)
+    assert (other / INVENTORY).read_bytes() == b""
+
+
+def test_a_line_that_was_cut_short_spoils_no_other(tmp_path):
+    begin_inventory(tmp_path)
+    claim(tmp_path, "first")
+    with (tmp_path / INVENTORY).open("a") as f:
+        f.write("hal")
+    claim(tmp_path, "second")
+    assert claimed(tmp_path) >= {"first", "second"}
+
+
+def test_dead_temporary_files_are_told_by_the_mark_and_their_age(tmp_path):
+    begin_inventory(tmp_path)
+    ours, young = temporary_beside(tmp_path / "a"), temporary_beside(tmp_path / "b")
+    theirs = [tmp_path / name for name in (".a.0badf00d.part", ".notes.part", "a.part")]
+    for path in (ours, young, *theirs):
+        path.touch()
+    for path in (ours, *theirs):
+        os.utime(path, (0, 0))
+    assert dead_parts(tmp_path) == [ours]
+
+
+def test_a_new_file_takes_no_others_place_even_if_that_came_meanwhile(tmp_path):
+    path = tmp_path / "sub" / "a.txt"
+    with new_file(path) as f:
+        f.write(b"1")
+    with pytest.raises(UsageError, match="exists already"), new_file(path) as f:
+        f.write(b"2")
+    late = tmp_path / "late.txt"
+    with pytest.raises(UsageError, match="exists already"), new_file(late) as f:
+        f.write(late.write_bytes(b"theirs").to_bytes())
+    assert (path.read_bytes(), late.read_bytes()) == (b"1", b"theirs")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["late.txt", "sub"]

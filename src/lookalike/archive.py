@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.errors import CollectionError, ImageError, first_line
-from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of
+from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
 from lookalike.refusals import too_many_bytes
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
                 f"{name}/{identity}: {member.words}" if member.words else None,
             )
         )
-    return entries
+    return with_unique_ids(entries)
 
 
 def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = False) -> bytes:

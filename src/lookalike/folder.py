@@ -23,6 +23,7 @@ from lookalike.formats import SUFFIXES
 
 _INDEX_ENDING = ".lookalike"
 
+_FRAME = re.compile(r"(.+)#\d+", re.DOTALL)
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 _WORDS = {
     errno.EACCES: "no permission to read it",
@@ -140,7 +141,7 @@ def scan(
     """
     walk = _Walk(os.path.abspath(folder), as_text(str(folder)), _matcher(include), _matcher(exclude), hidden, links)
     walk.run()
-    entries = _with_unique_ids(walk.entries)
+    entries = with_unique_ids(walk.entries)
     entries.sort(key=lambda entry: entry.id)
     return Scan(entries, walk.unlisted, walk.skipped, walk.empty, sorted(walk.mounts))
 
@@ -506,16 +507,29 @@ def _matcher(patterns: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(compiled)) if compiled else None
 
 
-def _with_unique_ids(entries: list[Entry]) -> list[Entry]:
-    """Mark the id of a name that, once its bytes are escaped, reads as another file's name does."""
-    if len({entry.id for entry in entries}) == len(entries):
+def with_unique_ids(entries: list[Entry]) -> list[Entry]:
+    """Mark ids that read as another's: of a name whose bytes were escaped, or that looks like a frame of another file.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        Of one collection.
+
+    Returns
+    -------
+    list of Entry
+        In the same order. ``a.gif#1`` beside ``a.gif``, whose second frame that is, becomes ``a.gif#1~``.
+    """
+    names = {entry.id for entry in entries}
+    frames = {name for name in names if (found := _FRAME.fullmatch(name)) and found[1] in names}
+    if len(names) == len(entries) and not frames:
         return entries
-    seen: set[str] = set()
-    unique = []
+    seen: set[str] = set(frames)
+    unique = {}
     for entry in sorted(entries, key=lambda e: (not e.source[1].endswith(e.id), e.source)):
         identity = entry.id
         while identity in seen:
             identity += "~"
         seen.add(identity)
-        unique.append(entry if identity == entry.id else replace(entry, id=identity))
-    return unique
+        unique[id(entry)] = entry if identity == entry.id else replace(entry, id=identity)
+    return [unique[id(entry)] for entry in entries]

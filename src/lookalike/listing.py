@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lookalike.errors import CollectionError, first_line
-from lookalike.folder import Entry, as_text, changed_at, file_entry, id_of
+from lookalike.folder import Entry, as_text, changed_at, file_entry, id_of, with_unique_ids
 
 #: The endings by which a list is told.
 ENDINGS = (".txt", ".csv", ".tsv", ".parquet")
@@ -119,7 +119,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  #
             f"{name}: none of its {len(entries):,} files is there, the first is {next(iter(entries.values())).source[1]!r}; "
             "relative paths begin at the list's folder, and --path-column names another column"
         )
-    return list(entries.values())
+    return with_unique_ids(list(entries.values()))
 
 
 def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -301,7 +301,7 @@ class Sync:
         for item in items:
             entry, old = item.entry, item.old
             current = bool(old) and not self.rebuild and self._is_current(item)
-            if entry.outcome == "unreadable" and self._was_seen(item):
+            if self._was_seen(item) and (entry.outcome == "unreadable" or _has_no_folder(entry)):
                 self._keep_unseen()
             elif entry.outcome is not None:
                 self._fail(item, entry.outcome, "list", entry.reason)
@@ -646,7 +646,7 @@ class Sync:
                 self.counts["unseen"] += rows[0].facts.outcome != "caption"
                 continue
             self._deletes += [known.facts.key for known in rows]
-            if name not in self._renamed and rows[0].facts.outcome != "caption":
+            if name not in self._renamed and rows[0].facts.outcome not in ("caption", "unreadable", "gone"):
                 self.counts["removed"] += 1
 
     def _unseen_folders(self) -> tuple[str, ...]:
@@ -798,6 +798,11 @@ def _hash(image: NDArray[np.uint8]) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def _has_no_folder(entry: Entry) -> bool:
+    """Tell a listed file that isn't there because its whole folder isn't, as of a disk that was taken out."""
+    return entry.outcome == "gone" and not os.path.isdir(os.path.dirname(entry.source[1]))
 
 
 def _stamp(entry: Entry) -> str | None:

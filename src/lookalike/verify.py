@@ -17,7 +17,7 @@ from lookalike.distances import LONGEST, SHORTEST
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.images import from_thumbnail
 from lookalike.index import Index
-from lookalike.passport import Column, facts_crc32, keys_crc32, open_dataset, reading
+from lookalike.passport import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading
 from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
 from lookalike.sealed import BrokenSealError, Sealed
@@ -53,6 +53,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
         check.as_readers_do(index)
     for column in index.passport.columns:
         check.encoder(column)
+    check.before()
     check.graphs()
     check.sealed()
     if deep:
@@ -190,11 +191,19 @@ class _Check:
             if (self.path / name).exists():
                 try:
                     Sealed(self.path / name).check()
-                except (BrokenSealError, ValueError, KeyError):
+                except (BrokenSealError, ValueError, KeyError, TypeError, OverflowError):
                     made_by = {MAP: "make it again: lookalike map", VECTORS: "index again", LISTS: "index again"}
                     unasked = "the next query that needs it makes it again"
                     how = next((how for kind, how in made_by.items() if name.startswith(kind)), unasked)
                     self.problems.append(f"{name} isn't what was written; it is only a copy: delete it, and {how}")
+
+    def before(self) -> None:
+        """Check that the state before the last run can be gone back to."""
+        if (self.path / PREVIOUS).exists():
+            try:
+                open_dataset(self.path, read_passport(self.path, PREVIOUS))
+            except LookalikeError as e:
+                self.problems.append(f"{PREVIOUS}, for rollback: {e}")
 
     def graphs(self) -> None:
         """Check the neighbour graphs."""
@@ -203,22 +212,38 @@ class _Check:
             data = file.read_bytes() if file.is_file() else b""
             if [len(data), zlib.crc32(data)] != [graph["bytes"], graph["crc32"]]:
                 self.problems.append(
-                    f"{file.name} isn't what was written; make it anew: lookalike index ... --no-graph"
+                    f"{file.name} isn't what was written; make it anew: lookalike index COLLECTION --graph"
                 )
 
     def files(self, index: Index, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""
-        images, changed = collection_now(index), []
+        images = collection_now(index)
         entries = {} if images is None or images.entries is None else {e.id: e for e in images.entries}
+        found: dict[str, list[str]] = {"gone": [], "changed": [], "silent": [], "unreadable": []}
         of_files = [f for f in self.facts if f.hash and f.mtime_ns and not f.frame]
         for done, facts in enumerate(of_files, 1):
-            try:
-                data = read_entry(entries[facts.id], facts.id, images.options.limits) if images else b""
-                digest = hashlib.sha256(data).hexdigest()
-            except (KeyError, ImageError):
-                digest = ""
-            if digest != facts.hash:
-                changed.append(facts.id)
+            entry = entries.get(facts.id)
+            if entry is None or entry.outcome == "gone" or images is None:
+                found["gone"].append(facts.id)
+            else:
+                try:
+                    data = read_entry(entry, facts.id, images.options.limits)
+                    if hashlib.sha256(data).hexdigest() != facts.hash:
+                        same = (entry.size, entry.mtime_ns) == (facts.size, facts.mtime_ns)
+                        found["silent" if same else "changed"].append(facts.id)
+                except ImageError as e:
+                    found["gone" if e.outcome == "gone" else "unreadable"].append(facts.id)
             if on_progress is not None:
                 on_progress(done, len(of_files))
-        self.say("a file isn't what was indexed; index again", changed)
+        where = "" if images is not None else f" ({self.passport.source} can't be opened)"
+        self.say(
+            f"a file isn't where it was indexed{where}; index again, by its folder's new name if it was moved",
+            found["gone"],
+        )
+        self.say("a file has changed since it was indexed; index again", found["changed"])
+        self.say(
+            "a file holds other bytes than were indexed, though its size and time are the same, so that only index --rebuild "
+            "reads it again",
+            found["silent"],
+        )
+        self.say("a file can't be read now", found["unreadable"])
