@@ -27,7 +27,7 @@ MODULES = {
 LAYERS = [
     "errors", "storage", "outputs", "machine", "progress", "underway", "sealed",
     "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
-    "formats", "raster", "appearance", "refusals", "images", "arrays",
+    "formats", "raster", "appearance", "tags", "samples", "tiff", "gif", "png", "ends", "bare", "refusals", "images", "arrays",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
     "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",

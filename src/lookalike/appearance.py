@@ -126,6 +126,9 @@ def to_plain(image: Image, where: str) -> Image:
         if isinstance(clear := image.info.get("transparency"), int):
             grey = np.where(values == clear, np.uint8(255), grey)
         plain = pil.fromarray(grey)
+    elif (seen := image.info.get("seen")) is not None:  # see png.py
+        plain = pil.new("RGB", image.size, "white")
+        plain.paste(image, mask=seen)
     elif image.has_transparency_data:
         if image.mode in ("La", "RGBa"):  # premultiplied, which converts to its plain form only
             image = image.convert(image.mode.upper())

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.errors import CollectionError, ImageError, first_line
 from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
+from lookalike.refusals import too_many_bytes
 
 if TYPE_CHECKING:
     import tarfile
@@ -172,9 +173,7 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
             opened = _opened(kind, path, (status.st_ino, status.st_size, changed_at(status)))
             size = opened.size(place)
             if size > limit and not cut:
-                raise ImageError(
-                    f"{where}: {size:,} bytes, over the limit of {limit:,}; allow more if it is meant", "bomb"
-                )
+                raise too_many_bytes(where, size, limit)
             return opened.read(place, min(size, limit))
         except ImageError:
             raise

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
 from lookalike.files import fitted
-from lookalike.images import Limits, decode
+from lookalike.images import decode
 from lookalike.raster import fit_to
 from lookalike.request import Example, Query
 from lookalike.search import describe, describe_text, query_images
@@ -129,13 +129,13 @@ def read_example(index: Index, example: Example, *, resize: bool = False, stored
     if example.data is not None:
         whole = f"an image of {len(example.data):,} bytes"
         if example.crop is None and (resize or index.passport.resized):
-            return fitted(example.data, whole, shape, Limits())
-        stored = decode(example.data, whole)
+            return fitted(example.data, whole, shape, index.limits)
+        stored = decode(example.data, whole, index.limits)
     if example.crop is None:
-        collection = _one(example) if stored is None else open_collection(stored[None])
+        collection = _one(index, example) if stored is None else open_collection(stored[None])
         fit: NDArray[np.uint8] = query_images(index, collection, resize=resize)[0]
         return fit
-    return fit_to(_cropped(example, _one(example).read(0) if stored is None else stored), shape)
+    return fit_to(_cropped(example, _one(index, example).read(0) if stored is None else stored), shape)
 
 
 def _cropped(example: Example, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -173,12 +173,12 @@ def show_example(index: Index, example: Example, find_row: FindRow) -> NDArray[n
     if example.pixels is not None:
         return _cropped(example, example.pixels)
     if example.data is not None:
-        return _cropped(example, decode(example.data, f"an image of {len(example.data):,} bytes"))
-    return _cropped(example, _one(example).read(0))
+        return _cropped(example, decode(example.data, f"an image of {len(example.data):,} bytes", index.limits))
+    return _cropped(example, _one(index, example).read(0))
 
 
-def _one(example: Example) -> Collection:
-    collection = open_collection(example.path or "")
+def _one(index: Index, example: Example) -> Collection:
+    collection = open_collection(example.path or "", limits=index.limits)
     if len(collection) != 1:
         raise UsageError(
             f"{example.path}: holds {len(collection):,} images, and here one is meant; pick it as in {example.path}[0]"

@@ -564,7 +564,7 @@ def sample_queries(
         if index.passport.source != "mnist:train":
             raise UsageError("name the query images: lookalike score QUERIES --index INDEX (only mnist has its own)")
         queries = "mnist:test"
-    collection = open_collection(queries)
+    collection = open_collection(queries, limits=index.limits)
     return collection if count is None else collection.take(_drawn(len(collection), count, seed, collection.name))
 
 

@@ -1,14 +1,12 @@
-"""Which formats are read, and what a file's bytes tell without decoding: its format, and whether it lacks its end."""
+"""Which formats are read, which are known though they aren't, and how a file's first bytes tell."""
 
 from __future__ import annotations
 
-import io
 import re
-import struct
 import warnings
-from collections.abc import Callable, Iterator
+import zlib
 from functools import cache
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 #: The formats that are opened, and the endings their files bear. What Pillow knows beyond them stays closed: a decoder
 #: that nobody needs is one more to attack, and for EPS it would start another program.
@@ -26,11 +24,13 @@ FORMATS = {
 #: Endings that a folder is searched for.
 SUFFIXES = frozenset(ending for endings in FORMATS.values() for ending in endings)
 #: How many bytes at its beginning tell a file's format.
-HEAD = 32
+HEAD = 33
 #: What a PNG file begins with.
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: What a JPEG file ends with.
 JPEG_END = b"\xff\xd9"
+#: How many bytes at its beginning name a format that isn't read: a drawing may begin with a long comment.
+LONG_HEAD = 4096
 
 _SIGNATURES = {
     # "BM" alone opens many a text: the size of the header that follows is asked for too.
@@ -39,11 +39,100 @@ _SIGNATURES = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(re.escape(PNG_SIGNATURE)),
     "PPM": re.compile(rb"P[1-6f]\s+[\d#]"),
-    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]|II\0[*]|MM[*]\0"),
+    # (Canon's and Phase One's raw photos begin so too)
+    "TIFF": re.compile(rb"(?!II\*\0....(?:CR|IIII)|MM\0\*....MMMM)(?:II[*+]\0|MM\0[*+]|II\0[*]|MM[*]\0)", re.DOTALL),
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
 }
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
+
+_CONVERT = "convert it to PNG, JPEG or TIFF"
+_EXPORT = "export its pages or pictures as PNG, JPEG or TIFF"
+_UNPACK = "unpack it, or index it by its own name, which works for zip and tar"
+_FRAMES = "take single pictures out of it first, say by: ffmpeg -i FILE -vf fps=1 frames/%05d.png"
+_RAW = "export it as JPEG, PNG or TIFF; what it shows depends on the program that develops it"
+#: What is said of a raw photo of some kind.
+RAW_PHOTO = f"a camera's raw photo ({{}}), which is not read; {_RAW}"
+#: What is said of a file of which nothing is known.
+NO_IMAGE = "not an image in a format that is read"
+# What is known though it isn't read: what it is, what to do, how it begins.
+_UNREAD = (
+    ("a JPEG XL image", _CONVERT, rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"),
+    ("a Photoshop document (PSD, PSB)", _CONVERT, rb"8BPS\x00[\x01\x02]"),
+    ("a JPEG 2000 image", _CONVERT, rb"\x00\x00\x00\x0cjP(?:  |\x1a\x1a)\r\n\x87\n|\xff\x4f\xff\x51"),
+    ("a JPEG XR image", _CONVERT, rb"II\xbc[\x00\x01]"),
+    ("an OpenEXR image", _CONVERT, rb"v/1\x01"),
+    ("a Radiance HDR image", _CONVERT, rb"#\?(?:RADIANCE|RGBE)"),
+    ("a QOI image", _CONVERT, rb"qoif"),
+    ("a DirectDraw texture (DDS)", _CONVERT, rb"DDS \x7c\x00\x00\x00"),
+    ("a texture (KTX, ASTC, VTF, BLP)", _CONVERT, rb"\xabKTX [12][01]\xbb|\x13\xab\xa1\x5c|VTF\x00|BLP[12]"),
+    ("a FITS image", _CONVERT, rb"SIMPLE  =\s+T"),
+    ("a PCX image", _CONVERT, rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]"),
+    ("a GIMP image (XCF)", _CONVERT, rb"gimp xcf "),
+    ("a picture of Paint Shop Pro, Clip Studio or Affinity", _CONVERT, rb"Paint Shop Pro Im|CSFCHUNK|\x00\xffKA"),
+    ("an icon (ICO)", _CONVERT, rb"\x00\x00\x01\x00[^\x00]\x00...\x00"),
+    ("a cursor (CUR)", _CONVERT, rb"\x00\x00\x02\x00[^\x00]\x00...\x00"),
+    ("an icon (ICNS)", _CONVERT, rb"icns"),
+    ("a farbfeld image", _CONVERT, rb"farbfeld"),
+    ("a BPG image", _CONVERT, rb"BPG\xfb"),
+    ("a FLIF image", _CONVERT, rb"FLIF[1-z]"),
+    ("an MNG or JNG image", _CONVERT, rb"[\x8a\x8b][MJ]NG\r\n\x1a\n"),
+    ("an SGI image", _CONVERT, rb"\x01\xda[\x00\x01][\x01\x02]"),
+    ("a Sun raster image", _CONVERT, rb"\x59\xa6\x6a\x95"),
+    ("a Microsoft Paint image (MSP)", _CONVERT, rb"DanM|LinS"),
+    ("an X11 image (XBM, XPM)", _CONVERT, rb"/\* XPM \*/|#define\s+\w+_width\s+\d"),
+    ("an Amiga image (IFF)", _CONVERT, rb"FORM....(?:ILBM|PBM |ACBM|DEEP|RGB8)"),
+    ("a PAM image", _CONVERT, rb"P7\s+(?:#|WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE)"),
+    ("a colour PFM image", _CONVERT, rb"PF\s+\d"),
+    ("a Cineon or DPX image", _CONVERT, rb"\x80\x2a\x5f\xd7|SDPX|XPDS"),
+    ("a bitmap of OS/2 or of an unusual kind (BMP)", _CONVERT, rb"BA.{4}|BM.{12}[\x10-\x7c]\x00\x00\x00"),
+    ("a Windows metafile", _CONVERT, rb"\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF"),
+    ("a DICOM image", "export it as PNG, with the window that shows what is meant", rb".{128}DICM"),
+    ("a NIfTI volume", "export its slices as PNG", rb".{344}n[+i]1\x00"),
+    ("scientific data (HDF5, NetCDF)", _EXPORT, rb"\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]"),
+    ("arrays of NumPy", "name the file itself where an image or a folder is named", rb"\x93NUMPY"),
+    ("a DjVu document", _EXPORT, rb"AT&TFORM....DJV"),
+    ("a PDF document (or Illustrator's)", _EXPORT, rb"[\s\xef\xbb\xbf]*%PDF-"),
+    ("a PostScript document (EPS, PS, AI)", _EXPORT, rb"[\s\x04]*%!PS|\xc5\xd0\xd3\xc6"),
+    ("an Office document or thumbnail store", _EXPORT, rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    ("a picture or document kept as a zip", _EXPORT, rb"PK\x03\x04.{26}(?:mimetype|\[Content_Types\])"),
+    ("an archive (zip)", _UNPACK, rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"),
+    ("an archive (tar)", _UNPACK, rb".{257}ustar"),
+    ("an archive (RAR)", "unpack it", rb"Rar!\x1a\x07"),
+    ("an archive (7z)", "unpack it", rb"7z\xbc\xaf\x27\x1c"),
+    ("an archive (LHA, CAB, ar, cpio)", "unpack it", rb"..-l[hz][0-7dsx]-|MSCF\x00|!<arch>|07070[1-7]"),
+    ("an archive, or another compressed file (bzip2)", _UNPACK, rb"BZh[1-9]1AY&SY"),
+    ("an archive, or another compressed file (xz)", _UNPACK, rb"\xfd7zXZ\x00"),
+    ("an archive, or another compressed file (Zstandard, LZ4, lzip)", "unpack it", rb"\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|LZIP\x01"),
+    ("a compressed file (gzip)", _UNPACK, rb"\x1f\x8b\x08"),
+    ("a camera's raw photo (Canon CR2)", _RAW, rb"II\*\x00....CR"),
+    ("a camera's raw photo (Canon CR3)", _RAW, rb"....ftypcrx "),
+    ("a camera's raw photo (Canon CRW)", _RAW, rb"II.{4}HEAP(?:CCDR|JPGM)"),
+    ("a camera's raw photo (Fujifilm RAF)", _RAW, rb"FUJIFILMCCD-RAW"),
+    ("a camera's raw photo (Panasonic, Leica RW2)", _RAW, rb"IIU\x00"),
+    ("a camera's raw photo (Olympus ORF)", _RAW, rb"IIR[OS]|MMOR"),
+    ("a camera's raw photo (Minolta MRW)", _RAW, rb"\x00MRM"),
+    ("a camera's raw photo (Sigma X3F)", _RAW, rb"FOVb"),
+    ("a camera's raw photo (Phase One IIQ)", _RAW, rb"IIIIT[ws]aR|MMMMRaw|II\*\x00....IIII|MM\x00\*....MMMM"),
+    ("a HEIF image with another codec than HEVC and AV1", _CONVERT, rb"....ftyp(?:avc[is]|vvi[cs]|ev[bm][iw]|j2k[is]|jpeg|jpgs|unif|mia[fn])"),
+    ("a sound file (M4A, Ogg, MP3, WAV, FLAC)", "leave it out", rb"....ftypM4[ABP] |OggS.{24}(?:\x01vorbis|Opus)|ID3[\x02-\x04]|RIFF....WAVE|fLaC"),
+    ("a video (MP4, MOV, 3GP)", _FRAMES, rb"....ftyp|....(?:moov|mdat|wide)....[a-z]{4}|....moov"),
+    ("a video (AVI)", _FRAMES, rb"RIFF....AVI "),
+    ("a video (Matroska, WebM)", _FRAMES, rb"\x1a\x45\xdf\xa3"),
+    ("a video (MPEG)", _FRAMES, rb"\x00\x00\x01[\xba\xb3]|G.{187}G.{187}G|.{4}G.{191}G.{191}G"),
+    ("a video (WMV, ASF, FLV, Ogg)", _FRAMES, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11|FLV\x01|OggS"),
+    # Nothing marks these; all that their first 18 bytes must be is asked for.
+    ("a Targa image (TGA)", _CONVERT, rb".\x00[\x02\x03\x0a\x0b]\x00{5}.{4}(?!\x00\x00)..(?!\x00\x00)..[\x08\x0f\x10\x18\x20][\x00-\x3f]|"
+                                      rb".\x01[\x01\x09]...[^\x00]?.[\x0f\x10\x18\x20].{4}(?!\x00\x00)..(?!\x00\x00)..\x08[\x00-\x3f]"),
+
+)  # fmt: skip
+_DRAWING = re.compile(rb"\s*<(?:\?xml|!--|!DOCTYPE\s+svg|(?:\w+:)?svg\b)", re.IGNORECASE)
+_DRAWN = re.compile(rb"<(?:\w+:)?svg[\s/>]")
+_PACKED_TAR = re.compile(rb".{257}ustar", re.DOTALL)
+
+
+class UnreadKindError(Exception):
+    """A file of a format that is read is of a kind that isn't; the words say which."""
 
 
 @cache
@@ -134,134 +223,44 @@ def name_of(source: bytes | BinaryIO) -> str | None:
     return format_of(source.read(HEAD))
 
 
-# Files that lack their end --------------------------------------------------------------------------------------------
-
-
-def runs_out(source: bytes | BinaryIO) -> bool:
-    """Tell whether a file that could not be read lacks its end, by what its format says of its length.
+def unread_format(head: bytes) -> tuple[str, str] | None:
+    """Name a format that is known, though files in it aren't read.
 
     Parameters
     ----------
-    source : bytes or seekable binary file
-        The file.
+    head : bytes
+        A file's first ``LONG_HEAD`` bytes, where :func:`format_of` names no format.
 
     Returns
     -------
-    bool
-        False also where its format says nothing of it.
+    tuple of str or None
+        What it is, in words, and what can be done with it; None where nothing is known of such a beginning.
+
+    Examples
+    --------
+    >>> unread_format(b"qoif")[0]
+    'a QOI image'
     """
-    name = name_of(source)
-    if not isinstance(source, bytes):
-        source.seek(0)
-        source = source.read()
+    if head[:2] == b"\x1f\x8b":
+        within = _begin_of_gzip(head)
+        if _is_drawing(within):
+            return "a drawing (SVG, compressed)", _CONVERT
+        if _PACKED_TAR.match(within):
+            return "an archive (tar, compressed)", _UNPACK
+    if _is_drawing(head):
+        return "a drawing (SVG)", _CONVERT
+    return next(((words, advice) for words, advice, beginning in _UNREAD if re.match(beginning, head, re.DOTALL)), None)
+
+
+def _begin_of_gzip(head: bytes) -> bytes:
     try:
-        return name in _ENDS and _ENDS[name](source)
-    except Exception:  # numbers in it lead out of it
-        return True
+        return zlib.decompressobj(31).decompress(head, LONG_HEAD)
+    except zlib.error:
+        return b""
 
 
-def _jpeg_runs_out(data: bytes) -> bool:
-    place = 2
-    while data[place + 1] != 0xDA:  # the start of the scan; every segment before it tells its length
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big") if data[place] == 0xFF else 1
-    return data.find(JPEG_END, place) < 0
-
-
-def _png_runs_out(data: bytes) -> bool:
-    *_, (kind, _, end) = _png_chunks(data)
-    return kind != b"IEND" or end > len(data)
-
-
-def _boxes_run_out(data: bytes) -> bool:
-    place = 0
-    while place < len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        if length == 1:
-            length = int.from_bytes(data[place + 8 : place + 16], "big")
-        if length == 0:  # up to the end
-            return False
-        place += max(length, 8)
-    return place > len(data)
-
-
-def _tiff_runs_out(data: bytes) -> bool:
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    file = io.BytesIO(data)
-    large = 43 in data[2:4]
-    directory = ImageFileDirectory_v2(file.read(16 if large else 8))
-    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
-    count, entry = (8, 20) if large else (2, 12)
-    seen: set[int] = set()
-    while directory.next and directory.next not in seen:
-        place = directory.next
-        seen.add(place)
-        if place + count + entry * int.from_bytes(data[place : place + count], order) + count > len(data):
-            return True
-        file.seek(place)
-        directory.load(file)
-        starts: Any = directory.get(273) or directory.get(324)  # of strips, or of tiles
-        lengths: Any = directory.get(279) or directory.get(325)
-        if any(start + length > len(data) for start, length in zip(starts, lengths, strict=True)):
-            return True
-    return False
-
-
-# For a PPM Pillow says so itself.
-_ENDS: dict[str | None, Callable[[bytes], bool]] = {
-    "AVIF": _boxes_run_out,
-    "BMP": lambda data: int.from_bytes(data[2:6], "little") > len(data),
-    "GIF": lambda data: not data.rstrip(b"\0").endswith(b";"),
-    "HEIC": _boxes_run_out,
-    "JPEG": _jpeg_runs_out,
-    "PNG": _png_runs_out,
-    "TIFF": _tiff_runs_out,
-    "WEBP": lambda data: int.from_bytes(data[4:8], "little") + 8 > len(data),
-}
-
-
-# Chunks of a PNG ------------------------------------------------------------------------------------------------------
-
-
-def png_lacks_end(data: bytes) -> bool:
-    """Tell whether a PNG that was decoded all the same has been cut short.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    bool
-        Whether its last chunk is missing, or incomplete.
-    """
-    return data[-8:-4] != b"IEND" and _png_runs_out(data)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each chunk's kind, its beginning, and its end, which is beyond the data where they are cut."""
-    place, kind = len(PNG_SIGNATURE), b""
-    while place + 8 <= len(data) and kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, place)
-        yield kind, place, place + 12 + length
-        place += 12 + length
-
-
-def without_comments(data: bytes) -> bytes:
-    """Return a PNG with the chunks that make its picture alone.
-
-    What else it says may be huge, or wrong, and Pillow stops at that.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    bytes
-        The same picture as a file that says nothing else.
-    """
-    kept = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"eXIf")
-    return PNG_SIGNATURE + b"".join(data[start:end] for kind, start, end in _png_chunks(data) if kind in kept)
+def _is_drawing(head: bytes) -> bool:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.decode("utf-16", "replace").encode("utf-8", "replace")
+    head = head.removeprefix(b"\xef\xbb\xbf")
+    return bool(_DRAWING.match(head) and _DRAWN.search(head))

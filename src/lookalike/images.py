@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,10 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.appearance import is_grey, orientation_of, set_upright, to_plain
+from lookalike.bare import bare
+from lookalike.ends import lacks_end, runs_out
 from lookalike.errors import ImageError, missing_extra
-from lookalike.formats import FORMATS, HEAD, JPEG_END, format_of, pillow, png_lacks_end, without_comments
+from lookalike.formats import (
+    FORMATS,
+    HEAD,
+    JPEG_END,
+    LONG_HEAD,
+    NO_IMAGE,
+    UnreadKindError,
+    format_of,
+    pillow,
+    unread_format,
+)
+from lookalike.png import note_transparency, note_what_is_seen, refuse_unread_kinds
 from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
-from lookalike.refusals import image_file, reported
+from lookalike.refusals import image_file, reported, too_many_pixels
+from lookalike.tags import with_picture_alone
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -283,28 +298,48 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
     head = file.read(HEAD)
     name = format_of(head)
     if name is None:
-        raise ImageError(
-            f"{where}: not an image in a format that is read ({', '.join(FORMATS)}), "
-            "or its first bytes are damaged; convert it, or copy it again",
-            "unsupported",
+        known = unread_format(head + file.read(LONG_HEAD - len(head)))
+        what = (
+            f"{known[0]}, which is not read; {known[1]}"
+            if known
+            else f"{NO_IMAGE} ({', '.join(FORMATS)}), or its first bytes are damaged; convert it, or copy it again"
         )
+        raise ImageError(f"{where}: {what}", "unsupported")
     if name == "HEIC" and not _has_heic():
         raise ImageError(str(missing_extra(f"{where}: reading HEIC", "heic")), "unsupported")
     if pil.MAX_IMAGE_PIXELS and limits.pixels > 2 * pil.MAX_IMAGE_PIXELS:  # Pillow's own limit, twice which it refuses
         pil.MAX_IMAGE_PIXELS = limits.pixels
     file.seek(0)
     # What `PIL.Image.open` does too, but it swallows the reason of a failure, and looks for further pictures in a JPEG.
-    factory = JpegImageFile if name == "JPEG" else pil.OPEN["HEIF" if name == "HEIC" else name][0]
-    image: Image = factory(file, "")
-    if name == "PNG" and head[25] == 4:  # grey with transparency, which Pillow makes RGBA of where it has 16 bits
-        image.info["grey"] = True
+    if name == "PNG" and len(head) == HEAD:
+        refuse_unread_kinds(head)
+    if name == "TIFF":
+        image = _opened_tiff(file, where, head)
+    elif name == "GIF":
+        from lookalike.gif import Gif
+
+        image = Gif(file, "")
+    else:
+        factory = JpegImageFile if name == "JPEG" else pil.OPEN["HEIF" if name == "HEIC" else name][0]
+        image = factory(file, "")
+    if name == "PNG":
+        note_transparency(image, head)
     _check_pixels(image, where, limits)
     return image
 
 
+def _opened_tiff(file: BinaryIO, where: str, head: bytes) -> Image:
+    from lookalike.tiff import Tiff
+
+    if head[:4] == b"MM\0+":  # BigTIFF in the order of bytes that Pillow doesn't know
+        file.seek(0)
+        file = io.BytesIO(with_picture_alone(file.read()))
+    return Tiff(file, where)
+
+
 def _check_pixels(image: Image, where: str, limits: Limits) -> None:
     if image.width * image.height > limits.pixels:
-        raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb")
+        raise too_many_pixels(where, limits.pixels, image.size)
 
 
 def _loaded(
@@ -330,8 +365,10 @@ def _loaded(
         raise ValueError("another size than its header says")
     if image.format == "JPEG":
         _check_jpeg_end(image, file.getvalue(), scan)
-    elif image.format == "PNG" and png_lacks_end(file.getvalue()):
+    elif lacks_end(file.getvalue(), image.format):
         raise EOFError
+    if image.format == "PNG":
+        note_what_is_seen(image, file.getvalue())
     return image, full
 
 
@@ -339,16 +376,16 @@ def _spared(file: BinaryIO, work: Callable[[Any], _T]) -> _T:
     """Do some work on a file, and on its picture alone where what it says beside that may be what stops Pillow."""
     try:
         return work(file)
-    except ImageError:
+    except (ImageError, UnreadKindError):
         raise
     except Exception:
         file.seek(0)
         data = file.read()
-        name = format_of(data[:HEAD])
-        if name == "PNG":
-            return work(io.BytesIO(without_comments(data)))
-        if name == "AVIF":
-            return work(io.BytesIO(data.replace(b"Exif", b"none")))  # the kind of an item; what isn't known is skipped
+        if not runs_out(data):
+            with suppress(Exception):  # of bare itself: the file's parts can't be told from one another
+                for alone in bare(data):
+                    with suppress(Exception):
+                        return work(io.BytesIO(alone))
         raise
 
 
@@ -405,9 +442,15 @@ def _further_frames(image: Image, data: bytes, where: str, limits: Limits) -> It
                     raise
                 return
         if max(frame + 1, known or 0) > limits.frames:
-            raise ImageError(f"{where}: more than {limits.frames:,} frames, the limit; read the first alone", "bomb")
+            held = f"{known:,} frames, " if known else ""
+            raise ImageError(
+                f"{where}: {held}more than {limits.frames:,} frames, the limit; allow more with --max-frames, "
+                "or read the first alone",
+                "bomb",
+            )
         _check_pixels(image, where, limits)
         image.load()
+        image.info.pop("seen", None)  # of the first
         yield image
         frame += 1
 

@@ -19,7 +19,7 @@ from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.folder import as_text
-from lookalike.images import from_thumbnail
+from lookalike.images import Limits, from_thumbnail
 from lookalike.lists import FLOOR, Lists
 from lookalike.passport import (
     PASSPORT,
@@ -112,6 +112,11 @@ class Index:
     def __repr__(self) -> str:
         p = self.passport
         return f"Index({str(self.path)!r}: {p.count:,} images, {p.encoder} {p.dimension}-d, {p.distance})"
+
+    @property
+    def limits(self) -> Limits:
+        """What reading one image may cost, as the index was told: what it holds may be asked for."""
+        return Limits(**self.passport.reading.get("limits", {}))
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """Return what was made of this index under a name: at the first call, then as long as the index is open.

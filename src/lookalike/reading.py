@@ -22,8 +22,9 @@ import numpy as np
 from lookalike import archive
 from lookalike.errors import ImageError, first_line
 from lookalike.folder import Entry, changed_at
-from lookalike.formats import SUFFIXES
+from lookalike.formats import NO_IMAGE, SUFFIXES
 from lookalike.images import Limits, Picture, header_shape, pictures
+from lookalike.refusals import too_many_bytes
 
 if TYPE_CHECKING:
     from lookalike.leash import Answer
@@ -232,7 +233,8 @@ def read_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes
             yield {}, [*blobs, picture.thumbnail] if picture.thumbnail else blobs
         yield {"pictures": facts}, []
     except ImageError as e:
-        told = os.path.splitext(where)[1].lower() in SUFFIXES or e.outcome != "unsupported"
+        # Of what isn't even called an image, and is no format that is known, no more needs to be said.
+        told = os.path.splitext(where)[1].lower() in SUFFIXES or NO_IMAGE not in str(e)
         yield {"outcome": e.outcome, "stage": stage, "reason": str(e) if told else f"{where}: not an image"}, []
 
 
@@ -326,10 +328,7 @@ def _read(source: tuple[str, ...], where: str, limit: int) -> tuple[bytes, int]:
             with _opened(source[1], where) as file:
                 before = os.fstat(file.fileno())
                 if before.st_size > limit:
-                    raise ImageError(
-                        f"{where}: {before.st_size:,} bytes, over the limit of {limit:,}; allow more if it is meant",
-                        "bomb",
-                    )
+                    raise too_many_bytes(where, before.st_size, limit)
                 data = file.read(before.st_size + 1)
                 after = os.fstat(file.fileno())
         except OSError as e:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from lookalike.ends import runs_out, unread_kind
 from lookalike.errors import ImageError, first_line
-from lookalike.formats import name_of, pillow, runs_out
+from lookalike.formats import UnreadKindError, name_of, pillow
 
 if TYPE_CHECKING:
     from lookalike.images import Limits
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 _CUT = re.compile(
     "truncat|not enough|unexpected end|end of (file|data|stream)|premature|incomplete|buffer is not large"
 )
-_UNREAD = re.compile("(?i)unsupported|cannot handle|not (yet )?supported|unknown|unrecogni[sz]ed|no codec")
+_UNREAD = re.compile(
+    "(?i)unsupported|cannot handle|not (yet )?supported|unknown|unrecogni[sz]ed|no codec|not been built"
+)
 
 
 @contextmanager
@@ -69,7 +72,51 @@ def _check_bytes(size: int, where: str, limits: Limits) -> None:
     if not size:
         raise ImageError(f"{where}: an empty file (0 bytes), not an image; copy it again", "empty")
     if size > limits.bytes:
-        raise ImageError(f"{where}: more than {limits.bytes:,} bytes, the limit; scale it down first", "bomb")
+        raise too_many_bytes(where, size, limits.bytes)
+
+
+def too_many_bytes(where: str, size: int, limit: int) -> ImageError:
+    """Say that a file is over the limit.
+
+    Parameters
+    ----------
+    where : str
+        Its name.
+    size, limit : int
+        Its bytes, and those that are allowed.
+
+    Returns
+    -------
+    ImageError
+        With the option that allows more.
+    """
+    return ImageError(
+        f"{where}: {size:,} bytes, more than {limit:,} bytes, the limit; allow more with --max-bytes, or scale it down",
+        "bomb",
+    )
+
+
+def too_many_pixels(where: str, limit: int, size: tuple[int, int] | None = None) -> ImageError:
+    """Say that an image is over the limit.
+
+    Parameters
+    ----------
+    where : str
+        Its name.
+    limit : int
+        Pixels that are allowed.
+    size : (int, int), optional
+        Its width and height, where they are known.
+
+    Returns
+    -------
+    ImageError
+        With the option that allows more.
+    """
+    found = f"{size[0]:,} x {size[1]:,} = {size[0] * size[1]:,} pixels, " if size else ""
+    return ImageError(
+        f"{where}: {found}more than {limit:,} pixels, the limit; allow more with --max-pixels, or scale it down", "bomb"
+    )
 
 
 @contextmanager
@@ -97,19 +144,24 @@ def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[N
         yield
     except ImageError:
         raise
+    except UnreadKindError as e:
+        raise ImageError(f"{where}: its kind of {name_of(source)} is not read ({e}); convert it", "unsupported") from e
     except pil.DecompressionBombError as e:
-        raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb") from e
+        raise too_many_pixels(where, limits.pixels) from e
     except Exception as e:  # Pillow raises over ten kinds on damaged files (design.md, section 6)
         shown = first_line(e)
         said = f"{type(e).__name__}: {shown}"
         shown = shown if " " in shown else said  # of "KeyError: 269" a person couldn't read the second half alone
         if isinstance(e, MemoryError) or "out of memory" in said:
-            raise ImageError(f"{where}: needs more memory than there is; scale it down first", "out of memory") from e
+            raise ImageError(
+                f"{where}: needs more memory than there is; allow more with --memory, or scale it down", "out of memory"
+            ) from e
         if isinstance(e, EOFError) or _CUT.search(said.lower()) or runs_out(source):
             raise ImageError(
                 f"{where}: truncated, the file ends before the picture does; copy it again", "truncated"
             ) from e
-        if _UNREAD.search(said):
+        if (kind := unread_kind(source)) or _UNREAD.search(said):
+            shown = kind or shown
             raise ImageError(
                 f"{where}: its kind of {name_of(source)} is not read ({shown}); convert it", "unsupported"
             ) from e

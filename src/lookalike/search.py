@@ -197,7 +197,7 @@ def search(
     UsageError
         If ``k`` or the distance is wrong, a query is blank where cosine is asked for, or what shall denoise can't.
     """
-    collection = open_collection(queries)
+    collection = open_collection(queries, limits=index.limits)
     images = query_images(index, collection, resize=resize)
     restored = None if denoise is None else restore_queries(index, images, denoise)
     images = images if restored is None else restored.images

@@ -114,13 +114,13 @@ def search(
         and not weight
     )
     if query and len(query) == 1 and given["images"][0].crop is None:
-        queries = open_collection(query[0])
+        opened = open_(index_path, encoder)
+        queries = open_collection(query[0], limits=opened.limits)
         if len(queries) != 1 and not alone:
             raise UsageError(
                 f"{query[0]}: holds {len(queries):,} images, each a query; name one of them beside other options"
             )
         if len(queries) != 1:
-            opened = open_(index_path, encoder)
             results = searching.search(
                 opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
                 how=how, on_note=progress.say,

@@ -82,7 +82,7 @@ from lookalike.server.schemas import (
     UploadModel,
     json_of,
 )
-from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload
+from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload, raised
 from lookalike.underway import read_underway
 
 WEB = Path(__file__).parent.parent / "web"
@@ -178,7 +178,7 @@ class Service:
         index = self.live.current()
         held = self._originals
         if held is None or held[0] is not index:
-            held = self._originals = index, Originals(index, LIMITS)
+            held = self._originals = index, Originals(index, raised(LIMITS, index.limits))
         return held[1]
 
     def abilities(self) -> tuple[list[dict[str, Any]], bool]:
@@ -252,7 +252,7 @@ class Service:
         """Decode what was sent, if it is still wanted."""
         still_wanted()
         with self.metrics.stage("decode"):
-            return self.decoder.decode(data, where, crop, allowance)
+            return self.decoder.decode(data, where, crop, allowance, self.live.current().limits)
 
     def pixels(self, image: ImageModel, allowance: Allowance) -> NDArray[np.uint8]:
         """Return the pixels of an image that was sent, or of one of the index."""
@@ -750,7 +750,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
         def made() -> bytes:
             try:
                 data, name = service.originals().read(identity)
-                pixels = service.decoder.decode(data, name).pixels
+                pixels = service.decode(data, where=name).pixels
             except ImageError as e:
                 if e.outcome not in ("gone", "changed"):
                     raise

@@ -163,6 +163,7 @@ class Decoder:
         where: str = "the image",
         crop: tuple[int, int, int, int] | None = None,
         allowance: Allowance | None = None,
+        limits: Limits | None = None,
     ) -> Upload:
         """Decode one picture.
 
@@ -176,6 +177,8 @@ class Decoder:
             x, y, width, height in pixels of the upright picture.
         allowance : Allowance, optional
             What is left to its request.
+        limits : Limits, optional
+            Those of the index: pixels that it may have a picture may have that is asked for.
 
         Returns
         -------
@@ -191,7 +194,8 @@ class Decoder:
         """
         if not data:
             raise ImageError(f"{where}: empty, no byte was sent; choose an image file", "empty")
-        limits = self.limits
+        # A picture may have as many pixels as the index may have, and no more than are left to its request.
+        allowed = limits = self.limits if limits is None else raised(self.limits, limits)
         if allowance is not None:
             allowance.seconds()
             limits = replace(limits, pixels=allowance.within(limits.pixels))
@@ -199,7 +203,7 @@ class Decoder:
             answer = self._leash.run({**told, "where": where, "crop": crop, "limits": vars(limits)})
         facts = answer.facts
         if outcome := facts.get("outcome"):
-            if outcome == "bomb" and limits.pixels < self.limits.pixels:
+            if outcome == "bomb" and limits.pixels < allowed.pixels:
                 most = TOGETHER_PIXELS / 1e6
                 raise ImageError(
                     f"{where}: with it the images of this request have over {most:g} megapixels; ask by fewer", "bomb"
@@ -218,6 +222,22 @@ class Decoder:
             return upload
         except (KeyError, IndexError, TypeError, ValueError):
             raise ImageError(f"{where}: the decoder's answer makes no sense; try another image", "crashed") from None
+
+
+def raised(ours: Limits, index: Limits) -> Limits:
+    """Return our limits with the pixels and bytes that an index allows, where those are more.
+
+    Parameters
+    ----------
+    ours, index : Limits
+        Any.
+
+    Returns
+    -------
+    Limits
+        Such that what an index holds may be asked for, and shown. Time, memory and the length of a request stay ours.
+    """
+    return replace(ours, pixels=max(ours.pixels, index.pixels), bytes=max(ours.bytes, index.bytes))
 
 
 def decode_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
