@@ -213,7 +213,7 @@ def odd_names(folder: Path) -> dict[str, set[str]]:
         "odd/-o.png": "odd/-o.png",
         "odd/quo'te\"s and \\n.png": "odd/quo'te\"s and \\n.png",
         "odd/%41*[a]?.png": "odd/%41*[a]?.png",
-        "odd/e\u0301 (NFD).png": "odd/e\u0301 (NFD).png",
+        "odd/e\u0301 (NFD).png": "odd/\u00e9 (NFD).png",
         "odd/\u00e9 (NFC).png": "odd/\u00e9 (NFC).png",
         "odd/\u5199\u771f \U0001f600.png": "odd/\u5199\u771f \U0001f600.png",
         f"odd/{'n' * 251}.png": f"odd/{'n' * 251}.png",
