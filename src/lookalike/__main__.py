@@ -13,6 +13,9 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # names that the terminal's encoding lacks are spelt out
             stream.reconfigure(errors="backslashreplace")
 
+    # Read by ONNX Runtime when it is imported, also by a process that we start; a user's own setting wins.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from lookalike.cli import run
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -82,8 +84,7 @@ class OnnxModel:
         """The open ``onnxruntime.InferenceSession``, one thread a run; several may run at once."""
         with self._lock:
             if self._session is None:
-                import onnxruntime
-
+                onnxruntime = onnx_runtime()
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = 1
                 options.log_severity_level = 4  # what goes wrong comes back as an exception
@@ -92,3 +93,23 @@ class OnnxModel:
                 except Exception as e:
                     raise EncoderError(f"ONNX Runtime can't load the model ({first_line(e)}); {self._fix}") from e
             return self._session
+
+
+def onnx_runtime() -> Any:
+    """Import ONNX Runtime without its telemetry, unless the user has asked for that: nothing leaves the machine.
+
+    From 1.32 on it leaves a device's number in the home folder as soon as it is imported, and looks its maker's collector
+    up. It reads ``ORT_DISABLE_TELEMETRY`` once, while it is imported, so that is the moment to set it.
+
+    Returns
+    -------
+    module
+        ``onnxruntime``; no other line of ours imports it.
+    """
+    already = "onnxruntime" in sys.modules
+    asked = os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    if already and asked == "1":  # imported by the user's own program: what we run isn't reported all the same
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
