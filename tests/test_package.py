@@ -25,9 +25,9 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "machine", "progress", "underway", "sealed",
+    "errors", "storage", "machine", "terminal", "progress", "underway", "sealed",
     "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
-    "formats", "raster", "appearance", "refusals", "images", "arrays",
+    "formats", "raster", "appearance", "refusals", "images", "arrays", "in_memory",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
     "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
     "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",

@@ -176,9 +176,9 @@ def damage_curves(
     for done, (title, encoder) in enumerate(encoders.items(), 1):
         images = at_its_size(encoder)
         fitted = encoder if encoder.is_fitted else encoder.fit(images)
-        labels = (
-            at_its_size.labels if at_its_size.labels is not None and len(at_its_size.labels) == len(images) else None
-        )
+        labels = at_its_size.labels
+        if labels is not None and (len(labels) != len(images) or "" in labels):  # not one for each
+            labels = None
         found[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
         if on_progress is not None:
             on_progress(done, len(encoders))

@@ -82,9 +82,9 @@ class Files:
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
-        """Of the images, if each has one and not all the same."""
-        found = [entry.label for entry in self.members]
-        return np.array(found) if None not in found and len(set(found)) > 1 else None
+        """Of the images, empty where one has none; None where all that have one have the same."""
+        found = [entry.label or "" for entry in self.members]
+        return np.array(found) if len(set(found) - {""}) > 1 else None
 
     @cached_property
     def leash(self) -> Leash:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
-from lookalike.collection import Collection
+from lookalike.collection import Source
 from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
@@ -135,7 +137,7 @@ class Index:
 
     def search(
         self,
-        query: str | Path | NDArray[np.generic] | Collection,
+        query: Source,
         k: int = 10,
         *,
         distance: str | None = None,
@@ -148,10 +150,10 @@ class Index:
 
         Parameters
         ----------
-        query : str, Path, ndarray or Collection
-            One image: a file, ``mnist:test[7]``, an array (h, w) or (h, w, 3).
+        query : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
+            One image: a file, ``mnist:test[7]``, an array (h, w) or (h, w, 3), a Pillow image, a file's bytes, an open file.
         k : int
-            How many.
+            How many, at least 1; where there are fewer images, all of them.
         distance : {"cosine", "euclidean"}, optional
             By default the encoder's own.
         resize : bool
@@ -248,9 +250,9 @@ class Index:
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
-        """One an indexed image, or None if the collection has none, or not for all."""
-        labels = [facts.label for facts in self._facts(range(len(self)))]
-        return None if None in labels else np.array(labels, np.str_)
+        """One an indexed image, empty where an image has none; None if no image has one."""
+        labels = [facts.label or "" for facts in self._facts(range(len(self)))]
+        return np.array(labels, np.str_) if any(labels) else None
 
     @cached_property
     def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -571,16 +573,40 @@ class Index:
             "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
         }
 
+    def id_of(self, typed: str) -> str:
+        """Return the id that a person means who types a path.
+
+        Parameters
+        ----------
+        typed : str
+            An id; or a path that leads into the collection, from the current folder or from the root: ``./cats/1.jpg``.
+
+        Returns
+        -------
+        str
+            The id; what was typed where the index has no such image.
+        """
+        known = self._known_ids
+        return next((name for name in (typed, *self._names_of(typed)) if name in known), typed)
+
+    @cached_property
+    def _known_ids(self) -> frozenset[str]:
+        return frozenset(self.ids)
+
     def _names_of(self, file: str | Path) -> list[str]:
         """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
-        path, source = Path(file), Path(self.passport.source)
+        text, page = as_text(str(file)), ""
+        if frame := re.fullmatch(r"(.*)(#\d+)", text, re.DOTALL):
+            text, page = frame.groups()
+        path, source = Path(text), Path(self.passport.source)
+        roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
         found = []
-        if path.exists():
-            for whole in (path.parent.resolve() / path.name, path.resolve()):
-                for root in (source, self.path.resolve().parent):
-                    if whole.is_relative_to(root):
-                        found.append(as_text(whole.relative_to(root).as_posix()))
-        return found or [as_text(path.as_posix())]
+        for whole in (path.parent.resolve() / path.name, path.resolve()):
+            found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
+            found.append(whole.as_posix())
+        plain = os.path.normpath(text).replace(os.sep, "/")
+        found += [plain.removeprefix(f"{Path(self.passport.collection).as_posix()}/"), plain]
+        return [as_text(name) + page for name in dict.fromkeys(found)]
 
     def _why_unknown(self, name: str) -> str:
         if any(part.startswith(".") for part in name.split("/")) and not self.passport.reading.get("hidden"):

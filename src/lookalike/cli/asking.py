@@ -11,6 +11,8 @@ import typer
 
 from lookalike.cli import AsJson, DistanceName, IndexPath, Resize, Seed, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
+from lookalike.progress import say
+from lookalike.terminal import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +38,8 @@ def search(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            help="An image file, perhaps with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]. Several are one "
-            "query together; one folder of images, or mnist:test[0:10], is as many queries."
+            help="An image file, perhaps with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]; - is standard "
+            "input. Several are one query together; one folder of images, or mnist:test[0:10], is as many queries."
         ),
     ] = None,
     index_path: IndexPath = None,
@@ -63,8 +65,10 @@ def search(
     weight: Annotated[
         list[float] | None, typer.Option("--weight", help="Weight of an image of the query; once for each, in order.")
     ] = None,
-    like: Annotated[list[str] | None, typer.Option("--like", help="Id of an indexed image to come nearer to.")] = None,
-    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="Id of one to go away from.")] = None,
+    like: Annotated[
+        list[str] | None, typer.Option("--like", help="Id or path of an indexed image to come nearer to.")
+    ] = None,
+    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="Id or path of one to go away from.")] = None,
     words: Annotated[
         str | None, typer.Option("--words", help="Only images with these words in caption, name, metadata or label.")
     ] = None,
@@ -77,7 +81,8 @@ def search(
     ] = None,
     offset: Annotated[int | None, typer.Option("--offset", help="Leave out so many of the first answers.")] = None,
     saved: Annotated[
-        Path | None, typer.Option("--query", help="Ask what was saved; options given beside it go before it.")
+        Path | None,
+        typer.Option("--query", help="Ask what was saved; options given beside it go before it. - is standard input."),
     ] = None,
     save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None,
     picture: Annotated[
@@ -110,27 +115,30 @@ def search(
         and set(given) <= {"images", "k", "distance", "resize", "rerank", "denoise"}
         and not weight
     )
-    if query and len(query) == 1 and given["images"][0].crop is None:
-        queries = open_collection(query[0])
+    one = query[0] if query and len(query) == 1 and given["images"][0].crop is None else None
+    if one is not None and given["images"][0].path is not None:
+        queries = open_collection(one)
         if len(queries) != 1 and not alone:
-            raise UsageError(
-                f"{query[0]}: holds {len(queries):,} images, each a query; name one of them beside other options"
-            )
+            raise UsageError(f"{one}: holds {len(queries):,} images, each a query; name one of them beside other options")
         if len(queries) != 1:
-            opened = open_(index_path, encoder)
+            opened = open_(index_path, encoder, one)
             results = searching.search(
-                opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
+                opened, queries, 10 if k is None else k, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
                 how=how, on_note=progress.say,
             )  # fmt: skip
-            _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture)
+            answered = [i for i, result in enumerate(results) if result.error is None]
+            _draw(opened, [queries.read(i) for i in answered], [results[i] for i in answered], picture)
             _show(results, as_json)
             return
     asked = Query(**given) if saved is None else Query.load(saved).but(**given)
-    if save_query is not None:
-        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query)
     if picture is not None and not asked.images:
         raise UsageError("--picture shows a query image; leave it out of a search without one")
-    opened = open_(index_path, encoder or asked.encoder)
+    first = next((example.path for example in asked.images if example.path is not None), None)
+    opened = open_(index_path, encoder or asked.encoder, first)
+    if like or dislike:  # as a person types them: paths from here
+        asked = asked.but(likes=tuple(map(opened.id_of, asked.likes)), dislikes=tuple(map(opened.id_of, asked.dislikes)))
+    if save_query is not None:
+        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query)
     response = answers.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
     if picture is not None:
         from lookalike.plots import as_tiles
@@ -180,18 +188,22 @@ def _draw(
 
 
 def _show(results: Sequence[Result | Response], as_json: bool) -> None:
+    for error in filter(None, (getattr(result, "error", None) for result in results)):
+        say(f"left out: {one_line(error)}")
     if as_json:
         print_json({"results": [r.to_json() for r in results]})
         return
     for result in results:
-        print(result.query + (f" ({result.denoised.to_text()})" if result.denoised else ""))
+        if getattr(result, "error", None) is not None:
+            continue
+        print(one_line(result.query) + (f" ({result.denoised.to_text()})" if result.denoised else ""))
         for m in result.matches:
             known = "" if math.isnan(m.distance) else f"  distance {m.distance:.4f}  similarity {m.similarity:.4f}"
-            label = "" if m.label is None else f"  label {m.label}"
+            label = "" if m.label is None else f"  label {one_line(m.label)}"
             inliers = "" if m.inliers is None else f"  inliers {m.inliers}"
             chance = "" if m.chance is None else f"  {m.chance.in_short}"
             group = f"  and {len(m.group):,} nearly equal" if m.group else ""
-            print(f"{m.rank:>5}  {m.id}{known}{label}{inliers}{chance}{group}")
+            print(f"{m.rank:>5}  {one_line(m.id)}{known}{label}{inliers}{chance}{group}")
             if m.rank == getattr(result, "gap_after", None):
                 print("       ----")
         if says := getattr(result, "says", ""):
@@ -226,7 +238,7 @@ def explain(
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
 
-    opened = open_(index_path, encoder)
+    opened = open_(index_path, encoder, query)
     pair = explanation.read_pair(opened, query, match)
     found = explanation.explain(opened, *pair)
     if picture is not None:
@@ -295,7 +307,7 @@ def score(
             )  # fmt: skip
         reports = [compared.first, compared.second]
     else:
-        asked = evaluation.questions(opened, queries, **chosen, on_note=progress.say)  # type: ignore[arg-type]
+        asked = evaluation.questions(opened, queries, **chosen, distance=distance, on_note=progress.say)  # type: ignore[arg-type]
         found = []
         for method in [None] if rerank is None else [None, rerank]:
             with progress.counting("scoring" if method is None else f"scoring {method}") as show:
