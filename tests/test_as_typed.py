@@ -333,9 +333,10 @@ def test_who_reads_the_words_may_leave_while_the_work_goes_on(photos, tmp_path):
 
 HELD = """
 import sys, signal, os, threading
+when = sys.argv[1]
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[1]:
+        if name == when:
             os.kill(os.getpid(), signal.SIGINT)
             threading.Event().wait(0.05)
 sys.meta_path.insert(0, Interrupt())
