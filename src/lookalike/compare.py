@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def _parameter(part: str, text: str) -> tuple[str, object]:
         raise UsageError(f"{text}: after the colon come parameters such as deskew=true, with a comma between two")
     if value.lower() in ("true", "false"):
         return key, value.lower() == "true"
+    if len(value) > 18 and re.fullmatch(r"[+-]?[\d.]+", value):
+        raise UsageError(f"{text[:40]}...: {key} is a number of {len(value)} digits; give a smaller one")
     for kind in (int, float):
         try:
             return key, kind(value)

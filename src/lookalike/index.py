@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -104,8 +105,9 @@ class Index:
     def __init__(self, path: Path, passport: Passport) -> None:
         self.path = path
         self.passport = passport
-        self._databases: dict[str, Database] = {}
         self._made: dict[str, Any] = {}
+        self._making: dict[str, threading.RLock] = {}
+        self._lock = threading.Lock()
         self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -115,8 +117,14 @@ class Index:
         p = self.passport
         return f"Index({str(self.path)!r}: {p.count:,} images, {p.encoder} {p.dimension}-d, {p.distance})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what it is, and nothing that was made of it: another process or copy opens the same state."""
+        return type(self), (self.path, self.passport)
+
     def once(self, name: str, make: Callable[[], T]) -> T:
         """Return what was made of this index under a name: at the first call, then as long as the index is open.
+
+        Threads that call meanwhile wait for it. If it fails, the error is raised to who made it, and the next tries again.
 
         Parameters
         ----------
@@ -128,10 +136,14 @@ class Index:
         Returns
         -------
         object
-            The same at each call; of two threads that call at once, what either made.
+            The same at each call, whichever thread made it.
         """
         if name not in self._made:
-            self._made.setdefault(name, make())
+            with self._lock:
+                making = self._making.setdefault(name, threading.RLock())
+            with making:
+                if name not in self._made:
+                    self._made[name] = make()
         made: T = self._made[name]
         return made
 
@@ -212,9 +224,9 @@ class Index:
         try:
             encoder = encoders.load(self.path / self.passport.view.encoder_folder)
         except LookalikeError as e:
-            raise DamagedIndexError(self.path, f"its encoder can't be loaded: {e}") from e
+            raise self._damage(f"its encoder can't be loaded: {e}") from e
         if encoder.fingerprint != self.passport.fingerprint:
-            raise DamagedIndexError(self.path, "its folder holds another encoder than the one that made it")
+            raise self._damage("its folder holds another encoder than the one that made it")
         return encoder
 
     def through(self, encoder: str | Path | Encoder) -> Index:
@@ -299,7 +311,7 @@ class Index:
                 at = np.searchsorted(keys, batch["key"].to_numpy()[there], sorter=place)
                 out[place[at]] = found
         if done != len(self):
-            raise DamagedIndexError(self.path, f"it doesn't hold {len(self):,} descriptors")
+            raise self._damage(f"it doesn't hold {len(self):,} descriptors")
         out.flags.writeable = False
         return out
 
@@ -319,12 +331,13 @@ class Index:
         distance = distance or self.passport.distance
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
-        if distance not in self._databases:
-            table = self.descriptors
-            if self._vectors is not None and "lengths" in self._vectors:
-                self._lengths = self._vectors.array("lengths")
-            self._databases[distance] = Database(table, distance, self._lengths)
-        return self._databases[distance]
+        return self.once(f"database of {distance}", lambda: self._database(distance))
+
+    def _database(self, distance: str) -> Database:
+        table = self.descriptors
+        if self._vectors is not None and "lengths" in self._vectors:
+            self._lengths = self._vectors.array("lengths")
+        return Database(table, distance, self._lengths)
 
     def nearest(
         self,
@@ -490,7 +503,7 @@ class Index:
         with self._reading():
             found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
             if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
-                raise DamagedIndexError(self.path, "a thumbnail isn't what was written")
+                raise self._damage("a thumbnail isn't what was written")
             return [found[key] for key in keys]
 
     def files(self) -> list[dict[str, Any]]:
@@ -630,7 +643,7 @@ class Index:
         table = self._read(["key", "id", "frame", "position", f"{self.passport.view.column}_crc32"])
         keys = table["key"].to_numpy()
         if (len(keys), keys_crc32(keys)) != (self.passport.rows, self.passport.keys_crc32):
-            raise DamagedIndexError(self.path, "its rows aren't those that were written")
+            raise self._damage("its rows aren't those that were written")
         with self._reading():
             return table.take(sorted_indices(table))
 
@@ -640,7 +653,7 @@ class Index:
         there = self._table[f"{self.passport.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
         rows = np.flatnonzero(there)
         if len(rows) != len(self):
-            raise DamagedIndexError(self.path, f"{len(rows):,} images have a descriptor, not {len(self):,}")
+            raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
         return rows
 
     @property
@@ -679,7 +692,7 @@ class Index:
         facts = [found[key] for key in keys]
         for one in facts:
             if checks[one.key] != facts_crc32(one):
-                raise DamagedIndexError(self.path, f"what it says about the image {one.id!r} isn't what was written")
+                raise self._damage(f"what it says about the image {one.id!r} isn't what was written")
         return facts
 
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
@@ -693,10 +706,17 @@ class Index:
             with reading(self.path):
                 yield
         except DamagedIndexError as e:
-            newest = read_passport(self.path)
-            if newest.dataset_version == self.passport.dataset_version:
-                raise
-            raise IndexStoreError(f"{self.path}: the index was written since it was opened; open it again") from e
+            raise self._as_it_is(e) from e
+
+    def _as_it_is(self, damage: DamagedIndexError) -> IndexStoreError:
+        """Tell damage from what another run has replaced since this was opened."""
+        newest, mine = read_passport(self.path), self.passport
+        if (newest.dataset_version, newest.written) == (mine.dataset_version, mine.written):
+            return damage
+        return IndexStoreError(f"{self.path}: the index was written since it was opened; open it again")
+
+    def _damage(self, reason: str) -> IndexStoreError:
+        return self._as_it_is(DamagedIndexError(self.path, reason))
 
 
 __all__ = ["Index", "Passport", "index_of", "open_index"]

@@ -36,6 +36,14 @@ class OnnxModel:
         self._session: Any = None
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the session behind, which belongs to this process: a copy opens its own."""
+        return self.__dict__ | {"_session": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the model over images, block by block.
 

@@ -596,7 +596,7 @@ def create(name: str, **params: Any) -> Encoder:
     for p in params:
         if p not in known:
             raise unknown_name(f"{name} parameter", p, known)
-    return cls(**params)
+    return cls(**{p: value.item() if isinstance(value, np.generic) else value for p, value in params.items()})
 
 
 def describe(name: str) -> str:
