@@ -364,7 +364,8 @@ def _by_image(
     def read_stored(row: int) -> Any:
         (facts,) = index.facts([row])
         (thumbnail,) = index.thumbnails([row])
-        return read_whole(collection_now(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
+        size = facts["width"], facts["height"]
+        return read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
 
     restored: Restored | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -182,6 +183,24 @@ def _refuse_channels_first(array: NDArray[np.generic], name: str) -> None:
             f"{name}: an array of shape {array.shape} may be one image whose channels come first, or {len(array)} grey "
             "images; give array.transpose(1, 2, 0), or array[..., None] for grey ones"
         )
+
+
+def image_hash(image: NDArray[np.uint8]) -> str:
+    """Return the hash of an image that is no file.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The image.
+
+    Returns
+    -------
+    str
+        SHA-256 of its shape and its pixels, in hexadecimal.
+    """
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def as_labels(labels: NDArray[np.generic], n: int, name: str) -> NDArray[np.str_]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import archive, idx, listing
-from lookalike.arrays import as_batch, as_labels, read_numpy
+from lookalike.arrays import as_batch, as_labels, image_hash, read_numpy
 from lookalike.datasets import mnist_files
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
 from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
@@ -208,6 +208,31 @@ class Collection:
             If it can't be read.
         """
         return self._read(position)
+
+    def read_same(self, position: int, digest: str) -> NDArray[np.uint8] | None:
+        """Read one image as it is stored, if it is the very one that an index has seen.
+
+        Parameters
+        ----------
+        position : int
+            Which.
+        digest : str
+            The index's ``hash`` of it.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, w) or (h, w, 3), or None
+            None where it has changed since.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        if self._files is not None:
+            return self._files.read_same(position, digest)
+        image = self.read(position)
+        return image if image_hash(image) == digest else None
 
     def fitted(self, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Read one image in this process and bring it to a shape exactly as an index does.

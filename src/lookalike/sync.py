@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.arrays import image_hash
 from lookalike.collection import Collection
 from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
@@ -278,7 +278,7 @@ class Sync:
             pixels = None if images.array_ is None else images.array_[position]
             size = 0 if pixels is None else pixels.nbytes
             entry = Entry(identity, ("memory", str(position)), size, 0, label=label)
-            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else _hash(pixels))
+            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else image_hash(pixels))
 
     def _is_current(self, item: _Item) -> bool:
         facts = item.old[0].facts
@@ -344,7 +344,7 @@ class Sync:
             to_thumbnail(fit_to(image, self.images.shape)),
         )
         return Reading(
-            hash=item.hash or _hash(image), size=item.entry.size, mtime_ns=item.entry.mtime_ns, pictures=[picture]
+            hash=item.hash or image_hash(image), size=item.entry.size, mtime_ns=item.entry.mtime_ns, pictures=[picture]
         )
 
     def _take(self, item: _Item, reading: Reading) -> bool:
@@ -678,13 +678,6 @@ class Sync:
             dimension=view.dimension,
             path=str(self.store.path),
         )
-
-
-def _hash(image: NDArray[np.uint8]) -> str:
-    """Return the hash of an image that is no file: of its shape and its pixels."""
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
 
 
 def _stamp(entry: Entry) -> str | None:
