@@ -141,10 +141,10 @@ def test_an_id_of_a_file_that_has_gone_is_still_understood(photos, monkeypatch, 
 
 def test_an_image_on_standard_input(photos):
     data = (photos / "cats" / "2.png").read_bytes()
-    for crop in ("", "[0,0,16,16]"):
-        done = subprocess.run([*PROGRAM, "search", f"-{crop}", "-i", "photos", "-k", "1", "--json"], input=data,
-                              capture_output=True, check=True)  # fmt: skip
-        assert json.loads(done.stdout)["results"][0]["matches"][0]["id"] == "cats/2.png"
+    done = subprocess.run(
+        [*PROGRAM, "search", "-", "-i", "photos", "-k", "1", "--json"], input=data, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["results"][0]["matches"][0]["id"] == "cats/2.png"
     done = subprocess.run([*PROGRAM, "search", "-", "-i", "photos"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
@@ -213,7 +213,7 @@ MANY = "9" * 400
         "search photos/one.png --within nan",
         f"search photos/one.png --weight {MANY}",
         f"search photos/one.png --group {MANY}",
-        f"search --where width>{MANY}0000.",
+        f"search --where width>{MANY}",
         f"search --words {'word' * 100_000}",
         f"search --words {'a,' * 20_000}",
         f"index photos -o new --size {MANY}",
@@ -257,6 +257,7 @@ def test_binary_units_are_binary(text, amount):
 # What is shown --------------------------------------------------------------------------------------------------------
 
 #: Colours, a bell, a title, the second set of control characters, the other direction, another line.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\u2066-\u2069]")
 ACTIVE = ("\x1b[31m", "\x07", "\x1b]0;mine\x07", "\x9b31m", "\u202e", "\u2066", "\u2028", "\x7f", "\r")
 
 
@@ -290,7 +291,7 @@ def test_a_name_is_shown_and_never_obeyed(tmp_path, monkeypatch):
         done = subprocess.run([*PROGRAM, *map(str, command)], capture_output=True, check=False)
         shown = (done.stdout + done.stderr).decode().replace("\r\n", "\n")
         assert shown, command
-        assert not [c for c in shown if c in "".join(ACTIVE)], (command, shown)
+        assert not OBEYED.search(shown), (command, shown)
 
 
 def test_what_is_no_letter_of_a_line_is_spelt_out():

@@ -29,7 +29,7 @@ LAYERS = [
     "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
     "formats", "raster", "appearance", "refusals", "images", "arrays", "in_memory",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
+    "damage", "augment", "training", "damaged", "contrast", "bits", "model_check", "inference", "onnx_export", "contributions", "feature_maps",
     "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
     "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare", "usual",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "denoised", "request", "filters", "words", "closeness", "silence",

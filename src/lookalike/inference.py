@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import EncoderError, first_line
 from lookalike.machine import usable_cores
+from lookalike.model_check import check_model
 
 # Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64
 # beats ONNX Runtime's own threads inside one operator.
@@ -28,9 +29,20 @@ class OnnxModel:
         The serialised model.
     fix : str
         What to do where ONNX Runtime refuses it, as the error's end says.
+    name : str
+        What it is called in errors.
+
+    Raises
+    ------
+    EncoderError
+        If it keeps anything in another file. Every model of ours and of others is opened here, and from its bytes.
     """
 
-    def __init__(self, model: bytes, fix: str = "save the encoder again") -> None:
+    def __init__(self, model: bytes, fix: str = "save the encoder again", name: str = "the ONNX model") -> None:
+        try:
+            check_model(model, name)
+        except ValueError as e:
+            raise EncoderError(f"{name}: ONNX Runtime can't load the model ({e}); {fix}") from e
         self.model = model
         self._fix = fix
         self._session: Any = None
@@ -96,6 +108,7 @@ class OnnxModel:
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = 1
                 options.log_severity_level = 4  # what goes wrong comes back as an exception
+                options.add_session_config_entry("session.load_model_format", "ONNX")  # and not its own, by its begin
                 try:
                     self._session = onnxruntime.InferenceSession(self.model, options, ["CPUExecutionProvider"])
                 except Exception as e:

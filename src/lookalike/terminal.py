@@ -32,7 +32,7 @@ def printable(text: str) -> str:
     >>> printable("cat\x1b[31m.jpg")
     'cat\\x1b[31m.jpg'
     """
-    return _ACTIVE.sub(lambda found: found[0].encode("ascii", "backslashreplace").decode(), text)
+    return _ACTIVE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:
@@ -76,8 +76,12 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         """Write text; a line that begins with a carriage return is our own and rewrites the one before."""
-        own = text[:1] == "\r" or text.endswith(_LINE_END)
-        shown = "\r".join(map(printable, text.split("\r"))) if own else printable(text)
+        begin, end = ("\r" if text[:1] == "\r" else ""), ""
+        if text.endswith(_LINE_END):  # of a table
+            end = _LINE_END
+        elif begin and not text.strip():  # a line that is wiped
+            end = "\r"
+        shown = begin + printable(text[len(begin) : len(text) - len(end)]) + end
         try:
             self._stream.write(shown)
         except OSError:
