@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -145,7 +144,9 @@ def test_an_image_on_standard_input(photos):
         [*PROGRAM, "search", "-", "-i", "photos", "-k", "1", "--json"], input=data, capture_output=True, check=True
     )
     assert json.loads(done.stdout)["results"][0]["matches"][0]["id"] == "cats/2.png"
-    done = subprocess.run([*PROGRAM, "search", "-", "-i", "photos"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*PROGRAM, "search", "-", "-i", "photos"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
 
@@ -246,7 +247,15 @@ def test_a_number_beyond_reason_is_refused_in_a_sentence(arguments, photos, caps
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("1.5GiB", 3 * 2**29), ("1.5GB", 1_500_000_000), ("1.5g", 1_500_000_000), ("512MiB", 2**29), ("7 kib", 7168), ("100M", 10**8), ("9", 9)],
+    [
+        ("1.5GiB", 3 * 2**29),
+        ("1.5GB", 1_500_000_000),
+        ("1.5g", 1_500_000_000),
+        ("512MiB", 2**29),
+        ("7 kib", 7168),
+        ("100M", 10**8),
+        ("9", 9),
+    ],
 )
 def test_binary_units_are_binary(text, amount):
     from lookalike.cli.indexing import _amount
@@ -307,7 +316,9 @@ def test_what_is_no_letter_of_a_line_is_spelt_out():
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full"])
-@pytest.mark.parametrize("command", ["info -i photos", "index photos", "search photos/one.png -i photos --json", "--help"])
+@pytest.mark.parametrize(
+    "command", ["info -i photos", "index photos", "search photos/one.png -i photos --json", "--help"]
+)
 def test_closed_streams_end_nothing(command, closed, photos):
     shell = f"{shlex.join(PROGRAM)} {command} {closed}"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
@@ -317,7 +328,9 @@ def test_closed_streams_end_nothing(command, closed, photos):
     assert "5 descriptors" in lookalike("verify", "-i", "photos")
 
 
-@pytest.mark.parametrize("command", ["files -i photos", "info -i photos", "--help", "encoders", "search photos/one.png -i photos"])
+@pytest.mark.parametrize(
+    "command", ["files -i photos", "info -i photos", "--help", "encoders", "search photos/one.png -i photos"]
+)
 def test_a_reader_that_leaves_ends_it_quietly(command, photos):
     shell = f"{shlex.join(PROGRAM)} {command} | true"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
@@ -385,7 +398,18 @@ def test_names_that_are_no_utf_8(tmp_path, monkeypatch, capsys):
     Image.new("L", (16, 16), 9).save(Path("photos", name))
     Image.new("L", (16, 16), 99).save(Path("photos", "b.png"))
     assert run(["index", "photos", "-e", "pixels"]) == 0
-    found = said(capsys, "search", f"photos/{name}", "--like", f"photos/{name}", "-i", "photos", "--save-query", "q.json", "--json")
+    found = said(
+        capsys,
+        "search",
+        f"photos/{name}",
+        "--like",
+        f"photos/{name}",
+        "-i",
+        "photos",
+        "--save-query",
+        "q.json",
+        "--json",
+    )
     assert json.loads(found.out)["results"][0]["matches"][0]["id"] == r"caf\udce9.png"
     again = said(capsys, "search", "--query", "q.json", "-i", "photos", "--json")
     assert json.loads(again.out) == json.loads(found.out)

@@ -160,7 +160,14 @@ def test_long_ways_of_writing_a_number_hide_nothing():
 
 @pytest.mark.parametrize(
     "content",
-    [b"\x3a\x05abc", b"\x0b\x0c", b"\xff" * 12, b"\x00\x00", b"abcdORTM and more", b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"],
+    [
+        b"\x3a\x05abc",
+        b"\x0b\x0c",
+        b"\xff" * 12,
+        b"\x00\x00",
+        b"abcdORTM and more",
+        b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    ],
     ids=["cut", "group", "endless number", "number 0", "ORT's own", "longest"],
 )
 def test_what_cannot_be_followed_is_refused(content):
@@ -195,7 +202,9 @@ def with_file(folder: Path, name: str, content: bytes):
     identity = {key: card[key] for key in ("format", "encoder", "params", "distance", "shape", "dimension")}
     if "post" in card:
         identity["post"] = card["post"]
-    identity["files"] = {n: entry["sha256"] for n, entry in card["files"].items() if n not in ("model.keras", "history.json")}
+    identity["files"] = {
+        n: entry["sha256"] for n, entry in card["files"].items() if n not in ("model.keras", "history.json")
+    }
     card["fingerprint"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     (folder / "encoder.json").write_text(json.dumps(card))
 
@@ -237,7 +246,12 @@ def test_a_model_given_by_path_is_refused(folder, tmp_path):
 
 def test_every_model_is_opened_at_one_place():
     source = Path(__file__).parents[1] / "src" / "lookalike"
-    found = [p.name for p in source.rglob("*.py") for line in p.read_text().splitlines() if "InferenceSession(" in line and "`" not in line]
+    found = [
+        p.name
+        for p in source.rglob("*.py")
+        for line in p.read_text().splitlines()
+        if "InferenceSession(" in line and "`" not in line
+    ]
     assert found == ["inference.py"]
 
 

@@ -154,7 +154,7 @@ from lookalike.inference import onnx_runtime
 onnx_runtime()
 print(repr(os.environ["ORT_DISABLE_TELEMETRY"]))
 """
-    environment, home = at_home(tmp_path)
+    environment, _ = at_home(tmp_path)
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-c", code] if can_be_alone() else [sys.executable, "-c", code],
         env=environment | {"ORT_DISABLE_TELEMETRY": own}, capture_output=True, text=True, check=True,

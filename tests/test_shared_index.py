@@ -88,6 +88,15 @@ def test_every_encoder_that_was_used_is_copied(name):
         assert other.fingerprint == encoder.fingerprint
 
 
+def refusal(work, kind):
+    """Return what an error of a kind says, nothing where there is none."""
+    try:
+        work()
+    except kind as e:
+        return str(e)
+    return ""
+
+
 def at_once(count, work):
     ready = threading.Barrier(count)
 
@@ -185,15 +194,9 @@ def test_an_index_that_was_replaced_twice_says_to_open_it_again(photos, tmp_path
             lambda i: i.encoder,
             lambda i: i.ask({"where": "width > 1"}),
         ):
-            try:
-                ask(Index(index.path, index.passport))
-            except IndexStoreError as e:
-                assert "open it again" in str(e), e
-                assert "damaged" not in str(e)
-            try:
-                ask(index)
-            except IndexStoreError as e:
-                assert "open it again" in str(e), e
+            for one in (Index(index.path, index.passport), index):
+                said = refusal(lambda ask=ask, one=one: ask(one), IndexStoreError)
+                assert said == "" or said.endswith("the index was written since it was opened; open it again")
 
 
 # Every re-ranking by every distance -----------------------------------------------------------------------------------
@@ -202,13 +205,16 @@ def test_an_index_that_was_replaced_twice_says_to_open_it_again(photos, tmp_path
 @pytest.mark.parametrize("distance", [None, "cosine", "euclidean", "inner product"])
 @pytest.mark.parametrize("method", [*RERANKINGS, "expansion:augment=3", "views:by=mean", "none"])
 def test_every_re_ranking_works_by_every_distance_or_says_why_not(method, distance, used, photos):
-    try:
-        (found,) = search(used, photos / "03.png", 24, rerank=method, distance=distance)
-    except UsageError as e:
-        assert "goes by the encoder's own distance" in str(e)
+    made = []
+    said = refusal(
+        lambda: made.extend(search(used, photos / "03.png", 24, rerank=method, distance=distance)), UsageError
+    )
+    if said:
+        assert "goes by the encoder's own distance" in said
         assert method in ("diffusion", "reciprocal")
         assert distance not in (None, used.passport.distance)
         return
+    (found,) = made
     assert sorted(m.row for m in found.matches) == list(range(24))
     assert all(np.isfinite(m.distance) for m in found.matches)
     asked = {"images": [{"path": str(photos / "03.png")}], "k": 24, "rerank": method, "distance": distance}
@@ -226,11 +232,15 @@ def test_every_re_ranking_is_scored_by_the_inner_product(method, used, photos, t
 
     truth = tmp_path / "truth.csv"
     truth.write_text("query,relevant\n03,03.png\n")
-    try:
-        found = score(used, photos / "03.png", truth=truth, rerank=method, distance="inner product")
-    except UsageError as e:
-        assert "goes by the encoder's own distance" in str(e)
+    made = []
+    said = refusal(
+        lambda: made.append(score(used, photos / "03.png", truth=truth, rerank=method, distance="inner product")),
+        UsageError,
+    )
+    if said:
+        assert "goes by the encoder's own distance" in said
         return
+    (found,) = made
     assert 0 < found.metrics["mAP"] <= 1
     assert method != "geometric" or found.metrics["P@1"] == 1.0
 

@@ -611,7 +611,9 @@ def _sides(size: Any) -> tuple[int, int]:
         else:
             height = width = operator.index(size)
     except (TypeError, ValueError):
-        raise UsageError("a size is a side in pixels, or (height, width), in whole numbers; give 64, or (60, 80)") from None
+        raise UsageError(
+            "a size is a side in pixels, or (height, width), in whole numbers; give 64, or (60, 80)"
+        ) from None
     if not 1 <= min(height, width) <= max(height, width) <= MOST_SIDE:
         shown = f"{width} x {height}" if abs(width) + abs(height) < 10**9 else "very many"
         raise UsageError(f"a size of {shown} pixels; it must be at least 1 x 1, and each side at most {MOST_SIDE:,}")

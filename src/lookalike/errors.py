@@ -129,4 +129,6 @@ def missing_extra(what: str, extra: str) -> UsageError:
     >>> str(missing_extra("training", "train"))
     "training needs packages that aren't installed; type: pip install 'lookalike[train]' (in a checkout: pip install -e '.[train]')"
     """
-    return UsageError(f"{what} needs packages that aren't installed; type: pip install 'lookalike[{extra}]' (in a checkout: pip install -e '.[{extra}]')")
+    return UsageError(
+        f"{what} needs packages that aren't installed; type: pip install 'lookalike[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+    )

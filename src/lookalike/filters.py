@@ -164,10 +164,9 @@ class _In:
         for value in self.values:
             by_kind.setdefault(columns.kind_of(self.column, value), []).append(value)
         found = None
-        for kind, values in by_kind.items():
+        for kind, given in by_kind.items():
             held = columns(self.column, kind)
-            if kind == "truth":
-                values = [_as_truth(value) for value in values]
+            values = [_as_truth(value) for value in given] if kind == "truth" else given
             if kind == "time":
                 text = columns(self.column, "text")
                 other = pc.is_in(text, pa.array([v for v in values if isinstance(v, str)], text.type))
@@ -553,7 +552,9 @@ class _Reader:
             except (ValueError, OverflowError):
                 raise FilterError(self.text, token.at, "mtime needs a date such as '2024-01-31 18:30'") from None
             self.advance()
-            return text if _as_time(text) is not None else (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+            return (
+                text if _as_time(text) is not None else (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+            )
         if column.name in NUMBERS:
             raise FilterError(self.text, token.at, f"{column.name} is a number; compare it with one, without quotes")
         self.advance()

@@ -116,7 +116,8 @@ class Settings:
         """
         try:
             fields: dict[str, Any] = json.loads(data)
-            made = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+            made = cls(**given)
             sides = [*made.size, *(made.resize if isinstance(made.resize, tuple) else [made.resize])]
             whole = [*sides, made.resample, made.channels]
             numbers = [made.rescale, *made.mean, *made.std]

@@ -144,7 +144,9 @@ class Example:
         pixels = None if data is None or isinstance(data, str) else pixels_of(data, "an image of a query")
         if pixels is not None:
             if len(pixels) != 1:
-                raise UsageError(f"an array of a query holds {len(pixels):,} images, and here one is meant; give them one by one")
+                raise UsageError(
+                    f"an array of a query holds {len(pixels):,} images, and here one is meant; give them one by one"
+                )
             rest = {name: one for name, one in given.items() if name != "data"}
             value = _object(rest, "an entry of images", (*_SOURCES, "crop", "weight"))
         elif content_of(value) is not None:
@@ -500,7 +502,9 @@ def _crop(value: object) -> Crop | None:
         return None
     numbers_ = value.tolist() if isinstance(value, np.ndarray) else value
     try:
-        x, y, width, height = (whole_number(n, "crop") for n in (numbers_ if isinstance(numbers_, list | tuple) else ()))
+        x, y, width, height = (
+            whole_number(n, "crop") for n in (numbers_ if isinstance(numbers_, list | tuple) else ())
+        )
     except (ValueError, UsageError) as e:
         raise UsageError(
             f"crop must be four whole numbers, [x, y, width, height] in pixels; got {_shown(value)}"

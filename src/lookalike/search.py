@@ -362,10 +362,10 @@ def at_least_one(k: Any) -> int:
     UsageError
         If it is no whole number, or below 1.
     """
-    k = whole_number(k, "k")
-    if k < 1:
-        raise UsageError(f"k is {k:,}; ask for at least 1")
-    return k
+    count = whole_number(k, "k")
+    if count < 1:
+        raise UsageError(f"k is {count:,}; ask for at least 1")
+    return count
 
 
 def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "auto") -> list[Result]:

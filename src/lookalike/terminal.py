@@ -10,7 +10,9 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 # Control characters but tab and line feed, marks that turn the direction of writing, other ends of a line, halves of one.
-_ACTIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_ACTIVE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _LINE_END = "\r\n"
 
 

@@ -117,7 +117,7 @@ def run(arguments: list[str]) -> int:
         0 done, 1 the work failed, 2 the call was wrong, 130 it was stopped by Ctrl-C.
     """
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = PlainStream(streams[0]), PlainStream(streams[1], forgiving=True)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = PlainStream(streams[0]), PlainStream(streams[1], forgiving=True)
     try:
         return _run(arguments, "--debug" in arguments)
     finally:
@@ -214,9 +214,7 @@ def only_index(file: str | None = None) -> Path:
     if above is None and file is not None:
         above = index_of(file)
     if above is None:
-        raise UsageError(
-            "no index in this folder; name one with --index, or make one with: lookalike index COLLECTION"
-        )
+        raise UsageError("no index in this folder; name one with --index, or make one with: lookalike index COLLECTION")
     progress.say(f"index: {above}")
     return above
 

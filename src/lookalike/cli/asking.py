@@ -119,7 +119,9 @@ def search(
     if one is not None and given["images"][0].path is not None:
         queries = open_collection(one)
         if len(queries) != 1 and not alone:
-            raise UsageError(f"{one}: holds {len(queries):,} images, each a query; name one of them beside other options")
+            raise UsageError(
+                f"{one}: holds {len(queries):,} images, each a query; name one of them beside other options"
+            )
         if len(queries) != 1:
             opened = open_(index_path, encoder, one)
             results = searching.search(
@@ -136,7 +138,9 @@ def search(
     first = next((example.path for example in asked.images if example.path is not None), None)
     opened = open_(index_path, encoder or asked.encoder, first)
     if like or dislike:  # as a person types them: paths from here
-        asked = asked.but(likes=tuple(map(opened.id_of, asked.likes)), dislikes=tuple(map(opened.id_of, asked.dislikes)))
+        asked = asked.but(
+            likes=tuple(map(opened.id_of, asked.likes)), dislikes=tuple(map(opened.id_of, asked.dislikes))
+        )
     if save_query is not None:
         (asked if encoder is None else asked.but(encoder=encoder)).save(save_query)
     response = answers.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)

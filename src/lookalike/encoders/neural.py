@@ -131,7 +131,11 @@ class Neural(Encoder):
                 )
             shipped = SHIPPED.get(self.model)
             files = read_model_files(self.model) if shipped is None else ModelFiles(self.model, shipped.read_bytes())
-            self._opened = self.model, files, examine(OnnxModel(files.model, _FIX, files.where), files.config, files.where)
+            self._opened = (
+                self.model,
+                files,
+                examine(OnnxModel(files.model, _FIX, files.where), files.config, files.where),
+            )
         return self._opened[1:]
 
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
