@@ -149,8 +149,8 @@ class Example:
                 )
             rest = {name: one for name, one in given.items() if name != "data"}
             value = _object(rest, "an entry of images", (*_SOURCES, "crop", "weight"))
-        elif content_of(value) is not None:
-            value = {"data": value}
+        elif (content := content_of(value)) is not None:  # an open file is read once
+            value = {"data": content}
         entry = _object(value, "an entry of images", (*_SOURCES, "crop", "weight"))
         return cls(
             path=entry.get("path"),
