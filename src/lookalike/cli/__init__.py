@@ -74,7 +74,10 @@ DistanceName = Annotated[
     str | None,
     typer.Option("--distance", help="cosine, euclidean or 'inner product'. Default: the encoder's own (cosine)."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result (of a training, in one --precision).")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same result (of a training, in one --precision)."),
+]
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to the index's or the encoder's.")]
 
 

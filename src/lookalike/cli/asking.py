@@ -279,7 +279,8 @@ def score(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--queries", min=1, help="Take so many of them, drawn by the seed. Default: all.")
+        int | None,
+        typer.Option("--queries", min=1, max=10**9, help="Take so many of them, drawn by the seed. Default: all."),
     ] = None,
     distance: DistanceName = None,
     resize: Resize = False,
