@@ -183,7 +183,7 @@ def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], 
     query : str
         An id of the index; or a file, perhaps with a crop, as :meth:`lookalike.request.Example.parse` reads it.
     match : str
-        An id of the index, or a path that leads to it.
+        An id of the index.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], 
             raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
         return rows[name]
 
-    answer = picture_of(index, row_of(index.id_of(match)))
+    answer = picture_of(index, row_of(match))
     if query in rows:
         return picture_of(index, rows[query]), answer
     return show_example(index, Example.parse(query), row_of), answer

@@ -91,6 +91,25 @@ def index_of(file: str | Path) -> Path | None:
     return next((folder / ".lookalike" for folder in folders if (folder / ".lookalike" / PASSPORT).is_file()), None)
 
 
+def id_of(index: Index, typed: str) -> str:
+    """Return the id that a person means who types a path.
+
+    Parameters
+    ----------
+    index : Index
+        Of this machine.
+    typed : str
+        An id; or a path that leads into the collection, from the current folder or from the root: ``./cats/1.jpg``.
+
+    Returns
+    -------
+    str
+        The id; what was typed where the index has no such image.
+    """
+    known = index._known_ids
+    return next((name for name in (typed, *index._names_of(typed)) if name in known), typed)
+
+
 class Index:
     """A stored collection: search it, look at it, score it. Made by :func:`lookalike.build_index` and :func:`open_index`.
 
@@ -586,22 +605,6 @@ class Index:
             "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
         }
 
-    def id_of(self, typed: str) -> str:
-        """Return the id that a person means who types a path.
-
-        Parameters
-        ----------
-        typed : str
-            An id; or a path that leads into the collection, from the current folder or from the root: ``./cats/1.jpg``.
-
-        Returns
-        -------
-        str
-            The id; what was typed where the index has no such image.
-        """
-        known = self._known_ids
-        return next((name for name in (typed, *self._names_of(typed)) if name in known), typed)
-
     @cached_property
     def _known_ids(self) -> frozenset[str]:
         return frozenset(self.ids)
@@ -719,4 +722,4 @@ class Index:
         return self._as_it_is(DamagedIndexError(self.path, reason))
 
 
-__all__ = ["Index", "Passport", "index_of", "open_index"]
+__all__ = ["Index", "Passport", "id_of", "index_of", "open_index"]

@@ -96,6 +96,7 @@ def search(
 
     from lookalike import answers, open_collection, progress
     from lookalike import search as searching
+    from lookalike.index import id_of
     from lookalike.request import Query
 
     how = "auto" if exact is None else "exact" if exact else "approximate"
@@ -139,7 +140,8 @@ def search(
     opened = open_(index_path, encoder or asked.encoder, first)
     if like or dislike:  # as a person types them: paths from here
         asked = asked.but(
-            likes=tuple(map(opened.id_of, asked.likes)), dislikes=tuple(map(opened.id_of, asked.dislikes))
+            likes=tuple(id_of(opened, name) for name in asked.likes),
+            dislikes=tuple(id_of(opened, name) for name in asked.dislikes),
         )
     if save_query is not None:
         (asked if encoder is None else asked.but(encoder=encoder)).save(save_query)
@@ -222,7 +224,7 @@ def explain(
             help="An image of the index by its id, or a file, perhaps with a crop: photo.jpg[x,y,width,height]."
         ),
     ],
-    match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it.")],
+    match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it, or by its path.")],
     index_path: IndexPath = None,
     encoder: Annotated[
         str | None,
@@ -241,9 +243,10 @@ def explain(
 ) -> None:
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
+    from lookalike.index import id_of
 
     opened = open_(index_path, encoder, query)
-    pair = explanation.read_pair(opened, query, match)
+    pair = explanation.read_pair(opened, query, id_of(opened, match))
     found = explanation.explain(opened, *pair)
     if picture is not None:
         from lookalike import plots, sheets
