@@ -186,7 +186,9 @@ def _amount(option: str, text: str | None) -> int | None:
     if found and (found[2] or not found[3]):
         amount = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " "))
     if not 1 <= amount <= _MOST:
-        raise UsageError(f"{option} {text[:40]}: expected an amount such as 500MB, 2GB or 100M (MiB and GiB count in 1,024; at most 1000T)")
+        raise UsageError(
+            f"{option} {text[:40]}: expected an amount such as 500MB, 2GB or 100M (MiB and GiB count in 1,024; at most 1000T)"
+        )
     return amount
 
 
