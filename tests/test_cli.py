@@ -612,6 +612,8 @@ def test_k_out_of_range(capsys):
     np.save("q.npy", pictures((1, 2, 3, 4)))
     assert refuse(capsys, 2, "search", "q.npy", "-k", 0) == "k is 0; ask for at least 1"
     assert "these are all 1 there are, of 2 asked for" in call(capsys, "search", "q.npy", "-k", 2)
+    np.save("two.npy", pictures((1, 2, 3, 4), (1, 2, 3, 5)))
+    assert [len(r["matches"]) for r in asked(capsys, "two.npy", "-k", 2)] == [1, 1]
 
 
 # One query of many parts ----------------------------------------------------------------------------------------------
@@ -701,17 +703,17 @@ def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
     assert text == "unexpected: ZeroDivisionError: division by zero. This is a fault of ours; --debug shows where"
     with pytest.raises(ZeroDivisionError):
         run(["encoders", "--debug"])
-    for error, said in (
-        (MemoryError(), "there is not enough memory"),
-        (PermissionError(13, "Permission denied", "x"), "x: Permission denied"),
-        (KeyboardInterrupt(), "stopped; the same command goes on"),
+    for code, error, said in (
+        (1, MemoryError(), "there is not enough memory"),
+        (1, PermissionError(13, "Permission denied", "x"), "x: Permission denied"),
+        (130, KeyboardInterrupt(), "stopped; the same command goes on"),
     ):
 
         def fail(name, error=error):
             raise error
 
         monkeypatch.setattr("lookalike.encoders.describe", fail)
-        assert said in refuse(capsys, 1, "encoders")
+        assert said in refuse(capsys, code, "encoders")
 
 
 # As a program of its own ----------------------------------------------------------------------------------------------
@@ -728,9 +730,9 @@ def test_data_goes_to_standard_output_and_words_to_standard_error():
     done = lookalike_program("search", "mnist:test[3:5]", "-k", 2, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert [r["matches"][0]["id"] for r in json.loads(done.stdout)["results"]] == ["3", "4"]
-    done = lookalike_program("search", "mnist:test[3:5]", "-k", 51)
+    done = lookalike_program("search", "mnist:test[3:5]", "-k", 0)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "ask for at most 50" in sentence(done.stderr)
+    assert "ask for at least 1" in sentence(done.stderr)
     done = lookalike_program("search", "missing.png")
     assert (done.returncode, done.stdout) == (1, "")
     assert "missing.png" in sentence(done.stderr)
@@ -788,7 +790,7 @@ def test_ctrl_c_while_indexing_keeps_what_was_done(there_is_one, here, capsys):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
-    assert (process.returncode, out) == (1, "")
+    assert (process.returncode, out) == (130, "")
     assert sentence(err.splitlines(keepends=True)[-1]) == "stopped; the same command goes on"
     assert "Traceback" not in err
     if Path("i.lookalike/passport.json").exists():

@@ -130,3 +130,126 @@ def test_a_malformed_filter_says_what_is_wrong_and_where(text, message, position
 
 def test_a_filter_of_nothing_is_true_of_nothing():
     assert parse("width > 5").true_of([]).tolist() == []
+
+
+# Types ----------------------------------------------------------------------------------------------------------------
+
+TYPED = [
+    {
+        "taken": "2024-05-15T12:30:00",
+        "favourite": True,
+        "flag": "True",
+        "price": 1.5,
+        "big": 2**53 + 1,
+        "caption": "own a",
+    },
+    {"taken": "2024-05-15 18:30:00", "favourite": False, "flag": "no", "price": "2", "big": 2**53, "caption": "own b"},
+    {"taken": "2024:05:16 00:00:01", "favourite": None, "flag": "yes", "price": None, "big": str(2**53 + 1)},
+    {
+        "taken": "2024-05-15T23:30:00-02:00",
+        "favourite": True,
+        "flag": "FALSE",
+        "price": -1,
+        "big": None,
+        "width": 5,
+        "id": 9,
+    },
+    {"taken": "unknown", "favourite": 0, "flag": "1", "price": "free", "big": -(2**53) - 1, "width": "7", "id": "x"},
+]
+TYPED_FACTS = [
+    {"id": str(i), "label": None, "caption": "ours", "width": 100, "height": 10, "size": 1, "frame": 0, "position": i,
+     "mtime_ns": 0, "metadata": metadata}
+    for i, metadata in enumerate(TYPED)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("taken > '2024-05-15 18:00'", [1, 2, 3]),
+        ("taken > '2024-05-15T18:00:00'", [1, 2, 3]),
+        ("taken <= '2024-05-15 18:30'", [0, 1]),
+        ("taken < '2024-05-15'", []),
+        ("taken >= '2024-05-16'", [2, 3]),
+        ("taken = '2024-05-15'", [0, 1]),
+        ("taken = '2024-05-16'", [2, 3]),
+        ("taken = '2024-05-15 12:30'", [0]),
+        ("taken != '2024-05-15'", [2, 3, 4]),
+        ("taken in ('2024-05-16', '2024-05-15 12:30', 'unknown')", [0, 2, 3, 4]),
+        ("taken not in ('2024-05-15')", [2, 3, 4]),
+        ("taken = '2024-05-15 22:30-03:00'", [3]),
+        ("taken > '2024:05:15 18:00:00'", [1, 2, 3]),
+        ("taken like '2024-05-15%'", [0, 1, 3]),
+        ("favourite = true", [0, 3]),
+        ("favourite = TRUE", [0, 3]),
+        ("favourite = false", [1, 4]),
+        ("favourite != true", [1, 4]),
+        ("not favourite = true", [1, 4]),
+        ("favourite = 1", [0, 3]),
+        ("favourite = 'True'", [0, 3]),
+        ("favourite in (true)", [0, 3]),
+        ("favourite is null", [2]),
+        ("flag = true", [0, 2, 4]),
+        ("flag = false", [1, 3]),
+        ("flag = 'True'", [0]),
+        ("price > 1", [0, 1]),
+        ("price in (2, 1.5, 'free')", [0, 1, 4]),
+        ("price not in (2)", [0, 3]),
+        ("big = 9007199254740993", [0, 2]),
+        ("big in (9007199254740992, 1)", [1]),
+        ("big > 9007199254740992", [0, 2]),
+        ("big >= -9007199254740992", [0, 1, 2]),
+        ("caption = 'ours'", [0, 1, 2, 3, 4]),
+        ("metadata.caption = 'own a'", [0]),
+        ("metadata.caption is null", [2, 3, 4]),
+        ("metadata.width > 5", [4]),
+        ("metadata.id = 9 or metadata.id = 'x'", [3, 4]),
+        ("width = 100 and metadata.width < 6", [3]),
+    ],
+)
+def test_the_types_of_a_list_survive_to_the_filter(text, found):
+    assert [i for i, true in enumerate(parse(text).true_of(TYPED_FACTS)) if true] == found
+
+
+@pytest.mark.parametrize("repeated", ["width in ({})", "width not in ({})", "not width in ({})"])
+def test_a_long_list_is_no_deep_filter(repeated):
+    values = ",".join(["1"] * 4900)
+    assert len(rows(repeated.format(values))) in (0, len(FACTS))
+    assert len(rows(repeated.format(",".join(["28"] * 3000)))) in (1, len(FACTS) - 1)
+
+
+@pytest.mark.parametrize("word", [" or ", " and "])
+def test_a_long_chain_is_no_deep_filter(word):
+    assert rows(word.join(["width=28"] * 700)) == [3]
+    assert rows(word.join(["not(width=29)"] * 550)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width > " + "9" * 400,
+        "width in (1, " + "9" * 400 + ")",
+        "width > 1e999",
+        "year = -" + "9" * 5000,
+        "mtime > 1e400",
+    ],
+)
+def test_a_number_of_very_many_digits_is_refused(text):
+    with pytest.raises(FilterError, match="a number of more than 300 digits"):
+        rows(text)
+
+
+@pytest.mark.parametrize("text", ["label = '\ud800'", '"\ud800" = 1', "id like '\udcff%'", "\ud800"])
+def test_half_a_character_is_no_fault_of_ours(text):
+    try:
+        assert rows(text) == []
+    except FilterError as e:
+        str(e).encode()
+
+
+def test_values_that_are_no_numbers_are_unknown():
+    facts = [
+        TYPED_FACTS[0] | {"metadata": {"x": value}} for value in (float("nan"), float("inf"), "nan", 10**400, 1, "1e3")
+    ]
+    assert parse("x > 0").true_of(facts).tolist() == [False, False, False, False, True, True]
+    assert parse(f"x = 1{'0' * 250}").true_of(facts).tolist() == [False] * 6

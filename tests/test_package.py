@@ -25,11 +25,12 @@ MODULES = {
 
 #: design.md, section 2: each imports only from those before it. A new module gets its place here.
 LAYERS = [
-    "errors", "storage", "outputs", "machine", "progress", "underway", "sealed",
+    "errors", "storage", "outputs", "machine", "terminal", "progress", "underway", "sealed",
     "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
     "formats", "raster", "appearance", "tags", "samples", "tiff", "gif", "png", "ends", "bare", "refusals", "images", "arrays",
+    "in_memory",
     "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "damage", "augment", "training", "damaged", "contrast", "bits", "inference", "onnx_export", "contributions", "feature_maps",
+    "damage", "augment", "training", "damaged", "contrast", "bits", "model_check", "inference", "onnx_export", "contributions", "feature_maps",
     "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
     "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare", "usual",
     "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "denoised", "request", "filters", "words", "closeness", "silence",

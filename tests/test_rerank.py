@@ -222,6 +222,45 @@ def test_keypoints_are_kept_and_a_damaged_file_of_them_is_made_again(scenes):
     assert search(open_index(scenes.path), query, 3, rerank="geometric")[0].matches == before
 
 
+def test_keypoints_of_another_picture_are_never_kept_under_a_hash(tmp_path):
+    """A file that is changed and changed back is found again; while it is another, its thumbnail stands in."""
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for seed in range(3):
+        scene(seed).save(folder / f"{seed}.png")
+    index = build_index(folder, "color")
+    query = np.asarray(scene(1))
+    right = (folder / "1.png").read_bytes()
+    scene(77).save(folder / "1.png")  # of the same size
+    meanwhile = {m.id: m.inliers for m in search(open_index(index.path), query, 3, rerank="geometric")[0].matches}
+    (folder / "1.png").write_bytes(right)
+    again = {m.id: m.inliers for m in search(open_index(index.path), query, 3, rerank="geometric")[0].matches}
+    assert again["1.png"] > 100
+    assert meanwhile["1.png"] < again["1.png"]
+    (digest,) = [facts["hash"] for facts in index.facts(range(3)) if facts["id"] == "1.png"]
+    assert list(index.path.glob(f"keypoints-*/*/{digest}-0.npz"))
+
+
+def test_keypoints_that_are_none_are_made_again(scenes):
+    query = np.asarray(scene(3))
+    before = search(scenes, query, 3, rerank="geometric")[0].matches
+    files = sorted(scenes.path.glob("keypoints-*/*/*.npz"))
+    strange = [
+        {"places": np.zeros((5, 4), np.float64), "descriptors": np.zeros((5, 128), np.uint8)},
+        {"places": np.zeros((5, 4), np.float16), "descriptors": np.zeros((4, 128), np.uint8)},
+        {"places": np.full((5, 4), np.nan, np.float16), "descriptors": np.zeros((5, 128), np.uint8)},
+        {"places": np.zeros(5, np.float16), "descriptors": np.zeros((5, 128), np.uint8)},
+        {"places": np.zeros((0, 4), np.float16)},
+    ]
+    for arrays in strange:
+        for file in files[:4]:
+            np.savez(file, **arrays)
+        assert search(open_index(scenes.path), query, 3, rerank="geometric")[0].matches == before
+    np.savez_compressed(files[0], places=np.zeros((2**21, 4), np.float16), descriptors=np.zeros((2**21, 128), np.uint8))
+    assert files[0].stat().st_size < 2**22, "a bomb"
+    assert search(open_index(scenes.path), query, 3, rerank="geometric")[0].matches == before
+
+
 def test_keypoints_go_with_the_last_state_that_holds_their_picture(tmp_path):
     folder = tmp_path / "scenes"
     folder.mkdir()

@@ -135,14 +135,19 @@ def test_the_index_opened_again_answers_the_same(index, tmp_path):
 # k --------------------------------------------------------------------------------------------------------------------
 
 
-def test_k_may_be_all_but_not_none_nor_more(index):
+def test_k_is_at_least_one_and_beyond_the_collection_it_is_all(index):
     assert len(index.search(QUERY, 4)) == 4
+    assert index.search(QUERY, 5) == index.search(QUERY, np.int64(10**9)) == index.search(QUERY, 4)
+    assert [m.id for m in index.search(QUERY, 5, rerank="expansion")] == [
+        m.id for m in index.search(QUERY, 4, rerank="expansion")
+    ]
     with pytest.raises(UsageError, match=r"k is 0; ask for at least 1"):
         index.search(QUERY, 0)
     with pytest.raises(UsageError, match=r"k is -3"):
         index.search(QUERY, -3)
-    with pytest.raises(UsageError, match=r"k is 5 but the index holds 4 images"):
-        index.search(QUERY, 5)
+    for k in (2.5, "3", None, True, 10**400):
+        with pytest.raises(UsageError, match=r"^k (must be a whole number|is beyond all counting)"):
+            index.search(QUERY, k)
 
 
 def test_many_queries_are_for_the_function(index):

@@ -72,3 +72,52 @@ def test_no_word_at_all_is_refused():
 
 def test_of_no_images_none_is_found():
     assert Words([]).scores("red").tolist() == []
+
+
+LANGUAGES = {
+    "ja": "窓辺で眠る黒い猫の写真", "zh": "一只红色的公共汽车停在街上", "ko": "창가에서 자는 고양이가 있다",
+    "th": "ม้าสีดำกำลังกินหญ้า", "th2": "มากินข้าว", "lo": "ແມວນອນຢູ່", "km": "ឆ្មាដេកលើកៅអី", "my": "ကြောင်အိပ်နေသည်", "hi": "हिन्दी में बिल्ली",
+    "mixed": "2024年の猫photo",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("猫", {"ja", "mixed"}),
+        ("黒い猫", {"ja"}),
+        ("黒猫", set()),
+        ("猫 -写真", {"mixed"}),
+        ("猫　photo", {"mixed"}),
+        ("ﾌｫﾄ", set()),
+        ("红色", {"zh"}),
+        ("公共汽车", {"zh"}),
+        ("汽车 街上", {"zh"}),
+        ("汽公", set()),
+        ("고양이", {"ko"}),
+        ("고양*", {"ko"}),
+        ("ม้า", {"th"}),
+        ("มา", {"th2"}),
+        ("กิน", {"th", "th2"}),
+        ("ແມວ", {"lo"}),
+        ("ឆ្មា", {"km"}),
+        ("ကြောင်", {"my"}),
+        ("बिल्ली", {"hi"}),
+        ("बिल्ल", set()),
+        ("2024", {"mixed"}),
+        ("年", {"mixed"}),
+    ],
+)
+def test_words_are_found_in_scripts_without_blanks(asked, found):
+    facts = [{"id": name, "caption": text, "label": None, "metadata": None} for name, text in LANGUAGES.items()]
+    scores = Words(facts).scores(asked)
+    assert {fact["id"] for fact, score in zip(facts, scores, strict=True) if score > 0} == found
+
+
+def test_what_is_looked_for_is_bounded():
+    words = Words([{"id": "a", "caption": None, "label": None, "metadata": None}])
+    with pytest.raises(UsageError, match=r"words of 400,000 characters; at most 2,000"):
+        words.scores("ab " * 133_333 + "c")
+    with pytest.raises(UsageError, match="over 100 words to look for"):
+        words.scores("a," * 900)
+    assert words.scores("a " * 100).tolist() == words.scores("a " * 100 + "  ").tolist()

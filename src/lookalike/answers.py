@@ -138,10 +138,8 @@ def answer(
     """
     query = Query.from_json(query)
     if query.encoder is not None:
-        views = _kept(index).views
-        if query.encoder not in views:
-            views[query.encoder] = index.through(query.encoder)
-        index = views[query.encoder]
+        encoder = query.encoder
+        index = index.once(f"view through {encoder}", lambda: index.through(encoder))
     if query.denoise is not None and not query.images:
         raise UsageError("denoise takes the noise out of the query's images, and there is none; leave it out")
     if query.rerank is not None:
@@ -210,38 +208,33 @@ def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
 
 
 class _Kept:
-    """What is made once of an index and serves all queries."""
+    """What is made once of an index and serves all queries; of threads that need it at once, one makes it.
 
-    def __init__(self) -> None:
-        self.views: dict[str, Index] = {}
-        self.closeness: dict[str, Closeness] = {}
-        self.silence: dict[str, Silence] = {}
-        self.facts: list[dict[str, Any]] | None = None
-        self.words: Words | None = None
-        self.places: dict[str, int] | None = None
+    What is made holds no index, or a closed one would stay in memory.
+    """
 
     def facts_of(self, index: Index) -> list[dict[str, Any]]:
-        if self.facts is None:
-            self.facts = index.facts(range(len(index)))
-        return self.facts
+        return index.once("facts", lambda: index.facts(range(len(index))))
 
     def words_of(self, index: Index) -> Words:
-        if self.words is None:
-            self.words = Words(self.facts_of(index))
-        return self.words
+        return index.once("words", lambda: Words(self.facts_of(index)))
 
     def row_of(self, index: Index, name: str) -> int:
-        if self.places is None:
-            self.places = {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
-        if name not in self.places:
+        def make() -> dict[str, int]:
+            return {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
+
+        places = index.once("places", make)
+        if name not in places:
             raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
-        return self.places[name]
+        return places[name]
 
     def closeness_of(self, index: Index, database: Database) -> Closeness:
-        if database.distance not in self.closeness:
-            once = partial(learn_once, index.path, index.passport)
-            self.closeness[database.distance] = Closeness(index.descriptors, database, once)
-        return self.closeness[database.distance]
+        def make() -> Closeness:
+            made = Closeness(index.descriptors, database, partial(learn_once, index.path, index.passport))
+            made.chance(0.0)  # learnt now, and not by each thread that asks first
+            return made
+
+        return index.once(f"closeness by {database.distance}", make)
 
     def silence_of(self, index: Index, database: Database, on_note: Callable[[str], None] | None = None) -> Silence:
         def views(rows: list[int], way: str) -> NDArray[Any]:
@@ -249,10 +242,10 @@ class _Kept:
                 on_note("asking by views of some images here, once, whether it tells anything that none stands out")
             return _views(index, rows, way)
 
-        if database.distance not in self.silence:
-            once = partial(learn_once, index.path, index.passport)
-            self.silence[database.distance] = listen(views, index.descriptors, database, once)
-        return self.silence[database.distance]
+        def make() -> Silence:
+            return listen(views, index.descriptors, database, partial(learn_once, index.path, index.passport))
+
+        return index.once(f"silence by {database.distance}", make)
 
 
 def _kept(index: Index) -> _Kept:
@@ -371,7 +364,8 @@ def _by_image(
     def read_stored(row: int) -> Any:
         (facts,) = index.facts([row])
         (thumbnail,) = index.thumbnails([row])
-        return read_whole(collection_now(index), facts["id"], thumbnail, (facts["width"], facts["height"]))
+        size = facts["width"], facts["height"]
+        return read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
 
     restored: Restored | None = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +66,8 @@ def as_images(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     Parameters
     ----------
     array : ndarray
-        What :func:`as_batch` takes; or one image, (h, w), (h, w, 1) or (h, w, 3).
+        What :func:`as_batch` takes; or one image, (h, w), (h, w, 1) or (h, w, 3). With a last dimension of 2 or 4 the
+        last channel is opacity, and images are laid on white.
     name : str
         Named in the error.
 
@@ -76,9 +79,13 @@ def as_images(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     Raises
     ------
     CollectionError
-        If it is of another shape, empty, or its values are out of range.
+        If it is of another shape, empty, looks like images written as rows, or its values are out of range.
     """
-    one_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
+    if array.ndim == 2 and array.size:
+        _refuse_flattened(array, name)
+    if array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) >= _LEAST_SIDE:
+        _refuse_channels_first(array, name)
+    one_image = array.ndim == 2 or (array.ndim == 3 and _may_be_channels(array.shape))
     return as_batch(array[None] if one_image else array, name)
 
 
@@ -87,7 +94,7 @@ def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    array : ndarray, shape (n, h, w), (n, h, w, 1) or (n, h, w, 3)
+    array : ndarray, shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), with opacity (n, h, w, 2) or (n, h, w, 4)
         Of the values that :func:`lookalike.raster.to_uint8` takes.
     name : str
         Named in the error.
@@ -102,11 +109,98 @@ def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     CollectionError
         If it is of another shape, empty, or its values are out of range.
     """
-    images = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
-    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)) or images.size == 0:
-        what = "which holds no images" if images.size == 0 else "expected (n, h, w), (n, h, w, 1) or (n, h, w, 3)"
-        raise CollectionError(f"{name}: an array of shape {array.shape}, {what}")
-    return to_uint8(images, name)
+    if array.size == 0 or array.ndim not in (3, 4) or (array.ndim == 4 and not _may_be_channels(array.shape[1:])):
+        raise CollectionError(f"{name}: an array of shape {array.shape}, {_what_to_do(array.shape)}")
+    if array.ndim == 3:
+        return to_uint8(array, name)
+    if array.shape[3] in (1, 3):
+        return to_uint8(array[..., 0] if array.shape[3] == 1 else array, name)
+    pixels = to_uint8(array, name)
+    opacity = pixels[..., -1:].astype(np.uint16)
+    laid = (pixels[..., :-1] * opacity + 255 * (255 - opacity) + 127) // 255
+    return laid[..., 0].astype(np.uint8) if laid.shape[3] == 1 else laid.astype(np.uint8)
+
+
+#: Grey, grey with opacity, colour, colour with opacity.
+_CHANNELS = (1, 2, 3, 4)
+#: Rows compared, at most, to tell a picture from pictures written as rows; and the side of the smallest such picture.
+_COMPARED, _LEAST_SIDE = 64, 8
+#: Correlation of each two channels from which on three pictures may be one.
+_ALIKE = 0.6
+
+
+def _may_be_channels(shape: tuple[int, ...]) -> bool:
+    """Tell whether the last dimension of one image's shape may be its channels: hardly any picture is that narrow."""
+    return shape[2] in (1, 3) or (shape[2] in _CHANNELS and min(shape[:2]) >= _LEAST_SIDE)
+
+
+def _what_to_do(shape: tuple[int, ...]) -> str:
+    if 0 in shape:
+        return "which holds no images"
+    hint = ""
+    if len(shape) == 4 and shape[1] in _CHANNELS:
+        hint = "; its channels seem to come first: give array.transpose(0, 2, 3, 1)"
+    if len(shape) == 1:
+        hint = "; its pixels stand in one row: give array.reshape(height, width)"
+    return f"expected (n, h, w), (n, h, w, 1) or (n, h, w, 3){hint}"
+
+
+def _refuse_flattened(array: NDArray[np.generic], name: str) -> None:
+    """Refuse a table that holds a picture a row, as scikit-learn has them, rather than take it for one wide picture.
+
+    Rows of one picture are like the next. In a row that is a picture of ``side`` pixels it is values ``side`` apart that
+    are alike. Where the rows are not clearly more alike, nobody can tell, and it is asked.
+    """
+    rows, width = array.shape
+    some = np.unique(np.linspace(0, max(0, rows - 2), _COMPARED).astype(int))
+    for channels in (1, 3):
+        side = math.isqrt(width // channels)
+        if side < _LEAST_SIDE or channels * side * side != width or rows == width or array.dtype.kind not in "biuf":
+            continue
+        table = array[some].astype(np.float64)
+        along = float(np.abs(table[:, side:] - table[:, :-side]).mean())
+        down = float(np.abs(table - array[some + 1]).mean()) if rows > 1 else along
+        if down > 0.9 * along and (down > 0 or rows == 1):
+            shape = f"{side}, {side}" if channels == 1 else f"{side}, {side}, 3"
+            raise CollectionError(
+                f"{name}: an array of shape {array.shape} may be {rows:,} images written as rows, or one image; give "
+                f"array.reshape(-1, {shape}), or array[None] for one image"
+            )
+
+
+def _refuse_channels_first(array: NDArray[np.generic], name: str) -> None:
+    """Refuse three pictures that are as alike as the channels of one, rather than take one picture for three."""
+    if array.dtype.kind not in "biuf":
+        return
+    planes = array[:3].reshape(3, -1).astype(np.float64)
+    planes -= planes.mean(axis=1, keepdims=True)
+    lengths = np.sqrt((planes * planes).sum(axis=1))
+    if not lengths.all() or any(np.array_equal(planes[i], planes[i - 1]) for i in range(3)):
+        return
+    alike = (planes @ planes.T) / np.outer(lengths, lengths)
+    if alike.min() > _ALIKE:
+        raise CollectionError(
+            f"{name}: an array of shape {array.shape} may be one image whose channels come first, or {len(array)} grey "
+            "images; give array.transpose(1, 2, 0), or array[..., None] for grey ones"
+        )
+
+
+def image_hash(image: NDArray[np.uint8]) -> str:
+    """Return the hash of an image that is no file.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The image.
+
+    Returns
+    -------
+    str
+        SHA-256 of its shape and its pixels, in hexadecimal.
+    """
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def as_labels(labels: NDArray[np.generic], n: int, name: str) -> NDArray[np.str_]:

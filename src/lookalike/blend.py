@@ -241,7 +241,7 @@ def weighted(vectors: Sequence[NDArray[Any]], weights: Sequence[float], distance
 
 
 def read_whole(
-    collection: Collection | None, identity: str, thumbnail: NDArray[np.uint8], size: tuple[int, int]
+    collection: Collection | None, identity: str, thumbnail: NDArray[np.uint8], size: tuple[int, int], digest: str
 ) -> Any:
     """Read an indexed image in full size.
 
@@ -255,6 +255,8 @@ def read_whole(
         What the index stores of it.
     size : (int, int)
         Width and height of the image.
+    digest : str
+        Its hash as the index has it.
 
     Returns
     -------
@@ -263,7 +265,7 @@ def read_whole(
     Raises
     ------
     CollectionError
-        If it isn't there any more; a picture no larger than a thumbnail always is.
+        If it isn't there any more, or has changed; a picture no larger than a thumbnail always is there.
     """
     if (thumbnail.shape[1], thumbnail.shape[0]) == size:
         return thumbnail
@@ -272,4 +274,7 @@ def read_whole(
         raise CollectionError(
             f"{identity}: can't be cropped, as its file isn't there any more; index the collection again"
         )
-    return collection.read(ids.index(identity))
+    same = collection.read_same(ids.index(identity), digest)
+    if same is None:
+        raise CollectionError(f"{identity}: has changed since it was indexed; index the collection again")
+    return same

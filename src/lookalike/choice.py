@@ -128,14 +128,22 @@ def choose(
         if same and abs(stored.images - len(index)) <= stored.images // 5:
             note(stored.sentence())
             return stored
+    choice = index.once(f"choice by {seed} of {tried}", lambda: _chosen(index, note, seed, tried))
+    with suppress(OSError), replace_file(file) as f:  # it can be chosen again
+        f.write(json.dumps(asdict(choice), indent=1).encode())
+    note(choice.sentence())
+    return choice
+
+
+def _chosen(index: Index, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> Choice:
     note("choosing a re-ranking by damaged copies of these images, once; it may take a minute or two")
     test = _Test(index, seed)
     results = {NONE: test.run(None)}
     for method in tried:
         if method.startswith("geometric") and not test.has_details:
             continue
-        results[method] = test.run(create_reranking(method, index, on_note=on_note))
-    choice = Choice(
+        results[method] = test.run(create_reranking(method, index, on_note=note))
+    return Choice(
         decide(results),
         {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
         len(test.rows),
@@ -143,10 +151,6 @@ def choose(
         index.passport.fingerprint,
         MAKE,
     )
-    with suppress(OSError), replace_file(file) as f:  # it can be chosen again
-        f.write(json.dumps(asdict(choice), indent=1).encode())
-    note(choice.sentence())
-    return choice
 
 
 def decide(results: dict[str, dict[str, Float64Array]]) -> str:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
+import operator
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import archive, idx, listing
-from lookalike.arrays import as_batch, as_images, as_labels, read_numpy
+from lookalike.arrays import as_batch, as_labels, image_hash, read_numpy
 from lookalike.datasets import mnist_files
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
 from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
 from lookalike.folder import Entry, as_text, chosen, file_entry, scan
 from lookalike.formats import SUFFIXES
 from lookalike.images import Limits, decode
+from lookalike.in_memory import content_of, from_base64, pixels_of
 from lookalike.leash import Leash
 from lookalike.raster import fit_to
 from lookalike.reading import read_entry
@@ -29,10 +33,15 @@ __all__ = ["DEFAULT_SIDE", "Batch", "Collection", "Failure", "ReadOptions", "ope
 
 _BUILT_IN = re.compile(r"mnist(:(?P<part>[^\[\]]*))?")
 _SELECTION = re.compile(r"(?P<source>.+)\[(?P<first>\d*)(?P<colon>:?)(?P<last>\d*)\]", re.DOTALL)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|file:/", re.IGNORECASE)
+#: Longest side that images may be brought to: more is a slip, and would fill the memory.
+MOST_SIDE = 16_384
 _LIMITS = Limits()
 _ARRAY = "array"
 
 _T = TypeVar("_T")
+#: What :func:`open_collection` opens; beside these a Pillow image, bytes, an open file, and arrays of other libraries.
+Source: TypeAlias = "str | Path | NDArray[np.generic] | Collection | Any"
 _Labels: TypeAlias = NDArray[np.str_] | None
 
 
@@ -210,6 +219,31 @@ class Collection:
         """
         return self._read(position)
 
+    def read_same(self, position: int, digest: str) -> NDArray[np.uint8] | None:
+        """Read one image as it is stored, if it is the very one that an index has seen.
+
+        Parameters
+        ----------
+        position : int
+            Which.
+        digest : str
+            The index's ``hash`` of it.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, w) or (h, w, 3), or None
+            None where it has changed since.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        if self._files is not None:
+            return self._files.read_same(position, digest)
+        image = self.read(position)
+        return image if image_hash(image) == digest else None
+
     def fitted(self, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Read one image in this process and bring it to a shape exactly as an index does.
 
@@ -344,7 +378,7 @@ def _given(value: _T) -> Callable[[], _T]:
 
 
 def open_collection(
-    source: str | Path | NDArray[np.generic] | Collection,
+    source: Source,
     *,
     size: int | tuple[int, int] | None = None,
     labels: Sequence[object] | None = None,
@@ -361,13 +395,14 @@ def open_collection(
 
     Parameters
     ----------
-    source : str, Path, ndarray or Collection
+    source : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
         A built-in name (``mnist``, ``mnist:test``), an IDX file (raw or ``.gz``; labels beside it by MNIST's naming go
         along), an ``.npy`` or ``.npz`` file (``images`` or ``x``, and ``labels`` or ``y``), a folder of images
         (searched with its subfolders, which become labels), a ``.zip`` or ``.tar`` archive (``.tar.gz``, ``.tgz``,
         ``.tar.bz2``, ``.tar.xz``) read in place, a list of paths (``.txt``, ``.csv``, ``.parquet``), one image file, or
-        an array (n, h, w) or (n, h, w, 3); of one image, (h, w) or (h, w, 3). A name may end in ``[7]`` or
-        ``[10:20]``. A folder named as a built-in collection is reached by ``./mnist``.
+        an array (n, h, w) or (n, h, w, 3); of one image, (h, w) or (h, w, 3). With 2 or 4 channels the last is opacity, and
+        the image is laid on white. A Pillow image, the bytes of an image file, a file open for reading, a ``file://`` or a
+        ``data:`` address is one image. A name may end in ``[7]`` or ``[10:20]``. A folder named as a built-in collection is reached by ``./mnist``.
     size : int or (int, int), optional
         Bring every image to this side, or (height, width). Without it an array's images keep their size, and files are
         brought to the size they share (up to 128 pixels), else to 64 x 64.
@@ -409,10 +444,17 @@ def open_collection(
     options = ReadOptions(tuple(include), tuple(exclude), hidden, each, path_column, label_column, links, limits)
     if isinstance(source, Collection):
         collection = source
-    elif isinstance(source, np.ndarray):
-        collection = _from_array(_ARRAY, as_images(source, _ARRAY), None)
-    else:
+    elif isinstance(source, str | os.PathLike):
         collection = _open_named(str(source), options)
+    elif (pixels := pixels_of(source, _ARRAY, limits)) is not None:
+        collection = _from_array(_ARRAY, pixels, None)
+    elif (content := content_of(source, limits)) is not None:
+        collection = _from_content(content, options)
+    else:
+        raise UsageError(
+            f"images are given by name, path, array, Pillow image, bytes or open file, not as {type(source).__name__}; "
+            "of several open each, or join them: np.stack"
+        )
     if labels is not None:
         given = as_labels(np.asarray(labels), len(collection), collection.name)
         collection = copy.copy(collection)
@@ -444,14 +486,20 @@ def _open_named(source: str, options: ReadOptions) -> Collection:
     if built_in := _BUILT_IN.fullmatch(source):
         part = built_in["part"] or "train"
         return _from_idx(f"mnist:{part}", *mnist_files(part))
+    if source[:5].lower() == "data:":
+        return _from_content(from_base64(source), options)
     path = Path(source)
     try:
         if source and path.exists():
             return _open_path(path, options)
     except OSError as e:
-        raise CollectionError(f"{source}: can't be read: {e.strerror or e}") from e
+        raise CollectionError(f"{source[:200]}: can't be read: {e.strerror or e}") from e
     if selection := _SELECTION.fullmatch(source):
         return _select(_open_named(selection["source"], options), source, selection)
+    if address := _ADDRESS.match(source):
+        if address[0].lower().startswith("file:"):
+            return _open_named(_path_of(source), options)
+        raise CollectionError(f"{source[:200]}: nothing is fetched from the network; download it, and give the file")
     if re.fullmatch(r"\w*(:\w+)?", source):
         hint = unknown_name("collection", source, ["mnist", "mnist:train", "mnist:test"])
         raise UsageError(f"{hint}; and there is no file or folder of that name here")
@@ -539,13 +587,26 @@ def _why_none(options: ReadOptions, unlisted: dict[str, str] | None) -> str:
 def _from_image(path: Path, options: ReadOptions) -> Collection:
     name = as_text(str(path))
     data = read_entry(file_entry(path.name, str(path.absolute()), name), name, options.limits)
+    collection = _from_content(data, options, name)
+    collection.source = str(path.resolve())
+    collection._ids = _given([as_text(path.name)])
+    return collection
+
+
+def _from_content(data: bytes, options: ReadOptions, name: str = "an image") -> Collection:
     image = decode(data, name, options.limits)
     collection = _from_array(name, image[None], None)
-    collection.resized = True
-    collection.source, collection.options = str(path.resolve()), options
-    collection._ids = _given([as_text(path.name)])
+    collection.resized, collection.options = True, options
     collection._fitted = lambda _, shape: fitted(data, name, shape, options.limits)
     return collection
+
+
+def _path_of(address: str) -> str:
+    """Return the path of a ``file:`` address, which must be one of this machine."""
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost"):
+        raise CollectionError(f"{address[:200]}: names another machine, {parts.netloc}; nothing is fetched from there")
+    return os.fsdecode(unquote_to_bytes(parts.path + (f"?{parts.query}" if parts.query else "")))
 
 
 def _from_array(name: str, images: NDArray[np.uint8], labels: NDArray[np.str_] | None) -> Collection:
@@ -567,10 +628,25 @@ def _from_numpy(path: Path) -> Collection:
     return collection
 
 
-def _resize(collection: Collection, size: int | tuple[int, int]) -> Collection:
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise UsageError(f"a size of {width} x {height} pixels; it must be at least 1 x 1")
+def _sides(size: Any) -> tuple[int, int]:
+    """Read a side, or height and width, whatever kind of whole number they are."""
+    try:
+        if isinstance(size, tuple | list | np.ndarray) and np.ndim(size):
+            height, width = (operator.index(side) for side in size)
+        else:
+            height = width = operator.index(size)
+    except (TypeError, ValueError):
+        raise UsageError(
+            "a size is a side in pixels, or (height, width), in whole numbers; give 64, or (60, 80)"
+        ) from None
+    if not 1 <= min(height, width) <= max(height, width) <= MOST_SIDE:
+        shown = f"{width} x {height}" if abs(width) + abs(height) < 10**9 else "very many"
+        raise UsageError(f"a size of {shown} pixels; it must be at least 1 x 1, and each side at most {MOST_SIDE:,}")
+    return height, width
+
+
+def _resize(collection: Collection, size: Any) -> Collection:
+    height, width = _sides(size)
     resized = copy.copy(collection)
     resized.resized = resized.is_sized = True
     resized._shape = cache(lambda: (height, width, *collection.shape[2:]))

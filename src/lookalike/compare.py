@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def _parameter(part: str, text: str) -> tuple[str, object]:
         raise UsageError(f"{text}: after the colon come parameters such as deskew=true, with a comma between two")
     if value.lower() in ("true", "false"):
         return key, value.lower() == "true"
+    if len(value) > 18 and re.fullmatch(r"[+-]?[\d.]+", value):
+        raise UsageError(f"{text[:40]}...: {key} is a number of {len(value)} digits; give a smaller one")
     for kind in (int, float):
         try:
             return key, kind(value)
@@ -176,9 +179,9 @@ def damage_curves(
     for done, (title, encoder) in enumerate(encoders.items(), 1):
         images = at_its_size(encoder)
         fitted = encoder if encoder.is_fitted else encoder.fit(images)
-        labels = (
-            at_its_size.labels if at_its_size.labels is not None and len(at_its_size.labels) == len(images) else None
-        )
+        labels = at_its_size.labels
+        if labels is not None and (len(labels) != len(images) or "" in labels):  # not one for each
+            labels = None
         found[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
         if on_progress is not None:
             on_progress(done, len(encoders))

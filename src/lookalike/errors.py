@@ -127,6 +127,8 @@ def missing_extra(what: str, extra: str) -> UsageError:
     Examples
     --------
     >>> str(missing_extra("training", "train"))
-    "training needs packages that aren't installed; type: pip install 'lookalike[train]'"
+    "training needs packages that aren't installed; type: pip install 'lookalike[train]' (in a checkout: pip install -e '.[train]')"
     """
-    return UsageError(f"{what} needs packages that aren't installed; type: pip install 'lookalike[{extra}]'")
+    return UsageError(
+        f"{what} needs packages that aren't installed; type: pip install 'lookalike[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from lookalike.collection import Collection, open_collection
 from lookalike.errors import UsageError
 from lookalike.rerank import Asked, create_reranking, ranking_values
 from lookalike.scores import Difference, ScoreReport, Scores, compare_paired
-from lookalike.search import query_images
+from lookalike.search import readable_queries
 from lookalike.truth import GroundTruth, read_truth, write_qrels, write_run
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class Questions:
         For each query the rows that aren't ranked.
     picture : callable or None
         Number of the query -> its picture, for re-rankings that look at it.
+    unranked : list of int
+        The rows that are ranked for no query, as nobody knows whether they are right.
     """
 
     ids: list[str]
@@ -106,6 +108,21 @@ class Questions:
     right: list[list[int]] | None = None
     excluded: list[list[int]] | None = None
     picture: Callable[[int], NDArray[np.uint8]] | None = None
+    unranked: list[int] = field(default_factory=list)
+
+    def left_out(self, query: int) -> list[int]:
+        """Return the rows that aren't ranked for a query.
+
+        Parameters
+        ----------
+        query : int
+            Its position.
+
+        Returns
+        -------
+        list of int
+        """
+        return self.unranked if self.excluded is None else [*self.excluded[query], *self.unranked]
 
     def relevant(self, query: int, labels: NDArray[np.str_] | None, size: int) -> NDArray[np.bool_]:
         """Return which of the index's images are right for a query.
@@ -152,7 +169,8 @@ def score(
     Parameters
     ----------
     index : Index
-        With labels, unless ``truth`` says what is right.
+        With labels, unless ``truth`` says what is right. Images without one aren't ranked, as nobody knows whether they are
+        right.
     queries : str, Path or Collection, optional
         Not part of the index; with labels, unless ``truth`` says what is right. Default: ``mnist:test`` for an index of ``mnist``.
     truth : str, Path or GroundTruth, optional
@@ -190,7 +208,7 @@ def score(
     The definitions are in :mod:`lookalike.scores`.
     """
     chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
-    asked = questions(index, queries, **chosen, on_note=on_note)  # type: ignore[arg-type]
+    asked = questions(index, queries, **chosen, distance=distance, on_note=on_note)  # type: ignore[arg-type]
     found = rank(index, asked, distance=distance, rerank=rerank, on_progress=on_progress, on_note=on_note)
     return report_of(index, found, distance, seed, rerank)
 
@@ -204,16 +222,18 @@ def questions(
     count: int | None = None,
     resize: bool = False,
     seed: int = 0,
+    distance: str | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Questions:
     """Read queries and what is right for each, as :func:`score` does.
 
     Parameters
     ----------
-    index, queries, truth, leave_one_out, count, resize, seed
-        As of :func:`score`.
+    index, queries, truth, leave_one_out, count, resize, seed, distance
+        As of :func:`score`. A query that can't be read, or is blank where cosine is asked for, is left out.
     on_note : callable, optional
-        Called with a sentence where queries are images of the index, since such a score tells little.
+        Called with a sentence where queries are images of the index, since such a score tells little; and with what is
+        left out.
 
     Returns
     -------
@@ -225,38 +245,70 @@ def questions(
         As of :func:`score`.
     """
     known = read_truth(truth) if isinstance(truth, str | Path) else truth
-    name, picture = "", None
+    tell = on_note or (lambda _: None)
     if leave_one_out:
         if queries is not None:
             raise UsageError("--leave-one-out asks by the index's own images; leave out the queries")
         rows = _drawn(len(index), count, seed, f"the index {index.path}")
-        ids = [index.ids[row] for row in rows]
-        excluded = [[row] for row in rows]
-        descriptors, labels = index.descriptors[rows], None if index.labels is None else index.labels[rows]
+        asked = Questions(
+            [index.ids[row] for row in rows],
+            index.descriptors[rows],
+            None if index.labels is None else index.labels[rows],
+            None,
+            [[row] for row in rows],
+        )
+        name, good = f"the index {index.path}", None
     else:
         # Ground truth may go by the order of all queries, so that they are drawn from only afterwards.
         chosen = sample_queries(index, queries, count=count if known is None else None, seed=seed)
-        ids, excluded, labels, name = list(chosen.ids), None, chosen.labels, chosen.name
-        if on_note is not None and (own := _own(index, chosen)):
-            on_note(
-                f"{own:,} of {len(ids):,} queries are images of the index, and each finds itself first, which counts; "
+        if own := _own(index, chosen):
+            tell(
+                f"{own:,} of {len(chosen):,} queries are images of the index, and each finds itself first, which counts; "
                 "--leave-one-out leaves each out of its own answers"
             )
-        descriptors, picture = index.encoder.encode(query_images(index, chosen, resize=resize)), chosen.read
+        read = readable_queries(index, chosen, distance or index.passport.distance, resize=resize)
+        if read.failed:
+            first = next(iter(read.failed.values()))
+            tell(f"{len(read.failed):,} of {len(chosen):,} queries can't be asked and are left out; the first: {first}")
+        name, good, ids = chosen.name, read.positions, list(chosen.ids)
+        asked = Questions(
+            [ids[i] for i in good],
+            read.descriptors,
+            None if chosen.labels is None else chosen.labels[good],
+            picture=lambda i: chosen.read(read.positions[i]),
+        )
     if known is not None:
-        found = known.rows(ids, index.ids)
-        both = [[*left, *(excluded[i] if excluded else ())] for i, (_, left) in enumerate(found)]
-        asked = Questions(ids, descriptors, None, [right for right, _ in found], both, picture)
+        found = known.rows(asked.ids if good is None else ids, index.ids)
+        found = found if good is None else [found[i] for i in good]
+        both = [[*left, *(asked.excluded[i] if asked.excluded else ())] for i, (_, left) in enumerate(found)]
+        asked = replace(asked, labels=None, right=[right for right, _ in found], excluded=both)
         if leave_one_out or count is None:
             return asked
-        return _taken(asked, _drawn(len(ids), count, seed, known.name))
-    if index.labels is None or labels is None:
+        return _taken(asked, _drawn(len(asked.ids), count, seed, known.name))
+    if index.labels is None or asked.labels is None:
         which = f"the index {index.path}" if index.labels is None else name
         raise UsageError(
             f"{which} has no labels, so nothing says which answers are right; score a labelled collection, or name the "
             "right answers with --truth"
         )
-    return Questions(ids, descriptors, labels, None, excluded, picture)
+    return _labelled(index, asked, name, tell)
+
+
+def _labelled(index: Index, asked: Questions, name: str, tell: Callable[[str], None]) -> Questions:
+    """Leave out what has no label: as a query, and as an answer, since nobody knows whether it would be right."""
+    assert asked.labels is not None
+    assert index.labels is not None
+    of_queries = np.flatnonzero(asked.labels != "")
+    if not len(of_queries):
+        raise UsageError(f"{name}: none of the {len(asked.ids):,} queries has a label; name others, or use --truth")
+    if left_out := len(asked.ids) - len(of_queries):
+        tell(f"{left_out:,} of {len(asked.ids):,} queries have no label and are left out")
+        asked = _taken(asked, of_queries.tolist())
+    without = np.flatnonzero(index.labels == "").tolist()
+    if not without:
+        return asked
+    tell(f"{len(without):,} of {len(index):,} images have no label and aren't ranked")
+    return replace(asked, unranked=without)
 
 
 def _own(index: Index, queries: Collection) -> int:
@@ -272,13 +324,13 @@ def _own(index: Index, queries: Collection) -> int:
 
 
 def _taken(asked: Questions, rows: list[int]) -> Questions:
-    right, excluded, read = asked.right or [], asked.excluded or [], asked.picture
+    read = asked.picture
     return Questions(
         [asked.ids[i] for i in rows],
         asked.descriptors[rows],
-        None,
-        [right[i] for i in rows],
-        [excluded[i] for i in rows],
+        None if asked.labels is None else asked.labels[rows],
+        None if asked.right is None else [asked.right[i] for i in rows],
+        None if asked.excluded is None else [asked.excluded[i] for i in rows],
         None if read is None else lambda i: read(rows[i]),
     )
 
@@ -330,14 +382,14 @@ def rank(
         found, done = Scores(database.size), 0
         for values, _, _ in ranking_values(made, database, Asked(asked.descriptors, asked.picture)):
             right = np.stack([relevant(done + i) for i in range(len(values))])
-            if asked.excluded is not None:
-                for i, left_out in enumerate(asked.excluded[done : done + len(values)]):
-                    values[i, left_out], right[i, left_out] = np.inf, False
+            for i in range(len(values)):
+                left_out = asked.left_out(done + i)
+                values[i, left_out], right[i, left_out] = np.inf, False
             found.add(scores.per_query(ranks, found.cuts) for ranks in scores.rank_relevant(values, right))
             done += len(values)
             show(done)
         return found
-    excluded = None if asked.excluded is None else asked.excluded.__getitem__
+    excluded = asked.left_out if asked.excluded is not None or asked.unranked else None
     if labels is not None and asked.labels is not None:
         return scores.score(database, labels, asked.descriptors, asked.labels, excluded=excluded, progress=show)
     return scores.score_relevant(database, asked.descriptors, relevant, excluded, progress=show)
@@ -457,7 +509,7 @@ def compare_indexes(
     for number, index in enumerate((first, second)):
         asked = questions(
             index, queries, truth=truth, leave_one_out=leave_one_out, count=count, resize=resize, seed=seed,
-            on_note=None if number else on_note,
+            distance=distance, on_note=None if number else on_note,
         )  # fmt: skip
         total = 2 * len(asked.ids)
         done_before = number * len(asked.ids)
@@ -505,12 +557,12 @@ def export_trec(
     """
     if run is not None:
         database = index.database(distance)
-        most = max((len(rows) for rows in asked.excluded or []), default=0)
+        most = max((len(rows) for rows in asked.excluded or []), default=0) + len(asked.unranked)
         rows, far = database.nearest(asked.descriptors, min(depth + most, database.size))
 
         def rankings() -> Iterator[tuple[str, list[str], list[float]]]:
             for i, query in enumerate(asked.ids):
-                kept = ~np.isin(rows[i], asked.excluded[i] if asked.excluded else [])
+                kept = ~np.isin(rows[i], asked.left_out(i))
                 yield query, [index.ids[row] for row in rows[i][kept][:depth]], far[i][kept][:depth].tolist()
 
         write_run(run, rankings(), encoder_title(index).replace(" ", "-"), overwrite=overwrite)
@@ -528,9 +580,9 @@ def export_trec(
 
 def _right_rows(asked: Questions, query: int, labels: NDArray[np.str_] | None, size: int) -> list[int]:
     right = asked.relevant(query, labels, size)
-    if asked.excluded is not None:
+    if left_out := asked.left_out(query):
         right = right.copy()
-        right[asked.excluded[query]] = False
+        right[left_out] = False
     return np.flatnonzero(right).tolist()
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Float32Array = NDArray[np.float32]
 
+#: Distances by which the length of a descriptor counts.
+_AS_THEY_ARE = ("euclidean", "inner product")
+
 
 class Expansion(Reranking):
     """Average or weighed query expansion.
@@ -57,7 +60,7 @@ class Expansion(Reranking):
         check_range(self.name, "augment", augment, 0, 50)
         self.k, self.alpha = min(k, self.database.size), alpha
         self.vectors = as_vectors(index.descriptors, self.database.distance)
-        measure = "euclidean" if self.database.distance == "euclidean" else "cosine"
+        measure = self.database.distance if self.database.distance in _AS_THEY_ARE else "cosine"
         moved = self._augmented(augment) if augment else self.vectors
         self.moved = Database(moved, measure)
 
@@ -69,7 +72,7 @@ class Expansion(Reranking):
             weights = self._weights(near.squares[:, place], near.squares[:, k - 1], self.index.passport.distance)
             moved += weights[:, None] * self.vectors[near.rows[:, place]]
             total += weights
-        if self.database.distance == "euclidean":
+        if self.database.distance in _AS_THEY_ARE:
             moved /= total[:, None]
         return moved
 
@@ -78,6 +81,8 @@ class Expansion(Reranking):
         similarity: NDArray[Any]
         if distance == "euclidean":  # no cosine there: let the last count a half at alpha 1
             similarity = 1 - 0.5 * squares / np.maximum(last, np.finfo(np.float32).tiny)
+        elif distance == "inner product":  # it has no greatest value: the nearest counts 1
+            similarity = -squares / np.maximum(-squares.min(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
         elif distance == "hamming":
             similarity = 1 - squares / (4 * self.database.dimension)
         else:
@@ -92,7 +97,7 @@ class Expansion(Reranking):
         weights = self._weights(squares, squares[:, -1:], distance)
         queries = as_vectors(asked.descriptors, distance)
         moved = queries + np.einsum("bk,bkd->bd", weights, self.vectors[rows])
-        if distance == "euclidean":
+        if distance in _AS_THEY_ARE:
             moved /= 1 + weights.sum(axis=1, keepdims=True)
         lost = ~moved.any(axis=1)  # it and its answers cancel out
         moved[lost] = queries[lost]
@@ -123,7 +128,7 @@ def as_vectors(descriptors: NDArray[Any], distance: str) -> Float32Array:
     if distance == "hamming":
         return np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1
     table = np.asarray(descriptors, np.float32)
-    if distance == "euclidean":
+    if distance in _AS_THEY_ARE:
         return table
     lengths = np.sqrt(np.einsum("ij,ij->i", table, table, dtype=np.float64))
     return np.asarray(table / np.maximum(lengths, 1e-30)[:, None], np.float32)

@@ -167,7 +167,7 @@ def picture_of(index: Index, row: int) -> NDArray[np.uint8]:
     if thumbnail.shape[1::-1] == size:
         return thumbnail
     try:
-        whole: NDArray[np.uint8] = read_whole(collection_now(index), facts["id"], thumbnail, size)
+        whole: NDArray[np.uint8] = read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
     except CollectionError:  # gone, or can't be read any more
         return thumbnail
     return whole

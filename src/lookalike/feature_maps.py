@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lookalike.model_check import fields
+
 # Numbers of the fields in onnx.proto.
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_OUTPUT = 1, 12
@@ -82,33 +84,9 @@ def with_output(model: bytes, name: str) -> bytes:
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield number and content of the fields of a message that have a length; others are passed over."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == 2:
-            length, at = _varint(message, at)
-            if at + length > len(message):
-                raise ValueError("cut short")
-            yield number, message[at : at + length]
-            at += length
-        elif kind == 0:
-            _, at = _varint(message, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"a field of kind {kind}")
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
+    for number, _, value in fields(message):
+        if isinstance(value, memoryview):
+            yield number, value
 
 
 def _field(number: int, content: bytes) -> bytes:

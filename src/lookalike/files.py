@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,9 +90,9 @@ class Files:
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
-        """Of the images, if each has one and not all the same."""
-        found = [entry.label for entry in self.members]
-        return np.array(found) if None not in found and len(set(found)) > 1 else None
+        """Of the images, empty where one has none; None where all that have one have the same."""
+        found = [entry.label or "" for entry in self.members]
+        return np.array(found) if len(set(found) - {""}) > 1 else None
 
     @cached_property
     def leash(self) -> Leash:
@@ -150,6 +151,29 @@ class Files:
             If it can't be read.
         """
         return decode(*self._data(position), self.options.limits)
+
+    def read_same(self, position: int, digest: str) -> NDArray[np.uint8] | None:
+        """Do the same, but only of the very file that a hash was made of.
+
+        Parameters
+        ----------
+        position : int
+            Which of ``members``.
+        digest : str
+            SHA-256 of the file, in hexadecimal.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, w) or (h, w, 3), or None
+            None where it is another file by now.
+
+        Raises
+        ------
+        ImageError
+            If it can't be read.
+        """
+        data, where = self._data(position)
+        return decode(data, where, self.options.limits) if hashlib.sha256(data).hexdigest() == digest else None
 
     def fitted(self, position: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Decode one image in this process and bring it to a shape exactly as an index does.

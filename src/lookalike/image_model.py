@@ -36,7 +36,8 @@ OUTPUTS = ("image_embeds", "pooler_output")
 
 _NOT_OF_AN_IMAGE = frozenset({"text_embeds", "logits_per_image", "logits_per_text"})
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
-_EXTERNAL = b"\x0a\x08location\x12"  # how protobuf writes a tensor's pointer to another file
+#: What makes one vector of an output.
+POOLINGS = ("none", "first token", "mean of tokens", "mean over the area")
 _BICUBIC = 3  # Pillow's number, which Hugging Face's files use
 _CONVNEXT_FROM = 384  # from this side on, transformers squashes where `crop_pct` would crop
 
@@ -107,10 +108,39 @@ class Settings:
         -------
         Settings
             The same as were written.
+
+        Raises
+        ------
+        EncoderError
+            If it is something else: a model may come from anybody.
         """
-        fields: dict[str, Any] = json.loads(data)
-        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return cls(**tuples)
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+            made = cls(**given)
+            sides = [*made.size, *(made.resize if isinstance(made.resize, tuple) else [made.resize])]
+            whole = [*sides, made.resample, made.channels]
+            numbers = [made.rescale, *made.mean, *made.std]
+            right = (
+                all(isinstance(one, str) for one in (made.input, made.output))
+                and made.type in _TYPES.values()
+                and made.layout in ("NCHW", "NHWC")
+                and made.pooling in POOLINGS
+                and not any(isinstance(one, bool) or not isinstance(one, int) for one in whole)
+                and all(1 <= side <= MAX_SIDE for side in sides)
+                and 0 <= made.resample <= 5
+                and len(made.size) == 2
+                and len(sides) in (3, 4)
+                and made.channels in (1, 3)
+                and len(made.mean) == len(made.std) == made.channels
+                and bool(np.isfinite(np.array(numbers, np.float64)).all())
+                and 0 not in made.std
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as e:
+            raise EncoderError(f"settings.json: not the settings of a model ({first_line(e)}); make it again") from e
+        if not right:
+            raise EncoderError("settings.json: not the settings of a model, a value is out of range; make it again")
+        return made
 
 
 class ImageModel:
@@ -286,14 +316,8 @@ def examine(model: OnnxModel, config: bytes | None, where: str) -> ImageModel:
     Raises
     ------
     EncoderError
-        If it is no ONNX model, keeps weights in another file, takes no images or something beside them, or gives
-        nothing that is a vector.
+        If it is no ONNX model, takes no images or something beside them, or gives nothing that is a vector.
     """
-    if _EXTERNAL in model.model:
-        raise EncoderError(
-            f"{where}: keeps weights in a file of its own; put all into one with the package onnx: "
-            "onnx.save(onnx.load('model.onnx'), 'one.onnx')"
-        )
     try:
         session = model.session
     except EncoderError as e:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
-from lookalike.collection import Collection
+from lookalike.collection import Source
 from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
@@ -88,6 +91,25 @@ def index_of(file: str | Path) -> Path | None:
     return next((folder / ".lookalike" for folder in folders if (folder / ".lookalike" / PASSPORT).is_file()), None)
 
 
+def id_of(index: Index, typed: str) -> str:
+    """Return the id that a person means who types a path.
+
+    Parameters
+    ----------
+    index : Index
+        Of this machine.
+    typed : str
+        An id; or a path that leads into the collection, from the current folder or from the root: ``./cats/1.jpg``.
+
+    Returns
+    -------
+    str
+        The id; what was typed where the index has no such image.
+    """
+    known = index._known_ids
+    return next((name for name in (typed, *index._names_of(typed)) if name in known), typed)
+
+
 class Index:
     """A stored collection: search it, look at it, score it. Made by :func:`lookalike.build_index` and :func:`open_index`.
 
@@ -102,8 +124,9 @@ class Index:
     def __init__(self, path: Path, passport: Passport) -> None:
         self.path = path
         self.passport = passport
-        self._databases: dict[str, Database] = {}
         self._made: dict[str, Any] = {}
+        self._making: dict[str, threading.RLock] = {}
+        self._lock = threading.Lock()
         self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -118,8 +141,14 @@ class Index:
         """What reading one image may cost, as the index was told: what it holds may be asked for."""
         return Limits(**self.passport.reading.get("limits", {}))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what it is, and nothing that was made of it: another process or copy opens the same state."""
+        return type(self), (self.path, self.passport)
+
     def once(self, name: str, make: Callable[[], T]) -> T:
         """Return what was made of this index under a name: at the first call, then as long as the index is open.
+
+        Threads that call meanwhile wait for it. If it fails, the error is raised to who made it, and the next tries again.
 
         Parameters
         ----------
@@ -131,16 +160,20 @@ class Index:
         Returns
         -------
         object
-            The same at each call; of two threads that call at once, what either made.
+            The same at each call, whichever thread made it.
         """
         if name not in self._made:
-            self._made.setdefault(name, make())
+            with self._lock:
+                making = self._making.setdefault(name, threading.RLock())
+            with making:
+                if name not in self._made:
+                    self._made[name] = make()
         made: T = self._made[name]
         return made
 
     def search(
         self,
-        query: str | Path | NDArray[np.generic] | Collection,
+        query: Source,
         k: int = 10,
         *,
         distance: str | None = None,
@@ -153,10 +186,10 @@ class Index:
 
         Parameters
         ----------
-        query : str, Path, ndarray or Collection
-            One image: a file, ``mnist:test[7]``, an array (h, w) or (h, w, 3).
+        query : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
+            One image: a file, ``mnist:test[7]``, an array (h, w) or (h, w, 3), a Pillow image, a file's bytes, an open file.
         k : int
-            How many.
+            How many, at least 1; where there are fewer images, all of them.
         distance : {"cosine", "euclidean"}, optional
             By default the encoder's own.
         resize : bool
@@ -215,9 +248,9 @@ class Index:
         try:
             encoder = encoders.load(self.path / self.passport.view.encoder_folder)
         except LookalikeError as e:
-            raise DamagedIndexError(self.path, f"its encoder can't be loaded: {e}") from e
+            raise self._damage(f"its encoder can't be loaded: {e}") from e
         if encoder.fingerprint != self.passport.fingerprint:
-            raise DamagedIndexError(self.path, "its folder holds another encoder than the one that made it")
+            raise self._damage("its folder holds another encoder than the one that made it")
         return encoder
 
     def through(self, encoder: str | Path | Encoder) -> Index:
@@ -253,9 +286,9 @@ class Index:
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
-        """One an indexed image, or None if the collection has none, or not for all."""
-        labels = [facts.label for facts in self._facts(range(len(self)))]
-        return None if None in labels else np.array(labels, np.str_)
+        """One an indexed image, empty where an image has none; None if no image has one."""
+        labels = [facts.label or "" for facts in self._facts(range(len(self)))]
+        return np.array(labels, np.str_) if any(labels) else None
 
     @cached_property
     def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -302,7 +335,7 @@ class Index:
                 at = np.searchsorted(keys, batch["key"].to_numpy()[there], sorter=place)
                 out[place[at]] = found
         if done != len(self):
-            raise DamagedIndexError(self.path, f"it doesn't hold {len(self):,} descriptors")
+            raise self._damage(f"it doesn't hold {len(self):,} descriptors")
         out.flags.writeable = False
         return out
 
@@ -322,12 +355,13 @@ class Index:
         distance = distance or self.passport.distance
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
-        if distance not in self._databases:
-            table = self.descriptors
-            if self._vectors is not None and "lengths" in self._vectors:
-                self._lengths = self._vectors.array("lengths")
-            self._databases[distance] = Database(table, distance, self._lengths)
-        return self._databases[distance]
+        return self.once(f"database of {distance}", lambda: self._database(distance))
+
+    def _database(self, distance: str) -> Database:
+        table = self.descriptors
+        if self._vectors is not None and "lengths" in self._vectors:
+            self._lengths = self._vectors.array("lengths")
+        return Database(table, distance, self._lengths)
 
     def nearest(
         self,
@@ -493,7 +527,7 @@ class Index:
         with self._reading():
             found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
             if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
-                raise DamagedIndexError(self.path, "a thumbnail isn't what was written")
+                raise self._damage("a thumbnail isn't what was written")
             return [found[key] for key in keys]
 
     def files(self) -> list[dict[str, Any]]:
@@ -576,16 +610,24 @@ class Index:
             "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
         }
 
+    @cached_property
+    def _known_ids(self) -> frozenset[str]:
+        return frozenset(self.ids)
+
     def _names_of(self, file: str | Path) -> list[str]:
         """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
-        path, source = Path(file), Path(self.passport.source)
+        text, page = as_text(str(file)), ""
+        if frame := re.fullmatch(r"(.*)(#\d+)", text, re.DOTALL):
+            text, page = frame.groups()
+        path, source = Path(text), Path(self.passport.source)
+        roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
         found = []
-        if path.exists():
-            for whole in (path.parent.resolve() / path.name, path.resolve()):
-                for root in (source, self.path.resolve().parent):
-                    if whole.is_relative_to(root):
-                        found.append(as_text(whole.relative_to(root).as_posix()))
-        return found or [as_text(path.as_posix())]
+        for whole in (path.parent.resolve() / path.name, path.resolve()):
+            found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
+            found.append(whole.as_posix())
+        plain = os.path.normpath(text).replace(os.sep, "/")
+        found += [plain.removeprefix(f"{Path(self.passport.collection).as_posix()}/"), plain]
+        return [as_text(name) + page for name in dict.fromkeys(found)]
 
     def _why_unknown(self, name: str) -> str:
         if any(part.startswith(".") for part in name.split("/")) and not self.passport.reading.get("hidden"):
@@ -609,7 +651,7 @@ class Index:
         table = self._read(["key", "id", "frame", "position", f"{self.passport.view.column}_crc32"])
         keys = table["key"].to_numpy()
         if (len(keys), keys_crc32(keys)) != (self.passport.rows, self.passport.keys_crc32):
-            raise DamagedIndexError(self.path, "its rows aren't those that were written")
+            raise self._damage("its rows aren't those that were written")
         with self._reading():
             return table.take(sorted_indices(table))
 
@@ -619,7 +661,7 @@ class Index:
         there = self._table[f"{self.passport.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
         rows = np.flatnonzero(there)
         if len(rows) != len(self):
-            raise DamagedIndexError(self.path, f"{len(rows):,} images have a descriptor, not {len(self):,}")
+            raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
         return rows
 
     @property
@@ -658,7 +700,7 @@ class Index:
         facts = [found[key] for key in keys]
         for one in facts:
             if checks[one.key] != facts_crc32(one):
-                raise DamagedIndexError(self.path, f"what it says about the image {one.id!r} isn't what was written")
+                raise self._damage(f"what it says about the image {one.id!r} isn't what was written")
         return facts
 
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
@@ -672,10 +714,17 @@ class Index:
             with reading(self.path):
                 yield
         except DamagedIndexError as e:
-            newest = read_passport(self.path)
-            if newest.dataset_version == self.passport.dataset_version:
-                raise
-            raise IndexStoreError(f"{self.path}: the index was written since it was opened; open it again") from e
+            raise self._as_it_is(e) from e
+
+    def _as_it_is(self, damage: DamagedIndexError) -> IndexStoreError:
+        """Tell damage from what another run has replaced since this was opened."""
+        newest, mine = read_passport(self.path), self.passport
+        if (newest.dataset_version, newest.written) == (mine.dataset_version, mine.written):
+            return damage
+        return IndexStoreError(f"{self.path}: the index was written since it was opened; open it again")
+
+    def _damage(self, reason: str) -> IndexStoreError:
+        return self._as_it_is(DamagedIndexError(self.path, reason))
 
 
-__all__ = ["Index", "Passport", "index_of", "open_index"]
+__all__ = ["Index", "Passport", "id_of", "index_of", "open_index"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import EncoderError, first_line
 from lookalike.machine import usable_cores
+from lookalike.model_check import check_model
 
 # Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64
 # beats ONNX Runtime's own threads inside one operator.
@@ -26,12 +29,31 @@ class OnnxModel:
         The serialised model.
     fix : str
         What to do where ONNX Runtime refuses it, as the error's end says.
+    name : str
+        What it is called in errors.
+
+    Raises
+    ------
+    EncoderError
+        If it keeps anything in another file. Every model of ours and of others is opened here, and from its bytes.
     """
 
-    def __init__(self, model: bytes, fix: str = "save the encoder again") -> None:
+    def __init__(self, model: bytes, fix: str = "save the encoder again", name: str = "the ONNX model") -> None:
+        try:
+            check_model(model, name)
+        except ValueError as e:
+            raise EncoderError(f"{name}: ONNX Runtime can't load the model ({e}); {fix}") from e
         self.model = model
         self._fix = fix
         self._session: Any = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the session behind, which belongs to this process: a copy opens its own."""
+        return self.__dict__ | {"_session": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         self._lock = threading.Lock()
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -82,13 +104,33 @@ class OnnxModel:
         """The open ``onnxruntime.InferenceSession``, one thread a run; several may run at once."""
         with self._lock:
             if self._session is None:
-                import onnxruntime
-
+                onnxruntime = onnx_runtime()
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = 1
                 options.log_severity_level = 4  # what goes wrong comes back as an exception
+                options.add_session_config_entry("session.load_model_format", "ONNX")  # and not its own, by its begin
                 try:
                     self._session = onnxruntime.InferenceSession(self.model, options, ["CPUExecutionProvider"])
                 except Exception as e:
                     raise EncoderError(f"ONNX Runtime can't load the model ({first_line(e)}); {self._fix}") from e
             return self._session
+
+
+def onnx_runtime() -> Any:
+    """Import ONNX Runtime without its telemetry, unless the user has asked for that: nothing leaves the machine.
+
+    From 1.32 on it leaves a device's number in the home folder as soon as it is imported, and looks its maker's collector
+    up. It reads ``ORT_DISABLE_TELEMETRY`` once, while it is imported, so that is the moment to set it.
+
+    Returns
+    -------
+    module
+        ``onnxruntime``; no other line of ours imports it.
+    """
+    already = "onnxruntime" in sys.modules
+    asked = os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    if already and asked == "1":  # imported by the user's own program: what we run isn't reported all the same
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime

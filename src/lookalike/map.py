@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.diffusion import Neighbours
-from lookalike.errors import UsageError
+from lookalike.errors import IndexStoreError, UsageError
 from lookalike.graph import graph_of
 from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
 from lookalike.sealed import BrokenSealError, Sealed, sealing
@@ -102,7 +102,7 @@ def make_map(
     UsageError
         If there are fewer than three images.
     IndexStoreError
-        If somebody else is writing the index, or it can't be read.
+        If the index can't be read. If somebody else is writing it, the map is returned and not kept, as ``on_note`` is told.
     OSError
         If the disk refuses.
     """
@@ -131,7 +131,10 @@ def make_map(
     unit = float(np.abs(spread).max()) or 1.0
     places = (spread / unit).astype(np.float32)
     layout = Layout(places, find_hills(places))
-    _keep(index, layout, {"unit": unit, "seed": seed or 0})
+    try:
+        _keep(index, layout, {"unit": unit, "seed": seed or 0})
+    except IndexStoreError as e:  # what took minutes is shown all the same
+        note(f"the map isn't kept, and will be made again: {e}")
     return layout
 
 

@@ -6,6 +6,7 @@ The layout is the one that Hugging Face's ONNX exports have: graphs in ``onnx/``
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,7 @@ def _read(path: Path) -> bytes:
 
 def _on_hub(model: str) -> Find:
     """Return what finds a file of a repository in the cache or on the hub."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when it is imported
     try:
         from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError as e:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Details kept in memory, at most; each takes some 130 KB.
 MOST_KEPT = 4000
+#: Far more than the keypoints of one picture take.
+_MOST_BYTES = 2**22
 
 
 class Pictures:
@@ -63,17 +66,17 @@ class Pictures:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
-        return [self._read(row, facts) for row, facts in zip(rows, self.index.facts(rows), strict=True)]
+        found = [self._read_same(facts) for facts in self.index.facts(rows)]
+        return [self.index.thumbnails([row])[0] if one is None else one for row, one in zip(rows, found, strict=True)]
 
-    def _read(self, row: int, facts: dict[str, Any]) -> NDArray[np.uint8]:
+    def _read_same(self, facts: dict[str, Any]) -> NDArray[np.uint8] | None:
+        """Return the picture that was indexed, by its hash; None where it has gone, or another has its name."""
         collection, places = self._collection
         place = places.get(facts["id"])
         if collection is not None and place is not None:
             with suppress(CollectionError, OSError):
-                picture = collection.read(place)
-                if picture.shape[:2] == (facts["height"], facts["width"]):
-                    return picture
-        return self.index.thumbnails([row])[0]
+                return collection.read_same(place, facts["hash"] or "")
+        return None
 
     def details(self, rows: Sequence[int]) -> list[Details]:
         """Return the keypoints of pictures; those of each are found once.
@@ -107,17 +110,32 @@ class Pictures:
         with suppress(
             OSError, ValueError, KeyError, zipfile.BadZipFile
         ):  # a changed byte is noticed, and costs a moment
-            arrays = np.load(file, allow_pickle=False)
-            return Details(arrays["places"].astype(np.float32), arrays["descriptors"])
-        picture = self._read(row, facts)
-        found = details_of(picture)
-        if digest and picture.shape[:2] == (facts["height"], facts["width"]):
+            stored = _stored_details(file)
+            if stored is not None:
+                return stored
+        picture = self._read_same(facts)
+        found = details_of(self.index.thumbnails([row])[0] if picture is None else picture)
+        if digest and picture is not None:  # of the very bytes that the name is made of, and of no other's
             with suppress(OSError):  # an index that can't be written is searched all the same
                 claim(self.index.path, folder.parent.name)
                 folder.mkdir(parents=True, exist_ok=True)
                 with replace_file(file) as f:
                     np.savez(f, places=found.places.astype(np.float16), descriptors=found.descriptors)
         return found
+
+
+def _stored_details(file: Path) -> Details | None:
+    """Read stored keypoints; None where they aren't what is stored, so that a file can't fill the memory."""
+    if not file.is_file() or file.stat().st_size > _MOST_BYTES:
+        return None
+    with np.load(file, allow_pickle=False) as arrays:
+        if sum(entry.file_size for entry in arrays.zip.infolist()) > _MOST_BYTES:  # unpacked
+            return None
+        places, descriptors = arrays["places"], arrays["descriptors"]
+    fits = places.shape == (len(places), 4) and descriptors.shape == (len(places), 128)
+    if not fits or places.dtype != np.float16 or descriptors.dtype != np.uint8 or not np.isfinite(places).all():
+        return None
+    return Details(places.astype(np.float32), descriptors)
 
 
 def pictures_of(index: Index) -> Pictures:

@@ -7,10 +7,12 @@ docs/searching.md. Here a query is only read and checked as far as that needs no
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
+import numbers
+import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +21,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import LookalikeError, UsageError, unknown_name
+from lookalike.errors import LookalikeError, UsageError, first_line, unknown_name
+from lookalike.folder import as_text
+from lookalike.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
+from lookalike.raster import to_png
 from lookalike.storage import new_file
 
 Crop: TypeAlias = tuple[int, int, int, int]
@@ -28,10 +33,13 @@ Crop: TypeAlias = tuple[int, int, int, int]
 MOST = 100_000
 #: Most images, likes and dislikes of one query.
 MOST_EXAMPLES = 1_000
+#: Most bytes of a saved query, and the largest number that is counted with.
+MOST_BYTES, MOST_COUNTED = 2**26, 10**15
 _MEANT_AS_CROP = re.compile(r"(?P<path>.+)\[[^\[\]]*,[^\[\]]*\]", re.DOTALL)
 _CROPPED = re.compile(r"(?P<path>.+)\[(?P<crop>\s*-?\d+\s*(,\s*-?\d+\s*){3})\]", re.DOTALL)
 _SOURCES = ("path", "id", "data")
 _GIVEN = (*_SOURCES, "pixels")
+_TEXTS = ("text", "words", "where", "encoder", "distance", "rerank")
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,11 @@ class Example:
     Attributes
     ----------
     path : str or None
-        A file, or what else :func:`lookalike.open_collection` opens as one image: ``mnist:test[7]``.
+        A file, or what else :func:`lookalike.open_collection` opens as one image: ``mnist:test[7]``. A ``Path`` becomes text.
     id : str or None
         An image of the index.
     data : bytes or None
-        A file's content. In JSON it is base64.
+        A file's content, which may be given as any bytes, an open file, a Pillow image, or base64. In JSON it is base64.
     pixels : ndarray of uint8, shape (h, w) or (h, w, 3), or None
         An image in memory, as the server has it when it was decoded; not part of the JSON.
     crop : (int, int, int, int) or None
@@ -69,6 +77,14 @@ class Example:
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
             raise UsageError(f"an image of a query needs exactly one of path, id and data; this one has {found}")
+        _set(
+            self,
+            path=_named("path", self.path, raw=True),
+            id=_named("id", self.id),
+            data=None if self.data is None else _bytes(self.data),
+            crop=_crop(self.crop),
+            weight=_number(self.weight, "weight"),
+        )
         if self.crop is not None:
             _check_crop(self.crop, self.title)
         if not math.isfinite(self.weight):
@@ -77,7 +93,7 @@ class Example:
     @property
     def title(self) -> str:
         """What a person calls it."""
-        name = self.path or (f"id {self.id}" if self.id is not None else "an image")
+        name = as_text(self.path or (f"id {self.id}" if self.id is not None else "an image"))
         return name if self.crop is None else f"{name}[{','.join(map(str, self.crop))}]"
 
     @classmethod
@@ -87,7 +103,8 @@ class Example:
         Parameters
         ----------
         text : str
-            ``photo.jpg``, or ``photo.jpg[10,20,100,80]``: x, y, width, height. A file of exactly that name wins.
+            ``photo.jpg``, or ``photo.jpg[10,20,100,80]``: x, y, width, height. A file of exactly that name wins. ``-`` is
+            standard input.
         weight : float
             Its share in the query.
 
@@ -107,6 +124,9 @@ class Example:
         (10, 20, 100, 80)
         """
         cropped = _CROPPED.fullmatch(text)
+        if (text if cropped is None else cropped["path"]) == STANDARD_INPUT and not Path(text).exists():
+            crop = None if cropped is None else _crop([int(number) for number in cropped["crop"].split(",")])
+            return cls(data=read_standard_input(), crop=crop, weight=weight)
         if cropped is None or Path(text).exists():
             meant = _MEANT_AS_CROP.fullmatch(text)
             if meant is not None and not Path(text).exists() and Path(meant["path"]).exists():
@@ -117,24 +137,37 @@ class Example:
 
     @classmethod
     def from_json(cls, value: object) -> Example:
-        """Read one entry of ``images``."""
-        if isinstance(value, str):
-            return cls(path=value)
+        """Read one entry of ``images``; in Python also a path, an array, a Pillow image, bytes or an open file."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str | os.PathLike):
+            return cls(path=os.fspath(value))
+        given = value if isinstance(value, Mapping) else {"data": value}
+        data = given.get("data")
+        pixels = None if data is None or isinstance(data, str) else pixels_of(data, "an image of a query")
+        if pixels is not None:
+            if len(pixels) != 1:
+                raise UsageError(
+                    f"an array of a query holds {len(pixels):,} images, and here one is meant; give them one by one"
+                )
+            rest = {name: one for name, one in given.items() if name != "data"}
+            value = _object(rest, "an entry of images", (*_SOURCES, "crop", "weight"))
+        elif (content := content_of(value)) is not None:  # an open file is read once
+            value = {"data": content}
         entry = _object(value, "an entry of images", (*_SOURCES, "crop", "weight"))
-        data = entry.get("data")
-        if data is not None:
-            data = _bytes(data)
         return cls(
-            path=_text(entry, "path"),
-            id=_text(entry, "id"),
-            data=data,
-            crop=_crop(entry.get("crop")),
-            weight=1.0 if entry.get("weight") is None else _number(entry, "weight"),
+            path=entry.get("path"),
+            id=entry.get("id"),
+            data=entry.get("data"),
+            pixels=None if pixels is None else pixels[0],
+            crop=entry.get("crop"),
+            weight=1.0 if entry.get("weight") is None else entry["weight"],
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form, without what is at its default."""
-        data = None if self.data is None else base64.b64encode(self.data).decode("ascii")
+        content = to_png(self.pixels) if self.pixels is not None else self.data
+        data = None if content is None else base64.b64encode(content).decode("ascii")
         crop = None if self.crop is None else list(self.crop)
         found = {"path": self.path, "id": self.id, "data": data, "crop": crop}
         found = {name: value for name, value in found.items() if value is not None}
@@ -188,6 +221,19 @@ class Query:
     resize: bool = False
 
     def __post_init__(self) -> None:
+        # What came from elsewhere than JSON is brought to what JSON holds: NumPy's numbers, paths, lists.
+        _set(self, **{name: _named(name, getattr(self, name)) for name in _TEXTS})
+        _set(self, denoise=_named("denoise", self.denoise))
+        _set(self, k=whole_number(self.k, "k"), offset=whole_number(self.offset, "offset"))
+        for name in ("within", "group"):
+            value = getattr(self, name)
+            _set(self, **{name: None if value is None else _number(value, name)})
+        for name in ("likes", "dislikes"):
+            _set(self, **{name: tuple(_id(name, one) for one in _list(name, getattr(self, name)))})
+        if not isinstance(self.resize, bool | np.bool_):
+            raise UsageError(f"resize is {_shown(self.resize)}; it must be true or false")
+        _set(self, resize=bool(self.resize))
+        _set(self, images=tuple(Example.from_json(one) for one in _list("images", self.images)))
         for name in ("text", "words", "where"):
             value = getattr(self, name)
             if value is not None and not value.strip():
@@ -261,22 +307,8 @@ class Query:
         """
         if isinstance(value, cls):
             return value
-        known = tuple(cls.__dataclass_fields__)
-        entry = _object(value, "a query", known)
-        given: dict[str, Any] = {}
-        for name in ("text", "words", "where", "encoder", "distance", "rerank", "denoise"):
-            given[name] = _text(entry, name)
-        for name in ("k", "offset"):
-            if entry.get(name) is not None:
-                given[name] = _whole(entry, name)
-        for name in ("within", "group"):
-            given[name] = None if entry.get(name) is None else _number(entry, name)
-        for name in ("likes", "dislikes"):
-            given[name] = tuple(_id(name, one) for one in _list(entry, name))
-        if entry.get("resize") is not None and not isinstance(entry["resize"], bool):
-            raise UsageError(f"resize is {_shown(entry['resize'])}; it must be true or false")
-        given["resize"] = bool(entry.get("resize"))
-        return cls(images=tuple(Example.from_json(one) for one in _list(entry, "images")), **given)
+        entry = _object(value, "a query", tuple(cls.__dataclass_fields__))
+        return cls(**{name: one for name, one in entry.items() if one is not None})
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form, without what is at its default."""
@@ -298,7 +330,7 @@ class Query:
         Parameters
         ----------
         path : str or Path
-            A file that :meth:`save` wrote, or any with the documented JSON.
+            A file that :meth:`save` wrote, or any with the documented JSON; ``-`` is standard input.
 
         Returns
         -------
@@ -311,11 +343,11 @@ class Query:
             If the file can't be read, is no JSON, or isn't a query; the message names it.
         """
         try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
+            value = json.loads(_read_saved(path))
         except OSError as e:
             raise UsageError(f"{path}: the query can't be read: {e.strerror or e}") from e
-        except ValueError as e:
-            raise UsageError(f"{path}: isn't JSON ({e}); save one with --save-query") from e
+        except (ValueError, RecursionError) as e:
+            raise UsageError(f"{path}: isn't JSON ({first_line(e)}); save one with --save-query") from e
         try:
             return cls.from_json(value)
         except LookalikeError as e:
@@ -336,11 +368,18 @@ class Query:
         UsageError
             If it can't be written, or exists and may not be replaced.
         """
+        stated = self.to_json()
+        try:
+            text = (json.dumps(stated, indent=2, ensure_ascii=False) + "\n").encode()
+        except UnicodeEncodeError:  # the name of a file whose bytes are no UTF-8
+            text = (json.dumps(stated, indent=2) + "\n").encode()
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise UsageError(f"{path}: the query can't be saved: there is something else of that name; give another")
         try:
             with new_file(Path(path), overwrite=overwrite) as f:
-                f.write((json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
-        except OSError as e:
-            raise UsageError(f"{path}: the query can't be saved: {e.strerror or e}") from e
+                f.write(text)
+        except (OSError, ValueError) as e:
+            raise UsageError(f"{path}: the query can't be saved: {getattr(e, 'strerror', None) or e}") from e
 
     def but(self, **changes: Any) -> Query:
         """Return the same query with some fields changed, checked again.
@@ -358,6 +397,36 @@ class Query:
         return replace(self, **changes)
 
 
+def whole_number(value: object, name: str) -> int:
+    """Take a whole number of any kind: of Python, of NumPy, or written as 10.0 as some programs do in JSON.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+    name : str
+        What it is called in the error.
+
+    Returns
+    -------
+    int
+        The same as Python's.
+
+    Raises
+    ------
+    UsageError
+        If it is something else, or beyond ``MOST_COUNTED``.
+    """
+    value = _plain(value)
+    if isinstance(value, float | np.floating) and float(value).is_integer():  # as some write it in JSON: 10.0
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise UsageError(f"{name} must be a whole number; got {_shown(value)}")
+    if abs(int(value)) > MOST_COUNTED:
+        raise UsageError(f"{name} is beyond all counting; give a number of at most {MOST_COUNTED:,}")
+    return int(value)
+
+
 def _object(value: object, what: str, known: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UsageError(f"{what} must be a JSON object with some of the keys {', '.join(known)}; got {_shown(value)}")
@@ -367,58 +436,85 @@ def _object(value: object, what: str, known: Sequence[str]) -> Mapping[str, Any]
     return value
 
 
-def _list(entry: Mapping[str, Any], name: str) -> list[Any]:
-    value = entry.get(name)
-    if value is None:
-        return []
+def _list(name: str, value: object) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise UsageError(f"{name} must be a list; got {_shown(value)}")
     return list(value)
 
 
-def _text(entry: Mapping[str, Any], name: str) -> str | None:
-    value = entry.get(name)
+def _set(query: Query | Example, **values: Any) -> None:
+    """Set fields of a frozen dataclass while it is made."""
+    for name, value in values.items():
+        object.__setattr__(query, name, value)
+
+
+def _named(name: str, value: object, *, raw: bool = False) -> str | None:
+    """Take text, or a path as text; a lone half of a character is spelt out as ids have it, but in the path of a file."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{name} must be a string; got {_shown(value)}")
-    return value
+    return None if value is None else str(value) if raw else as_text(str(value))
 
 
 def _id(name: str, value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str | os.PathLike):
         raise UsageError(f"{name} must hold ids, which are strings; got {_shown(value)}")
-    return value
+    return as_text(str(os.fspath(value)))
 
 
-def _number(entry: Mapping[str, Any], name: str) -> float:
-    value = entry[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _plain(value: object) -> object:
+    """Take the one number out of an array of no dimension."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _number(value: object, name: str) -> float:
+    value = _plain(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise UsageError(f"{name} must be a number; got {_shown(value)}")
-    return float(value)
-
-
-def _whole(entry: Mapping[str, Any], name: str) -> int:
-    value = entry[name]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name} must be a whole number; got {_shown(value)}")
-    return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise UsageError(f"{name} is a number of more than 300 digits; give a smaller one") from None
 
 
 def _bytes(value: object) -> bytes:
-    try:
-        if not isinstance(value, str):
-            raise ValueError
-        return base64.b64decode(value.partition("base64,")[2] if value.startswith("data:") else value, validate=True)
-    except (ValueError, binascii.Error) as e:
-        raise UsageError(f"data must be a file's bytes in base64; got {_shown(value)}") from e
+    """Take a file's content: bytes, an open file, a Pillow image, or base64, also wrapped, URL-safe or as a ``data:`` address."""
+    if isinstance(value, str):
+        return from_base64(value)
+    found = content_of(value)
+    if found is None:
+        raise UsageError(f"data must be a file's bytes in base64; got {_shown(value)}")
+    return found
+
+
+def _read_saved(path: str | Path) -> bytes:
+    """Read a saved query: a file of a person's size, and never a device or a pipe that nobody writes to."""
+    if str(path) == STANDARD_INPUT:
+        data = read_standard_input(MOST_BYTES)
+    else:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UsageError(f"{path}: isn't a file; save the query in one, or hand it over with --query -")
+        with open(path, "rb") as f:
+            data = f.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"{path}: over {MOST_BYTES // 2**20} MiB, which is no query; name large images by path")
+    return data
 
 
 def _crop(value: object) -> Crop | None:
     if value is None:
         return None
-    numbers = value if isinstance(value, list | tuple) else []
-    if len(numbers) != 4 or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
-        raise UsageError(f"crop must be four whole numbers, [x, y, width, height] in pixels; got {_shown(value)}")
-    return (numbers[0], numbers[1], numbers[2], numbers[3])
+    numbers_ = value.tolist() if isinstance(value, np.ndarray) else value
+    try:
+        x, y, width, height = (
+            whole_number(n, "crop") for n in (numbers_ if isinstance(numbers_, list | tuple) else ())
+        )
+    except (ValueError, UsageError) as e:
+        raise UsageError(
+            f"crop must be four whole numbers, [x, y, width, height] in pixels; got {_shown(value)}"
+        ) from e
+    return x, y, width, height
 
 
 def _check_crop(crop: Crop, title: str) -> None:
@@ -430,5 +526,15 @@ def _check_crop(crop: Crop, title: str) -> None:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=repr)
+    """Show what was given, as JSON would, in a few words, however large it is."""
+    if isinstance(value, str | bytes | bytearray):
+        value = value[:80]
+    elif isinstance(value, int) and value.bit_length() > 200:
+        return "a number of very many digits"
+    elif not isinstance(value, list | tuple | dict | float | int | None):
+        return f"a {type(value).__name__}"
+    try:
+        text = json.dumps(value, default=lambda one: f"a {type(one).__name__}")
+    except (ValueError, RecursionError, TypeError):
+        return f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -299,6 +299,8 @@ def ranking_values(
         part = asked.part(start, start + step)
         plain = database.distances(part.descriptors)
         values, inliers = (plain, [{}] * len(part)) if made is None else made.values(part)
+        if database.distance == "inner product":  # it has no least value, and a ranking begins at 0
+            values = values - np.minimum(values.min(axis=1, keepdims=True), 0)
         yield values, plain, inliers
 
 

@@ -62,6 +62,10 @@ class Restored:
         """Return one of the images alone."""
         return Restored(self.images[i : i + 1], self.levels[i : i + 1], self.by)
 
+    def some(self, which: Sequence[int] | NDArray[np.int64]) -> Restored:
+        """Return some of the images."""
+        return Restored(self.images[which], tuple(self.levels[i] for i in which), self.by)
+
     def to_json(self) -> dict[str, Any]:
         """Return what was done to a single image: ``by``, and ``noise`` as in ``levels``."""
         return {"by": self.by, "noise": self.levels[0]}

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.closeness import Chance
-from lookalike.collection import Collection, open_collection
+from lookalike.collection import Collection, Source, open_collection
 from lookalike.denoised import restore_queries
-from lookalike.errors import EncoderError, UsageError
+from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
 from lookalike.raster import fit_to
+from lookalike.request import whole_number
 from lookalike.rerank import rerank as reranked
 
 if TYPE_CHECKING:
@@ -130,12 +131,15 @@ class Result:
         Whether they were found by ``exact`` or ``approximate`` search.
     denoised : Restored or None
         The image that was searched with in its place, where that was asked for; it alone.
+    error : str or None
+        Why this query has no answer, where others have: it can't be read, or can't be compared.
     """
 
     query: str
     matches: list[Match]
     how: str = "exact"
     denoised: Restored | None = None
+    error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
@@ -144,12 +148,14 @@ class Result:
             "search": self.how,
             "matches": [m.to_json() for m in self.matches],
         }
+        if self.error is not None:
+            found["error"] = self.error
         return found if self.denoised is None else found | {"denoised": self.denoised.to_json()}
 
 
 def search(
     index: Index,
-    queries: str | Path | NDArray[np.generic] | Collection,
+    queries: Source,
     k: int = 10,
     *,
     distance: str | None = None,
@@ -165,10 +171,10 @@ def search(
     ----------
     index : Index
         What to search.
-    queries : str, Path, ndarray or Collection
+    queries : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
         What :func:`lookalike.open_collection` takes: an image, a folder of them, ``mnist:test[0:100]``, an array.
     k : int
-        How many answers each, 1 to the number indexed.
+        How many answers each, at least 1; where there are fewer images, all of them.
     distance : {"cosine", "euclidean"}, optional
         By default the encoder's own.
     resize : bool
@@ -186,31 +192,118 @@ def search(
     Returns
     -------
     list of Result
-        In the order of the queries; in each the nearest first, equal distances by position in the index.
+        In the order of the queries; in each the nearest first, equal distances by position in the index. Of several
+        queries, one that has no answer says why in its ``error``, and the others are answered.
 
     Raises
     ------
     CollectionError
-        If a query can't be read.
+        If no query can be read.
     EncoderError
-        If a query is of another size than the index's images, and ``resize`` is False.
+        If every query is of another size than the index's images, and ``resize`` is False.
     UsageError
-        If ``k`` or the distance is wrong, a query is blank where cosine is asked for, or what shall denoise can't.
+        If ``k`` or the distance is wrong, all are blank where cosine is asked for, or what shall denoise can't.
     """
+    k = min(at_least_one(k), max(1, len(index)))
     collection = open_collection(queries, limits=index.limits)
-    images = query_images(index, collection, resize=resize)
-    restored = None if denoise is None else restore_queries(index, images, denoise)
-    images = images if restored is None else restored.images
-    named = distance or index.passport.distance
+    by = distance or index.passport.distance
+    asked = readable_queries(index, collection, by, resize=resize, denoise=denoise)
     titles = [_title(collection, name) for name in collection.ids]
-    descriptors = describe(index, images, titles, named)
+    answered = [titles[i] for i in asked.positions]
     if rerank is not None:
-        ranked = reranked(index, rerank, descriptors, k, picture=collection.read, distance=distance, on_note=on_note)
+
+        def picture(i: int) -> NDArray[np.uint8]:
+            return collection.read(asked.positions[i])
+
+        ranked = reranked(index, rerank, asked.descriptors, k, picture=picture, distance=distance, on_note=on_note)
         rows, far = np.stack([r.rows for r in ranked]), np.stack([r.distances for r in ranked])
-        results = _results(index, titles, named, rows, far, inliers=[r.inliers for r in ranked])
+        results = _results(index, answered, by, rows, far, inliers=[r.inliers for r in ranked])
     else:
-        results = _results(index, titles, named, *index.nearest(descriptors, k, distance=named, how=how))
-    return results if restored is None else [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
+        results = _results(index, answered, by, *index.nearest(asked.descriptors, k, distance=by, how=how))
+    if (restored := asked.restored) is not None:
+        results = [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
+    good = dict(zip(asked.positions, results, strict=True))
+    return [good.get(i) or Result(title, [], error=asked.failed[i]) for i, title in enumerate(titles)]
+
+
+@dataclass(frozen=True, eq=False)
+class Readable:
+    """The queries of a collection that can be asked, and why others can't.
+
+    Attributes
+    ----------
+    positions : list of int
+        Their places in the collection.
+    descriptors : ndarray, shape (n, d)
+        One row each.
+    failed : dict of int to str
+        Place of each other query -> why it can't be asked.
+    restored : Restored or None
+        What was searched with, where noise was taken out.
+    """
+
+    positions: list[int]
+    descriptors: NDArray[Any]
+    failed: dict[int, str]
+    restored: Restored | None = None
+
+
+def readable_queries(
+    index: Index,
+    collection: Collection,
+    distance: str,
+    *,
+    resize: bool = False,
+    denoise: str | Path | None = None,
+) -> Readable:
+    """Read and encode queries; one that can't be costs itself and no other.
+
+    Parameters
+    ----------
+    index : Index
+        What is asked.
+    collection : Collection
+        The queries.
+    distance : str
+        What they are to be compared by.
+    resize, denoise
+        As of :func:`search`.
+
+    Returns
+    -------
+    Readable
+        At least one.
+
+    Raises
+    ------
+    LookalikeError
+        If none can be asked: what the first one says.
+    """
+    read: dict[int, NDArray[np.uint8]] = {}
+    failed: dict[int, str] = {}
+    first: LookalikeError | None = None
+    if collection.array_ is not None and collection.shape == tuple(index.passport.shape):
+        read = dict(enumerate(collection.array_))
+    else:
+        for i in range(len(collection)):
+            try:
+                read[i] = query_image(index, collection, i, resize=resize)
+            except (CollectionError, EncoderError) as e:
+                first, failed[i] = first or e, str(e)
+    if not read:
+        raise first or CollectionError(f"{collection.name}: holds no image")
+    images = np.stack(list(read.values()))
+    restored = None if denoise is None else restore_queries(index, images, denoise)
+    descriptors: NDArray[Any] = index.encoder.encode(images if restored is None else restored.images)
+    positions, kept = list(read), np.ones(len(read), np.bool_)
+    for at in np.flatnonzero(~descriptors.any(axis=1)).tolist() if distance == "cosine" else ():
+        blank = _blank(index, _title(collection, collection.ids[positions[at]]))
+        first, failed[positions[at]], kept[at] = first or blank, str(blank), False
+    if not kept.any() and first is not None:
+        raise first
+    if restored is not None and not kept.all():
+        restored = restored.some(np.flatnonzero(kept))
+    return Readable([p for p, good in zip(positions, kept, strict=True) if good], descriptors[kept], failed, restored)
 
 
 def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], distance: str) -> NDArray[Any]:
@@ -240,11 +333,39 @@ def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], dis
     descriptors: NDArray[Any] = index.encoder.encode(images)
     if distance == "cosine":
         for i in np.flatnonzero(~descriptors.any(axis=1)).tolist():
-            raise UsageError(
-                f"{titles[i]}: blank for the encoder {index.passport.encoder} (its descriptor "
-                "is all zeros), so it has no angle to others; use another image, or the distance euclidean"
-            )
+            raise _blank(index, titles[i])
     return descriptors
+
+
+def _blank(index: Index, title: str) -> UsageError:
+    return UsageError(
+        f"{title}: blank for the encoder {index.passport.encoder} (its descriptor is all zeros), so it has no angle to "
+        "others; use another image, or the distance euclidean"
+    )
+
+
+def at_least_one(k: Any) -> int:
+    """Check how many answers are asked for; where there are fewer images, they are all of them.
+
+    Parameters
+    ----------
+    k : int
+        Of any kind of whole number.
+
+    Returns
+    -------
+    int
+        The same as Python's.
+
+    Raises
+    ------
+    UsageError
+        If it is no whole number, or below 1.
+    """
+    count = whole_number(k, "k")
+    if count < 1:
+        raise UsageError(f"k is {count:,}; ask for at least 1")
+    return count
 
 
 def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "auto") -> list[Result]:
@@ -257,7 +378,7 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "
     texts : sequence of str
         Such as ``"a red bus"``, one a query.
     k : int
-        How many answers each, 1 to the number indexed.
+        How many answers each, at least 1; where there are fewer images, all of them.
     how : {"auto", "exact", "approximate"}
         As of :meth:`lookalike.index.Index.nearest`.
 
@@ -271,6 +392,7 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "
     UsageError
         If ``k`` is out of range, or the encoder can't read: its model has no text tower.
     """
+    k = min(at_least_one(k), max(1, len(index)))
     found = index.nearest(describe_text(index, texts), k, how=how)
     return _results(index, list(texts), index.passport.distance, *found)
 
@@ -362,19 +484,33 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     shape = tuple(index.passport.shape)
     if collection.array_ is not None and collection.shape == shape:
         return collection.array_
-    images = []
-    for i, name in enumerate(collection.ids):
-        if resize or index.passport.resized:
-            images.append(collection.fitted(i, shape))
-            continue
-        image = collection.read(i)
-        if image.shape[:2] != shape[:2]:
-            raise EncoderError(
-                f"{_title(collection, name)}: {image.shape[1]} x {image.shape[0]} pixels, but {index.path} holds images "
-                f"of {shape[1]} x {shape[0]}; add --resize (in Python resize=True) to scale it"
-            )
-        images.append(fit_to(image, shape))
-    return np.stack(images)
+    return np.stack([query_image(index, collection, i, resize=resize) for i in range(len(collection))])
+
+
+def query_image(index: Index, collection: Collection, position: int, *, resize: bool = False) -> NDArray[np.uint8]:
+    """Read one query image in the shape an index's encoder takes, as :func:`query_images` does all.
+
+    Parameters
+    ----------
+    index, collection, resize
+        As of :func:`query_images`.
+    position : int
+        Which.
+
+    Returns
+    -------
+    ndarray of uint8, shape ``index.passport.shape``
+    """
+    shape = tuple(index.passport.shape)
+    if resize or index.passport.resized:
+        return collection.fitted(position, shape)
+    image = collection.read(position)
+    if image.shape[:2] != shape[:2]:
+        raise EncoderError(
+            f"{_title(collection, collection.ids[position])}: {image.shape[1]} x {image.shape[0]} pixels, but {index.path} "
+            f"holds images of {shape[1]} x {shape[0]}; add --resize (in Python resize=True) to scale it"
+        )
+    return fit_to(image, shape)
 
 
 def similarity(far: float, distance: str, bits: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.arrays import image_hash
 from lookalike.collection import Collection
 from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
@@ -322,7 +322,7 @@ class Sync:
             pixels = None if images.array_ is None else images.array_[position]
             size = 0 if pixels is None else pixels.nbytes
             entry = Entry(identity, ("memory", str(position)), size, 0, label=label)
-            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else hash_of_pixels(pixels))
+            yield _Item(entry, position, left.pop(identity, []), None if pixels is None else image_hash(pixels))
 
     def _is_current(self, item: _Item) -> bool:
         facts = item.old[0].facts
@@ -412,10 +412,7 @@ class Sync:
             to_thumbnail(fit_to(image, self.images.shape)),
         )
         return Reading(
-            hash=item.hash or hash_of_pixels(image),
-            size=item.entry.size,
-            mtime_ns=item.entry.mtime_ns,
-            pictures=[picture],
+            hash=item.hash or image_hash(image), size=item.entry.size, mtime_ns=item.entry.mtime_ns, pictures=[picture]
         )
 
     def _take(self, item: _Item, reading: Reading) -> bool:
@@ -794,24 +791,6 @@ def place_of(path: Path, images: Collection) -> str:
     if images.entries is None or not whole.is_relative_to(folder):
         return ""
     return whole.relative_to(folder).as_posix()
-
-
-def hash_of_pixels(image: NDArray[np.uint8]) -> str:
-    """Return the hash of an image that is no file.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (h, w) or (h, w, 3)
-        Any.
-
-    Returns
-    -------
-    str
-        SHA-256 of its shape and its pixels, 64 hex digits.
-    """
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
 
 
 def _has_no_folder(entry: Entry) -> bool:

@@ -51,6 +51,10 @@ class TextModel:
         self._config_json = config
         self._tokenizer: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was opened behind: a copy opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_inputs"} | {"_tokenizer": None}
+
     def run(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Turn texts into vectors.
 

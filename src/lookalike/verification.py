@@ -87,6 +87,8 @@ class Verification(Reranking):
             inliers.append(found)
             # What is verified comes before all others, the more inliers the sooner; the rest as without.
             order = [row for row, count in found.items() if count >= VERIFIED]
+            if self.database.distance == "inner product":  # it has no least value; what comes first stays first
+                out[i] -= out[i].min()
             out[i] += 1
             for row in order:
                 out[i, row] = 1 / np.float32(found[row])
@@ -178,8 +180,10 @@ def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, se
         return {}, {"inliers": np.array(found, np.int64)}
 
     terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
-    _, arrays = learn_once(index.path, index.passport, VERIFICATION, terms, learn)
-    return float((arrays["inliers"] >= VERIFIED).mean())
+    learnt = index.once(
+        f"recognised by {seed}", lambda: learn_once(index.path, index.passport, VERIFICATION, terms, learn)
+    )
+    return float((learnt[1]["inliers"] >= VERIFIED).mean())
 
 
 __all__ = ["Verification", "recognised"]

@@ -11,7 +11,9 @@ file names are ready in well under a second.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,7 +25,18 @@ from lookalike.errors import UsageError
 
 K1, B = 1.2, 0.75
 
-_WORD = re.compile(r"[^\W_]+")
+#: Longest text that is looked for, in characters, and most words of it.
+LONGEST, MOST = 2_000, 100
+
+# Scripts that put no blanks between words: Han, kana, Hangul (where endings cling to words), Thai, Lao, Burmese, Khmer.
+_UNDIVIDED = (
+    "\u0e01-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf\u1000-\u103f\u1050-\u109f\u1780-\u17d3\u2e80-\u2fdf\u3005-\u3007\u3041-\u3096"
+    "\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u318e\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97c"
+    "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
+)
+# Vowel signs of India's scripts belong to a word though they are no letters; dandas, which end a sentence, don't.
+_SIGNS = "\u0900-\u0963\u0966-\u0dff"
+_PART = re.compile(rf"(?P<run>[{_UNDIVIDED}]+)|(?P<word>(?:(?![{_UNDIVIDED}])[^\W_]|[{_SIGNS}])+)")
 _TERM = re.compile(r"(?P<sign>-?)(?P<text>\S+)")
 
 
@@ -45,8 +58,32 @@ def words_of(text: str) -> list[str]:
     >>> words_of("Paisatges/Josep_Maria Sert (València).jpg")
     ['paisatges', 'josep', 'maria', 'sert', 'valencia', 'jpg']
     """
+    return [run or plain for run, plain in _parts(text)]
+
+
+def _held_of(text: str) -> list[str]:
+    """Split a text as it is kept: where a script has no blanks, by each character and each two that follow one another."""
+    return [word for run, plain in _parts(text) for word in ([plain] if plain else [*run, *_pairs(run)])]
+
+
+def _asked_of(text: str) -> list[str]:
+    """Split what is looked for: of a script without blanks the pairs stand for the whole, and a character for itself."""
+    return [word for run, plain in _parts(text) for word in ([plain] if plain else _pairs(run) or [run])]
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[i : i + 2] for i in range(len(run) - 1)]
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
     apart = unicodedata.normalize("NFKD", text.casefold())
-    return _WORD.findall("".join(c for c in apart if not unicodedata.combining(c)))
+    bare = "".join(c for c in apart if not unicodedata.combining(c) or _is_letter(c))
+    return _PART.findall(unicodedata.normalize("NFC", bare))
+
+
+def _is_letter(mark: str) -> bool:
+    """Tell a mark that makes another word, as Thai's tones, from an accent that one may leave out."""
+    return "\u0900" <= mark <= "\u109f" or "\u1780" <= mark <= "\u17ff" or mark in "\u3099\u309a"
 
 
 class Words:
@@ -69,13 +106,14 @@ class Words:
         postings: dict[str, tuple[list[int], list[int]]] = {}
         lengths = np.zeros(len(facts))
         for row, fact in enumerate(facts):
-            found = words_of(" ".join(_texts(fact)))
+            found = _held_of(" ".join(_texts(fact)))
             lengths[row] = len(found)
             for word, count in Counter(found).items():
                 rows, counts = postings.setdefault(word, ([], []))
                 rows.append(row)
                 counts.append(count)
         self._postings = postings
+        self._sorted = sorted(postings)
         self._size = len(facts)
         self._norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()) if len(facts) else 1.0, 1e-9))
 
@@ -95,13 +133,18 @@ class Words:
         Raises
         ------
         UsageError
-            If there is no word to look for.
+            If there is no word to look for, or there are too many.
         """
+        if len(asked) > LONGEST:
+            raise UsageError(f"words of {len(asked):,} characters; at most {LONGEST:,} are looked for, give fewer")
         total = np.zeros(self._size)
         fits = np.ones(self._size, np.bool_)
-        wanted = False
+        wanted, count = False, 0
         for sign, text in _TERM.findall(asked):
-            parts = words_of(text)
+            parts = _asked_of(text)
+            count += len(parts)
+            if count > MOST:
+                raise UsageError(f"over {MOST} words to look for; give fewer")
             for i, word in enumerate(parts):
                 alike = self._beginning(word) if text.endswith("*") and i == len(parts) - 1 else [word]
                 score = self._score(alike)
@@ -116,7 +159,8 @@ class Words:
         return np.where(fits, total, 0.0)
 
     def _beginning(self, start: str) -> list[str]:
-        return [word for word in self._postings if word.startswith(start)]
+        first = bisect_left(self._sorted, start)
+        return self._sorted[first : bisect_left(self._sorted, start + chr(sys.maxunicode), first)]
 
     def _score(self, words: Iterable[str]) -> NDArray[np.float64]:
         counts = np.zeros(self._size)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lookalike.errors import LookalikeError, UsageError
+from lookalike.terminal import PlainStream
 
 if TYPE_CHECKING:
     from lookalike.index import Index
@@ -33,8 +34,37 @@ Source = Annotated[
         "[7] or [10:20] picks some."
     ),
 ]
+
+
+def named_index(path: Path | None) -> Path | None:
+    """Take the collection's name for its index: a callback of ``--index``, so that every command understands ``-i photos``.
+
+    Parameters
+    ----------
+    path : Path or None
+        What was given: an index, or the folder, archive, list or built-in name that one was made of.
+
+    Returns
+    -------
+    Path or None
+        The index that lies in or beside it; what was given where there is none, which opening it will say.
+    """
+    if path is None or _is_index(path):
+        return path
+    from lookalike.build import default_path
+
+    own = default_path(path)
+    return own if _is_index(own) else path
+
+
 IndexPath = Annotated[
-    Path | None, typer.Option("--index", "-i", help="The index's folder. Default: the one index in this folder.")
+    Path | None,
+    typer.Option(
+        "--index",
+        "-i",
+        callback=named_index,
+        help="The index's folder, or the collection that it was made of. Default: the one index here, or in a folder above.",
+    ),
 ]
 Overwrite = Annotated[
     bool,
@@ -48,7 +78,10 @@ DistanceName = Annotated[
     str | None,
     typer.Option("--distance", help="cosine, euclidean or 'inner product'. Default: the encoder's own (cosine)."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result (of a training, in one --precision).")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same result (of a training, in one --precision)."),
+]
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to the index's or the encoder's.")]
 
 
@@ -88,9 +121,17 @@ def run(arguments: list[str]) -> int:
     Returns
     -------
     int
-        0 done, 1 the work failed, 2 the call was wrong.
+        0 done, 1 the work failed, 2 the call was wrong, 130 it was stopped by Ctrl-C.
     """
-    debug = "--debug" in arguments
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = PlainStream(streams[0]), PlainStream(streams[1], forgiving=True)
+    try:
+        return _run(arguments, "--debug" in arguments)
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
         code = app(args=_spelt(arguments), standalone_mode=False)
         sys.stdout.flush()  # a full disk or a closed pipe shows here
@@ -120,7 +161,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
         case typer.Exit():
             return error.exit_code, ""
         case KeyboardInterrupt() | typer.Abort():
-            return 1, "stopped; the same command goes on"
+            return 130, "stopped; the same command goes on"
         case BrokenPipeError():  # who read our output has gone, as `head` does
             return 1, ""
         case OSError():
@@ -159,30 +200,49 @@ def _main(
     """Find images like this one."""
 
 
-def open_(path: Path | None, encoder: str | None) -> Index:
-    """Open the index that was named, or the only one here."""
+def open_(path: Path | None, encoder: str | None, file: str | None = None) -> Index:
+    """Open the index that was named, or else the one that :func:`only_index` finds."""
     from lookalike import open_index
 
-    return open_index(path or only_index(), encoder=encoder)
+    return open_index(path or only_index(file), encoder=encoder)
 
 
-def only_index() -> Path:
-    """Find the one index in the current folder."""
-    found = sorted(p for p in {Path(".lookalike"), *Path().glob("*.lookalike")} if p.is_dir())
-    if len(found) == 1:
+def only_index(file: str | None = None) -> Path:
+    """Find the one index in the current folder; else in a folder above; else above a file, and say which was taken."""
+    found = _indexes_here()
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} indexes in this folder ({', '.join(map(str, found))}); name one with --index")
+    if found:
         return found[0]
-    if not found:
+    from lookalike import progress
+    from lookalike.index import index_of
+
+    above = index_of("here")  # whatever its name, a file here lies in this folder
+    if above is None and file is not None:
+        above = index_of(file)
+    if above is None:
         raise UsageError("no index in this folder; name one with --index, or make one with: lookalike index COLLECTION")
-    raise UsageError(f"{len(found)} indexes in this folder ({', '.join(map(str, found))}); name one with --index")
+    progress.say(f"index: {above}")
+    return above
+
+
+def _indexes_here() -> list[Path]:
+    """Return the indexes in the current folder; where none is whole, the folders that are named as one."""
+    named = sorted({path for path in [Path(".lookalike"), *Path().glob("*.lookalike")] if path.is_dir()})
+    return [path for path in named if _is_index(path)] or named
+
+
+def _is_index(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("passport.json", "previous.json"))
 
 
 def parse_size(size: str | None) -> int | tuple[int, int] | None:
     """Read ``64`` or ``80x60``."""
     if size is None:
         return None
-    parts = size.lower().split("x")
-    if len(parts) > 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
-        raise UsageError(f"--size {size}: expected a side in pixels such as 64, or width x height such as 80x60")
+    parts = size.strip().lower().split("x")
+    if len(parts) > 2 or not all(p.isdecimal() and len(p) < 10 and int(p) > 0 for p in parts):
+        raise UsageError(f"--size {size[:40]}: expected a side in pixels such as 64, or width x height such as 80x60")
     return int(parts[0]) if len(parts) == 1 else (int(parts[1]), int(parts[0]))
 
 

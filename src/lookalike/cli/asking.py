@@ -12,6 +12,8 @@ import typer
 from lookalike.cli import AsJson, DistanceName, IndexPath, Overwrite, Resize, Seed, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
 from lookalike.outputs import check_outputs
+from lookalike.progress import say
+from lookalike.terminal import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +39,8 @@ def search(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            help="An image file, perhaps with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]. Several are one "
-            "query together; one folder of images, or mnist:test[0:10], is as many queries."
+            help="An image file, perhaps with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]; - is standard "
+            "input. Several are one query together; one folder of images, or mnist:test[0:10], is as many queries."
         ),
     ] = None,
     index_path: IndexPath = None,
@@ -64,8 +66,10 @@ def search(
     weight: Annotated[
         list[float] | None, typer.Option("--weight", help="Weight of an image of the query; once for each, in order.")
     ] = None,
-    like: Annotated[list[str] | None, typer.Option("--like", help="Id of an indexed image to come nearer to.")] = None,
-    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="Id of one to go away from.")] = None,
+    like: Annotated[
+        list[str] | None, typer.Option("--like", help="Id or path of an indexed image to come nearer to.")
+    ] = None,
+    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="Id or path of one to go away from.")] = None,
     words: Annotated[
         str | None, typer.Option("--words", help="Only images with these words in caption, name, metadata or label.")
     ] = None,
@@ -78,7 +82,8 @@ def search(
     ] = None,
     offset: Annotated[int | None, typer.Option("--offset", help="Leave out so many of the first answers.")] = None,
     saved: Annotated[
-        Path | None, typer.Option("--query", help="Ask what was saved; options given beside it go before it.")
+        Path | None,
+        typer.Option("--query", help="Ask what was saved; options given beside it go before it. - is standard input."),
     ] = None,
     save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None,
     picture: Annotated[
@@ -93,6 +98,7 @@ def search(
 
     from lookalike import answers, open_collection, progress
     from lookalike import search as searching
+    from lookalike.index import id_of
     from lookalike.request import Query
 
     check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
@@ -113,27 +119,35 @@ def search(
         and set(given) <= {"images", "k", "distance", "resize", "rerank", "denoise"}
         and not weight
     )
-    if query and len(query) == 1 and given["images"][0].crop is None:
-        opened = open_(index_path, encoder)
-        queries = open_collection(query[0], limits=opened.limits)
+    one = query[0] if query and len(query) == 1 and given["images"][0].crop is None else None
+    if one is not None and given["images"][0].path is not None:
+        opened = open_(index_path, encoder, one)
+        queries = open_collection(one, limits=opened.limits)
         if len(queries) != 1 and not alone:
             raise UsageError(
-                f"{query[0]}: holds {len(queries):,} images, each a query; name one of them beside other options"
+                f"{one}: holds {len(queries):,} images, each a query; name one of them beside other options"
             )
         if len(queries) != 1:
             results = searching.search(
-                opened, queries, k or 10, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
+                opened, queries, 10 if k is None else k, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
                 how=how, on_note=progress.say,
             )  # fmt: skip
-            _draw(opened, [queries.read(i) for i in range(len(queries))], results, picture, overwrite)
+            answered = [i for i, result in enumerate(results) if result.error is None]
+            _draw(opened, [queries.read(i) for i in answered], [results[i] for i in answered], picture, overwrite)
             _show(results, as_json)
             return
     asked = Query(**given) if saved is None else Query.load(saved).but(**given)
-    if save_query is not None:
-        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query, overwrite=overwrite)
     if picture is not None and not asked.images:
         raise UsageError("--picture shows a query image; leave it out of a search without one")
-    opened = open_(index_path, encoder or asked.encoder)
+    first = next((example.path for example in asked.images if example.path is not None), None)
+    opened = open_(index_path, encoder or asked.encoder, first)
+    if like or dislike:  # as a person types them: paths from here
+        asked = asked.but(
+            likes=tuple(id_of(opened, name) for name in asked.likes),
+            dislikes=tuple(id_of(opened, name) for name in asked.dislikes),
+        )
+    if save_query is not None:
+        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query, overwrite=overwrite)
     response = answers.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
     if picture is not None:
         from lookalike.plots import as_tiles
@@ -187,18 +201,22 @@ def _draw(
 
 
 def _show(results: Sequence[Result | Response], as_json: bool) -> None:
+    for error in filter(None, (getattr(result, "error", None) for result in results)):
+        say(f"left out: {one_line(error)}")
     if as_json:
         print_json({"results": [r.to_json() for r in results]})
         return
     for result in results:
-        print(result.query + (f" ({result.denoised.to_text()})" if result.denoised else ""))
+        if getattr(result, "error", None) is not None:
+            continue
+        print(one_line(result.query) + (f" ({result.denoised.to_text()})" if result.denoised else ""))
         for m in result.matches:
             known = "" if math.isnan(m.distance) else f"  distance {m.distance:.4f}  similarity {m.similarity:.4f}"
-            label = "" if m.label is None else f"  label {m.label}"
+            label = "" if m.label is None else f"  label {one_line(m.label)}"
             inliers = "" if m.inliers is None else f"  inliers {m.inliers}"
             chance = "" if m.chance is None else f"  {m.chance.in_short}"
             group = f"  and {len(m.group):,} nearly equal" if m.group else ""
-            print(f"{m.rank:>5}  {m.id}{known}{label}{inliers}{chance}{group}")
+            print(f"{m.rank:>5}  {one_line(m.id)}{known}{label}{inliers}{chance}{group}")
             if m.rank == getattr(result, "gap_after", None):
                 print("       ----")
         if says := getattr(result, "says", ""):
@@ -213,7 +231,7 @@ def explain(
             help="An image of the index by its id, or a file, perhaps with a crop: photo.jpg[x,y,width,height]."
         ),
     ],
-    match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it.")],
+    match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it, or by its path.")],
     index_path: IndexPath = None,
     encoder: Annotated[
         str | None,
@@ -233,10 +251,11 @@ def explain(
 ) -> None:
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
+    from lookalike.index import id_of
 
     check_outputs(picture, overwrite=overwrite, inputs=[query])
-    opened = open_(index_path, encoder)
-    pair = explanation.read_pair(opened, query, match)
+    opened = open_(index_path, encoder, query)
+    pair = explanation.read_pair(opened, query, id_of(opened, match))
     found = explanation.explain(opened, *pair)
     if picture is not None:
         from lookalike import plots, sheets
@@ -272,7 +291,8 @@ def score(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--queries", min=1, help="Take so many of them, drawn by the seed. Default: all.")
+        int | None,
+        typer.Option("--queries", min=1, max=10**9, help="Take so many of them, drawn by the seed. Default: all."),
     ] = None,
     distance: DistanceName = None,
     resize: Resize = False,
@@ -306,7 +326,7 @@ def score(
             )  # fmt: skip
         reports = [compared.first, compared.second]
     else:
-        asked = evaluation.questions(opened, queries, **chosen, on_note=progress.say)  # type: ignore[arg-type]
+        asked = evaluation.questions(opened, queries, **chosen, distance=distance, on_note=progress.say)  # type: ignore[arg-type]
         found = []
         for method in [None] if rerank is None else [None, rerank]:
             with progress.counting("scoring" if method is None else f"scoring {method}") as show:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lookalike.sync import Summary
 
 _BACK_OFF = (1, 2, 5, 10, 30, 60)  # seconds after which a watch tries again what failed
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+#: More than any machine has; a system refuses limits beyond it.
+_MOST = 10**15
 
 
 @app.command()
@@ -208,17 +209,26 @@ def _show(s: Summary, as_json: bool) -> None:
         kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in s.outcomes.items() if outcome not in found)
         done.append(f"{s.failed:,} left out ({kinds}: lookalike files --broken -i {shlex.quote(str(s.path))})")
     made = f"{s.encoder} {s.dimension}-d, {s.seconds:.1f} s ({s.images_per_second:,.0f} a second)"
-    print(f"{s.path}: {', '.join(done)}; {made}")
+    print(f"{s.path}: {', '.join(done)}; {made}", flush=True)
+    from lookalike import progress
+
+    where = shlex.quote(str(s.path))
+    progress.say(f"next: lookalike search IMAGE -i {where}; its page: lookalike serve -i {where}")
 
 
 def _amount(option: str, text: str | None) -> int | None:
-    """Read ``500MB``, ``1.5G`` or ``1000000``; B, kB, MB and GB count in thousands."""
+    """Read ``500MB``, ``1.5G``, ``1.5GiB`` or ``1000000``; B, kB, MB and GB count in thousands, KiB, MiB and GiB in 1,024."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip().lower())
-    if not found or float(found[1]) == 0:
-        raise UsageError(f"{option} {text}: expected an amount such as 500MB, 2GB or 100M")
-    return int(float(found[1]) * _UNITS[found[2]])
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    amount = 0
+    if found and (found[2] or not found[3]):
+        amount = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " "))
+    if not 1 <= amount <= _MOST:
+        raise UsageError(
+            f"{option} {text[:40]}: expected an amount such as 500MB, 2GB or 100M (MiB and GiB count in 1,024; at most 1000T)"
+        )
+    return amount
 
 
 @app.command()

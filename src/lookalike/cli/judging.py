@@ -22,7 +22,7 @@ def compare(
         str | None,
         typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=8, help="Try on so many images.")] = 2000,
+    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Try on so many images.")] = 2000,
     damage: Annotated[
         bool, typer.Option("--damage", help="Also damage images more and more: how often do they find their originals?")
     ] = False,

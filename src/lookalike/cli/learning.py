@@ -108,7 +108,7 @@ def train(
     progress.say(f"{output}: best of {len(made.history_)} epochs is {made.best_epoch_}, loss {loss:.4f}{why}")
     progress.say(f"computed in {made.precision_}; next: lookalike index {collection} --encoder {output}")
     if made.stopped_ == "interrupted":
-        raise typer.Exit(1)
+        raise typer.Exit(130)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 from lookalike.cli import AsJson, IndexPath, Overwrite, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
 from lookalike.outputs import check_outputs
+from lookalike.terminal import one_line
 
 EncoderName = Annotated[
     str | None,
@@ -59,7 +60,7 @@ def info(
         print_json(facts)
         return
     if found is not None:
-        print("\n".join(map(_one_line, found.lines())))
+        print("\n".join(map(one_line, found.lines())))
         return
     del facts["encoders"]
     facts["search"] = _searching(facts["search"])
@@ -127,12 +128,7 @@ def files(
     else:
         for row in rows:
             why = "" if row["outcome"] == "indexed" else f"\t{row['outcome']} ({row['stage']}): {row['reason']}"
-            print(_one_line(row["path"]) + _one_line(why))
-
-
-def _one_line(text: str) -> str:
-    """Spell out what would break a list of one file a line."""
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+            print(one_line(row["path"]) + one_line(why))
 
 
 @app.command()
@@ -145,21 +141,21 @@ def why(
     from lookalike.build import changed_since
     from lookalike.index import index_of
 
-    opened = open_(index_path or index_of(file), None)
+    opened = open_(index_path or index_of(file), None, file)
     found = opened.why(file)
     found["now"] = changed_since(opened, found)
     if as_json:
         print_json(found)
         return
     stage = f" at the stage '{found['stage']}'" if found["stage"] else ""
-    print(f"{_one_line(found['path'])}: {found['outcome']}{stage}")
+    print(f"{one_line(found['path'])}: {found['outcome']}{stage}")
     for name in ("reason", "now"):
         if found[name]:
-            print(f"  {_one_line(found[name])}")
+            print(f"  {one_line(found[name])}")
     told = ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns")
     known = {k: v for k, v in found.items() if v not in (None, []) and k not in told}
     for name, value in known.items():
-        print(f"  {name:<9} {', '.join(value) if isinstance(value, list) else _one_line(str(value))}")
+        print(f"  {name:<9} {one_line(', '.join(value) if isinstance(value, list) else str(value))}")
 
 
 @app.command()

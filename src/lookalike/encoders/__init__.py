@@ -565,12 +565,12 @@ class DenoisingEncoder(TrainedEncoder):
         record: dict[str, Any] = json.loads(files["history.json"])
         self.history_ = record["history"]
         self.precision_, self.best_epoch_ = record["precision"], record["best_epoch"]
-        self._encoder_model = OnnxModel(files["encoder.onnx"])
+        self._encoder_model = OnnxModel(files["encoder.onnx"], name="encoder.onnx")
         self._denoiser_model = self._read_denoiser(files)
         return record
 
     def _read_denoiser(self, files: dict[str, bytes]) -> OnnxModel | None:
-        return OnnxModel(files["denoiser.onnx"])
+        return OnnxModel(files["denoiser.onnx"], name="denoiser.onnx")
 
 
 def create(name: str, **params: Any) -> Encoder:
@@ -605,7 +605,7 @@ def create(name: str, **params: Any) -> Encoder:
     for p in params:
         if p not in known:
             raise unknown_name(f"{name} parameter", p, known)
-    return cls(**params)
+    return cls(**{p: value.item() if isinstance(value, np.generic) else value for p, value in params.items()})
 
 
 def describe(name: str) -> str:

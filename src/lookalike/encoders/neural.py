@@ -131,7 +131,11 @@ class Neural(Encoder):
                 )
             shipped = SHIPPED.get(self.model)
             files = read_model_files(self.model) if shipped is None else ModelFiles(self.model, shipped.read_bytes())
-            self._opened = self.model, files, examine(OnnxModel(files.model, _FIX), files.config, files.where)
+            self._opened = (
+                self.model,
+                files,
+                examine(OnnxModel(files.model, _FIX, files.where), files.config, files.where),
+            )
         return self._opened[1:]
 
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -158,7 +162,7 @@ class Neural(Encoder):
     def _set_weights(self, files: dict[str, bytes]) -> None:
         try:
             settings = Settings.from_json(files["settings.json"])
-            self._take(files, ImageModel(OnnxModel(files["model.onnx"]), settings))
+            self._take(files, ImageModel(OnnxModel(files["model.onnx"], name="model.onnx"), settings))
         except KeyError as e:
             raise EncoderError(f"the saved neural encoder lacks {e}; make it again") from e
 
@@ -170,6 +174,6 @@ class Neural(Encoder):
         if "tokenizer.json" in files:
             tokenizer = files["tokenizer.json"], files.get("tokenizer_config.json")
             if "text.onnx" in files:
-                self._text_model = TextModel(OnnxModel(files["text.onnx"], _FIX), *tokenizer)
+                self._text_model = TextModel(OnnxModel(files["text.onnx"], _FIX, "text.onnx"), *tokenizer)
             elif image_model.takes_text:
                 self._text_model = TextModel(image_model.model, *tokenizer, image_model.black_image())

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from pathlib import PurePosixPath
 
+from lookalike.arrays import image_hash
 from lookalike.build import collection_now
 from lookalike.collection import Collection
 from lookalike.errors import ImageError, UsageError
@@ -14,7 +15,6 @@ from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.raster import to_png
 from lookalike.reading import read_entry
-from lookalike.sync import hash_of_pixels
 
 
 class UnknownImageError(UsageError):
@@ -95,7 +95,7 @@ class Originals:
             if position is None:
                 raise ImageError(f"{identity}: no longer in the collection; index again", "gone")
             image = collection.array_[position]
-            if hash_of_pixels(image) != facts["hash"]:
+            if image_hash(image) != facts["hash"]:
                 raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
             return to_png(image), f"{PurePosixPath(identity).name or 'image'}.png"
         entry = entries.get(identity) or entries.get(identity.rpartition("#")[0])
