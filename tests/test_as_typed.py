@@ -414,3 +414,30 @@ def test_names_that_are_no_utf_8(tmp_path, monkeypatch, capsys):
     again = said(capsys, "search", "--query", "q.json", "-i", "photos", "--json")
     assert json.loads(again.out) == json.loads(found.out)
     build_index("photos", "pixels", "photos/.lookalike")
+
+
+@pytest.mark.parametrize("typed", ["NFC", "NFD"])
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_accents_are_found_however_they_are_stored_and_typed(tmp_path, monkeypatch, capsys, stored, typed):
+    """macOS writes e and an accent where a keyboard types one character."""
+    from unicodedata import normalize
+
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for n, name in enumerate(("Müller é.png", "b.png", "c.png")):
+        Image.new("L", (16, 16), 40 * n + 9).save(Path("photos", normalize(stored, name)))
+    Path("photos", normalize(stored, "Müller é.txt")).write_text(normalize(stored, "Ein Café"))
+    m = normalize(typed, "Müller é.png")
+    Path("truth.json").write_text(json.dumps({"b.png": [m], "c.png": [m], m: ["b.png"]}))
+    assert run(["index", "photos", "-e", "pixels"]) == 0
+    name, word = normalize(typed, "Müller é.png"), normalize(typed, "Café")
+    for arguments in (
+        ["why", name], ["why", f"photos/{name}"], ["search", "--like", name], ["search", "--like", f"photos/{name}"],
+        ["search", "--words", word], ["search", "--where", f"id = '{name}'"], ["search", "--where", f"caption like '%{word}'"],
+        ["explain", name, "b.png"], ["explain", "b.png", name], ["score", "--truth", "truth.json", "--leave-one-out"],
+    ):  # fmt: skip
+        assert run([*arguments, "-i", "photos", "--json"]) == 0, (arguments, capsys.readouterr().err)
+        if arguments[0] == "search" and "--like" not in arguments:
+            (result,) = json.loads(capsys.readouterr().out)["results"]
+            assert [m["id"] for m in result["matches"]] == [normalize("NFC", name)], arguments
+        capsys.readouterr()

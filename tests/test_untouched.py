@@ -91,10 +91,13 @@ def world(tmp_path_factory, trained_network):
     build_index(root / "others", create_encoder("pixels"), root / "other-index")
     rows = "".join(f"{root / 'photos' / name},{label}\n" for name, label in (("a.png", "x"), ("x.png", "y")))
     put(root / "photos.csv", f"path,label\n{rows}".encode())
-    put(root / "truth.json", json.dumps({"a.png": ["x.png"]}).encode())
+    ids = ["a.png", "x.png", "sub/b.png", "sub/c.png"]
+    put(root / "truth.json", json.dumps({one: [two for two in ids if two != one] for one in ids}).encode())
     build_index(root / "photos.csv", create_encoder("pixels"), root / "list-index")
     for name in NAMES:
         put(root / "theirs" / name, name.encode())
+    for n in range(9):
+        save_image(rng.integers(0, 256, (28, 28), np.uint8), root / f"others/{n}.png")
     put(root / "elsewhere" / "secret.txt")
     put(root / "elsewhere" / "data" / "secret.lance")
     shutil.copytree(trained_network, root / "network")
@@ -159,10 +162,10 @@ def to_file(target):
         "explain": ["explain", "a.png", "x.png", "-i", "index", "-o", target],
         "map": ["map", "-i", "index", "-o", target],
         "info --health": ["info", "-i", "index", "--health", "-o", target],
-        "score --run": ["score", "photos", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--run", target],
-        "score --qrels": ["score", "photos", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--qrels", target],
-        "score --plot": ["score", "photos", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--plot", target],
-        "compare": ["compare", "photos", "--encoders", "pixels", "--figure", target],
+        "score --run": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--run", target],
+        "score --qrels": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--qrels", target],
+        "score --plot": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--plot", target],
+        "compare": ["compare", "others", "--encoders", "pixels", "--figure", target],
         "denoise": ["denoise", "photos/x.png", "-e", "network", "-o", target],
     }  # fmt: skip
 
@@ -208,6 +211,15 @@ def test_what_is_read_is_never_overwritten_even_where_that_is_allowed(here, comm
     before = look(here)
     assert run([*to_file(target)[command], "--overwrite"]) in (1, 2)
     check_untouched(before, here, f"{command} --overwrite to {target}")
+
+
+@pytest.mark.parametrize("command", to_file(""))
+def test_each_of_these_commands_does_write_where_nothing_lies(here, capsys, command):
+    """Or what follows from refusals alone would be proven of nothing."""
+    ending = {"export": ".npy", "search --save-query": ".json", "score --run": ".txt", "score --qrels": ".txt"}
+    target = f"new/made{ending.get(command, '.png')}"
+    assert run(to_file(target)[command]) == 0, capsys.readouterr().err
+    assert (here / target).stat().st_size
 
 
 def test_overwriting_is_done_where_it_is_asked_for(here):

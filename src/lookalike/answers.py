@@ -21,6 +21,7 @@ from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
 from lookalike.denoised import restore_queries
 from lookalike.distances import Database
 from lookalike.errors import UsageError
+from lookalike.folder import id_of
 from lookalike.folding import fold, reach_of
 from lookalike.geometry import VERIFIED
 from lookalike.pictures import pictures_of
@@ -224,6 +225,7 @@ class _Kept:
             return {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
 
         places = index.once("places", make)
+        name = name if name in places else id_of(name)
         if name not in places:
             raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
         return places[name]

@@ -19,6 +19,7 @@ from lookalike.contributions import WHOLE, Contribution
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, UsageError
+from lookalike.folder import id_of
 from lookalike.geometry import compare_details, details_of
 from lookalike.occlusion import falls
 from lookalike.raster import fit_to
@@ -200,13 +201,14 @@ def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], 
     rows = {name: row for row, name in reversed(list(enumerate(index.ids)))}
 
     def row_of(name: str) -> int:
+        name = name if name in rows else id_of(name)
         if name not in rows:
             raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
         return rows[name]
 
     answer = picture_of(index, row_of(match))
-    if query in rows:
-        return picture_of(index, rows[query]), answer
+    if query in rows or id_of(query) in rows:
+        return picture_of(index, row_of(query)), answer
     return show_example(index, Example.parse(query), row_of), answer
 
 

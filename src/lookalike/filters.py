@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError, unknown_name
-from lookalike.folder import as_text
+from lookalike.folder import id_of
 
 #: Columns of every index; metadata adds its keys.
 TEXTS = ("id", "label", "caption")
@@ -397,7 +397,7 @@ def parse(text: str) -> Filter:
     >>> parse("width > 1000 and label = 'cat'").true_of(facts).tolist()
     [False, True, False]
     """
-    text = as_text(text)
+    text = id_of(text)  # ids, captions and columns are in this form of accents
     if len(text) > LONGEST:
         raise FilterError(text, LONGEST, f"a filter of {len(text):,} characters; at most {LONGEST:,} are read")
     reader = _Reader(text)

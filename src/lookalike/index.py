@@ -22,6 +22,7 @@ from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.folder import as_text
+from lookalike.folder import id_of as as_id
 from lookalike.images import Limits, from_thumbnail
 from lookalike.lists import FLOOR, Lists
 from lookalike.passport import (
@@ -107,7 +108,7 @@ def id_of(index: Index, typed: str) -> str:
         The id; what was typed where the index has no such image.
     """
     known = index._known_ids
-    return next((name for name in (typed, *index._names_of(typed)) if name in known), typed)
+    return next((name for name in (typed, as_id(typed), *index._names_of(typed)) if name in known), typed)
 
 
 class Index:
@@ -588,7 +589,7 @@ class Index:
         UsageError
             If the index doesn't know it; the message says what may be the reason.
         """
-        names = [as_text(str(file)), *self._names_of(file)]
+        names = [as_id(str(file)), *self._names_of(file)]
         places = {facts.id: i for i, facts in reversed(list(enumerate(self._everything)))}
         found = next((places[name] for name in names if name in places), None)
         if found is None:
@@ -627,7 +628,7 @@ class Index:
             found.append(whole.as_posix())
         plain = os.path.normpath(text).replace(os.sep, "/")
         found += [plain.removeprefix(f"{Path(self.passport.collection).as_posix()}/"), plain]
-        return [as_text(name) + page for name in dict.fromkeys(found)]
+        return [as_id(name) + page for name in dict.fromkeys(found)]
 
     def _why_unknown(self, name: str) -> str:
         if any(part.startswith(".") for part in name.split("/")) and not self.passport.reading.get("hidden"):

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from lookalike.errors import UsageError, first_line
+from lookalike.folder import id_of
 from lookalike.storage import new_file
 
 #: A right answer: an image's id, or its position in the index.
@@ -102,9 +103,13 @@ class GroundTruth:
 
     def _entry(self, query: str) -> Truth:
         path = PurePosixPath(query)
-        for name in (query, path.name, path.stem):
-            if name in self.by_query:
-                return self.by_query[name]
+        names = (query, path.name, path.stem)
+        found = next((self.by_query[name] for name in names if name in self.by_query), None)
+        if found is None and not query.isascii():
+            composed = {id_of(name): entry for name, entry in self.by_query.items()}
+            found = next((composed[name] for name in names if name in composed), None)
+        if found is not None:
+            return found
         known = ", ".join(sorted(self.by_query)[:3])
         raise UsageError(f"{self.name}: says nothing of the query {query}; it knows {known}, ...")
 
@@ -113,8 +118,9 @@ class GroundTruth:
             if 0 <= answer < len(places):
                 return answer
             raise UsageError(f"{self.name}: position {answer} isn't in the index, which holds 0 to {len(places) - 1:,}")
-        if answer in places:
-            return places[answer]
+        for name in (answer, id_of(answer)):
+            if name in places:
+                return places[name]
         raise UsageError(f"{self.name}: the image {answer} isn't in the index; index it, or take it out of the file")
 
 

@@ -10,7 +10,7 @@ from lookalike.arrays import image_hash
 from lookalike.build import collection_now
 from lookalike.collection import Collection
 from lookalike.errors import ImageError, UsageError
-from lookalike.folder import Entry
+from lookalike.folder import Entry, id_of
 from lookalike.images import Limits
 from lookalike.index import Index
 from lookalike.raster import to_png
@@ -61,7 +61,7 @@ class Originals:
         if self._rows is None:
             self._rows = {name: row for row, name in enumerate(self.index.ids)}
         try:
-            return self._rows[identity]
+            return self._rows[identity if identity in self._rows else id_of(identity)]
         except KeyError:
             raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results") from None
 
