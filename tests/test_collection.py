@@ -743,3 +743,17 @@ def test_batches_cover_all_in_order(size):
 def test_the_package_names_are_these():
     assert lookalike.open_collection is open_collection
     assert lookalike.Collection is Collection
+
+
+def test_arrays_that_inflate_without_end_are_refused_before_they_do(tmp_path):
+    import zipfile
+
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as z,
+        z.open("images.npy", "w", force_zip64=True) as f,
+    ):
+        np.lib.format.write_array_header_1_0(f, {"descr": "|u1", "fortran_order": False, "shape": (1100, 1024, 1024)})
+        for _ in range(1100):
+            f.write(bytes(2**20))
+    with pytest.raises(CollectionError, match="more than 100 times as many"):
+        open_collection(tmp_path / "a.npz")

@@ -166,7 +166,10 @@ def to_file(target):
         "score --qrels": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--qrels", target],
         "score --plot": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--plot", target],
         "compare": ["compare", "others", "--encoders", "pixels", "--figure", target],
+        "compare --damage-figure": ["compare", "others", "--encoders", "pixels", "--damage", "--families", "turn",
+                                    "--sample", "8", "--damage-figure", target],
         "denoise": ["denoise", "photos/x.png", "-e", "network", "-o", target],
+        "denoise --figure": ["denoise", "photos/x.png", "-e", "network", "-o", "new/x.png", "--figure", target],
     }  # fmt: skip
 
 
@@ -307,7 +310,9 @@ def test_what_is_put_into_an_index_meanwhile_stays(here):
     for command in (
         ["index", "photos", "-o", "index"], ["index", "photos", "-o", "index", "-e", "hog", "--only"],
         ["index", "photos", "-o", "index", "--graph"], ["index", "photos", "-o", "index", "--no-graph"],
-        ["map", "-i", "index"], ["rollback", "-i", "index"], ["index", "photos", "-o", "index", "--rebuild"],
+        ["map", "-i", "index"], ["score", "--truth", "truth.json", "--leave-one-out", "--keep", "-i", "index"],
+        ["search", "photos/a.png", "-i", "index", "--rerank", "diffusion"], ["verify", "-i", "index", "--deep"],
+        ["rollback", "-i", "index"], ["index", "photos", "-o", "index", "--rebuild"],
     ):  # fmt: skip
         run(command)
         check_untouched(before, here, " ".join(command))

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lookalike.errors import CollectionError, first_line
 from lookalike.raster import to_uint8
 
+_BOMB_BYTES, _BOMB_RATIO = 1 << 30, 100  # images hardly shrink, so what inflates that much holds none
+
 
 def read_numpy(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.str_] | None]:
     """Read a NumPy file; what it holds of Python objects is never loaded.
@@ -39,6 +41,7 @@ def read_numpy(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.str_] | None]:
             images, labels = loaded, None
         else:
             with loaded:
+                _refuse_bomb(Path(path), loaded)
                 images, labels = _array_named(loaded, "images", "x"), _array_named(loaded, "labels", "y")
                 if images is None:
                     held = ", ".join(loaded.files) or "nothing"
@@ -54,6 +57,16 @@ def read_numpy(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.str_] | None]:
         raise CollectionError(f"{path}: not a NumPy file that can be read: {reason}") from e
     pixels = as_images(images, str(path))
     return pixels, None if labels is None else as_labels(labels, len(pixels), str(path))
+
+
+def _refuse_bomb(path: Path, arrays: np.lib.npyio.NpzFile) -> None:
+    """Refuse arrays that inflate far beyond what images do; a zip says so before anything is inflated."""
+    inflated = sum(info.file_size for info in arrays.zip.infolist()) if arrays.zip is not None else 0
+    if inflated > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
+        raise CollectionError(
+            f"{path}: {inflated:,} bytes of arrays in a file of {path.stat().st_size:,}, more than {_BOMB_RATIO} times as "
+            "many, as no images need; save them uncompressed if that is meant"
+        )
 
 
 def _array_named(arrays: np.lib.npyio.NpzFile, *names: str) -> NDArray[np.generic] | None:

@@ -32,7 +32,6 @@ LRAP@1 is 1.0 for any ranking. That convention is reported too, under its own na
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -44,6 +43,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lookalike.distances import Block, Database, Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError
+from lookalike.machine import usable_cores
 
 BoolArray = NDArray[np.bool_]
 
@@ -555,7 +555,7 @@ def score_relevant(
         If the queries can't be used.
     """
     scores = Scores(database.size, cuts)
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     rows: list[Float64Array] = [np.empty(0)] * len(queries)
 
     def rank(part: Block, first: int) -> None:
