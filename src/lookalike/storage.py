@@ -217,6 +217,10 @@ def _is_plain(name: str) -> bool:
 def _append(path: Path, names: Iterable[str]) -> None:
     # One write to the end of the file: two processes that name something at once don't mix their lines.
     flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    status = path.lstat()
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:  # a copy by hard links: what is ours here needn't be there
+        with _written_whole(path, _mark(path.parent)) as own:
+            own.write(path.read_bytes())
     file = os.open(path, flags)
     try:
         cut = os.fstat(file).st_size and os.lseek(file, -1, os.SEEK_END) >= 0 and os.read(file, 1) != b"\n"
@@ -255,7 +259,8 @@ def temporary_beside(path: Path) -> Path:
 
 def _temporary(path: Path, mark: str | None) -> Path:
     own = secrets.token_hex(4) if mark is None else f"{mark}-{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name[:100]}.{own}.part")
+    start = os.fsdecode(os.fsencode(path.name)[:100]).encode("utf-8", "ignore").decode()  # a system counts bytes
+    return path.with_name(f".{start}.{own}.part")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from lookalike.passport import (
     first_line,
     import_lance,
     keys_crc32,
+    lance_path,
     open_dataset,
     read_passport,
     reading,
@@ -143,7 +144,7 @@ class Store:
 
     @property
     def _uri(self) -> str:
-        return str(self.path / self._name)
+        return lance_path(self.path, self._name)
 
     @property
     def columns(self) -> list[str]:
@@ -316,6 +317,7 @@ def check_target(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise IndexStoreError(f"{path}: a file; an index is a folder, so pick another name")
+    lance_path(path)
     try:
         refuse_links(path)
         names = {child.name for child in path.iterdir()} if path.exists() else set()
@@ -444,7 +446,9 @@ def _locked(path: Path) -> BinaryIO | None:
                 return None
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(path / LOCK), os.fstat(lock.fileno())):
-                    return lock
+                    if os.fstat(lock.fileno()).st_nlink == 1:
+                        return lock
+                    (path / LOCK).unlink()  # of a copy of hard links, whose other names aren't ours to write to
             lock.close()  # another file has taken its place, which is what others will lock
         except BaseException:
             lock.close()
