@@ -590,7 +590,7 @@ def test_a_path_that_lance_cannot_open_is_told_and_is_no_damage(tmp_path, path, 
         build_index(images, encoder, moved)
     assert not moved.exists()
     path.rename(moved)
-    for attempt in (lambda: open_index(moved), lambda: build_index(images, encoder, moved, rebuild=True)):
+    for attempt in (lambda: open_index(moved).descriptors, lambda: build_index(images, encoder, moved, rebuild=True)):
         with pytest.raises(UnreadableIndexError, match="Lance opens no path with"):
             attempt()
     moved.rename(path)

@@ -230,9 +230,21 @@ class Store:
         if shown and self._aside:
             self._aside = False
             (self.path / REBUILDING).unlink(missing_ok=True)
+            self._drop_damaged_previous()
         _fsync(self.path)
         self._drop_merged()
         return passport
+
+    def _drop_damaged_previous(self) -> None:
+        """Let go of the state before once it is made anew: to one that is damaged as well nobody can go back."""
+        if PREVIOUS not in claimed(self.path) or not os.path.lexists(self.path / PREVIOUS):
+            return
+        try:
+            open_dataset(self.path, read_passport(self.path, PREVIOUS))
+        except DamagedIndexError:
+            (self.path / PREVIOUS).unlink()
+        except IndexStoreError as e:  # it can't be told now
+            _log.info("%s: %s", self.path, first_line(e))
 
     def _drop_merged(self) -> None:
         """Drop the steps before the last merging but one: who reads has had as many commits to open a newer one."""

@@ -679,9 +679,9 @@ class Sync:
             folder = name.removesuffix("/")
             if not name and self.passport.source != images.source:
                 continue  # the whole collection lies elsewhere now
-            if name not in images.mounts or folder in images.empty:
-                if name == folder or os.path.lexists(Path(images.source, folder)):
-                    away.append(name)
+            is_away = name not in images.mounts or folder in images.empty
+            if is_away and (name == folder or os.path.lexists(Path(images.source, folder))):
+                away.append(name)
         return away
 
     # The end -----------------------------------------------------------------------------------------------------
