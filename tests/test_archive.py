@@ -356,3 +356,17 @@ def test_what_is_compressed_or_zipped_and_no_archive_of_images_is_none(tmp_path,
     np.savez(tmp_path / "a.npz", images=digits[0])
     (tmp_path / "text").write_text("text")
     assert not any(is_archive(tmp_path / name) for name in ("idx.gz", "a.npz", "text"))
+
+
+def test_half_a_japanese_letter_is_no_folder(tmp_path):
+    """In the code page of Windows there its second byte may be a backslash: the rest would be a hidden file's name."""
+    name = "ソ.jpg".encode("cp932")
+    assert b"\\" in name
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("##.jpg", b"...")
+        archive.writestr("x\\y.jpg", b"...")
+    packed = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(packed.replace(b"##.jpg", name))
+    entries = list_archive(tmp_path / "a.zip")
+    assert [entry.id for entry in entries] == [name.decode("cp437"), "x/y.jpg"]
+    assert read_member(entries[0].source, 10, "x") == b"..."

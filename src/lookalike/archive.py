@@ -338,7 +338,7 @@ def _zip_members(path: str) -> Iterator[_Member]:
         slashes = any("/" in info.filename for info in archive.infolist())
         for info in archive.infolist():
             name = _zip_name(info)
-            if "\\" in name and (not slashes or info.create_system == 0):
+            if "\\" in name and (not slashes or info.create_system == 0) and not _is_half_a_letter(info):
                 name = name.replace("\\", "/")
             if info.is_dir():
                 continue
@@ -368,6 +368,15 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return info.filename
+
+
+def _is_half_a_letter(info: zipfile.ZipInfo) -> bool:
+    """Tell whether a name's backslashes are the second halves of letters, as in the Japanese code page of Windows."""
+    try:
+        raw = info.filename.encode("cp437")
+        return not raw.isascii() and b"\\" in raw and "\\" not in raw.decode("cp932")
+    except UnicodeError:
+        return False
 
 
 def _tar_members(path: str, changed: int) -> Iterator[_Member]:

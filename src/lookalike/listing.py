@@ -332,14 +332,14 @@ def _column_of_files(path: Path, file: Any) -> int:
 
     def holds(kind: Any) -> bool:
         if pa.types.is_struct(kind):
-            return kind.get_field_index("bytes") >= 0
+            return bool(kind.get_field_index("bytes") >= 0)
         return any(is_kind(kind) for is_kind in binary)
 
     embedded = next((i for i, kind in enumerate(schema.types) if holds(kind)), None)
     order = [named] if named is not None else list(range(len(schema.names)))[:_TRIED_COLUMNS]
     head = next(file.iter_batches(batch_size=_TRIED, columns=[schema.names[i] for i in order]), None)
-    for i in order if head is not None else ():
-        if not holds(schema.types[i]):
+    for i in order:
+        if head is not None and not holds(schema.types[i]):
             fields = [[value] for value in _values(head[schema.names[i]]) if isinstance(value, str)]
             if any(_is_there(path, field, 0) for field in fields):
                 return i
