@@ -246,3 +246,19 @@ def test_verify_says_what_became_of_a_file(photos, tmp_path):
     index(photos, path)
     (path / "previous.json").write_bytes((path / "previous.json").read_bytes()[:-40])
     assert any(line.startswith("previous.json, for rollback") for line in verify(open_index(path)))
+
+
+def test_an_index_that_is_put_into_another_collection_is_not_given_up(tmp_path):
+    """It lies there as it lay at home; but its own collection is there still, and this one has other pictures."""
+    home, other = tmp_path / "home", tmp_path / "other"
+    paint(home, "a.png", "b.png", "c.png")
+    paint(other, "x.png", "y.png")
+    index(home, home / ".lookalike")
+    (home / ".lookalike").rename(other / ".lookalike")
+    with pytest.raises(IndexStoreError, match="--replace-collection"):
+        index(other, other / ".lookalike")
+    (other / ".lookalike").rename(home / ".lookalike")
+    assert index(home, home / ".lookalike") == {"unchanged": 3}
+    shutil.copytree(home, tmp_path / "copy")
+    (tmp_path / "copy/c.png").unlink()
+    assert index(tmp_path / "copy", tmp_path / "copy/.lookalike") == {"unchanged": 2, "removed": 1}, "a copy of it all"

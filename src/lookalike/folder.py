@@ -332,6 +332,7 @@ class _Walk:
     def run(self) -> None:
         for parent in Path(os.path.realpath(self._root)).parents:
             self._visited[_identity(os.stat(parent))] = "a folder around the collection"
+        self._disks[".."] = os.stat(os.path.dirname(self._root)).st_dev
         while self._folders or self._links:
             if self._folders:
                 self._search(*self._folders.pop())
@@ -355,8 +356,7 @@ class _Walk:
                 self.unlisted[id_of(relative)] = _what_is_wrong(e)
             return
         self._visited[identity] = f"'{as_text(relative)}'" if relative else "the collection itself"
-        around = self._disks[relative.rpartition("/")[0]] if relative else os.stat(os.path.dirname(path)).st_dev
-        if status.st_dev != around:
+        if status.st_dev != self._disks[relative.rpartition("/")[0] if relative else ".."]:
             self.mounts.append(id_of(relative) + "/" * linked)
         if not children and relative:
             self.empty[id_of(relative)] = status.st_mtime_ns
