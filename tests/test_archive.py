@@ -370,3 +370,22 @@ def test_half_a_japanese_letter_is_no_folder(tmp_path):
     entries = list_archive(tmp_path / "a.zip")
     assert [entry.id for entry in entries] == [name.decode("cp437"), "x/y.jpg"]
     assert read_member(entries[0].source, 10, "x") == b"..."
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
+def test_what_the_system_refuses_is_no_damage(tmp_path, kind):
+    """With no descriptor left, every opening fails, as on a disk that stumbles: what is known of the member stays."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"a{kind}"
+    pack(path, FILES)
+    source = next(entry.source for entry in list_archive(path) if entry.id == "b.png")
+    archive._opened.cache_clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ImageError) as caught:
+            read_member(source, 10_000, "b.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.outcome == "unreadable"
+    assert read_member(source, 10_000, "b.png") == FILES["b.png"]

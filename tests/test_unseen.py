@@ -262,3 +262,28 @@ def test_an_index_that_is_put_into_another_collection_is_not_given_up(tmp_path):
     shutil.copytree(home, tmp_path / "copy")
     (tmp_path / "copy/c.png").unlink()
     assert index(tmp_path / "copy", tmp_path / "copy/.lookalike") == {"unchanged": 2, "removed": 1}, "a copy of it all"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_caption_that_cannot_be_read_now_is_read_by_the_next_run(tmp_path, monkeypatch, known):
+    """Root reads all, so the refusal is made: every opening of the text fails, as on a disk that stumbles."""
+    photos, path = tmp_path / "photos", tmp_path / "i"
+    paint(photos, "a.png", "b.png")
+    text = photos / "a.txt"
+    if known:
+        text.write_text("a red boat")
+        assert index(photos, path) == {"indexed": 2}
+    text.write_text("a blue boat")
+    with monkeypatch.context() as patch:
+        really = os.open
+
+        def refusing(name, *rest, **more):
+            if os.fspath(name) == str(text):
+                raise OSError(5, "Input/output error")
+            return really(name, *rest, **more)
+
+        patch.setattr(os, "open", refusing)
+        index(photos, path)
+    assert open_index(path).why("a.png")["caption"] == ("a red boat" if known else None)
+    assert index(photos, path) == {"unchanged": 2}
+    assert open_index(path).why("a.png")["caption"] == "a blue boat"

@@ -189,6 +189,8 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
             ) from e
         except Exception as e:
             _opened.cache_clear()  # a stream that failed in the middle stands nowhere
+            if isinstance(e, OSError) and e.errno:  # the disk's word, not the archive's
+                raise ImageError(f"{where}: {named} can't be read now: {e.strerror or e}", "unreadable") from e
             outcome = "truncated" if isinstance(e, EOFError) else "damaged"
             reason = getattr(e, "strerror", None) or first_line(e)
             raise ImageError(f"{where}: {outcome} in its archive ({reason}); pack it again", outcome) from e
@@ -258,7 +260,8 @@ class _Tar:
         self._changed = changed
 
     def __del__(self) -> None:
-        self._stream.close()
+        if hasattr(self, "_stream"):  # else it couldn't be opened
+            self._stream.close()
 
     def size(self, place: str) -> int:
         _, size, changed = map(int, place.split(":"))

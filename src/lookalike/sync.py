@@ -469,7 +469,11 @@ class Sync:
         stamp, caption = _stamp(entry), None
         if stamp is not None:
             same = [k.facts.caption for k in item.old if k.facts.caption_stamp == stamp]
-            caption = same[0] if same else read_caption(entry)
+            try:
+                caption = same[0] if same else read_caption(entry)
+            except ImageError:  # the one before stays, with its stamp, so that the next run looks again
+                before = item.old[0].facts if item.old else None
+                caption, stamp = (None, None) if before is None else (before.caption, before.caption_stamp)
         return Facts(
             key=-1,
             id=f"{entry.id}#{frame}" if frame else entry.id,
