@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, create_encoder, open_index
-from lookalike.errors import UsageError
+from lookalike.errors import IndexStoreError, UsageError
 from lookalike.raster import save_image
 from lookalike.storage import (
     INVENTORY,
@@ -241,3 +241,20 @@ def test_a_long_name_in_any_script_is_written(tmp_path):
     with new_file(file) as f:
         f.write(b"whole")
     assert file.read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("mine", [b"my own notes", b"# files of mine", b"\0", b"# files that look"])
+def test_a_persons_inventory_in_an_index_stays_and_a_cut_one_of_ours_is_mended(tmp_path, mine):
+    photos, path = tmp_path / "photos", tmp_path / "index"
+    photos.mkdir()
+    save_image(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8), photos / "a.png")
+    build_index(photos, create_encoder("pixels"), path)
+    (path / INVENTORY).write_bytes(mine)
+    if mine.startswith((b"my", b"# files of")):
+        with pytest.raises(IndexStoreError, match="didn't make"):
+            build_index(photos, None, path)
+        assert (path / INVENTORY).read_bytes() == mine
+        assert len(open_index(path)) == 1
+    else:
+        build_index(photos, None, path)
+        assert "passport.json" in claimed(path)

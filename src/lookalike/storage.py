@@ -22,6 +22,7 @@ from lookalike.errors import UsageError
 #: The inventory's name, in the folder that it speaks of.
 INVENTORY = "inventory.txt"
 _FIRST_LINE = re.compile(r"# files that lookalike made in this folder; mark ([0-9a-f]{16})")
+_BEGINS = b"# files that lookalike made"
 #: Seconds after which a temporary file that nobody has put in place is a dead process's.
 _DEAD = 3600
 _LONG = 2**16  # bytes of an inventory that is worth a shorter one
@@ -57,7 +58,7 @@ def begin_inventory(folder: Path, names: Iterable[str] = (), *, proven: bool = F
     if _mark(folder) is None:
         inventory = folder / INVENTORY
         try:
-            if proven and inventory.is_file() and not inventory.is_symlink():
+            if proven and _was_ours(inventory):
                 inventory.unlink()
             inventory.touch(exist_ok=False)
         except FileExistsError:
@@ -66,6 +67,15 @@ def begin_inventory(folder: Path, names: Iterable[str] = (), *, proven: bool = F
                 raise NotOursError(inventory) from None
         _append(inventory, [f"# files that lookalike made in this folder; mark {secrets.token_hex(8)}"])
         adopt(folder, *names)
+
+
+def _was_ours(inventory: Path) -> bool:
+    """Tell a damaged inventory, which was cut or begins as ours do, from a file of a person's of that name."""
+    if not os.path.lexists(inventory) or not stat.S_ISREG(inventory.lstat().st_mode):
+        return False
+    with inventory.open("rb") as file:
+        start = file.read(len(_BEGINS))
+    return not start.strip(b"\0") or _BEGINS.startswith(start)
 
 
 def claim(folder: Path, *names: str) -> None:
