@@ -356,3 +356,62 @@ def test_what_is_compressed_or_zipped_and_no_archive_of_images_is_none(tmp_path,
     np.savez(tmp_path / "a.npz", images=digits[0])
     (tmp_path / "text").write_text("text")
     assert not any(is_archive(tmp_path / name) for name in ("idx.gz", "a.npz", "text"))
+
+
+def test_half_a_japanese_letter_is_no_folder(tmp_path):
+    """In the code page of Windows there its second byte may be a backslash: the rest would be a hidden file's name."""
+    name = "ソ.jpg".encode("cp932")
+    assert b"\\" in name
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("##.jpg", b"...")
+        archive.writestr("x\\y.jpg", b"...")
+    packed = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(packed.replace(b"##.jpg", name))
+    entries = list_archive(tmp_path / "a.zip")
+    assert [entry.id for entry in entries] == [name.decode("cp437"), "x/y.jpg"]
+    assert read_member(entries[0].source, 10, "x") == b"..."
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
+def test_what_the_system_refuses_is_no_damage(tmp_path, kind):
+    """With no descriptor left, every opening fails, as on a disk that stumbles: what is known of the member stays."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"a{kind}"
+    pack(path, FILES)
+    source = next(entry.source for entry in list_archive(path) if entry.id == "b.png")
+    archive._opened.cache_clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ImageError) as caught:
+            read_member(source, 10_000, "b.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.outcome == "unreadable"
+    assert read_member(source, 10_000, "b.png") == FILES["b.png"]
+
+
+@pytest.mark.parametrize(("name", "start", "what"), [
+    ("a.tar", b"\x28\xb5\x2f\xfd" + b"z" * 600, "Zstandard"),
+    ("a.zip", b"7z\xbc\xaf\x27\x1c" + b"z" * 600, "7z"),
+    ("a.cbz", b"Rar!\x1a\x07\x01\0" + b"z" * 600, "RAR"),
+    ("a.zip", b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"z" * 600, "an image, not an archive"),
+])  # fmt: skip
+def test_a_whole_file_of_another_kind_is_not_called_damaged(tmp_path, name, start, what):
+    (tmp_path / name).write_bytes(start)
+    message = refused(tmp_path / name)
+    assert what in message
+    assert "damaged" not in message
+
+
+def test_an_old_tar_is_told_by_its_content_whatever_its_name(tmp_path):
+    """Those from before POSIX have no mark, only the sum of their header."""
+    header = bytearray(512)
+    header[:5], header[100:107], header[124:135] = b"b.png", b"0000644", b"%011o" % 3
+    header[136:147], header[148:156] = b"00000000000", b" " * 8
+    header[148:155] = b"%06o\0" % sum(header)
+    for ending in (".tar", ".zip", ".dat"):
+        path = tmp_path / f"old{ending}"
+        path.write_bytes(bytes(header) + b"...".ljust(512, b"\0") + bytes(1024))
+        assert is_archive(path)
+        assert [entry.id for entry in list_archive(path)] == ["b.png"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
-from lookalike.errors import UsageError
+from lookalike import build_index, create_encoder, open_index
+from lookalike.errors import IndexStoreError, UsageError
+from lookalike.raster import save_image
 from lookalike.storage import (
     INVENTORY,
     NotOursError,
@@ -23,6 +27,7 @@ from lookalike.storage import (
     replace_file,
     temporary_beside,
 )
+from lookalike.store import only_writer
 
 
 @pytest.fixture
@@ -208,3 +213,48 @@ def test_a_new_file_takes_no_others_place_even_if_that_came_meanwhile(tmp_path):
         f.write(late.write_bytes(b"theirs").to_bytes())
     assert (path.read_bytes(), late.read_bytes()) == (b"1", b"theirs")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["late.txt", "sub"]
+
+
+def test_a_copy_by_hard_links_isnt_written_to(tmp_path):
+    """``cp -al`` is how many programs back up: what is appended here would be there too."""
+    rng = np.random.default_rng(0)
+    photos, path, copy = tmp_path / "photos", tmp_path / "index", tmp_path / "copy"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        save_image(rng.integers(0, 256, (28, 28), np.uint8), photos / name)
+    build_index(photos, create_encoder("pixels"), path)
+    shutil.copytree(path, copy, copy_function=os.link)
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    save_image(rng.integers(0, 256, (28, 28), np.uint8), photos / "c.png")
+    with only_writer(path) as notes:
+        notes.note(1, 2)
+        with only_writer(copy):
+            pass
+    build_index(photos, create_encoder("hog"), path)
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+    assert len(open_index(path)) == 3
+    assert len(open_index(copy)) == 2
+
+
+def test_a_long_name_in_any_script_is_written(tmp_path):
+    file = tmp_path / ("写" * 83 + ".npy")  # 253 bytes, of which a system takes 255
+    with new_file(file) as f:
+        f.write(b"whole")
+    assert file.read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("mine", [b"my own notes", b"# files of mine", b"\0", b"# files that look"])
+def test_a_persons_inventory_in_an_index_stays_and_a_cut_one_of_ours_is_mended(tmp_path, mine):
+    photos, path = tmp_path / "photos", tmp_path / "index"
+    photos.mkdir()
+    save_image(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8), photos / "a.png")
+    build_index(photos, create_encoder("pixels"), path)
+    (path / INVENTORY).write_bytes(mine)
+    if mine.startswith((b"my", b"# files of")):
+        with pytest.raises(IndexStoreError, match="didn't make"):
+            build_index(photos, None, path)
+        assert (path / INVENTORY).read_bytes() == mine
+        assert len(open_index(path)) == 1
+    else:
+        build_index(photos, None, path)
+        assert "passport.json" in claimed(path)

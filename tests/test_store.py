@@ -26,6 +26,7 @@ from lookalike.passport import (
     Column,
     DamagedIndexError,
     Passport,
+    UnreadableIndexError,
     open_dataset,
     read_passport,
     write_passport,
@@ -388,7 +389,11 @@ def test_to_a_damaged_state_nobody_goes_back(path):
     (path / DATASET / "_versions" / f"{manifest}.manifest").unlink()
     with pytest.raises(IndexStoreError, match="the index is damaged"):
         rollback(path)
-    assert state(path) == ("quadrants", list(SECOND))
+    index = open_index(path)
+    assert [tuple(row) for row in index.descriptors.tolist()] == list(SECOND)
+    assert all("previous.json" in fault for fault in verify(index)), (
+        "the state before is told to be damaged, and no other"
+    )
 
 
 def test_rollback_waits_for_nobody(path):
@@ -562,3 +567,31 @@ def test_an_encoder_beside_its_index_is_not_taken_for_another(path):
     with pytest.raises(IndexStoreError) as error:
         open_index(path, encoder=Quadrants().fit(pictures(*FIRST)))
     assert "their descriptors can't be compared" in one_sentence(error)
+
+
+@pytest.mark.parametrize("name", ["~", "s3:", "file:", "memory:", "a:b", "~/x"])
+def test_a_folder_whose_name_looks_like_an_address_is_a_folder(tmp_path, monkeypatch, name):
+    """Of a relative path Lance makes an address or the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    built = build_index(pictures((1, 2, 3, 4), (4, 3, 2, 1)), Quadrants(), Path(name) / "index")
+    assert (tmp_path / name / "index" / DATASET).is_dir()
+    assert len(open_index(Path(name) / "index")) == len(built)
+    assert not any((tmp_path / "home").iterdir())
+
+
+@pytest.mark.parametrize("name", ["tab\there", "two\nlines", os.fsdecode(b"caf\xe9")])
+def test_a_path_that_lance_cannot_open_is_told_and_is_no_damage(tmp_path, path, name):
+    images, encoder = pictures((1, 2, 3, 4), (4, 3, 2, 1)), Quadrants()
+    build_index(images, encoder, path)
+    moved = tmp_path / name
+    with pytest.raises(UnreadableIndexError, match="Lance opens no path with"):
+        build_index(images, encoder, moved)
+    assert not moved.exists()
+    path.rename(moved)
+    for attempt in (lambda: open_index(moved).descriptors, lambda: build_index(images, encoder, moved, rebuild=True)):
+        with pytest.raises(UnreadableIndexError, match="Lance opens no path with"):
+            attempt()
+    moved.rename(path)
+    assert len(open_index(path)) == len(images)

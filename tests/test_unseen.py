@@ -91,9 +91,53 @@ def test_rows_below_a_mount_point_without_its_disk_stay(tmp_path):
     assert index(photos, path) == {"unchanged": 1, "unseen": 2}, "some systems take the mount point away as well"
     (photos / "nas").mkdir()
     paint(photos, "nas/new.png")
-    assert index(photos, path) == {"indexed": 1, "unchanged": 1, "removed": 2}, (
-        "a folder with other files is what it is"
-    )
+    assert index(photos, path) == {"indexed": 1, "unchanged": 1, "unseen": 2}, "what lies in the mount point is new"
+    assert index(photos, path, drop_unseen=True) == {"unchanged": 2, "removed": 2}
+    (photos / "nas/new.png").unlink()
+    assert index(photos, path) == {"unchanged": 1, "removed": 1}, "and then it is a folder like others"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk that is there, and can be taken out."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    yield folder
+    subprocess.run(["umount", folder], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("left", [None, "NOT MOUNTED.txt", "other.png"])
+def test_rows_behind_a_link_to_a_mount_point_without_its_disk_stay(photos, tmp_path, disk, left):
+    """The mount point stays, and may have been made a moment ago, or hold a note of a person's."""
+    path = tmp_path / "i"
+    paint(disk, "c.png", "deep/d.png")
+    (photos / "link").symlink_to(disk)
+    assert index(photos, path) == {"indexed": 4}
+    subprocess.run(["umount", disk], check=True)
+    if left is not None:
+        paint(tmp_path, "other.png")
+        shutil.copy(tmp_path / "other.png", disk / left)
+    os.utime(disk)
+    for _ in range(2):
+        found = index(photos, path)
+        assert (found["unseen"], "removed" in found) == (2, False)
+    (photos / "link").unlink()
+    assert index(photos, path)["removed"] >= 2, "who removes the link means it"
+
+
+@pytest.mark.parametrize("left", ["NOT MOUNTED.txt", "other.png"])
+def test_rows_of_a_collection_whose_own_disk_is_out_stay(tmp_path, disk, left):
+    path = tmp_path / "i"
+    paint(disk, "c.png", "deep/d.png")
+    assert index(disk, path) == {"indexed": 2}
+    subprocess.run(["umount", disk], check=True)
+    paint(tmp_path, "other.png")
+    shutil.copy(tmp_path / "other.png", disk / left)
+    for _ in range(2):
+        found = index(disk, path)
+        assert (found["unseen"], "removed" in found) == (2, False)
 
 
 def test_an_empty_folder_older_than_the_index_was_not_emptied(tmp_path):
@@ -202,3 +246,44 @@ def test_verify_says_what_became_of_a_file(photos, tmp_path):
     index(photos, path)
     (path / "previous.json").write_bytes((path / "previous.json").read_bytes()[:-40])
     assert any(line.startswith("previous.json, for rollback") for line in verify(open_index(path)))
+
+
+def test_an_index_that_is_put_into_another_collection_is_not_given_up(tmp_path):
+    """It lies there as it lay at home; but its own collection is there still, and this one has other pictures."""
+    home, other = tmp_path / "home", tmp_path / "other"
+    paint(home, "a.png", "b.png", "c.png")
+    paint(other, "x.png", "y.png")
+    index(home, home / ".lookalike")
+    (home / ".lookalike").rename(other / ".lookalike")
+    with pytest.raises(IndexStoreError, match="--replace-collection"):
+        index(other, other / ".lookalike")
+    (other / ".lookalike").rename(home / ".lookalike")
+    assert index(home, home / ".lookalike") == {"unchanged": 3}
+    shutil.copytree(home, tmp_path / "copy")
+    (tmp_path / "copy/c.png").unlink()
+    assert index(tmp_path / "copy", tmp_path / "copy/.lookalike") == {"unchanged": 2, "removed": 1}, "a copy of it all"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_caption_that_cannot_be_read_now_is_read_by_the_next_run(tmp_path, monkeypatch, known):
+    """Root reads all, so the refusal is made: every opening of the text fails, as on a disk that stumbles."""
+    photos, path = tmp_path / "photos", tmp_path / "i"
+    paint(photos, "a.png", "b.png")
+    text = photos / "a.txt"
+    if known:
+        text.write_text("a red boat")
+        assert index(photos, path) == {"indexed": 2}
+    text.write_text("a blue boat")
+    with monkeypatch.context() as patch:
+        really = os.open
+
+        def refusing(name, *rest, **more):
+            if os.fspath(name) == str(text):
+                raise OSError(5, "Input/output error")
+            return really(name, *rest, **more)
+
+        patch.setattr(os, "open", refusing)
+        index(photos, path)
+    assert open_index(path).why("a.png")["caption"] == ("a red boat" if known else None)
+    assert index(photos, path) == {"unchanged": 2}
+    assert open_index(path).why("a.png")["caption"] == "a blue boat"

@@ -158,6 +158,13 @@ def test_the_watch_outlives_a_lock_and_files_that_are_away(folder):
         for name in ("a.png", "b.png"):
             (away / name).rename(folder / name)
         assert indexed()["unchanged"] == 2
+        (folder / ".lookalike").rename(away / "index")
+        picture(folder / "z.png", 90)
+        assert "the watch goes on" in told("the index isn't there any more")
+        assert not (folder / ".lookalike").exists(), "no other is begun in its place"
+        (folder / "z.png").unlink()
+        (away / "index").rename(folder / ".lookalike")
+        assert indexed()["unchanged"] == 2
         folder.rename(away / "folder")  # the whole disk
         (away / "folder").rename(folder)
         (away / "linked").mkdir()

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.errors import CollectionError, ImageError, first_line
 from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
+from lookalike.formats import LONG_HEAD, looks_like_image, unread_format
 from lookalike.refusals import too_many_bytes
 
 if TYPE_CHECKING:
@@ -79,7 +80,17 @@ def _kind_of(path: str | Path) -> str | None:
                 start = import_module(module).open(raw).read(512)
     except Exception:  # not compressed after all, or cut short
         return None
-    return "tar" if start[257:262] == b"ustar" else None
+    return "tar" if start[257:262] == b"ustar" or _is_old_tar(start) else None
+
+
+def _is_old_tar(header: bytes) -> bool:
+    """Tell a tar from before POSIX, which has no mark, by the sum of its first header."""
+    if len(header) < 512 or not header[0]:
+        return False
+    try:
+        return int(header[148:156].strip(b" \0"), 8) == sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    except ValueError:
+        return False
 
 
 def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
@@ -117,6 +128,8 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
     except CollectionError:
         raise
     except Exception as e:  # tarfile and zipfile raise many kinds on damaged files
+        if other := _what_it_is(path):
+            raise CollectionError(f"{name}: {other}") from e
         reason = getattr(e, "strerror", None) or first_line(e)
         raise CollectionError(f"{name}: a damaged archive or none at all: {reason}; copy it again") from e
     captions = _captions(identity for identity, member in found.items() if member.outcome is None)
@@ -139,6 +152,19 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
             )
         )
     return with_unique_ids(entries)
+
+
+def _what_it_is(path: str) -> str | None:
+    """Say what a file is that is called an archive and is whole, but isn't one that is read."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(LONG_HEAD)
+    except OSError:
+        return None
+    if looks_like_image(head):
+        return "an image, not an archive; give it the ending of an image"
+    found = None if _kind_of(path) else unread_format(head)
+    return None if found is None else f"{found[0]}, which is not read; {found[1]}"
 
 
 def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = False) -> bytes:
@@ -189,6 +215,8 @@ def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = 
             ) from e
         except Exception as e:
             _opened.cache_clear()  # a stream that failed in the middle stands nowhere
+            if isinstance(e, OSError) and e.errno:  # the disk's word, not the archive's
+                raise ImageError(f"{where}: {named} can't be read now: {e.strerror or e}", "unreadable") from e
             outcome = "truncated" if isinstance(e, EOFError) else "damaged"
             reason = getattr(e, "strerror", None) or first_line(e)
             raise ImageError(f"{where}: {outcome} in its archive ({reason}); pack it again", outcome) from e
@@ -258,7 +286,8 @@ class _Tar:
         self._changed = changed
 
     def __del__(self) -> None:
-        self._stream.close()
+        if hasattr(self, "_stream"):  # else it couldn't be opened
+            self._stream.close()
 
     def size(self, place: str) -> int:
         _, size, changed = map(int, place.split(":"))
@@ -338,7 +367,7 @@ def _zip_members(path: str) -> Iterator[_Member]:
         slashes = any("/" in info.filename for info in archive.infolist())
         for info in archive.infolist():
             name = _zip_name(info)
-            if "\\" in name and (not slashes or info.create_system == 0):
+            if "\\" in name and (not slashes or info.create_system == 0) and not _is_half_a_letter(info):
                 name = name.replace("\\", "/")
             if info.is_dir():
                 continue
@@ -368,6 +397,15 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return info.filename
+
+
+def _is_half_a_letter(info: zipfile.ZipInfo) -> bool:
+    """Tell whether a name's backslashes are the second halves of letters, as in the Japanese code page of Windows."""
+    try:
+        raw = info.filename.encode("cp437")
+        return not raw.isascii() and b"\\" in raw and "\\" not in raw.decode("cp932")
+    except UnicodeError:
+        return False
 
 
 def _tar_members(path: str, changed: int) -> Iterator[_Member]:

@@ -167,7 +167,7 @@ def build_index(
         try:
             said, passport, store = _stored(path, rebuild, on_note or (lambda _: None))
             if said is not None and not replace_collection:
-                _check_collection(path, said, images)
+                _check_collection(path, said, images, store)
             columns, default = _columns(images, encoder, said, path, rebuild, adapt, aim, on_note or (lambda _: None))
             for column, fitted in columns:
                 if said is None or column not in said.columns:
@@ -344,19 +344,29 @@ def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Pas
     return said, None, Store(path, None, aside=True)
 
 
-def _check_collection(path: Path, passport: Passport, images: Collection) -> None:
+def _check_collection(path: Path, passport: Passport, images: Collection, store: Store) -> None:
     if passport.source == images.source:
         return
     here = place_of(path, images)
     # A folder that was moved takes its index along: then that lies where it lay before.
     moved = here == ".lookalike" if passport.place is None else here != "" and here == passport.place
-    if not moved:
+    if not moved or (Path(passport.source).exists() and not _is_a_copy(store, images)):
         was = "" if is_built_in(passport.source) or Path(passport.source).exists() else ", which isn't there any more"
         raise IndexStoreError(
             f"{path}: holds the index of {passport.collection} ({passport.source}{was}), not of {images.source}; if that "
             "was only renamed or moved, --replace-collection keeps all pictures that are the same; otherwise it gives "
             "that index up, so pick another folder with -o"
         )
+
+
+def _is_a_copy(store: Store, images: Collection) -> bool:
+    """Tell whether a collection holds most of an index's files, under the same names: who copies one copies its index."""
+    if "id" not in store.columns or images.entries is None:
+        return True
+    table = store.read(["id", "size", "outcome", "frame"])
+    rows = zip(*(table[name].to_pylist() for name in ("id", "size", "outcome", "frame")), strict=True)
+    known = {(identity, size) for identity, size, outcome, frame in rows if outcome == "indexed" and not frame}
+    return 2 * len(known.intersection((entry.id, entry.size) for entry in images.entries)) >= len(known)
 
 
 def _columns(

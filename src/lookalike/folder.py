@@ -82,7 +82,8 @@ class Scan:
     empty : dict of str to int
         Folders in which nothing lies at all, and when they were last changed, in nanoseconds since 1970.
     mounts : list of str
-        Folders that lie on another disk than the folder around them.
+        Folders that lie on another disk than the folder around them; "" is the collection itself, and those that a link
+        leads to end in ``/``.
     """
 
     entries: list[Entry]
@@ -321,7 +322,7 @@ class _Walk:
         self.skipped = 0
         self.empty: dict[str, int] = {}
         self.mounts: list[str] = []
-        self._disks = {"": 0}  # of folders that hold folders
+        self._disks: dict[str, int] = {}  # of folders that hold folders
         self._root, self._name = root, name
         self._include, self._exclude, self._hidden, self._follows = include, exclude, hidden, links
         self._folders = [(root, "")]
@@ -331,6 +332,7 @@ class _Walk:
     def run(self) -> None:
         for parent in Path(os.path.realpath(self._root)).parents:
             self._visited[_identity(os.stat(parent))] = "a folder around the collection"
+        self._disks[".."] = os.stat(os.path.dirname(self._root)).st_dev
         while self._folders or self._links:
             if self._folders:
                 self._search(*self._folders.pop())
@@ -354,8 +356,8 @@ class _Walk:
                 self.unlisted[id_of(relative)] = _what_is_wrong(e)
             return
         self._visited[identity] = f"'{as_text(relative)}'" if relative else "the collection itself"
-        if relative and not linked and status.st_dev != self._disks[relative.rpartition("/")[0]]:
-            self.mounts.append(id_of(relative))
+        if status.st_dev != self._disks[relative.rpartition("/")[0] if relative else ".."]:
+            self.mounts.append(id_of(relative) + "/" * linked)
         if not children and relative:
             self.empty[id_of(relative)] = status.st_mtime_ns
         if is_index({child.name for child in children}):

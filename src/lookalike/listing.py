@@ -9,12 +9,14 @@ import io
 import math
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from lookalike.errors import CollectionError, first_line
 from lookalike.folder import Entry, as_text, changed_at, file_entry, id_of, with_unique_ids
@@ -28,6 +30,10 @@ _PATH_COLUMNS = (
 )  # fmt: skip
 _LABEL_COLUMN = "label"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_BOM = "\ufeff"  # in the middle, too, where files were joined
+_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+_limit = threading.Lock()  # of the csv module there is one for all
+_TRIED_COLUMNS = 200
 _TRIED = 50  # rows that are looked at to find the column of the paths
 
 
@@ -123,13 +129,17 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  #
 
 
 def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
-    data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        data = _decoded(path, data).encode()
-    for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n"):
-        given = os.fsdecode(line.removesuffix(b"\r"))
+    text = _decoded(path, path.read_bytes())
+    if "\0" in text and "\n" not in text:  # as find -print0 writes
+        lines = text.split("\0")
+    elif "\n" in text:
+        lines = text.split("\n")
+    else:
+        lines = text.split("\r")
+    for line in lines:
+        given = line.removesuffix("\r").removeprefix(_BOM)
         if given.strip():
-            yield given, {}
+            yield _path_of(path, given), {}
 
 
 def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -139,7 +149,8 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     rows: list[tuple[int, list[str]]] = []
     try:
-        rows.extend((reader.line_num + skipped, row) for row in reader)
+        with _long_fields(len(text)):
+            rows.extend((reader.line_num + skipped, row) for row in reader if row or rows)
     except csv.Error as e:
         line = reader.line_num + skipped
         raise CollectionError(
@@ -151,13 +162,15 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
     column = _column_named(name, header, columns.path, said) if columns.path else _path_column(header)
     if column is None:
         # No name tells it: then the first column whose fields name files, and with it whether there is a header at all.
-        column = next((i for i in range(len(first)) if any(_is_there(path, row, i) for _, row in rows[1:_TRIED])), None)
-        alone = next((i for i in range(len(first)) if _is_there(path, first, i)), None)
+        tried = range(min(len(first), _TRIED_COLUMNS))
+        column = next((i for i in tried if any(_is_there(path, row, i) for _, row in rows[1:_TRIED])), None)
+        alone = next((i for i in tried if _is_there(path, first, i)), None)
         if alone is not None and (column is None or alone == column):
             column, header = alone, [f"column {i}" for i in range(1, len(first) + 1)]
             rows.insert(0, (0, []))
     column = column or 0
-    label = _column_named(name, header, columns.label, said) if columns.label else None
+    label = _column_named(name, header, columns.label, said) if columns.label else _label_column(header)
+    own = None if columns.label else label  # a column that a person named stays among the others, too
     for line, row in rows[1:]:
         if len(row) > len(header):
             raise CollectionError(
@@ -165,22 +178,46 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
                 "what holds a separator"
             )
         if row and row[column : column + 1] not in ([], [""]):
-            texts = {header[i]: _as_said(field) for i, field in enumerate(row) if i != column}
+            texts = {header[i]: _as_said(field) for i, field in enumerate(row) if i not in (column, own)}
             if label is not None and label < len(row):
                 texts[_LABEL_COLUMN] = _as_said(row[label])
             yield _path_of(path, row[column]), texts
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """Decode a table as it says itself, else as UTF-8; bytes that aren't stay apart, for a name may hold them."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    """Decode a list as it says itself, or as its zeros say, else as UTF-8; bytes that aren't stay apart, for names hold such."""
+    marks = (
+        codecs.BOM_UTF32_LE,
+        codecs.BOM_UTF32_BE,
+        codecs.BOM_UTF16_LE,
+        codecs.BOM_UTF16_BE,
+    )  # the longer ones first
+    encoding = next((name for mark, name in zip(marks, _WIDE, strict=True) if data.startswith(mark)), None)
+    if encoding is None and any(
+        start := data[:400]
+    ):  # names end in letters of Latin script, every other byte of which is 0
+        first, second = start[::2].count(0), start[1::2].count(0)
+        if 4 * max(first, second) >= len(start) > 3 * min(first, second):
+            encoding = ("utf-32" if b"\0\0\0" in start else "utf-16") + ("-be" if first > second else "-le")
+    if encoding is None:
+        return data.decode("utf-8-sig", "surrogateescape")
+    try:
+        return data.decode(encoding).removeprefix(_BOM)
+    except UnicodeDecodeError as e:
+        raise CollectionError(
+            f"{as_text(str(path))}: cut short in {encoding[:6].upper()} at byte {e.start:,}; save it again"
+        ) from e
+
+
+@contextmanager
+def _long_fields(length: int) -> Iterator[None]:
+    """Let a field be as long as the whole table, for the module takes 128 KiB for an error."""
+    with _limit:
+        before = csv.field_size_limit(max(length, csv.field_size_limit()))
         try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError as e:
-            raise CollectionError(
-                f"{as_text(str(path))}: cut short in UTF-16 at byte {e.start:,}; save it again"
-            ) from e
-    return data.decode("utf-8-sig", "surrogateescape")
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def _as_said(field: str) -> str:
@@ -191,12 +228,35 @@ def _as_said(field: str) -> str:
 
 
 def _path_of(path: Path, field: str) -> str:
-    """Return a path as it is there: by its very bytes, else in the characters that a spreadsheet meant."""
-    if field.isascii() or os.path.lexists(path.parent / field):
+    """Return a path as it is there: by its very bytes, else in the form that whatever wrote the list meant.
+
+    Of what isn't there the plainest form is taken, so that a file on a disk that is out keeps its id.
+    """
+    if os.path.lexists(path.parent / field):
         return field
-    meant = field.encode("utf-8", "surrogateescape").decode("cp1252", "replace") if as_text(field) != field else field
-    forms = (meant, unicodedata.normalize("NFD", meant), unicodedata.normalize("NFC", meant))
-    return next((form for form in forms if os.path.lexists(path.parent / form)), field)
+    forms = _forms(field)
+    return next((form for form in forms if os.path.lexists(path.parent / form)), forms[0])
+
+
+def _forms(field: str) -> list[str]:
+    """Write a path in other ways: without blanks, quotes and marks, of an address, with slashes, in other accents."""
+    plain = field.strip().removeprefix(_BOM)
+    if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "\"'":
+        plain = plain[1:-1]
+    if address := re.fullmatch(r"(?i)file:(?://(?:localhost)?(?=/))?(.+)", plain):
+        plain = unquote(address[1], errors="surrogateescape")
+    slashed = plain.replace("\\", "/")
+    forms = [plain if "/" in plain else slashed, plain, slashed]
+    if plain.startswith("~/"):
+        forms.insert(0, os.path.expanduser(plain))
+    if not plain.isascii():
+        meant = [_as_meant(form) for form in forms]
+        forms += meant + [unicodedata.normalize(form, name) for name in meant for form in ("NFD", "NFC")]
+    return list(dict.fromkeys(forms))
+
+
+def _as_meant(name: str) -> str:
+    return name if as_text(name) == name else name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def _separator(text: str, ending: str) -> tuple[str, str, int]:
@@ -235,27 +295,82 @@ def _parquet_rows(path: Path, chosen: Columns) -> Iterator[tuple[str | Entry, di
 
     file = pyarrow.parquet.ParquetFile(path)
     names, shown = file.schema_arrow.names, as_text(str(path))
-    column = _column_named(shown, names, chosen.path, "Parquet") if chosen.path else _path_column(names) or 0
-    label = _column_named(shown, names, chosen.label, "Parquet") if chosen.label else None
+    column = _column_named(shown, names, chosen.path, "Parquet") if chosen.path else _column_of_files(path, file)
+    label = _column_named(shown, names, chosen.label, "Parquet") if chosen.label else _label_column(names)
+    own = None if chosen.label else label
     changed, count = changed_at(os.stat(path)), 0
     for batch in file.iter_batches(batch_size=1024):
-        columns = [values.to_pylist() for values in batch.columns]
+        columns = [_values(values) for values in batch.columns]
         for row in zip(*columns, strict=True):
             given, at = row[column], count
             count += 1
+            if isinstance(given, dict) and given.get("bytes") is None:
+                given = given.get("path")
             if given is None or given == "":
                 continue
             if isinstance(given, bytes) or (isinstance(given, dict) and isinstance(given.get("bytes"), bytes)):
                 given = _embedded(path, names[column], at, given, changed)
-            elif isinstance(given, dict) and isinstance(given.get("path"), str):
-                given = given["path"]
             if not isinstance(given, str | Entry):
                 raise CollectionError(
                     f"{shown}: its column {names[column]!r} holds {type(given).__name__}, not paths or files; name the right "
                     "one with --path-column"
                 )
-            values = {names[i]: _plain(value) for i, value in enumerate(row) if i != column}
-            yield given, values if label is None else values | {_LABEL_COLUMN: _plain(row[label])}
+            values = {names[i]: _plain(value) for i, value in enumerate(row) if i not in (column, own)}
+            yield (
+                _path_of(path, given) if isinstance(given, str) else given,
+                values if label is None else values | {_LABEL_COLUMN: _plain(row[label])},
+            )
+
+
+def _column_of_files(path: Path, file: Any) -> int:
+    """Return which column holds the files: the one called so, unless none of them is there and another holds them itself."""
+    import pyarrow as pa
+
+    schema = file.schema_arrow
+    named = _path_column(schema.names)
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+
+    def holds(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return bool(kind.get_field_index("bytes") >= 0)
+        return any(is_kind(kind) for is_kind in binary)
+
+    embedded = next((i for i, kind in enumerate(schema.types) if holds(kind)), None)
+    order = [named] if named is not None else list(range(len(schema.names)))[:_TRIED_COLUMNS]
+    head = next(file.iter_batches(batch_size=_TRIED, columns=[schema.names[i] for i in order]), None)
+    for i in order:
+        if head is not None and not holds(schema.types[i]):
+            fields = [[value] for value in _values(head[schema.names[i]]) if isinstance(value, str)]
+            if any(_is_there(path, field, 0) for field in fields):
+                return i
+    if named is not None and (holds(schema.types[named]) or embedded is None):
+        return named
+    return embedded if embedded is not None else 0
+
+
+def _values(column: Any) -> list[Any]:
+    """Return the values of a column as Python's own; a moment to the microsecond, and what its dates can't hold as text."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_temporal(kind) and getattr(kind, "unit", "") == "ns":
+        coarse = {
+            pa.types.is_timestamp: pa.timestamp("us", getattr(kind, "tz", None)),
+            pa.types.is_time: pa.time64("us"),
+        }
+        column = column.cast(next((to for of, to in coarse.items() if of(kind)), pa.duration("us")), safe=False)
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        if pa.types.is_temporal(kind):
+            return list(column.cast(pa.string()).to_pylist())
+        return [_value(value) for value in column]
+
+
+def _value(scalar: Any) -> Any:
+    with suppress(ValueError, OverflowError):  # a nested one, of which some part can't be told
+        return scalar.as_py()
+    return None
 
 
 def _embedded(path: Path, column: str, row: int, given: Any, changed: int) -> Entry:
@@ -277,6 +392,13 @@ def _path_column(header: list[str]) -> int | None:
     """Return where the paths are, if the header says so."""
     lower = [name.strip().lower().replace(" ", "_") for name in header]
     return next((lower.index(name) for name in _PATH_COLUMNS if name in lower), None)
+
+
+def _label_column(header: list[str]) -> int | None:
+    """Return where the labels are, if the header says so, in capitals or not."""
+    if _LABEL_COLUMN in header:
+        return header.index(_LABEL_COLUMN)
+    return next((i for i, name in enumerate(header) if name.strip().lower() == _LABEL_COLUMN), None)
 
 
 def _plain(value: Any) -> Any:

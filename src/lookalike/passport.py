@@ -36,6 +36,7 @@ _CACHE_BYTES = 2**25
 _DATASET_NAME = re.compile(r"images(-[0-9a-f]{8})?\.lance")
 #: System errors that do speak of what is stored, and not of the disk, the rights or the moment.
 _OF_CONTENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW})
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _TOO_NEW = re.compile(r"not supported|unsupported|feature flag|newer version|unknown version", re.IGNORECASE)
 
 
@@ -154,8 +155,8 @@ class Passport:
         Where in the collection's folder the index lay, with ``/``, so that both can be moved; empty where it lay
         elsewhere, None where an older version didn't say.
     mounts : list of str
-        Folders of the collection, relative to it, that lay on another disk than the folder around them: where they are
-        empty or gone, what the index knows of them can't be seen.
+        Folders of the collection, relative to it, that lay on another disk than the folder around them ("" is all of
+        it; behind a link they end in ``/``): where they don't now, what the index knows of them can't be seen.
     listed : float
         When the collection was last listed, in seconds since 1970: a folder that is empty and older lost nothing since.
     """
@@ -466,6 +467,7 @@ def open_dataset(path: Path, passport: Passport) -> Any:
     IndexStoreError
         If it is damaged.
     """
+    uri = lance_path(path, passport.dataset)
     refuse_links(path / passport.dataset)
     for name, written in passport.files.items():
         try:
@@ -478,7 +480,7 @@ def open_dataset(path: Path, passport: Passport) -> Any:
             raise DamagedIndexError(path, f"{passport.dataset}/{name} {what}")
     with reading(path, passport):
         dataset = import_lance().dataset(
-            str(path / passport.dataset),
+            uri,
             version=passport.dataset_version,
             metadata_cache_size_bytes=_CACHE_BYTES,  # for as long as it is open, and its default is a gigabyte
             index_cache_size_bytes=0,
@@ -489,6 +491,35 @@ def open_dataset(path: Path, passport: Passport) -> Any:
             f"{path}: its dataset names files outside its folder, which lookalike never does; not opened"
         )
     return dataset
+
+
+def lance_path(path: Path, dataset: str = DATASET) -> str:
+    """Say where a dataset lies, in a form that Lance takes for a path and for nothing else.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    dataset : str
+        The dataset's name in it.
+
+    Returns
+    -------
+    str
+        Absolute: of ``s3:``, ``a:b`` or ``~`` at the beginning Lance makes an address or the home folder.
+
+    Raises
+    ------
+    UnreadableIndexError
+        If it holds characters that Lance opens no file of: control characters, and bytes that are no UTF-8.
+    """
+    whole = os.path.abspath(path / dataset)
+    if unfit := _UNFIT.search(whole):
+        raise UnreadableIndexError(
+            path,
+            f"Lance opens no path with {unfit[0]!r} in it: rename that folder, or take another with -o or -i",
+        )
+    return whole
 
 
 def end_of(file: Path) -> list[int]:

@@ -281,12 +281,16 @@ def read_head(entry: Entry, length: int = 32) -> bytes:
         Fewer where the file is shorter, none where it can't be read.
     """
     try:
-        if entry.source[0] != "file":
-            return archive.read_member(entry.source, length, entry.id, cut=True)
-        with _opened(entry.source[1], entry.id) as file:
-            return file.read(length)
+        return _head(entry, length)
     except (ImageError, OSError):
         return b""
+
+
+def _head(entry: Entry, length: int) -> bytes:
+    if entry.source[0] != "file":
+        return archive.read_member(entry.source, length, entry.id, cut=True)
+    with _opened(entry.source[1], entry.id) as file:
+        return file.read(length)
 
 
 def read_caption(entry: Entry) -> str | None:
@@ -300,12 +304,25 @@ def read_caption(entry: Entry) -> str | None:
     Returns
     -------
     str or None
-        The text without white space around it, at most 64 KiB of it; None where there is none or it can't be read.
+        The text without white space around it, at most 64 KiB of it; None where there is none, or it is damaged.
         Taken as UTF-8 (or UTF-16 where it says so); what is neither as Windows-1252.
+
+    Raises
+    ------
+    ImageError
+        If it is there and can't be read now, which says nothing of what is in it.
     """
     if entry.caption is None:
         return None
-    data = read_head(replace(entry, source=(*entry.source[:-1], entry.caption[0])), CAPTION_BYTES)
+    text_of = replace(entry, source=(*entry.source[:-1], entry.caption[0]))
+    try:
+        data = _head(text_of, CAPTION_BYTES)
+    except OSError as e:
+        raise _unreadable(entry.id, e) from e
+    except ImageError as e:
+        if e.outcome == "unreadable" and not isinstance(e.__cause__, NotImplementedError | RuntimeError):
+            raise
+        return None  # damaged, or packed in a way that isn't read, as it will be the next time
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return unicodedata.normalize("NFC", data.decode("utf-16", "replace")).strip() or None
     try:

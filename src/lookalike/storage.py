@@ -22,6 +22,7 @@ from lookalike.errors import UsageError
 #: The inventory's name, in the folder that it speaks of.
 INVENTORY = "inventory.txt"
 _FIRST_LINE = re.compile(r"# files that lookalike made in this folder; mark ([0-9a-f]{16})")
+_BEGINS = b"# files that lookalike made"
 #: Seconds after which a temporary file that nobody has put in place is a dead process's.
 _DEAD = 3600
 _LONG = 2**16  # bytes of an inventory that is worth a shorter one
@@ -57,7 +58,7 @@ def begin_inventory(folder: Path, names: Iterable[str] = (), *, proven: bool = F
     if _mark(folder) is None:
         inventory = folder / INVENTORY
         try:
-            if proven and inventory.is_file() and not inventory.is_symlink():
+            if proven and _was_ours(inventory):
                 inventory.unlink()
             inventory.touch(exist_ok=False)
         except FileExistsError:
@@ -66,6 +67,15 @@ def begin_inventory(folder: Path, names: Iterable[str] = (), *, proven: bool = F
                 raise NotOursError(inventory) from None
         _append(inventory, [f"# files that lookalike made in this folder; mark {secrets.token_hex(8)}"])
         adopt(folder, *names)
+
+
+def _was_ours(inventory: Path) -> bool:
+    """Tell a damaged inventory, which was cut or begins as ours do, from a file of a person's of that name."""
+    if not os.path.lexists(inventory) or not stat.S_ISREG(inventory.lstat().st_mode):
+        return False
+    with inventory.open("rb") as file:
+        start = file.read(len(_BEGINS))
+    return not start.strip(b"\0") or _BEGINS.startswith(start)
 
 
 def claim(folder: Path, *names: str) -> None:
@@ -217,6 +227,10 @@ def _is_plain(name: str) -> bool:
 def _append(path: Path, names: Iterable[str]) -> None:
     # One write to the end of the file: two processes that name something at once don't mix their lines.
     flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    status = path.lstat()
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:  # a copy by hard links: what is ours here needn't be there
+        with _written_whole(path, _mark(path.parent)) as own:
+            own.write(path.read_bytes())
     file = os.open(path, flags)
     try:
         cut = os.fstat(file).st_size and os.lseek(file, -1, os.SEEK_END) >= 0 and os.read(file, 1) != b"\n"
@@ -255,7 +269,8 @@ def temporary_beside(path: Path) -> Path:
 
 def _temporary(path: Path, mark: str | None) -> Path:
     own = secrets.token_hex(4) if mark is None else f"{mark}-{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name[:100]}.{own}.part")
+    start = os.fsdecode(os.fsencode(path.name)[:100]).encode("utf-8", "ignore").decode()  # a system counts bytes
+    return path.with_name(f".{start}.{own}.part")
 
 
 @contextmanager

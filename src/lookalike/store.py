@@ -38,6 +38,7 @@ from lookalike.passport import (
     first_line,
     import_lance,
     keys_crc32,
+    lance_path,
     open_dataset,
     read_passport,
     reading,
@@ -143,7 +144,7 @@ class Store:
 
     @property
     def _uri(self) -> str:
-        return str(self.path / self._name)
+        return lance_path(self.path, self._name)
 
     @property
     def columns(self) -> list[str]:
@@ -229,9 +230,21 @@ class Store:
         if shown and self._aside:
             self._aside = False
             (self.path / REBUILDING).unlink(missing_ok=True)
+            self._drop_damaged_previous()
         _fsync(self.path)
         self._drop_merged()
         return passport
+
+    def _drop_damaged_previous(self) -> None:
+        """Let go of the state before once it is made anew: to one that is damaged as well nobody can go back."""
+        if PREVIOUS not in claimed(self.path) or not os.path.lexists(self.path / PREVIOUS):
+            return
+        try:
+            open_dataset(self.path, read_passport(self.path, PREVIOUS))
+        except DamagedIndexError:
+            (self.path / PREVIOUS).unlink()
+        except IndexStoreError as e:  # it can't be told now
+            _log.info("%s: %s", self.path, first_line(e))
 
     def _drop_merged(self) -> None:
         """Drop the steps before the last merging but one: who reads has had as many commits to open a newer one."""
@@ -316,6 +329,7 @@ def check_target(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise IndexStoreError(f"{path}: a file; an index is a folder, so pick another name")
+    lance_path(path)
     try:
         refuse_links(path)
         names = {child.name for child in path.iterdir()} if path.exists() else set()
@@ -444,7 +458,9 @@ def _locked(path: Path) -> BinaryIO | None:
                 return None
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(path / LOCK), os.fstat(lock.fileno())):
-                    return lock
+                    if os.fstat(lock.fileno()).st_nlink == 1:
+                        return lock
+                    (path / LOCK).unlink()  # of a copy of hard links, whose other names aren't ours to write to
             lock.close()  # another file has taken its place, which is what others will lock
         except BaseException:
             lock.close()

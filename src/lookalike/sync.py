@@ -466,7 +466,11 @@ class Sync:
         stamp, caption = _stamp(entry), None
         if stamp is not None:
             same = [k.facts.caption for k in item.old if k.facts.caption_stamp == stamp]
-            caption = same[0] if same else read_caption(entry)
+            try:
+                caption = same[0] if same else read_caption(entry)
+            except ImageError:  # the one before stays, with its stamp, so that the next run looks again
+                before = item.old[0].facts if item.old else None
+                caption, stamp = (None, None) if before is None else (before.caption, before.caption_stamp)
         return Facts(
             key=-1,
             id=f"{entry.id}#{frame}" if frame else entry.id,
@@ -656,19 +660,30 @@ class Sync:
         that was mounted there.
         """
         images = self.images
-        folders = {*images.unlisted, *self._away()}
+        folders = {*images.unlisted, *(name.removesuffix("/") for name in self._away())}
         if self.passport is not None:
             listed = self.passport.listed - _CLOCK_SECONDS
             folders |= {name for name, changed in images.empty.items() if changed / 1e9 < listed}
-        return tuple(f"{name}/" for name in folders)
+        return tuple(f"{name}/" if name else "" for name in folders)
 
     def _away(self) -> list[str]:
-        """Return the folders that lay on a disk of their own when they were last seen, and aren't there, or empty."""
+        """Return the folders that lay on a disk of their own when they were last seen, and don't now, or are empty.
+
+        What else lies in a mount point without its disk is new, and says nothing of what is on the disk. A disk that goes
+        takes no link away: if that is gone, a person removed it.
+        """
         images = self.images
-        if self.passport is None or self.drop_unseen:
+        if self.passport is None or self.drop_unseen or not os.path.isdir(images.source):
             return []
-        there = (name for name in self.passport.mounts if name not in images.mounts)
-        return [name for name in there if name in images.empty or not os.path.lexists(Path(images.source, name))]
+        away = []
+        for name in self.passport.mounts:
+            folder = name.removesuffix("/")
+            if not name and self.passport.source != images.source:
+                continue  # the whole collection lies elsewhere now
+            is_away = name not in images.mounts or folder in images.empty
+            if is_away and (name == folder or os.path.lexists(Path(images.source, folder))):
+                away.append(name)
+        return away
 
     # The end -----------------------------------------------------------------------------------------------------
 

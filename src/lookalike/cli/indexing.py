@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
-from lookalike.errors import EncoderError, LookalikeError, UsageError
+from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
     from lookalike.sync import Summary
@@ -171,6 +171,10 @@ def index(
     for _ in watching(collection):
         for seconds_more in itertools.chain(_BACK_OFF, itertools.repeat(_BACK_OFF[-1])):
             try:
+                if (
+                    done and not path.is_dir()
+                ):  # on a disk that is out, it may be: another one would lie hidden below it
+                    raise IndexStoreError(f"{path}: the index isn't there any more; put it back, or end the watch")
                 _show(run(), as_json)
             except (LookalikeError, OSError, MemoryError) as e:
                 # A wrong call stays one, and so does a damaged index; all else may pass: a lock, a full or absent disk.
