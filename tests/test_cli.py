@@ -120,7 +120,9 @@ def test_what_is_to_be_typed_can_be_typed(here, capsys):
     call(capsys, *shlex.split(said.partition("add it: lookalike ")[2]))
     assert "one.png" in call(capsys, "search", folder / "one.png", "-i", "my scans/.lookalike", "-e", "color")
     text = call(capsys, "info", "-i", "my scans/.lookalike")
-    assert re.search(r"^reading +include none, exclude none, hidden no, each no, limits \(pixels ", text, re.MULTILINE)
+    columns = "path_column none, label_column none, links yes"
+    reading = rf"^reading +include none, exclude none, hidden no, each no, {columns}, limits \(pixels "
+    assert re.search(reading, text, re.MULTILINE)
     assert re.search(r"^shape +\d+ x \d+( x 3)?$", text, re.MULTILINE)
     assert not re.search(r"[{}]|\[|None|True|False", text)
 
@@ -197,7 +199,7 @@ def test_an_index_is_looked_at_from_all_sides(photos, capsys):
     assert call(capsys, "verify", *index) == "photos/.lookalike: sound; 6 files, 5 descriptors of pixels\n"
     assert json.loads(call(capsys, "verify", *index, "--json")) == {"ok": True, "problems": [], "rows": 6}
     assert run(["verify", *index, "--deep"]) == 1
-    assert capsys.readouterr().out == "a file isn't what was indexed; index again: cats/a.png\n"
+    assert capsys.readouterr().out == "a file has changed since it was indexed; index again: cats/a.png\n"
 
     assert call(capsys, "export", "-o", "out/all.parquet", *index).startswith("out/all.parquet: 5 rows, pixels 256-d")
     assert call(capsys, "export", "-o", "out/all.npy", *index).startswith("out/all.npy and out/all.csv: 5 rows")

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import lookalike
-from lookalike import build_index
+from lookalike import build_index, open_index
+from lookalike.errors import IndexStoreError
 from lookalike.index import Index
 from lookalike.raster import to_png
 
@@ -412,8 +413,6 @@ def test_score_reports_that_are_no_plain_files_are_not_opened(copy):
     scores = copy / ".lookalike" / "scores"
     scores.mkdir()
     os.mkfifo(scores / "a.json")
-    (scores / "b.json").symlink_to("/dev/zero")
-    (scores / "c.json").symlink_to("/etc/passwd")
     (scores / "d.json").mkdir()
     (scores / "e.json").write_bytes(b" " * 3_000_000)
     (scores / "f.json").write_text("[" * 100_000)
@@ -428,6 +427,8 @@ def test_score_reports_that_are_no_plain_files_are_not_opened(copy):
     }
     (scores / "g.json").write_text(json.dumps(good))
     made = Site(copy / ".lookalike")
+    (scores / "b.json").symlink_to("/dev/zero")  # put there meanwhile: with a link in it an index isn't opened
+    (scores / "c.json").symlink_to("/etc/passwd")
     try:
         for _ in range(3):
             status, _, body = made.ask("GET", "/api/reports")
@@ -461,6 +462,9 @@ def test_a_strangers_note_of_a_run_neither_holds_the_events_nor_breaks_them(copy
         os.mkfifo(lock)
     else:
         lock.symlink_to("/dev/zero")
+        with pytest.raises(IndexStoreError, match="a link inside an index"):
+            open_index(copy / ".lookalike")
+        return
     made = Site(copy / ".lookalike")
     try:
         told = next(events(made))

@@ -98,7 +98,7 @@ def test_of_files_that_cannot_be_read_nothing_is_learnt(digits, tmp_path):
         (tmp_path / f"{n:03}.png").write_bytes(b"no image")
     assert gently_adapted("hog", open_collection(tmp_path)) is None
     for n in range(0, FEWEST_TRIED, 3):  # 34 can: too few
-        save_image(digits[0][n], tmp_path / f"{n:03}.png")
+        save_image(digits[0][n], tmp_path / f"{n:03}.png", overwrite=True)
     assert gently_adapted("hog", open_collection(tmp_path)) is None
 
 

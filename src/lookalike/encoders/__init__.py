@@ -725,10 +725,11 @@ def check_folder(folder: str | Path, files: Mapping[str, bytes] | None = None) -
         If it can't be looked into.
     """
     folder = Path(folder)
-    if not os.path.lexists(folder):
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise EncoderError(f"{there}: a file; an encoder is a folder, so pick another name")
+    if there != folder:
         return set()
-    if not folder.is_dir():
-        raise EncoderError(f"{folder}: a file; an encoder is a folder, so pick another name")
     names = {child.name for child in folder.iterdir()}
     if CARD in names and not (folder / CARD).is_symlink():
         with suppress(EncoderError):
