@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/lookalike demo $(DEMO)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations=25 $(TESTS)
 
 # Where the system allows it, in a network of its own that leads nowhere.
 torture: ALONE = $(shell unshare --net true 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up; exec \"\$$@\"' sh")
