@@ -64,7 +64,7 @@ def test_an_index_that_was_used_is_copied(made, used, photos):
     assert len(pickle.dumps(used)) < 20_000, "what it is, not what was made of it"
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_an_index_goes_to_another_process(method, used, photos):
     context = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
@@ -73,6 +73,29 @@ def test_an_index_goes_to_another_process(method, used, photos):
     assert ours.poll(120)
     assert ours.recv() == answered(used, photos)
     process.join()
+
+
+def in_a_fork(index, path, pipe):
+    for one in (index, pickle.loads(pickle.dumps(index))):
+        try:
+            pipe.send([m.id for m in one.search(path, 3)])
+        except IndexStoreError as e:
+            pipe.send(str(e))
+
+
+def test_a_process_that_was_forked_is_told_to_be_spawned(used, photos):
+    """Lance would wait for ever there, or end the process, in every second one."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    answered(used, photos)
+    process = context.Process(target=in_a_fork, args=(used, str(photos / "03.png"), theirs))
+    process.start()
+    for _ in range(2):
+        assert ours.poll(120)
+        assert "get_context('spawn')" in ours.recv()
+    process.join()
+    assert process.exitcode == 0
+    assert answered(used, photos)[0] == "03.png"
 
 
 @pytest.mark.parametrize("name", ["pixels", "hog", "color", "sift", "neural", "itq", "neural+color"])

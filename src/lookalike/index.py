@@ -111,6 +111,10 @@ def id_of(index: Index, typed: str) -> str:
     return next((name for name in (typed, as_id(typed), *index._names_of(typed)) if name in known), typed)
 
 
+#: The process in which Lance was first used. Its threads aren't in a process forked from that: it waits for ever there, or crashes.
+_lance_runs_in: int | None = None
+
+
 class Index:
     """A stored collection: search it, look at it, score it. Made by :func:`lookalike.build_index` and :func:`open_index`.
 
@@ -641,9 +645,20 @@ class Index:
 
     # What is stored ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _dataset(self) -> Any:
         """The rows of one version: what is written meanwhile doesn't show in it."""
+        global _lance_runs_in
+        if _lance_runs_in not in (None, os.getpid()):
+            raise IndexStoreError(
+                f"{self.path}: Lance, which reads it, doesn't run in a process that was forked after it was used; start "
+                "the process by multiprocessing.get_context('spawn'), or open the index only there"
+            )
+        _lance_runs_in = os.getpid()
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> Any:
         return open_dataset(self.path, self.passport)
 
     @cached_property
