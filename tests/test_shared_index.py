@@ -8,14 +8,18 @@ import pickle
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lookalike import answers, build_index, create_encoder, open_index
-from lookalike.errors import IndexStoreError
+from lookalike.connection import ServerError
+from lookalike.errors import ImageError, IndexStoreError
+from lookalike.filters import FilterError
 from lookalike.index import Index
+from lookalike.passport import DamagedIndexError, UnreadableIndexError
 from lookalike.rerank import RERANKINGS, UsageError
 from lookalike.search import search
 
@@ -73,6 +77,23 @@ def test_an_index_goes_to_another_process(method, used, photos):
     assert ours.poll(120)
     assert ours.recv() == answered(used, photos)
     process.join()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("a"),
+        ImageError("a picture: cut short", "truncated"),
+        FilterError("width >", 7, "expected a number"),
+        DamagedIndexError(Path("here"), "cut"),
+        UnreadableIndexError(Path("here"), "away"),
+        ServerError("busy", 429),
+    ],
+)
+def test_an_error_goes_to_another_process(error):
+    """A pool of processes waits for ever for an error that can't be made again."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(again), str(again), again.args, vars(again)) == (type(error), str(error), error.args, vars(error))
 
 
 def in_a_fork(index, path, pipe):

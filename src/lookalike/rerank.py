@@ -293,7 +293,10 @@ def ranking_values(
         If it looks at pictures and there are none.
     """
     if made is not None and made.looks and asked.picture is None:
-        raise UsageError(f"re-ranking by {made.name} looks at the query's picture, and words have none; use another")
+        raise UsageError(
+            f"re-ranking by {made.name} looks at the query's picture, and there is none: text, likes and --leave-one-out bring "
+            "descriptors alone; use another"
+        )
     step = max(1, BLOCK_BYTES // (4 * database.size)) if made is None else made.queries_at_once
     for start in range(0, len(asked), step):
         part = asked.part(start, start + step)
