@@ -11,7 +11,6 @@ import typer
 
 from lookalike.cli import AsJson, DistanceName, IndexPath, Overwrite, Resize, Seed, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
-from lookalike.outputs import check_outputs
 from lookalike.progress import say
 from lookalike.terminal import one_line
 
@@ -100,6 +99,8 @@ def search(
     from lookalike import search as searching
     from lookalike.index import id_of
     from lookalike.request import Query
+
+    from lookalike.outputs import check_outputs
 
     check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
     how = "auto" if exact is None else "exact" if exact else "approximate"
@@ -253,6 +254,8 @@ def explain(
     from lookalike import explanation
     from lookalike.index import id_of
 
+    from lookalike.outputs import check_outputs
+
     check_outputs(picture, overwrite=overwrite, inputs=[query])
     opened = open_(index_path, encoder, query)
     pair = explanation.read_pair(opened, query, id_of(opened, match))
@@ -312,6 +315,8 @@ def score(
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
     from lookalike import evaluation, open_index, progress, scores
+
+    from lookalike.outputs import check_outputs
 
     check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])
     opened = open_(index_path, encoder)
