@@ -50,7 +50,9 @@ def pixels_of(value: object, where: str, limits: Limits = _LIMITS) -> NDArray[np
         try:
             value.load()
             if not value.width * value.height:
-                raise CollectionError(f"{where}: a Pillow image of {value.width} x {value.height} pixels, which shows nothing")
+                raise CollectionError(
+                    f"{where}: a Pillow image of {value.width} x {value.height} pixels, which shows nothing"
+                )
             return np.asarray(set_upright(to_plain(value, where), orientation_of(value)))[None]
         except CollectionError:
             raise

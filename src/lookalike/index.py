@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,10 +111,6 @@ def id_of(index: Index, typed: str) -> str:
     return next((name for name in (typed, as_id(typed), *index._names_of(typed)) if name in known), typed)
 
 
-#: The process in which Lance was first used. Its threads aren't in a process forked from that: it waits for ever there, or crashes.
-_lance_runs_in: int | None = None
-
-
 class Index:
     """A stored collection: search it, look at it, score it. Made by :func:`lookalike.build_index` and :func:`open_index`.
 
@@ -125,6 +121,9 @@ class Index:
     passport : Passport
         What it was made of, looked at through one of its encoders.
     """
+
+    #: The process in which Lance was first used. Its threads aren't in one forked from that: it waits for ever there, or crashes.
+    _lance_runs_in: ClassVar[int | None] = None
 
     def __init__(self, path: Path, passport: Passport) -> None:
         self.path = path
@@ -648,13 +647,12 @@ class Index:
     @property
     def _dataset(self) -> Any:
         """The rows of one version: what is written meanwhile doesn't show in it."""
-        global _lance_runs_in
-        if _lance_runs_in not in (None, os.getpid()):
+        if Index._lance_runs_in not in (None, os.getpid()):
             raise IndexStoreError(
                 f"{self.path}: Lance, which reads it, doesn't run in a process that was forked after it was used; start "
                 "the process by multiprocessing.get_context('spawn'), or open the index only there"
             )
-        _lance_runs_in = os.getpid()
+        Index._lance_runs_in = os.getpid()
         return self._opened
 
     @cached_property

@@ -98,9 +98,8 @@ def search(
     from lookalike import answers, open_collection, progress
     from lookalike import search as searching
     from lookalike.index import id_of
-    from lookalike.request import Query
-
     from lookalike.outputs import check_outputs
+    from lookalike.request import Query
 
     check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
     how = "auto" if exact is None else "exact" if exact else "approximate"
@@ -253,7 +252,6 @@ def explain(
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
     from lookalike.index import id_of
-
     from lookalike.outputs import check_outputs
 
     check_outputs(picture, overwrite=overwrite, inputs=[query])
@@ -315,7 +313,6 @@ def score(
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
     from lookalike import evaluation, open_index, progress, scores
-
     from lookalike.outputs import check_outputs
 
     check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])

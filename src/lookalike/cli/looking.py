@@ -225,7 +225,6 @@ def make_map(
 
     from lookalike import progress
     from lookalike.map import make_map as make
-
     from lookalike.outputs import check_outputs
 
     check_outputs(output, overwrite=overwrite)
