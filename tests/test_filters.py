@@ -253,3 +253,14 @@ def test_values_that_are_no_numbers_are_unknown():
     ]
     assert parse("x > 0").true_of(facts).tolist() == [False, False, False, False, True, True]
     assert parse(f"x = 1{'0' * 250}").true_of(facts).tolist() == [False] * 6
+
+
+@pytest.mark.parametrize("sign", ["<", "<=", ">", ">="])
+def test_a_long_number_beside_what_is_no_number_is_unknown(sign):
+    assert rows(f"id {sign} {2**60} or caption {sign} 1e300") == []
+
+
+def test_a_date_beside_a_number_too_large_for_one_is_unknown():
+    facts = [TYPED_FACTS[0] | {"metadata": {"x": value}} for value in (10**400, "2024-05-15")]
+    assert parse("x >= '2024-05-15'").true_of(facts).tolist() == [False, True]
+    assert parse("x in ('2024-05-15', '2024-05-16')").true_of(facts).tolist() == [False, True]

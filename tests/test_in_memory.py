@@ -316,3 +316,49 @@ def test_a_file_address_may_hold_blanks_and_other_signs(tmp_path):
     assert len(open_collection(path.as_uri())) == 1
     assert len(open_collection("FILE:" + path.as_uri()[5:])) == 1
     assert len(open_collection(f"{path.as_uri()}[0]")) == 1
+
+
+class Failing:
+    """A file or an array that another library gives, and which fails as that library does."""
+
+    def __init__(self, error):
+        self.error = error
+
+
+class FailingFile(Failing):
+    def read(self, size=-1):
+        raise self.error
+
+
+class FailingArray(Failing):
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
+def released():
+    view = memoryview(b"x")
+    view.release()
+    return view
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (FailingFile(EOFError("ended before the end-of-stream marker")), "end-of-stream marker.*open it again"),
+        (FailingFile(RuntimeError("no")), "can't be read .no.; open it again"),
+        (FailingArray(TypeError("can't convert cuda:0 device type tensor")), "cuda:0.*give a NumPy array"),
+        (FailingArray(RuntimeError("requires grad")), "requires grad.*give a NumPy array"),
+        (released(), "released memoryview.*give them as bytes"),
+        (Image.new("RGB", (0, 0)), "0 x 0 pixels, which shows nothing"),
+        (Image.new("L", (5, 0)), "5 x 0 pixels, which shows nothing"),
+    ],
+)
+def test_what_another_library_fails_to_give_is_refused_with_what_to_do(given, said, index):
+    for ask in (lambda: index.search(given), lambda: index.ask({"images": [given]}), lambda: open_collection(given)):
+        with pytest.raises(CollectionError, match=said):
+            ask()
+
+
+def test_a_data_address_may_stand_between_blanks(index, path):
+    coded = base64.b64encode(path.read_bytes()).decode()
+    assert index.ask({"images": [{"data": f"\n data:image/png;base64,{coded}\n"}]}).matches[0].id == "05.png"

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from io import BytesIO
 from urllib.parse import quote
@@ -906,6 +908,23 @@ def test_it_serves_without_standard_output_or_error(folder, site, closed):
         process.communicate()
 
 
+def test_a_wrong_form_is_no_line_of_its_output(folder, site):
+    command = [sys.executable, "-m", "lookalike", "serve", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().strip()
+        for form in (b"{}", b"--x\n\n", b"--x\r\nContent-Disposition: form-data; name=\xff\r\n", b"--x--\r\nmore"):
+            wrong = urllib.request.Request(
+                f"{address}api/uploads", form, {"Content-Type": "multipart/form-data; boundary=x"}
+            )
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(wrong, timeout=60)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=15)[1] == "Ctrl-C ends it.\n"
+    finally:
+        process.kill()
+
+
 def test_who_reads_its_output_may_go(folder, site):
     command = [sys.executable, "-m", "lookalike", "serve", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -932,6 +951,10 @@ def test_who_reads_its_output_may_go(folder, site):
         (["--proxy", "proxy.example"], "not the address or network of a proxy"),
         (["--proxy", "*"], "not the address or network of a proxy"),
         (["--prefix", "/a/../b"], "expected a path of plain letters"),
+        (["--prefix", "/\udcff"], "expected a path of plain letters"),
+        (["--host", "\udcff"], "not the name or address of this machine"),
+        (["--host", ""], "not the name or address of this machine"),
+        (["--host", "a..b"], "can't be listened on"),
         (["--origin", "shop.example"], "expected where a site's pages come from"),
         (["--host-name", "https://photos.example"], "without https:// and port"),
         (["--rate", "inf"], "the rate is inf"),

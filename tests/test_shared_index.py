@@ -8,14 +8,18 @@ import pickle
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lookalike import answers, build_index, create_encoder, open_index
-from lookalike.errors import IndexStoreError
+from lookalike.connection import ServerError
+from lookalike.errors import ImageError, IndexStoreError
+from lookalike.filters import FilterError
 from lookalike.index import Index
+from lookalike.passport import DamagedIndexError, UnreadableIndexError
 from lookalike.rerank import RERANKINGS, UsageError
 from lookalike.search import search
 
@@ -64,7 +68,7 @@ def test_an_index_that_was_used_is_copied(made, used, photos):
     assert len(pickle.dumps(used)) < 20_000, "what it is, not what was made of it"
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_an_index_goes_to_another_process(method, used, photos):
     context = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
@@ -73,6 +77,46 @@ def test_an_index_goes_to_another_process(method, used, photos):
     assert ours.poll(120)
     assert ours.recv() == answered(used, photos)
     process.join()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("a"),
+        ImageError("a picture: cut short", "truncated"),
+        FilterError("width >", 7, "expected a number"),
+        DamagedIndexError(Path("here"), "cut"),
+        UnreadableIndexError(Path("here"), "away"),
+        ServerError("busy", 429),
+    ],
+)
+def test_an_error_goes_to_another_process(error):
+    """A pool of processes waits for ever for an error that can't be made again."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(again), str(again), again.args, vars(again)) == (type(error), str(error), error.args, vars(error))
+
+
+def in_a_fork(index, path, pipe):
+    for one in (index, pickle.loads(pickle.dumps(index))):
+        try:
+            pipe.send([m.id for m in one.search(path, 3)])
+        except IndexStoreError as e:
+            pipe.send(str(e))
+
+
+def test_a_process_that_was_forked_is_told_to_be_spawned(used, photos):
+    """Lance would wait for ever there, or end the process, in every second one."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    answered(used, photos)
+    process = context.Process(target=in_a_fork, args=(used, str(photos / "03.png"), theirs))
+    process.start()
+    for _ in range(2):
+        assert ours.poll(120)
+        assert "get_context('spawn')" in ours.recv()
+    process.join()
+    assert process.exitcode == 0
+    assert answered(used, photos)[0] == "03.png"
 
 
 @pytest.mark.parametrize("name", ["pixels", "hog", "color", "sift", "neural", "itq", "neural+color"])

@@ -75,13 +75,13 @@ def test_a_server_takes_words(index):
         assert ids(found) == ["blue.png"]
         assert found["matches"][0]["distance"] == pytest.approx(0, abs=1e-6)
         refused = site.post("/api/search", {"text": "blue", "rerank": "geometric"}, status=400)
-        assert "words have none" in json.dumps(refused)
+        assert "text, likes and" in json.dumps(refused)
     finally:
         site.stop()
 
 
 def test_words_that_cannot_be_used_are_refused_in_a_sentence(index, tmp_path, capsys):
-    with pytest.raises(UsageError, match="looks at the query's picture, and words have none"):
+    with pytest.raises(UsageError, match="looks at the query's picture, and there is none: text"):
         index.ask({"text": "red", "rerank": "geometric"})
     assert run(["search", "--text", " ", "-i", str(index.path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

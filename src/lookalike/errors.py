@@ -14,6 +14,7 @@ A message is one or two sentences: the place, what was expected, what was found,
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class LookalikeError(Exception):
@@ -26,6 +27,17 @@ class LookalikeError(Exception):
     """
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to other processes as it is, whatever it is made from: a pool waits for ever for an error that it can't read."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[LookalikeError], args: tuple[Any, ...], state: dict[str, Any]) -> LookalikeError:
+    """Return an error as it was before it was pickled, without making it from the start."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(LookalikeError):

@@ -145,7 +145,8 @@ class _Compare:
             kind, value = "number", float(bool(_as_truth(value)))
         held = columns(self.column, kind)
         if kind == "number" and _is_long(value, held):
-            return pa.array([None if v is None else compare(v, value) for v in columns.numbers(self.column)])
+            exact = [None if v is None else compare(v, value) for v in columns.numbers(self.column)]
+            return pa.array(exact, pa.bool_())  # of what is known of none, too
         return getattr(pc, _ARROW[compare])(held, value)
 
 
@@ -349,7 +350,7 @@ def _as_truth(value: Any) -> bool | None:
 def _as_time(value: Any) -> float | None:
     """Read a date, with a time or without, as seconds since 1970; a number is such seconds already."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _as_number(value)
     if not isinstance(value, str) or not (date := _DATE.match(value.strip())):
         return None
     text = value.strip()

@@ -49,6 +49,10 @@ def pixels_of(value: object, where: str, limits: Limits = _LIMITS) -> NDArray[np
             raise ImageError(f"{where}: more than {limits.pixels:,} pixels, the limit; scale it down first", "bomb")
         try:
             value.load()
+            if not value.width * value.height:
+                raise CollectionError(
+                    f"{where}: a Pillow image of {value.width} x {value.height} pixels, which shows nothing"
+                )
             return np.asarray(set_upright(to_plain(value, where), orientation_of(value)))[None]
         except CollectionError:
             raise
@@ -57,7 +61,11 @@ def pixels_of(value: object, where: str, limits: Limits = _LIMITS) -> NDArray[np
     if isinstance(value, np.ndarray):
         return as_images(value, where)
     if hasattr(value, "__array__"):
-        return as_images(np.asarray(value), where)
+        try:
+            array = np.asarray(value)
+        except Exception as e:  # of any library: on a graphics card, with gradients, not loaded yet
+            raise CollectionError(f"{where}: gives no array ({first_line(e)}); give a NumPy array of it") from e
+        return as_images(array, where)
     return None
 
 
@@ -82,11 +90,14 @@ def content_of(value: object, limits: Limits = _LIMITS) -> bytes | None:
         If the file can't be read, is open as text, or is over the limit.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        found: Any = bytes(value)
+        try:
+            found: Any = bytes(value)
+        except ValueError as e:  # a view that was released
+            raise CollectionError(f"bytes that can't be read ({first_line(e)}); give them as bytes") from e
     elif callable(getattr(value, "read", None)):
         try:
             found = value.read(limits.bytes + 1)  # type: ignore[attr-defined]
-        except (OSError, ValueError) as e:  # closed, or open for writing
+        except Exception as e:  # closed, open for writing, cut short, of any library
             raise CollectionError(f"an open file can't be read ({first_line(e)}); open it again with mode 'rb'") from e
     else:
         return None
@@ -120,9 +131,9 @@ def from_base64(text: str) -> bytes:
     >>> from_base64("data:image/png;base64,iVBO\r\nRw0K"), from_base64("_-8")
     (b'\x89PNG\r\n', b'\xff\xef')
     """
-    plain = text
-    if text[:5].lower() == "data:":
-        head, _, plain = text.partition(",")
+    plain = text.strip()
+    if plain[:5].lower() == "data:":
+        head, _, plain = plain.partition(",")
         plain = unquote(plain) if head.lower().replace(" ", "").endswith(";base64") else "?"
     plain = "".join(plain.split()).translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,9 @@ class Index:
     passport : Passport
         What it was made of, looked at through one of its encoders.
     """
+
+    #: The process in which Lance was first used. Its threads aren't in one forked from that: it waits for ever there, or crashes.
+    _lance_runs_in: ClassVar[int | None] = None
 
     def __init__(self, path: Path, passport: Passport) -> None:
         self.path = path
@@ -641,9 +644,19 @@ class Index:
 
     # What is stored ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _dataset(self) -> Any:
         """The rows of one version: what is written meanwhile doesn't show in it."""
+        if Index._lance_runs_in not in (None, os.getpid()):
+            raise IndexStoreError(
+                f"{self.path}: Lance, which reads it, doesn't run in a process that was forked after it was used; start "
+                "the process by multiprocessing.get_context('spawn'), or open the index only there"
+            )
+        Index._lance_runs_in = os.getpid()
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> Any:
         return open_dataset(self.path, self.passport)
 
     @cached_property

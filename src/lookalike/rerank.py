@@ -294,8 +294,8 @@ def ranking_values(
     """
     if made is not None and made.looks and asked.picture is None:
         raise UsageError(
-            f"re-ranking by {made.name} looks at the query's picture, and words have none, nor has --leave-one-out; use "
-            "another, or give queries"
+            f"re-ranking by {made.name} looks at the query's picture, and there is none: text, likes and --leave-one-out bring "
+            "descriptors alone; use another"
         )
     step = max(1, BLOCK_BYTES // (4 * database.size)) if made is None else made.queries_at_once
     for start in range(0, len(asked), step):

@@ -11,7 +11,6 @@ import typer
 
 from lookalike.cli import AsJson, DistanceName, IndexPath, Overwrite, Resize, Seed, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
-from lookalike.outputs import check_outputs
 from lookalike.progress import say
 from lookalike.terminal import one_line
 
@@ -99,6 +98,7 @@ def search(
     from lookalike import answers, open_collection, progress
     from lookalike import search as searching
     from lookalike.index import id_of
+    from lookalike.outputs import check_outputs
     from lookalike.request import Query
 
     check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
@@ -252,6 +252,7 @@ def explain(
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
     from lookalike.index import id_of
+    from lookalike.outputs import check_outputs
 
     check_outputs(picture, overwrite=overwrite, inputs=[query])
     opened = open_(index_path, encoder, query)
@@ -312,6 +313,7 @@ def score(
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
     from lookalike import evaluation, open_index, progress, scores
+    from lookalike.outputs import check_outputs
 
     check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])
     opened = open_(index_path, encoder)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lookalike.cli import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
-from lookalike.outputs import check_outputs
 
 if TYPE_CHECKING:
     from lookalike.verdict import Verdict
@@ -53,6 +52,8 @@ def compare(
 
     if (families or damage_figure) and not damage:
         raise UsageError("--families and --damage-figure belong to --damage; add it, or leave them out")
+    from lookalike.outputs import check_outputs
+
     check_outputs(figure, damage_figure, overwrite=overwrite, inputs=[collection])
     # A comma stands between two encoders, or between two parameters of one.
     names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())

@@ -10,7 +10,6 @@ import typer
 
 from lookalike.cli import AsJson, IndexPath, Overwrite, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
-from lookalike.outputs import check_outputs
 from lookalike.terminal import one_line
 
 EncoderName = Annotated[
@@ -37,6 +36,8 @@ def info(
     """Show an index's passport: what it holds and what made it; with --health what to look at in it."""
     if picture is not None and not health:
         raise UsageError("--picture shows what --health finds; give both")
+    from lookalike.outputs import check_outputs
+
     check_outputs(picture, overwrite=overwrite)
     opened = open_(index_path, encoder)
     passport = opened.passport
@@ -224,6 +225,7 @@ def make_map(
 
     from lookalike import progress
     from lookalike.map import make_map as make
+    from lookalike.outputs import check_outputs
 
     check_outputs(output, overwrite=overwrite)
     opened = open_(index_path, encoder)

@@ -254,10 +254,12 @@ def _check_certificate(certificate: Path, key: Path) -> None:
 
 
 def _checked_prefix(prefix: str) -> str:
+    from lookalike.connection import bytes_of
+
     path = prefix.strip("/")
     if not path:
         return ""
-    if path != quote(path, safe="/-._~") or any(part in ("", ".", "..") for part in path.split("/")):
+    if path != quote(bytes_of(path), safe="/-._~") or any(part in ("", ".", "..") for part in path.split("/")):
         raise UsageError(f"--prefix {prefix}: expected a path of plain letters, digits and -._~ such as /photos")
     return f"/{path}"
 
@@ -372,9 +374,14 @@ def _listening(host: str, port: int | None, most: int | None = None) -> socket.s
         made.most = most or made.most
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if not host.strip():  # which would be every address
+                raise ValueError("empty")
             made.bind((host.strip("[]"), one))
             made.listen()
             return made
+        except (TypeError, ValueError) as e:  # bytes that are no text, nothing
+            made.close()
+            raise UsageError(f"--host {host!r}: not the name or address of this machine, such as 127.0.0.1") from e
         except PermissionError as e:
             made.close()
             raise PortError(f"port {one} may not be used by you; ports from 1024 on may: --port {PORT}") from e

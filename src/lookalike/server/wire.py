@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import sys
 import time
@@ -255,6 +256,8 @@ def configured(
     -------
     uvicorn.Config
     """
+    # What a client's form lacks is its fault, and told to it alone: without a handler each would be a line on our own output.
+    logging.getLogger("python_multipart").addHandler(logging.NullHandler())
     bounded = type("Connection", (Connection,), {"most": most or most_connections()})
     return uvicorn.Config(
         app,
