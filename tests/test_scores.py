@@ -240,7 +240,7 @@ def test_the_block_size_and_the_threads_change_nothing(monkeypatch):
     database, seen = Database(x, "euclidean"), []
     expected = score(database, y, q, wanted, block=60).report()
     for workers, block in ((1, 7), (2, 1), (5, 13)):
-        monkeypatch.setattr(module.os, "cpu_count", lambda workers=workers: workers)
+        monkeypatch.setattr(module, "usable_cores", lambda workers=workers: workers)
         assert score(database, y, q, wanted, block=block, progress=seen.append).report() == expected
     assert seen[:9] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
 
