@@ -33,7 +33,7 @@ REBUILDING = "rebuilding.json"
 _END_BYTES = 1 << 16
 _CACHE_BYTES = 2**25
 #: What a dataset may be called: the second form is of one that was built beside a damaged one.
-_DATASET_NAME = re.compile(r"images(-[0-9a-f]{8})?\.lance")
+DATASET_NAME = re.compile(r"images(-[0-9a-f]{8})?\.lance")
 #: System errors that do speak of what is stored, and not of the disk, the rights or the moment.
 _OF_CONTENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW})
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -380,7 +380,7 @@ def _check_types(passport: Passport) -> None:
             right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
             if not right and not (value is None and "None" in wanted):
                 raise ValueError(f"{f.name} is {type(value).__name__}, not {wanted}")
-    if not _DATASET_NAME.fullmatch(passport.dataset):
+    if not DATASET_NAME.fullmatch(passport.dataset):
         raise ValueError(f"{passport.dataset!r} is no name of a dataset")
     names = [c.column for c in passport.columns]
     if passport.default not in names or len(set(names)) < len(names):

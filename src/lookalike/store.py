@@ -27,6 +27,7 @@ import numpy as np
 from lookalike.errors import IndexStoreError
 from lookalike.passport import (
     DATASET,
+    DATASET_NAME,
     PASSPORT,
     PREVIOUS,
     REBUILDING,
@@ -70,7 +71,6 @@ _LANCE_FILES = {
     "_versions": re.compile(r"\d{20}\.manifest|latest_version_hint\.json"),
     "_transactions": re.compile(r"\d+-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.txn"),
 }
-_DATASET = re.compile(r"images(-[0-9a-f]{8})?\.lance")
 _ENCODER = re.compile(r"encoder-[0-9a-f]+")
 _KEYPOINT_FILE = re.compile(r"([0-9a-f]{64})-\d+\.npz")
 #: Of files by their content: ``weights-0f3a….npz``.
@@ -571,7 +571,9 @@ def _sweep(path: Path) -> None:
 
 def _is_swept(name: str) -> bool:
     return (
-        bool(_DATASET.fullmatch(name) or _ENCODER.fullmatch(name)) or name.startswith("graph-") or name.endswith(ENDING)
+        bool(DATASET_NAME.fullmatch(name) or _ENCODER.fullmatch(name))
+        or name.startswith("graph-")
+        or name.endswith(ENDING)
     )
 
 
@@ -598,7 +600,7 @@ def _remove(path: Path) -> None:
     if stat.S_ISREG(mode):
         path.unlink()
     elif stat.S_ISDIR(mode):
-        is_ours = _is_of_lance if _DATASET.fullmatch(path.name) else is_by_content
+        is_ours = _is_of_lance if DATASET_NAME.fullmatch(path.name) else is_by_content
         for folder, _, files in os.walk(path, topdown=False):
             for name in files:
                 file = Path(folder, name)

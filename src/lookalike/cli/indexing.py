@@ -171,9 +171,8 @@ def index(
     for _ in watching(collection):
         for seconds_more in itertools.chain(_BACK_OFF, itertools.repeat(_BACK_OFF[-1])):
             try:
-                if (
-                    done and not path.is_dir()
-                ):  # on a disk that is out, it may be: another one would lie hidden below it
+                # It may lie on a disk that is out: another one would lie hidden below it.
+                if done and not path.is_dir():
                     raise IndexStoreError(f"{path}: the index isn't there any more; put it back, or end the watch")
                 _show(run(), as_json)
             except (LookalikeError, OSError, MemoryError) as e:
