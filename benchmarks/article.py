@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from lookalike import create_encoder, denoising, open_collection, scores
+from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 CUTS = [10, 100, 1000, 10000, 60000]
 #: The author's own trained weights, measured for design.md, section 5 and issue 3.

@@ -20,11 +20,11 @@ import numpy as np
 
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.adapt import adapt
+from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.report import machine
 from lookalike.scores import score
-from lookalike.storage import replace_file
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")
 METRICS = ("mAP", "P@1", "LRAP@1000")

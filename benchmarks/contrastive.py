@@ -26,6 +26,7 @@ from PIL import Image
 
 from lookalike import contrast, create_encoder, denoising, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
+from lookalike.atomic import replace_file
 from lookalike.augment import families_to_learn
 from lookalike.damage import kind_of
 from lookalike.distances import Database
@@ -35,7 +36,6 @@ from lookalike.projection import Projection
 from lookalike.report import machine
 from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval, run_trial
-from lookalike.storage import replace_file
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")

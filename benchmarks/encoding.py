@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lookalike import load_encoder, open_collection
+from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 # Answers each line on standard input with the seconds one predict of all images took.
 _PEER = """

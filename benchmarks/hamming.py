@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from lookalike import create_encoder, open_collection
+from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from skimage.feature import hog
 
 from lookalike import create_encoder, open_collection
+from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.report import machine
 from lookalike.scores import score
-from lookalike.storage import replace_file
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}
 PEERS = {

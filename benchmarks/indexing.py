@@ -38,12 +38,12 @@ import numpy as np
 from PIL import Image
 
 from lookalike import build_index, create_encoder, open_collection
+from lookalike.atomic import replace_file
 from lookalike.folder import scan
 from lookalike.images import pictures
 from lookalike.leash import Leash
 from lookalike.reading import read_task, to_task
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)

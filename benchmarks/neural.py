@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 
 from lookalike import open_index
+from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
 from lookalike.images import read_image
 from lookalike.raster import fit_to
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 FASTDUP = """
 import sys, fastdup, numpy as np

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lookalike import charts, create_encoder, load_encoder, open_collection, plots
 from lookalike.adapt import Recipe, adapt
+from lookalike.atomic import replace_file
 from lookalike.damage import damage
 from lookalike.denoising import add_noise, denoise, quality
 from lookalike.distances import Database
@@ -32,7 +33,6 @@ from lookalike.report import machine
 from lookalike.restoration import Restorer
 from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval
-from lookalike.storage import replace_file
 
 Images = NDArray[np.uint8]
 NOISE = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)

@@ -27,6 +27,7 @@ import numpy as np
 
 from lookalike import build_index, open_collection
 from lookalike.answers import answer, silence_of
+from lookalike.atomic import replace_file
 from lookalike.closeness import DEPTH, gap_odds
 from lookalike.geometry import VERIFIED
 from lookalike.index import Index
@@ -34,7 +35,6 @@ from lookalike.raster import to_png
 from lookalike.report import machine
 from lookalike.request import Example, Query
 from lookalike.silence import WAYS
-from lookalike.storage import replace_file
 from lookalike.verification import recognised
 
 

@@ -33,6 +33,7 @@ from PIL import Image, ImageDraw
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.adapt import RECIPES, Learner, prepare_material
+from lookalike.atomic import replace_file
 from lookalike.choice import choose
 from lookalike.diffusion import find_neighbours, prepare_diffusion
 from lookalike.distances import Database
@@ -45,7 +46,6 @@ from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
 from lookalike.scores import per_query, rank_relevant, score_names
 from lookalike.selftest import bootstrap_interval
 from lookalike.spreading import spread
-from lookalike.storage import replace_file
 from lookalike.usual import gently_adapted
 
 Image_ = NDArray[np.uint8]

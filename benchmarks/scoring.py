@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import label_ranking_average_precision_score
 
 from lookalike import open_collection
+from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.report import machine
 from lookalike.scores import CUTS, score
-from lookalike.storage import replace_file
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.integer]

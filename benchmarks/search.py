@@ -32,12 +32,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import replace_file
 from lookalike.code_pairs import code_pairs
 from lookalike.distances import Database
 from lookalike.lists import Lists, write_lists
+from lookalike.mapped import Sealed
 from lookalike.report import machine
-from lookalike.sealed import Sealed
-from lookalike.storage import replace_file
 
 FloatArray = NDArray[np.float32]
 RESULTS = Path(__file__).parent / "results" / "search.json"

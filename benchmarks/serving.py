@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 import lookalike
+from lookalike.atomic import replace_file
 from lookalike.raster import to_png
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 CLIENTS = (1, 16, 64)

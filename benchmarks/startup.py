@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 
 from lookalike import build_index, open_collection
+from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.raster import save_image
 from lookalike.report import machine
-from lookalike.storage import replace_file
 
 
 def main() -> None:

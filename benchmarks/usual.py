@@ -20,9 +20,9 @@ from PIL import Image
 from verdict import Case, Images, cases, labelled
 
 from lookalike import create_encoder, open_collection
+from lookalike.atomic import replace_file
 from lookalike.encoders import Encoder
 from lookalike.report import machine
-from lookalike.storage import replace_file
 from lookalike.usual import gently_adapted, usual_name
 
 SIDES = {"hog": 64, "neural": 224}

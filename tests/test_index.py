@@ -25,6 +25,7 @@ import pytest
 
 import lookalike
 from lookalike import build_index, open_index
+from lookalike.atomic import begin_inventory
 from lookalike.build import default_path
 from lookalike.collection import Collection
 from lookalike.encoders import TABLE, create
@@ -32,7 +33,6 @@ from lookalike.errors import CollectionError, EncoderError, ImageError, IndexSto
 from lookalike.passport import DATASET, FORMAT, PASSPORT, PREVIOUS, Column, Passport, read_passport, write_passport
 from lookalike.raster import save_image
 from lookalike.rows import FACTS
-from lookalike.storage import begin_inventory
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures
 

@@ -7,7 +7,7 @@ from lookalike import lists as module
 from lookalike.distances import Database
 from lookalike.errors import UsageError
 from lookalike.lists import FLOOR, Lists, write_lists
-from lookalike.sealed import BrokenSealError, Sealed
+from lookalike.mapped import BrokenSealError, Sealed
 
 NAMES = ["cosine", "euclidean", "inner product"]
 

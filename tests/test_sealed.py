@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lookalike.sealed import BLOCK_BYTES, BrokenSealError, Sealed, sealing
+from lookalike.mapped import BLOCK_BYTES, BrokenSealError, Sealed, sealing
 
 ROWS = 3 * BLOCK_BYTES // 32 + 5  # of 32 bytes: the last block isn't full
 

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, create_encoder, open_index
-from lookalike.errors import IndexStoreError, UsageError
-from lookalike.raster import save_image
-from lookalike.storage import (
+from lookalike.atomic import (
     INVENTORY,
     NotOursError,
     begin_inventory,
@@ -27,6 +25,8 @@ from lookalike.storage import (
     replace_file,
     temporary_beside,
 )
+from lookalike.errors import IndexStoreError, UsageError
+from lookalike.raster import save_image
 from lookalike.store import only_writer
 
 
@@ -82,7 +82,7 @@ def test_a_missing_folder_and_a_folder_in_the_way_are_errors(tmp_path):
 
 def test_a_killed_process_leaves_the_old_file(old):
     script = (
-        "import sys, time; from pathlib import Path; from lookalike.storage import replace_file\n"
+        "import sys, time; from pathlib import Path; from lookalike.atomic import replace_file\n"
         "with replace_file(Path(sys.argv[1])) as f:\n"
         "    f.write(b'x' * 100_000); f.flush(); print('written', flush=True); time.sleep(60)"
     )
@@ -100,7 +100,7 @@ def test_a_killed_process_leaves_the_old_file(old):
 def test_a_full_disk_leaves_the_old_file(old):
     """A limit on the size of a file stands in for the disk: the write fails in the same place."""
     script = (
-        "import resource, sys; from pathlib import Path; from lookalike.storage import replace_file\n"
+        "import resource, sys; from pathlib import Path; from lookalike.atomic import replace_file\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "with replace_file(Path(sys.argv[1])) as f:\n"
         "    f.write(b'x' * 100_000)"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, create_encoder, open_collection, open_index
+from lookalike.atomic import INVENTORY, adopt, begin_inventory, temporary_beside
 from lookalike.encoders import TABLE
 from lookalike.errors import IndexStoreError, LookalikeError
 from lookalike.passport import (
@@ -32,7 +33,6 @@ from lookalike.passport import (
     write_passport,
 )
 from lookalike.rows import Facts, Row, descriptors_of, to_table
-from lookalike.storage import INVENTORY, adopt, begin_inventory, temporary_beside
 from lookalike.store import Store, check_target, only_writer, rollback, sweep
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures

@@ -20,13 +20,13 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, create_encoder, open_index
+from lookalike.atomic import INVENTORY, adopt, temporary_beside
 from lookalike.build import open_to_index
 from lookalike.encoders import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
 from lookalike.leash import Leash
 from lookalike.passport import DATASET, PASSPORT, PREVIOUS, read_passport, write_passport
 from lookalike.rows import FACTS, facts_of
-from lookalike.storage import INVENTORY, adopt, temporary_beside
 from lookalike.store import Store
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants

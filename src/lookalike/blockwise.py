@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.machine import usable_cores
+from lookalike.cores import usable_cores
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lookalike import encoders
 from lookalike.adapt import AIMS
 from lookalike.adapt import adapt as learn_to_overlook
+from lookalike.atomic import claimed
 from lookalike.collection import Collection, is_built_in, open_collection
 from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
@@ -34,7 +35,6 @@ from lookalike.passport import (
     read_passport,
 )
 from lookalike.rows import FACTS
-from lookalike.storage import claimed
 from lookalike.store import Store, check_target, only_writer, save_encoder, sweep
 from lookalike.sync import Summary, Sync, place_of
 from lookalike.usual import gently_adapted, usual_name

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import replace_file
 from lookalike.damage import damage, families_for
 from lookalike.errors import UsageError
 from lookalike.pictures import pictures_of
@@ -36,7 +37,6 @@ from lookalike.raster import fit_to
 from lookalike.rerank import NONE, Asked, Reranking, create_reranking
 from lookalike.scenes import scene
 from lookalike.selftest import FEWEST, bootstrap_interval
-from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
     from lookalike.index import Index

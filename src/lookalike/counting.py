@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.machine import usable_cores
+from lookalike.cores import usable_cores
 
 Int64Array = NDArray[np.int64]
 Words = NDArray[np.uint64]

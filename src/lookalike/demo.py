@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import charts, denoising, evaluation, plots, progress
+from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.build import build_index
 from lookalike.collection import Collection, open_collection
 from lookalike.damage import FAMILIES
@@ -27,7 +28,6 @@ from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.robustness import Point, robustness
 from lookalike.selftest import sample_rows
-from lookalike.storage import begin_inventory, claim, claimed, replace_file
 
 _FULL_EPOCHS = 20
 _SHOWN_QUERIES = 10

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from lookalike.atomic import new_file
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import Index
 from lookalike.outputs import check_outputs
-from lookalike.storage import new_file
 
 _COLUMNS = ("id", "label", "caption", "metadata", "hash", "size", "width", "height")
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import replace_file
 from lookalike.diffusion import NEIGHBOURS, Diffusion, Neighbours, find_neighbours, prepare_diffusion
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.passport import read_passport, write_passport
-from lookalike.storage import replace_file
 from lookalike.store import only_writer, sweep
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.contributions import Box
+from lookalike.cores import usable_cores
 from lookalike.errors import EncoderError, first_line
 from lookalike.feature_maps import averaged_into, with_output
 from lookalike.inference import OnnxModel
-from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
 

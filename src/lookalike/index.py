@@ -25,6 +25,7 @@ from lookalike.folder import as_text
 from lookalike.folder import id_of as as_id
 from lookalike.images import Limits, from_thumbnail
 from lookalike.lists import FLOOR, Lists
+from lookalike.mapped import BrokenSealError, Sealed
 from lookalike.passport import (
     PASSPORT,
     DamagedIndexError,
@@ -36,7 +37,6 @@ from lookalike.passport import (
     reading,
 )
 from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
-from lookalike.sealed import BrokenSealError, Sealed
 from lookalike.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.cores import usable_cores
 from lookalike.errors import EncoderError, first_line
-from lookalike.machine import usable_cores
 from lookalike.model_check import check_model
 
 # Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lookalike.cores import usable_cores
 from lookalike.errors import CollectionError
-from lookalike.machine import usable_cores
 from lookalike.worker import TICK, allowed_growth, resident_bytes
 
 _QUEUED = 16  # tasks that wait in a worker, at most; fewer when few are left to share out

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from lookalike.blockwise import product_threads, reach_of
 from lookalike.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
-from lookalike.sealed import Sealed, sealing
+from lookalike.mapped import Sealed, sealing
 from lookalike.visits import visit
 
 Float32Array = NDArray[np.float32]

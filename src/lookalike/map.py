@@ -19,7 +19,7 @@ from lookalike.diffusion import Neighbours
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.graph import graph_of
 from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
-from lookalike.sealed import BrokenSealError, Sealed, sealing
+from lookalike.mapped import BrokenSealError, Sealed, sealing
 from lookalike.store import only_writer
 from lookalike.vectors import ENDING, map_name
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import claimed, replace_file
 from lookalike.errors import IndexStoreError, LookalikeError
-from lookalike.storage import claimed, replace_file
 
 FORMAT = 2
 #: The index folder's one Lance dataset, its passport, and the passport of the last complete run before.

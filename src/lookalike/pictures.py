@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import claim, replace_file
 from lookalike.build import collection_now
 from lookalike.errors import CollectionError
 from lookalike.geometry import POINTS, SIDE, Details, details_of
-from lookalike.storage import claim, replace_file
 from lookalike.store import KEYPOINTS
 
 if TYPE_CHECKING:

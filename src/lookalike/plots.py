@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import check_new, new_file
 from lookalike.errors import LookalikeError, UsageError, missing_extra
 from lookalike.raster import fit_to
-from lookalike.storage import check_new, new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import new_file
 from lookalike.errors import ImageError, UsageError, unknown_name
 from lookalike.formats import PNG_SIGNATURE, pillow
-from lookalike.storage import new_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -21,9 +21,9 @@ from xml.etree import ElementTree
 
 import lookalike
 from lookalike import plots
+from lookalike.atomic import replace_file
+from lookalike.cores import usable_cores
 from lookalike.errors import LookalikeError
-from lookalike.machine import usable_cores
-from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,11 +21,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import new_file
 from lookalike.errors import LookalikeError, UsageError, first_line, unknown_name
 from lookalike.folder import as_text
 from lookalike.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
 from lookalike.raster import to_png
-from lookalike.storage import new_file
 
 Crop: TypeAlias = tuple[int, int, int, int]
 

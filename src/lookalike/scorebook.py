@@ -9,10 +9,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from lookalike.atomic import claim, replace_file
 from lookalike.errors import UsageError
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index
-from lookalike.storage import claim, replace_file
 from lookalike.store import SCORES
 from lookalike.underway import read_plain
 

@@ -41,9 +41,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lookalike.cores import usable_cores
 from lookalike.distances import Block, Database, Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError
-from lookalike.machine import usable_cores
 
 BoolArray = NDArray[np.bool_]
 

@@ -1,6 +1,6 @@
 """The folder of an index as its one writer sees it: a lock, rows that nobody sees before the commit, and tidying.
 
-What lies in the folder is lookalike's only where its inventory (:mod:`lookalike.storage`) names it. All else is left alone.
+What lies in the folder is lookalike's only where its inventory (:mod:`lookalike.atomic`) names it. All else is left alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from lookalike.atomic import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed, dead_parts, disown
 from lookalike.errors import IndexStoreError
 from lookalike.passport import (
     DATASET,
@@ -46,7 +47,6 @@ from lookalike.passport import (
     refuse_links,
     write_passport,
 )
-from lookalike.storage import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed, dead_parts, disown
 from lookalike.underway import LOCK, RunNotes, is_notes, read_underway
 from lookalike.vectors import ENDING, sealed_names
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import replace_file
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
-from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
+from lookalike.atomic import new_file
 from lookalike.errors import UsageError, first_line
 from lookalike.folder import id_of
-from lookalike.storage import new_file
 
 #: A right answer: an image's id, or its position in the index.
 Answer = str | int

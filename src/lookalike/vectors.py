@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import claimed
 from lookalike.distances import DISTANCES, lengths_of
 from lookalike.lists import Lists, write_lists
+from lookalike.mapped import BrokenSealError, Sealed, sealing
 from lookalike.passport import Passport
-from lookalike.sealed import BrokenSealError, Sealed, sealing
-from lookalike.storage import claimed
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 LEAST_BYTES = 2**24

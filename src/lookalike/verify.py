@@ -17,10 +17,10 @@ from lookalike.distances import LONGEST, SHORTEST
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.images import from_thumbnail
 from lookalike.index import Index
+from lookalike.mapped import BrokenSealError, Sealed
 from lookalike.passport import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading
 from lookalike.reading import read_entry
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
-from lookalike.sealed import BrokenSealError, Sealed
 from lookalike.vectors import LISTS, MAP, VECTORS, sealed_names
 
 _SHOWN = 3  # ids named for one kind of problem

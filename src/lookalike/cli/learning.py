@@ -206,8 +206,8 @@ def _write_images(images: Any, targets: list[Path], output: Path, overwrite: boo
     import numpy as np
 
     from lookalike import progress
+    from lookalike.atomic import new_file
     from lookalike.raster import save_image
-    from lookalike.storage import new_file
 
     if targets:
         with progress.counting("writing") as show:

@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.atomic import replace_file
 from lookalike.contributions import Contribution
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
 from lookalike.inference import OnnxModel
 from lookalike.projection import FILE as POST_FILE
 from lookalike.projection import Projection
-from lookalike.storage import replace_file
 
 if TYPE_CHECKING:
     from lookalike.training import Plan, Progress, Result

@@ -16,9 +16,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from lookalike.contributions import Contribution, windows
+from lookalike.cores import usable_cores
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
-from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.cores import usable_cores
 from lookalike.errors import ImageError, UsageError
 from lookalike.images import Limits, decode
 from lookalike.leash import Leash
-from lookalike.machine import usable_cores
 from lookalike.raster import fit_to, to_png
 
 #: The longest side that is kept of an uploaded picture: no encoder looks at more.

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.machine import usable_cores
-from lookalike.storage import temporary_beside
+from lookalike.atomic import temporary_beside
+from lookalike.cores import usable_cores
 
 BLOCK_BYTES = 2**18
 _MAGIC = b"LOOKVEC1"
