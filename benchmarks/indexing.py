@@ -40,8 +40,8 @@ from PIL import Image
 from lookalike import build_index, create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.folder import scan
-from lookalike.images import pictures
-from lookalike.leash import Leash
+from lookalike.imaging.decode import pictures
+from lookalike.imaging.sandbox.api import Leash
 from lookalike.reading import read_task, to_task
 from lookalike.report import machine
 

@@ -33,8 +33,8 @@ from lookalike import open_index
 from lookalike.atomic import replace_file
 from lookalike.distances import Database
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
-from lookalike.images import read_image
-from lookalike.raster import fit_to
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.resize import fit_to
 from lookalike.report import machine
 
 FASTDUP = """

@@ -30,8 +30,8 @@ from lookalike.answers import answer, silence_of
 from lookalike.atomic import replace_file
 from lookalike.closeness import DEPTH, gap_odds
 from lookalike.geometry import VERIFIED
+from lookalike.imaging.resize import to_png
 from lookalike.index import Index
-from lookalike.raster import to_png
 from lookalike.report import machine
 from lookalike.request import Example, Query
 from lookalike.silence import WAYS

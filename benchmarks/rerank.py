@@ -39,8 +39,8 @@ from lookalike.diffusion import find_neighbours, prepare_diffusion
 from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.evaluation import score
+from lookalike.imaging.resize import fit_to
 from lookalike.index import Index
-from lookalike.raster import fit_to
 from lookalike.report import machine
 from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
 from lookalike.scores import per_query, rank_relevant, score_names

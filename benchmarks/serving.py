@@ -30,7 +30,7 @@ import numpy as np
 
 import lookalike
 from lookalike.atomic import replace_file
-from lookalike.raster import to_png
+from lookalike.imaging.resize import to_png
 from lookalike.report import machine
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"

@@ -21,7 +21,7 @@ from pathlib import Path
 from lookalike import build_index, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
-from lookalike.raster import save_image
+from lookalike.imaging.resize import save_image
 from lookalike.report import machine
 
 

@@ -23,7 +23,7 @@ from lookalike import plots
 from lookalike.damage import damage
 from lookalike.denoising import add_noise
 from lookalike.distances import Database
-from lookalike.raster import fit_to
+from lookalike.imaging.resize import fit_to
 
 FOLDER = Path(__file__).parent / "images" / "encoders"
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "brick", "grass", "gravel")

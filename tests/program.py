@@ -14,8 +14,8 @@ import lance
 import numpy as np
 
 from lookalike import open_index
-from lookalike.images import read_image
-from lookalike.raster import fit_to
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.resize import fit_to
 from lookalike.verify import verify
 
 #: All that may become of a file.

@@ -10,8 +10,8 @@ import pytest
 import lookalike
 from lookalike import build_index, open_index
 from lookalike.cli import run
+from lookalike.imaging.resize import to_png
 from lookalike.map import make_map
-from lookalike.raster import to_png
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")

@@ -11,7 +11,7 @@ from lookalike import Query, build_index, open_collection, open_index
 from lookalike.closeness import Chance
 from lookalike.encoders import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
-from lookalike.raster import save_image, to_png
+from lookalike.imaging.resize import save_image, to_png
 from lookalike.request import Example
 from quadrants import ENTRY, Quadrants, pictures
 

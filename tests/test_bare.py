@@ -12,7 +12,7 @@ import pytest
 import layouts
 from layouts import Frame, gif, scene, tiff
 from lookalike.errors import ImageError
-from lookalike.images import decode, header_shape
+from lookalike.imaging.decode import decode, header_shape
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 

@@ -8,7 +8,7 @@ from lookalike import build_index, open_collection
 from lookalike.blend import DISLIKED, LIKED, blend, read_example, weighted
 from lookalike.encoders import TABLE
 from lookalike.errors import UsageError
-from lookalike.raster import to_png
+from lookalike.imaging.resize import to_png
 from lookalike.request import Example, Query
 from quadrants import ENTRY, pictures
 

@@ -23,8 +23,8 @@ import lookalike
 from lookalike import build_index, open_index
 from lookalike.cli import run
 from lookalike.encoders import TABLE
-from lookalike.images import read_image
-from lookalike.raster import save_image
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.resize import save_image
 from quadrants import ENTRY, Quadrants, pictures
 
 COMMANDS = (

@@ -18,8 +18,8 @@ import lookalike
 from lookalike import open_collection
 from lookalike.collection import DEFAULT_SIDE, Collection, ReadOptions
 from lookalike.errors import CollectionError, ImageError, UsageError
-from lookalike.images import Limits, read_image
-from lookalike.raster import fit_to
+from lookalike.imaging.decode import Limits, read_image
+from lookalike.imaging.resize import fit_to
 from lookalike.reading import read_caption
 
 RNG = np.random.default_rng(17)

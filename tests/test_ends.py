@@ -11,8 +11,8 @@ import pytest
 import layouts
 from layouts import Frame, scene, tiff
 from lookalike.errors import ImageError
-from lookalike.formats import HEAD
-from lookalike.images import decode, pictures
+from lookalike.imaging.decode import decode, pictures
+from lookalike.imaging.formats import HEAD
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 

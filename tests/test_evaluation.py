@@ -10,7 +10,7 @@ from lookalike import build_index, open_collection, score
 from lookalike.encoders import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.evaluation import compare_indexes, encoder_title, questions, sample_queries
-from lookalike.raster import save_image
+from lookalike.imaging.resize import save_image
 from lookalike.truth import GroundTruth, Truth
 from quadrants import ENTRY, pictures
 

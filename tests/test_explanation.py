@@ -16,9 +16,9 @@ from lookalike.errors import EncoderError, UsageError
 from lookalike.explanation import EXACT, HIDING, explain, picture_of, read_pair
 from lookalike.feature_maps import averaged_into, with_output
 from lookalike.heat import overlay, smooth
+from lookalike.imaging.resize import fit_to, save_image
 from lookalike.occlusion import GRID, covered, falls
 from lookalike.projection import Projection
-from lookalike.raster import fit_to, save_image
 from quadrants import ENTRY, Quadrants, pictures
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from lookalike import build_index, open_index
 from lookalike.errors import IndexStoreError
-from lookalike.raster import save_image
+from lookalike.imaging.resize import save_image
 from lookalike.store import only_writer
 from lookalike.verify import verify
 from program import lookalike, run

@@ -21,10 +21,10 @@ from lookalike.collection import open_collection
 from lookalike.errors import ImageError
 from lookalike.files import Files, ReadOptions
 from lookalike.folder import scan
-from lookalike.formats import LONG_HEAD, format_of, looks_like_image, unread_format
-from lookalike.images import Limits, decode, header_shape
-from lookalike.leash import Answer
-from lookalike.raster import to_png
+from lookalike.imaging.decode import Limits, decode, header_shape
+from lookalike.imaging.formats import LONG_HEAD, format_of, looks_like_image, unread_format
+from lookalike.imaging.resize import to_png
+from lookalike.imaging.sandbox.api import Answer
 from lookalike.reading import from_answer, read_task, to_task
 from lookalike.request import Example, Query
 from lookalike.server.uploads import LIMITS, Decoder, raised

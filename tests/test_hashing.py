@@ -13,8 +13,8 @@ from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.encoders.hashing import Hashing, Itq, even_frame
 from lookalike.errors import EncoderError, UsageError
+from lookalike.imaging.resize import average_down
 from lookalike.projection import Projection
-from lookalike.raster import average_down
 
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="pip install 'lookalike[train]'")
 

@@ -18,9 +18,9 @@ import pytest
 from PIL import ImageOps
 
 from lookalike.errors import ImageError, LookalikeError, UsageError
-from lookalike.formats import FORMATS, looks_like_image
-from lookalike.images import Limits, decode, from_thumbnail, header_shape, image_shape, pictures, read_image
-from lookalike.raster import fit_to, save_image, to_png, to_thumbnail, to_uint8
+from lookalike.imaging.decode import Limits, decode, from_thumbnail, header_shape, image_shape, pictures, read_image
+from lookalike.imaging.formats import FORMATS, looks_like_image
+from lookalike.imaging.resize import fit_to, save_image, to_png, to_thumbnail, to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # pytest undoes what `images` sets
 
@@ -147,7 +147,7 @@ def test_heic_without_its_extra_says_what_to_type(tmp_path):
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     script = (
         "import sys; sys.modules['pillow_heif'] = None\n"
-        "from lookalike.images import read_image\n"
+        "from lookalike.imaging.decode import read_image\n"
         "try: read_image('photo.heic')\n"
         "except Exception as e: print(e.outcome, e)"
     )
@@ -1011,7 +1011,7 @@ def test_a_disk_that_refuses_leaves_the_old_image(tmp_path):
     save_image(GREY, path)
     old = path.read_bytes()
     script = (
-        "import resource, sys; import numpy as np; from lookalike.raster import save_image\n"
+        "import resource, sys; import numpy as np; from lookalike.imaging.resize import save_image\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "save_image(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8), sys.argv[1], overwrite=True)"
     )

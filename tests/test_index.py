@@ -30,8 +30,8 @@ from lookalike.build import default_path
 from lookalike.collection import Collection
 from lookalike.encoders import TABLE, create
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
+from lookalike.imaging.resize import save_image
 from lookalike.passport import DATASET, FORMAT, PASSPORT, PREVIOUS, Column, Passport, read_passport, write_passport
-from lookalike.raster import save_image
 from lookalike.rows import FACTS
 from lookalike.verify import verify
 from quadrants import ENTRY, Quadrants, pictures

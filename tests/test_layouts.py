@@ -14,7 +14,7 @@ import pytest
 import layouts
 from layouts import HEIGHT, WIDTH, Frame, gif, scene, tiff
 from lookalike.errors import ImageError
-from lookalike.images import decode, header_shape, pictures
+from lookalike.imaging.decode import decode, header_shape, pictures
 
 pyvips = pytest.importorskip("pyvips", reason="pyvips and pyvips-binary aren't installed")
 pytest.importorskip("imagecodecs", reason="imagecodecs isn't installed")

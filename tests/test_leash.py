@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import held
-from lookalike import keeper
 from lookalike.errors import CollectionError
-from lookalike.leash import Leash
+from lookalike.imaging.sandbox import pool
+from lookalike.imaging.sandbox.api import Leash
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can")
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -283,14 +283,14 @@ def test_a_codec_that_only_says_that_it_ends_is_not_tried_for_ever():
 
 
 def test_an_answer_that_is_too_large_is_not_kept(monkeypatch):
-    monkeypatch.setattr(keeper, "_ANSWER", 2**20)
+    monkeypatch.setattr(pool, "_ANSWER", 2**20)
     facts = among_good_ones({"do": "blobs", "sizes": [2**19, 2**19]}).facts
     assert facts["outcome"] == "crashed"
     assert "its answer is over 1 MB" in facts["reason"]
 
 
 def test_a_codec_that_talks_for_ever_without_a_time_limit_is_stopped_by_the_size(monkeypatch):
-    monkeypatch.setattr(keeper, "_ANSWER", 1000)
+    monkeypatch.setattr(pool, "_ANSWER", 1000)
     assert among_good_ones({"do": "talk_for_ever"}).facts["outcome"] == "crashed"
 
 
@@ -342,7 +342,7 @@ def test_fifty_deaths_leave_no_file_open_and_no_process_behind():
 
 
 def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
-    monkeypatch.setattr(keeper, "_HELD", 1000)
+    monkeypatch.setattr(pool, "_HELD", 1000)
     size = 3 * 2**20  # more than a pipe holds, so that workers wait for us
     with hostile(seconds=0.5) as leash:
         answers = leash.map([{"do": "blobs", "sizes": [size]}] * 12)
@@ -353,7 +353,7 @@ def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
 
 
 def test_answers_that_nobody_takes_are_not_piled_up(monkeypatch):
-    monkeypatch.setattr(keeper, "_HELD", 10 * 2**20)
+    monkeypatch.setattr(pool, "_HELD", 10 * 2**20)
     with hostile() as leash:
         answers = leash.map([{"do": "blobs", "sizes": [2**20]}] * 200)
         for _ in range(20):
@@ -390,7 +390,7 @@ def test_a_map_that_is_left_midway_leaves_the_leash_usable():
 def test_ctrl_c_is_heard_while_an_answer_is_waited_for_and_not_by_workers():
     program = """
 import os, signal, threading
-from lookalike.leash import Leash
+from lookalike.imaging.sandbox.api import Leash
 with Leash("hostile_codec:act", workers=1, seconds=1000) as leash:
     first = next(leash.map([{"do": "echo"}])).facts["pid"]
     threading.Timer(0.5, os.killpg, (os.getpgid(0), signal.SIGINT)).start()
@@ -422,7 +422,7 @@ def test_workers_end_with_a_process_that_is_killed(do):
     if sys.platform != "linux" and do == "sleep_in_c_with_the_gil":
         pytest.skip("only the alarm, after 65 s, ends it here")
     program = f"""
-from lookalike.leash import Leash
+from lookalike.imaging.sandbox.api import Leash
 leash = Leash("hostile_codec:act", workers=1, seconds=20)
 tasks = iter([{{"do": "echo"}}, {{"do": "{do}"}}])
 answers = leash.map(tasks)
@@ -439,7 +439,7 @@ next(answers)
 
 def test_a_leash_that_was_not_closed_keeps_no_program_from_ending():
     program = """
-from lookalike.leash import Leash
+from lookalike.imaging.sandbox.api import Leash
 leash = Leash("hostile_codec:act", workers=1)
 print(next(leash.map([{"do": "echo"}])).facts["pid"])
 """
@@ -449,7 +449,7 @@ print(next(leash.map([{"do": "echo"}])).facts["pid"])
 def test_a_worker_that_nobody_can_kill_any_more_kills_itself():
     seconds = -1.6  # three times this and five more is a fifth of a second
     program = (
-        "import sys; sys.path[:0] = [sys.argv[1]]; from lookalike.worker import serve; "
+        "import sys; sys.path[:0] = [sys.argv[1]]; from lookalike.imaging.sandbox.worker import serve; "
         "import os; serve('hostile_codec:act', float(sys.argv[2]), 2**30, os.getppid())"
     )
     with subprocess.Popen(

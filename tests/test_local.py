@@ -11,8 +11,8 @@ from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.encoders.local import WHOLE, Sift, Surf
 from lookalike.errors import EncoderError, UsageError
-from lookalike.images import read_image
-from lookalike.raster import fit_to
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.resize import fit_to
 
 pytest.importorskip("cv2", reason="pip install 'lookalike[local]'")
 pytest.importorskip("mahotas", reason="pip install 'lookalike[local]'")

@@ -18,7 +18,7 @@ from lookalike.encoders import create, load, read_card
 from lookalike.encoders.neural import LITE0_FILE, LITE0_INT8, SHIPPED, Neural
 from lookalike.errors import EncoderError, UsageError
 from lookalike.image_model import IMAGENET_MEAN, IMAGENET_STD, Settings, read_preprocessing, to_input
-from lookalike.images import read_image
+from lookalike.imaging.decode import read_image
 from lookalike.projection import Projection
 
 onnx = pytest.importorskip("onnx", reason="the small models are built with onnx; pip install 'lookalike[train]'")

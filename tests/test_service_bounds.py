@@ -20,8 +20,8 @@ import pytest
 import lookalike
 from lookalike import build_index, open_index
 from lookalike.errors import IndexStoreError
+from lookalike.imaging.resize import to_png
 from lookalike.index import Index
-from lookalike.raster import to_png
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 

@@ -33,9 +33,9 @@ from lookalike.denoised import restore_queries
 from lookalike.denoising import add_noise
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.explanation import explain
-from lookalike.images import decode as read_bytes
+from lookalike.imaging.decode import decode as read_bytes
+from lookalike.imaging.resize import to_png
 from lookalike.map import make_map
-from lookalike.raster import to_png
 from lookalike.server import PortError, _listening, address_of, is_local
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")

@@ -24,7 +24,7 @@ from lookalike.atomic import INVENTORY, adopt, temporary_beside
 from lookalike.build import open_to_index
 from lookalike.encoders import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
-from lookalike.leash import Leash
+from lookalike.imaging.sandbox.api import Leash
 from lookalike.passport import DATASET, PASSPORT, PREVIOUS, read_passport, write_passport
 from lookalike.rows import FACTS, facts_of
 from lookalike.store import Store

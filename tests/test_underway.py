@@ -16,7 +16,7 @@ import lookalike
 import lookalike.sync
 from lookalike import build_index
 from lookalike.errors import IndexStoreError
-from lookalike.raster import to_png
+from lookalike.imaging.resize import to_png
 from lookalike.store import only_writer
 from lookalike.underway import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
 

@@ -6,7 +6,7 @@ import pytest
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.adapt import adapt
 from lookalike.errors import IndexStoreError
-from lookalike.raster import save_image
+from lookalike.imaging.resize import save_image
 from lookalike.recipes import UNCHANGED, Recipe
 from lookalike.selftest import beats
 from lookalike.usual import FEWEST_TRIED, GENTLE, gently_adapted, usual_name

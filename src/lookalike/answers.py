@@ -24,8 +24,8 @@ from lookalike.errors import UsageError
 from lookalike.folder import id_of
 from lookalike.folding import fold, reach_of
 from lookalike.geometry import VERIFIED
+from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
-from lookalike.raster import fit_to
 from lookalike.request import Query
 from lookalike.rerank import rerank
 from lookalike.restoration import Restored

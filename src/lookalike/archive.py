@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.errors import CollectionError, ImageError, first_line
 from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
-from lookalike.formats import LONG_HEAD, looks_like_image, unread_format
-from lookalike.refusals import too_many_bytes
+from lookalike.imaging.decode_errors import too_many_bytes
+from lookalike.imaging.formats import LONG_HEAD, looks_like_image, unread_format
 
 if TYPE_CHECKING:
     import tarfile

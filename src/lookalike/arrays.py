@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import CollectionError, first_line
-from lookalike.raster import to_uint8
+from lookalike.imaging.resize import to_uint8
 
 _BOMB_BYTES, _BOMB_RATIO = 1 << 30, 100  # images hardly shrink, so what inflates that much holds none
 
@@ -108,7 +108,7 @@ def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     Parameters
     ----------
     array : ndarray, shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), with opacity (n, h, w, 2) or (n, h, w, 4)
-        Of the values that :func:`lookalike.raster.to_uint8` takes.
+        Of the values that :func:`lookalike.imaging.resize.to_uint8` takes.
     name : str
         Named in the error.
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from lookalike.collection import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
 from lookalike.files import fitted
-from lookalike.images import decode
-from lookalike.raster import fit_to
+from lookalike.imaging.decode import decode
+from lookalike.imaging.resize import fit_to
 from lookalike.request import Example, Query
 from lookalike.search import describe, describe_text, query_images
 

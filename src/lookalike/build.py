@@ -22,7 +22,7 @@ from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
 from lookalike.graph import refresh_graphs
-from lookalike.images import Limits
+from lookalike.imaging.decode import Limits
 from lookalike.index import Index
 from lookalike.passport import (
     PASSPORT,
@@ -237,7 +237,7 @@ def open_to_index(
     path_column, label_column : str, optional
         None goes by the index.
     limits : dict, optional
-        Fields of :class:`lookalike.images.Limits`; None in it goes by the index.
+        Fields of :class:`lookalike.imaging.decode.Limits`; None in it goes by the index.
 
     Returns
     -------

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from lookalike.atomic import replace_file
 from lookalike.damage import damage, families_for
 from lookalike.errors import UsageError
+from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
-from lookalike.raster import fit_to
 from lookalike.rerank import NONE, Asked, Reranking, create_reranking
 from lookalike.scenes import scene
 from lookalike.selftest import FEWEST, bootstrap_interval

@@ -450,7 +450,7 @@ def _sent(image: Image) -> dict[str, Any]:
 
 
 def _pixels(file: bytes) -> NDArray[np.uint8]:
-    from lookalike.images import decode
+    from lookalike.imaging.decode import decode
 
     return decode(file, "what the server sent")
 
@@ -458,7 +458,7 @@ def _pixels(file: bytes) -> NDArray[np.uint8]:
 def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:
     """Return an image as a file's bytes: as it is where it is a file, else a PNG."""
     from lookalike.collection import open_collection
-    from lookalike.raster import to_png
+    from lookalike.imaging.resize import to_png
 
     if isinstance(image, str | Path) and Path(image).is_file():
         return Path(image).read_bytes()

@@ -22,11 +22,11 @@ from lookalike.datasets import mnist_files
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
 from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
 from lookalike.folder import Entry, as_text, chosen, file_entry, scan
-from lookalike.formats import SUFFIXES
-from lookalike.images import Limits, decode
+from lookalike.imaging.decode import Limits, decode
+from lookalike.imaging.formats import SUFFIXES
+from lookalike.imaging.resize import fit_to
+from lookalike.imaging.sandbox.api import Leash
 from lookalike.in_memory import content_of, from_base64, pixels_of
-from lookalike.leash import Leash
-from lookalike.raster import fit_to
 from lookalike.reading import read_entry
 
 __all__ = ["DEFAULT_SIDE", "Batch", "Collection", "Failure", "ReadOptions", "open_collection"]

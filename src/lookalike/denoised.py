@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike import encoders
 from lookalike.denoising import denoise
-from lookalike.raster import fit_to
+from lookalike.imaging.resize import fit_to
 from lookalike.restoration import Restored, Restorer
 from lookalike.vectors import DENOISING, learn_once
 from lookalike.wiener import LEARNT_FORM, MOST_WHOLE, PATCH

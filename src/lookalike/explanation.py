@@ -21,8 +21,8 @@ from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.folder import id_of
 from lookalike.geometry import compare_details, details_of
+from lookalike.imaging.resize import fit_to
 from lookalike.occlusion import falls
-from lookalike.raster import fit_to
 from lookalike.request import Example
 from lookalike.search import similarity as to_similarity
 

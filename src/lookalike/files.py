@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lookalike.errors import ImageError
 from lookalike.folder import Entry
-from lookalike.formats import SUFFIXES, looks_like_image
-from lookalike.images import Limits, decode, pictures
-from lookalike.leash import Leash
+from lookalike.imaging.decode import Limits, decode, pictures
+from lookalike.imaging.formats import SUFFIXES, looks_like_image
+from lookalike.imaging.sandbox.api import Leash
 from lookalike.reading import Reading, from_answer, read_entry, read_head, to_task
 
 #: The side that images are brought to where they don't share one, and none is asked for.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.errors import CollectionError
-from lookalike.formats import SUFFIXES
+from lookalike.imaging.formats import SUFFIXES
 
 _INDEX_ENDING = ".lookalike"
 

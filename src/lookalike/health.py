@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lookalike.distances import Database
 from lookalike.folding import fold
-from lookalike.raster import fit_to
+from lookalike.imaging.resize import fit_to
 
 if TYPE_CHECKING:
     from lookalike.index import Index

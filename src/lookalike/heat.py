@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.formats import pillow
-from lookalike.raster import fit_to
+from lookalike.imaging.formats import pillow
+from lookalike.imaging.resize import fit_to
 
 #: "inferno" at nine even steps, red, green, blue.
 SCALE = np.array([

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.appearance import orientation_of, set_upright, to_plain
 from lookalike.arrays import as_images
 from lookalike.errors import CollectionError, ImageError, UsageError, first_line
-from lookalike.images import Limits
+from lookalike.imaging.color import orientation_of, set_upright, to_plain
+from lookalike.imaging.decode import Limits
 
 #: What standard input is called on a command line.
 STANDARD_INPUT = "-"

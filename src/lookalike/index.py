@@ -23,7 +23,7 @@ from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.folder import as_text
 from lookalike.folder import id_of as as_id
-from lookalike.images import Limits, from_thumbnail
+from lookalike.imaging.decode import Limits, from_thumbnail
 from lookalike.lists import FLOOR, Lists
 from lookalike.mapped import BrokenSealError, Sealed
 from lookalike.passport import (

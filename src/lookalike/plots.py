@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import check_new, new_file
 from lookalike.errors import LookalikeError, UsageError, missing_extra
-from lookalike.raster import fit_to
+from lookalike.imaging.resize import fit_to
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,12 +22,12 @@ import numpy as np
 from lookalike import archive
 from lookalike.errors import ImageError, first_line
 from lookalike.folder import Entry, changed_at
-from lookalike.formats import NO_IMAGE, SUFFIXES
-from lookalike.images import Limits, Picture, header_shape, pictures
-from lookalike.refusals import too_many_bytes
+from lookalike.imaging.decode import Limits, Picture, header_shape, pictures
+from lookalike.imaging.decode_errors import too_many_bytes
+from lookalike.imaging.formats import NO_IMAGE, SUFFIXES
 
 if TYPE_CHECKING:
-    from lookalike.leash import Answer
+    from lookalike.imaging.sandbox.api import Answer
 
 #: A caption is a few sentences; of a longer text only so much is kept.
 CAPTION_BYTES = 1 << 16

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from lookalike.atomic import new_file
 from lookalike.errors import LookalikeError, UsageError, first_line, unknown_name
 from lookalike.folder import as_text
+from lookalike.imaging.resize import to_png
 from lookalike.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
-from lookalike.raster import to_png
 
 Crop: TypeAlias = tuple[int, int, int, int]
 

@@ -15,7 +15,7 @@ from lookalike.closeness import Chance
 from lookalike.collection import Collection, Source, open_collection
 from lookalike.denoised import restore_queries
 from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
-from lookalike.raster import fit_to
+from lookalike.imaging.resize import fit_to
 from lookalike.request import whole_number
 from lookalike.rerank import rerank as reranked
 

@@ -21,7 +21,8 @@ from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.folder import Entry
-from lookalike.images import Picture
+from lookalike.imaging.decode import Picture
+from lookalike.imaging.resize import fit_to, to_thumbnail
 from lookalike.passport import (
     DATASET,
     FORMAT,
@@ -32,7 +33,6 @@ from lookalike.passport import (
     facts_crc32,
     write_passport,
 )
-from lookalike.raster import fit_to, to_thumbnail
 from lookalike.reading import Reading, from_answer, read_caption, to_task
 from lookalike.rows import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
 from lookalike.store import Store, interrupts_held, sweep

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
 from lookalike.geometry import POINTS, SIDE, VERIFIED, compare_details, details_of
+from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
-from lookalike.raster import fit_to
 from lookalike.rerank import Asked, Reranking, check_range
 from lookalike.scenes import scene
 from lookalike.vectors import VERIFICATION, learn_once

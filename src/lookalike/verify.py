@@ -15,7 +15,7 @@ from lookalike import encoders
 from lookalike.build import collection_now
 from lookalike.distances import LONGEST, SHORTEST
 from lookalike.errors import ImageError, LookalikeError
-from lookalike.images import from_thumbnail
+from lookalike.imaging.decode import from_thumbnail
 from lookalike.index import Index
 from lookalike.mapped import BrokenSealError, Sealed
 from lookalike.passport import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError, unknown_name
-from lookalike.raster import fit_to
+from lookalike.imaging.resize import fit_to
 from lookalike.rerank import Asked, Reranking
 
 if TYPE_CHECKING:

@@ -194,7 +194,7 @@ def _as_encoder_takes(images: Any, encoder: Encoder) -> Any:
     """Turn grey to colour or back where only that differs; another size is the encoder's to refuse."""
     import numpy as np
 
-    from lookalike.raster import fit_to
+    from lookalike.imaging.resize import fit_to
 
     if images.ndim - 1 == len(encoder.shape_):
         return images
@@ -207,7 +207,7 @@ def _write_images(images: Any, targets: list[Path], output: Path, overwrite: boo
 
     from lookalike import progress
     from lookalike.atomic import new_file
-    from lookalike.raster import save_image
+    from lookalike.imaging.resize import save_image
 
     if targets:
         with progress.counting("writing") as show:

@@ -240,7 +240,7 @@ class Encoder:
         if images.shape[1:] != self.shape_:
             raise EncoderError(
                 f"this {self.name} encoder takes images of {_say_shape(self.shape_)}, these are "
-                f"{_say_shape(images.shape[1:])}; resize them (--resize, or lookalike.raster.fit_to) or train for their size"
+                f"{_say_shape(images.shape[1:])}; resize them (--resize, or lookalike.imaging.resize.fit_to) or train for their size"
             )
         return images
 
@@ -860,7 +860,9 @@ def as_batch(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:
-        raise EncoderError(f"images must be uint8 (0..255), these are {images.dtype}; see lookalike.raster.to_uint8")
+        raise EncoderError(
+            f"images must be uint8 (0..255), these are {images.dtype}; see lookalike.imaging.resize.to_uint8"
+        )
     if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)) or 0 in images.shape[1:]:
         raise EncoderError(f"images must have shape (n, h, w) or (n, h, w, 3), these have {images.shape}")
     return np.ascontiguousarray(images)

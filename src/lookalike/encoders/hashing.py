@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lookalike.damage import check_families, damage, families_for
 from lookalike.encoders import CARD, Encoder, TrainedEncoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
-from lookalike.raster import average_down
+from lookalike.imaging.resize import average_down
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

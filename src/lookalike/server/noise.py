@@ -12,7 +12,7 @@ from pydantic import Field, StrictInt
 
 from lookalike.denoised import AUTO, restore_queries
 from lookalike.denoising import add_noise, denoise
-from lookalike.raster import fit_to, to_png
+from lookalike.imaging.resize import fit_to, to_png
 from lookalike.restoration import Restored
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of

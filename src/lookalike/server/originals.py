@@ -11,9 +11,9 @@ from lookalike.build import collection_now
 from lookalike.collection import Collection
 from lookalike.errors import ImageError, UsageError
 from lookalike.folder import Entry, id_of
-from lookalike.images import Limits
+from lookalike.imaging.decode import Limits
+from lookalike.imaging.resize import to_png
 from lookalike.index import Index
-from lookalike.raster import to_png
 from lookalike.reading import read_entry
 
 

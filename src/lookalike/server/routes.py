@@ -40,7 +40,7 @@ from lookalike.distances import DISTANCES
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.explanation import explain
 from lookalike.heat import overlay
-from lookalike.raster import fit_to, to_png
+from lookalike.imaging.resize import fit_to, to_png
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
 from lookalike.rerank import RERANKINGS
@@ -792,7 +792,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
 
 def _jpeg(pixels: Any, side: int) -> bytes:
-    from lookalike.raster import to_thumbnail
+    from lookalike.imaging.resize import to_thumbnail
 
     return to_thumbnail(pixels, side)
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from lookalike.cores import usable_cores
 from lookalike.errors import ImageError, UsageError
-from lookalike.images import Limits, decode
-from lookalike.leash import Leash
-from lookalike.raster import fit_to, to_png
+from lookalike.imaging.decode import Limits, decode
+from lookalike.imaging.resize import fit_to, to_png
+from lookalike.imaging.sandbox.api import Leash
 
 #: The longest side that is kept of an uploaded picture: no encoder looks at more.
 LONGEST = 1024

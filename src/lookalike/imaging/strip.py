@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from lookalike.ends import gif_blocks, gif_start
-from lookalike.formats import HEAD, PNG_SIGNATURE, format_of
-from lookalike.png import png_chunks
-from lookalike.tags import with_picture_alone
+from lookalike.imaging.formats import HEAD, PNG_SIGNATURE, format_of
+from lookalike.imaging.png import png_chunks
+from lookalike.imaging.tiff_tags import with_picture_alone
+from lookalike.imaging.truncation import gif_blocks, gif_start
 
 _OF_A_PNG = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"eXIf")
 # Of a JPEG: tables, frame, scans; what a segment of Adobe's says of the colours is a part of the picture.

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from lookalike.ends import runs_out, unread_kind
 from lookalike.errors import ImageError, first_line
-from lookalike.formats import UnreadKindError, name_of, pillow
+from lookalike.imaging.formats import UnreadKindError, name_of, pillow
+from lookalike.imaging.truncation import runs_out, unread_kind
 
 if TYPE_CHECKING:
-    from lookalike.images import Limits
+    from lookalike.imaging.decode import Limits
 
 _CUT = re.compile(
     "truncat|not enough|unexpected end|end of (file|data|stream)|premature|incomplete|buffer is not large"

@@ -20,7 +20,7 @@ from typing import Any
 
 from lookalike.cores import usable_cores
 from lookalike.errors import CollectionError
-from lookalike.worker import TICK, allowed_growth, resident_bytes
+from lookalike.imaging.sandbox.worker import TICK, allowed_growth, resident_bytes
 
 _QUEUED = 16  # tasks that wait in a worker, at most; fewer when few are left to share out
 _QUEUED_BYTES = 4096  # what every system's pipe holds, so that handing tasks over never waits
@@ -46,7 +46,7 @@ _BOOT = """
 import json, sys
 path, *rest = json.loads(sys.argv[1])
 sys.path[:] = path
-from lookalike.worker import serve
+from lookalike.imaging.sandbox.worker import serve
 serve(*rest)
 """
 

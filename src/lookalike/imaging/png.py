@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lookalike.formats import PNG_SIGNATURE, UnreadKindError, pillow
+from lookalike.imaging.formats import PNG_SIGNATURE, UnreadKindError, pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image

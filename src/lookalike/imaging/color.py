@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lookalike.formats import pillow
-from lookalike.raster import to_uint8
+from lookalike.imaging.formats import pillow
+from lookalike.imaging.resize import to_uint8
 
 if TYPE_CHECKING:
     from PIL.Image import Image

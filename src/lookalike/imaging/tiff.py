@@ -11,11 +11,11 @@ from typing import Any
 
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lookalike.appearance import set_upright
 from lookalike.errors import ImageError
-from lookalike.formats import RAW_PHOTO, UnreadKindError
-from lookalike.samples import COLOUR_SAMPLES, NOT_PACKED, STREAMS, Layout, layout_of, numbers
-from lookalike.tags import Directories, Tag, chunks_run_out
+from lookalike.imaging.color import set_upright
+from lookalike.imaging.formats import RAW_PHOTO, UnreadKindError
+from lookalike.imaging.tiff_samples import COLOUR_SAMPLES, NOT_PACKED, STREAMS, Layout, layout_of, numbers
+from lookalike.imaging.tiff_tags import Directories, Tag, chunks_run_out
 
 _OTHER_COLOURS = {
     4: "a transparency mask", 10: "ITU L*a*b*", 32803: "a sensor's raw values", 32844: "LogL", 32845: "LogLuv",

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.appearance import is_grey, orientation_of, set_upright, to_plain
-from lookalike.bare import bare
-from lookalike.ends import lacks_end, runs_out
 from lookalike.errors import ImageError, missing_extra
-from lookalike.formats import (
+from lookalike.imaging.color import is_grey, orientation_of, set_upright, to_plain
+from lookalike.imaging.decode_errors import image_file, reported, too_many_pixels
+from lookalike.imaging.formats import (
     FORMATS,
     HEAD,
     JPEG_END,
@@ -28,10 +27,11 @@ from lookalike.formats import (
     pillow,
     unread_format,
 )
-from lookalike.png import note_transparency, note_what_is_seen, refuse_unread_kinds
-from lookalike.raster import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
-from lookalike.refusals import image_file, reported, too_many_pixels
-from lookalike.tags import with_picture_alone
+from lookalike.imaging.png import note_transparency, note_what_is_seen, refuse_unread_kinds
+from lookalike.imaging.resize import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
+from lookalike.imaging.strip import bare
+from lookalike.imaging.tiff_tags import with_picture_alone
+from lookalike.imaging.truncation import lacks_end, runs_out
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,9 +56,9 @@ class Limits:
     frames : int
         Read from one file where each is wanted.
     seconds : float
-        Of wall clock, for one file with all its frames. Held by :mod:`lookalike.leash`, not here.
+        Of wall clock, for one file with all its frames. Held by :mod:`lookalike.imaging.sandbox.api`, not here.
     memory : int
-        Bytes that decoding one file may take, over what the process needs idle. Held by :mod:`lookalike.leash`.
+        Bytes that decoding one file may take, over what the process needs idle. Held by :mod:`lookalike.imaging.sandbox.api`.
     """
 
     pixels: int = 100_000_000
@@ -79,7 +79,7 @@ class Picture(NamedTuple):
     width, height : int
         Of the upright picture, in the file's full size.
     fitted : list of ndarray of uint8
-        One for each shape that was asked for, as :func:`~lookalike.raster.fit_to` would give.
+        One for each shape that was asked for, as :func:`~lookalike.imaging.resize.fit_to` would give.
     thumbnail : bytes
         A PNG file where the picture is grey or small, else a JPEG file; empty if none was asked for.
     """
@@ -246,7 +246,7 @@ def pictures(
 
     Examples
     --------
-    >>> from lookalike.raster import to_png
+    >>> from lookalike.imaging.resize import to_png
     >>> [picture] = pictures(to_png(np.zeros((30, 20), np.uint8)), "black.png", [(8, 8), (4, 4, 3)])
     >>> picture.width, picture.height, [array.shape for array in picture.fitted]
     (20, 30, [(8, 8), (4, 4, 3)])
@@ -261,7 +261,7 @@ def pictures(
 
 
 def from_thumbnail(data: bytes) -> NDArray[np.uint8]:
-    """Decode what :func:`pictures`, or :mod:`lookalike.raster`, wrote.
+    """Decode what :func:`pictures`, or :mod:`lookalike.imaging.resize`, wrote.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
     if name == "TIFF":
         image = _opened_tiff(file, where, head)
     elif name == "GIF":
-        from lookalike.gif import Gif
+        from lookalike.imaging.gif import Gif
 
         image = Gif(file, "")
     else:
@@ -329,7 +329,7 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
 
 
 def _opened_tiff(file: BinaryIO, where: str, head: bytes) -> Image:
-    from lookalike.tiff import Tiff
+    from lookalike.imaging.tiff import Tiff
 
     if head[:4] == b"MM\0+":  # BigTIFF in the order of bytes that Pillow doesn't know
         file.seek(0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import new_file
 from lookalike.errors import ImageError, UsageError, unknown_name
-from lookalike.formats import PNG_SIGNATURE, pillow
+from lookalike.imaging.formats import PNG_SIGNATURE, pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -212,7 +212,7 @@ def to_png(image: NDArray[np.uint8], longest: int | None = None) -> bytes:
 
 
 def to_thumbnail(image: NDArray[np.uint8], longest: int = THUMBNAIL_SIDE) -> bytes:
-    """Encode one image for showing, as :func:`lookalike.images.pictures` does.
+    """Encode one image for showing, as :func:`lookalike.imaging.decode.pictures` does.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from lookalike.keeper import Crew, Task
+from lookalike.imaging.sandbox.pool import Crew, Task
 
 
 class Answer(NamedTuple):

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lookalike.formats import UnreadKindError, pillow
-from lookalike.raster import to_uint8
-from lookalike.tags import Tag
+from lookalike.imaging.formats import UnreadKindError, pillow
+from lookalike.imaging.resize import to_uint8
+from lookalike.imaging.tiff_tags import Tag
 
 _GREY_FROM_WHITE, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
 COLOUR_SAMPLES = {_GREY_FROM_WHITE: 1, _GREY: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3, _ICC_LAB: 3}

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from lookalike.formats import JPEG_END, name_of
-from lookalike.png import png_chunks
-from lookalike.tags import chunks_run_out
+from lookalike.imaging.formats import JPEG_END, name_of
+from lookalike.imaging.png import png_chunks
+from lookalike.imaging.tiff_tags import chunks_run_out
 
 # Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
 _OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
