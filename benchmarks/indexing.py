@@ -39,10 +39,10 @@ from PIL import Image
 
 from lookalike import build_index, create_encoder, open_collection
 from lookalike.atomic import replace_file
-from lookalike.folder import scan
+from lookalike.collections.folder import scan
+from lookalike.collections.tasks import read_task, to_task
 from lookalike.imaging.decode import pictures
 from lookalike.imaging.sandbox.api import Leash
-from lookalike.reading import read_task, to_task
 from lookalike.report import machine
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike import archive
-from lookalike.archive import is_archive, list_archive, read_member
+from lookalike.collections import archive
+from lookalike.collections.archive import is_archive, list_archive, read_member
 from lookalike.errors import CollectionError, ImageError
 
 KINDS = [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"]

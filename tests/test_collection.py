@@ -16,11 +16,11 @@ import pytest
 
 import lookalike
 from lookalike import open_collection
-from lookalike.collection import DEFAULT_SIDE, Collection, ReadOptions
+from lookalike.collections.open import DEFAULT_SIDE, Collection, ReadOptions
+from lookalike.collections.tasks import read_caption
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.imaging.decode import Limits, read_image
 from lookalike.imaging.resize import fit_to
-from lookalike.reading import read_caption
 
 RNG = np.random.default_rng(17)
 

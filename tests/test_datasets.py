@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import datasets, open_collection
-from lookalike.datasets import MNIST_FILES, MNIST_MIRRORS, mnist_files
+from lookalike import open_collection
+from lookalike.collections import builtin
+from lookalike.collections.builtin import MNIST_FILES, MNIST_MIRRORS, mnist_files
 from lookalike.errors import CollectionError, UsageError
 
 CHECKOUT = Path(__file__).parents[1] / "datasets" / "mnist"
@@ -66,7 +67,7 @@ def cache(tmp_path, monkeypatch, small):
     monkeypatch.setenv("LOOKALIKE_DATA", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for name, content in small.items():
-        monkeypatch.setitem(datasets.MNIST_FILES, name, (hashlib.sha256(content).hexdigest(), "none"))
+        monkeypatch.setitem(builtin.MNIST_FILES, name, (hashlib.sha256(content).hexdigest(), "none"))
     return tmp_path / "mnist"
 
 
@@ -132,7 +133,7 @@ def test_the_fetched_files_are_the_collection(cache, small):
 def test_the_progress_counts_to_the_end(cache, small):
     with mirror(small) as (address, _):
         shown = []
-        bar = datasets._Bar(lambda done, total: shown.append((done, total)))
+        bar = builtin._Bar(lambda done, total: shown.append((done, total)))
         import pooch
 
         fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=100)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from lookalike.collections.folder import Entry, captions_of, chosen, file_entry, scan
 from lookalike.errors import CollectionError
-from lookalike.folder import Entry, captions_of, chosen, file_entry, scan
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="Windows makes links for administrators only")
 

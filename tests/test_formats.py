@@ -17,15 +17,15 @@ import pytest
 
 import lookalike
 from lookalike.cli import run
-from lookalike.collection import open_collection
+from lookalike.collections.entries import Files, ReadOptions
+from lookalike.collections.folder import scan
+from lookalike.collections.open import open_collection
+from lookalike.collections.tasks import from_answer, read_task, to_task
 from lookalike.errors import ImageError
-from lookalike.files import Files, ReadOptions
-from lookalike.folder import scan
 from lookalike.imaging.decode import Limits, decode, header_shape
 from lookalike.imaging.formats import LONG_HEAD, format_of, looks_like_image, unread_format
 from lookalike.imaging.resize import to_png
 from lookalike.imaging.sandbox.api import Answer
-from lookalike.reading import from_answer, read_task, to_task
 from lookalike.request import Example, Query
 from lookalike.server.uploads import LIMITS, Decoder, raised
 

@@ -9,8 +9,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from lookalike.collections.idx import is_idx, labels_beside, read_idx
 from lookalike.errors import CollectionError
-from lookalike.idx import is_idx, labels_beside, read_idx
 
 RNG = np.random.default_rng(3)
 

@@ -27,7 +27,7 @@ import lookalike
 from lookalike import build_index, open_index
 from lookalike.atomic import begin_inventory
 from lookalike.build import default_path
-from lookalike.collection import Collection
+from lookalike.collections.open import Collection
 from lookalike.encoders import TABLE, create
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image

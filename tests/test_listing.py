@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from lookalike.collections.file_list import Columns, read_list
+from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, ImageError
-from lookalike.listing import Columns, read_list
-from lookalike.reading import read_entry
 
 
 @pytest.fixture

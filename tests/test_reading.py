@@ -12,13 +12,21 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from lookalike.archive import list_archive
+from lookalike.collections.archive import list_archive
+from lookalike.collections.folder import Entry, file_entry, scan
+from lookalike.collections.tasks import (
+    CAPTION_BYTES,
+    from_answer,
+    read_caption,
+    read_entry,
+    read_head,
+    read_task,
+    to_task,
+)
 from lookalike.errors import ImageError
-from lookalike.folder import Entry, file_entry, scan
 from lookalike.imaging.decode import Limits, read_image
 from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Answer, Leash
-from lookalike.reading import CAPTION_BYTES, from_answer, read_caption, read_entry, read_head, read_task, to_task
 from test_archive import pack
 
 RNG = np.random.default_rng(23)

@@ -124,7 +124,7 @@ def asked(crew, monkeypatch):
                 found.append(Path(task["source"][-1]).name)
             return task
 
-    monkeypatch.setattr("lookalike.files.Leash", Noting)
+    monkeypatch.setattr("lookalike.collections.entries.Leash", Noting)
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lookalike import build_index, open_index, vectors
 from lookalike.cli import run
-from lookalike.collection import open_collection
+from lookalike.collections.open import open_collection
 from lookalike.encoders import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.search import search

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from lookalike import open_index
+from lookalike.collections.watch import watch
 from lookalike.errors import UsageError
 from lookalike.store import only_writer
 from lookalike.verify import verify
-from lookalike.watch import watch
 
 pytest.importorskip("watchfiles")
 LONG = 30  # seconds that nothing should take

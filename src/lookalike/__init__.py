@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lookalike.build import build_index
     from lookalike.client import connect
-    from lookalike.collection import Collection, open_collection
+    from lookalike.collections.open import Collection, open_collection
     from lookalike.encoders import Encoder
     from lookalike.encoders import create as create_encoder
     from lookalike.encoders import load as load_encoder
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 # Each name is imported when it is first used, so that `import lookalike` costs nothing.
 _WHERE = {
-    "Collection": "collection",
+    "Collection": "collections.open",
     "Encoder": "encoders",
     "Index": "index",
     "LookalikeError": "errors",
@@ -40,7 +40,7 @@ _WHERE = {
     "connect": "client",
     "create_encoder": "encoders:create",
     "load_encoder": "encoders:load",
-    "open_collection": "collection",
+    "open_collection": "collections.open",
     "open_index": "index",
     "score": "evaluation",
 }

@@ -18,10 +18,10 @@ from lookalike import filters
 from lookalike.blend import blend, read_whole, show_example
 from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
+from lookalike.collections.folder import id_of
 from lookalike.denoised import restore_queries
 from lookalike.distances import Database
 from lookalike.errors import UsageError
-from lookalike.folder import id_of
 from lookalike.folding import fold, reach_of
 from lookalike.geometry import VERIFIED
 from lookalike.imaging.resize import fit_to

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collection import Collection, open_collection
+from lookalike.collections.entries import fitted
+from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
-from lookalike.files import fitted
 from lookalike.imaging.decode import decode
 from lookalike.imaging.resize import fit_to
 from lookalike.request import Example, Query

@@ -17,7 +17,7 @@ from lookalike import encoders
 from lookalike.adapt import AIMS
 from lookalike.adapt import adapt as learn_to_overlook
 from lookalike.atomic import claimed
-from lookalike.collection import Collection, is_built_in, open_collection
+from lookalike.collections.open import Collection, is_built_in, open_collection
 from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name

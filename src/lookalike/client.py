@@ -457,7 +457,7 @@ def _pixels(file: bytes) -> NDArray[np.uint8]:
 
 def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:
     """Return an image as a file's bytes: as it is where it is a file, else a PNG."""
-    from lookalike.collection import open_collection
+    from lookalike.collections.open import open_collection
     from lookalike.imaging.resize import to_png
 
     if isinstance(image, str | Path) and Path(image).is_file():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
-from lookalike.collection import Collection, open_collection
+from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
 from lookalike.robustness import Point, robustness

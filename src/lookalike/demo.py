@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lookalike import charts, denoising, evaluation, plots, progress
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.build import build_index
-from lookalike.collection import Collection, open_collection
+from lookalike.collections.open import Collection, open_collection
 from lookalike.damage import FAMILIES
 from lookalike.encoders import Encoder, create
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import scores
-from lookalike.collection import Collection, open_collection
+from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import UsageError
 from lookalike.rerank import Asked, create_reranking, ranking_values
 from lookalike.scores import Difference, ScoreReport, Scores, compare_paired

@@ -31,8 +31,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.collections.folder import id_of
 from lookalike.errors import UsageError, unknown_name
-from lookalike.folder import id_of
 
 #: Columns of every index; metadata adds its keys.
 TEXTS = ("id", "label", "caption")

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
-from lookalike.collection import Source
+from lookalike.collections.folder import as_text
+from lookalike.collections.folder import id_of as as_id
+from lookalike.collections.open import Source
 from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
-from lookalike.folder import as_text
-from lookalike.folder import id_of as as_id
 from lookalike.imaging.decode import Limits, from_thumbnail
 from lookalike.lists import FLOOR, Lists
 from lookalike.mapped import BrokenSealError, Sealed

@@ -25,7 +25,7 @@ from lookalike.geometry import POINTS, SIDE, Details, details_of
 from lookalike.store import KEYPOINTS
 
 if TYPE_CHECKING:
-    from lookalike.collection import Collection
+    from lookalike.collections.open import Collection
     from lookalike.index import Index
 
 #: Details kept in memory, at most; each takes some 130 KB.

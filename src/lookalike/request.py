@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import new_file
+from lookalike.collections.folder import as_text
+from lookalike.collections.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
 from lookalike.errors import LookalikeError, UsageError, first_line, unknown_name
-from lookalike.folder import as_text
 from lookalike.imaging.resize import to_png
-from lookalike.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
 
 Crop: TypeAlias = tuple[int, int, int, int]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.closeness import Chance
-from lookalike.collection import Collection, Source, open_collection
+from lookalike.collections.open import Collection, Source, open_collection
 from lookalike.denoised import restore_queries
 from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
 from lookalike.imaging.resize import fit_to

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.arrays import image_hash
-from lookalike.collection import Collection
+from lookalike.collections.arrays import image_hash
+from lookalike.collections.folder import Entry
+from lookalike.collections.open import Collection
+from lookalike.collections.tasks import Reading, from_answer, read_caption, to_task
 from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
 from lookalike.errors import ImageError, IndexStoreError
-from lookalike.folder import Entry
 from lookalike.imaging.decode import Picture
 from lookalike.imaging.resize import fit_to, to_thumbnail
 from lookalike.passport import (
@@ -33,7 +34,6 @@ from lookalike.passport import (
     facts_crc32,
     write_passport,
 )
-from lookalike.reading import Reading, from_answer, read_caption, to_task
 from lookalike.rows import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
 from lookalike.store import Store, interrupts_held, sweep
 

@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from lookalike.atomic import new_file
+from lookalike.collections.folder import id_of
 from lookalike.errors import UsageError, first_line
-from lookalike.folder import id_of
 
 #: A right answer: an image's id, or its position in the index.
 Answer = str | int

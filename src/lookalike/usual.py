@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.adapt import AIMS, adapt
-from lookalike.collection import Collection
+from lookalike.collections.open import Collection
 from lookalike.compare import shown_to
 from lookalike.damage import kind_of
 from lookalike.encoders import Encoder, create

@@ -165,7 +165,7 @@ def index(
     if not watch:
         _show(run(), as_json)
         return
-    from lookalike.watch import watch as watching
+    from lookalike.collections.watch import watch as watching
 
     done = False
     for _ in watching(collection):

@@ -6,15 +6,15 @@ import hashlib
 import threading
 from pathlib import PurePosixPath
 
-from lookalike.arrays import image_hash
 from lookalike.build import collection_now
-from lookalike.collection import Collection
+from lookalike.collections.arrays import image_hash
+from lookalike.collections.folder import Entry, id_of
+from lookalike.collections.open import Collection
+from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
-from lookalike.folder import Entry, id_of
 from lookalike.imaging.decode import Limits
 from lookalike.imaging.resize import to_png
 from lookalike.index import Index
-from lookalike.reading import read_entry
 
 
 class UnknownImageError(UsageError):

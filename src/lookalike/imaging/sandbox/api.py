@@ -55,14 +55,14 @@ class Leash:
 
     Examples
     --------
-    >>> with Leash("lookalike.reading:read_task") as leash:  # doctest: +SKIP
+    >>> with Leash("lookalike.collections.tasks:read_task") as leash:  # doctest: +SKIP
     ...     for answer in leash.map(tasks):
     ...         print(answer.facts)
     """
 
     def __init__(
         self,
-        function: str = "lookalike.reading:read_task",
+        function: str = "lookalike.collections.tasks:read_task",
         *,
         workers: int | None = None,
         seconds: float = 20.0,

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from lookalike.collections.folder import Entry, as_text, changed_at, file_entry, id_of, with_unique_ids
 from lookalike.errors import CollectionError, first_line
-from lookalike.folder import Entry, as_text, changed_at, file_entry, id_of, with_unique_ids
 
 #: The endings by which a list is told.
 ENDINGS = (".txt", ".csv", ".tsv", ".parquet")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from lookalike import archive
+from lookalike.collections import archive
+from lookalike.collections.folder import Entry, changed_at
 from lookalike.errors import ImageError, first_line
-from lookalike.folder import Entry, changed_at
 from lookalike.imaging.decode import Limits, Picture, header_shape, pictures
 from lookalike.imaging.decode_errors import too_many_bytes
 from lookalike.imaging.formats import NO_IMAGE, SUFFIXES

@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.collections.folder import Entry
+from lookalike.collections.tasks import Reading, from_answer, read_entry, read_head, to_task
 from lookalike.errors import ImageError
-from lookalike.folder import Entry
 from lookalike.imaging.decode import Limits, decode, pictures
 from lookalike.imaging.formats import SUFFIXES, looks_like_image
 from lookalike.imaging.sandbox.api import Leash
-from lookalike.reading import Reading, from_answer, read_entry, read_head, to_task
 
 #: The side that images are brought to where they don't share one, and none is asked for.
 DEFAULT_SIDE = 64
@@ -31,7 +31,7 @@ class ReadOptions:
     Attributes
     ----------
     include, exclude : tuple of str
-        Glob patterns, as :func:`lookalike.folder.scan` takes them.
+        Glob patterns, as :func:`lookalike.collections.folder.scan` takes them.
     hidden : bool
         Take files and folders whose name begins with a dot, too.
     each : bool

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.arrays import as_images
+from lookalike.collections.arrays import as_images
 from lookalike.errors import CollectionError, ImageError, UsageError, first_line
 from lookalike.imaging.color import orientation_of, set_upright, to_plain
 from lookalike.imaging.decode import Limits

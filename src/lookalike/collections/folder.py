@@ -47,7 +47,7 @@ class Entry:
     label : str or None
         The folder it lies in, or what a list says.
     caption : (str, str) or None
-        Where :func:`lookalike.reading.read_caption` finds the sidecar text, and a stamp that changes when the text does:
+        Where :func:`lookalike.collections.tasks.read_caption` finds the sidecar text, and a stamp that changes when the text does:
         ``size:mtime_ns``.
     metadata : dict or None
         A list's other columns; fit for JSON.

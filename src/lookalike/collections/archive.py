@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
+from lookalike.collections.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
 from lookalike.errors import CollectionError, ImageError, first_line
-from lookalike.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
 from lookalike.imaging.decode_errors import too_many_bytes
 from lookalike.imaging.formats import LONG_HEAD, looks_like_image, unread_format
 

@@ -40,7 +40,7 @@ MNIST_FILES = {
 _MNIST_PARTS = {"train": "train", "test": "t10k"}
 _TIMEOUT = 30  # seconds without a byte
 _CHUNK = 1 << 18  # bytes between two looks at the progress
-_CHECKOUT = Path(__file__).resolve().parents[2] / "datasets" / "mnist"
+_CHECKOUT = Path(__file__).resolve().parents[3] / "datasets" / "mnist"
 
 
 def mnist_files(part: str = "train", mirrors: Sequence[str] = MNIST_MIRRORS) -> tuple[Path, Path]:

@@ -16,18 +16,18 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import archive, idx, listing
-from lookalike.arrays import as_batch, as_labels, image_hash, read_numpy
-from lookalike.datasets import mnist_files
+from lookalike.collections import archive, file_list, idx
+from lookalike.collections.arrays import as_batch, as_labels, image_hash, read_numpy
+from lookalike.collections.builtin import mnist_files
+from lookalike.collections.entries import DEFAULT_SIDE, Files, ReadOptions, fitted
+from lookalike.collections.folder import Entry, as_text, chosen, file_entry, scan
+from lookalike.collections.in_memory import content_of, from_base64, pixels_of
+from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
-from lookalike.files import DEFAULT_SIDE, Files, ReadOptions, fitted
-from lookalike.folder import Entry, as_text, chosen, file_entry, scan
 from lookalike.imaging.decode import Limits, decode
 from lookalike.imaging.formats import SUFFIXES
 from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Leash
-from lookalike.in_memory import content_of, from_base64, pixels_of
-from lookalike.reading import read_entry
 
 __all__ = ["DEFAULT_SIDE", "Batch", "Collection", "Failure", "ReadOptions", "open_collection"]
 
@@ -528,10 +528,10 @@ def _open_path(path: Path, options: ReadOptions) -> Collection:
         raise CollectionError(f"{path}: neither a file nor a folder; copy its content to a file first")
     if archive.is_archive(path):
         return _from_entries(path, archive.list_archive(path, hidden=options.hidden), options)
-    if listing.is_list(path):
+    if file_list.is_list(path):
         return _from_entries(
             path,
-            listing.read_list(path, listing.Columns(options.path_column, options.label_column)),
+            file_list.read_list(path, file_list.Columns(options.path_column, options.label_column)),
             options,
             ordered=True,
         )
