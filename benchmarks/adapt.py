@@ -25,8 +25,8 @@ from PIL import Image
 from lookalike import create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.atomic import replace_file
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval, run_trial

@@ -19,8 +19,8 @@ import numpy as np
 
 from lookalike import create_encoder, denoising, open_collection, scores
 from lookalike.atomic import replace_file
-from lookalike.distances import Database
 from lookalike.encoders.autoencoder import Autoencoder
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 
 CUTS = [10, 100, 1000, 10000, 60000]

@@ -21,8 +21,8 @@ import numpy as np
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.adapt import adapt
 from lookalike.atomic import replace_file
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.scores import score
 

@@ -29,9 +29,9 @@ from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose,
 from lookalike.atomic import replace_file
 from lookalike.augment import families_to_learn
 from lookalike.damage import kind_of
-from lookalike.distances import Database
 from lookalike.encoders import Encoder, contrastive
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
+from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
 from lookalike.report import machine
 from lookalike.scores import score

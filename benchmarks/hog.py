@@ -26,7 +26,7 @@ from skimage.feature import hog
 
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.scores import score
 

@@ -20,10 +20,10 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import trustworthiness
 
 import lookalike
-from lookalike.diffusion import Neighbours, find_neighbours, prepare_diffusion
-from lookalike.distances import Database
 from lookalike.encoders import create
-from lookalike.layout import ATTRACTING, find_hills, lay_out, starting_places
+from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.embedding2d import ATTRACTING, find_hills, lay_out, starting_places
 
 
 def main():

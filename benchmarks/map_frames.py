@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import lookalike
-from lookalike.layout import Layout, find_hills
 from lookalike.map import _keep
+from lookalike.neighbors.embedding2d import Layout, find_hills
 from test_page import opened
 from test_serving import Site
 

@@ -31,10 +31,10 @@ import numpy as np
 
 from lookalike import open_index
 from lookalike.atomic import replace_file
-from lookalike.distances import Database
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 
 FASTDUP = """

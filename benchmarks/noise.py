@@ -27,8 +27,8 @@ from lookalike.adapt import Recipe, adapt
 from lookalike.atomic import replace_file
 from lookalike.damage import damage
 from lookalike.denoising import add_noise, denoise, quality
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.restoration import Restorer
 from lookalike.scores import score

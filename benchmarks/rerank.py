@@ -35,12 +35,12 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.adapt import RECIPES, Learner, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.choice import choose
-from lookalike.diffusion import find_neighbours, prepare_diffusion
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.evaluation import score
 from lookalike.imaging.resize import fit_to
 from lookalike.index import Index
+from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
 from lookalike.scores import per_query, rank_relevant, score_names

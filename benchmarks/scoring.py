@@ -36,7 +36,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 
 from lookalike import open_collection
 from lookalike.atomic import replace_file
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.scores import CUTS, score
 

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
 from lookalike.code_pairs import code_pairs
-from lookalike.distances import Database
-from lookalike.lists import Lists, write_lists
 from lookalike.mapped import Sealed
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.ivf import Lists, write_lists
 from lookalike.report import machine
 
 FloatArray = NDArray[np.float32]

@@ -22,8 +22,8 @@ import lookalike
 from lookalike import plots
 from lookalike.damage import damage
 from lookalike.denoising import add_noise
-from lookalike.distances import Database
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
 
 FOLDER = Path(__file__).parent / "images" / "encoders"
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "brick", "grass", "gravel")

@@ -10,8 +10,8 @@ that says in its pyproject.toml
 import numpy as np
 
 import lookalike
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
+from lookalike.neighbors.distances import Database
 
 
 class Profile(Encoder):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lookalike.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
-from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Database
 from lookalike.scatter import neighbour_scatter
 from lookalike.scores import score
 

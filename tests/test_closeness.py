@@ -15,7 +15,7 @@ from lookalike.closeness import (
     gap_after,
     gap_odds,
 )
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 
 
 def closeness(points, distance="euclidean"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lookalike import counting as module
-from lookalike.counting import nearest_codes
+from lookalike.neighbors import hamming as module
+from lookalike.neighbors.hamming import nearest_codes
 
 
 def full_sort(codes, queries, k):

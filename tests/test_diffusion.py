@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.diffusion import Neighbours, find_neighbours, normalised_weights, prepare_diffusion, scales
-from lookalike.distances import Database
 from lookalike.errors import UsageError
+from lookalike.neighbors.diffusion import Neighbours, find_neighbours, normalised_weights, prepare_diffusion, scales
+from lookalike.neighbors.distances import Database
 
 
 def points(n, seed=0, d=6):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike import distances as module
-from lookalike.distances import DISTANCES, Database
 from lookalike.errors import UsageError
+from lookalike.neighbors import distances as module
+from lookalike.neighbors.distances import DISTANCES, Database
 
 MNIST = Path(__file__).parents[1] / "datasets" / "mnist"
 NAMES = sorted(name for name, distance in DISTANCES.items() if not distance.packed)

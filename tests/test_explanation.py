@@ -9,7 +9,6 @@ import lookalike
 from lookalike import build_index, open_collection
 from lookalike.cli import run
 from lookalike.contributions import Contribution, windows
-from lookalike.distances import Database
 from lookalike.encoders import TABLE, create
 from lookalike.encoders.color import colours_of_bins
 from lookalike.errors import EncoderError, UsageError
@@ -17,6 +16,7 @@ from lookalike.explanation import EXACT, HIDING, explain, picture_of, read_pair
 from lookalike.feature_maps import averaged_into, with_output
 from lookalike.heat import overlay, smooth
 from lookalike.imaging.resize import fit_to, save_image
+from lookalike.neighbors.distances import Database
 from lookalike.occlusion import GRID, covered, falls
 from lookalike.projection import Projection
 from quadrants import ENTRY, Quadrants, pictures

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lookalike.distances import Database
 from lookalike.errors import UsageError
-from lookalike.folding import fold, reach_of
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.grouping import fold, reach_of
 
 
 def plainly(points, radius, most):

@@ -12,9 +12,9 @@ from PIL import Image
 
 from lookalike import build_index, open_index
 from lookalike.cli import run
-from lookalike.diffusion import find_neighbours
 from lookalike.errors import UsageError
 from lookalike.graph import graph_of
+from lookalike.neighbors.diffusion import find_neighbours
 from lookalike.passport import read_passport, write_passport
 from lookalike.store import only_writer, rollback
 from lookalike.verify import verify

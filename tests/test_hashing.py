@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lookalike.damage import damage
-from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.encoders.hashing import Hashing, Itq, even_frame
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
+from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
 
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="pip install 'lookalike[train]'")

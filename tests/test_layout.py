@@ -7,10 +7,10 @@ import pytest
 from scipy.spatial import cKDTree
 
 import lookalike
-from lookalike.diffusion import Neighbours, find_neighbours, prepare_diffusion
-from lookalike.distances import Database
 from lookalike.encoders import create
-from lookalike.layout import Layout, attraction, find_hills, lay_out, principal_places, starting_places
+from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.embedding2d import Layout, attraction, find_hills, lay_out, principal_places, starting_places
 
 
 def neighbours_of(descriptors, k=15, distance="euclidean"):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from lookalike import lists as module
-from lookalike.distances import Database
 from lookalike.errors import UsageError
-from lookalike.lists import FLOOR, Lists, write_lists
 from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.neighbors import ivf as module
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.ivf import FLOOR, Lists, write_lists
 
 NAMES = ["cosine", "euclidean", "inner product"]
 

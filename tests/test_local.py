@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.distances import Database
 from lookalike.encoders import create, load
 from lookalike.encoders.local import WHOLE, Sift, Surf
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
 
 pytest.importorskip("cv2", reason="pip install 'lookalike[local]'")
 pytest.importorskip("mahotas", reason="pip install 'lookalike[local]'")

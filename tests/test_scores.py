@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from lookalike import scores as module
-from lookalike.distances import Database
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Database
 from lookalike.scores import Scores, label_ranking_average_precision, per_query, rank_relevant, score, score_names
 
 

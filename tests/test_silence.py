@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lookalike.closeness import Closeness
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 from lookalike.silence import VIEWS, WAYS, Judgement, Silence, judge, listen, show
 
 RNG = np.random.default_rng(2)

@@ -8,10 +8,10 @@ import pytest
 
 from lookalike import build_index, open_collection, scores
 from lookalike.cli import run
-from lookalike.distances import Database
 from lookalike.encoders import TABLE
 from lookalike.errors import UsageError
 from lookalike.evaluation import compare_indexes, export_trec, questions, score
+from lookalike.neighbors.distances import Database
 from lookalike.truth import GroundTruth, Truth, read_truth, write_qrels, write_run
 from quadrants import ENTRY, pictures
 

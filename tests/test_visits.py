@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lookalike import visits as module
-from lookalike.visits import visit
+from lookalike.neighbors import ivf_scan as module
+from lookalike.neighbors.ivf_scan import visit
 
 
 def check(x, starts, left, chosen, k):

@@ -20,11 +20,11 @@ from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
 from lookalike.collections.folder import id_of
 from lookalike.denoised import restore_queries
-from lookalike.distances import Database
 from lookalike.errors import UsageError
-from lookalike.folding import fold, reach_of
 from lookalike.geometry import VERIFIED
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.grouping import fold, reach_of
 from lookalike.pictures import pictures_of
 from lookalike.request import Query
 from lookalike.rerank import rerank

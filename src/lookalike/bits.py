@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import training
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 
 Float32Array = NDArray[np.float32]
 

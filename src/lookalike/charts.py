@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lookalike.layout import Layout
+    from lookalike.neighbors.embedding2d import Layout
     from lookalike.robustness import Point
     from lookalike.verdict import Verdict
 
@@ -241,7 +241,7 @@ def map_chart(layout: Layout, chosen: Sequence[int], pictures: Sequence[NDArray[
     layout : Layout
         Of a collection.
     chosen : sequence of int
-        The images whose pictures are drawn, as of :meth:`lookalike.layout.Layout.spread_out`.
+        The images whose pictures are drawn, as of :meth:`lookalike.neighbors.embedding2d.Layout.spread_out`.
     pictures : sequence of ndarray of uint8, shape (h, w) or (h, w, 3)
         Theirs.
 

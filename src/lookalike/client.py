@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lookalike.answers import Response
     from lookalike.explanation import Explanation
-    from lookalike.layout import Layout
+    from lookalike.neighbors.embedding2d import Layout
     from lookalike.request import Query
     from lookalike.search import Match
 
@@ -420,7 +420,7 @@ class RemoteIndex:
         """
         import numpy as np
 
-        from lookalike.layout import Layout
+        from lookalike.neighbors.embedding2d import Layout
 
         said = self._connection.json(
             "GET", "/api/map" + (f"?{urlencode({'encoder': self._encoder})}" if self._encoder else "")

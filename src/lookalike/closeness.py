@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 from lookalike.vectors import PAIRS, by_distance
 
 #: Facts and arrays, as :func:`lookalike.vectors.learn_once` keeps them.

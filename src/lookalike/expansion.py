@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import Database
 from lookalike.graph import graph_of
+from lookalike.neighbors.distances import Database
 from lookalike.rerank import Asked, Reranking, check_range
 
 if TYPE_CHECKING:

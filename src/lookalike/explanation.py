@@ -17,11 +17,11 @@ from lookalike.blend import read_whole, show_example
 from lookalike.build import collection_now
 from lookalike.collections.folder import id_of
 from lookalike.contributions import WHOLE, Contribution
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.geometry import compare_details, details_of
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
 from lookalike.occlusion import falls
 from lookalike.request import Example
 from lookalike.search import similarity as to_similarity

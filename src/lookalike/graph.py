@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
-from lookalike.diffusion import NEIGHBOURS, Diffusion, Neighbours, find_neighbours, prepare_diffusion
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.neighbors.diffusion import NEIGHBOURS, Diffusion, Neighbours, find_neighbours, prepare_diffusion
 from lookalike.passport import read_passport, write_passport
 from lookalike.store import only_writer, sweep
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import Database
-from lookalike.folding import fold
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.grouping import fold
 
 if TYPE_CHECKING:
     from lookalike.index import Index

@@ -20,12 +20,12 @@ from lookalike import encoders
 from lookalike.collections.folder import as_text
 from lookalike.collections.folder import id_of as as_id
 from lookalike.collections.open import Source
-from lookalike.distances import DISTANCES, Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.decode import Limits, from_thumbnail
-from lookalike.lists import FLOOR, Lists
 from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.neighbors.distances import DISTANCES, Database
+from lookalike.neighbors.ivf import FLOOR, Lists
 from lookalike.passport import (
     PASSPORT,
     DamagedIndexError,
@@ -406,7 +406,7 @@ class Index:
         IndexStoreError
             If an approximate search is asked for and the lists are damaged.
         UsageError
-            If it is asked for and there is none, or as of :meth:`lookalike.distances.Database.nearest`.
+            If it is asked for and there is none, or as of :meth:`lookalike.neighbors.distances.Database.nearest`.
         """
         if how not in HOW:
             raise unknown_name("way to search", how, HOW)
@@ -435,7 +435,7 @@ class Index:
         -------
         dict
             Keys ``auto`` (``exact`` or ``approximate``, for 10 answers), ``why`` (a few words), ``crossover_bytes``; and
-            where there are lists, those of :meth:`lookalike.lists.Lists.told`.
+            where there are lists, those of :meth:`lookalike.neighbors.ivf.Lists.told`.
         """
         size = self.passport.count * self.passport.dimension * np.dtype(self.passport.view.dtype).itemsize
         found: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}

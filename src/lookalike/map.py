@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.diffusion import Neighbours
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.graph import graph_of
-from lookalike.layout import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
 from lookalike.mapped import BrokenSealError, Sealed, sealing
+from lookalike.neighbors.diffusion import Neighbours
+from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
 from lookalike.store import only_writer
 from lookalike.vectors import ENDING, map_name
 

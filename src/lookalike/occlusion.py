@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
+from lookalike.neighbors.distances import Database
 from lookalike.search import similarity
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.diffusion import to_squares
 from lookalike.graph import graph_of
+from lookalike.neighbors.diffusion import to_squares
 from lookalike.rerank import Asked, Reranking, check_range
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from lookalike.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from lookalike.distances import Database
     from lookalike.index import Index
+    from lookalike.neighbors.distances import Database
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]

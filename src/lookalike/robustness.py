@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lookalike.damage import FAMILIES, check_families, damage
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Database
 from lookalike.scores import per_query, rank_relevant
 from lookalike.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
 

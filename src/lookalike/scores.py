@@ -42,8 +42,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lookalike.cores import usable_cores
-from lookalike.distances import Block, Database, Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Block, Database, Float32Array, Float64Array, Int64Array
 
 BoolArray = NDArray[np.bool_]
 

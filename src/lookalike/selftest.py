@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.damage import check_families, damage, families_for
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
 from lookalike.scenes import halves, scene
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lookalike.closeness import DEPTH, FAR, SHALLOWEST, Closeness, Learnt, Once, explained_by_bulk, gap_after
 from lookalike.damage import damage
-from lookalike.distances import Database
+from lookalike.neighbors.distances import Database
 from lookalike.scenes import scene
 from lookalike.vectors import SILENCE, by_distance
 

@@ -19,11 +19,11 @@ from lookalike.collections.arrays import image_hash
 from lookalike.collections.folder import Entry
 from lookalike.collections.open import Collection
 from lookalike.collections.tasks import Reading, from_answer, read_caption, to_task
-from lookalike.distances import LONGEST, SHORTEST
 from lookalike.encoders import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.imaging.decode import Picture
 from lookalike.imaging.resize import fit_to, to_thumbnail
+from lookalike.neighbors.distances import LONGEST, SHORTEST
 from lookalike.passport import (
     DATASET,
     FORMAT,

@@ -5,7 +5,7 @@ each time that an index is opened. So the first search of a large index leaves t
 their lengths and their rows' keys. The file is named after what it was made of, and never changed; one that is missing,
 stale or damaged is made again, from what the passport vouches for.
 
-The lists for approximate search (:mod:`lookalike.lists`) are such a file too; they are made by ``lookalike index``. Where there
+The lists for approximate search (:mod:`lookalike.neighbors.ivf`) are such a file too; they are made by ``lookalike index``. Where there
 are none that fit the passport, search is exact. So is the map (:mod:`lookalike.map`), and so is whatever else is learnt from
 the descriptors when somebody first asks for it, as what distances mean (:func:`learn_once`).
 """
@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
-from lookalike.distances import DISTANCES, lengths_of
-from lookalike.lists import Lists, write_lists
 from lookalike.mapped import BrokenSealError, Sealed, sealing
+from lookalike.neighbors.distances import DISTANCES, lengths_of
+from lookalike.neighbors.ivf import Lists, write_lists
 from lookalike.passport import Passport
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
@@ -86,7 +86,7 @@ def by_distance(kind: str, distance: str) -> str:
     kind : str
         ``PAIRS`` or ``SILENCE``.
     distance : str
-        A name in :data:`lookalike.distances.DISTANCES`.
+        A name in :data:`lookalike.neighbors.distances.DISTANCES`.
 
     Returns
     -------

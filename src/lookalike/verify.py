@@ -14,11 +14,11 @@ import numpy as np
 from lookalike import encoders
 from lookalike.build import collection_now
 from lookalike.collections.tasks import read_entry
-from lookalike.distances import LONGEST, SHORTEST
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index import Index
 from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.neighbors.distances import LONGEST, SHORTEST
 from lookalike.passport import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading
 from lookalike.rows import READ, Facts, descriptors_of, facts_of
 from lookalike.vectors import LISTS, MAP, VECTORS, sealed_names

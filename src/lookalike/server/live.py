@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.answers import prepare
-from lookalike.distances import Database
 from lookalike.encoders import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index import Index
+from lookalike.neighbors.distances import Database
 from lookalike.passport import PASSPORT, Passport, open_dataset, read_passport
 from lookalike.rows import FACTS, Facts
 from lookalike.server.batching import Batcher

@@ -36,11 +36,11 @@ from starlette.routing import Match
 from lookalike import __version__
 from lookalike.answers import answer
 from lookalike.blend import read_example
-from lookalike.distances import DISTANCES
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.explanation import explain
 from lookalike.heat import overlay
 from lookalike.imaging.resize import fit_to, to_png
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
 from lookalike.rerank import RERANKINGS

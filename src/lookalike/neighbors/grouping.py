@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import Database
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Database
 
 #: Answers that are compared with those before them at a time.
 _AT_ONCE = 512

@@ -36,10 +36,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blockwise import MOST_ANSWERS, candidates
 from lookalike.cores import usable_cores
-from lookalike.counting import nearest_codes
 from lookalike.errors import UsageError, unknown_name
+from lookalike.neighbors.hamming import nearest_codes
+from lookalike.neighbors.tiling import MOST_ANSWERS, candidates
 
 Float32Array = NDArray[np.float32]
 FloatArray = NDArray[np.float32] | NDArray[np.float16]

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blockwise import product_threads, reach_of
-from lookalike.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
 from lookalike.mapped import Sealed, sealing
-from lookalike.visits import visit
+from lookalike.neighbors.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
+from lookalike.neighbors.ivf_scan import visit
+from lookalike.neighbors.tiling import product_threads, reach_of
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -158,7 +158,7 @@ class Lists:
         positions : ndarray of int64, shape (n, k)
             Rows of the index, by (distance, position).
         distances : ndarray of float32, shape (n, k)
-            Exact, as :meth:`lookalike.distances.Database.nearest` gives them.
+            Exact, as :meth:`lookalike.neighbors.distances.Database.nearest` gives them.
 
         Raises
         ------
@@ -295,7 +295,7 @@ def write_lists(
     keys : ndarray of int64, shape (m,)
         Of their rows.
     distance : str
-        A name in :data:`lookalike.distances.DISTANCES`, but ``hamming``.
+        A name in :data:`lookalike.neighbors.distances.DISTANCES`, but ``hamming``.
     facts : dict, optional
         Kept with it.
     centres : ndarray of float32, shape (lists, d), optional

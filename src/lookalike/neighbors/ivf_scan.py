@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blockwise import MOST_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
+from lookalike.neighbors.tiling import MOST_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.diffusion import Diffusion, Neighbours
+from lookalike.neighbors.diffusion import Diffusion, Neighbours
 
 Float32Array = NDArray[np.float32]
 

@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.distances import Database
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import Database
 
 Float32Array = NDArray[np.float32]
 
