@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lookalike import create_encoder, denoising, open_collection, scores
+from lookalike import create_encoder, denoising, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
+from lookalike.metrics import ranking
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 
@@ -65,7 +66,7 @@ def main() -> None:
         for asked, codes in (("clean queries", encoder.encode(queries)), ("noisy queries", encoder.encode(noisy))):
             for distance in ("euclidean", "cosine"):
                 database = Database(database_codes, distance)
-                found = scores.score(database, train.labels, codes, test.labels[: options.queries], cuts=CUTS)
+                found = ranking.score(database, train.labels, codes, test.labels[: options.queries], cuts=CUTS)
                 run["scores"][f"{asked}, {distance}"] = found.report(seed).to_json()
         cleaned = encoder.decode(noisy)
         run["denoising"] = {

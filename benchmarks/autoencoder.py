@@ -26,9 +26,9 @@ from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.encoders import Encoder
+from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval, prepare_trial, run_trial
 
 Images = NDArray[np.uint8]

@@ -22,9 +22,9 @@ from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.adapt import adapt
 from lookalike.atomic import replace_file
 from lookalike.encoders import Encoder
+from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.scores import score
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")
 METRICS = ("mAP", "P@1", "LRAP@1000")

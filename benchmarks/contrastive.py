@@ -31,10 +31,10 @@ from lookalike.augment import families_to_learn
 from lookalike.damage import kind_of
 from lookalike.encoders import Encoder, contrastive
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
+from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
 from lookalike.report import machine
-from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval, run_trial
 
 Images = NDArray[np.uint8]

@@ -28,10 +28,10 @@ from lookalike.atomic import replace_file
 from lookalike.damage import damage
 from lookalike.denoising import add_noise, denoise, quality
 from lookalike.encoders import Encoder
+from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.restoration import Restorer
-from lookalike.scores import score
 from lookalike.selftest import bootstrap_interval
 
 Images = NDArray[np.uint8]

@@ -38,10 +38,10 @@ from lookalike import create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.atomic import replace_file
 from lookalike.damage import damage
+from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
 from lookalike.report import machine
-from lookalike.scores import per_query, rank_relevant, score_names
 from lookalike.selftest import SelfTest, bootstrap_interval, run_trial
 
 Float32Array = NDArray[np.float32]

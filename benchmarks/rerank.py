@@ -39,11 +39,11 @@ from lookalike.encoders import Encoder
 from lookalike.evaluation import score
 from lookalike.imaging.resize import fit_to
 from lookalike.index import Index
+from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
-from lookalike.scores import per_query, rank_relevant, score_names
 from lookalike.selftest import bootstrap_interval
 from lookalike.spreading import spread
 from lookalike.usual import gently_adapted

@@ -32,9 +32,9 @@ from PIL import Image, ImageDraw, ImageFont
 from lookalike import create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.atomic import replace_file
+from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.scores import per_query, rank_relevant, score_names
 from lookalike.selftest import Trial, run_trial
 
 Images = NDArray[np.uint8]

@@ -11,7 +11,7 @@ from lookalike.encoders import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.evaluation import compare_indexes, encoder_title, questions, sample_queries
 from lookalike.imaging.resize import save_image
-from lookalike.truth import GroundTruth, Truth
+from lookalike.metrics.ground_truth import GroundTruth, Truth
 from quadrants import ENTRY, pictures
 
 #: Directions that turn from the first axis to the second.

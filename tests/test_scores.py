@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
-from lookalike import scores as module
 from lookalike.errors import UsageError
+from lookalike.metrics import ranking as module
+from lookalike.metrics.ranking import (
+    Scores,
+    label_ranking_average_precision,
+    per_query,
+    rank_relevant,
+    score,
+    score_names,
+)
 from lookalike.neighbors.distances import Database
-from lookalike.scores import Scores, label_ranking_average_precision, per_query, rank_relevant, score, score_names
 
 
 def brute_ranks(distances, relevant):

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike import build_index, open_collection, scores
+from lookalike import build_index, open_collection
 from lookalike.cli import run
 from lookalike.encoders import TABLE
 from lookalike.errors import UsageError
 from lookalike.evaluation import compare_indexes, export_trec, questions, score
+from lookalike.metrics import ranking
+from lookalike.metrics.ground_truth import GroundTruth, Truth, read_truth, write_qrels, write_run
 from lookalike.neighbors.distances import Database
-from lookalike.truth import GroundTruth, Truth, read_truth, write_qrels, write_run
 from quadrants import ENTRY, pictures
 
 #: Made by references/make.py with ranx and pytorch-metric-learning.
@@ -48,7 +49,7 @@ def rankings():
 
 def test_scores_equal_those_of_ranx_and_of_metric_learning(rankings):
     database, arrays = rankings
-    found = scores.score(database, arrays["labels"], arrays["queries"].astype(np.float32), arrays["wanted"])
+    found = ranking.score(database, arrays["labels"], arrays["queries"].astype(np.float32), arrays["wanted"])
     ours = found.report().metrics
     ranx, metric = REFERENCE["ranx"], REFERENCE["metric learning"]
     for name, theirs in (
@@ -69,7 +70,7 @@ def test_leave_one_out_equals_metric_learning(rankings):
     database, arrays = rankings
     labels = arrays["labels"]
     themselves = arrays["database"].astype(np.float32)
-    ours = scores.score(database, labels, themselves, labels, excluded=lambda i: [i]).report().metrics
+    ours = ranking.score(database, labels, themselves, labels, excluded=lambda i: [i]).report().metrics
     theirs = REFERENCE["metric learning, leave one out"]
     assert ours["P@1"] == pytest.approx(theirs["precision_at_1"], abs=1e-12)
     assert ours["R-precision"] == pytest.approx(theirs["r_precision"], abs=1e-12)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import scores
 from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import UsageError
+from lookalike.metrics import ranking
+from lookalike.metrics.ground_truth import GroundTruth, read_truth, write_qrels, write_run
+from lookalike.metrics.ranking import Difference, ScoreReport, Scores, compare_paired
 from lookalike.rerank import Asked, create_reranking, ranking_values
-from lookalike.scores import Difference, ScoreReport, Scores, compare_paired
 from lookalike.search import readable_queries
-from lookalike.truth import GroundTruth, read_truth, write_qrels, write_run
 
 if TYPE_CHECKING:
     from lookalike.index import Index
@@ -174,7 +174,7 @@ def score(
     queries : str, Path or Collection, optional
         Not part of the index; with labels, unless ``truth`` says what is right. Default: ``mnist:test`` for an index of ``mnist``.
     truth : str, Path or GroundTruth, optional
-        The right answers of each query; see :mod:`lookalike.truth`.
+        The right answers of each query; see :mod:`lookalike.metrics.ground_truth`.
     leave_one_out : bool
         Ask by the index's own images, each against all others.
     count : int, optional
@@ -205,7 +205,7 @@ def score(
 
     References
     ----------
-    The definitions are in :mod:`lookalike.scores`.
+    The definitions are in :mod:`lookalike.metrics.ranking`.
     """
     chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
     asked = questions(index, queries, **chosen, distance=distance, on_note=on_note)  # type: ignore[arg-type]
@@ -385,14 +385,14 @@ def rank(
             for i in range(len(values)):
                 left_out = asked.left_out(done + i)
                 values[i, left_out], right[i, left_out] = np.inf, False
-            found.add(scores.per_query(ranks, found.cuts) for ranks in scores.rank_relevant(values, right))
+            found.add(ranking.per_query(ranks, found.cuts) for ranks in ranking.rank_relevant(values, right))
             done += len(values)
             show(done)
         return found
     excluded = asked.left_out if asked.excluded is not None or asked.unranked else None
     if labels is not None and asked.labels is not None:
-        return scores.score(database, labels, asked.descriptors, asked.labels, excluded=excluded, progress=show)
-    return scores.score_relevant(database, asked.descriptors, relevant, excluded, progress=show)
+        return ranking.score(database, labels, asked.descriptors, asked.labels, excluded=excluded, progress=show)
+    return ranking.score_relevant(database, asked.descriptors, relevant, excluded, progress=show)
 
 
 def report_of(

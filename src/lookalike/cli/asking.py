@@ -312,7 +312,8 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
-    from lookalike import evaluation, open_index, progress, scores
+    from lookalike import evaluation, open_index, progress
+    from lookalike.metrics import ranking
     from lookalike.outputs import check_outputs
 
     check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])
@@ -343,7 +344,7 @@ def score(
         ]
         if rerank is not None:
             compared = evaluation.Comparison(
-                reports[0], reports[1], scores.compare_paired(found[0], found[1], seed=seed)
+                reports[0], reports[1], ranking.compare_paired(found[0], found[1], seed=seed)
             )
         evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance, overwrite=overwrite)
     if plot is not None:
