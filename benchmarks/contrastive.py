@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lookalike import contrast, create_encoder, denoising, open_collection
+from lookalike import contrast, create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.augment import families_to_learn
-from lookalike.damage import kind_of
 from lookalike.encoders import Encoder, contrastive
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
 from lookalike.metrics.ranking import score
@@ -36,6 +35,8 @@ from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
 from lookalike.report import machine
 from lookalike.selftest import bootstrap_interval, run_trial
+from lookalike.transforms import noise
+from lookalike.transforms.augmentations import kind_of
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
@@ -90,15 +91,15 @@ def score_digits(encoder: Contrastive, data: tuple[Images, NDArray[Any], Images,
         print({m: np.round(v, 4).tolist() for m, v in found.items()}, flush=True)
         return found
 
-    noisy = denoising.add_noise(queries, 0.5)
+    noisy = noise.add_noise(queries, 0.5)
     scores = {"plain": figures(encoder, queries), "plain, noisy queries": figures(encoder, noisy)}
     for aim, (one, recipe) in adapted(encoder, images).items():
         scores[f"adapted, {aim}"] = figures(one, queries) | {"recipe": recipe}
         if aim == "few":
             scores[f"adapted, {aim}, noisy queries"] = figures(one, noisy) | {"recipe": recipe}
     quality = {
-        "noisy": denoising.quality(noisy[:1000], queries[:1000]).to_json(),
-        "denoised": denoising.quality(encoder.decode(noisy[:1000]), queries[:1000]).to_json(),
+        "noisy": noise.quality(noisy[:1000], queries[:1000]).to_json(),
+        "denoised": noise.quality(encoder.decode(noisy[:1000]), queries[:1000]).to_json(),
     }
     return {"scores": scores, "denoising": quality}
 

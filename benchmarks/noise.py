@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from lookalike import charts, create_encoder, load_encoder, open_collection, plots
 from lookalike.adapt import Recipe, adapt
 from lookalike.atomic import replace_file
-from lookalike.damage import damage
-from lookalike.denoising import add_noise, denoise, quality
 from lookalike.encoders import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.restoration import Restorer
 from lookalike.selftest import bootstrap_interval
+from lookalike.transforms.augmentations import damage
+from lookalike.transforms.noise import add_noise, denoise, quality
+from lookalike.transforms.restorer import Restorer
 
 Images = NDArray[np.uint8]
 NOISE = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)

@@ -20,10 +20,10 @@ from skimage import data, io
 
 import lookalike
 from lookalike import plots
-from lookalike.damage import damage
-from lookalike.denoising import add_noise
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import Database
+from lookalike.transforms.augmentations import damage
+from lookalike.transforms.noise import add_noise
 
 FOLDER = Path(__file__).parent / "images" / "encoders"
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "brick", "grass", "gravel")

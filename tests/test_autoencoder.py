@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike import create_encoder, denoising, load_encoder, open_collection, training
+from lookalike import create_encoder, load_encoder, open_collection, training
 from lookalike.encoders.autoencoder import Autoencoder, build, centre_code
 from lookalike.errors import EncoderError, UsageError
+from lookalike.transforms import noise as denoising
 
 keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
 

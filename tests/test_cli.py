@@ -305,7 +305,7 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
 
 
 def test_a_noisy_query_is_denoised_and_shown(capsys):
-    from lookalike.denoising import add_noise
+    from lookalike.transforms.noise import add_noise
 
     call(capsys, "index", "mnist:test[0:60]", "-e", "hog", "-o", "i.lookalike")
     np.save("noisy.npy", add_noise(lookalike.open_collection("mnist:test[0:2]").array(), 0.4, 1))

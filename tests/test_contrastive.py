@@ -12,11 +12,12 @@ import time
 import numpy as np
 import pytest
 
-from lookalike import augment, contrast, create_encoder, denoising, load_encoder, training
+from lookalike import augment, contrast, create_encoder, load_encoder, training
 from lookalike.cli import run
-from lookalike.damage import FAMILIES, damage
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
 from lookalike.errors import EncoderError, UsageError
+from lookalike.transforms import noise
+from lookalike.transforms.augmentations import FAMILIES, damage
 
 keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
 
@@ -169,8 +170,8 @@ def test_training_brings_two_views_together_and_keeps_pictures_apart(trained, im
 
 
 def test_it_denoises(trained, images):
-    noisy = denoising.add_noise(images, 0.4)
-    before, after = (denoising.quality(x, images) for x in (noisy, trained.decode(noisy)))
+    noisy = noise.add_noise(images, 0.4)
+    before, after = (noise.quality(x, images) for x in (noisy, trained.decode(noisy)))
     assert after.mse < before.mse
 
 

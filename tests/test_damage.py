@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.damage import FAMILIES, damage, families_for, kind_of, plain_grounds
 from lookalike.errors import UsageError
+from lookalike.transforms.augmentations import FAMILIES, damage, families_for, kind_of, plain_grounds
 
 
 def photos(n=6, shape=(24, 32, 3)):
@@ -39,7 +39,7 @@ def test_the_seed_alone_decides_not_the_block(monkeypatch):
     whole = damage(images, seed=3)
     np.testing.assert_array_equal(damage(images, seed=3), whole)
     assert (damage(images, seed=4) != whole).any()
-    monkeypatch.setattr("lookalike.damage.BLOCK_VALUES", images[0].size * 2)
+    monkeypatch.setattr("lookalike.transforms.augmentations.BLOCK_VALUES", images[0].size * 2)
     np.testing.assert_array_equal(damage(images, seed=3), whole)
 
 

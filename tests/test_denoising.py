@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from lookalike.denoising import add_noise, denoise, quality
 from lookalike.errors import EncoderError, UsageError
+from lookalike.transforms.noise import add_noise, denoise, quality
 from quadrants import Quadrants, pictures
 
 

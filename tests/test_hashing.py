@@ -8,13 +8,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from lookalike.damage import damage
 from lookalike.encoders import create, load
 from lookalike.encoders.hashing import Hashing, Itq, even_frame
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
 from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
+from lookalike.transforms.augmentations import damage
 
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="pip install 'lookalike[train]'")
 

@@ -8,13 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from lookalike import build_index, open_index, wiener
+from lookalike import build_index, open_index
 from lookalike.denoised import restore_queries
-from lookalike.denoising import add_noise
 from lookalike.encoders import create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.restoration import LEVELS, Restorer, roughness
 from lookalike.search import search
+from lookalike.transforms import wiener
+from lookalike.transforms.noise import add_noise
+from lookalike.transforms.restorer import LEVELS, Restorer, roughness
 from lookalike.verify import verify
 
 

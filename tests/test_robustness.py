@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.damage import FAMILIES
 from lookalike.encoders import create
 from lookalike.errors import UsageError
 from lookalike.robustness import robustness
+from lookalike.transforms.augmentations import FAMILIES
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.scenes import _homographies, halves, scene
+from lookalike.transforms.views import _homographies, halves, scene
 
 
 def photos(shape=(40, 60, 3), n=4):
@@ -24,10 +24,10 @@ def test_views_keep_the_shape_and_the_given_images(shape):
 
 
 def test_a_picture_gets_smaller_by_what_it_keeps(monkeypatch):
-    monkeypatch.setattr("lookalike.scenes.KEPT", (0.5, 0.5))
-    monkeypatch.setattr("lookalike.scenes.ASKEW", 0)
-    monkeypatch.setattr("lookalike.scenes.WALL", (60, 60))
-    monkeypatch.setattr("lookalike.scenes.TINT", 0)
+    monkeypatch.setattr("lookalike.transforms.views.KEPT", (0.5, 0.5))
+    monkeypatch.setattr("lookalike.transforms.views.ASKEW", 0)
+    monkeypatch.setattr("lookalike.transforms.views.WALL", (60, 60))
+    monkeypatch.setattr("lookalike.transforms.views.TINT", 0)
     images = photos()
     for made in scene(images):
         seen = (made != 60).any(axis=-1)

@@ -30,13 +30,13 @@ from lookalike.cli import run
 from lookalike.client import RemoteIndex
 from lookalike.connection import ServerError
 from lookalike.denoised import restore_queries
-from lookalike.denoising import add_noise
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.explanation import explain
 from lookalike.imaging.decode import decode as read_bytes
 from lookalike.imaging.resize import to_png
 from lookalike.map import make_map
 from lookalike.server import PortError, _listening, address_of, is_local
+from lookalike.transforms.noise import add_noise
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 

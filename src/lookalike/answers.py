@@ -28,9 +28,9 @@ from lookalike.neighbors.grouping import fold, reach_of
 from lookalike.pictures import pictures_of
 from lookalike.request import Query
 from lookalike.rerank import rerank
-from lookalike.restoration import Restored
 from lookalike.search import Match, similarity
 from lookalike.silence import WAYS, Judgement, Silence, judge, listen, show
+from lookalike.transforms.restorer import Restored
 from lookalike.vectors import learn_once
 from lookalike.verification import DEPTH as CHECKED
 from lookalike.verification import WIDER, recognised

@@ -1,6 +1,6 @@
 """Images -> pairs of damaged copies: two views of one picture, by which a network learns what to overlook.
 
-The damage is that of :mod:`lookalike.damage`, by its families and amounts; what serves a judge of searches but not the
+The damage is that of :mod:`lookalike.transforms.augmentations`, by its families and amounts; what serves a judge of searches but not the
 training is left out: noise, which the training adds itself, and JPEG, which would cost as much as all the rest.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import damage, families_for
+from lookalike.transforms.augmentations import damage, families_for
 
 #: Families that no pair is damaged by unless they are asked for.
 LEFT_OUT = frozenset({"noise", "jpeg"})

@@ -1,6 +1,6 @@
 """Which re-ranking for this collection? Damaged copies of its own images say so, without a label.
 
-Held-out images are damaged, and shown in a scene (:mod:`lookalike.scenes`); each copy is asked for by every re-ranking.
+Held-out images are damaged, and shown in a scene (:mod:`lookalike.transforms.views`); each copy is asked for by every re-ranking.
 Slight damage alone is no test of what a geometric check is for: the plain search finds it too. Two figures count, both 0 to 1:
 
 ``first hit``
@@ -30,13 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
-from lookalike.damage import damage, families_for
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
 from lookalike.rerank import NONE, Asked, Reranking, create_reranking
-from lookalike.scenes import scene
 from lookalike.selftest import FEWEST, bootstrap_interval
+from lookalike.transforms.augmentations import damage, families_for
+from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
     from lookalike.index import Index

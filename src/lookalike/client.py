@@ -199,8 +199,8 @@ class RemoteIndex:
 
         from lookalike.answers import Response
         from lookalike.request import Query
-        from lookalike.restoration import Restored
         from lookalike.search import Match
+        from lookalike.transforms.restorer import Restored
 
         asked = {"encoder": self._encoder} | Query.from_json(query).to_json()
         asked.pop("resize", None)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import training
-from lookalike.damage import damage
+from lookalike.transforms.augmentations import damage
 
 Float32Array = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Plan(training.Plan):
     Attributes
     ----------
     families : dict of str to float
-        The damage, with its amounts; see :mod:`lookalike.damage`.
+        The damage, with its amounts; see :mod:`lookalike.transforms.augmentations`.
     """
 
     families: dict[str, float]

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import charts, denoising, evaluation, plots, progress
+from lookalike import charts, evaluation, plots, progress
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.build import build_index
 from lookalike.collections.open import Collection, open_collection
-from lookalike.damage import FAMILIES
 from lookalike.encoders import Encoder, create
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.errors import LookalikeError, UsageError
@@ -28,6 +27,8 @@ from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.robustness import Point, robustness
 from lookalike.selftest import sample_rows
+from lookalike.transforms import noise
+from lookalike.transforms.augmentations import FAMILIES
 
 _FULL_EPOCHS = 20
 _SHOWN_QUERIES = 10
@@ -209,17 +210,17 @@ def _one_of_each(labels: NDArray[np.str_]) -> list[int]:
 
 def _denoising(run: _Run, test: Collection) -> Iterator[str | Picture | Table]:
     sample = test.array()[:1000]
-    noisy = denoising.add_noise(sample, 0.5, run.seed)
-    before = denoising.quality(noisy, sample)
+    noisy = noise.add_noise(sample, 0.5, run.seed)
+    before = noise.quality(noisy, sample)
     rows: list[list[str | Value | None]] = [["noisy", *_quality_cells(before)]]
     for preset, encoder in run.trained.items():
-        cleaned = denoising.denoise(encoder, noisy)
+        cleaned = noise.denoise(encoder, noisy)
         yield Picture(
             plots.denoising_pairs(noisy[:10], cleaned[:10], original=sample[:10]),
             f"Test digits, the same with Gaussian noise of 0.5, and what '{preset}' makes of the noisy ones.",
             f"Ten digits in three rows: original, noisy, and denoised by {preset}.",
         )
-        rows.append([f"denoised by {preset}", *_quality_cells(denoising.quality(cleaned, sample))])
+        rows.append([f"denoised by {preset}", *_quality_cells(noise.quality(cleaned, sample))])
     header = ["", "MSE", "PSNR", "SSIM"]
     yield Table(
         header,
@@ -228,7 +229,7 @@ def _denoising(run: _Run, test: Collection) -> Iterator[str | Picture | Table]:
     )
 
 
-def _quality_cells(quality: denoising.Quality) -> list[Value]:
+def _quality_cells(quality: noise.Quality) -> list[Value]:
     return [
         Value(quality.mse, form="{:.4f}"),
         Value(quality.psnr, form="{:.1f} dB"),

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import encoders
-from lookalike.denoising import denoise
 from lookalike.imaging.resize import fit_to
-from lookalike.restoration import Restored, Restorer
+from lookalike.transforms.noise import denoise
+from lookalike.transforms.restorer import Restored, Restorer
+from lookalike.transforms.wiener import LEARNT_FORM, MOST_WHOLE, PATCH
 from lookalike.vectors import DENOISING, learn_once
-from lookalike.wiener import LEARNT_FORM, MOST_WHOLE, PATCH
 
 if TYPE_CHECKING:
     from lookalike.index import Index

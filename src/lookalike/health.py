@@ -363,7 +363,7 @@ def _span(picture: NDArray[np.uint8]) -> float:
 
 def _hard_to_rebuild(index: Index, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> Finding:
     """Find the images that an autoencoder can't rebuild: such as it hasn't learnt from."""
-    from lookalike.denoising import denoise
+    from lookalike.transforms.noise import denoise
 
     shape = tuple(index.passport.shape)
     given = np.stack([fit_to(picture, shape) for picture in pictures])

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lookalike.damage import FAMILIES, check_families, damage
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import per_query, rank_relevant
 from lookalike.neighbors.distances import Database
 from lookalike.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
+from lookalike.transforms.augmentations import FAMILIES, check_families, damage
 
 
 @dataclass(frozen=True)

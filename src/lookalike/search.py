@@ -21,7 +21,7 @@ from lookalike.rerank import rerank as reranked
 
 if TYPE_CHECKING:
     from lookalike.index import Index
-    from lookalike.restoration import Restored
+    from lookalike.transforms.restorer import Restored
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Retrieval measured without labels: other views of the collection's own images must find their originals.
 
 Held-out images are shown in three ways: by a copy with every kind of damage; in a scene, smaller and seen from a side,
-with half of the damage; and as their left and right halves (``lookalike.damage``, ``lookalike.scenes``). From each view a
+with half of the damage; and as their left and right halves (``lookalike.transforms.augmentations``, ``lookalike.transforms.views``). From each view a
 list is taken of the collection. No label is read. A high figure says that a search overlooks what it should; what each
 figure says of a labelled score, and how surely, was measured over collections with labels (``benchmarks/verdict.py``,
 ``docs/adapt.md``).
@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import check_families, damage, families_for
 from lookalike.encoders import Encoder
 from lookalike.errors import UsageError
 from lookalike.neighbors.distances import Database
 from lookalike.projection import Projection
-from lookalike.scenes import halves, scene
+from lookalike.transforms.augmentations import check_families, damage, families_for
+from lookalike.transforms.views import halves, scene
 
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]

@@ -1,7 +1,7 @@
 """No answer stands out -> whether that may be believed, by views of the collection's own images.
 
 An encoder that overlooks a picture when it hangs on a wall is silent whether the picture is there or not. Which encoder
-does, in which collection, needs no labels to be known: some images are shown in a scene (:mod:`lookalike.scenes`) and cut to
+does, in which collection, needs no labels to be known: some images are shown in a scene (:mod:`lookalike.transforms.views`) and cut to
 a part, and each is asked for twice, with its original there and with it taken away.
 
 Silence is that no gap sets the nearest apart, and that it is no nearer than the best of so many draws from the bulk of
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.closeness import DEPTH, FAR, SHALLOWEST, Closeness, Learnt, Once, explained_by_bulk, gap_after
-from lookalike.damage import damage
 from lookalike.neighbors.distances import Database
-from lookalike.scenes import scene
+from lookalike.transforms.augmentations import damage
+from lookalike.transforms.views import scene
 from lookalike.vectors import SILENCE, by_distance
 
 #: The ways that images are shown in, and how many images are.

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lookalike.adapt import AIMS, adapt
 from lookalike.collections.open import Collection
 from lookalike.compare import shown_to
-from lookalike.damage import kind_of
 from lookalike.encoders import Encoder, create
 from lookalike.errors import CollectionError, UsageError
 from lookalike.recipes import UNCHANGED, Recipe, centred
 from lookalike.selftest import sample_rows
+from lookalike.transforms.augmentations import kind_of
 
 #: Images that are looked at to see what kind they are.
 LOOKED_AT = 48

@@ -19,7 +19,7 @@ from lookalike.geometry import POINTS, SIDE, VERIFIED, compare_details, details_
 from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
 from lookalike.rerank import Asked, Reranking, check_range
-from lookalike.scenes import scene
+from lookalike.transforms.views import scene
 from lookalike.vectors import VERIFICATION, learn_once
 
 if TYPE_CHECKING:

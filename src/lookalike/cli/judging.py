@@ -94,7 +94,7 @@ def _curves(
     """Damage images for every encoder as it is, and for the verdict's picks."""
     from lookalike import progress
     from lookalike.compare import damage_curves
-    from lookalike.damage import FAMILIES
+    from lookalike.transforms.augmentations import FAMILIES
 
     asked = None if families is None else [name.strip() for name in families.split(",")]
     with progress.counting("damaging") as show:

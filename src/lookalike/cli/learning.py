@@ -136,8 +136,9 @@ def denoise(
     """Remove noise from images with a trained autoencoder."""
     import numpy as np
 
-    from lookalike import denoising, load_encoder, open_collection, progress
+    from lookalike import load_encoder, open_collection, progress
     from lookalike.outputs import check_outputs, output_paths
+    from lookalike.transforms import noise as denoising
 
     if clean is not None and noise:
         raise UsageError("--clean and --noise exclude each other: with --noise the source is the clean original")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import check_families, families_for
 from lookalike.encoders import DenoisingEncoder
 from lookalike.errors import UsageError, unknown_name
 from lookalike.inference import OnnxModel
+from lookalike.transforms.augmentations import check_families, families_for
 
 #: The networks of the article and of the tutorial that it follows.
 ARTICLE_PRESETS = ("article", "tutorial")
@@ -42,7 +42,7 @@ class Autoencoder(DenoisingEncoder):
         damage too, each image's is drawn between nothing and this.
     damage : str or dict of str to float
         What the network learns to undo besides noise. ``auto``: nothing for ``article`` and ``tutorial``, for ``deep``
-        the families that suit the images (:func:`lookalike.damage.families_for`). ``none``, or families with their
+        the families that suit the images (:func:`lookalike.transforms.augmentations.families_for`). ``none``, or families with their
         amounts.
     code : int
         Length of the descriptor of the preset ``deep``.

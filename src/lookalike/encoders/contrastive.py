@@ -43,7 +43,7 @@ class Contrastive(DenoisingEncoder):
         Greatest standard deviation of the noise on a first view, for pixels in 0..1. Default: 0.5 where most images are
         figures on a plain ground, else 0.1.
     families : dict of str to float, optional
-        The damage that makes the views, with its amounts (:data:`lookalike.damage.FAMILIES`). Default: what suits the
+        The damage that makes the views, with its amounts (:data:`lookalike.transforms.augmentations.FAMILIES`). Default: what suits the
         images.
     epochs : int
         Passes over the images.
@@ -111,7 +111,7 @@ class Contrastive(DenoisingEncoder):
     def _fit(self, images: NDArray[np.uint8]) -> None:
         from lookalike import contrast, onnx_export
         from lookalike.augment import LOOKED_AT, families_to_learn
-        from lookalike.damage import check_families, kind_of
+        from lookalike.transforms.augmentations import check_families, kind_of
 
         self.check_params()
         some = images[:: -(-len(images) // LOOKED_AT)]

@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import check_families, damage, families_for
 from lookalike.encoders import CARD, Encoder, TrainedEncoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
+from lookalike.transforms.augmentations import check_families, damage, families_for
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

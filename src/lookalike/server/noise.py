@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
 from lookalike.denoised import AUTO, restore_queries
-from lookalike.denoising import add_noise, denoise
 from lookalike.imaging.resize import fit_to, to_png
-from lookalike.restoration import Restored
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of
 from lookalike.server.uploads import Allowance
+from lookalike.transforms.noise import add_noise, denoise
+from lookalike.transforms.restorer import Restored
 
 if TYPE_CHECKING:
     from lookalike.server.routes import Service

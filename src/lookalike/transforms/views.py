@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import plain_grounds
+from lookalike.transforms.augmentations import plain_grounds
 
 Float64Array = NDArray[np.float64]
 

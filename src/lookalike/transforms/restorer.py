@@ -1,6 +1,6 @@
 """Noisy images -> clean ones, by what the images of a collection look like: closed form, no labels, no training.
 
-How an image is restored at a known level of noise: :mod:`lookalike.wiener`.
+How an image is restored at a known level of noise: :mod:`lookalike.transforms.wiener`.
 
 Two forms, the better of which is chosen by restoring held-out images of the collection that noise was added to:
 
@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.denoising import add_noise
 from lookalike.errors import UsageError
-from lookalike.wiener import GROUPS, KIN, MOST_WHOLE, PATCH, Patches, Whole
+from lookalike.transforms.noise import add_noise
+from lookalike.transforms.wiener import GROUPS, KIN, MOST_WHOLE, PATCH, Patches, Whole
 
 Images = NDArray[np.uint8]
 
