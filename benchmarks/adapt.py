@@ -25,7 +25,7 @@ from PIL import Image
 from lookalike import create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.atomic import replace_file
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine

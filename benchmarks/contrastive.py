@@ -24,15 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lookalike import contrast, create_encoder, open_collection
+from lookalike import create_encoder, open_collection
 from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
 from lookalike.atomic import replace_file
-from lookalike.augment import families_to_learn
-from lookalike.encoders import Encoder, contrastive
+from lookalike.encoders import contrastive
+from lookalike.encoders.base import Encoder
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
+from lookalike.encoders.postprocess import Projection
+from lookalike.encoders.training import contrastive_loss
+from lookalike.encoders.training.pairs import families_to_learn
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
-from lookalike.projection import Projection
 from lookalike.report import machine
 from lookalike.selftest import bootstrap_interval, run_trial
 from lookalike.transforms import noise
@@ -132,7 +134,7 @@ def rate(images: Images, batch_size: int, steps: int = 8) -> dict[str, Any]:
         "noise": NOISE[kind_of(images)], "families": families_to_learn(images), "fixed_noise": False,
         "optimizer": "adam", "validation": 0.0,
     }  # fmt: skip
-    plan = contrast.Plan(**{field.name: given[field.name] for field in fields(contrast.Plan)})
+    plan = contrastive_loss.Plan(**{field.name: given[field.name] for field in fields(contrastive_loss.Plan)})
     measured: dict[str, Any] = {"batch": batch_size, "weights": build(images.shape[1:]).count_params()}
     for precision in ("float32", "bfloat16"):
         learner, data = plan.learner(build(images.shape[1:]), precision), plan.data(images)

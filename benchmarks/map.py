@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import trustworthiness
 
 import lookalike
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.embedding2d import ATTRACTING, find_hills, lay_out, starting_places

@@ -86,7 +86,7 @@ def quality(descriptors: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def onnxruntime_alone(images: np.ndarray) -> dict[str, dict[str, Any]]:
-    from lookalike.inference import OnnxModel
+    from lookalike.encoders.onnx.runtime import OnnxModel
 
     found = {}
     for name, file in SHIPPED.items():

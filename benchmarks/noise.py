@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lookalike import charts, create_encoder, load_encoder, open_collection, plots
 from lookalike.adapt import Recipe, adapt
 from lookalike.atomic import replace_file
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine

@@ -29,7 +29,7 @@ from lookalike import build_index, open_collection
 from lookalike.answers import answer, silence_of
 from lookalike.atomic import replace_file
 from lookalike.closeness import DEPTH, gap_odds
-from lookalike.geometry import VERIFIED
+from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.resize import to_png
 from lookalike.index import Index
 from lookalike.report import machine

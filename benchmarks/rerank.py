@@ -35,7 +35,7 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.adapt import RECIPES, Learner, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.choice import choose
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.evaluation import score
 from lookalike.imaging.resize import fit_to
 from lookalike.index import Index

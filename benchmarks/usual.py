@@ -21,7 +21,7 @@ from verdict import Case, Images, cases, labelled
 
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.report import machine
 from lookalike.usual import gently_adapted, usual_name
 

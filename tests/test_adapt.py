@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lookalike.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
-from lookalike.encoders import create, load
+from lookalike.encoders.base import create, load
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database

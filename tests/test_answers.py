@@ -9,7 +9,7 @@ import pytest
 import lookalike
 from lookalike import Query, build_index, open_collection, open_index
 from lookalike.closeness import Chance
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image, to_png
 from lookalike.request import Example

@@ -6,7 +6,7 @@ from PIL import Image
 
 from lookalike import build_index, open_collection
 from lookalike.blend import DISLIKED, LIKED, blend, read_example, weighted
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import to_png
 from lookalike.request import Example, Query

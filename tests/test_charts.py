@@ -6,7 +6,7 @@ import pytest
 
 from lookalike import plots
 from lookalike.compare import compare
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.errors import UsageError
 from lookalike.robustness import robustness
 

@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.encoders.color import SPACES, _hsv, _oklab, _shares
 from lookalike.errors import UsageError
 

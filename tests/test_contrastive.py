@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from lookalike import augment, contrast, create_encoder, load_encoder, training
+from lookalike import create_encoder, load_encoder
 from lookalike.cli import run
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
+from lookalike.encoders.training import contrastive_loss, loop, pairs
 from lookalike.errors import EncoderError, UsageError
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import FAMILIES, damage
@@ -40,11 +41,13 @@ def trained(images):
 def plan_of(encoder, images, **changed):
     given = encoder.params | {
         "noise": 0.5,
-        "families": augment.families_to_learn(images),
+        "families": pairs.families_to_learn(images),
         "fixed_noise": False,
         "optimizer": "adam",
     }
-    return contrast.Plan(**{name: (given | changed)[name] for name in contrast.Plan.__dataclass_fields__})
+    return contrastive_loss.Plan(
+        **{name: (given | changed)[name] for name in contrastive_loss.Plan.__dataclass_fields__}
+    )
 
 
 def agreement(descriptors, others):
@@ -67,8 +70,8 @@ def test_simclr_is_the_cross_entropy_of_finding_the_other_half():
         others = [j for j in range(10) if j != i]
         odds = [np.exp(unit[i] @ unit[j] / 0.3) for j in others]
         expected -= np.log(odds[others.index((i + 5) % 10)] / np.sum(odds)) / 10
-    assert float(contrast.simclr_loss(views, 0.3)) == pytest.approx(expected, rel=1e-5)
-    assert float(contrast.simclr_loss(np.ones((10, 4), np.float32), 0.3)) == pytest.approx(np.log(9), rel=1e-4)
+    assert float(contrastive_loss.simclr_loss(views, 0.3)) == pytest.approx(expected, rel=1e-5)
+    assert float(contrastive_loss.simclr_loss(np.ones((10, 4), np.float32), 0.3)) == pytest.approx(np.log(9), rel=1e-4)
 
 
 def test_vicreg_is_the_papers_three_terms():
@@ -79,7 +82,7 @@ def test_vicreg_is_the_papers_three_terms():
         expected += 25 / 2 * np.maximum(0, 1 - np.sqrt(views.var(axis=0, ddof=1) + 1e-4)).mean()
         covariance = np.cov(views.T)
         expected += (covariance**2).sum() / 3 - (np.diag(covariance) ** 2).sum() / 3
-    found = contrast.vicreg_loss(np.concatenate([one, other]).astype(np.float32))
+    found = contrastive_loss.vicreg_loss(np.concatenate([one, other]).astype(np.float32))
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
@@ -87,14 +90,14 @@ def test_vicreg_is_the_papers_three_terms():
 
 
 def test_a_pair_is_damaged_twice_and_only_the_first_view_is_noisy(images):
-    data = contrast.Data(images, plan_of(Contrastive(batch_size=64), images))
+    data = contrastive_loss.Data(images, plan_of(Contrastive(batch_size=64), images))
     views, clean = next(data.epoch(1))
     assert views.shape == (128, 14, 14, 1)
     assert clean.shape == (64, 14, 14, 1)
     assert 0.05 < (views[:64] - clean).std() < 0.5
     rng = np.random.default_rng([0, 1])
     chosen = rng.permutation(data._train)[:64]
-    first, second = augment.damaged_pairs(images[chosen], augment.families_to_learn(images), rng)
+    first, second = pairs.damaged_pairs(images[chosen], pairs.families_to_learn(images), rng)
     np.testing.assert_array_equal(clean[..., 0], first / np.float32(255))
     np.testing.assert_array_equal(views[64:, ..., 0], second / np.float32(255))
     assert (first != second).mean() > 0.1
@@ -103,7 +106,9 @@ def test_a_pair_is_damaged_twice_and_only_the_first_view_is_noisy(images):
 
 def test_pairs_are_the_seeds_and_the_epochs(images):
     def first(seed, epoch):
-        return next(contrast.Data(images, plan_of(Contrastive(seed=seed, batch_size=8), images)).epoch(epoch))[0]
+        return next(contrastive_loss.Data(images, plan_of(Contrastive(seed=seed, batch_size=8), images)).epoch(epoch))[
+            0
+        ]
 
     np.testing.assert_array_equal(first(0, 1), first(0, 1))
     assert (first(0, 1) != first(0, 2)).any()
@@ -111,23 +116,23 @@ def test_pairs_are_the_seeds_and_the_epochs(images):
 
 
 def test_what_pairs_are_damaged_by_suits_the_collection(images):
-    assert set(augment.families_to_learn(images)) == {"turn", "scale", "shear", "shift", "elastic", "contrast", "blur"}
+    assert set(pairs.families_to_learn(images)) == {"turn", "scale", "shear", "shift", "elastic", "contrast", "blur"}
     photos = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
-    assert {"crop", "colour", "erase"} <= set(augment.families_to_learn(photos))
-    assert not set(augment.families_to_learn(photos)) & augment.LEFT_OUT
+    assert {"crop", "colour", "erase"} <= set(pairs.families_to_learn(photos))
+    assert not set(pairs.families_to_learn(photos)) & pairs.LEFT_OUT
     assert NOISE.keys() == {"glyphs", "photos"}
 
 
 def test_short_last_batches_are_left_out_but_not_the_only_one(images):
-    data = contrast.Data(images, plan_of(Contrastive(batch_size=64), images, validation=0.0))
+    data = contrastive_loss.Data(images, plan_of(Contrastive(batch_size=64), images, validation=0.0))
     assert [len(clean) for _, clean in data.epoch(1)] == [64, 64, 64]
     assert data.count == 192
-    assert contrast.Data(images[:5], plan_of(Contrastive(), images)).count == 5
+    assert contrastive_loss.Data(images[:5], plan_of(Contrastive(), images)).count == 5
 
 
 def test_too_few_are_not_held_out(images):
-    assert len(contrast.Data(images, plan_of(Contrastive(validation=0.05), images))._held_out) == 0
-    assert len(contrast.Data(images, plan_of(Contrastive(validation=0.1), images))._held_out) == 20
+    assert len(contrastive_loss.Data(images, plan_of(Contrastive(validation=0.05), images))._held_out) == 0
+    assert len(contrastive_loss.Data(images, plan_of(Contrastive(validation=0.1), images))._held_out) == 20
 
 
 # The network and its training -----------------------------------------------------------------------------------------
@@ -151,7 +156,7 @@ def test_what_is_trained_is_the_network(shape):
     network.set_weights([rng.normal(size=w.shape, scale=0.2).astype(np.float32) for w in network.get_weights()])
     images = rng.integers(0, 256, (8, *shape), np.uint8)
     learner = plan_of(Contrastive(), images).learner(network, "float32")
-    x = training.scaled(images)
+    x = loop.scaled(images)
     projected, logits = (keras.ops.convert_to_numpy(out) for out in learner(x))
     _, expected, image = (np.asarray(out) for out in network(x))
     np.testing.assert_allclose(projected, expected.reshape(8, -1), rtol=1e-3, atol=1e-4)
@@ -202,7 +207,7 @@ def test_the_kept_weights_are_the_mean_over_the_last_steps(images):
     mean = network.get_weights()
     for step, batch in enumerate(plan.data(images).epoch(1), 1):
         learner.train_on_batch(*batch)
-        share = max(contrast.LEAST_SHARE, 1 / (1 + step / 10))
+        share = max(contrastive_loss.LEAST_SHARE, 1 / (1 + step / 10))
         mean = [m + share * (w - m) for m, w in zip(mean, network.get_weights(), strict=True)]
     for expected, found in zip(mean, learner.average, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -258,7 +263,7 @@ def test_ctrl_c_keeps_the_best_so_far(images, tmp_path):
 
 def test_bfloat16_is_near_float32(images):
     network = build((14, 14), 16)
-    x = training.scaled(images[:8])
+    x = loop.scaled(images[:8])
     exact, rough = (
         keras.ops.convert_to_numpy(plan_of(Contrastive(), images).learner(network, p)(x)[0])
         for p in ("float32", "bfloat16")
@@ -278,7 +283,7 @@ def test_the_second_backend_trains_and_exports(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     encoder = load_encoder(tmp_path / "e")
-    code, _, _ = encoder.keras_model()(training.scaled(images))  # in this process, by the default backend
+    code, _, _ = encoder.keras_model()(loop.scaled(images))  # in this process, by the default backend
     np.testing.assert_allclose(encoder.encode(images), np.asarray(code).reshape(12, -1), atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What every encoder promises, run over all of ``lookalike.encoders.TABLE``; and the contract on one done by hand.
+"""What every encoder promises, run over all of ``lookalike.encoders.base.TABLE``; and the contract on one done by hand.
 
 A new encoder needs nothing here. If the defaults of its parameters are too slow for a test, give quicker ones in QUICK.
 """
@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike import open_collection
-from lookalike.encoders import (
+from lookalike.encoders.base import (
     CARD,
     FORMAT,
     TABLE,
@@ -145,7 +145,7 @@ def test_the_constructor_only_stores(name: str) -> None:
 
 def test_making_them_imports_nothing_heavy() -> None:
     program = (
-        "import sys, lookalike.encoders as e\n"
+        "import sys, lookalike.encoders.base as e\n"
         "for name in e.TABLE: e.create(name)\n"
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
@@ -510,7 +510,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "others-1.0.dist-info").mkdir(parents=True)
     (site / "others-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
     (site / "others-1.0.dist-info" / "entry_points.txt").write_text(
-        "[lookalike.encoders]\nprofile = others:Profile\nhog = others:Profile\nlost = nowhere_to_be_found:Lost\n"
+        "[lookalike.encoders.base]\nprofile = others:Profile\nhog = others:Profile\nlost = nowhere_to_be_found:Lost\n"
         "broken = others_broken:Broken\nother-name = others:Profile\nnumber = others:NUMBER\n"
     )
     (site / "others.py").write_text(EXAMPLE.read_text() + "\nNUMBER = 7\n")
@@ -555,9 +555,9 @@ def test_an_installed_encoder_is_used_like_ours(installed: None, tmp_path: Path)
         ("broken", r"'broken' \(.* of the package others\) can't be imported \(no licence\); install what it needs"),
         (
             "other-name",
-            r"'other-name' .* is not a subclass of lookalike.encoders.Encoder with that name; ask its author",
+            r"'other-name' .* is not a subclass of lookalike.encoders.base.Encoder with that name; ask its author",
         ),
-        ("number", "'number' .* is not a subclass of lookalike.encoders.Encoder"),
+        ("number", "'number' .* is not a subclass of lookalike.encoders.base.Encoder"),
     ],
 )
 def test_an_installed_encoder_that_cant_be_used_is_refused(installed: None, name: str, message: str) -> None:

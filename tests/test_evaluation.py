@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import label_ranking_average_precision_score
 
 from lookalike import build_index, open_collection, score
-from lookalike.encoders import TABLE, create
+from lookalike.encoders.base import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.evaluation import compare_indexes, encoder_title, questions, sample_queries
 from lookalike.imaging.resize import save_image

@@ -8,17 +8,17 @@ import pytest
 import lookalike
 from lookalike import build_index, open_collection
 from lookalike.cli import run
-from lookalike.contributions import Contribution, windows
-from lookalike.encoders import TABLE, create
+from lookalike.encoders.attribution import Contribution, windows
+from lookalike.encoders.base import TABLE, create
 from lookalike.encoders.color import colours_of_bins
+from lookalike.encoders.onnx.feature_maps import averaged_into, with_output
+from lookalike.encoders.postprocess import Projection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.explanation import EXACT, HIDING, explain, picture_of, read_pair
-from lookalike.feature_maps import averaged_into, with_output
 from lookalike.heat import overlay, smooth
 from lookalike.imaging.resize import fit_to, save_image
 from lookalike.neighbors.distances import Database
 from lookalike.occlusion import GRID, covered, falls
-from lookalike.projection import Projection
 from quadrants import ENTRY, Quadrants, pictures
 
 

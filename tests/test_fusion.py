@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike.encoders import CARD, TABLE, Encoder, create, load
+from lookalike.encoders.base import CARD, TABLE, Encoder, create, load
 from lookalike.encoders.fusion import Fusion
 from lookalike.errors import EncoderError, LookalikeError, UsageError
 

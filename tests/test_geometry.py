@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 pytest.importorskip("cv2")
-from lookalike.geometry import VERIFIED, compare_details, details_of
+from lookalike.encoders.keypoints import VERIFIED, compare_details, details_of
 
 
 def scene(seed, size=(320, 260)):

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from lookalike.encoders import create, load
+from lookalike.encoders.base import create, load
 from lookalike.encoders.hashing import Hashing, Itq, even_frame
+from lookalike.encoders.postprocess import Projection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
 from lookalike.neighbors.distances import Database
-from lookalike.projection import Projection
 from lookalike.transforms.augmentations import damage
 
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="pip install 'lookalike[train]'")
@@ -217,7 +217,7 @@ def test_damaged_copies_keep_most_of_their_bits(deep, digits):
 @needs_keras
 @pytest.mark.parametrize("shape", [(28, 28), (9, 14), (40, 36, 3)])
 def test_codes_are_those_of_the_trained_network(shape, monkeypatch):
-    from lookalike import bits
+    from lookalike.encoders.training import hash_network as bits
 
     images = np.random.default_rng(1).integers(0, 256, (70, *shape), dtype=np.uint8)
     built = []
@@ -244,7 +244,7 @@ def test_codes_are_those_of_the_trained_network(shape, monkeypatch):
 def test_the_losses_are_those_written_down():
     import keras
 
-    from lookalike import bits
+    from lookalike.encoders.training import hash_network as bits
 
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 50, 3))
@@ -265,7 +265,7 @@ def test_the_losses_are_those_written_down():
 
 @needs_keras
 def test_pairs_are_of_one_image_or_of_near_ones():
-    from lookalike import bits
+    from lookalike.encoders.training import hash_network as bits
 
     # Images 0, 1, 2 and 3, 4, 5 are near each other; a copy is its image plus a hundredth a copy.
     own = np.array([0, 1, 2, 100, 101, 102], np.float32)

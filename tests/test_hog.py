@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, sobel
 
 from lookalike import open_collection
-from lookalike.encoders import create, hog
+from lookalike.encoders import hog
+from lookalike.encoders.base import create
 from lookalike.encoders.hog import Hog, bilinear_windows, deskew_glyphs
 from lookalike.errors import UsageError
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import lookalike
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.embedding2d import Layout, attraction, find_hills, lay_out, principal_places, starting_places

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders import create, load
+from lookalike.encoders.base import create, load
 from lookalike.encoders.local import WHOLE, Sift, Surf
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image

@@ -11,10 +11,10 @@ import pytest
 
 from lookalike import build_index, load_encoder, open_index
 from lookalike.encoders.neural import SHIPPED, Neural
+from lookalike.encoders.onnx.image_model import Settings
+from lookalike.encoders.onnx.model_check import DEEPEST, check_model
+from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import EncoderError, LookalikeError
-from lookalike.image_model import Settings
-from lookalike.inference import OnnxModel
-from lookalike.model_check import DEEPEST, check_model
 
 onnx = pytest.importorskip("onnx", reason="the models are built with onnx; pip install 'lookalike[train]'")
 helper, TensorProto = onnx.helper, onnx.TensorProto
@@ -192,7 +192,7 @@ def test_sound_models_are_taken():
 
 def with_file(folder: Path, name: str, content: bytes):
     """Put another file into a saved encoder, its card edited so that every hash agrees."""
-    from lookalike.encoders import FORMAT  # noqa: F401  (the card's format is ours)
+    from lookalike.encoders.base import FORMAT  # noqa: F401  (the card's format is ours)
 
     card = json.loads((folder / "encoder.json").read_text())
     digest = hashlib.sha256(content).hexdigest()

@@ -150,7 +150,7 @@ except OSError:
 def test_a_user_s_own_setting_of_telemetry_wins(own, tmp_path):
     code = """
 import os
-from lookalike.inference import onnx_runtime
+from lookalike.encoders.onnx.runtime import onnx_runtime
 onnx_runtime()
 print(repr(os.environ["ORT_DISABLE_TELEMETRY"]))
 """

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders import create, load, read_card
+from lookalike.encoders.base import create, load, read_card
+from lookalike.encoders.postprocess import BLOCK_ROWS, FILE, Projection
 from lookalike.errors import EncoderError
-from lookalike.projection import BLOCK_ROWS, FILE, Projection
 
 
 def f32(values):

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from lookalike import build_index, open_collection, open_index
 from lookalike.choice import choose, decide
 from lookalike.cli import run
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
 from lookalike.evaluation import score

@@ -10,7 +10,7 @@ import pytest
 
 from lookalike import build_index, open_index
 from lookalike.denoised import restore_queries
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.search import search
 from lookalike.transforms import wiener

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.errors import UsageError
 from lookalike.robustness import robustness
 from lookalike.transforms.augmentations import FAMILIES

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders import create
+from lookalike.encoders.base import create
+from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
-from lookalike.projection import Projection
 from lookalike.selftest import ALL, LEFT, RIGHT, SCENE, Trial, prepare_trial, run_trial, sample_rows, self_test
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from lookalike import build_index, create_encoder, open_index
 from lookalike.atomic import INVENTORY, adopt, temporary_beside
 from lookalike.build import open_to_index
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
 from lookalike.imaging.sandbox.api import Leash
 from lookalike.passport import DATASET, PASSPORT, PREVIOUS, read_passport, write_passport
@@ -895,7 +895,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import lookalike.sync
 from lookalike import build_index
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from quadrants import ENTRY, Quadrants
 TABLE["quadrants"] = ENTRY
 lookalike.sync._COMMIT_SECONDS = lookalike.sync._SHOW_SECONDS = 0.03

@@ -8,7 +8,7 @@ import pytest
 
 from lookalike import build_index, open_collection
 from lookalike.cli import run
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from lookalike.errors import UsageError
 from lookalike.evaluation import compare_indexes, export_trec, questions, score
 from lookalike.metrics import ranking

@@ -8,7 +8,7 @@ import pytest
 from lookalike import build_index, open_index, vectors
 from lookalike.cli import run
 from lookalike.collections.open import open_collection
-from lookalike.encoders import TABLE
+from lookalike.encoders.base import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.search import search
 from lookalike.store import rollback

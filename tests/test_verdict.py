@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lookalike.adapt import AIMS, Recipe, choose
-from lookalike.encoders import create
+from lookalike.encoders.base import create
 from lookalike.errors import UsageError
 from lookalike.selftest import beats
 from lookalike.verdict import compare

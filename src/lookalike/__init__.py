@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from lookalike.build import build_index
     from lookalike.client import connect
     from lookalike.collections.open import Collection, open_collection
-    from lookalike.encoders import Encoder
-    from lookalike.encoders import create as create_encoder
-    from lookalike.encoders import load as load_encoder
+    from lookalike.encoders.base import Encoder
+    from lookalike.encoders.base import create as create_encoder
+    from lookalike.encoders.base import load as load_encoder
     from lookalike.errors import LookalikeError
     from lookalike.evaluation import score
     from lookalike.index import Index, open_index
@@ -31,15 +31,15 @@ __version__ = "0.1.0"
 # Each name is imported when it is first used, so that `import lookalike` costs nothing.
 _WHERE = {
     "Collection": "collections.open",
-    "Encoder": "encoders",
+    "Encoder": "encoders.base",
     "Index": "index",
     "LookalikeError": "errors",
     "Match": "search",
     "Query": "request",
     "build_index": "build",
     "connect": "client",
-    "create_encoder": "encoders:create",
-    "load_encoder": "encoders:load",
+    "create_encoder": "encoders.base:create",
+    "load_encoder": "encoders.base:load",
     "open_collection": "collections.open",
     "open_index": "index",
     "score": "evaluation",

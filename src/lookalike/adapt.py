@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.postprocess import Projection
 from lookalike.errors import unknown_name
-from lookalike.projection import Projection
 from lookalike.recipes import NAMES, RECIPES, UNCHANGED, Learner, Material, Recipe, learn, prepare_material
 from lookalike.scatter import solve
 from lookalike.selftest import SelfTest, beats, run_trial

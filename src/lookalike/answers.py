@@ -20,8 +20,8 @@ from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
 from lookalike.collections.folder import id_of
 from lookalike.denoised import restore_queries
+from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
-from lookalike.geometry import VERIFIED
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold, reach_of

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import encoders
 from lookalike.adapt import AIMS
 from lookalike.adapt import adapt as learn_to_overlook
 from lookalike.atomic import claimed
 from lookalike.collections.open import Collection, is_built_in, open_collection
 from lookalike.compare import compare, encoder_named, shown_to
-from lookalike.encoders import Encoder
+from lookalike.encoders import base
+from lookalike.encoders.base import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
 from lookalike.graph import refresh_graphs
 from lookalike.imaging.decode import Limits
@@ -387,7 +387,7 @@ def _columns(
         same_shape = shape is None or list(shape) == passport.shape
         if passport.default in loaded and same_shape and adapt in (None, passport.view.post is not None):
             return complete, passport.default
-        encoder = encoders.create(passport.encoder, **passport.params)
+        encoder = base.create(passport.encoder, **passport.params)
         if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
@@ -428,7 +428,7 @@ def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Co
     found = {}
     for column in passport.columns:
         try:
-            found[column.column] = (column, encoders.load(path / column.encoder_folder))
+            found[column.column] = (column, base.load(path / column.encoder_folder))
         except EncoderError as e:
             if not rebuild:
                 raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e

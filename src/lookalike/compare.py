@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import encoders
 from lookalike.collections.open import Collection, open_collection
-from lookalike.encoders import Encoder
+from lookalike.encoders import base as encoders
+from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 from lookalike.robustness import Point, robustness
 from lookalike.selftest import sample_rows

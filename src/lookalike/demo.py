@@ -19,8 +19,8 @@ from lookalike import charts, evaluation, plots, progress
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.build import build_index
 from lookalike.collections.open import Collection, open_collection
-from lookalike.encoders import Encoder, create
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
+from lookalike.encoders.base import Encoder, create
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index

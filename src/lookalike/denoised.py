@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import encoders
+from lookalike.encoders import base
 from lookalike.imaging.resize import fit_to
 from lookalike.transforms.noise import denoise
 from lookalike.transforms.restorer import Restored, Restorer
@@ -55,7 +55,7 @@ def restore_queries(index: Index, images: Images, by: str | Path) -> Restored:
         If the folder holds no encoder, or one for images of another size.
     """
     if str(by) != AUTO:
-        encoder = encoders.load(by)
+        encoder = base.load(by)
         shaped = images
         if encoder.is_fitted and len(encoder.shape_) != images.ndim - 1:  # grey to colour, or back
             shaped = np.stack([fit_to(image, (*image.shape[:2], *encoder.shape_[2:])) for image in images])

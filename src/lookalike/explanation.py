@@ -1,7 +1,7 @@
 """Two images + an index -> which parts of each account for their similarity, and each encoder's share in it.
 
 Where a descriptor is a sum over places, the cosine of two is as well, and each place's part in it is exact
-(:mod:`lookalike.contributions`). Elsewhere places are hidden in turn (:mod:`lookalike.occlusion`).
+(:mod:`lookalike.encoders.attribution`). Elsewhere places are hidden in turn (:mod:`lookalike.occlusion`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from lookalike.blend import read_whole, show_example
 from lookalike.build import collection_now
 from lookalike.collections.folder import id_of
-from lookalike.contributions import WHOLE, Contribution
-from lookalike.encoders import Encoder
+from lookalike.encoders.attribution import WHOLE, Contribution
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.keypoints import compare_details, details_of
 from lookalike.errors import CollectionError, EncoderError, UsageError
-from lookalike.geometry import compare_details, details_of
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import Database
 from lookalike.occlusion import falls

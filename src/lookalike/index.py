@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import encoders
 from lookalike.collections.folder import as_text
 from lookalike.collections.folder import id_of as as_id
 from lookalike.collections.open import Source
-from lookalike.encoders import Encoder
+from lookalike.encoders import base
+from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.decode import Limits, from_thumbnail
 from lookalike.mapped import BrokenSealError, Sealed
@@ -250,7 +250,7 @@ class Index:
     def encoder(self) -> Encoder:
         """The encoder that made the descriptors, from the index's own folder."""
         try:
-            encoder = encoders.load(self.path / self.passport.view.encoder_folder)
+            encoder = base.load(self.path / self.passport.view.encoder_folder)
         except LookalikeError as e:
             raise self._damage(f"its encoder can't be loaded: {e}") from e
         if encoder.fingerprint != self.passport.fingerprint:
@@ -277,8 +277,8 @@ class Index:
         """
         held = {c.column: c for c in self.passport.columns}
         name = str(encoder)
-        if isinstance(encoder, Encoder) or (name not in held and not encoders.is_encoder_name(name)):
-            given = encoder if isinstance(encoder, Encoder) else encoders.load(encoder)
+        if isinstance(encoder, Encoder) or (name not in held and not base.is_encoder_name(name)):
+            given = encoder if isinstance(encoder, Encoder) else base.load(encoder)
             same = [c.column for c in held.values() if c.fingerprint == given.fingerprint]
             name = same[0] if same else f"{given.name} ({given.fingerprint})"
         return Index(self.path, self.passport.through(name, self.path))

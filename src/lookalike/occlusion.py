@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.neighbors.distances import Database
 from lookalike.search import similarity
 

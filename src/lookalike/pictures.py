@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import claim, replace_file
 from lookalike.build import collection_now
+from lookalike.encoders.keypoints import POINTS, SIDE, Details, details_of
 from lookalike.errors import CollectionError
-from lookalike.geometry import POINTS, SIDE, Details, details_of
 from lookalike.store import KEYPOINTS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lookalike.training import Progress
+    from lookalike.encoders.training.loop import Progress
 
 _QUIET_SECONDS = 2.0
 _LINE_SECONDS = 15.0
@@ -64,7 +64,7 @@ def training() -> Iterator[Callable[[Progress], None]]:
     Yields
     ------
     callable
-        Call it with each :class:`lookalike.training.Progress`.
+        Call it with each :class:`lookalike.encoders.training.loop.Progress`.
     """
     with _line() as show:
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import per_query, rank_relevant
 from lookalike.neighbors.distances import Database
@@ -97,7 +97,7 @@ def robustness(
 
     Examples
     --------
-    >>> from lookalike.encoders import create
+    >>> from lookalike.encoders.base import create
     >>> images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     >>> curve = robustness(create("pixels").fit(images), images, ["mirror"])["mirror"]
     >>> [(point.amount, point.first_hit) for point in curve][0]

@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
 from lookalike.neighbors.distances import Database
-from lookalike.projection import Projection
 from lookalike.transforms.augmentations import check_families, damage, families_for
 from lookalike.transforms.views import halves, scene
 

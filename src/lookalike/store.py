@@ -51,7 +51,7 @@ from lookalike.underway import LOCK, RunNotes, is_notes, read_underway
 from lookalike.vectors import ENDING, sealed_names
 
 if TYPE_CHECKING:
-    from lookalike.encoders import Encoder
+    from lookalike.encoders.base import Encoder
 
 #: How a folder of keypoints begins, in which they are filed by the hash of the picture's bytes.
 KEYPOINTS = "keypoints-"

@@ -19,7 +19,7 @@ from lookalike.collections.arrays import image_hash
 from lookalike.collections.folder import Entry
 from lookalike.collections.open import Collection
 from lookalike.collections.tasks import Reading, from_answer, read_caption, to_task
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.imaging.decode import Picture
 from lookalike.imaging.resize import fit_to, to_thumbnail

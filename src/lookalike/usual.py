@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lookalike.adapt import AIMS, adapt
 from lookalike.collections.open import Collection
 from lookalike.compare import shown_to
-from lookalike.encoders import Encoder, create
+from lookalike.encoders.base import Encoder, create
 from lookalike.errors import CollectionError, UsageError
 from lookalike.recipes import UNCHANGED, Recipe, centred
 from lookalike.selftest import sample_rows

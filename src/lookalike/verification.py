@@ -1,6 +1,6 @@
 """Re-ranking by a geometric check: of the first answers, those that show the same thing as the query come first.
 
-Which two pictures show the same thing is found by :mod:`lookalike.geometry`. The first answers of every encoder of the
+Which two pictures show the same thing is found by :mod:`lookalike.encoders.keypoints`. The first answers of every encoder of the
 index are looked at: a global descriptor loses a picture that is turned or part of another, local features don't. Where
 none of them is verified, more are looked at, in a small collection all.
 """
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details, details_of
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
-from lookalike.geometry import POINTS, SIDE, VERIFIED, compare_details, details_of
 from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
 from lookalike.rerank import Asked, Reranking, check_range

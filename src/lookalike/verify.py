@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lookalike import encoders
 from lookalike.build import collection_now
 from lookalike.collections.tasks import read_entry
+from lookalike.encoders import base
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index import Index
@@ -178,7 +178,7 @@ class _Check:
     def encoder(self, column: Column) -> None:
         """Load an encoder, which checks each of its files."""
         try:
-            fingerprint = encoders.load(self.path / column.encoder_folder).fingerprint
+            fingerprint = base.load(self.path / column.encoder_folder).fingerprint
         except LookalikeError as e:
             self.problems.append(f"the encoder {column.encoder}: {e}")
             return

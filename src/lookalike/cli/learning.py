@@ -11,7 +11,7 @@ from lookalike.cli import AsJson, Overwrite, Resize, Seed, Size, Source, app, fi
 from lookalike.errors import CollectionError, UsageError
 
 if TYPE_CHECKING:
-    from lookalike.encoders import Encoder
+    from lookalike.encoders.base import Encoder
 
 
 @app.command()
@@ -74,7 +74,7 @@ def train(
     """Train an encoder on a collection: a denoising autoencoder, or another (the only command that needs Keras)."""
     from lookalike import create_encoder, open_collection, progress
     from lookalike.compare import encoder_named, shown_to
-    from lookalike.encoders import CHECKPOINT, TrainedEncoder, check_folder
+    from lookalike.encoders.base import CHECKPOINT, TrainedEncoder, check_folder
 
     check_folder(output)
     checkpoint = output / CHECKPOINT

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution, windows
 from lookalike.cores import usable_cores
-from lookalike.encoders import Encoder
+from lookalike.encoders.attribution import Contribution, windows
+from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 
 Float32Array = NDArray[np.float32]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.cores import usable_cores
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
 
 Float32Array = NDArray[np.float32]

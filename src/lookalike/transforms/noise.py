@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.errors import EncoderError, UsageError
 
 _SSIM_WINDOW = 7  # scikit-image's default side; smaller images get the largest odd window that fits

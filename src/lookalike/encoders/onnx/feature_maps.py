@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lookalike.model_check import fields
+from lookalike.encoders.onnx.model_check import fields
 
 # Numbers of the fields in onnx.proto.
 _MODEL_GRAPH = 7

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.cores import usable_cores
+from lookalike.encoders.onnx.model_check import check_model
 from lookalike.errors import EncoderError, first_line
-from lookalike.model_check import check_model
 
 # Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64
 # beats ONNX Runtime's own threads inside one operator.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra
-from lookalike.inference import OnnxModel
 
 #: Outputs taken by name, the first found; otherwise one with two dimensions.
 OUTPUTS = ("text_embeds", "pooler_output")

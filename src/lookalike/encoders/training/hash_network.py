@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import training
+from lookalike.encoders.training import loop as training
 from lookalike.neighbors.distances import Database
 
 Float32Array = NDArray[np.float32]

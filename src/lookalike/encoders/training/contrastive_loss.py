@@ -9,7 +9,7 @@ Two losses of agreement, both without labels:
     Codes of the two views agree, each value of a code varies over the batch, and no two values vary together
     (A. Bardes et al., "VICReg: Variance-Invariance-Covariance Regularization", ICLR 2022).
 
-To it is added the denoising loss of :mod:`lookalike.training`: the first view is noisy, and the decoder gives it back
+To it is added the denoising loss of :mod:`lookalike.encoders.training.loop`: the first view is noisy, and the decoder gives it back
 clean. What is kept is a mean of the weights over the last steps (B. Polyak and A. Juditsky, 1992), which is what a
 falling learning rate would come to, for a training that may end or go on at any time.
 """
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import training
-from lookalike.augment import damaged_pairs
+from lookalike.encoders.training import loop
+from lookalike.encoders.training.pairs import damaged_pairs
 
 Float32Array = NDArray[np.float32]
 
@@ -38,7 +38,7 @@ LEAST_SHARE = 0.002
 
 
 @dataclass(frozen=True)
-class Plan(training.Plan):
+class Plan(loop.Plan):
     """How to train; the fields are explained at :class:`lookalike.encoders.contrastive.Contrastive`."""
 
     loss: str
@@ -55,7 +55,7 @@ class Plan(training.Plan):
         return _learner(network, self, precision)
 
 
-class Data(training.Data):
+class Data(loop.Data):
     """Pairs of views, batch by batch: the first half of a batch noisy first views, then second views as they are."""
 
     whole_batches = True
@@ -75,13 +75,13 @@ class Data(training.Data):
 
     def _batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
         """Return views of shape (2 b, h, w, channels), and the first of them without noise, (b, h, w, channels)."""
-        first, second = (training.scaled(views) for views in damaged_pairs(self._images[chosen], self._families, rng))
-        return np.concatenate([training.with_noise(first, self._plan.noise, rng, up_to=True), second]), first
+        first, second = (loop.scaled(views) for views in damaged_pairs(self._images[chosen], self._families, rng))
+        return np.concatenate([loop.with_noise(first, self._plan.noise, rng, up_to=True), second]), first
 
 
 def _learner(network: Any, plan: Plan, precision: str) -> Any:
-    """Wrap the network for training: the same variables, computed by :func:`lookalike.training.forward`."""
-    keras = training.import_keras()
+    """Wrap the network for training: the same variables, computed by :func:`lookalike.encoders.training.loop.forward`."""
+    keras = loop.import_keras()
     ops = keras.ops
 
     class Learner(keras.Model):  # type: ignore[misc, name-defined]
@@ -90,7 +90,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
             self.network = network
 
         def call(self, x: Any) -> Any:
-            maps = ops.relu(training.forward(network.get_layer("trunk"), x, precision))
+            maps = ops.relu(loop.forward(network.get_layer("trunk"), x, precision))
             projected = ops.reshape(maps, (-1, int(np.prod(maps.shape[1:]))))
             for name in ("encoder", "projector"):
                 for layer in network.get_layer(name).layers:
@@ -101,7 +101,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
             first = maps[: ops.shape(x)[0] // 2]
             if not plan.denoising:
                 return projected, first
-            return projected, training.forward(network.get_layer("decoder"), first, precision)
+            return projected, loop.forward(network.get_layer("decoder"), first, precision)
 
         def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Any:  # noqa: ARG002
             projected, logits = y_pred
@@ -123,7 +123,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
         def averaged(self) -> Any:
             return _Averaged(network, self.average)
 
-    cls, rate = training.OPTIMIZERS[plan.optimizer]
+    cls, rate = loop.OPTIMIZERS[plan.optimizer]
     network.get_layer("decoder").trainable = plan.denoising > 0
     optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
     learner = Learner()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import training
+from lookalike.encoders.training import loop
 from lookalike.transforms.augmentations import damage
 
 Float32Array = NDArray[np.float32]
@@ -24,7 +24,7 @@ BLOCK_BATCHES = 8
 
 
 @dataclass(frozen=True)
-class Plan(training.Plan):
+class Plan(loop.Plan):
     """How to train; ``noise`` is the most that an image gets after its damage, each as much as chance will have it.
 
     Attributes
@@ -40,7 +40,7 @@ class Plan(training.Plan):
         return Data(images, self)
 
 
-class Data(training.Data):
+class Data(loop.Data):
     """Damaged copies and their originals, the same for the same seed and epoch."""
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
@@ -70,6 +70,6 @@ class Data(training.Data):
         originals = self._images[chosen]
         copies = damage(originals, self._families, seed=int(rng.integers(2**31)))
         for start in range(0, len(chosen), size):
-            part = training.scaled(copies[start : start + size])
-            noisy = training.with_noise(part, self._most_noise, rng, up_to=True)
-            yield noisy, training.scaled(originals[start : start + size])
+            part = loop.scaled(copies[start : start + size])
+            noisy = loop.with_noise(part, self._most_noise, rng, up_to=True)
+            yield noisy, loop.scaled(originals[start : start + size])

@@ -16,11 +16,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.contributions import Box
 from lookalike.cores import usable_cores
+from lookalike.encoders.attribution import Box
+from lookalike.encoders.onnx.feature_maps import averaged_into, with_output
+from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import EncoderError, first_line
-from lookalike.feature_maps import averaged_into, with_output
-from lookalike.inference import OnnxModel
 
 Float32Array = NDArray[np.float32]
 

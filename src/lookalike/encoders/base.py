@@ -29,14 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
-from lookalike.contributions import Contribution
+from lookalike.encoders.attribution import Contribution
+from lookalike.encoders.onnx.runtime import OnnxModel
+from lookalike.encoders.postprocess import FILE as POST_FILE
+from lookalike.encoders.postprocess import Projection
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
-from lookalike.inference import OnnxModel
-from lookalike.projection import FILE as POST_FILE
-from lookalike.projection import Projection
 
 if TYPE_CHECKING:
-    from lookalike.training import Plan, Progress, Result
+    from lookalike.encoders.training.loop import Plan, Progress, Result
 
 #: name -> ("module:Class", the extra its ``fit`` needs or "")
 TABLE: dict[str, tuple[str, str]] = {
@@ -467,10 +467,10 @@ class TrainedEncoder(Encoder):
 
     def _train(self, network: Any, data: NDArray[Any], plan: Plan) -> Result:
         """Train a network as :meth:`train` was asked to; what came of it."""
-        from lookalike import training
+        from lookalike.encoders.training import loop
 
         checkpoint, resume, on_progress = self._train_options
-        result = training.train(network, data, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
+        result = loop.train(network, data, plan, checkpoint=checkpoint, resume=resume, on_progress=on_progress)
         self.stopped_ = result.stopped
         return result
 
@@ -533,13 +533,13 @@ class DenoisingEncoder(TrainedEncoder):
         UsageError
             If Keras isn't installed.
         """
-        from lookalike import training
+        from lookalike.encoders.training import loop
 
-        return training.from_keras_file(self._files["model.keras"])
+        return loop.from_keras_file(self._files["model.keras"])
 
     def _keep(self, network: Any, result: Result, halves: dict[str, bytes], **more: Any) -> None:
         """Take a trained network as the files it is saved as: its ONNX halves, and how the training went."""
-        from lookalike import training
+        from lookalike.encoders.training import loop
 
         history = {
             "history": [asdict(e) for e in result.history],
@@ -547,7 +547,7 @@ class DenoisingEncoder(TrainedEncoder):
             "best_epoch": result.best_epoch,
             **more,
         }
-        files = {"model.keras": training.to_keras_file(network), **halves}
+        files = {"model.keras": loop.to_keras_file(network), **halves}
         self._set_weights(files | {"history.json": json.dumps(history, indent=1).encode()})
 
     def _get_weights(self) -> dict[str, bytes]:
@@ -897,7 +897,9 @@ def _import_installed(name: str) -> type[Encoder]:
     except Exception as e:  # whatever a stranger's module raises when it is imported
         raise EncoderError(f"{where} can't be imported ({first_line(e)}); install what it needs, or remove it") from e
     if not (isinstance(found, type) and issubclass(found, Encoder) and getattr(found, "name", None) == name):
-        raise EncoderError(f"{where} is not a subclass of lookalike.encoders.Encoder with that name; ask its author")
+        raise EncoderError(
+            f"{where} is not a subclass of lookalike.encoders.base.Encoder with that name; ask its author"
+        )
     return found
 
 
