@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lookalike import create_encoder, load_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.selftest import bootstrap_interval, prepare_trial, run_trial
+from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
+from lookalike.selection.selftest import bootstrap_interval, prepare_trial, run_trial
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")

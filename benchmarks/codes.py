@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from lookalike import create_encoder, load_encoder, open_collection
-from lookalike.adapt import adapt
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
+from lookalike.selection.adapt import adapt
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")
 METRICS = ("mAP", "P@1", "LRAP@1000")

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lookalike import create_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.encoders import contrastive
 from lookalike.encoders.base import Encoder
@@ -36,7 +35,8 @@ from lookalike.encoders.training.pairs import families_to_learn
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.selftest import bootstrap_interval, run_trial
+from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
+from lookalike.selection.selftest import bootstrap_interval, run_trial
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import kind_of
 

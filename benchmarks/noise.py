@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import charts, create_encoder, load_encoder, open_collection, plots
-from lookalike.adapt import Recipe, adapt
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.selftest import bootstrap_interval
+from lookalike.selection.adapt import Recipe, adapt
+from lookalike.selection.selftest import bootstrap_interval
 from lookalike.transforms.augmentations import damage
 from lookalike.transforms.noise import add_noise, denoise, quality
 from lookalike.transforms.restorer import Restorer

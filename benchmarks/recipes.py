@@ -35,13 +35,13 @@ from numpy.typing import NDArray
 from verdict import ENCODERS, SIDES, Case, cases, described
 
 from lookalike import create_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.atomic import replace_file
 from lookalike.encoders.postprocess import Projection
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.selftest import SelfTest, bootstrap_interval, run_trial
+from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
+from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
 from lookalike.transforms.augmentations import damage
 
 Float32Array = NDArray[np.float32]

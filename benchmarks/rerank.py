@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lookalike import build_index, create_encoder, open_collection, open_index
-from lookalike.adapt import RECIPES, Learner, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.choice import choose
 from lookalike.encoders.base import Encoder
@@ -44,9 +43,10 @@ from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
 from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
-from lookalike.selftest import bootstrap_interval
+from lookalike.selection.adapt import RECIPES, Learner, prepare_material
+from lookalike.selection.defaults import gently_adapted
+from lookalike.selection.selftest import bootstrap_interval
 from lookalike.spreading import spread
-from lookalike.usual import gently_adapted
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.

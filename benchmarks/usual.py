@@ -3,7 +3,7 @@
     python benchmarks/usual.py [--shared ../shared/data] [--emoji FOLDER] [--fonts FOLDER]
 
 On the collections of verdict.py, which says what the two folders hold; those in colour also in grey, small (28 pixels)
-and larger (96). Labels only score. The rule (`lookalike.usual`) was made with these in sight, so this shows what it
+and larger (96). Labels only score. The rule (`lookalike.selection.defaults`) was made with these in sight, so this shows what it
 does, not how well it generalises. Every figure goes to results/usual.json.
 """
 
@@ -23,7 +23,7 @@ from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.report import machine
-from lookalike.usual import gently_adapted, usual_name
+from lookalike.selection.defaults import gently_adapted, usual_name
 
 SIDES = {"hog": 64, "neural": 224}
 GREY_SIDES = (28, 96)

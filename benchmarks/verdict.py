@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lookalike import create_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.selftest import Trial, run_trial
+from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
+from lookalike.selection.selftest import Trial, run_trial
 
 Images = NDArray[np.uint8]
 LABELLED = ("mAP", "P@1", "LRAP@100")
@@ -285,7 +285,7 @@ def measured(case: Case, name: str, cache: Path | None) -> Iterator[dict[str, An
             "figures": test.figures, "intervals": {k: list(v) for k, v in test.intervals.items()},
             "labelled": labelled(case, a, b, material.trial.distance if post is None else "cosine"),
         })  # fmt: skip
-    for row in made:  # the aims for which lookalike.adapt chooses this
+    for row in made:  # the aims for which lookalike.selection.adapt chooses this
         yield row | {"chosen_for": [aim for aim in AIMS if choose(tested, aim)[0] == row["recipe"]]}
 
 

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
 from lookalike.encoders.base import create, load
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
-from lookalike.scatter import neighbour_scatter
+from lookalike.selection.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
+from lookalike.selection.scatter import neighbour_scatter
 
 QUICK = (Recipe("unchanged"), Recipe("centred"), Recipe("adapted", 0.3), Recipe("neighbours", 0.3, 5))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lookalike import plots
-from lookalike.compare import compare
 from lookalike.encoders.base import create
 from lookalike.errors import UsageError
-from lookalike.robustness import robustness
+from lookalike.selection.compare import compare
+from lookalike.selection.robustness import robustness
 
 pytest.importorskip("matplotlib", reason="charts are drawn; install lookalike[plots]")
 

@@ -5,9 +5,9 @@ import pytest
 
 import lookalike
 from lookalike import build_index, create_encoder, open_collection, open_index
-from lookalike.compare import TRIED, compare, encoder_named, shown_to
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import save_image
+from lookalike.selection.compare import TRIED, compare, encoder_named, shown_to
 from lookalike.verify import verify
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lookalike.encoders.base import create
 from lookalike.errors import UsageError
-from lookalike.robustness import robustness
+from lookalike.selection.robustness import robustness
 from lookalike.transforms.augmentations import FAMILIES
 
 

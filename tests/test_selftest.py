@@ -10,7 +10,17 @@ import pytest
 from lookalike.encoders.base import create
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
-from lookalike.selftest import ALL, LEFT, RIGHT, SCENE, Trial, prepare_trial, run_trial, sample_rows, self_test
+from lookalike.selection.selftest import (
+    ALL,
+    LEFT,
+    RIGHT,
+    SCENE,
+    Trial,
+    prepare_trial,
+    run_trial,
+    sample_rows,
+    self_test,
+)
 
 
 def on_a_line(places, copies, originals):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, create_encoder, open_collection, open_index
-from lookalike.adapt import adapt
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.resize import save_image
-from lookalike.recipes import UNCHANGED, Recipe
-from lookalike.selftest import beats
-from lookalike.usual import FEWEST_TRIED, GENTLE, gently_adapted, usual_name
+from lookalike.selection.adapt import adapt
+from lookalike.selection.defaults import FEWEST_TRIED, GENTLE, gently_adapted, usual_name
+from lookalike.selection.recipes import UNCHANGED, Recipe
+from lookalike.selection.selftest import beats
 
 
 def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
@@ -110,5 +110,5 @@ def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
     _, adaptation = adapt(create_encoder("hog").fit(blocks), blocks, recipes=recipes)
     assert adaptation.chosen == "centred"
     assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "kind@5%")
-    monkeypatch.setattr("lookalike.usual.GENTLE", recipes)
+    monkeypatch.setattr("lookalike.selection.defaults.GENTLE", recipes)
     assert gently_adapted("hog", open_collection(blocks))[1] == "unchanged"

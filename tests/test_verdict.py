@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from lookalike.adapt import AIMS, Recipe, choose
 from lookalike.encoders.base import create
 from lookalike.errors import UsageError
-from lookalike.selftest import beats
-from lookalike.verdict import compare
+from lookalike.selection.adapt import AIMS, Recipe, choose
+from lookalike.selection.selftest import beats
+from lookalike.selection.verdict import compare
 
 RECIPES = (Recipe("unchanged"), Recipe("centred"), Recipe("adapted", 0.3))
 

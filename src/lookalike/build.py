@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.adapt import AIMS
-from lookalike.adapt import adapt as learn_to_overlook
 from lookalike.atomic import claimed
 from lookalike.collections.open import Collection, is_built_in, open_collection
-from lookalike.compare import compare, encoder_named, shown_to
 from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
@@ -35,9 +32,12 @@ from lookalike.passport import (
     read_passport,
 )
 from lookalike.rows import FACTS
+from lookalike.selection.adapt import AIMS
+from lookalike.selection.adapt import adapt as learn_to_overlook
+from lookalike.selection.compare import compare, encoder_named, shown_to
+from lookalike.selection.defaults import gently_adapted, usual_name
 from lookalike.store import Store, check_target, only_writer, save_encoder, sweep
 from lookalike.sync import Summary, Sync, place_of
-from lookalike.usual import gently_adapted, usual_name
 from lookalike.vectors import keep_lists
 
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
@@ -100,15 +100,15 @@ def build_index(
     collection : str, Path, ndarray or Collection
         What :func:`lookalike.open_collection` takes.
     encoder : str, Path or Encoder, optional
-        What :func:`lookalike.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
+        What :func:`lookalike.selection.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
         yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and for a new
-        one what :mod:`lookalike.usual` says.
+        one what :mod:`lookalike.selection.defaults` says.
     path : str or Path, optional
         The index's folder; by default :func:`default_path`.
     adapt : bool, optional
         Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
         helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
-        in a way that does no harm (:func:`lookalike.usual.gently_adapted`).
+        in a way that does no harm (:func:`lookalike.selection.defaults.gently_adapted`).
     aim : {"few", "kind", "both"}
         What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
     only : bool

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.adapt import UNCHANGED
 from lookalike.errors import UsageError
 from lookalike.plots import INK, MUTED, PAPER, RULE, blank_figure, line_style
+from lookalike.selection.adapt import UNCHANGED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from lookalike.neighbors.embedding2d import Layout
-    from lookalike.robustness import Point
-    from lookalike.verdict import Verdict
+    from lookalike.selection.robustness import Point
+    from lookalike.selection.verdict import Verdict
 
 #: What the two charts of a kind of damage show: the title, and the points' field.
 DAMAGE_FIGURES = {"original found first": "first_hit", "LRAP@10, its own answers": "lrap_10_own"}
@@ -33,7 +33,7 @@ def cost_chart(verdict: Verdict) -> Figure:
     Parameters
     ----------
     verdict : Verdict
-        What :func:`lookalike.compare.compare` found.
+        What :func:`lookalike.selection.compare.compare` found.
 
     Returns
     -------

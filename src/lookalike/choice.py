@@ -7,7 +7,7 @@ Slight damage alone is no test of what a geometric check is for: the plain searc
     Share of copies, damaged and in a scene, whose original comes first.
 ``kind``
     How alike the lists are that belong together, against lists that don't: the first 5 % found by an image and by its copy,
-    times those by the image and by its nearest other, as in :mod:`lookalike.selftest`; less the overlap of two images
+    times those by the image and by its nearest other, as in :mod:`lookalike.selection.selftest`; less the overlap of two images
     drawn at random, as a share of what is left. Without that, a re-ranking that gives everybody the same answers would
     look best of all.
 
@@ -34,7 +34,7 @@ from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.pictures import pictures_of
 from lookalike.rerank import NONE, Asked, Reranking, create_reranking
-from lookalike.selftest import FEWEST, bootstrap_interval
+from lookalike.selection.selftest import FEWEST, bootstrap_interval
 from lookalike.transforms.augmentations import damage, families_for
 from lookalike.transforms.views import scene
 

@@ -25,8 +25,8 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.evaluation import IndexScore
 from lookalike.index import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
-from lookalike.robustness import Point, robustness
-from lookalike.selftest import sample_rows
+from lookalike.selection.robustness import Point, robustness
+from lookalike.selection.selftest import sample_rows
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import FAMILIES
 

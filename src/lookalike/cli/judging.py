@@ -11,7 +11,7 @@ import typer
 from lookalike.cli import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
 
 if TYPE_CHECKING:
-    from lookalike.verdict import Verdict
+    from lookalike.selection.verdict import Verdict
 
 
 @app.command()
@@ -46,9 +46,9 @@ def compare(
 ) -> None:
     """Say without a label which encoder is best on these images, and which post-processing."""
     from lookalike import progress
-    from lookalike.compare import TRIED
-    from lookalike.compare import compare as compare_encoders
     from lookalike.errors import UsageError
+    from lookalike.selection.compare import TRIED
+    from lookalike.selection.compare import compare as compare_encoders
 
     if (families or damage_figure) and not damage:
         raise UsageError("--families and --damage-figure belong to --damage; add it, or leave them out")
@@ -93,7 +93,7 @@ def _curves(
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Damage images for every encoder as it is, and for the verdict's picks."""
     from lookalike import progress
-    from lookalike.compare import damage_curves
+    from lookalike.selection.compare import damage_curves
     from lookalike.transforms.augmentations import FAMILIES
 
     asked = None if families is None else [name.strip() for name in families.split(",")]

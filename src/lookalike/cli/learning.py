@@ -73,8 +73,8 @@ def train(
 ) -> None:
     """Train an encoder on a collection: a denoising autoencoder, or another (the only command that needs Keras)."""
     from lookalike import create_encoder, open_collection, progress
-    from lookalike.compare import encoder_named, shown_to
     from lookalike.encoders.base import CHECKPOINT, TrainedEncoder, check_folder
+    from lookalike.selection.compare import encoder_named, shown_to
 
     check_folder(output)
     checkpoint = output / CHECKPOINT

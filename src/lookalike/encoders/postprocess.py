@@ -1,4 +1,4 @@
-"""Descriptors -> better descriptors: what an encoder puts behind itself, learnt by :mod:`lookalike.adapt`.
+"""Descriptors -> better descriptors: what an encoder puts behind itself, learnt by :mod:`lookalike.selection.adapt`.
 
 ``unit(x) - mean``, times a matrix; and for a kernel form then random waves and a second matrix:
 ``(cos(y waves + phases) - last_mean) last``, an approximation of a Gaussian kernel by random Fourier features

@@ -20,7 +20,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import per_query, rank_relevant
 from lookalike.neighbors.distances import Database
-from lookalike.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
+from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
 from lookalike.transforms.augmentations import FAMILIES, check_families, damage
 
 

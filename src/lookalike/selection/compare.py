@@ -13,10 +13,10 @@ from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders import base as encoders
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
-from lookalike.robustness import Point, robustness
-from lookalike.selftest import sample_rows
-from lookalike.verdict import SAMPLE, Verdict
-from lookalike.verdict import compare as compare_images
+from lookalike.selection.robustness import Point, robustness
+from lookalike.selection.selftest import sample_rows
+from lookalike.selection.verdict import SAMPLE, Verdict
+from lookalike.selection.verdict import compare as compare_images
 
 #: What is tried where nobody says otherwise: nothing that must be trained or installed first.
 TRIED = ("pixels", "hog", "hog:deskew=true", "color", "neural", "neural+color")

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
-from lookalike.selftest import MOST_QUERIES, SelfTest, beats, prepare_trial, run_trial, sample_rows
+from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
+from lookalike.selection.selftest import MOST_QUERIES, SelfTest, beats, prepare_trial, run_trial, sample_rows
 
 Images = NDArray[np.uint8]
 

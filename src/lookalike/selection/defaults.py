@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.adapt import AIMS, adapt
 from lookalike.collections.open import Collection
-from lookalike.compare import shown_to
 from lookalike.encoders.base import Encoder, create
 from lookalike.errors import CollectionError, UsageError
-from lookalike.recipes import UNCHANGED, Recipe, centred
-from lookalike.selftest import sample_rows
+from lookalike.selection.adapt import AIMS, adapt
+from lookalike.selection.compare import shown_to
+from lookalike.selection.recipes import UNCHANGED, Recipe, centred
+from lookalike.selection.selftest import sample_rows
 from lookalike.transforms.augmentations import kind_of
 
 #: Images that are looked at to see what kind they are.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.selftest import sample_rows
+from lookalike.selection.selftest import sample_rows
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

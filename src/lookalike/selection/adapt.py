@@ -1,6 +1,6 @@
 """Tries recipes that overlook what doesn't matter, and keeps one only where the self-test says that it helps.
 
-The recipes are in :mod:`lookalike.recipes`; no label is read.
+The recipes are in :mod:`lookalike.selection.recipes`; no label is read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import unknown_name
-from lookalike.recipes import NAMES, RECIPES, UNCHANGED, Learner, Material, Recipe, learn, prepare_material
-from lookalike.scatter import solve
-from lookalike.selftest import SelfTest, beats, run_trial
+from lookalike.selection.recipes import NAMES, RECIPES, UNCHANGED, Learner, Material, Recipe, learn, prepare_material
+from lookalike.selection.scatter import solve
+from lookalike.selection.selftest import SelfTest, beats, run_trial
 
 __all__ = [
     "AIMS", "NAMES", "RECIPES", "UNCHANGED", "Adaptation", "Aim", "Learner", "Material", "Recipe",

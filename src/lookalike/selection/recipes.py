@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
-from lookalike.scatter import LONGEST, leading_directions, neighbour_scatter, solve
-from lookalike.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, Trial, prepare_trial, sample_rows
+from lookalike.selection.scatter import LONGEST, leading_directions, neighbour_scatter, solve
+from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, Trial, prepare_trial, sample_rows
 from lookalike.transforms.augmentations import check_families, damage, families_for
 
 Float32Array = NDArray[np.float32]
