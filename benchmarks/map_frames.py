@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import lookalike
-from lookalike.map import _keep
+from lookalike.index.map import _keep
 from lookalike.neighbors.embedding2d import Layout, find_hills
 from test_page import opened
 from test_serving import Site

@@ -31,7 +31,7 @@ from lookalike.atomic import replace_file
 from lookalike.closeness import DEPTH, gap_odds
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.resize import to_png
-from lookalike.index import Index
+from lookalike.index.reader import Index
 from lookalike.report import machine
 from lookalike.request import Example, Query
 from lookalike.silence import WAYS

@@ -37,7 +37,7 @@ from lookalike.choice import choose
 from lookalike.encoders.base import Encoder
 from lookalike.evaluation import score
 from lookalike.imaging.resize import fit_to
-from lookalike.index import Index
+from lookalike.index.reader import Index
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database

@@ -370,7 +370,7 @@ def usearch_(x: FloatArray, path: Path) -> Any:
 def lance_(x: FloatArray, path: Path) -> Any:
     import pyarrow as pa
 
-    from lookalike.passport import import_lance
+    from lookalike.index.manifest import import_lance
 
     lance = import_lance()
 

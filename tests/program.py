@@ -16,7 +16,7 @@ import numpy as np
 from lookalike import open_index
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
-from lookalike.verify import verify
+from lookalike.index.integrity import verify
 
 #: All that may become of a file.
 OUTCOMES = {

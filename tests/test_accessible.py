@@ -11,7 +11,7 @@ import lookalike
 from lookalike import build_index, open_index
 from lookalike.cli import run
 from lookalike.imaging.resize import to_png
-from lookalike.map import make_map
+from lookalike.index.map import make_map
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")

@@ -361,7 +361,7 @@ main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent to one process there")
-@pytest.mark.parametrize("when", ["lookalike.terminal", "lookalike.cli", "typer", "lookalike.cli.serving", "lookalike.index",
+@pytest.mark.parametrize("when", ["lookalike.terminal", "lookalike.cli", "typer", "lookalike.cli.serving", "lookalike.index.reader",
                                   "numpy", "lance", "pyarrow.compute", "lookalike.answers"])  # fmt: skip
 def test_ctrl_c_at_any_moment_is_130_and_no_traceback(when, photos):
     command = [sys.executable, "-c", HELD, when, "search", "photos/one.png", "-i", "photos", "--where", "width > 3"]

@@ -7,8 +7,8 @@ import lookalike
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import save_image
+from lookalike.index.integrity import verify
 from lookalike.selection.compare import TRIED, compare, encoder_named, shown_to
-from lookalike.verify import verify
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_verdict_is_repeatable_and_reads_no_label(photos, digits):
 
 
 def test_an_index_by_the_verdicts_pick(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("lookalike.build.compare", lambda images: compare(images, ["pixels", "hog"], sample=100))
+    monkeypatch.setattr("lookalike.index.build.compare", lambda images: compare(images, ["pixels", "hog"], sample=100))
     notes = []
     index = build_index(digits[0][:100], "best", tmp_path / "best", on_note=notes.append)
     pick = compare(digits[0][:100], ["pixels", "hog"], sample=100)

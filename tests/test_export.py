@@ -16,7 +16,7 @@ from lookalike import build_index, open_collection, open_index
 from lookalike.cli import run
 from lookalike.encoders.base import TABLE
 from lookalike.errors import IndexStoreError, UsageError
-from lookalike.export import export
+from lookalike.index.export import export
 from quadrants import ENTRY, pictures
 
 COLUMNS = ["id", "label", "caption", "metadata", "hash", "size", "width", "height"]

@@ -13,11 +13,11 @@ from PIL import Image
 from lookalike import build_index, open_index
 from lookalike.cli import run
 from lookalike.errors import UsageError
-from lookalike.graph import graph_of
+from lookalike.index.graph import graph_of
+from lookalike.index.integrity import verify
+from lookalike.index.manifest import read_passport, write_passport
+from lookalike.index.store import only_writer, rollback
 from lookalike.neighbors.diffusion import find_neighbours
-from lookalike.passport import read_passport, write_passport
-from lookalike.store import only_writer, rollback
-from lookalike.verify import verify
 
 
 def write(folder, seeds):
@@ -112,7 +112,7 @@ def test_an_older_passport_has_no_graphs(photos):
 
 
 def test_of_a_large_collection_it_is_asked_for(photos, monkeypatch):
-    monkeypatch.setattr("lookalike.graph.UNASKED", 10)
+    monkeypatch.setattr("lookalike.index.graph.UNASKED", 10)
     index = build_index(photos, "hog")
     with pytest.raises(UsageError, match="lookalike index .* --graph"):
         graph_of(index)

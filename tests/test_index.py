@@ -26,14 +26,23 @@ import pytest
 import lookalike
 from lookalike import build_index, open_index
 from lookalike.atomic import begin_inventory
-from lookalike.build import default_path
 from lookalike.collections.open import Collection
 from lookalike.encoders.base import TABLE, create
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image
-from lookalike.passport import DATASET, FORMAT, PASSPORT, PREVIOUS, Column, Passport, read_passport, write_passport
-from lookalike.rows import FACTS
-from lookalike.verify import verify
+from lookalike.index.build import default_path
+from lookalike.index.integrity import verify
+from lookalike.index.manifest import (
+    DATASET,
+    FORMAT,
+    PASSPORT,
+    PREVIOUS,
+    Column,
+    Passport,
+    read_passport,
+    write_passport,
+)
+from lookalike.index.schema import FACTS
 from quadrants import ENTRY, Quadrants, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))
@@ -363,7 +372,7 @@ class Learner(Quadrants):
 
 
 def test_an_encoder_that_learns_sees_an_even_share(path, monkeypatch):
-    monkeypatch.setattr("lookalike.build._LEARN_FROM", 40)
+    monkeypatch.setattr("lookalike.index.build._LEARN_FROM", 40)
     monkeypatch.setitem(TABLE, "learner", ("test_index:Learner", ""))
     for n, seen in ((40, range(40)), (41, range(0, 41, 2)), (100, range(0, 100, 3))):
         images, encoder = random_pictures(n), Learner()

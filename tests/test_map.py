@@ -12,8 +12,8 @@ from PIL import Image
 from lookalike import build_index, open_index
 from lookalike.cli import run
 from lookalike.errors import UsageError
-from lookalike.map import make_map, map_version, open_map
-from lookalike.verify import verify
+from lookalike.index.integrity import verify
+from lookalike.index.map import make_map, map_version, open_map
 
 
 def write(folder, seeds):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lookalike import build_index, open_index
-from lookalike.map import make_map
+from lookalike.index.map import make_map
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")

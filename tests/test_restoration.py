@@ -12,11 +12,11 @@ from lookalike import build_index, open_index
 from lookalike.denoised import restore_queries
 from lookalike.encoders.base import create
 from lookalike.errors import EncoderError, UsageError
+from lookalike.index.integrity import verify
 from lookalike.search import search
 from lookalike.transforms import wiener
 from lookalike.transforms.noise import add_noise
 from lookalike.transforms.restorer import LEVELS, Restorer, roughness
-from lookalike.verify import verify
 
 
 def stripes(number, side=24, seed=0):

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lookalike.passport import Column
-from lookalike.rows import (
+from lookalike.index.manifest import Column
+from lookalike.index.schema import (
     FACTS,
     REFUSED,
     Facts,

@@ -21,7 +21,7 @@ import lookalike
 from lookalike import build_index, open_index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.resize import to_png
-from lookalike.index import Index
+from lookalike.index.reader import Index
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 

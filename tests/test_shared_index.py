@@ -18,8 +18,8 @@ from lookalike import answers, build_index, create_encoder, open_index
 from lookalike.connection import ServerError
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.filters import FilterError
-from lookalike.index import Index
-from lookalike.passport import DamagedIndexError, UnreadableIndexError
+from lookalike.index.manifest import DamagedIndexError, UnreadableIndexError
+from lookalike.index.reader import Index
 from lookalike.rerank import RERANKINGS, UsageError
 from lookalike.search import search
 

@@ -19,7 +19,8 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.atomic import INVENTORY, adopt, begin_inventory, temporary_beside
 from lookalike.encoders.base import TABLE
 from lookalike.errors import IndexStoreError, LookalikeError
-from lookalike.passport import (
+from lookalike.index.integrity import verify
+from lookalike.index.manifest import (
     DATASET,
     FORMAT,
     PASSPORT,
@@ -32,9 +33,8 @@ from lookalike.passport import (
     read_passport,
     write_passport,
 )
-from lookalike.rows import Facts, Row, descriptors_of, to_table
-from lookalike.store import Store, check_target, only_writer, rollback, sweep
-from lookalike.verify import verify
+from lookalike.index.schema import Facts, Row, descriptors_of, to_table
+from lookalike.index.store import Store, check_target, only_writer, rollback, sweep
 from quadrants import ENTRY, Quadrants, pictures
 
 COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", None, [2, 2], False) for name, fingerprint in
@@ -341,8 +341,8 @@ def test_back_to_an_encoder_that_was_given_up(path):
 def test_a_run_that_was_stopped_is_no_state_to_go_back_to(path, monkeypatch):
     build_index(collection(*FIRST), "quadrants", path)
     many = [(n, 1, 1, 1) for n in range(1, 9)]
-    monkeypatch.setattr("lookalike.sync._BATCH_IMAGES", 2)
-    monkeypatch.setattr("lookalike.sync._SHOW_SECONDS", -1)
+    monkeypatch.setattr("lookalike.index.sync._BATCH_IMAGES", 2)
+    monkeypatch.setattr("lookalike.index.sync._SHOW_SECONDS", -1)
 
     def stop(done, _):
         if done == 5:
@@ -415,7 +415,7 @@ def test_a_rollback_killed_half_way_has_lost_nothing_but_the_way_forward(path, m
         calls.append(arguments)
         write_passport(*arguments)
 
-    monkeypatch.setattr("lookalike.store.write_passport", once)
+    monkeypatch.setattr("lookalike.index.store.write_passport", once)
     with pytest.raises(KeyboardInterrupt):
         rollback(path)
     monkeypatch.undo()

@@ -13,12 +13,12 @@ import time
 import pytest
 
 import lookalike
-import lookalike.sync
+import lookalike.index.sync
 from lookalike import build_index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.resize import to_png
-from lookalike.store import only_writer
-from lookalike.underway import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
+from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
+from lookalike.index.store import only_writer
 
 AT, LONG = 31, 60
 
@@ -36,7 +36,7 @@ class Held:
     """A real run that stands still after some files until it is let go."""
 
     def __init__(self, folder, monkeypatch):
-        monkeypatch.setattr(lookalike.sync, "_SHOW_SECONDS", 0)  # so that each file is told
+        monkeypatch.setattr(lookalike.index.sync, "_SHOW_SECONDS", 0)  # so that each file is told
         self.there, self.go = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.run, args=[folder], daemon=True)
         self.thread.start()
@@ -84,7 +84,7 @@ def test_a_note_is_taken_once_a_second(tmp_path):
 def test_a_run_that_was_killed_counts_for_nothing(tmp_path):
     code = f"""
 import time
-from lookalike.store import only_writer
+from lookalike.index.store import only_writer
 from pathlib import Path
 with only_writer(Path({str(tmp_path / "index")!r})) as notes:
     notes.note(3, 9)
@@ -106,7 +106,7 @@ with only_writer(Path({str(tmp_path / "index")!r})) as notes:
 def test_notes_that_are_old_cut_short_or_nonsense_count_for_nothing(tmp_path):
     def read(**changes):
         told = {"done": 3, "total": 9, "rate": 2.5, "at": time.time(), "process": os.getpid()}
-        told["machine"] = lookalike.underway.socket.gethostname()
+        told["machine"] = lookalike.index.run_status.socket.gethostname()
         (tmp_path / LOCK).write_bytes(b"\0" + json.dumps(told | changes).encode())
         return read_underway(tmp_path)
 

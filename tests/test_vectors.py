@@ -5,15 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from lookalike import build_index, open_index, vectors
+from lookalike import build_index, open_index
 from lookalike.cli import run
 from lookalike.collections.open import open_collection
 from lookalike.encoders.base import TABLE
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index import vectors
+from lookalike.index.integrity import verify
+from lookalike.index.store import rollback
+from lookalike.index.vectors import DENOISING, learn_once
 from lookalike.search import search
-from lookalike.store import rollback
-from lookalike.vectors import DENOISING, learn_once
-from lookalike.verify import verify
 from quadrants import ENTRY
 
 

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_index
-from lookalike.build import open_to_index
 from lookalike.cli import run
 from lookalike.encoders.base import TABLE
-from lookalike.passport import DATASET, facts_crc32, keys_crc32, read_passport, write_passport
-from lookalike.rows import FACTS
-from lookalike.verify import verify
+from lookalike.index.build import open_to_index
+from lookalike.index.integrity import verify
+from lookalike.index.manifest import DATASET, facts_crc32, keys_crc32, read_passport, write_passport
+from lookalike.index.schema import FACTS
 from quadrants import ENTRY, Quadrants
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from lookalike import open_index
 from lookalike.collections.watch import watch
 from lookalike.errors import UsageError
-from lookalike.store import only_writer
-from lookalike.verify import verify
+from lookalike.index.integrity import verify
+from lookalike.index.store import only_writer
 
 pytest.importorskip("watchfiles")
 LONG = 30  # seconds that nothing should take

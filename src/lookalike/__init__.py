@@ -14,7 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lookalike.build import build_index
     from lookalike.client import connect
     from lookalike.collections.open import Collection, open_collection
     from lookalike.encoders.base import Encoder
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from lookalike.encoders.base import load as load_encoder
     from lookalike.errors import LookalikeError
     from lookalike.evaluation import score
-    from lookalike.index import Index, open_index
+    from lookalike.index.build import build_index
+    from lookalike.index.reader import Index, open_index
     from lookalike.request import Query
     from lookalike.search import Match
 
@@ -32,16 +32,16 @@ __version__ = "0.1.0"
 _WHERE = {
     "Collection": "collections.open",
     "Encoder": "encoders.base",
-    "Index": "index",
+    "Index": "index.reader",
     "LookalikeError": "errors",
     "Match": "search",
     "Query": "request",
-    "build_index": "build",
+    "build_index": "index.build",
     "connect": "client",
     "create_encoder": "encoders.base:create",
     "load_encoder": "encoders.base:load",
     "open_collection": "collections.open",
-    "open_index": "index",
+    "open_index": "index.reader",
     "score": "evaluation",
 }
 

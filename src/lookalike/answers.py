@@ -16,28 +16,28 @@ from numpy.typing import NDArray
 
 from lookalike import filters
 from lookalike.blend import blend, read_whole, show_example
-from lookalike.build import collection_now
 from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
 from lookalike.collections.folder import id_of
 from lookalike.denoised import restore_queries
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.build import collection_now
+from lookalike.index.originals import pictures_of
+from lookalike.index.vectors import learn_once
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold, reach_of
-from lookalike.pictures import pictures_of
 from lookalike.request import Query
 from lookalike.rerank import rerank
 from lookalike.search import Match, similarity
 from lookalike.silence import WAYS, Judgement, Silence, judge, listen, show
 from lookalike.transforms.restorer import Restored
-from lookalike.vectors import learn_once
 from lookalike.verification import DEPTH as CHECKED
 from lookalike.verification import WIDER, recognised
 from lookalike.words import Words
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Picture = Callable[[int], NDArray[np.uint8]]
 
@@ -119,7 +119,7 @@ def answer(
     query : Query or mapping
         A query, or its JSON.
     how : {"auto", "exact", "approximate"}
-        As of :meth:`lookalike.index.Index.nearest`.
+        As of :meth:`lookalike.index.reader.Index.nearest`.
     on_note : callable, optional
         Called with a sentence before something that takes long, and with what a re-ranking by ``auto`` chose.
 

@@ -23,7 +23,7 @@ from lookalike.request import Example, Query
 from lookalike.search import describe, describe_text, query_images
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 SHOWN, LIKED, DISLIKED = 1.0, 0.75, 0.15
 #: A length, of a sum of unit vectors, or a sum of weights below this is nothing but rounding.

@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.pictures import pictures_of
+from lookalike.index.originals import pictures_of
 from lookalike.rerank import NONE, Asked, Reranking, create_reranking
 from lookalike.selection.selftest import FEWEST, bootstrap_interval
 from lookalike.transforms.augmentations import damage, families_for
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Float64Array = NDArray[np.float64]
 

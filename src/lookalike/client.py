@@ -406,7 +406,7 @@ class RemoteIndex:
         return found
 
     def map(self) -> Layout:
-        """Return where each image lies in the plane, as :func:`lookalike.map.open_map` does.
+        """Return where each image lies in the plane, as :func:`lookalike.index.map.open_map` does.
 
         Returns
         -------

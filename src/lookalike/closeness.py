@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.index.vectors import PAIRS, by_distance
 from lookalike.neighbors.distances import Database
-from lookalike.vectors import PAIRS, by_distance
 
-#: Facts and arrays, as :func:`lookalike.vectors.learn_once` keeps them.
+#: Facts and arrays, as :func:`lookalike.index.vectors.learn_once` keeps them.
 Learnt = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
 #: Given a kind, terms and a function that learns, returns what that does, or what it did before.
 Once = Callable[[str, Mapping[str, Any], Callable[[], Learnt]], Learnt]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from lookalike import charts, evaluation, plots, progress
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
-from lookalike.build import build_index
 from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.encoders.base import Encoder, create
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.evaluation import IndexScore
-from lookalike.index import Index
+from lookalike.index.build import build_index
+from lookalike.index.reader import Index
 from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.selection.robustness import Point, robustness
 from lookalike.selection.selftest import sample_rows

@@ -1,6 +1,6 @@
 """Noisy query images + an index -> the same without noise, by what its images look like or by a trained autoencoder.
 
-What the images look like is learnt once and kept in the index (:func:`lookalike.vectors.learn_once`).
+What the images look like is learnt once and kept in the index (:func:`lookalike.index.vectors.learn_once`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from lookalike.encoders import base
 from lookalike.imaging.resize import fit_to
+from lookalike.index.vectors import DENOISING, learn_once
 from lookalike.transforms.noise import denoise
 from lookalike.transforms.restorer import Restored, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MOST_WHOLE, PATCH
-from lookalike.vectors import DENOISING, learn_once
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Images = NDArray[np.uint8]
 

@@ -20,7 +20,7 @@ from lookalike.rerank import Asked, create_reranking, ranking_values
 from lookalike.search import readable_queries
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 #: What a person sees first; the rest is in the JSON.
 SHOWN = ("P@1", "P@10", "recall@10", "recall@100", "recall@1000", "R-precision", "mAP", "mAP@R")

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.graph import graph_of
+from lookalike.index.graph import graph_of
 from lookalike.neighbors.distances import Database
 from lookalike.rerank import Asked, Reranking, check_range
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Float32Array = NDArray[np.float32]
 

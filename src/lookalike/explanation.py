@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.blend import read_whole, show_example
-from lookalike.build import collection_now
 from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.keypoints import compare_details, details_of
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.build import collection_now
 from lookalike.neighbors.distances import Database
 from lookalike.occlusion import falls
 from lookalike.request import Example
 from lookalike.search import similarity as to_similarity
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

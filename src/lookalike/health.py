@@ -19,7 +19,7 @@ from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Int64Array = NDArray[np.int64]
 Float64Array = NDArray[np.float64]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lookalike.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
     from lookalike.neighbors.distances import Database
 
 Float32Array = NDArray[np.float32]

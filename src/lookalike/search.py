@@ -20,7 +20,7 @@ from lookalike.request import whole_number
 from lookalike.rerank import rerank as reranked
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
     from lookalike.transforms.restorer import Restored
 
 
@@ -187,7 +187,7 @@ def search(
         Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
         autoencoder's folder; see :func:`lookalike.denoised.restore_queries`.
     how : {"auto", "exact", "approximate"}
-        As of :meth:`lookalike.index.Index.nearest`.
+        As of :meth:`lookalike.index.reader.Index.nearest`.
 
     Returns
     -------
@@ -380,7 +380,7 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "
     k : int
         How many answers each, at least 1; where there are fewer images, all of them.
     how : {"auto", "exact", "approximate"}
-        As of :meth:`lookalike.index.Index.nearest`.
+        As of :meth:`lookalike.index.reader.Index.nearest`.
 
     Returns
     -------

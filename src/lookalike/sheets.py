@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lookalike.health import Finding, Health
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 _SIDE = 4.4  # of a picture, in tiles
 _GAP = 0.25

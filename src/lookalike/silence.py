@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.closeness import DEPTH, FAR, SHALLOWEST, Closeness, Learnt, Once, explained_by_bulk, gap_after
+from lookalike.index.vectors import SILENCE, by_distance
 from lookalike.neighbors.distances import Database
 from lookalike.transforms.augmentations import damage
 from lookalike.transforms.views import scene
-from lookalike.vectors import SILENCE, by_distance
 
 #: The ways that images are shown in, and how many images are.
 WAYS, VIEWS = ("in a scene", "in part"), 32

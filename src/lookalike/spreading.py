@@ -1,6 +1,6 @@
 """Re-ranking by diffusion: from the query to its nearest images, and on from neighbour to neighbour.
 
-How it is worked out: :mod:`lookalike.neighbors.diffusion`; where the graph lies: :mod:`lookalike.graph`.
+How it is worked out: :mod:`lookalike.neighbors.diffusion`; where the graph lies: :mod:`lookalike.index.graph`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.graph import graph_of
+from lookalike.index.graph import graph_of
 from lookalike.neighbors.diffusion import ALPHA, STARTS, Diffusion, to_squares
 from lookalike.neighbors.distances import Database
 from lookalike.rerank import Asked, Reranking, check_range
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Float32Array = NDArray[np.float32]
 

@@ -17,13 +17,13 @@ from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.pictures import pictures_of
+from lookalike.index.originals import pictures_of
+from lookalike.index.vectors import VERIFICATION, learn_once
 from lookalike.rerank import Asked, Reranking, check_range
 from lookalike.transforms.views import scene
-from lookalike.vectors import VERIFICATION, learn_once
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Float32Array = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.rerank import Asked, Reranking
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 Images = NDArray[np.uint8]
 

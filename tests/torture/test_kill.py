@@ -35,8 +35,8 @@ MOMENTS = (
 # The command, committing as often as is asked.
 RUN = """
 import sys
-import lookalike.sync
-lookalike.sync._COMMIT_SECONDS = float(sys.argv[1])
+import lookalike.index.sync
+lookalike.index.sync._COMMIT_SECONDS = float(sys.argv[1])
 from lookalike.cli import run
 sys.exit(run(sys.argv[2:]))
 """

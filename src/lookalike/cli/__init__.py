@@ -13,7 +13,7 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.terminal import PlainStream
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 # Everything else is imported inside the command that needs it: --help answers at once, and only train imports Keras.
 
@@ -51,7 +51,7 @@ def named_index(path: Path | None) -> Path | None:
     """
     if path is None or _is_index(path):
         return path
-    from lookalike.build import default_path
+    from lookalike.index.build import default_path
 
     own = default_path(path)
     return own if _is_index(own) else path
@@ -215,7 +215,7 @@ def only_index(file: str | None = None) -> Path:
     if found:
         return found[0]
     from lookalike import progress
-    from lookalike.index import index_of
+    from lookalike.index.reader import index_of
 
     above = index_of("here")  # whatever its name, a file here lies in this folder
     if above is None and file is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lookalike.answers import Response
     from lookalike.evaluation import Comparison, IndexScore
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
     from lookalike.request import Example
     from lookalike.search import Result
 
@@ -97,7 +97,7 @@ def search(
 
     from lookalike import answers, open_collection, progress
     from lookalike import search as searching
-    from lookalike.index import id_of
+    from lookalike.index.reader import id_of
     from lookalike.outputs import check_outputs
     from lookalike.request import Query
 
@@ -251,7 +251,7 @@ def explain(
 ) -> None:
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
     from lookalike import explanation
-    from lookalike.index import id_of
+    from lookalike.index.reader import id_of
     from lookalike.outputs import check_outputs
 
     check_outputs(picture, overwrite=overwrite, inputs=[query])

@@ -17,7 +17,7 @@ from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, pars
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
-    from lookalike.sync import Summary
+    from lookalike.index.sync import Summary
 
 _BACK_OFF = (1, 2, 5, 10, 30, 60)  # seconds after which a watch tries again what failed
 #: More than any machine has; a system refuses limits beyond it.
@@ -121,8 +121,8 @@ def index(
 ) -> None:
     """Make an index of a collection, or make it true again: only what is new, changed, renamed or gone costs work."""
     from lookalike import create_encoder, progress
-    from lookalike.build import default_path, open_to_index
-    from lookalike.passport import DamagedIndexError
+    from lookalike.index.build import default_path, open_to_index
+    from lookalike.index.manifest import DamagedIndexError
 
     if encoder in ("autoencoder", "contrastive"):
         what, option = ("an autoencoder", "") if encoder == "autoencoder" else (f"'{encoder}'", f" -e {encoder}")
@@ -237,7 +237,7 @@ def _amount(option: str, text: str | None) -> int | None:
 @app.command()
 def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
     """Go back to the state before the last run; once more goes forward again."""
-    from lookalike.store import rollback as go_back
+    from lookalike.index.store import rollback as go_back
 
     path = index_path or only_index()
     now, before = go_back(path)

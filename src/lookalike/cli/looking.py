@@ -139,8 +139,8 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say what became of one file, and why."""
-    from lookalike.build import changed_since
-    from lookalike.index import index_of
+    from lookalike.index.build import changed_since
+    from lookalike.index.reader import index_of
 
     opened = open_(index_path or index_of(file), None, file)
     found = opened.why(file)
@@ -167,7 +167,7 @@ def verify(
 ) -> None:
     """Check an index to its last byte: ids, counts, hashes, descriptors, thumbnails, encoders."""
     from lookalike import progress
-    from lookalike.verify import verify as check
+    from lookalike.index.integrity import verify as check
 
     opened = open_(index_path, None)
     with progress.counting("checking") as show:
@@ -194,7 +194,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write descriptors and facts for other programs."""
-    from lookalike.export import export as write
+    from lookalike.index.export import export as write
 
     opened = open_(index_path, encoder)
     written = write(opened, output, overwrite=overwrite)
@@ -224,7 +224,7 @@ def make_map(
     import numpy as np
 
     from lookalike import progress
-    from lookalike.map import make_map as make
+    from lookalike.index.map import make_map as make
     from lookalike.outputs import check_outputs
 
     check_outputs(output, overwrite=overwrite)

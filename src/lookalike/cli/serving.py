@@ -114,9 +114,9 @@ def serve(
 
 def index_of(of: str | Path) -> Path:
     """Return the index that somebody means: the folder itself where it is one, else where that of a collection lies."""
-    from lookalike.build import default_path
-    from lookalike.passport import PASSPORT
-    from lookalike.underway import LOCK
+    from lookalike.index.build import default_path
+    from lookalike.index.manifest import PASSPORT
+    from lookalike.index.run_status import LOCK
 
     path = Path(of)
     if any((path / name).is_file() for name in (PASSPORT, LOCK)):  # it may just be made

@@ -208,9 +208,9 @@ def _told_to_stop(server: Any) -> Iterator[None]:
 
 def _opened(path: Path, metrics: Metrics, on_note: Callable[[str], None] | None) -> LiveIndex:
     """Open an index; one that is just being made for the first time when it has something to show."""
-    from lookalike.passport import PASSPORT
+    from lookalike.index.manifest import PASSPORT
+    from lookalike.index.run_status import is_underway, read_underway
     from lookalike.server.live import LiveIndex
-    from lookalike.underway import is_underway, read_underway
 
     told = False
     while not (path / PASSPORT).exists() and is_underway(path):

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from lookalike.answers import prepare
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
-from lookalike.index import Index
+from lookalike.index.manifest import PASSPORT, Passport, open_dataset, read_passport
+from lookalike.index.reader import Index
+from lookalike.index.schema import FACTS, Facts
 from lookalike.neighbors.distances import Database
-from lookalike.passport import PASSPORT, Passport, open_dataset, read_passport
-from lookalike.rows import FACTS, Facts
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
@@ -45,7 +45,7 @@ class SharedIndex(Index):
     Parameters
     ----------
     path, passport
-        As of :class:`~lookalike.index.Index`.
+        As of :class:`~lookalike.index.reader.Index`.
     stage : callable, optional
         Given ``encode``, ``search`` or ``compare``, returns a context that times it.
     batching : bool

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
-from lookalike.map import map_version, open_map
+from lookalike.index.map import map_version, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 _MOST_LABELS = 2**16
 

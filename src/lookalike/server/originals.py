@@ -6,7 +6,6 @@ import hashlib
 import threading
 from pathlib import PurePosixPath
 
-from lookalike.build import collection_now
 from lookalike.collections.arrays import image_hash
 from lookalike.collections.folder import Entry, id_of
 from lookalike.collections.open import Collection
@@ -14,7 +13,8 @@ from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
 from lookalike.imaging.decode import Limits
 from lookalike.imaging.resize import to_png
-from lookalike.index import Index
+from lookalike.index.build import collection_now
+from lookalike.index.reader import Index
 
 
 class UnknownImageError(UsageError):

@@ -40,6 +40,7 @@ from lookalike.errors import CollectionError, EncoderError, ImageError, IndexSto
 from lookalike.explanation import explain
 from lookalike.heat import overlay
 from lookalike.imaging.resize import fit_to, to_png
+from lookalike.index.run_status import read_underway
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.request import MOST_EXAMPLES, Example
 from lookalike.request import Query as Asked
@@ -83,7 +84,6 @@ from lookalike.server.schemas import (
     json_of,
 )
 from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload, raised
-from lookalike.underway import read_underway
 
 WEB = Path(__file__).parent.parent / "web"
 #: Most images or files of one page of a listing.

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.build import collection_now
 from lookalike.collections.tasks import read_entry
 from lookalike.encoders import base
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
-from lookalike.index import Index
+from lookalike.index.build import collection_now
+from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading
+from lookalike.index.reader import Index
+from lookalike.index.schema import READ, Facts, descriptors_of, facts_of
+from lookalike.index.vectors import LISTS, MAP, VECTORS, sealed_names
 from lookalike.mapped import BrokenSealError, Sealed
 from lookalike.neighbors.distances import LONGEST, SHORTEST
-from lookalike.passport import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading
-from lookalike.rows import READ, Facts, descriptors_of, facts_of
-from lookalike.vectors import LISTS, MAP, VECTORS, sealed_names
 
 _SHOWN = 3  # ids named for one kind of problem
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.passport import Column, descriptor_crc32, facts_crc32
-from lookalike.store import descriptor_fields
+from lookalike.index.manifest import Column, descriptor_crc32, facts_crc32
+from lookalike.index.store import descriptor_fields
 
 #: Outcomes of a picture that was read, whatever its encoders made of it; all others are of files that weren't.
 READ = ("indexed", "blank", "no descriptor")

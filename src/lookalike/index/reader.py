@@ -23,10 +23,7 @@ from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.decode import Limits, from_thumbnail
-from lookalike.mapped import BrokenSealError, Sealed
-from lookalike.neighbors.distances import DISTANCES, Database
-from lookalike.neighbors.ivf import FLOOR, Lists
-from lookalike.passport import (
+from lookalike.index.manifest import (
     PASSPORT,
     DamagedIndexError,
     Passport,
@@ -36,8 +33,11 @@ from lookalike.passport import (
     read_passport,
     reading,
 )
-from lookalike.rows import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
-from lookalike.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
+from lookalike.index.schema import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
+from lookalike.index.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
+from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.neighbors.distances import DISTANCES, Database
+from lookalike.neighbors.ivf import FLOOR, Lists
 
 if TYPE_CHECKING:
     from lookalike.answers import Response
@@ -305,7 +305,7 @@ class Index:
         """The descriptors as the encoder gave them, float32 (packed codes uint8), shape (count, dimension); read-only.
 
         Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer. Of a
-        large index they are mapped from the file that the first search left (:mod:`lookalike.vectors`).
+        large index they are mapped from the file that the first search left (:mod:`lookalike.index.vectors`).
         """
         if self._vectors is not None:
             return self._vectors.array("descriptors")
@@ -574,7 +574,7 @@ class Index:
         return [row for row in self.files() if row["outcome"] not in found] if self.passport.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
-        """Say what became of one file; :func:`lookalike.build.changed_since` tells whether it has changed since.
+        """Say what became of one file; :func:`lookalike.index.build.changed_since` tells whether it has changed since.
 
         Parameters
         ----------

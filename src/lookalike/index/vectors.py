@@ -6,7 +6,7 @@ their lengths and their rows' keys. The file is named after what it was made of,
 stale or damaged is made again, from what the passport vouches for.
 
 The lists for approximate search (:mod:`lookalike.neighbors.ivf`) are such a file too; they are made by ``lookalike index``. Where there
-are none that fit the passport, search is exact. So is the map (:mod:`lookalike.map`), and so is whatever else is learnt from
+are none that fit the passport, search is exact. So is the map (:mod:`lookalike.index.map`), and so is whatever else is learnt from
 the descriptors when somebody first asks for it, as what distances mean (:func:`learn_once`).
 """
 
@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
+from lookalike.index.manifest import Passport
 from lookalike.mapped import BrokenSealError, Sealed, sealing
 from lookalike.neighbors.distances import DISTANCES, lengths_of
 from lookalike.neighbors.ivf import Lists, write_lists
-from lookalike.passport import Passport
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 LEAST_BYTES = 2**24
@@ -97,7 +97,7 @@ def by_distance(kind: str, distance: str) -> str:
 
 
 def map_name(passport: Passport) -> str:
-    """Return the name of the file of an index's map (:mod:`lookalike.map`), which says itself what it is of.
+    """Return the name of the file of an index's map (:mod:`lookalike.index.map`), which says itself what it is of.
 
     Parameters
     ----------

@@ -568,7 +568,7 @@ def facts_crc32(values: Sequence[object]) -> int:
     Parameters
     ----------
     values : sequence of int, str or None
-        The columns of :data:`lookalike.rows.FACTS`, in that order.
+        The columns of :data:`lookalike.index.schema.FACTS`, in that order.
 
     Returns
     -------

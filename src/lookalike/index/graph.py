@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index.manifest import read_passport, write_passport
+from lookalike.index.store import only_writer, sweep
 from lookalike.neighbors.diffusion import NEIGHBOURS, Diffusion, Neighbours, find_neighbours, prepare_diffusion
-from lookalike.passport import read_passport, write_passport
-from lookalike.store import only_writer, sweep
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 #: Of more images a graph isn't made unasked: it takes minutes, and grows with their square.
 UNASKED = 100_000
@@ -100,7 +100,7 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
     on_note : callable, optional
         Called with a sentence before something that takes long.
     """
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
     passport = read_passport(path)
     if wanted is False:

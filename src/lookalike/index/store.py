@@ -26,7 +26,7 @@ import numpy as np
 
 from lookalike.atomic import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed, dead_parts, disown
 from lookalike.errors import IndexStoreError
-from lookalike.passport import (
+from lookalike.index.manifest import (
     DATASET,
     DATASET_NAME,
     PASSPORT,
@@ -47,8 +47,8 @@ from lookalike.passport import (
     refuse_links,
     write_passport,
 )
-from lookalike.underway import LOCK, RunNotes, is_notes, read_underway
-from lookalike.vectors import ENDING, sealed_names
+from lookalike.index.run_status import LOCK, RunNotes, is_notes, read_underway
+from lookalike.index.vectors import ENDING, sealed_names
 
 if TYPE_CHECKING:
     from lookalike.encoders.base import Encoder
@@ -93,7 +93,7 @@ CANT = frozenset(
     )
     if hasattr(errno, name)
 )
-_log = logging.getLogger("lookalike.store")
+_log = logging.getLogger("lookalike.index.store")
 
 
 class Store:
@@ -658,7 +658,7 @@ def is_by_content(file: Path) -> bool:
 
 
 def _sweep_keypoints(path: Path, ours: set[str], named: list[Passport]) -> None:
-    """Drop the keypoints (:mod:`lookalike.pictures`) of pictures that no passport's rows hold; they are filed by hash."""
+    """Drop the keypoints (:mod:`lookalike.index.originals`) of pictures that no passport's rows hold; they are filed by hash."""
     folders = [path / name for name in ours if name.startswith(KEYPOINTS)]
     files = [file for folder in folders for file in folder.glob("*/*.npz") if _KEYPOINT_FILE.fullmatch(file.name)]
     if not files:

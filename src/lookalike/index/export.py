@@ -12,7 +12,7 @@ import numpy as np
 
 from lookalike.atomic import new_file
 from lookalike.errors import IndexStoreError, UsageError
-from lookalike.index import Index
+from lookalike.index.reader import Index
 from lookalike.outputs import check_outputs
 
 _COLUMNS = ("id", "label", "caption", "metadata", "hash", "size", "width", "height")

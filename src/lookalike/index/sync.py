@@ -23,8 +23,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.imaging.decode import Picture
 from lookalike.imaging.resize import fit_to, to_thumbnail
-from lookalike.neighbors.distances import LONGEST, SHORTEST
-from lookalike.passport import (
+from lookalike.index.manifest import (
     DATASET,
     FORMAT,
     PREVIOUS,
@@ -34,8 +33,9 @@ from lookalike.passport import (
     facts_crc32,
     write_passport,
 )
-from lookalike.rows import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
-from lookalike.store import Store, interrupts_held, sweep
+from lookalike.index.schema import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
+from lookalike.index.store import Store, interrupts_held, sweep
+from lookalike.neighbors.distances import LONGEST, SHORTEST
 
 _BATCH_IMAGES, _BATCH_BYTES = 1024, 2**22  # encoded together, while others are read; whichever is reached first
 _SHOW_SECONDS = 0.1

@@ -18,10 +18,9 @@ from lookalike.collections.open import Collection, is_built_in, open_collection
 from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
-from lookalike.graph import refresh_graphs
 from lookalike.imaging.decode import Limits
-from lookalike.index import Index
-from lookalike.passport import (
+from lookalike.index.graph import refresh_graphs
+from lookalike.index.manifest import (
     PASSPORT,
     PREVIOUS,
     REBUILDING,
@@ -31,14 +30,15 @@ from lookalike.passport import (
     UnreadableIndexError,
     read_passport,
 )
-from lookalike.rows import FACTS
+from lookalike.index.reader import Index
+from lookalike.index.schema import FACTS
+from lookalike.index.store import Store, check_target, only_writer, save_encoder, sweep
+from lookalike.index.sync import Summary, Sync, place_of
+from lookalike.index.vectors import keep_lists
 from lookalike.selection.adapt import AIMS
 from lookalike.selection.adapt import adapt as learn_to_overlook
 from lookalike.selection.compare import compare, encoder_named, shown_to
 from lookalike.selection.defaults import gently_adapted, usual_name
-from lookalike.store import Store, check_target, only_writer, save_encoder, sweep
-from lookalike.sync import Summary, Sync, place_of
-from lookalike.vectors import keep_lists
 
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
@@ -297,7 +297,7 @@ def changed_since(index: Index, told: dict[str, Any]) -> str | None:
     index : Index
         Any.
     told : dict
-        What :meth:`lookalike.index.Index.why` says of the file.
+        What :meth:`lookalike.index.reader.Index.why` says of the file.
 
     Returns
     -------

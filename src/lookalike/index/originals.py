@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claim, replace_file
-from lookalike.build import collection_now
 from lookalike.encoders.keypoints import POINTS, SIDE, Details, details_of
 from lookalike.errors import CollectionError
-from lookalike.store import KEYPOINTS
+from lookalike.index.build import collection_now
+from lookalike.index.store import KEYPOINTS
 
 if TYPE_CHECKING:
     from lookalike.collections.open import Collection
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 #: Details kept in memory, at most; each takes some 130 KB.
 MOST_KEPT = 4000

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import IndexStoreError, UsageError
-from lookalike.graph import graph_of
+from lookalike.index.graph import graph_of
+from lookalike.index.store import only_writer
+from lookalike.index.vectors import ENDING, map_name
 from lookalike.mapped import BrokenSealError, Sealed, sealing
 from lookalike.neighbors.diffusion import Neighbours
 from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
-from lookalike.store import only_writer
-from lookalike.vectors import ENDING, map_name
 
 if TYPE_CHECKING:
-    from lookalike.index import Index
+    from lookalike.index.reader import Index
 
 #: Epochs where most images had a place before: enough for the new ones to find theirs.
 EPOCHS_AGAIN = 100
