@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 
 from lookalike import build_index, open_collection
-from lookalike.answers import answer, silence_of
 from lookalike.atomic import replace_file
-from lookalike.closeness import DEPTH, gap_odds
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.resize import to_png
 from lookalike.index.reader import Index
 from lookalike.report import machine
-from lookalike.request import Example, Query
-from lookalike.silence import WAYS
-from lookalike.verification import recognised
+from lookalike.search.calibration import DEPTH, gap_odds
+from lookalike.search.page import answer, silence_of
+from lookalike.search.rejection import WAYS
+from lookalike.search.request import Example, Query
+from lookalike.search.rerank.geometric import recognised
 
 
 def share(hits: list[bool]) -> dict[str, Any]:

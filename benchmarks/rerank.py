@@ -33,7 +33,6 @@ from PIL import Image, ImageDraw
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.atomic import replace_file
-from lookalike.choice import choose
 from lookalike.encoders.base import Encoder
 from lookalike.evaluation import score
 from lookalike.imaging.resize import fit_to
@@ -42,11 +41,12 @@ from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
 from lookalike.report import machine
-from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
+from lookalike.search.rerank.auto import choose
+from lookalike.search.rerank.base import Asked, create_reranking, ranking_values, rerank
+from lookalike.search.rerank.diffusion import spread
 from lookalike.selection.adapt import RECIPES, Learner, prepare_material
 from lookalike.selection.defaults import gently_adapted
 from lookalike.selection.selftest import bootstrap_interval
-from lookalike.spreading import spread
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.

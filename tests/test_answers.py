@@ -8,11 +8,11 @@ import pytest
 
 import lookalike
 from lookalike import Query, build_index, open_collection, open_index
-from lookalike.closeness import Chance
 from lookalike.encoders.base import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image, to_png
-from lookalike.request import Example
+from lookalike.search.calibration import Chance
+from lookalike.search.request import Example
 from quadrants import ENTRY, Quadrants, pictures
 
 #: Quadrants' descriptor is the four pixels: rows 0 and 3 point the same way.

@@ -362,7 +362,7 @@ main()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent to one process there")
 @pytest.mark.parametrize("when", ["lookalike.terminal", "lookalike.cli", "typer", "lookalike.cli.serving", "lookalike.index.reader",
-                                  "numpy", "lance", "pyarrow.compute", "lookalike.answers"])  # fmt: skip
+                                  "numpy", "lance", "pyarrow.compute", "lookalike.search.page"])  # fmt: skip
 def test_ctrl_c_at_any_moment_is_130_and_no_traceback(when, photos):
     command = [sys.executable, "-c", HELD, when, "search", "photos/one.png", "-i", "photos", "--where", "width > 3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -373,7 +373,7 @@ def test_ctrl_c_at_any_moment_is_130_and_no_traceback(when, photos):
 def test_ctrl_c_that_is_ignored_stays_ignored(photos):
     """As of a program that runs on after its terminal was closed."""
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); exec(sys.argv.pop(1))"
-    command = [sys.executable, "-c", code, HELD, "lookalike.answers", "search", "photos/one.png", "-i", "photos"]
+    command = [sys.executable, "-c", code, HELD, "lookalike.search.page", "search", "photos/one.png", "-i", "photos"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_collection
-from lookalike.blend import DISLIKED, LIKED, blend, read_example, weighted
 from lookalike.encoders.base import TABLE
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import to_png
-from lookalike.request import Example, Query
+from lookalike.search.compose import DISLIKED, LIKED, blend, read_example, weighted
+from lookalike.search.request import Example, Query
 from quadrants import ENTRY, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lookalike.closeness import (
+from lookalike.neighbors.distances import Database
+from lookalike.search.calibration import (
     BULK_LEVEL,
     FEWEST,
     LEVEL,
@@ -15,7 +16,6 @@ from lookalike.closeness import (
     gap_after,
     gap_odds,
 )
-from lookalike.neighbors.distances import Database
 
 
 def closeness(points, distance="euclidean"):

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.filters import DEEPEST, LONGEST, FilterError, parse
+from lookalike.search.filters import DEEPEST, LONGEST, FilterError, parse
 
 FACTS = [
     {"id": "cats/1.jpg", "label": "cat", "caption": "A cat's nap", "width": 640, "height": 480, "size": 1000},

@@ -26,7 +26,7 @@ from lookalike.imaging.decode import Limits, decode, header_shape
 from lookalike.imaging.formats import LONG_HEAD, format_of, looks_like_image, unread_format
 from lookalike.imaging.resize import to_png
 from lookalike.imaging.sandbox.api import Answer
-from lookalike.request import Example, Query
+from lookalike.search.request import Example, Query
 from lookalike.server.uploads import LIMITS, Decoder, raised
 
 PIXELS = np.random.default_rng(4).integers(0, 256, (9, 7, 3), np.uint8)

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from lookalike import build_index, open_collection
 from lookalike.errors import CollectionError, LookalikeError, UsageError
-from lookalike.request import Query
+from lookalike.search.request import Query
 
 
 def photo(seed, side=96):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.request import Example, Query
+from lookalike.search.request import Example, Query
 
 WHOLE = {
     "images": [

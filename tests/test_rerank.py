@@ -10,16 +10,16 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lookalike import build_index, open_collection, open_index
-from lookalike.choice import choose, decide
 from lookalike.cli import run
 from lookalike.encoders.base import TABLE
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
 from lookalike.evaluation import score
-from lookalike.rerank import RERANKINGS, Asked, create_reranking, rerank
-from lookalike.search import search
-from lookalike.verification import recognised
-from lookalike.views import views_of
+from lookalike.search.engine import search
+from lookalike.search.rerank.auto import choose, decide
+from lookalike.search.rerank.base import RERANKINGS, Asked, create_reranking, rerank
+from lookalike.search.rerank.geometric import recognised
+from lookalike.search.rerank.multi_view import views_of
 from quadrants import ENTRY, pictures
 from test_geometry import scene
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, open_index
-from lookalike.denoised import restore_queries
 from lookalike.encoders.base import create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.index.integrity import verify
-from lookalike.search import search
+from lookalike.search.engine import search
+from lookalike.search.restore import restore_queries
 from lookalike.transforms import wiener
 from lookalike.transforms.noise import add_noise
 from lookalike.transforms.restorer import LEVELS, Restorer, roughness

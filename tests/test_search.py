@@ -11,7 +11,7 @@ from lookalike import build_index, open_collection, open_index
 from lookalike.encoders.base import TABLE
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import save_image
-from lookalike.search import query_images, search
+from lookalike.search.engine import query_images, search
 from quadrants import ENTRY, Quadrants, pictures
 
 #: Lengths 5, 5, 5, 10; rows 0 and 3 point the same way.

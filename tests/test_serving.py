@@ -29,12 +29,12 @@ from lookalike import build_index
 from lookalike.cli import run
 from lookalike.client import RemoteIndex
 from lookalike.connection import ServerError
-from lookalike.denoised import restore_queries
 from lookalike.errors import CollectionError, ImageError, UsageError
-from lookalike.explanation import explain
 from lookalike.imaging.decode import decode as read_bytes
 from lookalike.imaging.resize import to_png
 from lookalike.index.map import make_map
+from lookalike.search.explain import explain
+from lookalike.search.restore import restore_queries
 from lookalike.server import PortError, _listening, address_of, is_local
 from lookalike.transforms.noise import add_noise
 

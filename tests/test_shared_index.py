@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike import answers, build_index, create_encoder, open_index
+from lookalike import build_index, create_encoder, open_index
 from lookalike.connection import ServerError
 from lookalike.errors import ImageError, IndexStoreError
-from lookalike.filters import FilterError
 from lookalike.index.manifest import DamagedIndexError, UnreadableIndexError
 from lookalike.index.reader import Index
-from lookalike.rerank import RERANKINGS, UsageError
-from lookalike.search import search
+from lookalike.search import page
+from lookalike.search.engine import search
+from lookalike.search.filters import FilterError
+from lookalike.search.rerank.base import RERANKINGS, UsageError
 
 
 def picture(seed):
@@ -200,13 +201,13 @@ def test_what_fails_is_tried_again(used):
 def test_first_queries_of_many_threads_learn_once(photos, used, monkeypatch):
     counted = {"listen": 0, "Words": 0, "Closeness": 0}
     for name in counted:
-        real = getattr(answers, name)
+        real = getattr(page, name)
 
         def counting(*arguments, _real=real, _name=name, **options):
             counted[_name] += 1
             return _real(*arguments, **options)
 
-        monkeypatch.setattr(answers, name, counting)
+        monkeypatch.setattr(page, name, counting)
     index = open_index(used.path)
     query = {"images": [{"path": str(photos / "03.png")}], "words": "png", "k": 3}
     found = at_once(8, lambda _: index.ask(query).to_json())

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lookalike.closeness import Closeness
 from lookalike.neighbors.distances import Database
-from lookalike.silence import VIEWS, WAYS, Judgement, Silence, judge, listen, show
+from lookalike.search.calibration import Closeness
+from lookalike.search.rejection import VIEWS, WAYS, Judgement, Silence, judge, listen, show
 
 RNG = np.random.default_rng(2)
 POINTS = RNG.normal(size=(400, 20)).astype(np.float32)

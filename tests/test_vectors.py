@@ -14,7 +14,7 @@ from lookalike.index import vectors
 from lookalike.index.integrity import verify
 from lookalike.index.store import rollback
 from lookalike.index.vectors import DENOISING, learn_once
-from lookalike.search import search
+from lookalike.search.engine import search
 from quadrants import ENTRY
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.words import Words, words_of
+from lookalike.search.keywords import Words, words_of
 
 
 def fact(name, caption=None, label=None, metadata=None):

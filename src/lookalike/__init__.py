@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lookalike.evaluation import score
     from lookalike.index.build import build_index
     from lookalike.index.reader import Index, open_index
-    from lookalike.request import Query
-    from lookalike.search import Match
+    from lookalike.search.engine import Match
+    from lookalike.search.request import Query
 
 __version__ = "0.1.0"
 
@@ -34,8 +34,8 @@ _WHERE = {
     "Encoder": "encoders.base",
     "Index": "index.reader",
     "LookalikeError": "errors",
-    "Match": "search",
-    "Query": "request",
+    "Match": "search.engine",
+    "Query": "search.request",
     "build_index": "index.build",
     "connect": "client",
     "create_encoder": "encoders.base:create",

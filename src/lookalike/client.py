@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lookalike.answers import Response
-    from lookalike.explanation import Explanation
     from lookalike.neighbors.embedding2d import Layout
-    from lookalike.request import Query
-    from lookalike.search import Match
+    from lookalike.search.engine import Match
+    from lookalike.search.explain import Explanation
+    from lookalike.search.page import Response
+    from lookalike.search.request import Query
 
 #: An image to ask by: a file here, ``mnist:test[7]``, an array (h, w) or (h, w, 3); or as a query's JSON has it, such as
 #: ``{"id": "cats/tom.jpg"}`` for one of the server's.
@@ -172,7 +172,7 @@ class RemoteIndex:
         ServerError
             If the server doesn't answer, or refuses; its sentence says why.
         """
-        from lookalike.request import Example, Query
+        from lookalike.search.request import Example, Query
 
         example = Example.from_json(_sent(query))
         return self.ask(Query(images=(example,), k=k, distance=distance, rerank=rerank, denoise=denoise)).matches
@@ -197,9 +197,9 @@ class RemoteIndex:
         """
         import numpy as np
 
-        from lookalike.answers import Response
-        from lookalike.request import Query
-        from lookalike.search import Match
+        from lookalike.search.engine import Match
+        from lookalike.search.page import Response
+        from lookalike.search.request import Query
         from lookalike.transforms.restorer import Restored
 
         asked = {"encoder": self._encoder} | Query.from_json(query).to_json()
@@ -262,7 +262,7 @@ class RemoteIndex:
         ServerError
             As of :meth:`search`.
         """
-        from lookalike.search import Match
+        from lookalike.search.engine import Match
 
         asked = {"image": _sent(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
         said = self._connection.json("POST", "/api/denoise", asked)
@@ -273,7 +273,7 @@ class RemoteIndex:
         return Denoised(noisy, denoised, near, nearer, said["says"])
 
     def explain(self, image: Image, match: str) -> Explanation:
-        """Say which parts of two images account for their similarity, as :func:`lookalike.explanation.explain` does.
+        """Say which parts of two images account for their similarity, as :func:`lookalike.search.explain.explain` does.
 
         Parameters
         ----------
@@ -293,7 +293,7 @@ class RemoteIndex:
         """
         import numpy as np
 
-        from lookalike.explanation import Explanation
+        from lookalike.search.explain import Explanation
 
         asked = {"image": _sent(image), "match": match, "encoder": self._encoder, "maps": True}
         said = self._connection.json("POST", "/api/explain", asked)

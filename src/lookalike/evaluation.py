@@ -16,8 +16,8 @@ from lookalike.errors import UsageError
 from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, read_truth, write_qrels, write_run
 from lookalike.metrics.ranking import Difference, ScoreReport, Scores, compare_paired
-from lookalike.rerank import Asked, create_reranking, ranking_values
-from lookalike.search import readable_queries
+from lookalike.search.engine import readable_queries
+from lookalike.search.rerank.base import Asked, create_reranking, ranking_values
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -186,7 +186,7 @@ def score(
     seed : int
         Of the draw and of the bootstrap.
     rerank : str, optional
-        What :func:`lookalike.rerank.create_reranking` takes. Show such a score beside the plain one: a re-ranking has
+        What :func:`lookalike.search.rerank.base.create_reranking` takes. Show such a score beside the plain one: a re-ranking has
         seen the whole database, though no label and no other query.
     on_progress : callable, optional
         Called with (queries done, queries in all).

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.explanation import Explanation
 from lookalike.heat import overlay
 from lookalike.plots import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
+from lookalike.search.explain import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

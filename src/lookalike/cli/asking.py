@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lookalike.answers import Response
     from lookalike.evaluation import Comparison, IndexScore
     from lookalike.index.reader import Index
-    from lookalike.request import Example
-    from lookalike.search import Result
+    from lookalike.search.engine import Result
+    from lookalike.search.page import Response
+    from lookalike.search.request import Example
 
 Rerank = Annotated[
     str | None,
@@ -95,11 +95,12 @@ def search(
     """Find the images nearest to a query image, or to all that a query is made of."""
     import numpy as np
 
-    from lookalike import answers, open_collection, progress
-    from lookalike import search as searching
+    from lookalike import open_collection, progress
     from lookalike.index.reader import id_of
     from lookalike.outputs import check_outputs
-    from lookalike.request import Query
+    from lookalike.search import engine as searching
+    from lookalike.search import page
+    from lookalike.search.request import Query
 
     check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
     how = "auto" if exact is None else "exact" if exact else "approximate"
@@ -148,17 +149,17 @@ def search(
         )
     if save_query is not None:
         (asked if encoder is None else asked.but(encoder=encoder)).save(save_query, overwrite=overwrite)
-    response = answers.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
+    response = page.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
     if picture is not None:
         from lookalike.plots import as_tiles
 
-        beside = as_tiles(answers.shown(opened, asked))
+        beside = as_tiles(page.shown(opened, asked))
         _draw(opened, [np.concatenate(beside, axis=1)], [response], picture, overwrite)
     _show([response], as_json)
 
 
 def _examples(paths: list[str], weights: list[float]) -> list[Example]:
-    from lookalike.request import Example
+    from lookalike.search.request import Example
 
     if weights and len(weights) != len(paths):
         raise UsageError(f"{len(weights)} weights for {len(paths)} images; give --weight once for each image, in order")
@@ -250,14 +251,14 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why two images are alike: which parts of each account for it, and each encoder's share."""
-    from lookalike import explanation
     from lookalike.index.reader import id_of
     from lookalike.outputs import check_outputs
+    from lookalike.search import explain
 
     check_outputs(picture, overwrite=overwrite, inputs=[query])
     opened = open_(index_path, encoder, query)
-    pair = explanation.read_pair(opened, query, id_of(opened, match))
-    found = explanation.explain(opened, *pair)
+    pair = explain.read_pair(opened, query, id_of(opened, match))
+    found = explain.explain(opened, *pair)
     if picture is not None:
         from lookalike import plots, sheets
 

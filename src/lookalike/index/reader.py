@@ -40,9 +40,9 @@ from lookalike.neighbors.distances import DISTANCES, Database
 from lookalike.neighbors.ivf import FLOOR, Lists
 
 if TYPE_CHECKING:
-    from lookalike.answers import Response
-    from lookalike.request import Query
-    from lookalike.search import Match
+    from lookalike.search.engine import Match
+    from lookalike.search.page import Response
+    from lookalike.search.request import Query
 
 T = TypeVar("T")
 #: How to search.
@@ -186,7 +186,7 @@ class Index:
         denoise: str | Path | None = None,
         how: str = "auto",
     ) -> list[Match]:
-        """Find the images nearest to one query image; see :func:`lookalike.search.search` for many.
+        """Find the images nearest to one query image; see :func:`lookalike.search.engine.search` for many.
 
         Parameters
         ----------
@@ -215,11 +215,13 @@ class Index:
         UsageError
             If the query holds several images, or ``k`` is out of range.
         """
-        from lookalike.search import search
+        from lookalike.search.engine import search
 
         results = search(self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise, how=how)
         if len(results) != 1:
-            raise UsageError(f"one query image expected, {len(results)} given; use lookalike.search.search for many")
+            raise UsageError(
+                f"one query image expected, {len(results)} given; use lookalike.search.engine.search for many"
+            )
         return results[0].matches
 
     def ask(self, query: Query | Mapping[str, Any]) -> Response:
@@ -242,7 +244,7 @@ class Index:
         CollectionError, EncoderError
             If an image can't be read or is of another size.
         """
-        from lookalike.answers import answer
+        from lookalike.search.page import answer
 
         return answer(self, query)
 

@@ -14,13 +14,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.answers import prepare
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index.manifest import PASSPORT, Passport, open_dataset, read_passport
 from lookalike.index.reader import Index
 from lookalike.index.schema import FACTS, Facts
 from lookalike.neighbors.distances import Database
+from lookalike.search.page import prepare
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.

@@ -34,19 +34,19 @@ from starlette.formparsers import MultiPartParser
 from starlette.routing import Match
 
 from lookalike import __version__
-from lookalike.answers import answer
-from lookalike.blend import read_example
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
-from lookalike.explanation import explain
 from lookalike.heat import overlay
 from lookalike.imaging.resize import fit_to, to_png
 from lookalike.index.run_status import read_underway
 from lookalike.neighbors.distances import DISTANCES
-from lookalike.request import MOST_EXAMPLES, Example
-from lookalike.request import Query as Asked
-from lookalike.rerank import RERANKINGS
 from lookalike.scorebook import kept_scores
-from lookalike.search import describe
+from lookalike.search.compose import read_example
+from lookalike.search.engine import describe
+from lookalike.search.explain import explain
+from lookalike.search.page import answer
+from lookalike.search.request import MOST_EXAMPLES, Example
+from lookalike.search.request import Query as Asked
+from lookalike.search.rerank.base import RERANKINGS
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
 from lookalike.server.kept import ForgottenUploadError, Kept

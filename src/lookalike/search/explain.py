@@ -1,7 +1,7 @@
 """Two images + an index -> which parts of each account for their similarity, and each encoder's share in it.
 
 Where a descriptor is a sum over places, the cosine of two is as well, and each place's part in it is exact
-(:mod:`lookalike.encoders.attribution`). Elsewhere places are hidden in turn (:mod:`lookalike.occlusion`).
+(:mod:`lookalike.encoders.attribution`). Elsewhere places are hidden in turn (:mod:`lookalike.search.occlusion`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.blend import read_whole, show_example
 from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
@@ -22,9 +21,10 @@ from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.build import collection_now
 from lookalike.neighbors.distances import Database
-from lookalike.occlusion import falls
-from lookalike.request import Example
-from lookalike.search import similarity as to_similarity
+from lookalike.search.compose import read_whole, show_example
+from lookalike.search.engine import similarity as to_similarity
+from lookalike.search.occlusion import falls
+from lookalike.search.request import Example
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -182,7 +182,7 @@ def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], 
     index : Index
         Any.
     query : str
-        An id of the index; or a file, perhaps with a crop, as :meth:`lookalike.request.Example.parse` reads it.
+        An id of the index; or a file, perhaps with a crop, as :meth:`lookalike.search.request.Example.parse` reads it.
     match : str
         An id of the index.
 

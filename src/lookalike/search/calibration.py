@@ -11,7 +11,7 @@ at a level of ``LEVEL / (i (i + 1))`` which adds up to ``LEVEL`` over all ranks,
 
 **Far.** What is farther than ``FAR`` of the collection's own images are from their nearest has nothing like it here; by
 exchangeability a query drawn like them is refused so once in a hundred (V. Vovk et al., "Algorithmic Learning in a Random
-World", 2005). What it means that nothing stands out: :mod:`lookalike.silence`.
+World", 2005). What it means that nothing stands out: :mod:`lookalike.search.rejection`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.diffusion import ALPHA, STARTS, Diffusion, to_squares
 from lookalike.neighbors.distances import Database
-from lookalike.rerank import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Asked, Reranking, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -31,7 +31,7 @@ class Spreading(Reranking):
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.rerank.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranking`.
     alpha : float
         How far it goes: the weight of each further step.
     """

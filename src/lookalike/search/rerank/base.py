@@ -27,12 +27,12 @@ Int64Array = NDArray[np.int64]
 
 #: name -> "module:Class", and parameters that the name stands for.
 RERANKINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "expansion": ("lookalike.expansion:Expansion", {"alpha": 0.0}),
-    "alpha-expansion": ("lookalike.expansion:Expansion", {"alpha": 3.0}),
-    "diffusion": ("lookalike.spreading:Spreading", {}),
-    "reciprocal": ("lookalike.reciprocal:Reciprocal", {}),
-    "geometric": ("lookalike.verification:Verification", {}),
-    "views": ("lookalike.views:Views", {}),
+    "expansion": ("lookalike.search.rerank.query_expansion:Expansion", {"alpha": 0.0}),
+    "alpha-expansion": ("lookalike.search.rerank.query_expansion:Expansion", {"alpha": 3.0}),
+    "diffusion": ("lookalike.search.rerank.diffusion:Spreading", {}),
+    "reciprocal": ("lookalike.search.rerank.k_reciprocal:Reciprocal", {}),
+    "geometric": ("lookalike.search.rerank.geometric:Verification", {}),
+    "views": ("lookalike.search.rerank.multi_view:Views", {}),
 }
 #: The self-test chooses one of them, or none.
 AUTO, NONE = "auto", "none"
@@ -155,7 +155,7 @@ def create_reranking(
     """
     name, _, rest = method.partition(":")
     if name == AUTO:
-        from lookalike.choice import choose
+        from lookalike.search.rerank.auto import choose
 
         chosen = choose(index, on_note=on_note).method
         return create_reranking(chosen, index, distance=distance, on_note=on_note)

@@ -19,7 +19,7 @@ from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import pictures_of
 from lookalike.index.vectors import VERIFICATION, learn_once
-from lookalike.rerank import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Asked, Reranking, check_range
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Verification(Reranking):
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.rerank.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranking`.
     depth : int
         First answers of each encoder that are looked at; four times as many where none of them is verified.
     """

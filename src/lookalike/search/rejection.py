@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.closeness import DEPTH, FAR, SHALLOWEST, Closeness, Learnt, Once, explained_by_bulk, gap_after
 from lookalike.index.vectors import SILENCE, by_distance
 from lookalike.neighbors.distances import Database
+from lookalike.search.calibration import DEPTH, FAR, SHALLOWEST, Closeness, Learnt, Once, explained_by_bulk, gap_after
 from lookalike.transforms.augmentations import damage
 from lookalike.transforms.views import scene
 

@@ -33,7 +33,7 @@ from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import pictures_of
-from lookalike.rerank import NONE, Asked, Reranking, create_reranking
+from lookalike.search.rerank.base import NONE, Asked, Reranking, create_reranking
 from lookalike.selection.selftest import FEWEST, bootstrap_interval
 from lookalike.transforms.augmentations import damage, families_for
 from lookalike.transforms.views import scene
@@ -64,7 +64,7 @@ class Choice:
     Attributes
     ----------
     method : str
-        As :func:`lookalike.rerank.create_reranking` takes it; ``none`` where none is better.
+        As :func:`lookalike.search.rerank.base.create_reranking` takes it; ``none`` where none is better.
     figures : dict of str to dict
         Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
     held_out : int

@@ -19,8 +19,8 @@ from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
 from lookalike.imaging.decode import decode
 from lookalike.imaging.resize import fit_to
-from lookalike.request import Example, Query
-from lookalike.search import describe, describe_text, query_images
+from lookalike.search.engine import describe, describe_text, query_images
+from lookalike.search.request import Example, Query
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index

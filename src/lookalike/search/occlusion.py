@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lookalike.encoders.base import Encoder
 from lookalike.neighbors.distances import Database
-from lookalike.search import similarity
+from lookalike.search.engine import similarity
 
 if TYPE_CHECKING:
     from typing import Any

@@ -1,7 +1,7 @@
 """One query, whatever it is made of: images, crops, likes, dislikes, words, a filter <-> the documented JSON.
 
 The same JSON is taken by Python, the command line, REST and the page; it can be saved and replayed. What each key means:
-docs/searching.md. Here a query is only read and checked as far as that needs no index; :mod:`lookalike.answers` answers it.
+docs/searching.md. Here a query is only read and checked as far as that needs no index; :mod:`lookalike.search.page` answers it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.diffusion import to_squares
-from lookalike.rerank import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Asked, Reranking, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -34,7 +34,7 @@ class Reciprocal(Reranking):
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.rerank.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranking`.
     k : int
         Neighbours that may be reciprocal, at most those of the graph.
     few : int

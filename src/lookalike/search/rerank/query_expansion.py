@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.distances import Database
-from lookalike.rerank import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Asked, Reranking, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -33,7 +33,7 @@ class Expansion(Reranking):
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.rerank.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranking`.
     k : int
         Answers that count.
     alpha : float

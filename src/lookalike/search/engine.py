@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.closeness import Chance
 from lookalike.collections.open import Collection, Source, open_collection
-from lookalike.denoised import restore_queries
 from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.request import whole_number
-from lookalike.rerank import rerank as reranked
+from lookalike.search.calibration import Chance
+from lookalike.search.request import whole_number
+from lookalike.search.rerank.base import rerank as reranked
+from lookalike.search.restore import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -180,12 +180,12 @@ def search(
     resize : bool
         Bring images of another size to the index's; an index of a folder always does.
     rerank : str, optional
-        What :func:`lookalike.rerank.create_reranking` takes: ``diffusion``, ``geometric``, ``auto``, ...
+        What :func:`lookalike.search.rerank.base.create_reranking` takes: ``diffusion``, ``geometric``, ``auto``, ...
     on_note : callable, optional
         Called with a sentence before a step that takes long, and with what ``auto`` chose.
     denoise : str or Path, optional
         Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
-        autoencoder's folder; see :func:`lookalike.denoised.restore_queries`.
+        autoencoder's folder; see :func:`lookalike.search.restore.restore_queries`.
     how : {"auto", "exact", "approximate"}
         As of :meth:`lookalike.index.reader.Index.nearest`.
 

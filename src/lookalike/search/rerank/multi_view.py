@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError, unknown_name
 from lookalike.imaging.resize import fit_to
-from lookalike.rerank import Asked, Reranking
+from lookalike.search.rerank.base import Asked, Reranking
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -32,7 +32,7 @@ class Views(Reranking):
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.rerank.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranking`.
     kinds : str
         Joined by ``+``: ``turns`` (by 90, 180, 270 degrees), ``mirror``, ``crops`` (two of the centre, four corners).
     by : {"min", "mean"}

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import filters
-from lookalike.blend import blend, read_whole, show_example
-from lookalike.closeness import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
 from lookalike.collections.folder import id_of
-from lookalike.denoised import restore_queries
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
@@ -27,14 +23,18 @@ from lookalike.index.originals import pictures_of
 from lookalike.index.vectors import learn_once
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold, reach_of
-from lookalike.request import Query
-from lookalike.rerank import rerank
-from lookalike.search import Match, similarity
-from lookalike.silence import WAYS, Judgement, Silence, judge, listen, show
+from lookalike.search import filters
+from lookalike.search.calibration import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
+from lookalike.search.compose import blend, read_whole, show_example
+from lookalike.search.engine import Match, similarity
+from lookalike.search.keywords import Words
+from lookalike.search.rejection import WAYS, Judgement, Silence, judge, listen, show
+from lookalike.search.request import Query
+from lookalike.search.rerank.base import rerank
+from lookalike.search.rerank.geometric import DEPTH as CHECKED
+from lookalike.search.rerank.geometric import WIDER, recognised
+from lookalike.search.restore import restore_queries
 from lookalike.transforms.restorer import Restored
-from lookalike.verification import DEPTH as CHECKED
-from lookalike.verification import WIDER, recognised
-from lookalike.words import Words
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
