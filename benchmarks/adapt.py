@@ -27,7 +27,7 @@ from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.selection.selftest import bootstrap_interval, run_trial
 

@@ -22,7 +22,7 @@ from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.metrics import ranking
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 from lookalike.transforms import noise
 
 CUTS = [10, 100, 1000, 10000, 60000]

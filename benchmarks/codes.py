@@ -23,7 +23,7 @@ from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 from lookalike.selection.adapt import adapt
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")

@@ -22,7 +22,7 @@ from pathlib import Path
 from lookalike import load_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 # Answers each line on standard input with the seconds one predict of all images took.
 _PEER = """

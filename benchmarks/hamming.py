@@ -19,7 +19,7 @@ import numpy as np
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}
 PEERS = {

@@ -43,7 +43,7 @@ from lookalike.collections.folder import scan
 from lookalike.collections.tasks import read_task, to_task
 from lookalike.imaging.decode import pictures
 from lookalike.imaging.sandbox.api import Leash
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)

@@ -35,7 +35,7 @@ from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 FASTDUP = """
 import sys, fastdup, numpy as np

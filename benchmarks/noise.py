@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import charts, create_encoder, load_encoder, open_collection, plots
+from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports import charts, figures
+from lookalike.reports.html import machine
 from lookalike.selection.adapt import Recipe, adapt
 from lookalike.selection.selftest import bootstrap_interval
 from lookalike.transforms.augmentations import damage
@@ -137,7 +138,7 @@ def main() -> None:
         }
         for name in encoders
     }
-    plots.save(
+    figures.save(
         charts.noise_curves(curves, "Share of first answers that are right, by the noise of the query"), options.figure
     )
 

@@ -30,7 +30,7 @@ from lookalike.atomic import replace_file
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.resize import to_png
 from lookalike.index.reader import Index
-from lookalike.report import machine
+from lookalike.reports.html import machine
 from lookalike.search.calibration import DEPTH, gap_odds
 from lookalike.search.page import answer, silence_of
 from lookalike.search.rejection import WAYS

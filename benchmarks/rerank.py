@@ -34,13 +34,13 @@ from PIL import Image, ImageDraw
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
-from lookalike.evaluation import score
 from lookalike.imaging.resize import fit_to
 from lookalike.index.reader import Index
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.evaluate import score
+from lookalike.reports.html import machine
 from lookalike.search.rerank.auto import choose
 from lookalike.search.rerank.base import Asked, create_reranking, ranking_values, rerank
 from lookalike.search.rerank.diffusion import spread

@@ -38,7 +38,7 @@ from lookalike import open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import CUTS, score
 from lookalike.neighbors.distances import Database
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.integer]

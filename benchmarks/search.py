@@ -37,7 +37,7 @@ from lookalike.code_pairs import code_pairs
 from lookalike.mapped import Sealed
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.ivf import Lists, write_lists
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 FloatArray = NDArray[np.float32]
 RESULTS = Path(__file__).parent / "results" / "search.json"

@@ -31,7 +31,7 @@ import numpy as np
 import lookalike
 from lookalike.atomic import replace_file
 from lookalike.imaging.resize import to_png
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 CLIENTS = (1, 16, 64)

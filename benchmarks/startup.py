@@ -22,7 +22,7 @@ from lookalike import build_index, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.imaging.resize import save_image
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 
 def main() -> None:

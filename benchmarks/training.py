@@ -26,7 +26,7 @@ import numpy as np
 from lookalike import open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS
-from lookalike.report import machine
+from lookalike.reports.html import machine
 
 #: Multiply-adds x 2 x 3 (forward, and backward to weights and to inputs) of one image, worked out from the layers.
 MFLOP = {"tutorial": 27.0, "article": 4.6}

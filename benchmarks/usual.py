@@ -22,7 +22,7 @@ from verdict import Case, Images, cases, labelled
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
-from lookalike.report import machine
+from lookalike.reports.html import machine
 from lookalike.selection.defaults import gently_adapted, usual_name
 
 SIDES = {"hog": 64, "neural": 224}

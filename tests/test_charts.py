@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from lookalike import plots
 from lookalike.encoders.base import create
 from lookalike.errors import UsageError
+from lookalike.reports import figures
 from lookalike.selection.compare import compare
 from lookalike.selection.robustness import robustness
 
 pytest.importorskip("matplotlib", reason="charts are drawn; install lookalike[plots]")
 
-from lookalike import charts
+from lookalike.reports import charts
 
 
 def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
@@ -26,7 +26,7 @@ def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
     assert [line.get_xdata()[0] for line in marks] == [row.bytes for row in verdict.rows]
     picked = [line.get_xdata()[0] for line in sizes.lines if line.get_label() == "picked"]
     assert verdict.rows[verdict.picks["few"]].bytes in picked
-    assert plots.render(figure, "png").startswith(b"\x89PNG")
+    assert figures.render(figure, "png").startswith(b"\x89PNG")
 
 
 def test_damage_is_drawn_as_both_figures(digits):

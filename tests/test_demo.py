@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lookalike import demo, open_collection, open_index
+from lookalike import open_collection, open_index
+from lookalike.reports import demo
 
 pytest.importorskip("keras", reason="the demo trains; install lookalike[train]")
 pytest.importorskip("matplotlib", reason="the demo draws; install lookalike[plots]")

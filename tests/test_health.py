@@ -9,7 +9,7 @@ import pytest
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.cli import run
 from lookalike.encoders.base import TABLE
-from lookalike.health import K, check_health, skewness_of_counts
+from lookalike.reports.health import K, check_health, skewness_of_counts
 from quadrants import ENTRY, pictures
 
 

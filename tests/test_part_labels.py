@@ -8,7 +8,7 @@ from PIL import Image
 
 from lookalike import build_index, open_collection, open_index, score
 from lookalike.errors import UsageError
-from lookalike.evaluation import export_trec, questions
+from lookalike.reports.evaluate import export_trec, questions
 
 
 def picture(kind, seed):

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from lookalike import plots
 from lookalike.errors import LookalikeError, UsageError
+from lookalike.reports import figures
 
 RNG = np.random.default_rng(7)
 
@@ -63,7 +63,7 @@ def line(figure, label):
 
 def test_denoising_pairs_hold_each_image_once_noisy_above_denoised():
     noisy, denoised = pictures(10), pictures(10)
-    figure = plots.denoising_pairs(noisy, denoised)
+    figure = figures.denoising_pairs(noisy, denoised)
     assert isinstance(figure, Figure)
     [ax] = figure.axes
     assert len(ax.images) == 20
@@ -80,7 +80,7 @@ def test_denoising_pairs_hold_each_image_once_noisy_above_denoised():
 
 def test_the_original_is_a_first_row():
     rows = [pictures(4, 20, 30, 3) for _ in range(3)]
-    figure = plots.denoising_pairs(rows[1], rows[2], original=rows[0])
+    figure = figures.denoising_pairs(rows[1], rows[2], original=rows[0])
     images = figure.axes[0].images
     assert len(images) == 12
     assert np.array_equal(pixels(images[0]), rgb(rows[0][0]))
@@ -90,7 +90,7 @@ def test_the_original_is_a_first_row():
 
 def test_grey_is_shown_as_it_is_not_stretched():
     dark = np.full((2, 8, 8), 40, np.uint8)
-    png = Image.open(BytesIO(plots.render(plots.denoising_pairs(dark, dark + 1), "png"))).convert("RGB")
+    png = Image.open(BytesIO(figures.render(figures.denoising_pairs(dark, dark + 1), "png"))).convert("RGB")
     shown = {colour for count, colour in png.getcolors(1 << 20) if count > 5000}
     assert shown == {(255, 255, 255), (40, 40, 40), (41, 41, 41)}
 
@@ -107,7 +107,7 @@ def test_grey_is_shown_as_it_is_not_stretched():
 )
 def test_rows_that_cannot_be_drawn_are_refused(noisy, denoised, said):
     with pytest.raises(UsageError, match=said):
-        plots.denoising_pairs(noisy, denoised)
+        figures.denoising_pairs(noisy, denoised)
 
 
 # Query and answers
@@ -115,7 +115,7 @@ def test_rows_that_cannot_be_drawn_are_refused(noisy, denoised, said):
 
 def test_each_answer_is_drawn_on_its_querys_line():
     queries, answers = pictures(3), [pictures(10) for _ in range(3)]
-    figure = plots.retrieved(queries, answers)
+    figure = figures.retrieved(queries, answers)
     [ax] = figure.axes
     assert len(ax.images) == 33
     at = 0
@@ -132,7 +132,7 @@ def test_each_answer_is_drawn_on_its_querys_line():
 
 
 def test_without_right_nothing_is_marked():
-    figure = plots.retrieved(pictures(2), [pictures(3)] * 2)
+    figure = figures.retrieved(pictures(2), [pictures(3)] * 2)
     assert not any(frames(figure, label) for label in ("right", "wrong"))
     assert not any(marks(figure, label) for label in ("check", "cross"))
     assert not any("right" in t for t in texts(figure))
@@ -140,7 +140,7 @@ def test_without_right_nothing_is_marked():
 
 def test_right_and_wrong_differ_by_mark_dash_and_colour():
     right = RNG.random((4, 10)) < 0.6
-    figure = plots.retrieved(pictures(4), [pictures(10)] * 4, right=right)
+    figure = figures.retrieved(pictures(4), [pictures(10)] * 4, right=right)
     n = int(right.sum())
     # One more of each stands in the legend.
     assert len(frames(figure, "right")) == len(marks(figure, "check")) == n + 1
@@ -148,8 +148,8 @@ def test_right_and_wrong_differ_by_mark_dash_and_colour():
     dashes = [{str(f._unscaled_dash_pattern) for f in frames(figure, label)} for label in ("right", "wrong")]
     assert len(dashes[0]) == len(dashes[1]) == 1
     assert dashes[0] != dashes[1]
-    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "right")} == {plots.RIGHT}
-    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "wrong")} == {plots.WRONG}
+    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "right")} == {figures.RIGHT}
+    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "wrong")} == {figures.WRONG}
     assert any(t.startswith("right") for t in texts(figure))
     assert any(t.startswith("wrong") for t in texts(figure))
     # The marks are strokes of different shape, not letters that a font may lack.
@@ -159,7 +159,7 @@ def test_right_and_wrong_differ_by_mark_dash_and_colour():
 
 def test_each_mark_sits_on_its_own_answer():
     right = np.array([[True, False, True], [False, False, True]])
-    figure = plots.retrieved(pictures(2), [pictures(3)] * 2, right=right)
+    figure = figures.retrieved(pictures(2), [pictures(3)] * 2, right=right)
     images = [i for n, i in enumerate(figure.axes[0].images) if n % 4]  # without the queries
     for image, good in zip(images, right.ravel(), strict=True):
         left, edge, bottom, top = image.get_extent()
@@ -175,7 +175,9 @@ def test_each_mark_sits_on_its_own_answer():
 def test_a_mark_can_be_told_in_grey():
     """A colour-blind reader, or a grey printer: the two badges differ in shape, pixel by pixel."""
     one = [
-        plots.render(plots.retrieved(pictures(1), [np.zeros((1, 28, 28), np.uint8)], right=np.array([[good]])), "png")
+        figures.render(
+            figures.retrieved(pictures(1), [np.zeros((1, 28, 28), np.uint8)], right=np.array([[good]])), "png"
+        )
         for good in (True, False)
     ]
     a, b = (np.asarray(Image.open(BytesIO(png)).convert("L"), int) for png in one)
@@ -185,14 +187,14 @@ def test_a_mark_can_be_told_in_grey():
 
 def test_captions_and_lines_of_different_length():
     answers = [pictures(3), pictures(2)]
-    figure = plots.retrieved(pictures(2), answers, captions=[["0.1", "0.2", "0.3"], ["0.4", "$_{"]])
+    figure = figures.retrieved(pictures(2), answers, captions=[["0.1", "0.2", "0.3"], ["0.4", "$_{"]])
     assert len(figure.axes[0].images) == 7
     assert {"0.1", "0.2", "0.3", "0.4", "$_{"} <= set(texts(figure))
-    assert plots.render(figure, "svg")  # a dollar is a dollar: no formula is parsed
+    assert figures.render(figure, "svg")  # a dollar is a dollar: no formula is parsed
 
 
 def test_answers_of_another_shape_keep_their_proportions():
-    figure = plots.retrieved(pictures(1, 30, 30), [pictures(2, 10, 40, 3)])
+    figure = figures.retrieved(pictures(1, 30, 30), [pictures(2, 10, 40, 3)])
     left, right, bottom, top = figure.axes[0].images[1].get_extent()
     assert (right - left) / (bottom - top) == pytest.approx(4)
 
@@ -212,7 +214,7 @@ def test_answers_of_another_shape_keep_their_proportions():
 )
 def test_answers_that_do_not_fit_their_queries_are_refused(queries, answers, more, said):
     with pytest.raises(UsageError, match=said):
-        plots.retrieved(pictures(queries, 4, 4), [pictures(k, 4, 4) for k in answers], **more)
+        figures.retrieved(pictures(queries, 4, 4), [pictures(k, 4, 4) for k in answers], **more)
 
 
 def test_the_callers_arrays_are_left_alone():
@@ -221,8 +223,8 @@ def test_the_callers_arrays_are_left_alone():
     before = [a.copy() for a in given]
     for a in given:
         a.flags.writeable = False
-    plots.render(plots.retrieved(queries, answers, right=right), "png")
-    plots.render(plots.denoising_pairs(queries, queries), "png")
+    figures.render(figures.retrieved(queries, answers, right=right), "png")
+    figures.render(figures.denoising_pairs(queries, queries), "png")
     assert all(np.array_equal(a, b) for a, b in zip(given, before, strict=True))
 
 
@@ -237,7 +239,7 @@ CURVES = {
 
 
 def test_curves_are_drawn_in_order_of_n_on_a_log_axis():
-    figure = plots.score_curves(CURVES)
+    figure = figures.score_curves(CURVES)
     [ax] = figure.axes
     assert ax.get_xscale() == "log"
     for name, points in CURVES.items():
@@ -251,7 +253,7 @@ def test_curves_are_drawn_in_order_of_n_on_a_log_axis():
 
 def test_lines_differ_by_colour_marker_and_dash():
     many = {f"encoder {i}": [(10, 0.9 - i / 50), (100, 0.5 + i / 50)] for i in range(9)}
-    figure = plots.score_curves(many)
+    figure = figures.score_curves(many)
     drawn = [line(figure, name) for name in many]
     # Whatever two lines share, marker and dash together always differ, so grey print will do.
     assert len({(d.get_marker(), str(d._unscaled_dash_pattern)) for d in drawn}) == len(many)
@@ -275,7 +277,7 @@ def overlaps(figure):
 def test_names_stand_at_the_ends_and_do_not_overlap():
     same = {name: [(10, 0.9), (1000, 0.5)] for name in ("article", "tutorial", "pixels", "hog", "hog+adapt")}
     for curves in (CURVES, same):
-        figure = plots.score_curves(curves)
+        figure = figures.score_curves(curves)
         assert not overlaps(figure)
         for name in curves:
             assert sum(t.split("  ")[0] == name for t in texts(figure)) == 1
@@ -287,7 +289,7 @@ def test_heights_are_spread_as_little_as_needed():
     for _ in range(200):
         wanted = list(rng.random(int(rng.integers(1, 7))))
         gap = float(rng.choice([0.02, 0.1, 0.3]))
-        got = plots._spread(wanted, gap, 0.0, 1.0)
+        got = figures._spread(wanted, gap, 0.0, 1.0)
         room = min(gap, 1 / max(1, len(wanted) - 1))
         assert min(got) > -1e-9
         assert max(got) < 1 + 1e-9
@@ -303,17 +305,17 @@ def test_heights_are_spread_as_little_as_needed():
 
 def test_bands_hold_the_intervals_given():
     intervals = {"pixels": [(s - 0.02, s + 0.01) for _, s in CURVES["pixels"]]}
-    figure = plots.score_curves(CURVES, intervals)
+    figure = figures.score_curves(CURVES, intervals)
     [band] = figure.axes[0].collections
     corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
     for n, s in CURVES["pixels"]:
         assert {(n, round(s - 0.02, 6)), (n, round(s + 0.01, 6))} <= corners
-    assert not plots.score_curves(CURVES).axes[0].collections
+    assert not figures.score_curves(CURVES).axes[0].collections
 
 
 def test_one_point_and_perfect_scores_can_be_drawn():
-    assert plots.render(plots.score_curves({"a": [(10, 1.0)], "b": [(10, 0.0)]}), "png")
-    assert plots.render(plots.score_curves({"$a_{": [(1, 1.0), (7, 1.0)]}), "png")
+    assert figures.render(figures.score_curves({"a": [(10, 1.0)], "b": [(10, 0.0)]}), "png")
+    assert figures.render(figures.score_curves({"$a_{": [(1, 1.0), (7, 1.0)]}), "png")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +331,7 @@ def test_one_point_and_perfect_scores_can_be_drawn():
 )
 def test_curves_that_cannot_be_drawn_are_refused(curves, intervals, said):
     with pytest.raises(UsageError, match=said):
-        plots.score_curves(curves, intervals)
+        figures.score_curves(curves, intervals)
 
 
 def epoch(i, loss, validation):
@@ -337,7 +339,7 @@ def epoch(i, loss, validation):
 
 
 def test_training_curve_rings_the_best_epoch():
-    figure = plots.training_curve([epoch(1, 0.3, 0.28), epoch(2, 0.2, 0.19), epoch(3, 0.1, 0.21)])
+    figure = figures.training_curve([epoch(1, 0.3, 0.28), epoch(2, 0.2, 0.19), epoch(3, 0.1, 0.21)])
     assert list(line(figure, "training").get_ydata()) == [0.3, 0.2, 0.1]
     assert list(line(figure, "validation").get_ydata()) == [0.28, 0.19, 0.21]
     assert list(line(figure, "best").get_xydata()[0]) == [2, 0.19]
@@ -347,16 +349,16 @@ def test_training_curve_rings_the_best_epoch():
 
 
 def test_training_curve_of_a_cut_short_run():
-    one = plots.training_curve([epoch(1, 0.3, None)])
+    one = figures.training_curve([epoch(1, 0.3, None)])
     assert [found.get_label() for found in one.axes[0].lines if found.get_label() == "validation"] == []
     assert list(line(one, "best").get_xydata()[0]) == [1, 0.3]
-    gaps = plots.training_curve([epoch(1, 0.3, 0.2), epoch(2, 0.2, None), epoch(3, float("nan"), None)])
+    gaps = figures.training_curve([epoch(1, 0.3, 0.2), epoch(2, 0.2, None), epoch(3, float("nan"), None)])
     assert list(line(gaps, "best").get_xydata()[0]) == [1, 0.2]
-    assert plots.render(one, "png")
-    assert plots.render(gaps, "png")
+    assert figures.render(one, "png")
+    assert figures.render(gaps, "png")
     for history in ([], [epoch(1, float("nan"), None)]):
         with pytest.raises(UsageError, match="no epoch has a finite loss"):
-            plots.training_curve(history)
+            figures.training_curve(history)
 
 
 # Files
@@ -366,8 +368,8 @@ def test_training_curve_of_a_cut_short_run():
     ("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF"), (".PNG", b"\x89PNG")]
 )
 def test_figures_are_written_by_suffix_and_the_same_each_time(tmp_path, suffix, magic):
-    figure = plots.denoising_pairs(pictures(2), pictures(2))
-    paths = [plots.save(figure, tmp_path / "new" / f"{i}{suffix}") for i in "ab"]
+    figure = figures.denoising_pairs(pictures(2), pictures(2))
+    paths = [figures.save(figure, tmp_path / "new" / f"{i}{suffix}") for i in "ab"]
     a, b = (p.read_bytes() for p in paths)
     assert a.startswith(magic)
     assert a == b
@@ -376,7 +378,7 @@ def test_figures_are_written_by_suffix_and_the_same_each_time(tmp_path, suffix, 
 @pytest.mark.parametrize("name", ["figure.gif", "figure", "figure.pngx"])
 def test_an_unknown_suffix_lists_the_known(tmp_path, name):
     with pytest.raises(UsageError, match=r"\.pdf, \.png, \.svg"):
-        plots.save(plots.denoising_pairs(pictures(1), pictures(1)), tmp_path / name)
+        figures.save(figures.denoising_pairs(pictures(1), pictures(1)), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -399,12 +401,12 @@ def test_a_failed_write_leaves_the_old_figure(tmp_path):
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(LookalikeError, match="can't be written"):
-        plots.save(plots.denoising_pairs(pictures(1), pictures(1)), tmp_path / "file" / "figure.png")
+        figures.save(figures.denoising_pairs(pictures(1), pictures(1)), tmp_path / "file" / "figure.png")
 
 
 def test_a_vector_figure_keeps_the_very_pixels():
     noisy, denoised = pictures(3), pictures(3)
-    svg = plots.render(plots.denoising_pairs(noisy, denoised), "svg").decode()
+    svg = figures.render(figures.denoising_pairs(noisy, denoised), "svg").decode()
     inside = re.findall(r"data:image/png;base64,([^\"]+)", svg)
     found = [np.asarray(Image.open(BytesIO(base64.b64decode(i))).convert("L")) for i in inside]
     assert [f.shape for f in found] == [(28, 28)] * 6
@@ -414,7 +416,7 @@ def test_a_vector_figure_keeps_the_very_pixels():
 
 
 def run(code):
-    environment = os.environ | {"PYTHONPATH": str(Path(plots.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(figures.__file__).parents[1])}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
 
@@ -452,7 +454,7 @@ def test_pictures_of_any_shape_become_tiles_that_show_them_whole():
         np.full((300, 100, 3), 7, np.uint8),
         np.full((5, 5), 3, np.uint8),
     )
-    tiles = plots.as_tiles([wide, tall, grey], side=64)
+    tiles = figures.as_tiles([wide, tall, grey], side=64)
     assert tiles.shape == (3, 64, 64, 3)
     rows, columns = np.nonzero((tiles[0] == 9).all(-1))
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1, rows.min()) == (16, 64, 24)
@@ -464,4 +466,4 @@ def test_pictures_of_any_shape_become_tiles_that_show_them_whole():
 
 def test_small_pictures_of_one_shape_stay_as_they_are():
     digits = [np.full((28, 28), n, np.uint8) for n in range(3)]
-    np.testing.assert_array_equal(plots.as_tiles(digits), np.stack(digits))
+    np.testing.assert_array_equal(figures.as_tiles(digits), np.stack(digits))

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 import lookalike
-from lookalike import plots
 from lookalike.errors import LookalikeError
-from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from lookalike.reports import figures
+from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 
 RNG = np.random.default_rng(11)
 ROOT = Path(__file__).parents[1]
@@ -81,19 +81,19 @@ def whole_report():
                 [
                     "Two queries.",
                     Picture(
-                        plots.retrieved(
+                        figures.retrieved(
                             images[:2], [images[2:5], images[5:8]], right=np.array([[1, 0, 1], [0, 1, 1]], bool)
                         ),
                         "Each line: a query and its answers.",
                         "Two queries with three answers each.",
                     ),
-                    Picture(plots.denoising_pairs(images, images // 2), "Noise in.", "Eight pairs."),
+                    Picture(figures.denoising_pairs(images, images // 2), "Noise in.", "Eight pairs."),
                 ],
             ),
             Section(
                 "How good the order is",
                 [
-                    Picture(plots.score_curves(curves), "LRAP by n.", "hog above article."),
+                    Picture(figures.score_curves(curves), "LRAP by n.", "hog above article."),
                     Table(
                         ["measure", "article", "hog", "note"],
                         [
@@ -187,7 +187,7 @@ def test_it_loads_nothing_and_runs_nothing(html):
 
 
 def test_every_text_is_escaped(tmp_path):
-    figure = plots.score_curves({NASTY: [(10, 0.5)]}, title=NASTY)
+    figure = figures.score_curves({NASTY: [(10, 0.5)]}, title=NASTY)
     blocks = [
         NASTY,
         Picture(figure, NASTY, NASTY),
@@ -208,7 +208,15 @@ def test_every_text_is_escaped(tmp_path):
 
 def test_colours_of_a_figure_follow_the_page(html):
     svgs = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    for color in (plots.INK, plots.MUTED, plots.RULE, plots.PAPER, plots.RIGHT, plots.WRONG, *plots.SERIES):
+    for color in (
+        figures.INK,
+        figures.MUTED,
+        figures.RULE,
+        figures.PAPER,
+        figures.RIGHT,
+        figures.WRONG,
+        *figures.SERIES,
+    ):
         assert color not in svgs  # none is left as it is on white paper
     used = set(re.findall(r"var\(--(\w+)\)", svgs))
     assert {"ink", "muted", "rule", "green", "orange", "blue"} <= used
@@ -299,7 +307,7 @@ def test_an_empty_table_and_an_empty_report_are_pages(tmp_path):
 def test_photos_stay_small(tmp_path):
     """Lines of photos as hard to compress as can be: one picture instead of many."""
     photos = RNG.integers(0, 256, (11, 96, 96, 3), np.uint8)
-    figure = plots.retrieved(photos[:4], [photos[1:]] * 4)
+    figure = figures.retrieved(photos[:4], [photos[1:]] * 4)
     html = report_of(tmp_path, Picture(figure, "Photos.", 'Ten "photos".'))
     assert len(html) < 3_000_000
     [img] = Page(html).all("img")
@@ -324,7 +332,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path):
     path.write_text("old")
     done = run(
         "import resource\n"
-        "from lookalike.report import Report, write_report\n"
+        "from lookalike.reports.html import Report, write_report\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"  # the disk is full after 500 bytes
         f"write_report({str(path)!r}, Report('t', 'l', []))\n"
     )
@@ -356,7 +364,7 @@ def test_machine_says_what_runs_and_imports_nothing_heavy():
         assert facts["memory"].endswith("GiB")
     done = run(
         "import sys\n"
-        "from lookalike.report import machine\n"
+        "from lookalike.reports.html import machine\n"
         "machine()\n"
         "print(sorted({m.partition('.')[0] for m in sys.modules} "
         "& {'keras', 'tensorflow', 'jax', 'onnxruntime', 'lance', 'matplotlib', 'PIL', 'skimage'}))"

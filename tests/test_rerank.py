@@ -14,7 +14,7 @@ from lookalike.cli import run
 from lookalike.encoders.base import TABLE
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
-from lookalike.evaluation import score
+from lookalike.reports.evaluate import score
 from lookalike.search.engine import search
 from lookalike.search.rerank.auto import choose, decide
 from lookalike.search.rerank.base import RERANKINGS, Asked, create_reranking, rerank

@@ -10,10 +10,10 @@ from lookalike import build_index, open_collection
 from lookalike.cli import run
 from lookalike.encoders.base import TABLE
 from lookalike.errors import UsageError
-from lookalike.evaluation import compare_indexes, export_trec, questions, score
 from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, Truth, read_truth, write_qrels, write_run
 from lookalike.neighbors.distances import Database
+from lookalike.reports.evaluate import compare_indexes, export_trec, questions, score
 from quadrants import ENTRY, pictures
 
 #: Made by references/make.py with ranx and pytorch-metric-learning.

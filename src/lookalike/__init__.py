@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from lookalike.encoders.base import create as create_encoder
     from lookalike.encoders.base import load as load_encoder
     from lookalike.errors import LookalikeError
-    from lookalike.evaluation import score
     from lookalike.index.build import build_index
     from lookalike.index.reader import Index, open_index
+    from lookalike.reports.evaluate import score
     from lookalike.search.engine import Match
     from lookalike.search.request import Query
 
@@ -42,7 +42,7 @@ _WHERE = {
     "load_encoder": "encoders.base:load",
     "open_collection": "collections.open",
     "open_index": "index.reader",
-    "score": "evaluation",
+    "score": "reports.evaluate",
 }
 
 __all__ = [

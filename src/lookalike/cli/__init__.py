@@ -101,10 +101,10 @@ def figure_name(path: Path | None) -> Path | None:
     Raises
     ------
     UsageError
-        As of :func:`lookalike.plots.check_kind`.
+        As of :func:`lookalike.reports.figures.check_kind`.
     """
     if path is not None:
-        from lookalike.plots import check_kind
+        from lookalike.reports.figures import check_kind
 
         check_kind(path)
     return path

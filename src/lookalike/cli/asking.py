@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lookalike.evaluation import Comparison, IndexScore
     from lookalike.index.reader import Index
+    from lookalike.reports.evaluate import Comparison, IndexScore
     from lookalike.search.engine import Result
     from lookalike.search.page import Response
     from lookalike.search.request import Example
@@ -151,7 +151,7 @@ def search(
         (asked if encoder is None else asked.but(encoder=encoder)).save(save_query, overwrite=overwrite)
     response = page.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
     if picture is not None:
-        from lookalike.plots import as_tiles
+        from lookalike.reports.figures import as_tiles
 
         beside = as_tiles(page.shown(opened, asked))
         _draw(opened, [np.concatenate(beside, axis=1)], [response], picture, overwrite)
@@ -177,7 +177,7 @@ def _draw(
         return
     import numpy as np
 
-    from lookalike import plots
+    from lookalike.reports import figures
 
     # One size for all that are drawn together; the query as it is, not as the encoder was given it.
     denoised = [None if r.denoised is None else np.concatenate(list(r.denoised.images), axis=1) for r in results]
@@ -185,20 +185,20 @@ def _draw(
         [image, *([] if clean is None else [clean]), *opened.thumbnails([m.row for m in r.matches])]
         for image, clean, r in zip(shown, denoised, results, strict=True)
     ]
-    tiles = plots.as_tiles([image for group in groups for image in group])
+    tiles = figures.as_tiles([image for group in groups for image in group])
     lines, start = [], 0
     for group in groups:
         lines.append(tiles[start : start + len(group)])
         start += len(group)
     captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
     first = 1 if any(clean is None for clean in denoised) else 2
-    figure = plots.retrieved(
+    figure = figures.retrieved(
         np.stack([line[0] for line in lines]),
         [line[first:] for line in lines],
         captions=captions,
         denoised=None if first == 1 else np.stack([line[1] for line in lines]),
     )
-    plots.save(figure, picture, overwrite=overwrite)
+    figures.save(figure, picture, overwrite=overwrite)
 
 
 def _show(results: Sequence[Result | Response], as_json: bool) -> None:
@@ -260,9 +260,9 @@ def explain(
     pair = explain.read_pair(opened, query, id_of(opened, match))
     found = explain.explain(opened, *pair)
     if picture is not None:
-        from lookalike import plots, sheets
+        from lookalike.reports import contact_sheet, figures
 
-        plots.save(sheets.explained(*pair, found), picture, overwrite=overwrite)
+        figures.save(contact_sheet.explained(*pair, found), picture, overwrite=overwrite)
     if as_json:
         print_json({"query": query, "match": match, **found.to_json()})
     else:
@@ -313,9 +313,10 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
-    from lookalike import evaluation, open_index, progress
+    from lookalike import open_index, progress
     from lookalike.metrics import ranking
     from lookalike.outputs import check_outputs
+    from lookalike.reports import evaluate
 
     check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])
     opened = open_(index_path, encoder)
@@ -325,36 +326,36 @@ def score(
         is_index = (Path(against) / "passport.json").is_file()
         other = open_index(against) if is_index else opened.through(against)
         with progress.counting("scoring") as show:
-            compared = evaluation.compare_indexes(
+            compared = evaluate.compare_indexes(
                 opened, other, queries, distance=distance, on_progress=show, on_note=progress.say, **chosen  # type: ignore[arg-type]
             )  # fmt: skip
         reports = [compared.first, compared.second]
     else:
-        asked = evaluation.questions(opened, queries, **chosen, distance=distance, on_note=progress.say)  # type: ignore[arg-type]
+        asked = evaluate.questions(opened, queries, **chosen, distance=distance, on_note=progress.say)  # type: ignore[arg-type]
         found = []
         for method in [None] if rerank is None else [None, rerank]:
             with progress.counting("scoring" if method is None else f"scoring {method}") as show:
                 found.append(
-                    evaluation.rank(
+                    evaluate.rank(
                         opened, asked, distance=distance, rerank=method, on_progress=show, on_note=progress.say
                     )
                 )
         reports = [
-            evaluation.report_of(opened, one, distance, seed, method)
+            evaluate.report_of(opened, one, distance, seed, method)
             for one, method in zip(found, (None, rerank), strict=False)
         ]
         if rerank is not None:
-            compared = evaluation.Comparison(
+            compared = evaluate.Comparison(
                 reports[0], reports[1], ranking.compare_paired(found[0], found[1], seed=seed)
             )
-        evaluation.export_trec(opened, asked, run=run, qrels=qrels, distance=distance, overwrite=overwrite)
+        evaluate.export_trec(opened, asked, run=run, qrels=qrels, distance=distance, overwrite=overwrite)
     if plot is not None:
-        from lookalike import plots
+        from lookalike.reports import figures
 
         titles = [r.title for r in reports] if len({r.title for r in reports}) == len(reports) else ["first", "second"]
         curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
         bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
-        plots.save(plots.score_curves(curves, bands), plot, overwrite=overwrite)
+        figures.save(figures.score_curves(curves, bands), plot, overwrite=overwrite)
     _tell(reports, compared, as_json=as_json, indexes=1 if against is None else 2)
     if keep:  # last: what took minutes to work out has been told, whatever the disk says
         indexes = (opened, opened if against is None else other)
@@ -380,7 +381,7 @@ def _tell(reports: list[IndexScore], compared: Comparison | None, *, as_json: bo
 
 
 def _keep(indexes: tuple[Index, Index], reports: list[IndexScore], queries: str) -> None:
-    from lookalike.scorebook import keep_score
+    from lookalike.reports.saved_scores import keep_score
 
     for index, report in zip(indexes, reports, strict=False):
         keep_score(index, report, queries)

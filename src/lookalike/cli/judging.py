@@ -60,9 +60,9 @@ def compare(
     with progress.counting("comparing") as show:
         verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
     if figure is not None:
-        from lookalike import charts, plots
+        from lookalike.reports import charts, figures
 
-        plots.save(charts.cost_chart(verdict), figure, overwrite=overwrite)
+        figures.save(charts.cost_chart(verdict), figure, overwrite=overwrite)
     curves = _curves(collection, verdict, families, sample, seed, damage_figure, overwrite) if damage else None
     if as_json:
         print_json(verdict.to_json() | ({} if curves is None else {"damage": curves}))
@@ -100,9 +100,9 @@ def _curves(
     with progress.counting("damaging") as show:
         found = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
     if figure is not None:
-        from lookalike import charts, plots
+        from lookalike.reports import charts, figures
 
-        plots.save(
+        figures.save(
             charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}),
             figure,
             overwrite=overwrite,

@@ -23,7 +23,7 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Do all of it on MNIST: train, index 60,000 digits, answer and score test queries, and write report.html."""
-    from lookalike.demo import run_demo
+    from lookalike.reports.demo import run_demo
 
     report = run_demo(output, seconds=None if full else seconds, queries=None if full else queries, seed=seed)
     print(report.resolve())
@@ -176,11 +176,11 @@ def denoise(
         report["denoised"] = denoising.quality(cleaned, original).to_json()
     _write_images(cleaned, [targets[i] for i in kept] if as_folder else [], output, overwrite)
     if figure is not None:
-        from lookalike import plots
+        from lookalike.reports import figures
 
         ten = slice(0, 10)
         shown = None if original is None else original[ten]
-        plots.save(plots.denoising_pairs(noisy[ten], cleaned[ten], original=shown), figure, overwrite=overwrite)
+        figures.save(figures.denoising_pairs(noisy[ten], cleaned[ten], original=shown), figure, overwrite=overwrite)
     if as_json:
         print_json(report)
         return

@@ -49,14 +49,14 @@ def info(
     facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
     found = None
     if health:
-        from lookalike.health import check_health
+        from lookalike.reports.health import check_health
 
         found = check_health(opened)
         facts["health"] = found.to_json()
         if picture is not None:
-            from lookalike import plots, sheets
+            from lookalike.reports import contact_sheet, figures
 
-            plots.save(sheets.contact_sheet(opened, found), picture, overwrite=overwrite)
+            figures.save(contact_sheet.contact_sheet(opened, found), picture, overwrite=overwrite)
     if as_json:
         print_json(facts)
         return
@@ -237,8 +237,8 @@ def make_map(
         )
     seconds = time.monotonic() - started
     if output is not None:
-        from lookalike.charts import map_chart
-        from lookalike.plots import save
+        from lookalike.reports.charts import map_chart
+        from lookalike.reports.figures import save
 
         chosen = layout.spread_out()
         save(map_chart(layout, chosen, opened.thumbnails(chosen)), output, overwrite=overwrite)

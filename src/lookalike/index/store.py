@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 #: How a folder of keypoints begins, in which they are filed by the hash of the picture's bytes.
 KEYPOINTS = "keypoints-"
-#: The folder of kept scores (:mod:`lookalike.scorebook`).
+#: The folder of kept scores (:mod:`lookalike.reports.saved_scores`).
 SCORES = "scores"
 _LATEST = 2**64 - 1  # a manifest's name is this less its version, so that the newest is listed first
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.

@@ -35,11 +35,11 @@ from starlette.routing import Match
 
 from lookalike import __version__
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
-from lookalike.heat import overlay
 from lookalike.imaging.resize import fit_to, to_png
 from lookalike.index.run_status import read_underway
 from lookalike.neighbors.distances import DISTANCES
-from lookalike.scorebook import kept_scores
+from lookalike.reports.heatmap import overlay
+from lookalike.reports.saved_scores import kept_scores
 from lookalike.search.compose import read_example
 from lookalike.search.engine import describe
 from lookalike.search.explain import explain

@@ -11,10 +11,10 @@ from typing import Any
 
 from lookalike.atomic import claim, replace_file
 from lookalike.errors import UsageError
-from lookalike.evaluation import IndexScore
 from lookalike.index.reader import Index
 from lookalike.index.run_status import read_plain
 from lookalike.index.store import SCORES
+from lookalike.reports.evaluate import IndexScore
 
 #: Most reports that are looked at, and bytes of one: what is larger isn't one of ours.
 MOST_REPORTS, REPORT_BYTES = 200, 2**20

@@ -1,6 +1,6 @@
 """Figures to look at with one's own eyes: a pair and why it is one, rows of pictures with a title each.
 
-Drawn as those of :mod:`lookalike.plots`, whose :func:`~lookalike.plots.save` writes them.
+Drawn as those of :mod:`lookalike.reports.figures`, whose :func:`~lookalike.reports.figures.save` writes them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.heat import overlay
-from lookalike.plots import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
+from lookalike.reports.figures import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
+from lookalike.reports.heatmap import overlay
 from lookalike.search.explain import Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lookalike.health import Finding, Health
     from lookalike.index.reader import Index
+    from lookalike.reports.health import Finding, Health
 
 _SIDE = 4.4  # of a picture, in tiles
 _GAP = 0.25

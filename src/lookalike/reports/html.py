@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 import lookalike
-from lookalike import plots
 from lookalike.atomic import replace_file
 from lookalike.cores import usable_cores
 from lookalike.errors import LookalikeError
+from lookalike.reports import figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ class Picture:
     Attributes
     ----------
     figure : matplotlib.figure.Figure
-        From :mod:`lookalike.plots`, whose colours follow the page; any other is shown as it is.
+        From :mod:`lookalike.reports.figures`, whose colours follow the page; any other is shown as it is.
     caption : str
         What it shows, below it.
     alt : str
@@ -188,18 +188,18 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 # HTML ------------------------------------------------------------------------------------------------------------
 
-#: A colour of :mod:`lookalike.plots` -> its name in the style sheet, and what it is on a dark page.
+#: A colour of :mod:`lookalike.reports.figures` -> its name in the style sheet, and what it is on a dark page.
 _THEME = {
-    plots.INK: ("ink", "#e4e7eb"),
-    plots.MUTED: ("muted", "#9aa4af"),
-    plots.RULE: ("rule", "#333a43"),
-    plots.PAPER: ("paper", "#15181c"),
-    plots.SERIES[0]: ("blue", "#5fb4ef"),
-    plots.WRONG: ("orange", "#f58a4b"),
-    plots.RIGHT: ("green", "#35c596"),
-    plots.SERIES[3]: ("purple", "#d893d3"),
-    plots.SERIES[4]: ("ochre", "#d6b447"),
-    plots.SERIES[5]: ("slate", "#aab4be"),
+    figures.INK: ("ink", "#e4e7eb"),
+    figures.MUTED: ("muted", "#9aa4af"),
+    figures.RULE: ("rule", "#333a43"),
+    figures.PAPER: ("paper", "#15181c"),
+    figures.SERIES[0]: ("blue", "#5fb4ef"),
+    figures.WRONG: ("orange", "#f58a4b"),
+    figures.RIGHT: ("green", "#35c596"),
+    figures.SERIES[3]: ("purple", "#d893d3"),
+    figures.SERIES[4]: ("ochre", "#d6b447"),
+    figures.SERIES[5]: ("slate", "#aab4be"),
 }
 _LIGHT = "".join(f"--{name}:{light};" for light, (name, _) in _THEME.items())
 _DARK = "".join(f"--{name}:{dark};" for name, dark in _THEME.values())
@@ -374,7 +374,7 @@ _HEAVY = 600_000  # characters: a figure of photos that is longer as SVG goes in
 
 
 def _drawing(picture: Picture, prefix: str) -> str:
-    drawn = plots.render(picture.figure, "svg", page=True)
+    drawn = figures.render(picture.figure, "svg", page=True)
     if len(drawn) > _HEAVY:
         return _photo(picture)
     root = ElementTree.fromstring(drawn)
@@ -412,7 +412,7 @@ def _themed(style: str) -> str:
 def _photo(picture: Picture) -> str:
     from PIL import Image
 
-    with Image.open(BytesIO(plots.render(picture.figure, "png"))) as image:
+    with Image.open(BytesIO(figures.render(picture.figure, "png"))) as image:
         small = image.convert("RGB")
     small.thumbnail((1600, 4000))
     out = BytesIO()

@@ -2,7 +2,7 @@
 
 Each function takes arrays and returns a ``matplotlib.figure.Figure``; :func:`save` writes one to a file. Nothing here
 touches pyplot, so no window opens and no global state is left behind. All drawing uses the few colours named below:
-:mod:`lookalike.report` knows them and swaps each for its twin on a dark page.
+:mod:`lookalike.reports.html` knows them and swaps each for its twin on a dark page.
 """
 
 from __future__ import annotations

@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike import charts, evaluation, plots, progress
+from lookalike import progress
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.encoders.base import Encoder, create
 from lookalike.errors import LookalikeError, UsageError
-from lookalike.evaluation import IndexScore
 from lookalike.index.build import build_index
 from lookalike.index.reader import Index
-from lookalike.report import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from lookalike.reports import charts, evaluate, figures
+from lookalike.reports.evaluate import IndexScore
+from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.selection.robustness import Point, robustness
 from lookalike.selection.selftest import sample_rows
 from lookalike.transforms import noise
@@ -107,12 +108,12 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
         with run.step(f"indexing {len(train):,} digits by {name}"), progress.counting("indexing") as show:
             path = folder / f"{name.replace(', ', '-')}.lookalike"
             run.indexes[name] = build_index(train, encoder, path, on_progress=show)
-    asked = evaluation.sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
+    asked = evaluate.sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
     for name, index in run.indexes.items():
         with run.step(f"scoring {len(asked):,} queries by {name}"), progress.counting("scoring") as show:
-            run.scores[name] = evaluation.score(index, asked, seed=seed, on_progress=show)
+            run.scores[name] = evaluate.score(index, asked, seed=seed, on_progress=show)
     with run.step(f"scoring {len(asked):,} queries by article, Euclidean"):
-        euclidean = evaluation.score(run.indexes["article"], asked, distance="euclidean", seed=seed)
+        euclidean = evaluate.score(run.indexes["article"], asked, distance="euclidean", seed=seed)
         run.scores[_EUCLIDEAN] = euclidean
     with run.step("damaging digits more and more"):
         some = train.array()[sample_rows(len(train), _DAMAGED_AMONG, seed)]
@@ -196,7 +197,7 @@ def _answers(run: _Run, train: Collection, asked: Collection) -> Iterator[str | 
         rows, _ = index.database().nearest(index.encoder.encode(shown.array()), 10)
         right = answers[rows] == shown.labels[:, None]
         yield Picture(
-            plots.retrieved(shown.array(), [pixels[r] for r in rows], right=right),
+            figures.retrieved(shown.array(), [pixels[r] for r in rows], right=right),
             f"By {name}: query at left, then its first ten answers, nearest first. A check mark means the answer has the query's "
             f"label, a cross that it has another. {int(right.sum())} of {right.size} are right.",
             f"{len(shown)} queries with ten answers each by {name}; {int(right.sum())} of {right.size} answers have the right label.",
@@ -216,7 +217,7 @@ def _denoising(run: _Run, test: Collection) -> Iterator[str | Picture | Table]:
     for preset, encoder in run.trained.items():
         cleaned = noise.denoise(encoder, noisy)
         yield Picture(
-            plots.denoising_pairs(noisy[:10], cleaned[:10], original=sample[:10]),
+            figures.denoising_pairs(noisy[:10], cleaned[:10], original=sample[:10]),
             f"Test digits, the same with Gaussian noise of 0.5, and what '{preset}' makes of the noisy ones.",
             f"Ten digits in three rows: original, noisy, and denoised by {preset}.",
         )
@@ -243,7 +244,7 @@ def _scores(run: _Run, asked: Collection, count: int) -> Iterator[str | Picture 
     lowest = min(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     highest = max(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     yield Picture(
-        plots.score_curves({n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}),
+        figures.score_curves({n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}),
         f"The article's curve for five encoders, cosine distance, {len(asked):,} test queries against all {count:,}; bands are "
         "95 % bootstrap intervals.",
         f"LRAP at n from 10 to {count:,}: at 1,000 {highest} is highest and {lowest} lowest.",
@@ -301,7 +302,7 @@ def _training(run: _Run, count: int) -> Iterator[str | Picture]:
         )
         if len(history) > 2:
             yield Picture(
-                plots.training_curve(history),
+                figures.training_curve(history),
                 f"Loss of '{preset}' by epoch.",
                 f"The loss of {preset} on both sets, by epoch.",
             )

@@ -1,6 +1,6 @@
 """Charts of what encoders are worth: figures against cost and size, and what is still found as damage or noise grows.
 
-As in :mod:`lookalike.plots`, whose colours and pen these use, each function returns a ``matplotlib.figure.Figure``.
+As in :mod:`lookalike.reports.figures`, whose colours and pen these use, each function returns a ``matplotlib.figure.Figure``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
-from lookalike.plots import INK, MUTED, PAPER, RULE, blank_figure, line_style
+from lookalike.reports.figures import INK, MUTED, PAPER, RULE, blank_figure, line_style
 from lookalike.selection.adapt import UNCHANGED
 
 if TYPE_CHECKING:
