@@ -213,7 +213,7 @@ def signed_in(guard, query):
 
 @pytest.mark.parametrize("token", TOKENS)
 def test_any_token_signs_in_by_the_address_that_is_printed(token):
-    from lookalike.connection import _for_a_header
+    from lookalike.client.http import _for_a_header
     from lookalike.server import address_of
 
     guard = Guard(echo, Rules(token=token, port=8321))

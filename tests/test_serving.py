@@ -27,8 +27,8 @@ import pytest
 import lookalike
 from lookalike import build_index
 from lookalike.cli import run
-from lookalike.client import RemoteIndex
-from lookalike.connection import ServerError
+from lookalike.client.http import ServerError
+from lookalike.client.remote import RemoteIndex
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.imaging.decode import decode as read_bytes
 from lookalike.imaging.resize import to_png

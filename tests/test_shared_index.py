@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, create_encoder, open_index
-from lookalike.connection import ServerError
+from lookalike.client.http import ServerError
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.index.manifest import DamagedIndexError, UnreadableIndexError
 from lookalike.index.reader import Index

@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lookalike.client import connect
+    from lookalike.client.remote import connect
     from lookalike.collections.open import Collection, open_collection
     from lookalike.encoders.base import Encoder
     from lookalike.encoders.base import create as create_encoder
@@ -37,7 +37,7 @@ _WHERE = {
     "Match": "search.engine",
     "Query": "search.request",
     "build_index": "index.build",
-    "connect": "client",
+    "connect": "client.remote",
     "create_encoder": "encoders.base:create",
     "load_encoder": "encoders.base:load",
     "open_collection": "collections.open",

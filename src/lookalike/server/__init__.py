@@ -254,7 +254,7 @@ def _check_certificate(certificate: Path, key: Path) -> None:
 
 
 def _checked_prefix(prefix: str) -> str:
-    from lookalike.connection import bytes_of
+    from lookalike.client.http import bytes_of
 
     path = prefix.strip("/")
     if not path:
@@ -343,7 +343,7 @@ def address_of(host: str, port: int, token: str | None, *, secure: bool = False,
 
 def _asked(name: str, value: str | None) -> str:
     """Return the part of an address that signs in; whatever a token is made of, in the form that an address can hold."""
-    from lookalike.connection import bytes_of
+    from lookalike.client.http import bytes_of
 
     return f"?{name}={quote(bytes_of(value), safe='')}" if value else ""
 

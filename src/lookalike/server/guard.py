@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
 
 import anyio
 
-from lookalike.connection import bytes_of
+from lookalike.client.http import bytes_of
 from lookalike.errors import LookalikeError
 from lookalike.server.places import BusyError, Places
 

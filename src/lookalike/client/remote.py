@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from lookalike.connection import Connection, ServerError
+from lookalike.client.http import Connection, ServerError
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
