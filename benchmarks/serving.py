@@ -43,13 +43,13 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
-    from lookalike.server import HOST, _listening
+    from lookalike.server.app import HOST, _listening
+    from lookalike.server.connections import Server as Ours
+    from lookalike.server.connections import configured
     from lookalike.server.guard import Rules
     from lookalike.server.live import LiveIndex
-    from lookalike.server.metrics import Metrics
+    from lookalike.server.prometheus import Metrics
     from lookalike.server.routes import make_app
-    from lookalike.server.wire import Server as Ours
-    from lookalike.server.wire import configured
 
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from lookalike.errors import ImageError, UsageError
+from lookalike.server.admission import BusyError
 from lookalike.server.fetching import Fetcher, is_public
-from lookalike.server.places import BusyError
 
 PRIVATE = [
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from lookalike.server.admission import BusyError, Places
 from lookalike.server.guard import COOKIE, Guard, Rules
-from lookalike.server.places import BusyError, Places
 
 TOKEN = "correct-horse-battery"
 
@@ -214,7 +214,7 @@ def signed_in(guard, query):
 @pytest.mark.parametrize("token", TOKENS)
 def test_any_token_signs_in_by_the_address_that_is_printed(token):
     from lookalike.client.http import _for_a_header
-    from lookalike.server import address_of
+    from lookalike.server.app import address_of
 
     guard = Guard(echo, Rules(token=token, port=8321))
     address = address_of("127.0.0.1", 8321, token)

@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 
 from lookalike.outputs import output_names
-from lookalike.server.packing import packed
+from lookalike.server.downloads import packed
 
 
 @pytest.mark.parametrize(

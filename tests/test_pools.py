@@ -12,7 +12,7 @@ pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
 from lookalike.errors import UsageError
 from lookalike.server import pools
-from lookalike.server.places import BusyError
+from lookalike.server.admission import BusyError
 from lookalike.server.pools import Pools, still_wanted
 
 

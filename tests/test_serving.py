@@ -35,16 +35,16 @@ from lookalike.imaging.resize import to_png
 from lookalike.index.map import make_map
 from lookalike.search.explain import explain
 from lookalike.search.restore import restore_queries
-from lookalike.server import PortError, _listening, address_of, is_local
+from lookalike.server.app import PortError, _listening, address_of, is_local
 from lookalike.transforms.noise import add_noise
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
+from lookalike.server.connections import Server, configured  # noqa: E402
 from lookalike.server.guard import Rules  # noqa: E402
 from lookalike.server.live import LiveIndex  # noqa: E402
-from lookalike.server.metrics import Metrics  # noqa: E402
+from lookalike.server.prometheus import Metrics  # noqa: E402
 from lookalike.server.routes import make_app, status_of  # noqa: E402
-from lookalike.server.wire import Server, configured  # noqa: E402
 
 COUNT = 120
 
@@ -841,7 +841,7 @@ def test_it_serves_where_an_event_loop_runs_already(folder, site):
     code = """
 import asyncio, os, signal, sys, threading
 import lookalike
-from lookalike.server import serve
+from lookalike.server.app import serve
 
 def ready(address):
     print(len(lookalike.connect(address)), flush=True)

@@ -13,7 +13,7 @@ import pytest
 from lookalike.errors import ImageError
 from lookalike.imaging.resize import to_png
 from lookalike.server import uploads
-from lookalike.server.kept import Kept
+from lookalike.server.upload_cache import Kept
 from lookalike.server.uploads import LONGEST, Allowance, Decoder, Upload
 
 PICTURE = np.arange(40 * 30, dtype=np.uint8).reshape(40, 30)
@@ -103,7 +103,7 @@ def test_all_pictures_of_a_request_together_have_so_much_time(decoder, monkeypat
 
 
 def test_tiny_files_are_kept_no_longer_than_their_number_allows(monkeypatch):
-    monkeypatch.setattr("lookalike.server.kept.MOST_FILES", 10)
+    monkeypatch.setattr("lookalike.server.upload_cache.MOST_FILES", 10)
     kept = Kept()
     names = [kept.add(b"%d" % n, Upload(PICTURE, 30, 40)) for n in range(30)]
     assert len(kept._files) == 10

@@ -14,9 +14,9 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from lookalike.server import wire
+from lookalike.server import connections
+from lookalike.server.connections import Listening, Server, configured
 from lookalike.server.guard import PIECE, Guard, Rules
-from lookalike.server.wire import Listening, Server, configured
 
 LARGE = 64 * 2**20
 
@@ -27,7 +27,7 @@ class Served:
     def __init__(self, app, rules=None, most=64, hard=None, **options):
         self.guard = Guard(app, rules or Rules())
         self.socket = Listening(socket.AF_INET)
-        self.socket.most = hard or most + wire.MARGIN
+        self.socket.most = hard or most + connections.MARGIN
         self.socket.bind(("127.0.0.1", 0))
         self.socket.listen(256)
         self.port = self.socket.getsockname()[1]
@@ -126,7 +126,7 @@ def made(request):
     ids=["nothing", "a letter", "half a line", "half a head", "half a header", "half a second head", "half of an unwanted body"],
 )  # fmt: skip
 def test_a_head_that_does_not_end_ends_its_connection(made, monkeypatch, sent):
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr("lookalike.server.guard.REFUSED_SECONDS", 0.2)
     served = made(hello)
     slow = served.connected(sent)
@@ -137,7 +137,7 @@ def test_a_head_that_does_not_end_ends_its_connection(made, monkeypatch, sent):
 
 
 def test_a_head_that_trickles_ends_too(made, monkeypatch):
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     served = made(hello)
     slow = served.connected(HEAD + b"X-A: ")
     slow.settimeout(0.05)
@@ -158,7 +158,7 @@ def test_a_head_that_trickles_ends_too(made, monkeypatch):
 
 
 def test_an_answer_that_nobody_reads_is_held_in_pieces_and_then_not_at_all(made, monkeypatch):
-    monkeypatch.setattr(wire, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "STALL_SECONDS", 1.0)
     served = made(large, rules=Rules(held_bytes=2 * LARGE))
     unread = [served.connected(b"GET /api/original HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") for _ in range(2)]
     wait_until(lambda: served.guard.in_flight == 2)
@@ -231,9 +231,9 @@ def test_few_files_that_may_be_open_mean_few_connections(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
-    assert wire.most_connections() == 96
+    assert connections.most_connections() == 96
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert wire.most_connections() == wire.MOST
+    assert connections.most_connections() == connections.MOST
 
 
 # Nonsense -------------------------------------------------------------------------------------------------------------
@@ -374,7 +374,7 @@ def test_a_handshake_that_does_not_end_ends_its_connection(made, monkeypatch, tm
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    monkeypatch.setattr(wire, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     served = made(hello, tls=(certificate, key))
     slow = served.connected(b"\x16\x03\x01")
     assert left_of(slow) == b""

@@ -65,7 +65,7 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Open a page over an index, and the same as a REST service; Ctrl-C ends it."""
-    from lookalike import server
+    from lookalike.server import app as server
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key go together; give both or neither")

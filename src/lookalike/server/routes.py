@@ -47,18 +47,17 @@ from lookalike.search.page import answer
 from lookalike.search.request import MOST_EXAMPLES, Example
 from lookalike.search.request import Query as Asked
 from lookalike.search.rerank.base import RERANKINGS
+from lookalike.server.admission import BusyError
+from lookalike.server.downloads import MOST as MOST_PACKED
+from lookalike.server.downloads import packed
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
-from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
-from lookalike.server.mapping import NoMapError, StaleMapError, ids_of_rows, map_json
-from lookalike.server.metrics import CONTENT_TYPE, Metrics
+from lookalike.server.map_points import NoMapError, StaleMapError, ids_of_rows, map_json
 from lookalike.server.noise import add_denoise
 from lookalike.server.originals import Originals, UnknownImageError
-from lookalike.server.packing import MOST as MOST_PACKED
-from lookalike.server.packing import packed
-from lookalike.server.places import BusyError
 from lookalike.server.pools import LIGHT, Pools, still_wanted
+from lookalike.server.prometheus import CONTENT_TYPE, Metrics
 from lookalike.server.schemas import (
     DescriptorModel,
     EncodeModel,
@@ -83,6 +82,7 @@ from lookalike.server.schemas import (
     UploadModel,
     json_of,
 )
+from lookalike.server.upload_cache import ForgottenUploadError, Kept
 from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload, raised
 
 WEB = Path(__file__).parent.parent / "web"

@@ -25,7 +25,7 @@ from lookalike.errors import IndexStoreError, LookalikeError, UsageError, first_
 
 if TYPE_CHECKING:
     from lookalike.server.live import LiveIndex
-    from lookalike.server.metrics import Metrics
+    from lookalike.server.prometheus import Metrics
 
 #: Where the server is found unless told otherwise.
 HOST, PORT = "127.0.0.1", 8321
@@ -116,10 +116,10 @@ def serve(
         _check_certificate(*tls)
     names, sites = [_checked_name(name) for name in host_names], [_checked_origin(origin) for origin in origins]
     try:
+        from lookalike.server.connections import MARGIN, Server, configured, most_connections
         from lookalike.server.guard import OWN_NAMES, Rules
-        from lookalike.server.metrics import Metrics
+        from lookalike.server.prometheus import Metrics
         from lookalike.server.routes import make_app
-        from lookalike.server.wire import MARGIN, Server, configured, most_connections
     except ModuleNotFoundError as e:
         raise missing_extra("serving", "serve") from e
     most = most_connections()
@@ -365,7 +365,7 @@ def _listening(host: str, port: int | None, most: int | None = None) -> socket.s
     """Listen on the port, or where none is named on the first that is free."""
     if port is not None and not 0 <= port <= 65535:
         raise UsageError(f"the port is {port}; it must be 0 to 65535")
-    from lookalike.server.wire import Listening
+    from lookalike.server.connections import Listening
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     wanted = range(PORT, PORT + _PORTS) if port is None else range(port, port + 1)
