@@ -9,7 +9,7 @@ import pytest
 
 import lookalike
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.imaging.resize import to_png
 from lookalike.index.map import make_map
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.terminal import PlainStream, printable
 from program import lookalike
 from program import run as program
@@ -258,7 +258,7 @@ def test_a_number_beyond_reason_is_refused_in_a_sentence(arguments, photos, caps
     ],
 )
 def test_binary_units_are_binary(text, amount):
-    from lookalike.cli.indexing import _amount
+    from lookalike.cli.index import _amount
 
     assert _amount("--memory", text) == amount
 
@@ -361,7 +361,7 @@ main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C can't be sent to one process there")
-@pytest.mark.parametrize("when", ["lookalike.terminal", "lookalike.cli", "typer", "lookalike.cli.serving", "lookalike.index.reader",
+@pytest.mark.parametrize("when", ["lookalike.terminal", "lookalike.cli.main", "typer", "lookalike.cli.serve", "lookalike.index.reader",
                                   "numpy", "lance", "pyarrow.compute", "lookalike.search.page"])  # fmt: skip
 def test_ctrl_c_at_any_moment_is_130_and_no_traceback(when, photos):
     command = [sys.executable, "-c", HELD, when, "search", "photos/one.png", "-i", "photos", "--where", "width > 3"]

@@ -21,7 +21,7 @@ from PIL import Image
 
 import lookalike
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import save_image
@@ -808,7 +808,7 @@ def test_only_training_imports_keras(here):
     """All commands in one process, then look at what was loaded."""
     code = """
 import sys
-from lookalike.cli import run
+from lookalike.cli.main import run
 for line in sys.argv[1:]:
     assert run(line.split()) == 0, line
 heavy = {"keras", "tensorflow", "jax", "torch"} & {name.partition(".")[0] for name in sys.modules}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lookalike import create_encoder, load_encoder
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
 from lookalike.encoders.training import contrastive_loss, loop, pairs
 from lookalike.errors import EncoderError, UsageError

@@ -7,7 +7,7 @@ import pytest
 
 import lookalike
 from lookalike import build_index, open_collection
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.attribution import Contribution, windows
 from lookalike.encoders.base import TABLE, create
 from lookalike.encoders.color import colours_of_bins

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_collection, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.export import export

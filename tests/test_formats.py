@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 
 import lookalike
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.collections.entries import Files, ReadOptions
 from lookalike.collections.folder import scan
 from lookalike.collections.open import open_collection

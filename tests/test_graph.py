@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.index.graph import graph_of
 from lookalike.index.integrity import verify

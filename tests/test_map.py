@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.index.integrity import verify
 from lookalike.index.map import make_map, map_version, open_map

@@ -53,7 +53,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_help_loads_nothing_heavy():
-    loaded = loaded_by("from lookalike.cli import run; assert run(['--help']) == 0")
+    loaded = loaded_by("from lookalike.cli.main import run; assert run(['--help']) == 0")
     assert "typer" in loaded
     assert not loaded & (HEAVY | {"numpy", "PIL", "pooch"})
 

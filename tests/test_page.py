@@ -148,7 +148,7 @@ def test_noise_is_shown_with_and_without(page, site):
 
 
 def test_scores_tell_what_to_type_and_then_are_shown(page, site):
-    from lookalike.cli import run
+    from lookalike.cli.main import run
 
     page.open(tab="scores")
     page.wait(lambda: "Nothing has been scored yet" in page.one("#view-scores").text)

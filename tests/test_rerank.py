@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lookalike import build_index, open_collection, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError

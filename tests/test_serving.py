@@ -26,7 +26,7 @@ import pytest
 
 import lookalike
 from lookalike import build_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.client.http import ServerError
 from lookalike.client.remote import RemoteIndex
 from lookalike.errors import CollectionError, ImageError, UsageError
@@ -347,7 +347,7 @@ def test_noise_is_added_and_taken_away_again(site):
 
 
 def test_kept_score_reports_are_listed_and_others_left_out(site, folder):
-    from lookalike.cli import run
+    from lookalike.cli.main import run
 
     assert site.get("/api/reports")["reports"] == []
     for encoder in ("hog", "hog"):  # the second takes the first's place
@@ -756,7 +756,7 @@ def test_the_command_ends_while_something_is_being_learnt(folder, site, tmp_path
 import sys, threading
 from lookalike.server import routes
 routes.answer = lambda *_, **__: (print("begun", file=sys.stderr, flush=True), threading.Event().wait())
-from lookalike.cli import run
+from lookalike.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
     command = [sys.executable, "-c", code, "serve", str(folder)]
@@ -963,7 +963,7 @@ def test_who_reads_its_output_may_go(folder, site):
     ],
 )
 def test_wrong_calls(folder, site, arguments, said, capsys):
-    from lookalike.cli import run
+    from lookalike.cli.main import run
 
     index = [] if "-i" in arguments else ["-i", str(folder / ".lookalike")]
     assert run(["serve", *index, *arguments]) in (1, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, create_encoder
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import save_image
 from test_neural import PLAIN, mean_colour, text_model, tokenizer_json, write

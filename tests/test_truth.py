@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, open_collection
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
 from lookalike.errors import UsageError
 from lookalike.metrics import ranking

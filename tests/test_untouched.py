@@ -20,7 +20,7 @@ import pytest
 
 from faults import Faults
 from lookalike import build_index, create_encoder, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.errors import LookalikeError
 from lookalike.imaging.resize import save_image
 from program import one_sentence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.collections.open import open_collection
 from lookalike.encoders.base import TABLE
 from lookalike.errors import IndexStoreError, UsageError

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_index
-from lookalike.cli import run
+from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
 from lookalike.index.build import open_to_index
 from lookalike.index.integrity import verify

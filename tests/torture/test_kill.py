@@ -37,7 +37,7 @@ RUN = """
 import sys
 import lookalike.index.sync
 lookalike.index.sync._COMMIT_SECONDS = float(sys.argv[1])
-from lookalike.cli import run
+from lookalike.cli.main import run
 sys.exit(run(sys.argv[2:]))
 """
 

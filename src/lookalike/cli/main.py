@@ -247,11 +247,11 @@ def parse_size(size: str | None) -> int | tuple[int, int] | None:
 
 
 # Each file of this folder holds the commands of one kind; importing it registers them, in the order of --help.
-from lookalike.cli import learning  # isort: skip  # noqa: E402, F401
-from lookalike.cli import indexing  # isort: skip  # noqa: E402, F401
-from lookalike.cli import asking  # isort: skip  # noqa: E402, F401
-from lookalike.cli import judging  # isort: skip  # noqa: E402, F401
-from lookalike.cli import looking  # isort: skip  # noqa: E402, F401
-from lookalike.cli import serving  # isort: skip  # noqa: E402, F401
+from lookalike.cli import train  # isort: skip  # noqa: E402, F401
+from lookalike.cli import index  # isort: skip  # noqa: E402, F401
+from lookalike.cli import search  # isort: skip  # noqa: E402, F401
+from lookalike.cli import compare  # isort: skip  # noqa: E402, F401
+from lookalike.cli import inspect  # isort: skip  # noqa: E402, F401
+from lookalike.cli import serve  # isort: skip  # noqa: E402, F401
 
 __all__ = ["run"]

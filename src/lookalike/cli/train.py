@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, Overwrite, Resize, Seed, Size, Source, app, figure_name, parse_size, print_json
+from lookalike.cli.main import AsJson, Overwrite, Resize, Seed, Size, Source, app, figure_name, parse_size, print_json
 from lookalike.errors import CollectionError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lookalike.cli import IndexPath, app, only_index
+from lookalike.cli.main import IndexPath, app, only_index
 from lookalike.errors import UsageError
 
 

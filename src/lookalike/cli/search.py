@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, DistanceName, IndexPath, Overwrite, Resize, Seed, app, figure_name, open_, print_json
+from lookalike.cli.main import (
+    AsJson,
+    DistanceName,
+    IndexPath,
+    Overwrite,
+    Resize,
+    Seed,
+    app,
+    figure_name,
+    open_,
+    print_json,
+)
 from lookalike.errors import UsageError
 from lookalike.progress import say
 from lookalike.terminal import one_line

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
+from lookalike.cli.main import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
 
 if TYPE_CHECKING:
     from lookalike.selection.verdict import Verdict

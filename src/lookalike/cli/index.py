@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
+from lookalike.cli.main import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:

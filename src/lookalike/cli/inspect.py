@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lookalike.cli import AsJson, IndexPath, Overwrite, app, figure_name, open_, print_json
+from lookalike.cli.main import AsJson, IndexPath, Overwrite, app, figure_name, open_, print_json
 from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
