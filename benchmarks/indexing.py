@@ -42,7 +42,7 @@ from lookalike.atomic import replace_file
 from lookalike.collections.folder import scan
 from lookalike.collections.tasks import read_task, to_task
 from lookalike.imaging.decode import pictures
-from lookalike.imaging.sandbox.api import Leash
+from lookalike.imaging.sandbox.api import Sandbox
 from lookalike.reports.html import machine
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
@@ -85,7 +85,7 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
     encoder = create_encoder("pixels").fit(np.zeros((1, *SHAPE), np.uint8))
     arrays = open_collection(folder, size=SIDE).array()
     pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores))
-    leash = stack.enter_context(Leash(workers=cores))
+    sandbox = stack.enter_context(Sandbox(workers=cores))
     chunk = max(1, min(16, len(paths) // (4 * cores)))
     numbers = iter(range(10**6))
 
@@ -99,7 +99,7 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
         f"Pillow, {cores} processes": lambda: np.stack(list(pool.imap(by_pillow, paths, chunk))),
         "decoder": lambda: sum(pool.imap(by_decoder, paths, chunk)),
         "encoder": lambda: encoder.encode(arrays),
-        "leash": lambda: sum(len(answer.blobs) for answer in leash.map(tasks)),
+        "leash": lambda: sum(len(answer.blobs) for answer in sandbox.map(tasks)),
         "pool": lambda: sum(len(parts) for parts in pool.imap(by_reader, tasks, chunk)),
     }
     if find_spec("cv2"):

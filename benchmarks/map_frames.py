@@ -19,7 +19,7 @@ import numpy as np
 
 import lookalike
 from lookalike.index.map import _keep
-from lookalike.neighbors.embedding2d import Layout, find_hills
+from lookalike.neighbors.embedding2d import Layout, density_clusters
 from test_page import opened
 from test_serving import Site
 
@@ -64,7 +64,7 @@ def main():
         np.save(f"{folder}/a.npy", rng.integers(0, 256, (n, 8, 8), np.uint8))
         index = lookalike.build_index(f"{folder}/a.npy", "pixels", f"{folder}/a.lookalike")
         places = rng.normal(rng.uniform(-0.8, 0.8, (12, 2))[rng.integers(0, 12, n)], 0.05).astype(np.float32)
-        _keep(index, Layout(places, find_hills(places)), {"unit": 1.0, "seed": 0})
+        _keep(index, Layout(places, density_clusters(places)), {"unit": 1.0, "seed": 0})
         site = Site(index.path)
         result = {"images": n, "screen": [1200, 800]}
         times = {way: [] for way in WAYS}

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
 from lookalike.code_pairs import code_pairs
-from lookalike.mapped import Sealed
+from lookalike.mapped import MappedArrays
 from lookalike.neighbors.distances import Database
-from lookalike.neighbors.ivf import Lists, write_lists
+from lookalike.neighbors.ivf import InvertedFile, write_lists
 from lookalike.reports.html import machine
 
 FloatArray = NDArray[np.float32]
@@ -275,7 +275,7 @@ WIDTHS = (16, 32, 64, 128, 256, 512)
 
 def our_lists(x: FloatArray, path: Path) -> Any:
     built(path, lambda: write_lists(path, x, np.arange(len(x)), "euclidean"))
-    lists = Lists(Sealed(path))
+    lists = InvertedFile(MappedArrays(path))
     say({"meter": lists.told()})
     return lambda q, n: lists.search(q, K, n)[0], PROBES
 
@@ -473,7 +473,7 @@ def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
     built(path, lambda: write_lists(path, x, np.arange(rows), "euclidean"))
     one |= {f"lists_{name}": value for name, value in cost(path).items()}
     one["lists_bytes"] = path.stat().st_size
-    lists = Lists(Sealed(path))
+    lists = InvertedFile(MappedArrays(path))
     one["lists"] = lists.told()
     probes = lists.probes(K)
     works: dict[str, Callable[[], Any]] = {

@@ -255,8 +255,8 @@ def endure(index: Path, work: Path, seconds: float) -> dict[str, Any]:
             os.kill(random.Random(len(held)).choice(workers), signal.SIGKILL)
             killed += 1
         if len(held) % 4 == 0:
-            with replace_file(copy / "passport.json") as file:  # as a run that committed does
-                file.write((copy / "passport.json").read_bytes())
+            with replace_file(copy / "manifest.json") as file:  # as a run that committed does
+                file.write((copy / "manifest.json").read_bytes())
             swapped += 1
     found = told(asking)
     status = server.stop()

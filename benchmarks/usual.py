@@ -23,7 +23,7 @@ from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.reports.html import machine
-from lookalike.selection.defaults import gently_adapted, usual_name
+from lookalike.selection.defaults import default_encoder, default_postprocessing
 
 SIDES = {"hog": 64, "neural": 224}
 GREY_SIDES = (28, 96)
@@ -76,10 +76,10 @@ def main() -> None:
     for whole in cases(options.shared, options.emoji, options.fonts):
         for how, case in variants(whole):
             collection = open_collection(case.images(64))
-            name = usual_name(collection)
+            name = default_encoder(collection)
             row = {"collection": case.name, "how": how, "images": len(collection), "taken": name}
             row |= {each: scored(case, each) for each in SIDES}
-            encoder, post = gently_adapted(name, open_collection(shown(case.images, name))) or (None, None)
+            encoder, post = default_postprocessing(name, open_collection(shown(case.images, name))) or (None, None)
             if encoder is not None:
                 row |= {"adapted": post, "made": scored(case, name, encoder)}
             print(row, flush=True)

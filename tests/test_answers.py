@@ -11,7 +11,7 @@ from lookalike import Query, build_index, open_collection, open_index
 from lookalike.encoders.base import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image, to_png
-from lookalike.search.calibration import Chance
+from lookalike.search.calibration import PValue
 from lookalike.search.request import Example
 from quadrants import ENTRY, Quadrants, pictures
 
@@ -94,7 +94,7 @@ def test_in_a_second_order_no_gap_is_claimed(digits_index):
     nearest = digits_index.ask({"images": [{"id": "7"}], "k": 2}).matches[1]
     assert response.gap_after is None
     assert response.says.startswith("In a second order no gap is looked for; ")
-    told = Chance(nearest.chance.share, nearest.chance.is_bound).clause("as close as the nearest")
+    told = PValue(nearest.chance.share, nearest.chance.is_bound).clause("as close as the nearest")
     assert told in response.says
 
 

@@ -261,7 +261,7 @@ def test_adapt_and_adapt_auto_are_the_same(here, capsys):
     posts = []
     for n, words in enumerate((["--adapt"], ["--adapt", "auto"], ["--adapt=auto"])):
         call(capsys, "index", *words, "mnist:test[0:120]", "-e", "hog", "-o", f"{n}.lk")
-        posts.append(open_index(f"{n}.lk").passport.view.post)
+        posts.append(open_index(f"{n}.lk").manifest.view.post)
     assert posts == ["unchanged"] * 3  # asked for, and of so few images not worth it: without, it would be None
     (here / "auto").mkdir()
     assert run(["index", "--adapt", "auto"]) == 1  # a folder of that name is what is to be indexed, and it is empty
@@ -795,9 +795,9 @@ def test_ctrl_c_while_indexing_keeps_what_was_done(there_is_one, here, capsys):
     assert (process.returncode, out) == (130, "")
     assert sentence(err.splitlines(keepends=True)[-1]) == "stopped; the same command goes on"
     assert "Traceback" not in err
-    if Path("i.lookalike/passport.json").exists():
+    if Path("i.lookalike/manifest.json").exists():
         assert call(capsys, "verify").startswith("i.lookalike: sound; ")
-        held = lookalike.open_index("i.lookalike").passport.rows
+        held = lookalike.open_index("i.lookalike").manifest.rows
     stated = json.loads(call(capsys, *command, "--json"))
     assert stated["indexed"] + stated["unchanged"] == 30_000
     assert stated["unchanged"] >= held

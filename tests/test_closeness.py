@@ -10,16 +10,16 @@ from lookalike.search.calibration import (
     LEVEL,
     OWN,
     SAMPLE,
-    Chance,
-    Closeness,
-    explained_by_bulk,
+    DistanceCalibration,
+    PValue,
     gap_after,
     gap_odds,
+    within_background,
 )
 
 
 def closeness(points, distance="euclidean"):
-    return Closeness(points, Database(points, distance))
+    return DistanceCalibration(points, Database(points, distance))
 
 
 # Chance ---------------------------------------------------------------------------------------------------------------
@@ -28,10 +28,10 @@ def closeness(points, distance="euclidean"):
 def test_a_chance_is_the_share_of_all_pairs_at_least_this_close():
     points = np.array([[0, 0], [0, 1], [0, 3], [4, 0]], np.float32)  # distances 1, 2, 3, 4, sqrt 17, 5
     meaning = closeness(points)
-    assert meaning.chance(2.0) == Chance(2 / 6, False)
-    assert meaning.chance(1.99) == Chance(1 / 6, False)
-    assert meaning.chance(9.0) == Chance(1.0, False)
-    assert meaning.chance(0.5) == Chance(1 / 6, True)  # no pair is: fewer than 1 in 6
+    assert meaning.chance(2.0) == PValue(2 / 6, False)
+    assert meaning.chance(1.99) == PValue(1 / 6, False)
+    assert meaning.chance(9.0) == PValue(1.0, False)
+    assert meaning.chance(0.5) == PValue(1 / 6, True)  # no pair is: fewer than 1 in 6
     assert closeness(points[:1]).chance(1.0) is None
 
 
@@ -45,7 +45,7 @@ def test_of_many_images_a_sample_is_counted_and_a_small_share_only_bounded():
         share = float((lengths <= distance).mean())
         assert meaning.chance(distance).share == pytest.approx(share, rel=0.1)
         assert not meaning.chance(distance).is_bound
-    assert meaning.chance(0.0) == Chance(FEWEST / pairs, True)
+    assert meaning.chance(0.0) == PValue(FEWEST / pairs, True)
 
 
 def test_of_many_pairs_a_few_are_kept_and_tell_the_same():
@@ -56,11 +56,11 @@ def test_of_many_pairs_a_few_are_kept_and_tell_the_same():
         seen[kind] = learn()
         return seen[kind]
 
-    meaning = Closeness(points, Database(points, "euclidean"), once)
+    meaning = DistanceCalibration(points, Database(points, "euclidean"), once)
     between = np.linalg.norm(points[:, None] - points[None], axis=2)
     pairs = np.sort(between[np.triu_indices(500, 1)])
     for rank in (1, 1000, 4096):  # one by one
-        assert meaning.chance(pairs[rank - 1]) == Chance(rank / len(pairs), False)
+        assert meaning.chance(pairs[rank - 1]) == PValue(rank / len(pairs), False)
     for rank in (5000, 50_000, len(pairs)):
         assert meaning.chance(pairs[rank - 1]).share == pytest.approx(rank / len(pairs), rel=2e-3)
     ((kind, (facts, arrays)),) = seen.items()
@@ -74,14 +74,14 @@ def test_among_copies_of_one_image_every_pair_is_as_close(distance):
         rng = np.random.default_rng(seed)
         points = np.repeat(rng.normal(size=(1, rng.integers(3, 900))).astype(np.float32), 12, axis=0)
         nearest = float(Database(points, distance).nearest(points[:1], 1)[1][0, 0])
-        assert closeness(points, distance).chance(nearest) == Chance(1.0, False)
+        assert closeness(points, distance).chance(nearest) == PValue(1.0, False)
 
 
 def test_a_chance_in_words():
-    assert Chance(1 / 41_041, False).clause("this close") == "about 1 in 41,000 random pairs here is this close"
-    assert Chance(1 / 209_612, True).clause("this close") == "fewer than 1 in 210,000 random pairs here is this close"
-    assert Chance(0.27, False).clause("this close") == "about 27% of random pairs here are this close"
-    assert [Chance(p, b).in_short for p, b in ((0.5, False), (0.01, False), (1e-6, True))] == [
+    assert PValue(1 / 41_041, False).clause("this close") == "about 1 in 41,000 random pairs here is this close"
+    assert PValue(1 / 209_612, True).clause("this close") == "fewer than 1 in 210,000 random pairs here is this close"
+    assert PValue(0.27, False).clause("this close") == "about 27% of random pairs here are this close"
+    assert [PValue(p, b).in_short for p, b in ((0.5, False), (0.01, False), (1e-6, True))] == [
         "50% of pairs",
         "1 in 100 pairs",
         "< 1 in 1,000,000 pairs",
@@ -138,10 +138,10 @@ def test_the_bulk_explains_the_nearest_of_a_bulk_and_not_one_far_below_it():
     unexplained = 0
     for _ in range(500):
         distances = rng.normal(10, 1, 1000)
-        unexplained += not explained_by_bulk(distances.min(), distances, 1000)
+        unexplained += not within_background(distances.min(), distances, 1000)
     assert unexplained / 500 <= 10 * BULK_LEVEL
-    assert not explained_by_bulk(3.0, rng.normal(10, 1, 1000), 1000)
-    assert explained_by_bulk(3.0, np.array([3.0, 10, 10, 11]), 4)  # too few to tell
+    assert not within_background(3.0, rng.normal(10, 1, 1000), 1000)
+    assert within_background(3.0, np.array([3.0, 10, 10, 11]), 4)  # too few to tell
 
 
 def test_far_is_what_one_in_a_hundred_of_the_own_images_exceeds():
@@ -170,5 +170,5 @@ def test_no_more_own_images_are_looked_up_than_said():
             asked.append(len(queries))
             return super().nearest(queries, k)
 
-    assert Closeness(points, Counting(points, "euclidean")).far > 0
+    assert DistanceCalibration(points, Counting(points, "euclidean")).far > 0
     assert asked == [OWN]

@@ -86,29 +86,29 @@ def test_an_index_by_the_verdicts_pick(digits, tmp_path, monkeypatch):
 def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
-    assert plain.passport.post is None
+    assert plain.manifest.post is None
     adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
-    assert adapted.passport.post not in (None, "unchanged")
-    assert adapted.passport.dimension < plain.passport.dimension
-    assert [c.encoder for c in adapted.passport.columns] == ["hog"]
+    assert adapted.manifest.post not in (None, "unchanged")
+    assert adapted.manifest.dimension < plain.manifest.dimension
+    assert [c.encoder for c in adapted.manifest.columns] == ["hog"]
     for index in (adapted, open_index(tmp_path / "index")):
         (match,) = index.search(images[7], 1)
         assert match.id == "7"
         assert match.distance == pytest.approx(0, abs=1e-6)
         np.testing.assert_array_equal(index.descriptors, index.encoder.encode(images))
     again = build_index(images, None, tmp_path / "index")
-    assert again.passport == adapted.passport
+    assert again.manifest == adapted.manifest
     same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
-    assert same.passport == adapted.passport
+    assert same.manifest == adapted.manifest
     back = build_index(images, "hog", tmp_path / "index", adapt=False)
-    assert back.passport.fingerprint == plain.passport.fingerprint
+    assert back.manifest.fingerprint == plain.manifest.fingerprint
 
 
 @pytest.mark.parametrize("encoder", ["neural", "color", "hog+color"])
 def test_photos_are_indexed_at_the_encoders_own_size(photos, encoder, tmp_path):
     index = build_index(photos, encoder, tmp_path / "index")
     wanted = create_encoder(encoder).preferred_shape
-    assert index.passport.shape == list(wanted or (120, 120, 3))
+    assert index.manifest.shape == list(wanted or (120, 120, 3))
     assert index.search(photos / "05.png", 1)[0].id == "05.png"
     assert verify(index) == []
 
@@ -122,7 +122,7 @@ def test_codes_are_indexed_searched_and_verified(digits, tmp_path):
         assert match.similarity == 1 - bits / 256
     assert index.search(digits[0][3], 1)[0].id == "3"
     assert verify(index) == []
-    assert lookalike.open_index(tmp_path / "index").passport.distance == "hamming"
+    assert lookalike.open_index(tmp_path / "index").manifest.distance == "hamming"
 
 
 def test_words_need_an_encoder_that_can_read(digits, tmp_path):

@@ -41,9 +41,9 @@ def test_whatever_an_index_consists_of_is_made_by_calls_that_can_fail(calls):
         )
 
 
-def test_what_a_passport_names_is_on_the_disk_before_it(calls):
+def test_what_a_manifest_names_is_on_the_disk_before_it(calls):
     made, index = calls
-    named = made.index(("rename", "passport.json"))
+    named = made.index(("rename", "manifest.json"))
     before, after = made[:named], made[named:]
     assert ("fsync", ".") in after
     dataset = [p for p in (index / "images.lance").rglob("*") if p.suffix in (".lance", ".manifest", ".arrow", ".bin")]

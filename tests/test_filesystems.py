@@ -218,12 +218,12 @@ def test_a_damaged_index_stays_until_the_new_one_is_complete(photos, tmp_path, m
     assert not (path / "images.lance").exists(), "the damaged one has gone, once the new one is whole"
 
 
-def test_a_lost_passport_is_no_reason_to_begin_anew(photos, tmp_path):
+def test_a_lost_manifest_is_no_reason_to_begin_anew(photos, tmp_path):
     path = tmp_path / "i"
     build_index(photos, "pixels", path, workers=1)
-    (path / "passport.json").unlink()
+    (path / "manifest.json").unlink()
     data = sorted(p.name for p in (path / "images.lance/data").iterdir())
-    with pytest.raises(IndexStoreError, match=r"its passport.json is gone.*--rebuild"):
+    with pytest.raises(IndexStoreError, match=r"its manifest.json is gone.*--rebuild"):
         build_index(photos, "pixels", path, workers=1)
     assert sorted(p.name for p in (path / "images.lance/data").iterdir()) == data
     build_index(photos, "pixels", path, rebuild=True, workers=1)

@@ -164,8 +164,8 @@ def test_indexes_are_never_searched(tmp_path):
         ".lookalike/t.png",
         "b.lookalike/t.png",
         "c/images.lance/t.png",
-        "c/passport.json",
-        "d/passport.json",
+        "c/manifest.json",
+        "d/manifest.json",
         "d/inventory.txt",
         "d/t.png",
     )
@@ -383,7 +383,7 @@ def test_links_out_of_the_collection_can_be_left_alone(tmp_path):
     assert found == {"a.png": None, "c.png": "unsupported", "in.png": None, "out": "unsupported", "sub/b.png": None}
 
 
-@pytest.mark.parametrize("name", ["passport.json", "inventory.txt", "images.lance/data/x.lance", "manifest.json"])
+@pytest.mark.parametrize("name", ["manifest.json", "inventory.txt", "images.lance/data/x.lance"])
 def test_a_persons_file_of_one_of_our_names_hides_no_pictures(tmp_path, name):
     make(tmp_path, "a.png", f"sub/{name}", "sub/b.png")
     assert {"a.png", "sub/b.png"} <= set(ids(tmp_path))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 pytest.importorskip("cv2")
-from lookalike.encoders.keypoints import VERIFIED, compare_details, details_of
+from lookalike.encoders.keypoints import VERIFIED, compare_details, detect_keypoints
 
 
 def scene(seed, size=(320, 260)):
@@ -24,7 +24,7 @@ def scene(seed, size=(320, 260)):
 
 
 def inliers(one, other):
-    return compare_details(details_of(np.asarray(one)), details_of(np.asarray(other))).inliers
+    return compare_details(detect_keypoints(np.asarray(one)), detect_keypoints(np.asarray(other))).inliers
 
 
 @pytest.mark.parametrize("angle", [37, 90, 211])
@@ -51,7 +51,7 @@ def test_a_picture_seen_at_an_angle_is_verified():
 
 
 def test_other_pictures_are_not():
-    details = [details_of(np.asarray(scene(seed))) for seed in range(4, 10)]
+    details = [detect_keypoints(np.asarray(scene(seed))) for seed in range(4, 10)]
     counts = [compare_details(a, b).inliers for i, a in enumerate(details) for b in details[:i]]
     assert max(counts) < VERIFIED
 
@@ -59,7 +59,7 @@ def test_other_pictures_are_not():
 def test_where_the_inliers_are_is_where_the_map_takes_them():
     image = scene(11)
     found = compare_details(
-        details_of(np.asarray(image.transpose(Image.Transpose.ROTATE_180))), details_of(np.asarray(image))
+        detect_keypoints(np.asarray(image.transpose(Image.Transpose.ROTATE_180))), detect_keypoints(np.asarray(image))
     )
     # Turned by half a circle, x and y from the one corner are those from the other.
     assert np.allclose(found.first[:, 0] + found.second[:, 0], 1, atol=0.02)
@@ -69,6 +69,6 @@ def test_where_the_inliers_are_is_where_the_map_takes_them():
 
 @pytest.mark.parametrize("picture", [np.zeros((40, 60), np.uint8), np.full((1, 1, 3), 200, np.uint8)])
 def test_a_blank_picture_has_no_details_and_matches_nothing(picture):
-    details = details_of(picture)
+    details = detect_keypoints(picture)
     assert len(details) == 0
-    assert compare_details(details, details_of(np.asarray(scene(12)))).inliers == 0
+    assert compare_details(details, detect_keypoints(np.asarray(scene(12)))).inliers == 0

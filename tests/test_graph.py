@@ -15,7 +15,7 @@ from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.index.graph import graph_of
 from lookalike.index.integrity import verify
-from lookalike.index.manifest import read_passport, write_passport
+from lookalike.index.manifest import read_manifest, write_manifest
 from lookalike.index.store import only_writer, rollback
 from lookalike.neighbors.diffusion import find_neighbours
 
@@ -55,13 +55,13 @@ def test_it_is_kept_with_the_index_and_brought_up_to_date_by_the_next_run(photos
 
 def test_a_graph_older_than_the_descriptors_is_repaired_and_said(photos):
     index = build_index(photos, "hog", graph=True)
-    entry = index.passport.graphs
+    entry = index.manifest.graphs
     write(photos, [50])
     build_index(photos, graph=False)
     # As if a version without graphs had written it: the old graph is still named.
     old_file = index.path / entry["hog"]["file"]
     assert old_file.exists()
-    write_passport(index.path, replace(read_passport(index.path), graphs=entry))
+    write_manifest(index.path, replace(read_manifest(index.path), graphs=entry))
     notes = []
     graph = graph_of(open_index(index.path), on_note=notes.append)
     assert notes == ["the neighbour graph is older than the descriptors; bringing it up to date"]
@@ -94,17 +94,17 @@ def test_rollback_goes_back_to_the_graph_of_then(photos):
 def test_no_graph_drops_it(photos):
     index = build_index(photos, "hog", graph=True)
     build_index(photos, graph=False)
-    assert open_index(index.path).passport.graphs == {}
+    assert open_index(index.path).manifest.graphs == {}
 
 
-def test_an_older_passport_has_no_graphs(photos):
+def test_an_older_manifest_has_no_graphs(photos):
     index = build_index(photos, "hog")
-    file = index.path / "passport.json"
+    file = index.path / "manifest.json"
     held = json.loads(file.read_bytes())
-    del held["passport"]["graphs"]
-    held["crc32"] = zlib.crc32(json.dumps(held["passport"], sort_keys=True).encode())
+    del held["manifest"]["graphs"]
+    held["crc32"] = zlib.crc32(json.dumps(held["manifest"], sort_keys=True).encode())
     file.write_text(json.dumps(held))
-    assert read_passport(index.path).graphs == {}
+    assert read_manifest(index.path).graphs == {}
     notes = []
     graph_of(open_index(index.path), on_note=notes.append)
     assert "making the neighbour graph, once" in notes[0]
@@ -122,7 +122,7 @@ def test_of_a_large_collection_it_is_asked_for(photos, monkeypatch):
 def test_one_image_has_none(tmp_path):
     write(tmp_path / "one", [1])
     index = build_index(tmp_path / "one", "hog", graph=True)
-    assert index.passport.graphs == {}
+    assert index.manifest.graphs == {}
     with pytest.raises(UsageError, match="at least 2 images, here is 1"):
         graph_of(index)
 

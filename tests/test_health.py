@@ -177,7 +177,7 @@ def test_a_sheet_without_health_is_a_wrong_call(tmp_path, capsys):
     build_index(open_collection(rays([0, 40])), "quadrants", tmp_path / "index")
     assert run(["info", "-i", str(tmp_path / "index"), "-o", str(tmp_path / "sheet.png")]) == 2
     assert "--picture shows what --health finds" in capsys.readouterr().err
-    assert open_index(tmp_path / "index").passport.count == 2
+    assert open_index(tmp_path / "index").manifest.count == 2
 
 
 def test_of_one_image_there_is_nothing_to_tell(tmp_path):

@@ -35,14 +35,15 @@ from lookalike.index.integrity import verify
 from lookalike.index.manifest import (
     DATASET,
     FORMAT,
-    PASSPORT,
+    MANIFEST,
     PREVIOUS,
     Column,
-    Passport,
-    read_passport,
-    write_passport,
+    Manifest,
+    read_manifest,
+    write_manifest,
 )
 from lookalike.index.schema import FACTS
+from lookalike.index.store import rollback
 from quadrants import ENTRY, Quadrants, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))
@@ -109,15 +110,15 @@ def test_an_index_holds_what_was_given(path):
         assert repr(index) == f"Index({str(path)!r}: 2,500 images, quadrants 4-d, cosine)"
 
 
-def test_the_passport_says_what_made_it(path):
+def test_the_manifest_says_what_made_it(path):
     encoder = Quadrants(hole=300)
-    passport = build_index(pictures(*ROWS), encoder, path).passport
-    assert passport == open_index(path).passport
-    assert passport == Passport(
+    manifest = build_index(pictures(*ROWS), encoder, path).manifest
+    assert manifest == open_index(path).manifest
+    assert manifest == Manifest(
         format=FORMAT,
         collection="array",
         source="array",
-        reading=passport.reading,
+        reading=manifest.reading,
         columns=[
             Column(
                 column="quadrants",
@@ -135,35 +136,35 @@ def test_the_passport_says_what_made_it(path):
             )
         ],
         default="quadrants",
-        dataset_version=passport.dataset_version,
-        files=passport.files,
+        dataset_version=manifest.dataset_version,
+        files=manifest.files,
         rows=4,
         next_key=4,
         keys_crc32=zlib.crc32(np.arange(4, dtype="<i8").tobytes()),
         outcomes={"indexed": 4},
         complete=True,
-        written=passport.written,
-        versions=passport.versions,
+        written=manifest.written,
+        versions=manifest.versions,
         place="",
     )
-    for name, (size, crc32) in passport.files.items():
+    for name, (size, crc32) in manifest.files.items():
         content = (path / DATASET / name).read_bytes()
         assert (len(content), zlib.crc32(content[-65536:])) == (size, crc32)
-    assert {Path(name).suffix for name in passport.files} >= {".lance", ".manifest"}
-    assert (passport.encoder, passport.fingerprint, passport.failed) == ("quadrants", encoder.fingerprint, 0)
-    assert datetime.fromisoformat(passport.written).utcoffset() == timedelta(0)
-    assert set(passport.versions) == {"lookalike", "pylance", "numpy"}
-    assert passport.versions["lookalike"] == lookalike.__version__
+    assert {Path(name).suffix for name in manifest.files} >= {".lance", ".manifest"}
+    assert (manifest.encoder, manifest.fingerprint, manifest.failed) == ("quadrants", encoder.fingerprint, 0)
+    assert datetime.fromisoformat(manifest.written).utcoffset() == timedelta(0)
+    assert set(manifest.versions) == {"lookalike", "pylance", "numpy"}
+    assert manifest.versions["lookalike"] == lookalike.__version__
 
 
 def test_the_rows_can_be_read_and_checked_without_lookalike(path):
     import lance
 
     build_index(lookalike.open_collection(pictures(*ROWS), labels=list("abca")), "quadrants", path)
-    held = json.loads((path / PASSPORT).read_text())
-    passport = held["passport"]
-    assert held["crc32"] == zlib.crc32(json.dumps(passport, sort_keys=True).encode())
-    rows = lance.dataset(str(path / DATASET), version=passport["dataset_version"]).to_table().to_pylist()
+    held = json.loads((path / MANIFEST).read_text())
+    manifest = held["manifest"]
+    assert held["crc32"] == zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
+    rows = lance.dataset(str(path / DATASET), version=manifest["dataset_version"]).to_table().to_pylist()
     assert [r["id"] for r in rows] == ["0", "1", "2", "3"]
     assert [r["position"] for r in rows] == [0, 1, 2, 3]
     assert [r["label"] for r in rows] == list("abca")
@@ -174,7 +175,7 @@ def test_the_rows_can_be_read_and_checked_without_lookalike(path):
         assert row["facts_crc32"] == zlib.crc32(facts.encode())
         assert row["thumbnail_crc32"] == zlib.crc32(row["thumbnail"])
     keys = np.sort(np.array([row["key"] for row in rows], "<i8"))
-    assert passport["keys_crc32"] == zlib.crc32(keys.tobytes())
+    assert manifest["keys_crc32"] == zlib.crc32(keys.tobytes())
 
 
 def test_descriptors_and_the_callers_images_are_safe(path):
@@ -254,7 +255,7 @@ def test_failures_never_shift_ids_against_vectors(path, seed):
     labels = np.array([str(i % 3) for i in range(n)])
     index = build_index(Collection("zoo", ids, (2, 2), labels, read=read), Quadrants(hole=250), path)
     good = np.flatnonzero(fate == "good")
-    assert (index.passport.count, index.passport.failed) == (len(good), n - len(good))
+    assert (index.manifest.count, index.manifest.failed) == (len(good), n - len(good))
     for opened in (index, open_index(path)):
         np.testing.assert_array_equal(opened.descriptors, images[good].reshape(-1, 4))
         assert opened.ids == [ids[i] for i in good]
@@ -426,7 +427,7 @@ def test_an_index_by_another_encoder_is_refused(path, tmp_path):
 
 def test_the_encoder_of_an_index_is_checked(path):
     index = build_index(pictures(*ROWS), "quadrants", path)
-    folder = path / index.passport.view.encoder_folder
+    folder = path / index.manifest.view.encoder_folder
     card = folder / "encoder.json"
     original = card.read_text()
     for tamper in (
@@ -463,11 +464,33 @@ def test_no_index(path):
         open_index(file)
 
 
+@pytest.mark.parametrize("inventory", [True, False], ids=["with an inventory", "without one"])
+def test_an_index_of_format_1_is_recognised_and_left_as_it_is(path, inventory):
+    build_index("mnist:test[0:20]", "pixels", path)
+    (path / "manifest.json").rename(path / "passport.json")
+    names = (path / "inventory.txt").read_text(encoding="utf-8").replace("manifest.json", "passport.json")
+    (path / "inventory.txt").write_text(names, encoding="utf-8")
+    if not inventory:
+        (path / "inventory.txt").unlink()
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    for attempt in (
+        lambda: open_index(path),
+        lambda: build_index("mnist:test[0:20]", "pixels", path),
+        lambda: build_index("mnist:test[0:20]", "pixels", path, rebuild=True),
+        lambda: rollback(path),
+    ):
+        with pytest.raises(
+            IndexStoreError, match=r"format 1 .*this version reads format 2; index again into a new folder"
+        ):
+            attempt()
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
 def test_a_future_format_is_refused_and_not_overwritten(path):
     build_index(pictures(*ROWS), "quadrants", path)
     future = {"format": FORMAT + 1, "what": "nobody knows"}
     crc32 = zlib.crc32(json.dumps(future, sort_keys=True).encode())
-    (path / PASSPORT).write_text(json.dumps({"passport": future, "crc32": crc32}))
+    (path / MANIFEST).write_text(json.dumps({"manifest": future, "crc32": crc32}))
     before = contents(path)
     for action in (lambda: open_index(path), lambda: build_index(pictures(*ROWS), "quadrants", path)):
         with pytest.raises(IndexStoreError) as error:
@@ -481,7 +504,7 @@ def test_a_dataset_that_is_not_ours_is_refused_and_not_overwritten(path):
     import pyarrow as pa
 
     lance.write_dataset(pa.table({"x": [1, 2]}), str(path / DATASET))
-    with pytest.raises(IndexStoreError, match="has no passport"):
+    with pytest.raises(IndexStoreError, match="has no manifest"):
         open_index(path)
     with pytest.raises(IndexStoreError) as error:
         build_index(pictures(*ROWS), "quadrants", path)
@@ -500,24 +523,24 @@ def test_a_dataset_that_is_not_ours_is_refused_and_not_overwritten(path):
         (b'"crc32": ', b'"crc32": 1'),
     ],
 )
-def test_a_changed_passport_is_refused(path, old, new):
+def test_a_changed_manifest_is_refused(path, old, new):
     images = pictures(*ROWS)
     right = answers(build_index(images, "quadrants", path))
-    file = path / PASSPORT
+    file = path / MANIFEST
     content = file.read_bytes()
     file.write_bytes(content.replace(old, new, 1))
     assert file.read_bytes() != content
     with pytest.raises(IndexStoreError) as error:
         open_index(path)
     text = one_or_two_sentences(error)
-    assert "the index is damaged (its passport.json " in text
+    assert "the index is damaged (its manifest.json " in text
     assert text.endswith(f"make it again with: lookalike index COLLECTION --rebuild -o {path}")
     # And that works.
     assert answers(build_index(images, "quadrants", path, rebuild=True)) == right
 
 
-def test_a_version_that_no_passport_names_is_seen_by_nobody(path):
-    """What was written counts when the passport says so: a version of someone else's is as if it weren't there."""
+def test_a_version_that_no_manifest_names_is_seen_by_nobody(path):
+    """What was written counts when the manifest says so: a version of someone else's is as if it weren't there."""
     import lance
 
     images = pictures(*ROWS)
@@ -528,13 +551,13 @@ def test_a_version_that_no_passport_names_is_seen_by_nobody(path):
     assert verify(open_index(path)) == []
 
 
-def test_a_passport_of_other_rows_is_refused(path):
+def test_a_manifest_of_other_rows_is_refused(path):
     import lance
 
-    passport = build_index(pictures(*ROWS), "quadrants", path).passport
+    manifest = build_index(pictures(*ROWS), "quadrants", path).manifest
     dataset = lance.dataset(str(path / DATASET))
     dataset.delete("position = 1")
-    write_passport(path, replace(passport, dataset_version=dataset.version, files={}))
+    write_manifest(path, replace(manifest, dataset_version=dataset.version, files={}))
     with pytest.raises(IndexStoreError) as error:
         open_index(path).search(QUERY, 1)
     assert "its rows aren't those that were written" in one_or_two_sentences(error)
@@ -562,8 +585,8 @@ def test_a_flipped_bit_is_never_a_wrong_answer(path):
     ids, labels = [str(i) for i in range(400)], [f"label {i}" for i in range(400)]
     build_index(lookalike.open_collection(images, labels=labels), "quadrants", path)
     right = answers(open_index(path))
-    # By rows alone, as in a file longer than the end of it that the passport knows.
-    write_passport(path, replace(read_passport(path), files={}))
+    # By rows alone, as in a file longer than the end of it that the manifest knows.
+    write_manifest(path, replace(read_manifest(path), files={}))
     file = data_file(path)
     content = file.read_bytes()
     rng = random.Random(0)
@@ -632,7 +655,7 @@ def test_a_deleted_data_file_and_building_again(path):
 def test_a_damaged_thumbnail_is_a_sentence_or_a_picture(path):
     images = np.random.default_rng(0).integers(1, 256, (20, 16, 16), np.uint8)
     build_index(images, "quadrants", path)
-    write_passport(path, replace(read_passport(path), files={}))  # by its row alone
+    write_manifest(path, replace(read_manifest(path), files={}))  # by its row alone
     file = data_file(path)
     content = file.read_bytes()
     at = content.index(b"\x89PNG")
@@ -675,21 +698,21 @@ def encoder_folders(path):
 
 
 def test_another_encoder_answers_from_then_on_and_old_things_go_by_rule(path):
-    """What passport.json and previous.json name is kept, versions and encoders, and nothing else."""
+    """What manifest.json and previous.json name is kept, versions and encoders, and nothing else."""
     import lance
 
     images, made = pictures(*ROWS), []
     for encoder in (Quadrants(hole=201), create("pixels"), Quadrants(hole=202), Quadrants(hole=203)):
         index = build_index(images, encoder, path)
-        made.append(index.passport)
+        made.append(index.manifest)
         for opened in (index, open_index(path)):
-            assert opened.passport.encoder == encoder.name
+            assert opened.manifest.encoder == encoder.name
             assert opened.encoder.params == encoder.params
             assert answers(opened)[0][:2] == ("0", 0)
         named = made[-2:]
-        assert encoder_folders(path) == {c.encoder_folder for passport in named for c in passport.columns}
+        assert encoder_folders(path) == {c.encoder_folder for manifest in named for c in manifest.columns}
         versions = lance.dataset(str(path / DATASET)).versions()
-        assert [v["version"] for v in versions] == [passport.dataset_version for passport in named]
+        assert [v["version"] for v in versions] == [manifest.dataset_version for manifest in named]
     # Of the encoders of one name only the last is kept; that of another name stays beside it.
     assert [(c.encoder, c.params.get("hole")) for c in made[-1].columns] == [("pixels", None), ("quadrants", 203)]
 
@@ -801,7 +824,7 @@ def test_ctrl_c_keeps_what_is_encoded(path, monkeypatch, there_is_one):
     with pytest.raises(KeyboardInterrupt):
         build_index(images, Quadrants(hole=300), path)
     index = open_index(path)
-    assert not index.passport.complete
+    assert not index.manifest.complete
     assert index.encoder.params["hole"] == (-1 if there_is_one else 300)
     assert index.ids == [str(i) for i in range(2048)]
     np.testing.assert_array_equal(index.descriptors, images[:2048].reshape(-1, 4))
@@ -878,7 +901,7 @@ def test_kill_9_at_any_moment_leaves_the_old_index_and_the_same_command_complete
     assert done.stdout.endswith("done\n")
     np.testing.assert_array_equal(open_index(path).descriptors, images.reshape(-1, 4))
     assert verify(open_index(path)) == []
-    named = [read_passport(path), read_passport(path, PREVIOUS)]
+    named = [read_manifest(path), read_manifest(path, PREVIOUS)]
     manifests = (path / DATASET / "_versions").glob("*.manifest")
     left = {2**64 - 1 - int(p.stem) for p in manifests}
     assert left == {p.dataset_version for p in named}, "what killed runs left was swept away"
@@ -891,11 +914,11 @@ def test_what_a_killed_first_run_leaves_is_no_obstacle(path):
     (path / "encoder-0123456789abcdef").mkdir()
     (path / "writing.lock").touch()
     begin_inventory(path, [DATASET, "encoder-0123456789abcdef", "writing.lock"], proven=True)
-    with pytest.raises(IndexStoreError, match="holds an index that was begun and has no passport"):
+    with pytest.raises(IndexStoreError, match="holds an index that was begun and has no manifest"):
         open_index(path)
     index = build_index(pictures(*ROWS), "quadrants", path)
     assert answers(open_index(path)) == answers(index)
-    assert encoder_folders(path) == {index.passport.view.encoder_folder}
+    assert encoder_folders(path) == {index.manifest.view.encoder_folder}
     assert len(list((path / DATASET / "data").iterdir())) == 1
 
 

@@ -10,7 +10,14 @@ import lookalike
 from lookalike.encoders.base import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database
-from lookalike.neighbors.embedding2d import Layout, attraction, find_hills, lay_out, principal_places, starting_places
+from lookalike.neighbors.embedding2d import (
+    Layout,
+    attraction,
+    density_clusters,
+    embed_2d,
+    principal_places,
+    spectral_init,
+)
 
 
 def neighbours_of(descriptors, k=15, distance="euclidean"):
@@ -26,7 +33,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def places(digits):
-    return lay_out(digits[1], starting_places(prepare_diffusion(digits[1]), digits[0]))
+    return embed_2d(digits[1], spectral_init(prepare_diffusion(digits[1]), digits[0]))
 
 
 def test_neighbours_stay_near(digits, places):
@@ -43,9 +50,9 @@ def test_images_of_one_label_come_together_unseen(digits, places):
 
 
 def test_the_same_input_gives_the_same_places(digits, places):
-    start = starting_places(prepare_diffusion(digits[1]), digits[0])
-    assert (lay_out(digits[1], start) == places).all()
-    assert (lay_out(digits[1], start, epochs=3, seed=1) != places).any()
+    start = spectral_init(prepare_diffusion(digits[1]), digits[0])
+    assert (embed_2d(digits[1], start) == places).all()
+    assert (embed_2d(digits[1], start, epochs=3, seed=1) != places).any()
 
 
 def test_the_attraction_is_the_papers(digits):
@@ -73,10 +80,10 @@ def test_the_attraction_is_the_papers(digits):
 @pytest.mark.parametrize("n", [3, 4, 20])
 def test_few_or_equal_images_have_places_too(n):
     for descriptors in (np.ones((n, 4), np.float32), np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)):
-        found = lay_out(neighbours_of(descriptors, min(15, n - 1)), principal_places(descriptors))
+        found = embed_2d(neighbours_of(descriptors, min(15, n - 1)), principal_places(descriptors))
         assert np.isfinite(found).all()
         assert len(np.unique(found, axis=0)) == n  # none exactly upon another
-        assert (find_hills(found) < n).all()
+        assert (density_clusters(found) < n).all()
 
 
 def test_a_handful_of_identical_images_do_not_spoil_the_start():
@@ -84,7 +91,7 @@ def test_a_handful_of_identical_images_do_not_spoil_the_start():
     halves = [rng.normal(side, 1, (600, 6)) for side in (-4, 4)]
     strays = np.repeat(rng.normal(0, 1, (3, 6)) + 60, 4, axis=0)
     descriptors = np.concatenate([*halves, strays]).astype(np.float32)
-    start = starting_places(prepare_diffusion(neighbours_of(descriptors)), descriptors)
+    start = spectral_init(prepare_diffusion(neighbours_of(descriptors)), descriptors)
     inner = start[:1200]
     assert (inner.std(axis=0) > 1).all()
     assert abs(np.median(inner[:600, 0]) - np.median(inner[600:, 0])) > 5
@@ -101,7 +108,7 @@ def test_packed_codes_start_by_their_bits():
 def test_groups_become_hills_the_largest_first():
     rng = np.random.default_rng(0)
     groups = [rng.normal(centre, 0.3, (many, 2)) for centre, many in (((0, 0), 200), ((5, 0), 400), ((2, 6), 300))]
-    hills = find_hills(np.concatenate(groups).astype(np.float32))
+    hills = density_clusters(np.concatenate(groups).astype(np.float32))
     assert np.bincount(hills).tolist() == [400, 300, 200]
     assert [len(set(part)) for part in np.split(hills, [200, 600])] == [1, 1, 1]
 
@@ -118,5 +125,5 @@ def test_pictures_are_spread_out():
 
 def test_a_neighbour_of_nobody_is_still_placed():
     rows = np.array([[1, 2], [0, 2], [0, 1], [0, 1]], np.int32)
-    found = lay_out(Neighbours(rows, np.ones((4, 2), np.float32)), np.zeros((4, 2), np.float32))
+    found = embed_2d(Neighbours(rows, np.ones((4, 2), np.float32)), np.zeros((4, 2), np.float32))
     assert np.isfinite(found).all()

@@ -16,7 +16,7 @@ import pytest
 import held
 from lookalike.errors import CollectionError
 from lookalike.imaging.sandbox import pool
-from lookalike.imaging.sandbox.api import Leash
+from lookalike.imaging.sandbox.api import Sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can")
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -31,7 +31,7 @@ def _codec_can_be_imported(monkeypatch):
 
 def hostile(**options):
     options.setdefault("workers", 2)
-    return Leash("hostile_codec:act", **options)
+    return Sandbox("hostile_codec:act", **options)
 
 
 def echo(value, **more):
@@ -70,8 +70,8 @@ def wait_for_end(pid):
 def test_answers_come_in_the_order_of_the_tasks_whatever_each_takes():
     rng = random.Random(4)
     tasks = [echo(i, seconds=rng.choice([0, 0, 0, 0.02])) for i in range(150)]
-    with hostile(workers=3) as leash:
-        answers = list(leash.map(tasks))
+    with hostile(workers=3) as sandbox:
+        answers = list(sandbox.map(tasks))
     for i, answer in enumerate(answers):
         check_echo(answer, i)
     assert len(answers) == 150
@@ -79,42 +79,42 @@ def test_answers_come_in_the_order_of_the_tasks_whatever_each_takes():
 
 
 def test_the_function_is_imported_by_workers_only():
-    with hostile() as leash:
-        (answer,) = leash.map([echo(1)])
+    with hostile() as sandbox:
+        (answer,) = sandbox.map([echo(1)])
     assert answer.facts["pid"] != os.getpid()
     assert "hostile_codec" not in sys.modules
 
 
 def test_one_task_starts_one_worker():
-    with hostile(workers=8) as leash:
-        pids = {next(leash.map([echo(i)])).facts["pid"] for i in range(5)}
+    with hostile(workers=8) as sandbox:
+        pids = {next(sandbox.map([echo(i)])).facts["pid"] for i in range(5)}
     assert len(pids) == 1
 
 
 def test_no_tasks_start_no_worker():
-    with Leash("no.such.module:function") as leash:
-        assert list(leash.map([])) == []
+    with Sandbox("no.such.module:function") as sandbox:
+        assert list(sandbox.map([])) == []
 
 
 def test_names_that_are_no_utf_8_arrive_as_they_are():
     name = os.fsdecode(b"caf\xe9\n\xff.jpg")
-    with hostile() as leash:
-        (answer,) = leash.map([{"do": "echo", "value": [name]}])
+    with hostile() as sandbox:
+        (answer,) = sandbox.map([{"do": "echo", "value": [name]}])
     assert answer.facts["value"] == [name]
 
 
 def test_large_and_many_blobs_arrive_whole():
     sizes = [0, 1, 2**18, 2**18 + 1, 30_000_000, 5] + [3] * 2000
-    with hostile() as leash:
-        answers = list(leash.map([{"do": "blobs", "sizes": sizes[:256]}, {"do": "blobs", "sizes": [7] * 200}] * 2))
+    with hostile() as sandbox:
+        answers = list(sandbox.map([{"do": "blobs", "sizes": sizes[:256]}, {"do": "blobs", "sizes": [7] * 200}] * 2))
     for answer, expected in zip(answers, [sizes[:256], [7] * 200] * 2, strict=True):
         assert answer.blobs == [bytes([i]) * size for i, size in enumerate(expected)]
 
 
 def test_a_large_task_arrives_whole():
     value = "x" * 3_000_000
-    with hostile() as leash:
-        for answer in leash.map([echo(value)] * 3):
+    with hostile() as sandbox:
+        for answer in sandbox.map([echo(value)] * 3):
             check_echo(answer, value)
 
 
@@ -126,8 +126,8 @@ def test_tasks_are_pulled_as_they_are_needed():
             pulled.append(i)
             yield echo(i)
 
-    with hostile() as leash:
-        for i, answer in enumerate(leash.map(tasks(), ahead=10)):
+    with hostile() as sandbox:
+        for i, answer in enumerate(sandbox.map(tasks(), ahead=10)):
             check_echo(answer, i)
             assert len(pulled) <= i + 10
     assert len(pulled) == 100
@@ -142,8 +142,8 @@ def test_an_answer_is_given_while_the_next_tasks_are_still_to_come():
             yield echo(i)
             time.sleep(0.05)
 
-    with hostile() as leash:
-        check_echo(next(leash.map(tasks(), ahead=1000)), 0)
+    with hostile() as sandbox:
+        check_echo(next(sandbox.map(tasks(), ahead=1000)), 0)
     assert len(pulled) < 1000
 
 
@@ -152,8 +152,8 @@ def test_a_mistake_while_tasks_are_made_reaches_the_caller():
         yield echo(0)
         raise ZeroDivisionError
 
-    with hostile() as leash, pytest.raises(ZeroDivisionError):
-        list(leash.map(tasks()))
+    with hostile() as sandbox, pytest.raises(ZeroDivisionError):
+        list(sandbox.map(tasks()))
 
 
 # Hostile work ---------------------------------------------------------------------------------------------------------
@@ -170,8 +170,8 @@ def among_good_ones(task, **options):
     """Run a task in the midst of good ones; return its answer when all others are found to be right."""
     tasks = [echo(i) for i in range(20)]
     tasks[7] = {"where": "some/cat.jpg", **task}
-    with hostile(**options) as leash:
-        answers = list(leash.map(tasks))
+    with hostile(**options) as sandbox:
+        answers = list(sandbox.map(tasks))
     assert len(answers) == 20
     for i, answer in enumerate(answers):
         if i != 7:
@@ -230,8 +230,8 @@ def test_facts_that_cannot_be_sent_are_no_crash():
 
 
 def test_a_reason_without_a_place_begins_with_what_happened():
-    with hostile() as leash:
-        (answer,) = leash.map([{"do": "abort"}])
+    with hostile() as sandbox:
+        (answer,) = sandbox.map([{"do": "abort"}])
     assert answer.facts["reason"] == "its decoder crashed (signal SIGABRT); left out"
 
 
@@ -303,8 +303,8 @@ def test_what_a_codec_has_started_ends_with_it():
 
 def test_a_task_does_not_pay_for_what_an_earlier_one_broke():
     tasks = [{"do": "crash_later"}, echo(1, seconds=1), echo(2)]
-    with hostile(workers=1) as leash:
-        first, second, third = leash.map(tasks)
+    with hostile(workers=1) as sandbox:
+        first, second, third = sandbox.map(tasks)
     assert "outcome" not in first.facts
     check_echo(second, 1)
     check_echo(third, 2)
@@ -313,26 +313,26 @@ def test_a_task_does_not_pay_for_what_an_earlier_one_broke():
 
 def test_nothing_but_hostile_tasks_is_answered_too():
     names = ["abort", "exit_3", "fail", "segfault"]
-    with hostile() as leash:
-        answers = list(leash.map({"do": name} for name in names * 4))
+    with hostile() as sandbox:
+        answers = list(sandbox.map({"do": name} for name in names * 4))
     assert [answer.facts["outcome"] for answer in answers] == ["crashed", "crashed", "damaged", "crashed"] * 4
 
 
 @ON_LINUX
 def test_a_worker_that_has_grown_is_replaced_and_no_task_pays():
-    with hostile(workers=1, memory=100 * 2**20) as leash:
-        answers = list(leash.map([{"do": "leak", "bytes": 45 * 2**20}] * 6))
+    with hostile(workers=1, memory=100 * 2**20) as sandbox:
+        answers = list(sandbox.map([{"do": "leak", "bytes": 45 * 2**20}] * 6))
     assert [answer.facts.get("outcome") for answer in answers] == [None] * 6
     assert len({answer.facts["pid"] for answer in answers}) == 3
 
 
 @ON_LINUX
 def test_fifty_deaths_leave_no_file_open_and_no_process_behind():
-    with hostile() as leash:
-        list(leash.map([echo(0)] * 4))  # whatever is opened once is open now
+    with hostile() as sandbox:
+        list(sandbox.map([echo(0)] * 4))  # whatever is opened once is open now
     files, processes = held.files(), held.children()
-    with hostile() as leash:
-        answers = list(leash.map([{"do": "exit_3"}] * 50))
+    with hostile() as sandbox:
+        answers = list(sandbox.map([{"do": "exit_3"}] * 50))
     assert {answer.facts["outcome"] for answer in answers} == {"crashed"}
     assert held.files() == files
     assert held.children() <= processes  # a child of an earlier test may have ended
@@ -344,8 +344,8 @@ def test_fifty_deaths_leave_no_file_open_and_no_process_behind():
 def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
     monkeypatch.setattr(pool, "_HELD", 1000)
     size = 3 * 2**20  # more than a pipe holds, so that workers wait for us
-    with hostile(seconds=0.5) as leash:
-        answers = leash.map([{"do": "blobs", "sizes": [size]}] * 12)
+    with hostile(seconds=0.5) as sandbox:
+        answers = sandbox.map([{"do": "blobs", "sizes": [size]}] * 12)
         found = [next(answers)]
         time.sleep(1.5)
         found += answers
@@ -354,44 +354,44 @@ def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
 
 def test_answers_that_nobody_takes_are_not_piled_up(monkeypatch):
     monkeypatch.setattr(pool, "_HELD", 10 * 2**20)
-    with hostile() as leash:
-        answers = leash.map([{"do": "blobs", "sizes": [2**20]}] * 200)
+    with hostile() as sandbox:
+        answers = sandbox.map([{"do": "blobs", "sizes": [2**20]}] * 200)
         for _ in range(20):
             next(answers)
             time.sleep(0.02)
-            assert leash._crew.held <= 14 * 2**20
+            assert sandbox._crew.held <= 14 * 2**20
         assert len(list(answers)) == 180
 
 
 def test_a_leash_closes_while_its_workers_hang_and_can_be_used_again():
-    leash = hostile(seconds=1000)
-    answers = leash.map([{"do": "sleep_in_c_with_the_gil"} if i else echo(0) for i in range(10)])
+    sandbox = hostile(seconds=1000)
+    answers = sandbox.map([{"do": "sleep_in_c_with_the_gil"} if i else echo(0) for i in range(10)])
     pid = next(answers).facts["pid"]
-    leash.close()
+    sandbox.close()
     assert wait_for_end(pid)
     with pytest.raises(RuntimeError, match="closed"):
         next(answers)
-    check_echo(next(leash.map([echo(1)])), 1)
-    leash.close()
-    leash.close()
+    check_echo(next(sandbox.map([echo(1)])), 1)
+    sandbox.close()
+    sandbox.close()
 
 
 def test_a_map_that_is_left_midway_leaves_the_leash_usable():
-    with hostile() as leash:
+    with hostile() as sandbox:
         for _ in range(5):
-            for i, answer in enumerate(leash.map(echo(i, seconds=0.01) for i in range(1000))):
+            for i, answer in enumerate(sandbox.map(echo(i, seconds=0.01) for i in range(1000))):
                 check_echo(answer, i)
                 if i == 3:
                     break
-        assert [a.facts["value"] for a in leash.map([echo("x"), echo("y")])] == ["x", "y"]
-        assert leash._crew.held == 0
+        assert [a.facts["value"] for a in sandbox.map([echo("x"), echo("y")])] == ["x", "y"]
+        assert sandbox._crew.held == 0
 
 
 def test_ctrl_c_is_heard_while_an_answer_is_waited_for_and_not_by_workers():
     program = """
 import os, signal, threading
-from lookalike.imaging.sandbox.api import Leash
-with Leash("hostile_codec:act", workers=1, seconds=1000) as leash:
+from lookalike.imaging.sandbox.api import Sandbox
+with Sandbox("hostile_codec:act", workers=1, seconds=1000) as leash:
     first = next(leash.map([{"do": "echo"}])).facts["pid"]
     threading.Timer(0.5, os.killpg, (os.getpgid(0), signal.SIGINT)).start()
     try:
@@ -422,8 +422,8 @@ def test_workers_end_with_a_process_that_is_killed(do):
     if sys.platform != "linux" and do == "sleep_in_c_with_the_gil":
         pytest.skip("only the alarm, after 65 s, ends it here")
     program = f"""
-from lookalike.imaging.sandbox.api import Leash
-leash = Leash("hostile_codec:act", workers=1, seconds=20)
+from lookalike.imaging.sandbox.api import Sandbox
+leash = Sandbox("hostile_codec:act", workers=1, seconds=20)
 tasks = iter([{{"do": "echo"}}, {{"do": "{do}"}}])
 answers = leash.map(tasks)
 print(next(answers).facts["pid"], flush=True)
@@ -439,8 +439,8 @@ next(answers)
 
 def test_a_leash_that_was_not_closed_keeps_no_program_from_ending():
     program = """
-from lookalike.imaging.sandbox.api import Leash
-leash = Leash("hostile_codec:act", workers=1)
+from lookalike.imaging.sandbox.api import Sandbox
+leash = Sandbox("hostile_codec:act", workers=1)
 print(next(leash.map([{"do": "echo"}])).facts["pid"])
 """
     assert wait_for_end(int(run(program).stdout))
@@ -464,8 +464,8 @@ def test_a_worker_that_nobody_can_kill_any_more_kills_itself():
 
 
 def refused(function):
-    with Leash(function, workers=3) as leash, pytest.raises(CollectionError) as caught:
-        list(leash.map([{}] * 20))
+    with Sandbox(function, workers=3) as sandbox, pytest.raises(CollectionError) as caught:
+        list(sandbox.map([{}] * 20))
     return str(caught.value)
 
 
@@ -495,12 +495,12 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(tmp_path, monk
         "def read(task):\n    yield {'seen': task['n']}, []\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with Leash("killed_at_import:read", workers=1) as leash:
+    with Sandbox("killed_at_import:read", workers=1) as sandbox:
         if read:
-            assert [answer.facts["seen"] for answer in leash.map({"n": n} for n in range(3))] == [0, 1, 2]
+            assert [answer.facts["seen"] for answer in sandbox.map({"n": n} for n in range(3))] == [0, 1, 2]
         else:
             with pytest.raises(CollectionError, match=r"ended while it started \(signal SIGKILL"):
-                list(leash.map([{"n": 0}]))
+                list(sandbox.map([{"n": 0}]))
     assert len((tmp_path / "starts").read_text()) == 3
 
 
@@ -516,9 +516,9 @@ def test_no_python_is_refused_in_words(monkeypatch):
 
 
 def test_a_leash_that_failed_can_be_used_again(monkeypatch):
-    with hostile() as leash:
+    with hostile() as sandbox:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", "/no/such/python")
             with pytest.raises(CollectionError):
-                list(leash.map([echo(0)]))
-        check_echo(next(leash.map([echo(1)])), 1)
+                list(sandbox.map([echo(0)]))
+        check_echo(next(sandbox.map([echo(1)])), 1)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors import ivf as module
 from lookalike.neighbors.distances import Database
-from lookalike.neighbors.ivf import FLOOR, Lists, write_lists
+from lookalike.neighbors.ivf import FLOOR, InvertedFile, write_lists
 
 NAMES = ["cosine", "euclidean", "inner product"]
 
@@ -82,10 +82,10 @@ def test_more_lists_are_looked_into_where_these_hold_too_few(made):
 
 def test_what_was_written_is_opened(made):
     _, lists, path = made
-    opened = Lists(Sealed(path))
+    opened = InvertedFile(MappedArrays(path))
     assert (opened.distance, opened.meter, len(opened), opened.size) == (lists.distance, lists.meter, len(lists), 4000)
     assert opened.keys([0, 3999]).tolist() == [1, 11998]
-    assert Sealed(path).facts["of"] == "this test"
+    assert MappedArrays(path).facts["of"] == "this test"
     assert opened.told()["lists"] == len(lists) == int(2 * 4000**0.5)
 
 
@@ -123,12 +123,12 @@ def test_a_changed_list_is_an_error_when_it_is_looked_into(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 4] ^= 1  # well within the descriptors
     path.write_bytes(data)
-    lists = Lists(Sealed(path))
+    lists = InvertedFile(MappedArrays(path))
     answers = 0
     for query in clustered(200, 9):
         try:
             found, far = lists.search(query[None], 5, 1)
-        except BrokenSealError:
+        except ChecksumError:
             break
         np.testing.assert_allclose(far[0], np.linalg.norm(x[found[0]] - query, axis=1), rtol=1e-5)
         answers += 1

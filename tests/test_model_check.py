@@ -232,7 +232,7 @@ def test_a_saved_encoder_of_a_stranger_is_refused(name, folder):
 def test_an_index_of_a_stranger_is_refused(folder, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
     index = build_index(images, "neural", tmp_path / "index")
-    with_file(index.path / index.passport.view.encoder_folder, "model.onnx", PLACES["attribute"]().SerializeToString())
+    with_file(index.path / index.manifest.view.encoder_folder, "model.onnx", PLACES["attribute"]().SerializeToString())
     with pytest.raises(LookalikeError, match=r"model\.onnx: keeps weights in a file of its own"):
         open_index(index.path).search(images[0], 1)
 

@@ -26,7 +26,7 @@ from lookalike.collections.tasks import (
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import Limits, read_image
 from lookalike.imaging.resize import fit_to
-from lookalike.imaging.sandbox.api import Answer, Leash
+from lookalike.imaging.sandbox.api import Answer, Sandbox
 from test_archive import pack
 
 RNG = np.random.default_rng(23)
@@ -241,8 +241,8 @@ def test_on_the_leash_the_answers_are_the_same_and_in_order(tmp_path):
     except OSError:
         (tmp_path / "caf.png").write_bytes((tmp_path / "03.png").read_bytes())
     entries = scan(tmp_path).entries
-    with Leash(workers=2) as leash:
-        answers = leash.map(to_task(entry, f"photos/{entry.id}", SHAPES) for entry in entries)
+    with Sandbox(workers=2) as sandbox:
+        answers = sandbox.map(to_task(entry, f"photos/{entry.id}", SHAPES) for entry in entries)
         readings = [from_answer(answer) for answer in answers]
     for entry, reading in zip(entries, readings, strict=True):
         here = read(entry)

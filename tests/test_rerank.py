@@ -17,7 +17,7 @@ from lookalike.errors import UsageError
 from lookalike.reports.evaluate import score
 from lookalike.search.engine import search
 from lookalike.search.rerank.auto import choose, decide
-from lookalike.search.rerank.base import RERANKINGS, Asked, create_reranking, rerank
+from lookalike.search.rerank.base import RERANKINGS, RerankRequest, create_reranker, rerank
 from lookalike.search.rerank.geometric import recognised
 from lookalike.search.rerank.multi_view import views_of
 from quadrants import ENTRY, pictures
@@ -40,7 +40,7 @@ def digits_index(tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(digits_index):
     images = open_collection("mnist:test[0:40]")
-    return Asked(digits_index.encoder.encode(images.array()), images.read)
+    return RerankRequest(digits_index.encoder.encode(images.array()), images.read)
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +58,18 @@ def scenes(tmp_path_factory):
 def test_expansion_asks_again_with_the_mean(index):
     query = np.array([[3, 4, 0, 0]], np.float32)
     unit = index.descriptors / np.linalg.norm(index.descriptors, axis=1, keepdims=True)
-    made = create_reranking("expansion:k=3", index)
+    made = create_reranker("expansion:k=3", index)
     moved = query[0] / 5 + unit[[0, 3, 1]].sum(axis=0)
     expected = 1 - unit @ moved / np.linalg.norm(moved)
-    assert np.allclose(made.values(Asked(query))[0][0], expected, atol=1e-6)
-    weighed = create_reranking("alpha-expansion:k=3,alpha=2", index)
+    assert np.allclose(made.values(RerankRequest(query))[0][0], expected, atol=1e-6)
+    weighed = create_reranker("alpha-expansion:k=3,alpha=2", index)
     moved = query[0] / 5 + unit[0] + unit[3] + 0.96**2 * unit[1]
     expected = 1 - unit @ moved / np.linalg.norm(moved)
-    assert np.allclose(weighed.values(Asked(query))[0][0], expected, atol=1e-6)
+    assert np.allclose(weighed.values(RerankRequest(query))[0][0], expected, atol=1e-6)
 
 
 def test_augmented_images_have_moved_towards_their_neighbours(index):
-    made = create_reranking("alpha-expansion:k=1,alpha=1,augment=1", index)
+    made = create_reranker("alpha-expansion:k=1,alpha=1,augment=1", index)
     unit = index.descriptors / np.linalg.norm(index.descriptors, axis=1, keepdims=True)
     moved = unit[1] + 0.96 * unit[0]  # its nearest is 0 or 3, which point the same way
     assert np.allclose(made.moved._descriptors[1], moved, atol=1e-5)
@@ -129,7 +129,7 @@ def sets_by_hand(table, k):
 
 def test_reciprocal_is_what_the_paper_says_and_no_query_sees_another(digits_index, asked):
     k, few, plain = 6, 3, 0.3
-    made = create_reranking(f"reciprocal:k={k},few={few},plain={plain}", digits_index)
+    made = create_reranker(f"reciprocal:k={k},few={few},plain={plain}", digits_index)
     values = made.values(asked)[0]
     for i in (0, 11):
         table = np.concatenate([asked.descriptors[i : i + 1], digits_index.descriptors])
@@ -383,12 +383,12 @@ def test_an_unknown_method_lists_the_known(index):
 )
 def test_a_wrong_parameter_is_one_sentence(index, method, said):
     with pytest.raises(UsageError, match=said):
-        create_reranking(method, index)
+        create_reranker(method, index)
 
 
 def test_diffusion_keeps_to_the_encoders_own_distance(index):
     with pytest.raises(UsageError, match="the encoder's own distance, cosine"):
-        create_reranking("diffusion", index, distance="euclidean")
+        create_reranker("diffusion", index, distance="euclidean")
 
 
 def test_words_have_no_picture(index):

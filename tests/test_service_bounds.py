@@ -528,8 +528,8 @@ def test_it_is_ready_only_while_its_data_can_be_read(copy, monkeypatch):
             with file.open("r+b") as opened:
                 opened.write(data)
         assert made.get("/api/ready") == {"status": "ready"}
-        passport = copy / ".lookalike" / "passport.json"
-        passport.write_bytes(passport.read_bytes()[:-9])
+        manifest = copy / ".lookalike" / "manifest.json"
+        manifest.write_bytes(manifest.read_bytes()[:-9])
         made.get("/api/ready", 503)
     finally:
         made.stop()
@@ -543,7 +543,7 @@ def test_a_view_of_an_old_version_is_never_kept_for_the_new_one(copy, monkeypatc
     class Slow(plain):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
-            if self.passport.chosen and not swapped:
+            if self.manifest.chosen and not swapped:
                 swapped.append(self)
                 for name in ("000.png", "001.png"):
                     (copy / name).unlink()
@@ -588,7 +588,7 @@ def test_another_machine_reads_nothing_of_where_things_lie_here(copy):
         shutil.move(copy / "003.png", copy.parent / "elsewhere.png")
         (copy / "broken.png").symlink_to(copy / "nowhere.png")
         build_index(copy, None, path)
-        until(lambda: guarded.live.current().passport.dataset_version == guarded.live.newest().dataset_version)
+        until(lambda: guarded.live.current().manifest.dataset_version == guarded.live.newest().dataset_version)
         answers = [
             guarded.ask("GET", f"/api/{name}", headers=sign)
             for name in ("map", "original?id=003.png", "files", "info", "reports", "files?outcome=left%20out")

@@ -311,7 +311,7 @@ def test_an_index_that_was_replaced_is_forgotten(site, folder):
     for _ in range(3):
         index = live.current()
         index.ask({"images": [{"id": index.ids[0]}], "k": 2})
-        index.encoder.encode(np.full((1, *index.passport.view.shape), 9, np.uint8))
+        index.encoder.encode(np.full((1, *index.manifest.view.shape), 9, np.uint8))
         held.append(weakref.ref(index))
         del index
         live.reload()
@@ -370,7 +370,7 @@ def test_kept_score_reports_are_listed_and_others_left_out(site, folder):
 @pytest.mark.parametrize(
     "identity",
     ["../secret.png", "..%2fsecret.png", "%2e%2e/secret.png", "/etc/passwd", "%2fetc%2fpasswd", "x%00.png", "", "photos2/../a",
-     "broken.jpg", ".lookalike/passport.json", "..%5csecret.png"],
+     "broken.jpg", ".lookalike/manifest.json", "..%5csecret.png"],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["thumbnail", "picture", "original", "image"])
 def test_only_indexed_images_are_served(site, path, identity):
@@ -541,7 +541,7 @@ def test_the_client_answers_as_a_local_index(site, folder):
 
 #: Of a local index what no other machine could use: its files, its arrays whole, and what is made of them.
 LOCAL_ONLY = {
-    "path", "passport", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "once", "why", "limits",
+    "path", "manifest", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "once", "why", "limits",
 }  # fmt: skip
 #: By id, one at a time, where a local index takes rows.
 BY_ID = {"thumbnails": "thumbnail", "thumbnail_bytes": "thumbnail"}
@@ -808,10 +808,10 @@ def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
         try:
             said = process.stderr.readline()
             assert "its first run is under way (12 of 3,000 files were looked at); waiting" in said
-            for file in made.iterdir():  # as the run would: the passport last
-                if file.name not in ("passport.json", "writing.lock"):
+            for file in made.iterdir():  # as the run would: the manifest last
+                if file.name not in ("manifest.json", "writing.lock"):
                     file.rename(path / file.name)
-            (made / "passport.json").rename(path / "passport.json")
+            (made / "manifest.json").rename(path / "manifest.json")
             address = process.stdout.readline().strip()
             assert len(lookalike.connect(address)) == COUNT
             process.send_signal(signal.SIGINT)

@@ -154,7 +154,7 @@ def at_once(count, work):
 
 
 def test_what_threads_ask_for_at_once_is_made_once(used):
-    index, made, begun = Index(used.path, used.passport), [], threading.Event()
+    index, made, begun = Index(used.path, used.manifest), [], threading.Event()
 
     def make():
         made.append(threading.get_ident())
@@ -168,7 +168,7 @@ def test_what_threads_ask_for_at_once_is_made_once(used):
 
 
 def test_others_wait_for_who_makes_it_and_other_things_go_on(used):
-    index, inside, let_go = Index(used.path, used.passport), threading.Event(), threading.Event()
+    index, inside, let_go = Index(used.path, used.manifest), threading.Event(), threading.Event()
 
     def slowly():
         inside.set()
@@ -185,7 +185,7 @@ def test_others_wait_for_who_makes_it_and_other_things_go_on(used):
 
 
 def test_what_fails_is_tried_again(used):
-    index, tries = Index(used.path, used.passport), []
+    index, tries = Index(used.path, used.manifest), []
 
     def make():
         tries.append(1)
@@ -199,7 +199,7 @@ def test_what_fails_is_tried_again(used):
 
 
 def test_first_queries_of_many_threads_learn_once(photos, used, monkeypatch):
-    counted = {"listen": 0, "Words": 0, "Closeness": 0}
+    counted = {"listen": 0, "Words": 0, "DistanceCalibration": 0}
     for name in counted:
         real = getattr(page, name)
 
@@ -227,7 +227,7 @@ def test_an_index_that_was_replaced_twice_says_to_open_it_again(photos, tmp_path
             Image.fromarray(picture(seed + i)).save(other / f"{i}.png")
         build_index(other, "hog", path, replace_collection=True)
     for folder in path.glob("encoder-*"):  # as a sweep leaves it
-        if folder.name != open_index(path).passport.view.encoder_folder:
+        if folder.name != open_index(path).manifest.view.encoder_folder:
             shutil.rmtree(folder)
     for index in opened:
         for ask in (
@@ -239,7 +239,7 @@ def test_an_index_that_was_replaced_twice_says_to_open_it_again(photos, tmp_path
             lambda i: i.encoder,
             lambda i: i.ask({"where": "width > 1"}),
         ):
-            for one in (Index(index.path, index.passport), index):
+            for one in (Index(index.path, index.manifest), index):
                 said = refusal(lambda ask=ask, one=one: ask(one), IndexStoreError)
                 assert said == "" or said.endswith("the index was written since it was opened; open it again")
 
@@ -257,7 +257,7 @@ def test_every_re_ranking_works_by_every_distance_or_says_why_not(method, distan
     if said:
         assert "goes by the encoder's own distance" in said
         assert method in ("diffusion", "reciprocal")
-        assert distance not in (None, used.passport.distance)
+        assert distance not in (None, used.manifest.distance)
         return
     (found,) = made
     assert sorted(m.row for m in found.matches) == list(range(24))

@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 
 from lookalike.neighbors.distances import Database
-from lookalike.search.calibration import Closeness
-from lookalike.search.rejection import VIEWS, WAYS, Judgement, Silence, judge, listen, show
+from lookalike.search.calibration import DistanceCalibration
+from lookalike.search.rejection import (
+    VIEWS,
+    WAYS,
+    MatchConfidence,
+    RejectionRates,
+    assess_match,
+    estimate_rejection_rates,
+    show,
+)
 
 RNG = np.random.default_rng(2)
 POINTS = RNG.normal(size=(400, 20)).astype(np.float32)
 DATABASE = Database(POINTS, "euclidean")
-MEANING = Closeness(POINTS, DATABASE)
+MEANING = DistanceCalibration(POINTS, DATABASE)
 
 
 def found_again(rows, _):
@@ -25,17 +33,17 @@ def overlooked_in_a_scene(rows, way):
 
 
 def heard(views):
-    return listen(views, POINTS, DATABASE)
+    return estimate_rejection_rates(views, POINTS, DATABASE)
 
 
 def verdict(asked, silence):
     near = DATABASE.nearest(asked, 50)[1][0]
-    return judge(near, lambda: DATABASE.distances(asked)[0], len(POINTS), MEANING, lambda: silence)
+    return assess_match(near, lambda: DATABASE.distances(asked)[0], len(POINTS), MEANING, lambda: silence)
 
 
 def met(wrong, right, seen):
     """Of ten views each way, so many."""
-    return Silence(*(np.array([[i < n for i in range(10)] for n in counts]) for counts in (wrong, right, seen)))
+    return RejectionRates(*(np.array([[i < n for i in range(10)] for n in counts]) for counts in (wrong, right, seen)))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,7 @@ def test_views_are_asked_for_with_their_originals_there_and_taken_away():
 def test_nothing_is_said_only_where_silence_is_believed():
     stranger = np.random.default_rng(5).normal(size=(1, 20)).astype(np.float32)
     sure, weak = heard(found_again), heard(overlooked_in_a_scene)
-    assert verdict(stranger, sure) == Judgement(
+    assert verdict(stranger, sure) == MatchConfidence(
         True,
         "Probably not here: no answer stands out, as one does for 100% of images here, shown in a scene or in part",
     )
@@ -75,8 +83,8 @@ def test_nothing_is_said_only_where_silence_is_believed():
     assert not kept_still.nothing
     assert kept_still.says.startswith("whether it is here can't be told: of images here shown in a scene, only ")
     for silence in (sure, weak):
-        assert verdict(POINTS[7:8] + np.float32(0.01), silence) == Judgement()
-        assert verdict(20 * stranger, silence) == Judgement(
+        assert verdict(POINTS[7:8] + np.float32(0.01), silence) == MatchConfidence()
+        assert verdict(20 * stranger, silence) == MatchConfidence(
             True, "Nothing like it here: the nearest is farther than 99% of the images here are from theirs"
         )
 
@@ -84,7 +92,7 @@ def test_nothing_is_said_only_where_silence_is_believed():
 def test_a_view_that_shows_nothing_and_a_few_images_tell_nothing():
     blank = heard(lambda rows, _: np.zeros((len(rows), 20), np.float32))
     assert blank.wrong.mean() == 0
-    few = listen(found_again, POINTS[:8], Database(POINTS[:8], "euclidean"))
+    few = estimate_rejection_rates(found_again, POINTS[:8], Database(POINTS[:8], "euclidean"))
     assert (few.is_believed, few.doubt()) == (False, "")
 
 

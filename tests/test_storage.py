@@ -257,4 +257,4 @@ def test_a_persons_inventory_in_an_index_stays_and_a_cut_one_of_ours_is_mended(t
         assert len(open_index(path)) == 1
     else:
         build_index(photos, None, path)
-        assert "passport.json" in claimed(path)
+        assert "manifest.json" in claimed(path)

@@ -23,15 +23,15 @@ from lookalike.index.integrity import verify
 from lookalike.index.manifest import (
     DATASET,
     FORMAT,
-    PASSPORT,
+    MANIFEST,
     PREVIOUS,
     Column,
     DamagedIndexError,
-    Passport,
+    Manifest,
     UnreadableIndexError,
     open_dataset,
-    read_passport,
-    write_passport,
+    read_manifest,
+    write_manifest,
 )
 from lookalike.index.schema import Facts, Row, descriptors_of, to_table
 from lookalike.index.store import Store, check_target, only_writer, rollback, sweep
@@ -39,7 +39,7 @@ from quadrants import ENTRY, Quadrants, pictures
 
 COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", None, [2, 2], False) for name, fingerprint in
                  (("one", "1"), ("other", "2")))  # fmt: skip
-EMPTY = Passport(
+EMPTY = Manifest(
     format=FORMAT,
     collection="test",
     source="array",
@@ -76,11 +76,11 @@ def rows(*keys, columns=(COLUMN,)):
     return to_table(some, columns)
 
 
-def keys_in(path, passport=None):
-    passport = passport or read_passport(path)
-    found = open_dataset(path, passport).to_table(["key"])["key"].to_pylist()
-    assert len(found) == passport.rows
-    assert zlib.crc32(np.sort(np.array(found, "<i8")).tobytes()) == passport.keys_crc32
+def keys_in(path, manifest=None):
+    manifest = manifest or read_manifest(path)
+    found = open_dataset(path, manifest).to_table(["key"])["key"].to_pylist()
+    assert len(found) == manifest.rows
+    assert zlib.crc32(np.sort(np.array(found, "<i8")).tobytes()) == manifest.keys_crc32
     return sorted(found)
 
 
@@ -97,10 +97,10 @@ def one_sentence(error):
 def test_rows_are_seen_from_the_commit_on(path):
     store = Store(path, None)
     store.append(rows(1, 2, 3))
-    with pytest.raises(IndexStoreError, match="begun and has no passport"):
-        read_passport(path)
+    with pytest.raises(IndexStoreError, match="begun and has no manifest"):
+        read_manifest(path)
     first = store.commit(EMPTY)
-    assert read_passport(path) == first
+    assert read_manifest(path) == first
     assert keys_in(path) == [1, 2, 3]
     store.append(rows(4))
     store.delete([2])
@@ -114,13 +114,13 @@ def test_rows_are_seen_from_the_commit_on(path):
 def test_what_a_killed_run_wrote_is_forgotten_by_the_next(path):
     store = Store(path, None)
     store.append(rows(1, 2, 3))
-    passport = store.commit(EMPTY)
+    manifest = store.commit(EMPTY)
     store.append(rows(4, 5))
     store.delete([1])
-    again = Store(path, passport)  # as after kill -9
+    again = Store(path, manifest)  # as after kill -9
     assert sorted(again.keys) == [1, 2, 3]
     again.append(rows(6))
-    again.commit(passport)
+    again.commit(manifest)
     assert keys_in(path) == [1, 2, 3, 6]
 
 
@@ -142,9 +142,9 @@ def test_many_rows_are_deleted_and_read_by_key(path):
     store = Store(path, None)
     store.append(rows(*many))
     store.delete(k for k in many if k % 3)
-    passport = store.commit(EMPTY)
+    manifest = store.commit(EMPTY)
     assert keys_in(path) == list(range(0, 20_000, 3))
-    found = Store(path, passport).read(["key", "one", "one_crc32"], [3, 9000, 4])
+    found = Store(path, manifest).read(["key", "one", "one_crc32"], [3, 9000, 4])
     assert sorted(found["key"].to_pylist()) == [3, 9000]
     assert descriptors_of(found, "one")[1].all()
 
@@ -159,12 +159,12 @@ def test_another_encoders_columns_come_empty_and_go(path):
     assert store.columns == [*before, "other", "other_crc32"]
     assert store.read(["other_crc32"])["other_crc32"].to_pylist() == [None, None]
     store.append(rows(3, columns=(COLUMN, OTHER)).select(store.columns))
-    passport = store.commit(EMPTY)
+    manifest = store.commit(EMPTY)
     assert keys_in(path) == [1, 2, 3]
     store.drop_column("other")
     assert store.columns == before
     assert descriptors_of(store.read(["key", "one", "one_crc32"]), "one")[0].tolist() == [[1, 1], [2, 1], [3, 1]]
-    assert open_dataset(path, passport).schema.names[-1] == "other_crc32"
+    assert open_dataset(path, manifest).schema.names[-1] == "other_crc32"
 
 
 def test_many_small_fragments_become_few(path):
@@ -174,20 +174,20 @@ def test_many_small_fragments_become_few(path):
     store.delete([5])
     store.merge_fragments()
     store.commit(EMPTY)
-    dataset = open_dataset(path, read_passport(path))
+    dataset = open_dataset(path, read_manifest(path))
     assert len(dataset.get_fragments()) < 5
     assert keys_in(path) == [k for k in range(40) if k != 5]
     found = dataset.to_table(["key", "one", "one_crc32"])
     assert descriptors_of(found, "one")[0][:, 0].tolist() == found["key"].to_pylist()
 
 
-def test_rows_that_are_not_those_of_the_passport_are_damage(path):
+def test_rows_that_are_not_those_of_the_manifest_are_damage(path):
     store = Store(path, None)
     store.append(rows(1, 2, 3))
-    passport = store.commit(EMPTY)
+    manifest = store.commit(EMPTY)
     for said in ({"rows": 2}, {"keys_crc32": 1}):
         with pytest.raises(DamagedIndexError, match="its rows aren't those that were written"):
-            Store(path, replace(passport, **said))
+            Store(path, replace(manifest, **said))
 
 
 # Where an index may be written ----------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_a_folder_that_holds_what_a_killed_run_left_will_do(path):
     check_target(path / "not" / "there")
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", ".hidden", "encoders", "passport.json.bak"])
+@pytest.mark.parametrize("name", ["thesis.txt", ".hidden", "encoders", "manifest.json.bak"])
 def test_a_folder_that_holds_anything_else_is_refused(path, name):
     (path / name).touch()
     with pytest.raises(IndexStoreError) as error:
@@ -247,18 +247,18 @@ def versions(path):
     return [v["version"] for v in lance.dataset(str(path / DATASET)).versions()]
 
 
-def test_a_sweep_keeps_what_the_two_passports_name_and_nothing_else(path):
+def test_a_sweep_keeps_what_the_two_manifests_name_and_nothing_else(path):
     store, said = Store(path, None), []
     for key in range(5):
         store.append(rows(key))
         said.append(store.commit(EMPTY))
     store.append(rows(99))  # of a run that was killed
-    write_passport(path, said[1], PREVIOUS)
+    write_manifest(path, said[1], PREVIOUS)
     (path / f"encoder-{'1' * 16}").mkdir()
     (path / f"encoder-{'2' * 16}").mkdir()
     adopt(path, f"encoder-{'1' * 16}", f"encoder-{'2' * 16}")
     (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").touch()
-    part = temporary_beside(path / PASSPORT)
+    part = temporary_beside(path / MANIFEST)
     part.touch()
     sweep(path)
     assert part.exists(), "another process may be writing it now"
@@ -267,14 +267,14 @@ def test_a_sweep_keeps_what_the_two_passports_name_and_nothing_else(path):
     assert versions(path) == [said[1].dataset_version, said[4].dataset_version]
     assert keys_in(path, said[1]) == [0, 1]
     assert keys_in(path) == [0, 1, 2, 3, 4]
-    assert {p.name for p in path.iterdir()} == {DATASET, INVENTORY, PASSPORT, PREVIOUS, f"encoder-{'1' * 16}"}
+    assert {p.name for p in path.iterdir()} == {DATASET, INVENTORY, MANIFEST, PREVIOUS, f"encoder-{'1' * 16}"}
     assert not (path / DATASET / "data" / f"{'01' * 12}{'a' * 26}.lance").exists()
-    write_passport(path, said[4], PREVIOUS)
+    write_manifest(path, said[4], PREVIOUS)
     sweep(path)
     assert versions(path) == [said[4].dataset_version]
 
 
-def test_a_sweep_where_no_passport_was_written_leaves_nothing(path):
+def test_a_sweep_where_no_manifest_was_written_leaves_nothing(path):
     store = Store(path, None)
     store.append(rows(1))
     (path / f"encoder-{'1' * 16}").mkdir()
@@ -283,7 +283,7 @@ def test_a_sweep_where_no_passport_was_written_leaves_nothing(path):
     assert [p.name for p in path.iterdir()] == [INVENTORY]
 
 
-def test_a_sweep_goes_by_the_passport_alone_where_the_one_before_is_damaged(path):
+def test_a_sweep_goes_by_the_manifest_alone_where_the_one_before_is_damaged(path):
     store = Store(path, None)
     store.append(rows(1))
     store.commit(EMPTY)
@@ -309,7 +309,7 @@ FIRST, SECOND = ((1, 2, 3, 4), (5, 6, 7, 8)), ((1, 2, 3, 4), (9, 9, 9, 9), (4, 4
 def state(path):
     index = open_index(path)
     assert verify(index) == []
-    return index.passport.encoder, [tuple(v) for v in index.descriptors.tolist()]
+    return index.manifest.encoder, [tuple(v) for v in index.descriptors.tolist()]
 
 
 def test_back_and_forth(path):
@@ -318,7 +318,7 @@ def test_back_and_forth(path):
     assert state(path) == ("quadrants", list(SECOND))
     for now in (FIRST, SECOND, FIRST):
         found, _ = rollback(path)
-        assert found == read_passport(path)
+        assert found == read_manifest(path)
         assert state(path) == ("quadrants", list(now))
     build_index(collection(*FIRST, (7, 7, 7, 7)), "quadrants", path)
     assert state(path) == ("quadrants", [*FIRST, (7, 7, 7, 7)])
@@ -350,7 +350,7 @@ def test_a_run_that_was_stopped_is_no_state_to_go_back_to(path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         build_index(collection(*many), "quadrants", path, on_progress=stop)
-    assert not open_index(path).passport.complete
+    assert not open_index(path).manifest.complete
     build_index(collection(*many), "quadrants", path)
     assert state(path) == ("quadrants", many)
     rollback(path)
@@ -368,10 +368,10 @@ def test_there_may_be_nothing_to_go_back_to(path):
     assert state(path) == ("quadrants", list(FIRST))
 
 
-def test_back_from_a_damaged_passport(path):
+def test_back_from_a_damaged_manifest(path):
     build_index(collection(*FIRST), "quadrants", path)
     build_index(collection(*SECOND), "quadrants", path)
-    (path / PASSPORT).write_text("{}")
+    (path / MANIFEST).write_text("{}")
     rollback(path)
     assert state(path) == ("quadrants", list(FIRST))
 
@@ -385,7 +385,7 @@ def test_to_a_damaged_state_nobody_goes_back(path):
         rollback(path)
     assert "previous.json" in one_sentence(error)
     (path / PREVIOUS).write_bytes(content)
-    manifest = 2**64 - 1 - read_passport(path, PREVIOUS).dataset_version
+    manifest = 2**64 - 1 - read_manifest(path, PREVIOUS).dataset_version
     (path / DATASET / "_versions" / f"{manifest}.manifest").unlink()
     with pytest.raises(IndexStoreError, match="the index is damaged"):
         rollback(path)
@@ -413,15 +413,15 @@ def test_a_rollback_killed_half_way_has_lost_nothing_but_the_way_forward(path, m
         if calls:
             raise KeyboardInterrupt
         calls.append(arguments)
-        write_passport(*arguments)
+        write_manifest(*arguments)
 
-    monkeypatch.setattr("lookalike.index.store.write_passport", once)
+    monkeypatch.setattr("lookalike.index.store.write_manifest", once)
     with pytest.raises(KeyboardInterrupt):
         rollback(path)
     monkeypatch.undo()
-    assert read_passport(path).rows == len(FIRST)
+    assert read_manifest(path).rows == len(FIRST)
     rollback(path)
-    assert read_passport(path).rows == len(FIRST)
+    assert read_manifest(path).rows == len(FIRST)
 
 
 # Damage of any kind ---------------------------------------------------------------------------------------------------
@@ -461,7 +461,7 @@ def or_refusal(path, call):
 
 
 def kinds(path):
-    """One file of each kind, the passport among them."""
+    """One file of each kind, the manifest among them."""
     found = {p.relative_to(path).parts[-2:][0] + p.suffix: p for p in sorted(path.rglob("*")) if p.is_file()}
     return [p for p in found.values() if p.name != "writing.lock"]
 
@@ -527,36 +527,36 @@ def test_whatever_file_is_lost_or_cut_no_answer_is_wrong_and_rebuild_mends_it(ri
         shutil.rmtree(copy)
 
 
-@pytest.mark.parametrize("name", [PASSPORT, PREVIOUS])
-def test_a_passport_with_any_byte_changed_is_the_same_or_refused(path, name):
+@pytest.mark.parametrize("name", [MANIFEST, PREVIOUS])
+def test_a_manifest_with_any_byte_changed_is_the_same_or_refused(path, name):
     build_index(collection(*FIRST), "quadrants", path)
     build_index(collection(*SECOND), create_encoder("pixels"), path)
     file = path / name
-    whole, right = file.read_bytes(), read_passport(path, name)
+    whole, right = file.read_bytes(), read_manifest(path, name)
     rng = random.Random(0)
     for at in rng.sample(range(len(whole)), 400):
         changed = bytearray(whole)
         changed[at] ^= 1 << rng.randrange(8)
         file.write_bytes(changed)
-        found = or_refusal(path, lambda path: read_passport(path, name))
+        found = or_refusal(path, lambda path: read_manifest(path, name))
         assert found == right or isinstance(found, str), (at, bytes(changed[at - 10 : at + 10]))
     for length in range(0, len(whole) - 2, 20):  # without the line's end it is whole
         file.write_bytes(whole[:length])
-        assert isinstance(or_refusal(path, lambda path: read_passport(path, name)), str), length
+        assert isinstance(or_refusal(path, lambda path: read_manifest(path, name)), str), length
 
 
-def test_a_passport_that_fits_other_rows_is_refused_in_words(path):
-    """Whoever edits a passport and makes its check right meets words too."""
-    passport = build_index(collection(*FIRST), "quadrants", path).passport
+def test_a_manifest_that_fits_other_rows_is_refused_in_words(path):
+    """Whoever edits a manifest and makes its check right meets words too."""
+    manifest = build_index(collection(*FIRST), "quadrants", path).manifest
     for said in (
         {"dataset_version": 10_000},
-        {"columns": [replace(passport.columns[0], column="nobody")], "default": "nobody"},
-        {"columns": [replace(passport.columns[0], count=1)]},
-        {"columns": [replace(passport.columns[0], dimension=3)]},
-        {"columns": [replace(passport.columns[0], shape=[3, 3])]},
-        {"columns": [replace(passport.columns[0], distance="cityblock")]},
+        {"columns": [replace(manifest.columns[0], column="nobody")], "default": "nobody"},
+        {"columns": [replace(manifest.columns[0], count=1)]},
+        {"columns": [replace(manifest.columns[0], dimension=3)]},
+        {"columns": [replace(manifest.columns[0], shape=[3, 3])]},
+        {"columns": [replace(manifest.columns[0], distance="cityblock")]},
     ):
-        write_passport(path, replace(passport, **said))
+        write_manifest(path, replace(manifest, **said))
         with pytest.raises(LookalikeError) as error:
             open_index(path).search(pictures(FIRST[0])[0], 1)
         assert str(path) in one_sentence(error) or "distance" in one_sentence(error), said

@@ -23,10 +23,10 @@ from lookalike import build_index, create_encoder, open_index
 from lookalike.atomic import INVENTORY, adopt, temporary_beside
 from lookalike.encoders.base import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
-from lookalike.imaging.sandbox.api import Leash
+from lookalike.imaging.sandbox.api import Sandbox
 from lookalike.index.build import open_to_index
 from lookalike.index.integrity import verify
-from lookalike.index.manifest import DATASET, PASSPORT, PREVIOUS, read_passport, write_passport
+from lookalike.index.manifest import DATASET, MANIFEST, PREVIOUS, read_manifest, write_manifest
 from lookalike.index.schema import FACTS, facts_of
 from lookalike.index.store import Store
 from quadrants import ENTRY, Quadrants
@@ -92,8 +92,8 @@ def table(monkeypatch):
 @pytest.fixture(scope="module")
 def crew():
     """Start the workers of all tests here once: they take longer to start than all that most tests do."""
-    with Leash(workers=1) as leash:
-        yield leash
+    with Sandbox(workers=1) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def asked(crew, monkeypatch):
                 found.append(Path(task["source"][-1]).name)
             return task
 
-    monkeypatch.setattr("lookalike.collections.entries.Leash", Noting)
+    monkeypatch.setattr("lookalike.collections.entries.Sandbox", Noting)
     return found
 
 
@@ -230,11 +230,11 @@ def test_a_first_run_reads_and_encodes_everything(some, sync, asked, encoded):
 def test_a_second_run_reads_encodes_and_writes_nothing(some, sync, asked, encoded):
     sync()
     index = some.folder / ".lookalike"
-    before = stats(index), (index / PASSPORT).read_bytes()
+    before = stats(index), (index / MANIFEST).read_bytes()
     summary = sync()
     assert counts(summary) == {"unchanged": 4, "failed": 2}
     assert (asked, encoded) == ([], [])
-    assert (stats(index), (index / PASSPORT).read_bytes()) == before
+    assert (stats(index), (index / MANIFEST).read_bytes()) == before
 
 
 def test_a_new_file_costs_its_own_work(some, sync, asked, encoded):
@@ -473,12 +473,12 @@ def test_retry_with_another_limit_brings_in_what_was_over_it(some, sync, asked):
 
 def test_rebuild_trusts_nothing(some, sync, asked, encoded):
     sync()
-    before = read_passport(some.folder / ".lookalike")
+    before = read_manifest(some.folder / ".lookalike")
     assert counts(sync(rebuild=True)) == {"indexed": 4, "failed": 2}
     assert len(asked) == 6
     assert sum(encoded) == 4
     assert held(some) == SOME
-    assert read_passport(some.folder / ".lookalike").next_key == before.next_key + 6
+    assert read_manifest(some.folder / ".lookalike").next_key == before.next_key + 6
 
 
 def test_a_row_that_is_not_what_was_written_is_read_anew(some, sync, asked):
@@ -489,7 +489,7 @@ def test_a_row_that_is_not_what_was_written_is_read_anew(some, sync, asked):
     index = some.folder / ".lookalike"
     dataset = lance.dataset(str(index / DATASET))
     dataset.update({"label": "'dogs'"}, where="id = 'cats/a.png'")
-    write_passport(index, replace(read_passport(index), dataset_version=dataset.version, files={}))
+    write_manifest(index, replace(read_manifest(index), dataset_version=dataset.version, files={}))
     assert "what is said of an image isn't what was written: cats/a.png" in verify(open_index(index))
     sync()
     assert len(asked) == 1
@@ -593,7 +593,7 @@ def test_a_moved_folder_with_its_index_inside_goes_on(some, tmp_path, asked, enc
     assert build_index(moved).path == moved / ".lookalike"
     assert (asked, encoded) == ([], [])
     assert held(moved / ".lookalike") == SOME
-    assert read_passport(moved / ".lookalike").source == str(moved.resolve())
+    assert read_manifest(moved / ".lookalike").source == str(moved.resolve())
 
 
 def test_another_collection_is_refused_unless_it_is_meant(some, sync, tmp_path):
@@ -634,7 +634,7 @@ def test_another_encoder_is_built_beside_and_answers_once_it_is_complete(some, s
     assert encoded == [], "the one that was there has seen them all"
     assert held(some) == SOME
     index = open_index(some.folder / ".lookalike")
-    assert [index.passport.encoder, index.through("quadrants").passport.encoder] == ["pixels", "quadrants"]
+    assert [index.manifest.encoder, index.through("quadrants").manifest.encoder] == ["pixels", "quadrants"]
     (found,) = index.search(some.folder / "d.png", 1)
     assert (found.id, found.distance) == ("d.png", pytest.approx(0, abs=1e-6))
     # From then on a new file goes through both, and going back to the first costs nothing.
@@ -643,7 +643,7 @@ def test_another_encoder_is_built_beside_and_answers_once_it_is_complete(some, s
     assert (asked, encoded) == (["new.png"], [1])
     assert counts(sync("quadrants")) == {"unchanged": 5, "failed": 2}
     assert (asked, encoded) == ([], [])
-    assert open_index(some.folder / ".lookalike").passport.encoder == "quadrants"
+    assert open_index(some.folder / ".lookalike").manifest.encoder == "quadrants"
 
 
 def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photos, sync, asked, monkeypatch):
@@ -666,7 +666,7 @@ def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photo
         sync("pixels")
     assert held(photos) == before
     index = open_index(photos.folder / ".lookalike")
-    assert (index.passport.encoder, index.passport.complete) == ("quadrants", False)
+    assert (index.manifest.encoder, index.manifest.complete) == ("quadrants", False)
     with pytest.raises(IndexStoreError) as error:
         index.through("pixels")
     assert "the encoder pixels has seen 10 of 23 images so far; run the same command" in str(error.value)
@@ -675,15 +675,15 @@ def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photo
     assert len(asked) == 13
     assert sum(seen) == 23
     index = open_index(photos.folder / ".lookalike")
-    assert (index.passport.encoder, len(index), verify(index)) == ("pixels", 23, [])
+    assert (index.manifest.encoder, len(index), verify(index)) == ("pixels", 23, [])
 
 
 def test_one_of_the_same_name_takes_the_place_of_the_old(some, sync, encoded):
     sync()
     sync("pixels")
     sync(Quadrants(hole=1000))
-    passport = read_passport(some.folder / ".lookalike")
-    assert [(c.encoder, c.params.get("hole")) for c in passport.columns] == [("pixels", None), ("quadrants", 1000)]
+    manifest = read_manifest(some.folder / ".lookalike")
+    assert [(c.encoder, c.params.get("hole")) for c in manifest.columns] == [("pixels", None), ("quadrants", 1000)]
     assert sum(encoded) == 4
     assert held(some) == SOME
     sync(Quadrants(hole=1000))
@@ -694,12 +694,12 @@ def test_only_drops_all_others(some, sync):
     sync()
     sync("pixels", only=True)
     index = some.folder / ".lookalike"
-    assert [c.encoder for c in read_passport(index).columns] == ["pixels"]
+    assert [c.encoder for c in read_manifest(index).columns] == ["pixels"]
     with pytest.raises(IndexStoreError, match="made by the encoder pixels"):
         open_index(index, encoder="quadrants")
     assert verify(open_index(index)) == []
     sync("pixels", only=True)
-    assert len(list(index.glob("encoder-*"))) == 2, "of the passport, and of the one before"
+    assert len(list(index.glob("encoder-*"))) == 2, "of the manifest, and of the one before"
     some.touch("d.png")
     sync("pixels")
     assert len(list(index.glob("encoder-*"))) == 1
@@ -709,8 +709,8 @@ def test_another_size_is_another_encoder(some, sync, encoded):
     sync()
     sync(None, source=open_to_index(some.folder, some.folder / ".lookalike", size=2))
     assert sum(encoded) == 4
-    passport = read_passport(some.folder / ".lookalike")
-    assert [(c.encoder, c.shape) for c in passport.columns] == [("quadrants", [2, 2])]
+    manifest = read_manifest(some.folder / ".lookalike")
+    assert [(c.encoder, c.shape) for c in manifest.columns] == [("quadrants", [2, 2])]
     assert held(some) == SOME
     sync(None)
     assert encoded == [], "the size is kept until told otherwise"
@@ -733,13 +733,13 @@ def test_weights_that_changed_are_another_encoder(photos, sync, monkeypatch, tmp
         photos.put(f"{n}.png", (n + 1, 2, 3, 4))
     first = Quadrants(hole=1000).fit(np.zeros((1, 4, 4), np.uint8)).save(tmp_path / "trained")
     sync(first)
-    made = read_passport(photos.folder / ".lookalike").fingerprint
+    made = read_manifest(photos.folder / ".lookalike").fingerprint
     shutil.rmtree(first)
     again = Quadrants(hole=1001).fit(np.zeros((1, 4, 4), np.uint8)).save(tmp_path / "trained")
     assert counts(sync(again)) == {"indexed": 8}
-    passport = read_passport(photos.folder / ".lookalike")
-    assert passport.fingerprint != made
-    assert [c.params["hole"] for c in passport.columns] == [1001]
+    manifest = read_manifest(photos.folder / ".lookalike")
+    assert manifest.fingerprint != made
+    assert [c.params["hole"] for c in manifest.columns] == [1001]
 
 
 def test_an_encoder_that_does_not_fit_is_refused_and_nothing_is_written(some, sync, tmp_path):
@@ -838,11 +838,11 @@ def test_ctrl_c_keeps_the_files_that_are_through(photos, sync, asked, encoded, m
     with pytest.raises(KeyboardInterrupt):
         sync(on_progress=stop)
     assert list(held(photos)) == [f"{n:02}.png" for n in range(12)]
-    assert not read_passport(photos.folder / ".lookalike").complete
+    assert not read_manifest(photos.folder / ".lookalike").complete
     assert counts(sync()) == {"indexed": 8, "unchanged": 12}
     assert (len(asked), sum(encoded)) == (8, 8)
     assert len(held(photos)) == 20
-    assert read_passport(photos.folder / ".lookalike").complete
+    assert read_manifest(photos.folder / ".lookalike").complete
 
 
 def test_readers_see_whole_states_between_commits(changed, sync, monkeypatch):
@@ -860,7 +860,7 @@ def test_readers_see_whole_states_between_commits(changed, sync, monkeypatch):
     assert verify(before) == []
 
 
-def test_after_a_run_only_what_passports_name_is_left(changed, sync, monkeypatch):
+def test_after_a_run_only_what_manifests_name_is_left(changed, sync, monkeypatch):
     import lance
 
     index = changed.folder / ".lookalike"
@@ -869,13 +869,13 @@ def test_after_a_run_only_what_passports_name_is_left(changed, sync, monkeypatch
         (index / orphan).parent.mkdir(exist_ok=True)
         (index / orphan).write_bytes(b"half")
     adopt(index, "encoder-0123456789abcdef")
-    part = temporary_beside(index / PASSPORT)
+    part = temporary_beside(index / MANIFEST)
     part.touch()
     os.utime(part, (0, 0))
-    old = read_passport(index)
+    old = read_manifest(index)
     sync()
-    new = read_passport(index)
-    assert read_passport(index, PREVIOUS) == old
+    new = read_manifest(index)
+    assert read_manifest(index, PREVIOUS) == old
     versions = [v["version"] for v in lance.dataset(str(index / DATASET)).versions()]
     assert versions == [old.dataset_version, new.dataset_version]
     named = {
@@ -886,7 +886,7 @@ def test_after_a_run_only_what_passports_name_is_left(changed, sync, monkeypatch
     }
     assert {p.name for p in (index / DATASET / "data").iterdir()} == named
     assert {p.name for p in index.iterdir()} == {
-        DATASET, INVENTORY, PASSPORT, PREVIOUS, "writing.lock", new.view.encoder_folder,
+        DATASET, INVENTORY, MANIFEST, PREVIOUS, "writing.lock", new.view.encoder_folder,
     }  # fmt: skip
 
 
@@ -927,7 +927,7 @@ def test_kill_9_between_any_two_files(photos, tmp_path):
         time.sleep(rng.random() * 0.02)
         process.kill()
         process.communicate()
-        found = held(index) if (index / PASSPORT).exists() else {}
+        found = held(index) if (index / MANIFEST).exists() else {}
         assert before.items() <= found.items() <= expected.items()
         before = found
         if last == "done\n":
@@ -992,7 +992,7 @@ def test_60_000_unchanged_images_cost_no_write(tmp_path):
     again = build_index("mnist:train", "quadrants", path, on_summary=summaries.append)
     assert counts(summaries[0]) == {"unchanged": 60_000}
     assert stats(path) == before
-    assert again.passport == first.passport
+    assert again.manifest == first.manifest
     assert len(again) == 60_000
 
 
@@ -1090,5 +1090,5 @@ def test_after_any_changes_the_index_is_as_one_made_from_scratch(photos, sync, t
 def facts_but_keys(path):
     import lance
 
-    dataset = lance.dataset(str(path / DATASET), version=read_passport(path).dataset_version)
+    dataset = lance.dataset(str(path / DATASET), version=read_manifest(path).dataset_version)
     return sorted(facts[1:] for facts in map(tuple, facts_of(dataset.to_table(list(FACTS)))))

@@ -31,8 +31,8 @@ NAMES = (
     "thesis.txt", "VID-202401311230.mp4", "trip-20240131-123.jpg", "IMG-0123456789ab.png", "weights-0123456789ab.npz",
     "encoder-mine/notes.txt", "encoder-0123456789abcdef/encoder.json", "graph-mine.npz", "graph-pixels-0badf00d.npz",
     "map-of-town.sealed", "vectors-0badf00d.sealed", "lists-1.sealed", "choice-pixels.json", "writing.lock",
-    f"keypoints-1-1/ab/{'ab' * 32}-0.npz", ".passport.json.0badf00d.part", ".notes.txt.0badf00d.part", "previous.json",
-    "passport.json", "rebuilding.json", "inventory.txt", "images.lance/data/holiday.lance", "images.lance/notes.txt",
+    f"keypoints-1-1/ab/{'ab' * 32}-0.npz", ".manifest.json.0badf00d.part", ".notes.txt.0badf00d.part", "previous.json",
+    "manifest.json", "rebuilding.json", "inventory.txt", "images.lance/data/holiday.lance", "images.lance/notes.txt",
     "images.lance/_versions/18446744073709551614.manifest", "scores/2024.json", "encoder.json", "checkpoint.npz",
     "model.keras", "scores.json", "report.html", "out.csv", "out.npy", "out.parquet", "a.png", "sub/b.png", "tutorial/x",
 )  # fmt: skip
@@ -268,7 +268,7 @@ def test_links_inside_an_index_are_refused(here, capsys):
     links = {
         "writing.lock": "../elsewhere/secret.txt", "keypoints-1-1": "../elsewhere", lance: "../elsewhere",
         f"{lance}/data": "../../elsewhere/data", f"{lance}/_versions": "../../elsewhere", encoder: "../elsewhere",
-        "passport.json": "../other-index/passport.json", "inventory.txt": "../elsewhere/secret.txt",
+        "manifest.json": "../other-index/manifest.json", "inventory.txt": "../elsewhere/secret.txt",
         "scores": "../elsewhere", "dangling.sealed": "../elsewhere/made.sealed",
     }  # fmt: skip
     for name, target in links.items():
@@ -328,7 +328,7 @@ def faults(tmp_path_factory):
 
 def contents(index):
     opened = open_index(index)
-    held = {c.encoder for c in opened.passport.columns}
+    held = {c.encoder for c in opened.manifest.columns}
     return held, opened.ids, [opened.through(name).descriptors.tolist() for name in sorted(held)]
 
 

@@ -13,7 +13,7 @@ from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import vectors
 from lookalike.index.integrity import verify
 from lookalike.index.store import rollback
-from lookalike.index.vectors import DENOISING, learn_once
+from lookalike.index.vectors import DENOISING, cached_artifact
 from lookalike.search.engine import search
 from quadrants import ENTRY
 
@@ -93,7 +93,7 @@ def test_where_nothing_can_be_written_search_works(path, monkeypatch):
     def refuses(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(vectors, "sealing", refuses)
+    monkeypatch.setattr(vectors, "writing_mapped", refuses)
     index = build_index(some_pictures(50), "quadrants", path)
     assert answers(index)
     assert not kept(path)
@@ -245,7 +245,7 @@ def learnt_by(index, terms, value, calls):
         calls.append(value)
         return {"value": value}, {"table": np.array([value, value])}
 
-    facts, arrays = learn_once(index.path, index.passport, DENOISING, terms, learn)
+    facts, arrays = cached_artifact(index.path, index.manifest, DENOISING, terms, learn)
     return facts["value"], arrays["table"].tolist()
 
 
@@ -285,7 +285,7 @@ def test_what_is_learnt_is_used_where_it_cannot_be_kept(path, monkeypatch):
     def refuses(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(vectors, "sealing", refuses)
+    monkeypatch.setattr(vectors, "writing_mapped", refuses)
     for value in (1, 2):
         assert learnt_by(index, {}, value, calls) == (value, [value, value])
     assert calls == [1, 2]

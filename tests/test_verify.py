@@ -19,7 +19,7 @@ from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
 from lookalike.index.build import open_to_index
 from lookalike.index.integrity import verify
-from lookalike.index.manifest import DATASET, facts_crc32, keys_crc32, read_passport, write_passport
+from lookalike.index.manifest import DATASET, facts_crc32, keys_crc32, read_manifest, write_manifest
 from lookalike.index.schema import FACTS
 from quadrants import ENTRY, Quadrants
 
@@ -60,18 +60,18 @@ def path(made, tmp_path):
 
 
 def rewrite(path, change, **said):
-    """Let somebody who knows how change the rows of an index, and what its passport says."""
+    """Let somebody who knows how change the rows of an index, and what its manifest says."""
     import lance
     import pyarrow as pa
 
-    passport = read_passport(path)
-    table = lance.dataset(str(path / DATASET), version=passport.dataset_version).to_table()
+    manifest = read_manifest(path)
+    table = lance.dataset(str(path / DATASET), version=manifest.dataset_version).to_table()
     rows = table.to_pylist()
     change({row["id"]: row for row in rows}, rows)
     dataset = lance.write_dataset(
         pa.Table.from_pylist(rows, schema=table.schema), str(path / DATASET), mode="overwrite"
     )
-    write_passport(path, replace(passport, dataset_version=dataset.version, files={}, **said))
+    write_manifest(path, replace(manifest, dataset_version=dataset.version, files={}, **said))
 
 
 def seal(row):
@@ -220,12 +220,12 @@ def test_damage_to_a_row_is_found_and_named(path, change, said):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: {"outcomes": p.outcomes | {"indexed": 7}}, "the passport's outcomes aren't those of the rows"),
+        (lambda p: {"outcomes": p.outcomes | {"indexed": 7}}, "the manifest's outcomes aren't those of the rows"),
         (lambda p: {"rows": 8}, "9 rows, not the 8 that were written"),
         (lambda p: {"keys_crc32": keys_crc32(np.arange(p.rows))}, "9 rows, not the 9 that were written"),
         (
             lambda p: {"columns": [replace(c, count=7) if c.encoder == "pixels" else c for c in p.columns]},
-            "6 descriptors of pixels, not the 7 of the passport",
+            "6 descriptors of pixels, not the 7 of the manifest",
         ),
         (
             lambda p: {"columns": [replace(c, dimension=5) if c.encoder == "quadrants" else c for c in p.columns]},
@@ -237,9 +237,9 @@ def test_damage_to_a_row_is_found_and_named(path, change, said):
         ),
     ],
 )
-def test_a_passport_that_says_something_else_is_found(path, change, said):
-    passport = read_passport(path)
-    write_passport(path, replace(passport, **change(passport)))
+def test_a_manifest_that_says_something_else_is_found(path, change, said):
+    manifest = read_manifest(path)
+    write_manifest(path, replace(manifest, **change(manifest)))
     found = problems(path)
     assert any(said in problem for problem in found), found
 
@@ -267,7 +267,7 @@ def test_many_bad_rows_are_one_sentence(path):
 
 @pytest.mark.parametrize("damage", ["edited", "gone", "another"])
 def test_an_encoder_that_is_not_the_one_is_found(path, damage):
-    folder = path / open_index(path).through("quadrants").passport.view.encoder_folder
+    folder = path / open_index(path).through("quadrants").manifest.view.encoder_folder
     card = folder / "encoder.json"
     if damage == "edited":
         card.write_text(card.read_text().replace('"hole": -1', '"hole": 4'))
@@ -294,9 +294,9 @@ def test_a_shortened_or_lost_data_file_is_said_and_not_raised(path, keep):
 def test_every_bit_that_is_flipped_in_the_data_is_found_or_matters_to_nobody(path):
     """Of what it calls sound, all that can be asked is answered as before.
 
-    By rows alone, as in a file longer than the end of it that the passport knows.
+    By rows alone, as in a file longer than the end of it that the manifest knows.
     """
-    write_passport(path, replace(read_passport(path), files={}))
+    write_manifest(path, replace(read_manifest(path), files={}))
 
     def everything():
         index = open_index(path)

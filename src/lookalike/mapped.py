@@ -31,11 +31,11 @@ _ALIGNED = 4096
 _HEAD_BYTES = 4 * _ALIGNED  # room for the head, which is written last
 
 
-class BrokenSealError(Exception):
+class ChecksumError(Exception):
     """A sealed file isn't what was written."""
 
 
-class Sealed:
+class MappedArrays:
     """An open sealed file.
 
     Parameters
@@ -46,11 +46,11 @@ class Sealed:
     Attributes
     ----------
     facts : dict
-        What :func:`sealing` was told.
+        What :func:`writing_mapped` was told.
 
     Raises
     ------
-    BrokenSealError
+    ChecksumError
         If it is no such file, is cut short, or its head isn't what was written.
     OSError
         If it can't be read.
@@ -63,12 +63,12 @@ class Sealed:
             length, check = (int(n) for n in np.frombuffer(start[8:16].ljust(8, b"\0"), "<u4"))
             head = start[16 : 16 + length]
             if start[:8] != _MAGIC or zlib.crc32(head) != check:
-                raise BrokenSealError(f"{path}: its head isn't what was written")
+                raise ChecksumError(f"{path}: its head isn't what was written")
             stated = json.loads(head)
             f.seek(stated["end"])
             table = f.read()
         if zlib.crc32(table) != stated["table_crc32"]:
-            raise BrokenSealError(f"{path}: cut short, or its table of checks isn't what was written")
+            raise ChecksumError(f"{path}: cut short, or its table of checks isn't what was written")
         self.facts: dict[str, Any] = stated["facts"]
         self._end = int(stated["end"])
         self._checks = np.frombuffer(table, "<u4")
@@ -104,7 +104,7 @@ class Sealed:
 
         Raises
         ------
-        BrokenSealError
+        ChecksumError
             If it isn't what was written.
         """
         return self.rows(name, 0, len(self._arrays[name]))
@@ -128,7 +128,7 @@ class Sealed:
 
         Raises
         ------
-        BrokenSealError
+        ChecksumError
             If they aren't what was written.
         """
         array = self._arrays[name]
@@ -143,7 +143,7 @@ class Sealed:
 
         Raises
         ------
-        BrokenSealError
+        ChecksumError
             If they aren't what was written.
         """
         array, some = self._arrays[name], np.asarray(rows, np.int64)
@@ -158,7 +158,7 @@ class Sealed:
 
         Raises
         ------
-        BrokenSealError
+        ChecksumError
             If a block isn't what was written.
         """
         self._check(0, len(self._checks))
@@ -174,7 +174,7 @@ class Sealed:
             with ThreadPoolExecutor(len(parts)) as pool:
                 good = list(pool.map(self._is_good, parts))
         if not all(good):
-            raise BrokenSealError(f"{self.path}: a block isn't what was written")
+            raise ChecksumError(f"{self.path}: a block isn't what was written")
         self._seen[first:last] = True
 
     def _is_good(self, blocks: list[int]) -> bool:
@@ -186,7 +186,7 @@ class Sealed:
 
 
 @contextmanager
-def sealing(
+def writing_mapped(
     path: Path, facts: Mapping[str, Any], shapes: Mapping[str, tuple[Any, tuple[int, ...]]]
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Make a sealed file: its arrays are filled in the block, and it is put in place when that ends without an error.
@@ -217,9 +217,9 @@ def sealing(
     --------
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp(), "squares.sealed")
-    >>> with sealing(file, {"what": "squares"}, {"squares": ("<i8", (4,))}) as arrays:
+    >>> with writing_mapped(file, {"what": "squares"}, {"squares": ("<i8", (4,))}) as arrays:
     ...     arrays["squares"][:] = np.arange(4) ** 2
-    >>> sealed = Sealed(file)
+    >>> sealed = MappedArrays(file)
     >>> sealed.facts, sealed.array("squares").tolist()
     ({'what': 'squares'}, [0, 1, 4, 9])
     """

@@ -33,19 +33,19 @@ def info(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show an index's passport: what it holds and what made it; with --health what to look at in it."""
+    """Show an index's manifest: what it holds and what made it; with --health what to look at in it."""
     if picture is not None and not health:
         raise UsageError("--picture shows what --health finds; give both")
     from lookalike.outputs import check_outputs
 
     check_outputs(picture, overwrite=overwrite)
     opened = open_(index_path, encoder)
-    passport = opened.passport
-    stated = passport.to_json()
+    manifest = opened.manifest
+    stated = manifest.to_json()
     held = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
     for hidden in ("default", "next_key", "keys_crc32", "files"):
         del stated[hidden]
-    view = {name: getattr(passport, name) for name in _VIEW}
+    view = {name: getattr(manifest, name) for name in _VIEW}
     facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
     found = None
     if health:
@@ -73,12 +73,12 @@ def info(
         print(
             f"{'encoder':<15} {one['encoder']}{post} {one['dimension']}-d, {one['count']:,} images ({one['fingerprint']}){state}"
         )
-    if not passport.complete:
+    if not manifest.complete:
         print(f"{'':<15} the last run did not end; the same lookalike index goes on")
 
 
 def _in_words(value: object) -> str:
-    """Write what a passport holds as a person reads it: no brackets of JSON, and yes, no and none for what they are."""
+    """Write what a manifest holds as a person reads it: no brackets of JSON, and yes, no and none for what they are."""
     if value is None or value in ([], {}):
         return "none"
     match value:
@@ -173,12 +173,12 @@ def verify(
     with progress.counting("checking") as show:
         problems = check(opened, deep=deep, on_progress=show)
     if as_json:
-        print_json({"ok": not problems, "problems": problems, "rows": opened.passport.rows})
+        print_json({"ok": not problems, "problems": problems, "rows": opened.manifest.rows})
     elif problems:
         print("\n".join(problems))
     else:
         print(
-            f"{opened.path}: sound; {opened.passport.rows:,} files, {len(opened):,} descriptors of {opened.passport.encoder}"
+            f"{opened.path}: sound; {opened.manifest.rows:,} files, {len(opened):,} descriptors of {opened.manifest.encoder}"
         )
     if problems:
         raise typer.Exit(1)
@@ -199,7 +199,7 @@ def export(
     opened = open_(index_path, encoder)
     written = write(opened, output, overwrite=overwrite)
     print(
-        f"{' and '.join(map(str, written))}: {len(opened):,} rows, {opened.passport.encoder} {opened.passport.dimension}-d"
+        f"{' and '.join(map(str, written))}: {len(opened):,} rows, {opened.manifest.encoder} {opened.manifest.dimension}-d"
     )
 
 
@@ -245,11 +245,11 @@ def make_map(
     hills = np.bincount(layout.hills).tolist()
     if as_json:
         picture = None if output is None else str(output)
-        held = {"index": str(opened.path), "encoder": opened.passport.view.column, "images": len(opened)}
+        held = {"index": str(opened.path), "encoder": opened.manifest.view.column, "images": len(opened)}
         print_json({**held, "hills": hills, "seconds": round(seconds, 1), "picture": picture})
         return
     print(
-        f"{opened.path}: a map of {len(opened):,} images by {opened.passport.encoder}, {len(hills)} hills; "
+        f"{opened.path}: a map of {len(opened):,} images by {opened.manifest.encoder}, {len(hills)} hills; "
         f"look at it: lookalike serve -i {shlex.quote(str(opened.path))}"
     )
     if output is not None:

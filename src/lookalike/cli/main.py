@@ -233,7 +233,7 @@ def _indexes_here() -> list[Path]:
 
 
 def _is_index(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("passport.json", "previous.json"))
+    return any((path / name).is_file() for name in ("manifest.json", "previous.json", "passport.json"))
 
 
 def parse_size(size: str | None) -> int | tuple[int, int] | None:

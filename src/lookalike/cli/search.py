@@ -334,7 +334,7 @@ def score(
     chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
     compared = None
     if against is not None:
-        is_index = (Path(against) / "passport.json").is_file()
+        is_index = (Path(against) / "manifest.json").is_file()
         other = open_index(against) if is_index else opened.through(against)
         with progress.counting("scoring") as show:
             compared = evaluate.compare_indexes(
@@ -392,7 +392,7 @@ def _tell(reports: list[IndexScore], compared: Comparison | None, *, as_json: bo
 
 
 def _keep(indexes: tuple[Index, Index], reports: list[IndexScore], queries: str) -> None:
-    from lookalike.reports.saved_scores import keep_score
+    from lookalike.reports.saved_scores import save_report
 
     for index, report in zip(indexes, reports, strict=False):
-        keep_score(index, report, queries)
+        save_report(index, report, queries)

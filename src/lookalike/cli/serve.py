@@ -115,11 +115,11 @@ def serve(
 def index_of(of: str | Path) -> Path:
     """Return the index that somebody means: the folder itself where it is one, else where that of a collection lies."""
     from lookalike.index.build import default_path
-    from lookalike.index.manifest import PASSPORT
+    from lookalike.index.manifest import MANIFEST
     from lookalike.index.run_status import LOCK
 
     path = Path(of)
-    if any((path / name).is_file() for name in (PASSPORT, LOCK)):  # it may just be made
+    if any((path / name).is_file() for name in (MANIFEST, LOCK)):  # it may just be made
         return path
     made = default_path(str(of))
     if made.is_dir() or path.is_dir():

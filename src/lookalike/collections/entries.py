@@ -16,7 +16,7 @@ from lookalike.collections.tasks import Reading, from_answer, read_entry, read_h
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import Limits, decode, pictures
 from lookalike.imaging.formats import SUFFIXES, looks_like_image
-from lookalike.imaging.sandbox.api import Leash
+from lookalike.imaging.sandbox.api import Sandbox
 
 #: The side that images are brought to where they don't share one, and none is asked for.
 DEFAULT_SIDE = 64
@@ -95,10 +95,10 @@ class Files:
         return np.array(found) if len(set(found) - {""}) > 1 else None
 
     @cached_property
-    def leash(self) -> Leash:
+    def sandbox(self) -> Sandbox:
         """What reads these files; its workers start when they are first needed, and stay until it is closed."""
         limits = self.options.limits
-        return Leash(seconds=limits.seconds, memory=limits.memory)
+        return Sandbox(seconds=limits.seconds, memory=limits.memory)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ class Files:
         looked_at = [entry for entry in self.members[::step] if entry.outcome is None]
         limits = self.options.limits
         tasks = (to_task(entry, self._where(entry), limits=limits, measure=True) for entry in looked_at)
-        found = {from_answer(answer).shape for answer in self.leash.map(tasks)}  # who measures will read
+        found = {from_answer(answer).shape for answer in self.sandbox.map(tasks)}  # who measures will read
         shapes = [shape for shape in found if shape is not None]  # a damaged file says so when it is read
         sizes = {shape[:2] for shape in shapes}
         size = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIDE, DEFAULT_SIDE)
@@ -213,8 +213,8 @@ class Files:
         limits = self.options.limits
         readable = (entry for entry in self.members if entry.outcome is None)
         tasks = (to_task(entry, self._where(entry), [shape], limits=limits) for entry in readable)
-        with self.leash as leash:
-            answers = leash.map(tasks)
+        with self.sandbox as sandbox:
+            answers = sandbox.map(tasks)
             for entry in self.members:
                 if entry.outcome is not None:
                     yield Reading(outcome=entry.outcome, stage="list", reason=entry.reason)

@@ -300,9 +300,10 @@ def is_index(names: set[str]) -> bool:
     Returns
     -------
     bool
-        A person's own ``passport.json`` or Lance dataset doesn't make an index of a folder of pictures.
+        A person's own ``manifest.json`` or Lance dataset doesn't make an index of a folder of pictures.
     """
-    return "passport.json" in names and ("inventory.txt" in names or "images.lance" in names)
+    manifest = {"manifest.json", "passport.json"}  # the second was written by format 1
+    return bool(manifest & names) and ("inventory.txt" in names or "images.lance" in names)
 
 
 class _Walk:

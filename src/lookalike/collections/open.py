@@ -27,7 +27,7 @@ from lookalike.errors import CollectionError, ImageError, UsageError, unknown_na
 from lookalike.imaging.decode import Limits, decode
 from lookalike.imaging.formats import SUFFIXES
 from lookalike.imaging.resize import fit_to
-from lookalike.imaging.sandbox.api import Leash
+from lookalike.imaging.sandbox.api import Sandbox
 
 __all__ = ["DEFAULT_SIDE", "Batch", "Collection", "Failure", "ReadOptions", "open_collection"]
 
@@ -69,7 +69,7 @@ class Collection:
     Parameters
     ----------
     name : str
-        What it is called in messages and in an index's passport: ``mnist:train``, ``photos``, ``mnist:test[0:100]``.
+        What it is called in messages and in an index's manifest: ``mnist:train``, ``photos``, ``mnist:test[0:100]``.
     ids : sequence of str
         One an image: its path relative to the collection, or its position.
     shape : tuple of int
@@ -153,7 +153,7 @@ class Collection:
         """``files`` or ``array``."""
         return _ARRAY if self._files is None else "files"
 
-    def leash(self, workers: int | None = None) -> Leash:
+    def sandbox(self, workers: int | None = None) -> Sandbox:
         """Return what reads the files of the collection; closed when it isn't needed any more.
 
         Parameters
@@ -163,7 +163,7 @@ class Collection:
 
         Returns
         -------
-        Leash
+        Sandbox
             Workers that measured the images read them too.
 
         Raises
@@ -173,11 +173,11 @@ class Collection:
         """
         if self._files is None:
             raise CollectionError(f"{self.name}: its images are no files, so there is nothing to be read")
-        leash = self._files.leash
-        if workers != leash.workers:
-            leash.close()
-            leash.workers = workers
-        return leash
+        sandbox = self._files.sandbox
+        if workers != sandbox.workers:
+            sandbox.close()
+            sandbox.workers = workers
+        return sandbox
 
     @property
     def entries(self) -> list[Entry] | None:

@@ -38,7 +38,7 @@ MOST_SCALE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Details:
+class Keypoints:
     """The keypoints of one picture.
 
     Attributes
@@ -83,7 +83,7 @@ class Agreement:
     second: Float32Array
 
 
-def details_of(picture: NDArray[np.uint8], side: int = SIDE, points: int = POINTS) -> Details:
+def detect_keypoints(picture: NDArray[np.uint8], side: int = SIDE, points: int = POINTS) -> Keypoints:
     """Find the keypoints of a picture.
 
     Parameters
@@ -116,10 +116,10 @@ def details_of(picture: NDArray[np.uint8], side: int = SIDE, points: int = POINT
     places[:, :2] = found[:, :2] / side
     places[:, 2] = np.log(np.maximum(found[:, 2], 0.1) / side)
     places[:, 3] = np.radians(found[:, 3])
-    return Details(places.astype(np.float16).astype(np.float32), descriptors)  # as they are stored
+    return Keypoints(places.astype(np.float16).astype(np.float32), descriptors)  # as they are stored
 
 
-def compare_details(one: Details, other: Details) -> Agreement:
+def compare_details(one: Keypoints, other: Keypoints) -> Agreement:
     """Count the details that two pictures share, in the same arrangement.
 
     Parameters
@@ -221,4 +221,4 @@ def _apart(places: Float64Array) -> int:
     return len(np.unique((places / APART).astype(np.int64), axis=0))
 
 
-__all__ = ["Agreement", "Details", "compare_details", "details_of"]
+__all__ = ["Agreement", "Keypoints", "compare_details", "detect_keypoints"]

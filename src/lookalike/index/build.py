@@ -21,14 +21,14 @@ from lookalike.errors import CollectionError, EncoderError, IndexStoreError, Usa
 from lookalike.imaging.decode import Limits
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.manifest import (
-    PASSPORT,
+    MANIFEST,
     PREVIOUS,
     REBUILDING,
     Column,
     DamagedIndexError,
-    Passport,
+    Manifest,
     UnreadableIndexError,
-    read_passport,
+    read_manifest,
 )
 from lookalike.index.reader import Index
 from lookalike.index.schema import FACTS
@@ -38,7 +38,7 @@ from lookalike.index.vectors import keep_lists
 from lookalike.selection.adapt import AIMS
 from lookalike.selection.adapt import adapt as learn_to_overlook
 from lookalike.selection.compare import compare, encoder_named, shown_to
-from lookalike.selection.defaults import gently_adapted, usual_name
+from lookalike.selection.defaults import default_encoder, default_postprocessing
 
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
@@ -108,7 +108,7 @@ def build_index(
     adapt : bool, optional
         Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
         helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
-        in a way that does no harm (:func:`lookalike.selection.defaults.gently_adapted`).
+        in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
     aim : {"few", "kind", "both"}
         What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
     only : bool
@@ -165,22 +165,22 @@ def build_index(
                 on_progress(done, total)
 
         try:
-            said, passport, store = _stored(path, rebuild, on_note or (lambda _: None))
+            said, manifest, store = _stored(path, rebuild, on_note or (lambda _: None))
             if said is not None and not replace_collection:
                 _check_collection(path, said, images, store)
             columns, default = _columns(images, encoder, said, path, rebuild, adapt, aim, on_note or (lambda _: None))
             for column, fitted in columns:
                 if said is None or column not in said.columns:
                     save_encoder(path, fitted)
-            if passport is None:  # from the first commit on, whoever opens it finds what is there
+            if manifest is None:  # from the first commit on, whoever opens it finds what is there
                 columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
-            elif passport is not said:  # an interrupted rebuilding, gone on with
+            elif manifest is not said:  # an interrupted rebuilding, gone on with
                 rebuild = False
-            each = passport is not None and passport.reading.get("each", False) != images.options.each
+            each = manifest is not None and manifest.reading.get("each", False) != images.options.each
             run = Sync(
                 images,
                 store,
-                passport,
+                manifest,
                 columns,
                 default,
                 only=only,
@@ -190,17 +190,17 @@ def build_index(
                 workers=workers,
                 on_progress=told,
             )
-            passport = run.run()
-            index = Index(path, passport)
+            manifest = run.run()
+            index = Index(path, manifest)
             keep_lists(
-                path, passport, approximate, lambda: (index.descriptors, index.keys), on_note or (lambda _: None)
+                path, manifest, approximate, lambda: (index.descriptors, index.keys), on_note or (lambda _: None)
             )
         except BaseException:
             sweep(path)
             raise
-    if graph is not None or passport.graphs:
+    if graph is not None or manifest.graphs:
         refresh_graphs(path, wanted=graph, on_note=on_note)
-        index = Index(path, read_passport(path))
+        index = Index(path, read_manifest(path))
     if on_summary is not None:
         on_summary(run.summary(time.monotonic() - begun))
     return index
@@ -253,7 +253,7 @@ def open_to_index(
         return source
     stored: dict[str, Any] = {}
     try:
-        stored = read_passport(Path(path)).reading
+        stored = read_manifest(Path(path)).reading
     except UnreadableIndexError:  # or patterns that a person once gave would be forgotten for a moment's fault
         raise
     except IndexStoreError:
@@ -278,7 +278,7 @@ def collection_now(index: Index) -> Collection | None:
     Collection or None
         None where it was in memory, or can't be opened any more. A folder that was moved with its index inside is found.
     """
-    source = index.passport.source
+    source = index.manifest.source
     if not is_built_in(source):
         if index.path.name == ".lookalike" and not Path(source).exists():
             source = str(index.path.resolve().parent)
@@ -314,21 +314,21 @@ def changed_since(index: Index, told: dict[str, Any]) -> str | None:
     return None if same else "changed since it was indexed; index again"
 
 
-def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Passport | None, Passport | None, Store]:
+def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Manifest | None, Manifest | None, Store]:
     """Open what is there.
 
     Returns
     -------
-    (Passport or None, Passport or None, Store)
-        What is said of the index, the rows that the run begins from, and where they are. The two passports are one, but
+    (Manifest or None, Manifest or None, Store)
+        What is said of the index, the rows that the run begins from, and where they are. The two manifests are one, but
         for a damaged index, which is made anew beside itself: there the second is that of an interrupted rebuilding.
     """
-    if not (path / PASSPORT).exists() and PASSPORT not in claimed(path):
+    if not (path / MANIFEST).exists() and MANIFEST not in claimed(path):
         sweep(path)  # of what a killed run has left
         return None, None, Store(path, None)
-    said: Passport | None = None
+    said: Manifest | None = None
     try:
-        said = read_passport(path)
+        said = read_manifest(path)
         return said, said, Store(path, said)
     except DamagedIndexError as e:
         if not rebuild:
@@ -336,24 +336,24 @@ def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Pas
         note(f"{e}; it is kept until the new one is complete")
     if said is None:
         with suppress(IndexStoreError):
-            said = read_passport(path, PREVIOUS)
+            said = read_manifest(path, PREVIOUS)
     if (path / REBUILDING).exists():
         with suppress(DamagedIndexError):
-            begun = read_passport(path, REBUILDING)
+            begun = read_manifest(path, REBUILDING)
             return said or begun, begun, Store(path, begun, aside=True)
     return said, None, Store(path, None, aside=True)
 
 
-def _check_collection(path: Path, passport: Passport, images: Collection, store: Store) -> None:
-    if passport.source == images.source:
+def _check_collection(path: Path, manifest: Manifest, images: Collection, store: Store) -> None:
+    if manifest.source == images.source:
         return
     here = place_of(path, images)
     # A folder that was moved takes its index along: then that lies where it lay before.
-    moved = here == ".lookalike" if passport.place is None else here != "" and here == passport.place
-    if not moved or (Path(passport.source).exists() and not _is_a_copy(store, images)):
-        was = "" if is_built_in(passport.source) or Path(passport.source).exists() else ", which isn't there any more"
+    moved = here == ".lookalike" if manifest.place is None else here != "" and here == manifest.place
+    if not moved or (Path(manifest.source).exists() and not _is_a_copy(store, images)):
+        was = "" if is_built_in(manifest.source) or Path(manifest.source).exists() else ", which isn't there any more"
         raise IndexStoreError(
-            f"{path}: holds the index of {passport.collection} ({passport.source}{was}), not of {images.source}; if that "
+            f"{path}: holds the index of {manifest.collection} ({manifest.source}{was}), not of {images.source}; if that "
             "was only renamed or moved, --replace-collection keeps all pictures that are the same; otherwise it gives "
             "that index up, so pick another folder with -o"
         )
@@ -372,7 +372,7 @@ def _is_a_copy(store: Store, images: Collection) -> bool:
 def _columns(
     images: Collection,
     encoder: str | Path | Encoder | None,
-    passport: Passport | None,
+    manifest: Manifest | None,
     path: Path,
     rebuild: bool,
     adapt: bool | None,
@@ -380,17 +380,17 @@ def _columns(
     note: Callable[[str], None],
 ) -> tuple[list[tuple[Column, Encoder]], str]:
     """Return the encoders that every image goes through, and the name of the column that will answer."""
-    loaded = {} if passport is None else _loaded(passport, path, rebuild)
+    loaded = {} if manifest is None else _loaded(manifest, path, rebuild)
     complete = [pair for pair in loaded.values() if pair[0].complete]
-    shape = images.shape if passport is None or images.entries is None or images.is_sized else None
-    if encoder is None and passport is not None:
-        same_shape = shape is None or list(shape) == passport.shape
-        if passport.default in loaded and same_shape and adapt in (None, passport.view.post is not None):
-            return complete, passport.default
-        encoder = base.create(passport.encoder, **passport.params)
+    shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
+    if encoder is None and manifest is not None:
+        same_shape = shape is None or list(shape) == manifest.shape
+        if manifest.default in loaded and same_shape and adapt in (None, manifest.view.post is not None):
+            return complete, manifest.default
+        encoder = base.create(manifest.encoder, **manifest.params)
         if encoder.learns:
             raise EncoderError(
-                f"{path}: the encoder {passport.encoder} must be given, since it takes other images now or can't be loaded "
+                f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
                 "any more: --encoder FOLDER"
             )
     post = None
@@ -405,7 +405,7 @@ def _columns(
         note(f"learning from damaged copies what {ready.name} is to overlook, which takes up to two minutes")
         ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
         post = found.chosen
-    taken = set(FACTS) | {c.column for c in passport.columns} if passport else set(FACTS)
+    taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
     name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     column = Column(
         column=name,
@@ -418,15 +418,15 @@ def _columns(
         post=post,
         shape=list(ready.shape_),
         resized=images.resized,
-        complete=passport is None,
+        complete=manifest is None,
     )
     return [*complete, (column, ready)], name
 
 
-def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:
+def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:
     """Load the encoders of an index by their columns; one that can't be is left out of an index that is made anew."""
     found = {}
-    for column in passport.columns:
+    for column in manifest.columns:
         try:
             found[column.column] = (column, base.load(path / column.encoder_folder))
         except EncoderError as e:
@@ -439,10 +439,10 @@ def _loaded(passport: Passport, path: Path, rebuild: bool) -> dict[str, tuple[Co
 
 def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) -> tuple[str | Encoder, str | None]:
     """Return the encoder for somebody who names none, and the name of its post-processing, if that was to be chosen."""
-    name = usual_name(images)
+    name = default_encoder(images)
     if name is None:  # no image can be read: that is what is to be said, later
         return "hog", None
-    found = gently_adapted(name, images) if adapt is None else None
+    found = default_postprocessing(name, images) if adapt is None else None
     how = "" if found is None else f", {found[1]}"
     bare = "" if found is None else "; --no-adapt takes it as it is"
     note(f"encoder: {name}{how}, which suits what these images look like{bare}; --encoder best measures others")

@@ -49,7 +49,7 @@ def export(index: Index, path: str | Path, *, overwrite: bool = False) -> list[P
     table = path.with_suffix(".csv")
     files = [path] if path.suffix == ".parquet" else [path, table]
     check_outputs(*files, overwrite=overwrite)
-    source = Path(index.passport.source)
+    source = Path(index.manifest.source)
     for file in files:
         if file.exists() and source.is_file() and file.samefile(source):
             raise UsageError(f"{file}: the index was made of that very file; pick another name")
@@ -77,7 +77,7 @@ def _write_parquet(index: Index, facts: list[dict[str, Any]], path: Path, overwr
 
     columns = {name: pa.array([_as_cell(fact[name]) for fact in facts]) for name in _COLUMNS}
     flat = pa.array(index.descriptors.reshape(-1))
-    columns[index.passport.view.column] = pa.FixedSizeListArray.from_arrays(flat, index.passport.dimension)
+    columns[index.manifest.view.column] = pa.FixedSizeListArray.from_arrays(flat, index.manifest.dimension)
     with new_file(path, overwrite=overwrite) as f:
         pq.write_table(pa.table(columns), f)
 

@@ -1,6 +1,6 @@
 """An index <-> the neighbour graph kept in it, true to its descriptors or not used.
 
-The graph of an encoder is one file in the index's folder, ``graph-COLUMN-CRC.npz``. The passport names it with its size
+The graph of an encoder is one file in the index's folder, ``graph-COLUMN-CRC.npz``. The manifest names it with its size
 and CRC-32, so that it becomes visible, and goes, as everything else in an index does. It says of each image which
 descriptor it speaks of (the row's key and the descriptor's check); where these aren't the index's own, images have come,
 gone or changed since, and it is brought up to date before it is used.
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
 from lookalike.errors import IndexStoreError, UsageError
-from lookalike.index.manifest import read_passport, write_passport
+from lookalike.index.manifest import read_manifest, write_manifest
 from lookalike.index.store import only_writer, sweep
-from lookalike.neighbors.diffusion import NEIGHBOURS, Diffusion, Neighbours, find_neighbours, prepare_diffusion
+from lookalike.neighbors.diffusion import NEIGHBOURS, NeighborGraph, Neighbours, find_neighbours, prepare_diffusion
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -37,7 +37,7 @@ def graph_of(
     asked: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Diffusion:
+) -> NeighborGraph:
     """Return the neighbour graph of an index, as it was stored, or brought up to date and stored.
 
     Parameters
@@ -67,7 +67,7 @@ def graph_of(
 
 def _true_graph(
     index: Index, asked: bool, note: Callable[[str], None], on_progress: Callable[[int, int], None] | None
-) -> Diffusion:
+) -> NeighborGraph:
     """Return the stored graph if it is true to the index, or one that was made so and stored."""
     stored = _read(index, note)
     if stored is not None and np.array_equal(stored[1], np.arange(len(stored[0].neighbours))):
@@ -75,7 +75,7 @@ def _true_graph(
     if stored is None and len(index) > UNASKED and not asked:
         raise UsageError(
             f"{index.path}: has no neighbour graph yet, and one of {len(index):,} images takes minutes; make it once: "
-            f"lookalike index {index.passport.collection} -o {index.path} --graph"
+            f"lookalike index {index.manifest.collection} -o {index.path} --graph"
         )
     if asked:
         note("making the neighbour graph true to the descriptors")
@@ -102,23 +102,23 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
     """
     from lookalike.index.reader import Index
 
-    passport = read_passport(path)
+    manifest = read_manifest(path)
     if wanted is False:
-        if passport.graphs:
+        if manifest.graphs:
             with only_writer(path):
-                write_passport(path, replace(read_passport(path), graphs={}))
+                write_manifest(path, replace(read_manifest(path), graphs={}))
                 sweep(path)
         return
-    columns = set(passport.graphs) | ({passport.default} if wanted else set())
-    for column in passport.columns:
+    columns = set(manifest.graphs) | ({manifest.default} if wanted else set())
+    for column in manifest.columns:
         if column.column in columns and column.complete and column.count > 1:
-            graph_of(Index(path, passport.through(column.column, path)), asked=True, on_note=on_note)
-            passport = read_passport(path)
+            graph_of(Index(path, manifest.through(column.column, path)), asked=True, on_note=on_note)
+            manifest = read_manifest(path)
 
 
 def _make(
-    index: Index, stored: tuple[Diffusion, NDArray[np.int64]] | None, on_progress: Callable[[int, int], None] | None
-) -> Diffusion:
+    index: Index, stored: tuple[NeighborGraph, NDArray[np.int64]] | None, on_progress: Callable[[int, int], None] | None
+) -> NeighborGraph:
     known, places = (None, None) if stored is None else (stored[0].neighbours, stored[1])
     neighbours = find_neighbours(
         index.database(), index.descriptors, known=known, places=places, on_progress=on_progress
@@ -126,14 +126,14 @@ def _make(
     return prepare_diffusion(neighbours)
 
 
-def _read(index: Index, note: Callable[[str], None]) -> tuple[Diffusion, NDArray[np.int64]] | None:
+def _read(index: Index, note: Callable[[str], None]) -> tuple[NeighborGraph, NDArray[np.int64]] | None:
     """Return the stored graph, and where each image of the index is in it: -1 for one that it doesn't speak of.
 
     One that isn't what was written is no loss, as it can be made again; it is as if there were none.
     """
-    passport = index.passport
-    entry = passport.graphs.get(passport.view.column)
-    if entry is None or entry["fingerprint"] != passport.fingerprint:
+    manifest = index.manifest
+    entry = manifest.graphs.get(manifest.view.column)
+    if entry is None or entry["fingerprint"] != manifest.fingerprint:
         return None
     file = index.path / str(entry["file"])
     data = file.read_bytes() if file.is_file() else b""
@@ -141,13 +141,13 @@ def _read(index: Index, note: Callable[[str], None]) -> tuple[Diffusion, NDArray
         note(f"{file.name} isn't what was written; it is made anew")
         return None
     arrays = np.load(io.BytesIO(data), allow_pickle=False)
-    graph = Diffusion(Neighbours(arrays["neighbours"], arrays["squares"]), arrays["basis"], arrays["spectrum"])
+    graph = NeighborGraph(Neighbours(arrays["neighbours"], arrays["squares"]), arrays["basis"], arrays["spectrum"])
     then = {pair: row for row, pair in enumerate(zip(arrays["keys"].tolist(), arrays["checks"].tolist(), strict=True))}
     now = zip(*(column.tolist() for column in index.marks), strict=True)
     return graph, np.array([then.get(pair, -1) for pair in now], np.int64)
 
 
-def _keep(index: Index, graph: Diffusion, note: Callable[[str], None]) -> None:
+def _keep(index: Index, graph: NeighborGraph, note: Callable[[str], None]) -> None:
     """Store a graph in the index; where that can't be done it is used all the same."""
     keys, checks = index.marks
     buffer = io.BytesIO()
@@ -161,25 +161,25 @@ def _keep(index: Index, graph: Diffusion, note: Callable[[str], None]) -> None:
         spectrum=graph.spectrum,
     )
     data = buffer.getvalue()
-    check, column = zlib.crc32(data), index.passport.view.column
+    check, column = zlib.crc32(data), index.manifest.view.column
     file = f"graph-{column}-{check:08x}.npz"
     entry: dict[str, Any] = {
         "file": file,
         "bytes": len(data),
         "crc32": check,
-        "fingerprint": index.passport.fingerprint,
-        "dataset_version": index.passport.dataset_version,
+        "fingerprint": index.manifest.fingerprint,
+        "dataset_version": index.manifest.dataset_version,
         "images": len(index),
         "neighbours": NEIGHBOURS,
     }
     try:
         with only_writer(index.path):
-            now = read_passport(index.path)
-            if now.dataset_version != index.passport.dataset_version:
+            now = read_manifest(index.path)
+            if now.dataset_version != index.manifest.dataset_version:
                 return  # of an older state than what is there now
             with replace_file(index.path / file) as f:
                 f.write(data)
-            write_passport(index.path, replace(now, graphs=now.graphs | {column: entry}))
+            write_manifest(index.path, replace(now, graphs=now.graphs | {column: entry}))
             sweep(index.path)
     except IndexStoreError as e:
         note(f"the neighbour graph was made but not kept: {e}")

@@ -16,18 +16,18 @@ from lookalike.encoders import base
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index.build import collection_now
-from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_passport, reading
+from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_manifest, reading
 from lookalike.index.reader import Index
 from lookalike.index.schema import READ, Facts, descriptors_of, facts_of
 from lookalike.index.vectors import LISTS, MAP, VECTORS, sealed_names
-from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances import LONGEST, SHORTEST
 
 _SHOWN = 3  # ids named for one kind of problem
 
 
 def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Check everything that can be checked about an index, from its passport to its last byte.
+    """Check everything that can be checked about an index, from its manifest to its last byte.
 
     Ids and keys are unique, counts and outcomes agree, every row, descriptor and thumbnail is what was written, no
     descriptor is NaN, zero or of another length, and every encoder is the one that made its descriptors.
@@ -51,7 +51,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
         check.rows(on_progress)
     with check.going_on():
         check.as_readers_do(index)
-    for column in index.passport.columns:
+    for column in index.manifest.columns:
         check.encoder(column)
     check.before()
     check.graphs()
@@ -64,7 +64,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
 class _Check:
     def __init__(self, index: Index) -> None:
         self.path = index.path
-        self.passport = index.passport
+        self.manifest = index.manifest
         self.problems: list[str] = []
         self.facts: list[Facts] = []
 
@@ -85,9 +85,9 @@ class _Check:
 
     def rows(self, on_progress: Callable[[int, int], None] | None) -> None:
         """Read all rows, batch by batch, so that memory stays bounded."""
-        passport, counts = self.passport, Counter[str]()
-        dataset = open_dataset(self.path, passport)
-        columns = passport.columns
+        manifest, counts = self.manifest, Counter[str]()
+        dataset = open_dataset(self.path, manifest)
+        columns = manifest.columns
         for batch in dataset.to_batches(batch_size=1024):
             facts = facts_of(batch)
             checks = batch["facts_crc32"].to_pylist()
@@ -100,10 +100,10 @@ class _Check:
                 counts[column.column] += self._descriptors(facts, batch, column)
             self.facts += facts
             if on_progress is not None:
-                on_progress(len(self.facts), passport.rows)
+                on_progress(len(self.facts), manifest.rows)
         keys = np.array([f.key for f in self.facts], np.int64)
-        if (len(keys), keys_crc32(keys)) != (passport.rows, passport.keys_crc32):
-            self.problems.append(f"{len(keys):,} rows, not the {passport.rows:,} that were written")
+        if (len(keys), keys_crc32(keys)) != (manifest.rows, manifest.keys_crc32):
+            self.problems.append(f"{len(keys):,} rows, not the {manifest.rows:,} that were written")
         self.say("two rows of one id", [i for i, n in Counter(f.id for f in self.facts).items() if n > 1])
         self.say(
             "an image without the hash of its bytes",
@@ -112,13 +112,13 @@ class _Check:
         for column in columns:
             if counts[column.column] != column.count:
                 self.problems.append(
-                    f"{counts[column.column]:,} descriptors of {column.encoder}, not the {column.count:,} of the passport"
+                    f"{counts[column.column]:,} descriptors of {column.encoder}, not the {column.count:,} of the manifest"
                 )
         found = Counter("indexed" if f.outcome == "duplicate" else f.outcome for f in self.facts)
-        stated = Counter(passport.outcomes)
+        stated = Counter(manifest.outcomes)
         stated["indexed"] += stated.pop("duplicate", 0)
         if found != stated:
-            self.problems.append("the passport's outcomes aren't those of the rows")
+            self.problems.append("the manifest's outcomes aren't those of the rows")
 
     def as_readers_do(self, index: Index) -> None:
         """Read what a search reads, in the way it does: what can be read whole may yet not be read in part."""
@@ -126,8 +126,8 @@ class _Check:
         index.files()
         if len(ids) != len(set(ids)) or len(ids) != len(index):
             self.problems.append(f"{len(set(ids)):,} ids of {len(index):,} images")
-        dataset = open_dataset(self.path, self.passport)
-        for column in self.passport.columns:
+        dataset = open_dataset(self.path, self.manifest)
+        for column in self.manifest.columns:
             for batch in dataset.to_batches(["key", column.column, f"{column.column}_crc32"], batch_size=1024):
                 descriptors_of(batch, column.column)
 
@@ -187,11 +187,11 @@ class _Check:
 
     def sealed(self) -> None:
         """Check the mapped files; one that isn't what was written is made again, and answers nothing until then."""
-        for name in sorted(sealed_names(self.passport)):
+        for name in sorted(sealed_names(self.manifest)):
             if (self.path / name).exists():
                 try:
-                    Sealed(self.path / name).check()
-                except (BrokenSealError, ValueError, KeyError, TypeError, OverflowError):
+                    MappedArrays(self.path / name).check()
+                except (ChecksumError, ValueError, KeyError, TypeError, OverflowError):
                     made_by = {MAP: "make it again: lookalike map", VECTORS: "index again", LISTS: "index again"}
                     unasked = "the next query that needs it makes it again"
                     how = next((how for kind, how in made_by.items() if name.startswith(kind)), unasked)
@@ -201,13 +201,13 @@ class _Check:
         """Check that the state before the last run can be gone back to."""
         if (self.path / PREVIOUS).exists():
             try:
-                open_dataset(self.path, read_passport(self.path, PREVIOUS))
+                open_dataset(self.path, read_manifest(self.path, PREVIOUS))
             except LookalikeError as e:
                 self.problems.append(f"{PREVIOUS}, for rollback: {e}")
 
     def graphs(self) -> None:
         """Check the neighbour graphs."""
-        for graph in self.passport.graphs.values():
+        for graph in self.manifest.graphs.values():
             file = self.path / graph["file"]
             data = file.read_bytes() if file.is_file() else b""
             if [len(data), zlib.crc32(data)] != [graph["bytes"], graph["crc32"]]:
@@ -235,7 +235,7 @@ class _Check:
                     found["gone" if e.outcome == "gone" else "unreadable"].append(facts.id)
             if on_progress is not None:
                 on_progress(done, len(of_files))
-        where = "" if images is not None else f" ({self.passport.source} can't be opened)"
+        where = "" if images is not None else f" ({self.manifest.source} can't be opened)"
         self.say(
             f"a file isn't where it was indexed{where}; index again, by its folder's new name if it was moved",
             found["gone"],

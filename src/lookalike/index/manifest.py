@@ -1,6 +1,6 @@
 """What an index was made of, and the checks that tell whether what is read is what was written.
 
-The passport is one small file. Replacing it is the one step by which anything written to an index becomes visible.
+The manifest is one small file. Replacing it is the one step by which anything written to an index becomes visible.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from lookalike.atomic import claimed, replace_file
 from lookalike.errors import IndexStoreError, LookalikeError
 
 FORMAT = 2
-#: The index folder's one Lance dataset, its passport, and the passport of the last complete run before.
-DATASET, PASSPORT, PREVIOUS = "images.lance", "passport.json", "previous.json"
-#: The passport of what is built beside a damaged index; it takes the other's place when it is complete.
+#: The index folder's one Lance dataset, its manifest, and the manifest of the last complete run before.
+DATASET, MANIFEST, PREVIOUS = "images.lance", "manifest.json", "previous.json"
+#: What the manifest of format 1 was called. Such an index is recognised, refused and left as it is.
+OLDER_MANIFEST = "passport.json"
+#: The manifest of what is built beside a damaged index; it takes the other's place when it is complete.
 REBUILDING = "rebuilding.json"
 
 _END_BYTES = 1 << 16
@@ -112,7 +114,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Passport:
+class Manifest:
     """What an index was made of; a query or an encoder that doesn't fit is refused by it.
 
     Attributes
@@ -130,7 +132,7 @@ class Passport:
     default : str
         The column that answers unless another is asked for.
     dataset_version : int
-        The version of the Lance dataset that this passport speaks of.
+        The version of the Lance dataset that this manifest speaks of.
     files : dict
         Each file of that version, by its path in the dataset: its size, and the CRC-32 of its end.
     rows : int
@@ -242,8 +244,8 @@ class Passport:
         """Return one of the columns by its name in the dataset."""
         return next(c for c in self.columns if c.column == name)
 
-    def through(self, encoder: str, path: Path) -> Passport:
-        """Return the passport as seen through one of its encoders.
+    def through(self, encoder: str, path: Path) -> Manifest:
+        """Return the manifest as seen through one of its encoders.
 
         Parameters
         ----------
@@ -254,7 +256,7 @@ class Passport:
 
         Returns
         -------
-        Passport
+        Manifest
             The same, looked at through that encoder.
 
         Raises
@@ -286,41 +288,41 @@ class Passport:
         return stated
 
 
-def write_passport(path: Path, passport: Passport, name: str = PASSPORT) -> None:
-    """Put a passport in an index's folder, whole or not at all.
+def write_manifest(path: Path, manifest: Manifest, name: str = MANIFEST) -> None:
+    """Put a manifest in an index's folder, whole or not at all.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         What to write.
     name : str
-        The file: ``passport.json`` or ``previous.json``.
+        The file: ``manifest.json`` or ``previous.json``.
 
     Raises
     ------
     OSError
         If the disk refuses.
     """
-    stated = passport.to_json()
+    stated = manifest.to_json()
     with replace_file(path / name, late=True) as f:
-        f.write(json.dumps({"crc32": _json_crc32(stated), "passport": stated}, indent=1).encode() + b"\n")
+        f.write(json.dumps({"crc32": _json_crc32(stated), "manifest": stated}, indent=1).encode() + b"\n")
 
 
-def read_passport(path: Path, name: str = PASSPORT) -> Passport:
-    """Read a passport of an index, and check it.
+def read_manifest(path: Path, name: str = MANIFEST) -> Manifest:
+    """Read a manifest of an index, and check it.
 
     Parameters
     ----------
     path : Path
         The index's folder.
     name : str
-        The file: ``passport.json`` or ``previous.json``.
+        The file: ``manifest.json`` or ``previous.json``.
 
     Returns
     -------
-    Passport
+    Manifest
         Looking through its default encoder.
 
     Raises
@@ -335,36 +337,57 @@ def read_passport(path: Path, name: str = PASSPORT) -> Passport:
         if file.is_file():
             with _opened(file) as f:
                 held = f.read()
-        elif name == PASSPORT and PASSPORT in claimed(path):  # it was there once
-            raise DamagedIndexError(path, f"its {PASSPORT} is gone")
+        elif name == MANIFEST and MANIFEST in claimed(path):  # it was there once
+            raise DamagedIndexError(path, f"its {MANIFEST} is gone")
     except OSError as e:
         raise UnreadableIndexError(path, f"{e.filename or file}: {e.strerror or e}") from e
     if held is None:
+        refuse_older(path)
         if (path / DATASET).is_dir():
-            what = "holds an index that was begun and has no passport, or an older version's"
+            what = "holds an index that was begun and has no manifest"
         else:
             what = "is not an index" if path.exists() else "does not exist"
         raise IndexStoreError(f"{path}: {what}; make an index with: lookalike index COLLECTION -o {path}")
     try:
         read = json.loads(held)
-        stated = read["passport"]
+        stated = read["manifest"]
         if read["crc32"] != _json_crc32(stated):
             raise DamagedIndexError(path, f"its {name} was changed")
         if stated["format"] > FORMAT:
             raise IndexStoreError(
                 f"{path}: an index of format {stated['format']}, this version reads up to {FORMAT}; upgrade lookalike"
             )
-        known = {f.name: stated[f.name] for f in fields(Passport) if f.name in stated}  # older indexes lack some
-        passport = Passport(**known | {"columns": [Column(**c) for c in known["columns"]]})
-        _check_types(passport)
-        return passport
+        known = {f.name: stated[f.name] for f in fields(Manifest) if f.name in stated}  # older indexes lack some
+        manifest = Manifest(**known | {"columns": [Column(**c) for c in known["columns"]]})
+        _check_types(manifest)
+        return manifest
     except (LookalikeError, MemoryError):
         raise
     except Exception as e:  # a changed byte makes many kinds
         raise DamagedIndexError(path, f"its {name} can't be understood: {first_line(e)}") from e
 
 
-def _check_types(passport: Passport) -> None:
+def refuse_older(path: Path) -> None:
+    """Raise where the index of an older version lies: nothing of it is read, swept or built upon.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+
+    Raises
+    ------
+    IndexStoreError
+        If a manifest of format 1 lies there and none of this format.
+    """
+    if os.path.lexists(path / OLDER_MANIFEST) and not os.path.lexists(path / MANIFEST):
+        raise IndexStoreError(
+            f"{path}: an index of format 1 ({OLDER_MANIFEST}), this version reads format {FORMAT}; "
+            "index again into a new folder: lookalike index COLLECTION -o NEW"
+        )
+
+
+def _check_types(manifest: Manifest) -> None:
     """Refuse what no writer of ours writes: an index may come from a stranger, with a right check over wrong values.
 
     Raises
@@ -372,7 +395,7 @@ def _check_types(passport: Passport) -> None:
     ValueError
         If a value is of another type than the one that it is declared with, or a name leads out of the folder.
     """
-    items: list[Passport | Column] = [passport, *passport.columns]
+    items: list[Manifest | Column] = [manifest, *manifest.columns]
     for item in items:
         for f in fields(item):
             value, wanted = getattr(item, f.name), str(f.type)
@@ -380,19 +403,19 @@ def _check_types(passport: Passport) -> None:
             right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
             if not right and not (value is None and "None" in wanted):
                 raise ValueError(f"{f.name} is {type(value).__name__}, not {wanted}")
-    if not DATASET_NAME.fullmatch(passport.dataset):
-        raise ValueError(f"{passport.dataset!r} is no name of a dataset")
-    names = [c.column for c in passport.columns]
-    if passport.default not in names or len(set(names)) < len(names):
+    if not DATASET_NAME.fullmatch(manifest.dataset):
+        raise ValueError(f"{manifest.dataset!r} is no name of a dataset")
+    names = [c.column for c in manifest.columns]
+    if manifest.default not in names or len(set(names)) < len(names):
         raise ValueError("its columns aren't those that it answers with")
-    for column in passport.columns:
+    for column in manifest.columns:
         if not re.fullmatch(r"[0-9a-f]{1,64}", column.fingerprint) or not all(type(n) is int for n in column.shape):
             raise ValueError(f"{column.column!r} isn't a column of ours")
-    inner = [*passport.files, *(str(g["file"]) for g in passport.graphs.values()), *names]
+    inner = [*manifest.files, *(str(g["file"]) for g in manifest.graphs.values()), *names]
     for name in inner:
         if name.startswith("/") or "\\" in name or {"", ".", ".."}.intersection(name.split("/")):
             raise ValueError(f"{name!r} leads out of the index")
-    for size, check in passport.files.values():
+    for size, check in manifest.files.values():
         if type(size) is not int or type(check) is not int:
             raise ValueError("a file's size is no number")
 
@@ -447,14 +470,14 @@ def _json_crc32(value: object) -> int:
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
-def open_dataset(path: Path, passport: Passport) -> Any:
+def open_dataset(path: Path, manifest: Manifest) -> Any:
     """Open the Lance dataset of an index, once its files are seen to be those that were written.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         Which version, and what its files were.
 
     Returns
@@ -467,21 +490,21 @@ def open_dataset(path: Path, passport: Passport) -> Any:
     IndexStoreError
         If it is damaged.
     """
-    uri = lance_path(path, passport.dataset)
-    refuse_links(path / passport.dataset)
-    for name, written in passport.files.items():
+    uri = lance_path(path, manifest.dataset)
+    refuse_links(path / manifest.dataset)
+    for name, written in manifest.files.items():
         try:
-            found = end_of(path / passport.dataset / name)
+            found = end_of(path / manifest.dataset / name)
         except OSError as e:
             kind = DamagedIndexError if e.errno in _OF_CONTENT else UnreadableIndexError
-            raise kind(path, f"{passport.dataset}/{name}: {e.strerror or e}") from e
+            raise kind(path, f"{manifest.dataset}/{name}: {e.strerror or e}") from e
         if found != written:
             what = "isn't what was written" if found[0] == written[0] else f"{found[0]:,} bytes, not {written[0]:,}"
-            raise DamagedIndexError(path, f"{passport.dataset}/{name} {what}")
-    with reading(path, passport):
+            raise DamagedIndexError(path, f"{manifest.dataset}/{name} {what}")
+    with reading(path, manifest):
         dataset = import_lance().dataset(
             uri,
-            version=passport.dataset_version,
+            version=manifest.dataset_version,
             metadata_cache_size_bytes=_CACHE_BYTES,  # for as long as it is open, and its default is a gigabyte
             index_cache_size_bytes=0,
         )
@@ -523,7 +546,7 @@ def lance_path(path: Path, dataset: str = DATASET) -> str:
 
 
 def end_of(file: Path) -> list[int]:
-    """Return what a passport says of a file: lengths that Lance goes by stand at its end, and a wrong one may be fatal.
+    """Return what a manifest says of a file: lengths that Lance goes by stand at its end, and a wrong one may be fatal.
 
     Parameters
     ----------
@@ -613,14 +636,14 @@ def descriptor_crc32(descriptors: NDArray[Any], keys: Sequence[int]) -> list[int
 
 
 @contextmanager
-def reading(path: Path, passport: Passport | None = None) -> Iterator[None]:
+def reading(path: Path, manifest: Manifest | None = None) -> Iterator[None]:
     """Turn what Lance and Arrow raise on reading an index into one error of ours.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport, optional
+    manifest : Manifest, optional
         What is opened, where it is the opening that may fail.
 
     Raises
@@ -639,7 +662,7 @@ def reading(path: Path, passport: Passport | None = None) -> Iterator[None]:
         number = _system_error(e)
         if number is not None and number not in _OF_CONTENT:
             raise UnreadableIndexError(path, os.strerror(number)) from e
-        newer = passport is not None and _is_newer(passport.versions.get("pylance", "0"))
+        newer = manifest is not None and _is_newer(manifest.versions.get("pylance", "0"))
         if newer or _TOO_NEW.search(str(e)):
             raise UnreadableIndexError(
                 path, f"this pylance can't open it: {first_line(e)}; upgrade with: pip install --upgrade pylance"

@@ -19,9 +19,9 @@ from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.graph import graph_of
 from lookalike.index.store import only_writer
 from lookalike.index.vectors import ENDING, map_name
-from lookalike.mapped import BrokenSealError, Sealed, sealing
+from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
 from lookalike.neighbors.diffusion import Neighbours
-from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, find_hills, lay_out, starting_places
+from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, density_clusters, embed_2d, spectral_init
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -65,7 +65,7 @@ def map_version(index: Index) -> str:
         Hexadecimal digits: of the descriptors, and of the encoder.
     """
     marks = zlib.crc32(_marks(index).tobytes())
-    return f"{marks:08x}-{map_name(index.passport).removesuffix(ENDING)[-8:]}"
+    return f"{marks:08x}-{map_name(index.manifest).removesuffix(ENDING)[-8:]}"
 
 
 def make_map(
@@ -121,16 +121,16 @@ def make_map(
     start = _earlier_places(index, stored, nearest)
     if start is None:
         note(f"laying out {len(index):,} images")
-        start, epochs = starting_places(graph, index.descriptors), EPOCHS
+        start, epochs = spectral_init(graph, index.descriptors), EPOCHS
     else:
         note("the collection has changed since its map was made; moving what is new to its place")
         epochs = EPOCHS_AGAIN
-    spread = lay_out(
+    spread = embed_2d(
         nearest, start, epochs=epochs, seed=seed or 0, on_progress=lambda *done: report("laying out", *done)
     )
     unit = float(np.abs(spread).max()) or 1.0
     places = (spread / unit).astype(np.float32)
-    layout = Layout(places, find_hills(places))
+    layout = Layout(places, density_clusters(places))
     try:
         _keep(index, layout, {"unit": unit, "seed": seed or 0})
     except IndexStoreError as e:  # what took minutes is shown all the same
@@ -138,10 +138,10 @@ def make_map(
     return layout
 
 
-def _stored(index: Index) -> Sealed | None:
+def _stored(index: Index) -> MappedArrays | None:
     """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
-    with suppress(OSError, BrokenSealError, ValueError, KeyError):
-        sealed = Sealed(index.path / map_name(index.passport))
+    with suppress(OSError, ChecksumError, ValueError, KeyError):
+        sealed = MappedArrays(index.path / map_name(index.manifest))
         sealed.check()
         if {"places", "hills", "marks"} <= set(sealed.names):
             return sealed
@@ -168,14 +168,14 @@ def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
         "hills": ("<u2", layout.hills.shape),
         "marks": ("<i8", marks.shape),
     }
-    stated = {"encoder": index.passport.encoder, "fingerprint": index.passport.fingerprint, **facts}
-    with only_writer(index.path), sealing(index.path / map_name(index.passport), stated, shapes) as arrays:
+    stated = {"encoder": index.manifest.encoder, "fingerprint": index.manifest.fingerprint, **facts}
+    with only_writer(index.path), writing_mapped(index.path / map_name(index.manifest), stated, shapes) as arrays:
         arrays["places"][:] = layout.places
         arrays["hills"][:] = layout.hills
         arrays["marks"][:] = marks
 
 
-def _earlier_places(index: Index, stored: Sealed | None, neighbours: Neighbours) -> NDArray[np.float32] | None:
+def _earlier_places(index: Index, stored: MappedArrays | None, neighbours: Neighbours) -> NDArray[np.float32] | None:
     """Return where to begin: where the stored map has each image, and new ones amid their neighbours."""
     if stored is None:
         return None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claim, replace_file
-from lookalike.encoders.keypoints import POINTS, SIDE, Details, details_of
+from lookalike.encoders.keypoints import POINTS, SIDE, Keypoints, detect_keypoints
 from lookalike.errors import CollectionError
 from lookalike.index.build import collection_now
 from lookalike.index.store import KEYPOINTS
@@ -34,7 +34,7 @@ MOST_KEPT = 4000
 _MOST_BYTES = 2**22
 
 
-class Pictures:
+class Originals:
     """The pictures of an index.
 
     Parameters
@@ -45,7 +45,7 @@ class Pictures:
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self._details: dict[int, Details] = {}
+        self._details: dict[int, Keypoints] = {}
 
     @cached_property
     def _collection(self) -> tuple[Collection | None, dict[str, int]]:
@@ -78,7 +78,7 @@ class Pictures:
                 return collection.read_same(place, facts["hash"] or "")
         return None
 
-    def details(self, rows: Sequence[int]) -> list[Details]:
+    def details(self, rows: Sequence[int]) -> list[Keypoints]:
         """Return the keypoints of pictures; those of each are found once.
 
         Parameters
@@ -102,7 +102,7 @@ class Pictures:
             self._details[row] = self._stored(row, facts)
         return [self._details[row] for row in rows]
 
-    def _stored(self, row: int, facts: dict[str, Any]) -> Details:
+    def _stored(self, row: int, facts: dict[str, Any]) -> Keypoints:
         digest = facts["hash"] or ""
         frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
         folder = self.index.path / f"{KEYPOINTS}{SIDE}-{POINTS}" / digest[:2]
@@ -114,7 +114,7 @@ class Pictures:
             if stored is not None:
                 return stored
         picture = self._read_same(facts)
-        found = details_of(self.index.thumbnails([row])[0] if picture is None else picture)
+        found = detect_keypoints(self.index.thumbnails([row])[0] if picture is None else picture)
         if digest and picture is not None:  # of the very bytes that the name is made of, and of no other's
             with suppress(OSError):  # an index that can't be written is searched all the same
                 claim(self.index.path, folder.parent.name)
@@ -124,7 +124,7 @@ class Pictures:
         return found
 
 
-def _stored_details(file: Path) -> Details | None:
+def _stored_details(file: Path) -> Keypoints | None:
     """Read stored keypoints; None where they aren't what is stored, so that a file can't fill the memory."""
     if not file.is_file() or file.stat().st_size > _MOST_BYTES:
         return None
@@ -135,10 +135,10 @@ def _stored_details(file: Path) -> Details | None:
     fits = places.shape == (len(places), 4) and descriptors.shape == (len(places), 128)
     if not fits or places.dtype != np.float16 or descriptors.dtype != np.uint8 or not np.isfinite(places).all():
         return None
-    return Details(places.astype(np.float32), descriptors)
+    return Keypoints(places.astype(np.float32), descriptors)
 
 
-def pictures_of(index: Index) -> Pictures:
+def originals_of(index: Index) -> Originals:
     """Return the pictures of an index, kept with it.
 
     Parameters
@@ -150,7 +150,7 @@ def pictures_of(index: Index) -> Pictures:
     -------
     Pictures
     """
-    return index.once("pictures", lambda: Pictures(index))
+    return index.once("pictures", lambda: Originals(index))
 
 
-__all__ = ["Pictures", "pictures_of"]
+__all__ = ["Originals", "originals_of"]

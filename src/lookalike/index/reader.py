@@ -1,4 +1,4 @@
-"""Descriptors + facts + passport <-> one Lance dataset. How it is stored: docs/storage.md."""
+"""Descriptors + facts + manifest <-> one Lance dataset. How it is stored: docs/storage.md."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.decode import Limits, from_thumbnail
 from lookalike.index.manifest import (
-    PASSPORT,
+    MANIFEST,
     DamagedIndexError,
-    Passport,
+    Manifest,
     facts_crc32,
     keys_crc32,
     open_dataset,
-    read_passport,
+    read_manifest,
     reading,
 )
 from lookalike.index.schema import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
 from lookalike.index.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
-from lookalike.mapped import BrokenSealError, Sealed
+from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances import DISTANCES, Database
-from lookalike.neighbors.ivf import FLOOR, Lists
+from lookalike.neighbors.ivf import FLOOR, InvertedFile
 
 if TYPE_CHECKING:
     from lookalike.search.engine import Match
@@ -51,7 +51,7 @@ _FEW = 4096  # rows that are looked up one by one; more are read with all others
 
 
 def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None) -> Index:
-    """Open an index; only its passport is read until something is asked of it.
+    """Open an index; only its manifest is read until something is asked of it.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None)
         If there is none, it is damaged, a newer version wrote it, or another encoder made it.
     """
     path = Path(path)
-    index = Index(path, read_passport(path))
+    index = Index(path, read_manifest(path))
     return index if encoder is None else index.through(encoder)
 
 
@@ -89,7 +89,7 @@ def index_of(file: str | Path) -> Path | None:
         The nearest ``.lookalike`` folder that is an index.
     """
     folders = Path(file).absolute().parents
-    return next((folder / ".lookalike" for folder in folders if (folder / ".lookalike" / PASSPORT).is_file()), None)
+    return next((folder / ".lookalike" for folder in folders if (folder / ".lookalike" / MANIFEST).is_file()), None)
 
 
 def id_of(index: Index, typed: str) -> str:
@@ -118,36 +118,36 @@ class Index:
     ----------
     path : Path
         Its folder.
-    passport : Passport
+    manifest : Manifest
         What it was made of, looked at through one of its encoders.
     """
 
     #: The process in which Lance was first used. Its threads aren't in one forked from that: it waits for ever there, or crashes.
     _lance_runs_in: ClassVar[int | None] = None
 
-    def __init__(self, path: Path, passport: Passport) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
-        self.passport = passport
+        self.manifest = manifest
         self._made: dict[str, Any] = {}
         self._making: dict[str, threading.RLock] = {}
         self._lock = threading.Lock()
         self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        return self.passport.count
+        return self.manifest.count
 
     def __repr__(self) -> str:
-        p = self.passport
+        p = self.manifest
         return f"Index({str(self.path)!r}: {p.count:,} images, {p.encoder} {p.dimension}-d, {p.distance})"
 
     @property
     def limits(self) -> Limits:
         """What reading one image may cost, as the index was told: what it holds may be asked for."""
-        return Limits(**self.passport.reading.get("limits", {}))
+        return Limits(**self.manifest.reading.get("limits", {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle what it is, and nothing that was made of it: another process or copy opens the same state."""
-        return type(self), (self.path, self.passport)
+        return type(self), (self.path, self.manifest)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """Return what was made of this index under a name: at the first call, then as long as the index is open.
@@ -252,10 +252,10 @@ class Index:
     def encoder(self) -> Encoder:
         """The encoder that made the descriptors, from the index's own folder."""
         try:
-            encoder = base.load(self.path / self.passport.view.encoder_folder)
+            encoder = base.load(self.path / self.manifest.view.encoder_folder)
         except LookalikeError as e:
             raise self._damage(f"its encoder can't be loaded: {e}") from e
-        if encoder.fingerprint != self.passport.fingerprint:
+        if encoder.fingerprint != self.manifest.fingerprint:
             raise self._damage("its folder holds another encoder than the one that made it")
         return encoder
 
@@ -277,13 +277,13 @@ class Index:
         IndexStoreError
             If none of its encoders has that name or that fingerprint, or it isn't complete yet.
         """
-        held = {c.column: c for c in self.passport.columns}
+        held = {c.column: c for c in self.manifest.columns}
         name = str(encoder)
         if isinstance(encoder, Encoder) or (name not in held and not base.is_encoder_name(name)):
             given = encoder if isinstance(encoder, Encoder) else base.load(encoder)
             same = [c.column for c in held.values() if c.fingerprint == given.fingerprint]
             name = same[0] if same else f"{given.name} ({given.fingerprint})"
-        return Index(self.path, self.passport.through(name, self.path))
+        return Index(self.path, self.manifest.through(name, self.path))
 
     @cached_property
     def ids(self) -> list[str]:
@@ -299,7 +299,7 @@ class Index:
     @cached_property
     def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
-        checks = self._table[f"{self.passport.view.column}_crc32"].to_numpy()[self._rows]
+        checks = self._table[f"{self.manifest.view.column}_crc32"].to_numpy()[self._rows]
         return self._keys, checks.astype(np.int64)
 
     @cached_property
@@ -312,23 +312,23 @@ class Index:
         if self._vectors is not None:
             return self._vectors.array("descriptors")
         out = self._assembled()
-        self._lengths = keep_vectors(self.path, self.passport, out, self._keys)
+        self._lengths = keep_vectors(self.path, self.manifest, out, self._keys)
         return out
 
     @cached_property
-    def _vectors(self) -> Sealed | None:
-        return open_vectors(self.path, self.passport)
+    def _vectors(self) -> MappedArrays | None:
+        return open_vectors(self.path, self.manifest)
 
     @cached_property
-    def _lists(self) -> Lists | None:
-        return open_lists(self.path, self.passport)
+    def _lists(self) -> InvertedFile | None:
+        return open_lists(self.path, self.manifest)
 
     def _assembled(self) -> NDArray[Any]:
         """Put the descriptors together from the dataset, each checked."""
-        column = self.passport.view.column
+        column = self.manifest.view.column
         keys = self._keys
         place = np.argsort(keys)  # of each key, in the order of the rows
-        out, done = np.empty((len(self), self.passport.dimension), self.passport.view.dtype), 0
+        out, done = np.empty((len(self), self.manifest.dimension), self.manifest.view.dtype), 0
         with self._reading():
             # Small batches in few buffers touch little fresh memory, which costs more than the copy into `out`.
             for batch in self._dataset.to_batches(
@@ -358,7 +358,7 @@ class Index:
         Database
             To search or to score.
         """
-        distance = distance or self.passport.distance
+        distance = distance or self.manifest.distance
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
         return self.once(f"database of {distance}", lambda: self._database(distance))
@@ -412,7 +412,7 @@ class Index:
         """
         if how not in HOW:
             raise unknown_name("way to search", how, HOW)
-        wanted = distance or self.passport.distance
+        wanted = distance or self.manifest.distance
         probes = None
         if how != "exact" and 0 < k <= len(self) and (rows is None or how == "approximate"):
             probes = self._probes(k, wanted)
@@ -421,11 +421,11 @@ class Index:
         if probes is not None and self._lists is not None:
             try:
                 return *self._lists.search(descriptors, k, probes), "approximate"
-            except BrokenSealError as e:
+            except ChecksumError as e:
                 if how == "approximate":
                     raise IndexStoreError(
                         f"{self.path}: its lists for approximate search aren't what was written; make them again with: "
-                        f"lookalike index {self.passport.collection} -o {self.path} --approximate"
+                        f"lookalike index {self.manifest.collection} -o {self.path} --approximate"
                     ) from e
                 self._lists = None
         return *self.database(distance).nearest(descriptors, k, rows), "exact"
@@ -437,16 +437,16 @@ class Index:
         -------
         dict
             Keys ``auto`` (``exact`` or ``approximate``, for 10 answers), ``why`` (a few words), ``crossover_bytes``; and
-            where there are lists, those of :meth:`lookalike.neighbors.ivf.Lists.told`.
+            where there are lists, those of :meth:`lookalike.neighbors.ivf.InvertedFile.told`.
         """
-        size = self.passport.count * self.passport.dimension * np.dtype(self.passport.view.dtype).itemsize
+        size = self.manifest.count * self.manifest.dimension * np.dtype(self.manifest.view.dtype).itemsize
         found: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}
         if self._lists is None:
             how_large = "under" if size < CROSSOVER_BYTES else "but no lists that fit; index again:"
             found["why"] = f"{size / 1e6:,.0f} MB of descriptors, {how_large} the {CROSSOVER_BYTES / 1e6:,.0f} MB"
             return found
         k = min(10, len(self))
-        if self._probes(k, self.passport.distance) is None:
+        if self._probes(k, self.manifest.distance) is None:
             found["why"] = f"recall@{k} stays below {FLOOR} even where half of all lists are looked into"
         else:
             found |= {"auto": "approximate", "why": f"recall@{k} is at least {FLOOR}, measured against exact search"}
@@ -465,7 +465,7 @@ class Index:
             )
         return UsageError(
             f"{self.path}: holds no lists for approximate search by {distance} that fit its last run; make them with: "
-            f"lookalike index {self.passport.collection} -o {self.path} --approximate"
+            f"lookalike index {self.manifest.collection} -o {self.path} --approximate"
         )
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -545,8 +545,8 @@ class Index:
             Keys ``path``, ``outcome``, ``stage`` and ``reason`` (None if it was indexed). Outcomes: docs/reading.md.
         """
         stored = self._everything
-        checks = self._table[f"{self.passport.view.column}_crc32"].to_pylist()
-        again = duplicate_keys(stored) if self.passport.outcomes.get("duplicate") else set()
+        checks = self._table[f"{self.manifest.view.column}_crc32"].to_pylist()
+        again = duplicate_keys(stored) if self.manifest.outcomes.get("duplicate") else set()
         first: dict[str | None, str] = {}
         rows = []
         for facts, check in zip(stored, checks, strict=True):
@@ -557,7 +557,7 @@ class Index:
                 outcome, stage, reason = (
                     "blank",
                     "encode",
-                    f"{facts.id}: {self.passport.encoder} has no descriptor for it",
+                    f"{facts.id}: {self.manifest.encoder} has no descriptor for it",
                 )
             if facts.outcome == "indexed":
                 first.setdefault(facts.hash, facts.id)
@@ -573,7 +573,7 @@ class Index:
             As :meth:`files`.
         """
         found = ("indexed", "duplicate", "caption")
-        return [row for row in self.files() if row["outcome"] not in found] if self.passport.failed else []
+        return [row for row in self.files() if row["outcome"] not in found] if self.manifest.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
         """Say what became of one file; :func:`lookalike.index.build.changed_since` tells whether it has changed since.
@@ -601,7 +601,7 @@ class Index:
             raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
         facts = self._everything[found]
         row = self.files()[found]
-        held = {c.column for c in self.passport.columns}
+        held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
         return row | {
             "frame": facts.frame,
@@ -625,24 +625,24 @@ class Index:
         text, page = as_text(str(file)), ""
         if frame := re.fullmatch(r"(.*)(#\d+)", text, re.DOTALL):
             text, page = frame.groups()
-        path, source = Path(text), Path(self.passport.source)
+        path, source = Path(text), Path(self.manifest.source)
         roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
         found = []
         for whole in (path.parent.resolve() / path.name, path.resolve()):
             found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
             found.append(whole.as_posix())
         plain = os.path.normpath(text).replace(os.sep, "/")
-        found += [plain.removeprefix(f"{Path(self.passport.collection).as_posix()}/"), plain]
+        found += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
         return [as_id(name) + page for name in dict.fromkeys(found)]
 
     def _why_unknown(self, name: str) -> str:
-        if any(part.startswith(".") for part in name.split("/")) and not self.passport.reading.get("hidden"):
+        if any(part.startswith(".") for part in name.split("/")) and not self.manifest.reading.get("hidden"):
             return "its name or folder is hidden (index with --hidden to take such files)"
-        if self.passport.reading.get("include") or self.passport.reading.get("exclude"):
+        if self.manifest.reading.get("include") or self.manifest.reading.get("exclude"):
             return "--include or --exclude may leave it out, or it is newer than the last run; index again"
-        if (Path(self.passport.source) / name).exists():
-            return f"it is newer than the last run; index again: lookalike index {self.passport.collection}"
-        return f"no such file in {self.passport.collection}; lookalike files lists all it knows"
+        if (Path(self.manifest.source) / name).exists():
+            return f"it is newer than the last run; index again: lookalike index {self.manifest.collection}"
+        return f"no such file in {self.manifest.collection}; lookalike files lists all it knows"
 
     # What is stored ----------------------------------------------------------------------------------------------
 
@@ -659,14 +659,14 @@ class Index:
 
     @cached_property
     def _opened(self) -> Any:
-        return open_dataset(self.path, self.passport)
+        return open_dataset(self.path, self.manifest)
 
     @cached_property
     def _table(self) -> Any:
         """What the rows' order takes, sorted by it, and the encoder's checks: of exactly the rows that were written."""
-        table = self._read(["key", "id", "frame", "position", f"{self.passport.view.column}_crc32"])
+        table = self._read(["key", "id", "frame", "position", f"{self.manifest.view.column}_crc32"])
         keys = table["key"].to_numpy()
-        if (len(keys), keys_crc32(keys)) != (self.passport.rows, self.passport.keys_crc32):
+        if (len(keys), keys_crc32(keys)) != (self.manifest.rows, self.manifest.keys_crc32):
             raise self._damage("its rows aren't those that were written")
         with self._reading():
             return table.take(sorted_indices(table))
@@ -674,7 +674,7 @@ class Index:
     @cached_property
     def _rows(self) -> NDArray[np.int64]:
         """The rows of the table that have a descriptor: row ``i`` of the descriptors is row ``_rows[i]`` there."""
-        there = self._table[f"{self.passport.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
+        there = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
         rows = np.flatnonzero(there)
         if len(rows) != len(self):
             raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
@@ -695,7 +695,7 @@ class Index:
     def _keys_of(self, rows: Sequence[int]) -> list[int]:
         """Return the keys of some rows; of few, only what is needed is read of a large index."""
         if self._vectors is None and self._lists is not None and len(rows) < _FEW:
-            with suppress(BrokenSealError):
+            with suppress(ChecksumError):
                 return [int(key) for key in self._lists.keys(rows)]
         return [int(key) for key in self._keys[list(rows)]]
 
@@ -722,7 +722,7 @@ class Index:
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
         some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
         with self._reading():
-            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.passport.rows))
+            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.manifest.rows))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -734,7 +734,7 @@ class Index:
 
     def _as_it_is(self, damage: DamagedIndexError) -> IndexStoreError:
         """Tell damage from what another run has replaced since this was opened."""
-        newest, mine = read_passport(self.path), self.passport
+        newest, mine = read_manifest(self.path), self.manifest
         if (newest.dataset_version, newest.written) == (mine.dataset_version, mine.written):
             return damage
         return IndexStoreError(f"{self.path}: the index was written since it was opened; open it again")
@@ -743,4 +743,4 @@ class Index:
         return self._as_it_is(DamagedIndexError(self.path, reason))
 
 
-__all__ = ["Index", "Passport", "id_of", "index_of", "open_index"]
+__all__ = ["Index", "Manifest", "id_of", "index_of", "open_index"]

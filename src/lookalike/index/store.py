@@ -29,12 +29,12 @@ from lookalike.errors import IndexStoreError
 from lookalike.index.manifest import (
     DATASET,
     DATASET_NAME,
-    PASSPORT,
+    MANIFEST,
     PREVIOUS,
     REBUILDING,
     Column,
     DamagedIndexError,
-    Passport,
+    Manifest,
     encoder_folder,
     end_of,
     first_line,
@@ -42,10 +42,11 @@ from lookalike.index.manifest import (
     keys_crc32,
     lance_path,
     open_dataset,
-    read_passport,
+    read_manifest,
     reading,
     refuse_links,
-    write_passport,
+    refuse_older,
+    write_manifest,
 )
 from lookalike.index.run_status import LOCK, RunNotes, is_notes, read_underway
 from lookalike.index.vectors import ENDING, sealed_names
@@ -99,47 +100,47 @@ _log = logging.getLogger("lookalike.index.store")
 class Store:
     """The Lance dataset of an index, to be changed under the writer's lock.
 
-    Rows that are added or deleted are seen by nobody until :meth:`commit` has put the passport that names them in
-    place. A process killed before leaves versions that no passport names; the next writer drops them.
+    Rows that are added or deleted are seen by nobody until :meth:`commit` has put the manifest that names them in
+    place. A process killed before leaves versions that no manifest names; the next writer drops them.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport, optional
+    manifest : Manifest, optional
         What is there; None begins an empty dataset, beside whatever lies there.
     aside : bool
-        Leave the passport that is there in place until a complete one is committed, and keep the steps in
+        Leave the manifest that is there in place until a complete one is committed, and keep the steps in
         ``rebuilding.json``.
     """
 
-    def __init__(self, path: Path, passport: Passport | None, *, aside: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Manifest | None, *, aside: bool = False) -> None:
         self.path = path
         self.keys = np.empty(0, np.int64)
         self._aside = aside
         self._merges: list[int] = []  # versions that a merging made and that older ones still lie beside
         self._session = import_lance().Session(metadata_cache_size_bytes=_CACHE_BYTES, index_cache_size_bytes=0)
         self._dataset: Any = None
-        self._known_ends = dict(passport.files) if passport else {}
-        self._name = _free_name(path) if passport is None else passport.dataset
+        self._known_ends = dict(manifest.files) if manifest else {}
+        self._name = _free_name(path) if manifest is None else manifest.dataset
         self._on_disk = set(self._known_ends)
-        if passport is None:
+        if manifest is None:
             return
-        _forget_unnamed_versions(path, passport)
-        self._dataset = self._opened(passport)
+        _forget_unnamed_versions(path, manifest)
+        self._dataset = self._opened(manifest)
         with reading(path):
-            if self._dataset.latest_version != passport.dataset_version:  # after a rollback
+            if self._dataset.latest_version != manifest.dataset_version:  # after a rollback
                 self._dataset.restore()
         self.keys = self.read(["key"])["key"].to_numpy()
-        if (len(self.keys), keys_crc32(self.keys)) != (passport.rows, passport.keys_crc32):
+        if (len(self.keys), keys_crc32(self.keys)) != (manifest.rows, manifest.keys_crc32):
             raise DamagedIndexError(path, "its rows aren't those that were written")
 
-    def _opened(self, passport: Passport) -> Any:
+    def _opened(self, manifest: Manifest) -> Any:
         """Open it as readers do, then once more as one whose commits need no hard links."""
-        open_dataset(self.path, passport)
-        with reading(self.path, passport):
+        open_dataset(self.path, manifest)
+        with reading(self.path, manifest):
             return import_lance().dataset(
-                self._uri, version=passport.dataset_version, commit_lock=_one_commit, session=self._session
+                self._uri, version=manifest.dataset_version, commit_lock=_one_commit, session=self._session
             )
 
     @property
@@ -194,17 +195,17 @@ class Store:
             self._dataset.optimize.compact_files(target_rows_per_fragment=_ROWS_A_FRAGMENT)
             self._merges.append(self._dataset.version)
 
-    def commit(self, passport: Passport) -> Passport:
+    def commit(self, manifest: Manifest) -> Manifest:
         """Make what was written the index that readers see, whole, and safe from a power cut.
 
         Parameters
         ----------
-        passport : Passport
+        manifest : Manifest
             What is to be said of it; the version, the rows, their check and the time are filled in here.
 
         Returns
         -------
-        Passport
+        Manifest
             As written.
         """
         ends = self._ends()
@@ -212,11 +213,11 @@ class Store:
         fresh = [root / name for name in ends if name not in self._on_disk]
         for file in fresh:
             _fsync(file)
-        for folder in {*(file.parent for file in fresh), root, *self._encoder_folders(passport)}:
+        for folder in {*(file.parent for file in fresh), root, *self._encoder_folders(manifest)}:
             _fsync(folder)
         self._on_disk = set(ends)
-        passport = replace(
-            passport,
+        manifest = replace(
+            manifest,
             dataset=self._name,
             dataset_version=self._dataset.version,
             files=ends,
@@ -224,23 +225,23 @@ class Store:
             keys_crc32=keys_crc32(self.keys),
             written=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._check_written(passport)
-        shown = not self._aside or passport.complete
-        write_passport(self.path, passport, PASSPORT if shown else REBUILDING)
+        self._check_written(manifest)
+        shown = not self._aside or manifest.complete
+        write_manifest(self.path, manifest, MANIFEST if shown else REBUILDING)
         if shown and self._aside:
             self._aside = False
             (self.path / REBUILDING).unlink(missing_ok=True)
             self._drop_damaged_previous()
         _fsync(self.path)
         self._drop_merged()
-        return passport
+        return manifest
 
     def _drop_damaged_previous(self) -> None:
         """Let go of the state before once it is made anew: to one that is damaged as well nobody can go back."""
         if PREVIOUS not in claimed(self.path) or not os.path.lexists(self.path / PREVIOUS):
             return
         try:
-            open_dataset(self.path, read_passport(self.path, PREVIOUS))
+            open_dataset(self.path, read_manifest(self.path, PREVIOUS))
         except DamagedIndexError:
             (self.path / PREVIOUS).unlink()
         except IndexStoreError as e:  # it can't be told now
@@ -250,15 +251,15 @@ class Store:
         """Drop the steps before the last merging but one: who reads has had as many commits to open a newer one."""
         if len(self._merges) < 2:
             return
-        kept = {p.dataset_version for p in _all_passports(self.path) if p.dataset == self._name}
+        kept = {p.dataset_version for p in _all_manifests(self.path) if p.dataset == self._name}
         old = [v["version"] for v in self._dataset.versions() if v["version"] < self._merges[-2]]
         old = [version for version in old if version not in kept]
         if old:
             self._dataset.cleanup_old_versions(versions=old)
         del self._merges[:-1]
 
-    def _encoder_folders(self, passport: Passport) -> list[Path]:
-        folders = (self.path / column.encoder_folder for column in passport.columns)
+    def _encoder_folders(self, manifest: Manifest) -> list[Path]:
+        folders = (self.path / column.encoder_folder for column in manifest.columns)
         return [folder for folder in folders if folder.is_dir()]
 
     def _ends(self) -> dict[str, list[int]]:
@@ -274,20 +275,20 @@ class Store:
         self._known_ends = {name: self._known_ends[name] for name in names}
         return dict(self._known_ends)
 
-    def _check_written(self, passport: Passport) -> None:
+    def _check_written(self, manifest: Manifest) -> None:
         """Read back the end of every file and all deletions: Lance 14 drops the error of the last write to a file."""
         try:
             with reading(self.path):
                 fresh = import_lance().dataset(
                     self._uri,
-                    version=passport.dataset_version,
+                    version=manifest.dataset_version,
                     metadata_cache_size_bytes=_CACHE_BYTES,
                     index_cache_size_bytes=0,
                 )
                 keys = fresh.to_table(["key"])["key"].to_numpy()
         except DamagedIndexError as e:
             raise OSError(f"what was written can't be read back ({first_line(e.__cause__ or e)})") from e
-        if keys_crc32(keys) != passport.keys_crc32:
+        if keys_crc32(keys) != manifest.keys_crc32:
             raise OSError("what was written isn't what is read back")
 
 
@@ -327,6 +328,7 @@ def check_target(path: Path) -> None:
     IndexStoreError
         If it is a file, holds other things, holds an index that a newer version wrote, or can't be looked into.
     """
+    refuse_older(path)
     if path.exists() and not path.is_dir():
         raise IndexStoreError(f"{path}: a file; an index is a folder, so pick another name")
     lance_path(path)
@@ -336,19 +338,19 @@ def check_target(path: Path) -> None:
         ours = claimed(path)
     except OSError as e:
         raise IndexStoreError(f"{path}: can't be looked into: {e.strerror or e}; nothing was changed") from e
-    if PASSPORT in names:
+    if MANIFEST in names:
         try:
-            read_passport(path)
+            read_manifest(path)
         except DamagedIndexError as e:
-            if PASSPORT in ours:
+            if MANIFEST in ours:
                 return
             raise IndexStoreError(
-                f"{path}: holds a {PASSPORT} that isn't one of lookalike's, or is damaged beyond telling "
+                f"{path}: holds a {MANIFEST} that isn't one of lookalike's, or is damaged beyond telling "
                 f"({first_line(e.__cause__ or e)}); pick another folder for the index, or move that one away"
             ) from e
         return
     others = names - ours
-    if PASSPORT in ours:
+    if MANIFEST in ours:
         return  # one that was lost
     if others and not (others == {INVENTORY} and not (path / INVENTORY).stat().st_size):
         raise IndexStoreError(
@@ -374,9 +376,10 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
     Raises
     ------
     IndexStoreError
-        If another process holds the lock, or the disk refuses, then or in the block.
+        If another process holds the lock, an older version wrote the index, or the disk refuses, then or in the block.
     """
     made = not os.path.lexists(path)
+    refuse_older(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         refuse_links(path)
@@ -397,7 +400,7 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
             raise _unwritable(path, e) from e
         finally:
             notes.end()
-            if made and not os.path.lexists(path / PASSPORT):
+            if made and not os.path.lexists(path / MANIFEST):
                 _leave_nothing(path)
 
 
@@ -418,12 +421,12 @@ def _leave_nothing(path: Path) -> None:
 
 
 def _take_inventory(path: Path) -> None:
-    """Begin the inventory of a new index, and mend one that lost lines: what sound passports name is ours as well."""
+    """Begin the inventory of a new index, and mend one that lost lines: what sound manifests name is ours as well."""
     names: set[str] = set()
-    if os.path.lexists(path / PASSPORT):
+    if os.path.lexists(path / MANIFEST):
         with suppress(DamagedIndexError):
-            passports = _named_passports(path)
-            names = {PASSPORT, *_names_of(passports)} | ({PREVIOUS} if len(passports) > 1 else set())
+            manifests = _named_manifests(path)
+            names = {MANIFEST, *_names_of(manifests)} | ({PREVIOUS} if len(manifests) > 1 else set())
             if os.path.lexists(path / LOCK) and is_notes(path / LOCK):
                 names.add(LOCK)
     there = [name for name in names if os.path.lexists(path / name)]
@@ -433,13 +436,13 @@ def _take_inventory(path: Path) -> None:
         begin_inventory(path, there, proven=bool(there))
 
 
-def _names_of(passports: Sequence[Passport]) -> set[str]:
-    """Return the names of all that belongs to some passports, whether it is there or not."""
-    columns = {c for p in passports for c in (*(c.column for c in p.columns), p.default)}
+def _names_of(manifests: Sequence[Manifest]) -> set[str]:
+    """Return the names of all that belongs to some manifests, whether it is there or not."""
+    columns = {c for p in manifests for c in (*(c.column for c in p.columns), p.default)}
     kept = {f"choice-{column}.json" for column in columns} | {SCORES}
-    for passport in passports:
-        kept |= {passport.dataset, *sealed_names(passport), *(str(g["file"]) for g in passport.graphs.values())}
-        kept |= {c.encoder_folder for c in passport.columns}
+    for manifest in manifests:
+        kept |= {manifest.dataset, *sealed_names(manifest), *(str(g["file"]) for g in manifest.graphs.values())}
+        kept |= {c.encoder_folder for c in manifest.columns}
     return kept
 
 
@@ -531,11 +534,11 @@ def interrupts_held() -> Iterator[None]:
 
 
 def sweep(path: Path) -> None:
-    """Drop what no passport names: versions, their files, and encoders. It never fails an index that was written.
+    """Drop what no manifest names: versions, their files, and encoders. It never fails an index that was written.
 
-    The passport names one version, and ``previous.json`` that of the last complete run before; both stay. So does
+    The manifest names one version, and ``previous.json`` that of the last complete run before; both stay. So does
     nothing else of what the inventory says is ours: what a killed or failed run wrote, and the steps of a run that has
-    ended. Where a passport can't be read nothing is dropped.
+    ended. Where a manifest can't be read nothing is dropped.
 
     Parameters
     ----------
@@ -551,12 +554,12 @@ def sweep(path: Path) -> None:
 
 def _sweep(path: Path) -> None:
     ours = claimed(path)
-    if PASSPORT in ours and not os.path.lexists(path / PASSPORT):
+    if MANIFEST in ours and not os.path.lexists(path / MANIFEST):
         return  # it is lost, and what it named isn't
-    named = _named_passports(path) if os.path.lexists(path / PASSPORT) else []
+    named = _named_manifests(path) if os.path.lexists(path / MANIFEST) else []
     if os.path.lexists(path / REBUILDING):
         with suppress(DamagedIndexError):
-            named.append(read_passport(path, REBUILDING))
+            named.append(read_manifest(path, REBUILDING))
     kept = _names_of(named)
     for name in sorted({p.dataset for p in named} & ours):
         _drop_versions(path, name, named)
@@ -577,8 +580,8 @@ def _is_swept(name: str) -> bool:
     )
 
 
-def _drop_versions(path: Path, name: str, named: Sequence[Passport]) -> None:
-    """Drop the versions of a dataset that no passport names, and the files that no version does."""
+def _drop_versions(path: Path, name: str, named: Sequence[Manifest]) -> None:
+    """Drop the versions of a dataset that no manifest names, and the files that no version does."""
     those = [p for p in named if p.dataset == name]
     kept = {p.dataset_version for p in those}
     _forget_unnamed_versions(path, *those)
@@ -587,8 +590,8 @@ def _drop_versions(path: Path, name: str, named: Sequence[Passport]) -> None:
     if old:
         dataset.cleanup_old_versions(versions=old)
     # Under the lock nobody else is writing, so that a file without a version is a dead run's, however young.
-    written = {file for passport in those for file in passport.files}
-    for file in (path / name).glob("*/*") if all(passport.files for passport in those) else ():
+    written = {file for manifest in those for file in manifest.files}
+    for file in (path / name).glob("*/*") if all(manifest.files for manifest in those) else ():
         folder = file.parent.name
         if folder in ("data", "_deletions") and f"{folder}/{file.name}" not in written and _is_of_lance(file):
             file.unlink()
@@ -657,42 +660,42 @@ def is_by_content(file: Path) -> bool:
     return False
 
 
-def _sweep_keypoints(path: Path, ours: set[str], named: list[Passport]) -> None:
-    """Drop the keypoints (:mod:`lookalike.index.originals`) of pictures that no passport's rows hold; they are filed by hash."""
+def _sweep_keypoints(path: Path, ours: set[str], named: list[Manifest]) -> None:
+    """Drop the keypoints (:mod:`lookalike.index.originals`) of pictures that no manifest's rows hold; they are filed by hash."""
     folders = [path / name for name in ours if name.startswith(KEYPOINTS)]
     files = [file for folder in folders for file in folder.glob("*/*.npz") if _KEYPOINT_FILE.fullmatch(file.name)]
     if not files:
         return
     held: set[str] = set()
-    for passport in named:
-        held.update(filter(None, open_dataset(path, passport).to_table(["hash"])["hash"].to_pylist()))
+    for manifest in named:
+        held.update(filter(None, open_dataset(path, manifest).to_table(["hash"])["hash"].to_pylist()))
     for file in files:
         if file.name.partition("-")[0] not in held and not file.is_symlink() and not file.parent.is_symlink():
             file.unlink(missing_ok=True)
 
 
-def _named_passports(path: Path) -> list[Passport]:
-    named = [read_passport(path)]
+def _named_manifests(path: Path) -> list[Manifest]:
+    named = [read_manifest(path)]
     if os.path.lexists(path / PREVIOUS):
         with suppress(DamagedIndexError):  # a damaged one names nothing that could be gone back to
-            named.append(read_passport(path, PREVIOUS))
+            named.append(read_manifest(path, PREVIOUS))
     return named
 
 
-def _all_passports(path: Path) -> list[Passport]:
-    """Read all passports that name a version; one that can't be read is an error, one that is damaged names none."""
+def _all_manifests(path: Path) -> list[Manifest]:
+    """Read all manifests that name a version; one that can't be read is an error, one that is damaged names none."""
     found = []
-    for name in (PASSPORT, PREVIOUS, REBUILDING):
+    for name in (MANIFEST, PREVIOUS, REBUILDING):
         if os.path.lexists(path / name):
             with suppress(DamagedIndexError):
-                found.append(read_passport(path, name))
+                found.append(read_manifest(path, name))
     return found
 
 
-def _forget_unnamed_versions(path: Path, *passports: Passport) -> None:
+def _forget_unnamed_versions(path: Path, *manifests: Manifest) -> None:
     """Remove the manifests of newer versions that a killed or failed run left: it needs no space on the disk."""
-    named = [*passports, *_all_passports(path)]
-    dataset = passports[0].dataset
+    named = [*manifests, *_all_manifests(path)]
+    dataset = manifests[0].dataset
     kept = {p.dataset_version for p in named if p.dataset == dataset}
     for manifest in sorted((path / dataset / "_versions").glob("*.manifest")):  # the newest first
         if not re.fullmatch(r"\d{20}", manifest.stem):
@@ -702,7 +705,7 @@ def _forget_unnamed_versions(path: Path, *passports: Passport) -> None:
         manifest.unlink(missing_ok=True)
 
 
-def rollback(path: Path) -> tuple[Passport, Passport]:
+def rollback(path: Path) -> tuple[Manifest, Manifest]:
     """Go back to the state before the last run; once more goes forward again.
 
     Parameters
@@ -712,7 +715,7 @@ def rollback(path: Path) -> tuple[Passport, Passport]:
 
     Returns
     -------
-    (Passport, Passport)
+    (Manifest, Manifest)
         What is now, and what was before.
 
     Raises
@@ -722,17 +725,17 @@ def rollback(path: Path) -> tuple[Passport, Passport]:
     """
     with only_writer(path):
         if not (path / PREVIOUS).is_file():
-            read_passport(path)
+            read_manifest(path)
             raise IndexStoreError(f"{path}: holds no state before its last run, so there is nothing to go back to")
-        before = read_passport(path, PREVIOUS)
+        before = read_manifest(path, PREVIOUS)
         try:
-            now = read_passport(path)
+            now = read_manifest(path)
         except DamagedIndexError:
-            now = before  # a damaged passport is what one may want to leave
+            now = before  # a damaged manifest is what one may want to leave
         open_dataset(path, before)
         # In this order a run killed between the two has lost nothing but the way forward.
-        write_passport(path, before)
-        write_passport(path, now, PREVIOUS)
+        write_manifest(path, before)
+        write_manifest(path, now, PREVIOUS)
         return before, now
 
 

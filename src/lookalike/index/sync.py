@@ -29,9 +29,9 @@ from lookalike.index.manifest import (
     PREVIOUS,
     Column,
     DamagedIndexError,
-    Passport,
+    Manifest,
     facts_crc32,
-    write_passport,
+    write_manifest,
 )
 from lookalike.index.schema import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
 from lookalike.index.store import Store, interrupts_held, sweep
@@ -128,7 +128,7 @@ class Sync:
         What the index is to be true to.
     store : Store
         The rows there are.
-    passport : Passport or None
+    manifest : Manifest or None
         What is known of them.
     columns : list of (Column, Encoder)
         The encoders that every picture goes through; one that is new is complete when the run ends.
@@ -152,7 +152,7 @@ class Sync:
         self,
         images: Collection,
         store: Store,
-        passport: Passport | None,
+        manifest: Manifest | None,
         columns: list[tuple[Column, Encoder]],
         default: str,
         *,
@@ -165,7 +165,7 @@ class Sync:
     ) -> None:
         self.images = images
         self.store = store
-        self.passport = passport
+        self.manifest = manifest
         self.columns = columns
         self.default = default
         self.only = only
@@ -186,12 +186,12 @@ class Sync:
         self._fresh: set[int] = set()  # keys of what was encoded, not kept
         self._by_hash: defaultdict[str, list[int]] = defaultdict(list)
         self._sizes: set[int] = set()  # of what was known when the run began
-        self._next_key = passport.next_key if passport else 0
+        self._next_key = manifest.next_key if manifest else 0
         ours = {column.column for column, _ in columns}
-        held = () if passport is None else passport.columns
+        held = () if manifest is None else manifest.columns
         # A complete encoder that isn't among those of this run can't be loaded any more.
         self._dropped = {c.column for c in held if c.complete and c.column not in ours}
-        self._begun = passport is None  # whether the state before is already put aside
+        self._begun = manifest is None  # whether the state before is already put aside
         self._records: list[_Record] = []
         self._record_bytes = 0
         self._tables: list[Any] = []
@@ -205,11 +205,11 @@ class Sync:
     def _all_columns(self) -> list[Column]:
         """Those of the dataset: the run's, and others that it leaves alone."""
         ours = {c.column: c for c, _ in self.columns}
-        held = [] if self.passport is None else [ours.pop(c.column, c) for c in self.passport.columns]
+        held = [] if self.manifest is None else [ours.pop(c.column, c) for c in self.manifest.columns]
         return [c for c in (*held, *ours.values()) if c.column not in self._dropped]
 
-    def run(self) -> Passport:
-        """Do the work, and return the passport at its end.
+    def run(self) -> Manifest:
+        """Do the work, and return the manifest at its end.
 
         Raises
         ------
@@ -239,7 +239,7 @@ class Sync:
 
     def _load(self) -> None:
         """Read the facts of all rows. A row that isn't what was written is put away, and its file read anew."""
-        if self.passport is None:
+        if self.manifest is None:
             return
         names = [c.column for c in self._all_columns if c.column in self.store.columns]
         table = self.store.read([*FACTS, "facts_crc32", *(f"{name}_crc32" for name in names)])
@@ -370,18 +370,18 @@ class Sync:
             for item in items:
                 yield self._read_here(item)
             return
-        with self.images.leash(self.workers) as leash:
+        with self.images.sandbox(self.workers) as sandbox:
             for start in range(0, len(items), _CHUNK):
                 chunk = items[start : start + _CHUNK]
                 # What may be known under another name is hashed first: who compares is here, where all hashes are.
                 maybe = [i for i, item in enumerate(chunk) if trust and item.entry.size in self._sizes]
-                found = dict(zip(maybe, self._ask(leash, [chunk[i] for i in maybe], hash_only=True), strict=True))
+                found = dict(zip(maybe, self._ask(sandbox, [chunk[i] for i in maybe], hash_only=True), strict=True))
                 known = {i: r for i, r in found.items() if r.hashed and (r.hash or "") in self._by_hash}
-                rest = self._ask(leash, [item for i, item in enumerate(chunk) if i not in known])
+                rest = self._ask(sandbox, [item for i, item in enumerate(chunk) if i not in known])
                 for i in range(len(chunk)):
                     yield known[i] if i in known else next(rest)
 
-    def _ask(self, leash: Any, items: list[_Item], *, hash_only: bool = False) -> Iterator[Reading]:
+    def _ask(self, sandbox: Any, items: list[_Item], *, hash_only: bool = False) -> Iterator[Reading]:
         """Read files in order; the ones to come are read on while the caller works."""
         options, whole = self.images.options, self.images.whole
         tasks = (
@@ -395,7 +395,7 @@ class Sync:
             )
             for item in items
         )
-        for answer in leash.map(tasks, ahead=_AHEAD):
+        for answer in sandbox.map(tasks, ahead=_AHEAD):
             yield from_answer(answer, self._shapes)
 
     def _read_here(self, item: _Item) -> Reading:
@@ -611,12 +611,12 @@ class Sync:
             self._writing = False
             return
         # An index that answers nothing isn't shown yet.
-        if self.passport is not None or self._outcomes["indexed"]:
-            if not self._begun and self.passport is not None:
-                if self.passport.complete:
-                    write_passport(self.store.path, self.passport, PREVIOUS)
+        if self.manifest is not None or self._outcomes["indexed"]:
+            if not self._begun and self.manifest is not None:
+                if self.manifest.complete:
+                    write_manifest(self.store.path, self.manifest, PREVIOUS)
                 self._begun = True
-            self.passport = self.store.commit(self._stated(complete))
+            self.manifest = self.store.commit(self._stated(complete))
         self._committed = time.monotonic()
         self._writing = False
 
@@ -661,8 +661,8 @@ class Sync:
         """
         images = self.images
         folders = {*images.unlisted, *(name.removesuffix("/") for name in self._away())}
-        if self.passport is not None:
-            listed = self.passport.listed - _CLOCK_SECONDS
+        if self.manifest is not None:
+            listed = self.manifest.listed - _CLOCK_SECONDS
             folders |= {name for name, changed in images.empty.items() if changed / 1e9 < listed}
         return tuple(f"{name}/" if name else "" for name in folders)
 
@@ -673,12 +673,12 @@ class Sync:
         takes no link away: if that is gone, a person removed it.
         """
         images = self.images
-        if self.passport is None or self.drop_unseen or not os.path.isdir(images.source):
+        if self.manifest is None or self.drop_unseen or not os.path.isdir(images.source):
             return []
         away = []
-        for name in self.passport.mounts:
+        for name in self.manifest.mounts:
             folder = name.removesuffix("/")
-            if not name and self.passport.source != images.source:
+            if not name and self.manifest.source != images.source:
                 continue  # the whole collection lies elsewhere now
             is_away = name not in images.mounts or folder in images.empty
             if is_away and (name == folder or os.path.lexists(Path(images.source, folder))):
@@ -687,7 +687,7 @@ class Sync:
 
     # The end -----------------------------------------------------------------------------------------------------
 
-    def _end(self) -> Passport:
+    def _end(self) -> Manifest:
         """Commit the rest, let go of encoders that were replaced, and tidy."""
         gone = set(self._deletes)
         kept = (known for key, known in self._live.items() if key not in gone)
@@ -696,7 +696,7 @@ class Sync:
             raise IndexStoreError(
                 f"{self.images.name}: none of {len(self.images):,} images could be indexed; the first: {reason}"
             )
-        before = self.passport
+        before = self.manifest
         nothing_new = not (self._tables or self._deletes)
         if before is not None and nothing_new and self._stated(complete=True) == before:
             sweep(self.store.path)  # of what a killed run may have left
@@ -705,9 +705,9 @@ class Sync:
             self._write()
         self._drop_replaced()
         self._commit(complete=True)
-        assert self.passport is not None
+        assert self.manifest is not None
         sweep(self.store.path)
-        return self.passport
+        return self.manifest
 
     def _drop_replaced(self) -> None:
         answers = next(c for c in self._all_columns if c.column == self.default)
@@ -718,8 +718,8 @@ class Sync:
         for name in self._dropped.intersection(self.store.columns):
             self.store.drop_column(name)
 
-    def _stated(self, complete: bool) -> Passport:
-        """Return the passport of the rows as they are now; the store adds what it alone knows."""
+    def _stated(self, complete: bool) -> Manifest:
+        """Return the manifest of the rows as they are now; the store adds what it alone knows."""
         from lookalike import __version__
 
         ours = {c.column for c, _ in self.columns}
@@ -727,8 +727,8 @@ class Sync:
             replace(c, count=self._encoded[c.column], complete=c.complete or (complete and c.column in ours))
             for c in self._all_columns
         ]
-        before = self.passport
-        return Passport(
+        before = self.manifest
+        return Manifest(
             format=FORMAT,
             collection=self.images.name,
             source=self.images.source,
@@ -761,7 +761,7 @@ class Sync:
 
     def summary(self, seconds: float) -> Summary:
         """Say what the run did, once it has ended."""
-        assert self.passport is not None
+        assert self.manifest is not None
         fresh = [
             key for key in self._fresh if key in self._live and self._live[key].facts.frame == 0
             and self._live[key].facts.outcome == "indexed"
@@ -769,7 +769,7 @@ class Sync:
         extra = duplicate_keys(k.facts for k in self._live.values()) if self.images.entries is not None else set()
         again = len(extra.intersection(fresh))
         blank = sum(1 for k in self._fresh if k in self._live and self._live[k].facts.outcome != "indexed")
-        view = self.passport.column(self.passport.default)
+        view = self.manifest.column(self.manifest.default)
         return Summary(
             indexed=len(fresh) - again,
             unchanged=self.counts["unchanged"],
@@ -780,7 +780,7 @@ class Sync:
             unseen=self.counts["unseen"],
             seconds=round(seconds, 3),
             images_per_second=round(self._total / seconds, 1),
-            outcomes=self.passport.outcomes,
+            outcomes=self.manifest.outcomes,
             encoder=view.encoder,
             dimension=view.dimension,
             path=str(self.store.path),

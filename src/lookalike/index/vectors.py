@@ -3,11 +3,11 @@
 Lance keeps descriptors in pieces, each with its check beside it; putting them together costs a second for every gigabyte,
 each time that an index is opened. So the first search of a large index leaves them here, in the order of the index, with
 their lengths and their rows' keys. The file is named after what it was made of, and never changed; one that is missing,
-stale or damaged is made again, from what the passport vouches for.
+stale or damaged is made again, from what the manifest vouches for.
 
 The lists for approximate search (:mod:`lookalike.neighbors.ivf`) are such a file too; they are made by ``lookalike index``. Where there
-are none that fit the passport, search is exact. So is the map (:mod:`lookalike.index.map`), and so is whatever else is learnt from
-the descriptors when somebody first asks for it, as what distances mean (:func:`learn_once`).
+are none that fit the manifest, search is exact. So is the map (:mod:`lookalike.index.map`), and so is whatever else is learnt from
+the descriptors when somebody first asks for it, as what distances mean (:func:`cached_artifact`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
-from lookalike.index.manifest import Passport
-from lookalike.mapped import BrokenSealError, Sealed, sealing
+from lookalike.index.manifest import Manifest
+from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
 from lookalike.neighbors.distances import DISTANCES, lengths_of
-from lookalike.neighbors.ivf import Lists, write_lists
+from lookalike.neighbors.ivf import InvertedFile, write_lists
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 LEAST_BYTES = 2**24
@@ -39,12 +39,12 @@ DENOISING, VERIFICATION, PAIRS, SILENCE = "denoising-", "verification-", "pairs-
 CROSSOVER_BYTES = 2**28
 
 
-def content_id(passport: Passport) -> str:
+def content_id(manifest: Manifest) -> str:
     """Say which descriptors an index holds, seen through one encoder: another content, another name.
 
     Parameters
     ----------
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder.
 
     Returns
@@ -52,18 +52,18 @@ def content_id(passport: Passport) -> str:
     str
         16 hexadecimal digits, of two CRC-32: of the dataset's version and files, and of the encoder.
     """
-    rows = [passport.dataset_version, passport.files, passport.keys_crc32, passport.rows]
-    view = passport.view
+    rows = [manifest.dataset_version, manifest.files, manifest.keys_crc32, manifest.rows]
+    view = manifest.view
     through = [view.column, view.fingerprint, view.dimension, view.dtype, view.count]
     return "".join(f"{zlib.crc32(json.dumps(part, sort_keys=True).encode()):08x}" for part in (rows, through))
 
 
-def sealed_names(passport: Passport) -> set[str]:
-    """Return the names of the sealed files that belong to a passport, through each of its encoders.
+def sealed_names(manifest: Manifest) -> set[str]:
+    """Return the names of the sealed files that belong to a manifest, through each of its encoders.
 
     Parameters
     ----------
-    passport : Passport
+    manifest : Manifest
         Any.
 
     Returns
@@ -71,7 +71,7 @@ def sealed_names(passport: Passport) -> set[str]:
     set of str
         Whether there are such files or not.
     """
-    views = [replace(passport, chosen=c.column) for c in passport.columns if c.complete]
+    views = [replace(manifest, chosen=c.column) for c in manifest.columns if c.complete]
     of_distances = [by_distance(kind, distance) for kind in (PAIRS, SILENCE) for distance in DISTANCES]
     kinds = (VECTORS, LISTS, DENOISING, VERIFICATION, *of_distances)
     copies = {f"{kind}{content_id(view)}{ENDING}" for view in views for kind in kinds}
@@ -96,12 +96,12 @@ def by_distance(kind: str, distance: str) -> str:
     return f"{kind}{distance.replace(' ', '_')}-"
 
 
-def map_name(passport: Passport) -> str:
+def map_name(manifest: Manifest) -> str:
     """Return the name of the file of an index's map (:mod:`lookalike.index.map`), which says itself what it is of.
 
     Parameters
     ----------
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder.
 
     Returns
@@ -109,37 +109,37 @@ def map_name(passport: Passport) -> str:
     str
         The same as long as the encoder is.
     """
-    view = passport.view
+    view = manifest.view
     through = json.dumps([view.column, view.fingerprint, view.dimension, view.dtype])
     return f"{MAP}{view.column}-{zlib.crc32(through.encode()):08x}{ENDING}"
 
 
-def open_vectors(path: Path, passport: Passport) -> Sealed | None:
+def open_vectors(path: Path, manifest: Manifest) -> MappedArrays | None:
     """Open the file of an index's descriptors, if there is one that is sound.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder.
 
     Returns
     -------
-    Sealed or None
+    MappedArrays or None
         With the arrays ``descriptors``, (count, dimension), ``lengths`` (float64; not of packed codes) and ``keys``
         (int64), all in the order of the index and checked to the last byte: every search reads all of it.
     """
-    with suppress(OSError, BrokenSealError, ValueError, KeyError):
-        sealed = Sealed(path / f"{VECTORS}{content_id(passport)}{ENDING}")
-        if sealed.shape("descriptors") == (passport.count, passport.dimension):
+    with suppress(OSError, ChecksumError, ValueError, KeyError):
+        sealed = MappedArrays(path / f"{VECTORS}{content_id(manifest)}{ENDING}")
+        if sealed.shape("descriptors") == (manifest.count, manifest.dimension):
             sealed.check()
             return sealed
     return None
 
 
 def keep_vectors(
-    path: Path, passport: Passport, descriptors: NDArray[Any], keys: NDArray[np.int64]
+    path: Path, manifest: Manifest, descriptors: NDArray[Any], keys: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Leave the descriptors of an index for the next search, if they are many; a disk that refuses is no error.
 
@@ -147,7 +147,7 @@ def keep_vectors(
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder.
     descriptors : ndarray of float32 or uint8, shape (m, d)
         In the order of the index.
@@ -170,8 +170,8 @@ def keep_vectors(
     if lengths is not None:
         shapes["lengths"] = ("<f8", lengths.shape)
     with suppress(OSError):
-        facts = {"encoder": passport.encoder, "fingerprint": passport.fingerprint}
-        with sealing(path / f"{VECTORS}{content_id(passport)}{ENDING}", facts, shapes) as arrays:
+        facts = {"encoder": manifest.encoder, "fingerprint": manifest.fingerprint}
+        with writing_mapped(path / f"{VECTORS}{content_id(manifest)}{ENDING}", facts, shapes) as arrays:
             arrays["descriptors"][:] = descriptors
             arrays["keys"][:] = keys
             if lengths is not None:
@@ -179,9 +179,9 @@ def keep_vectors(
     return lengths
 
 
-def learn_once(
+def cached_artifact(
     path: Path,
-    passport: Passport,
+    manifest: Manifest,
     kind: str,
     terms: Mapping[str, Any],
     learn: Callable[[], tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]],
@@ -192,7 +192,7 @@ def learn_once(
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder: of another content, or through another encoder, it is learnt anew.
     kind : str
         How the file begins: one of those that :func:`sealed_names` knows.
@@ -207,9 +207,9 @@ def learn_once(
     arrays : dict of ndarray
         Read-only and mapped where they were kept; checked to the last byte.
     """
-    file = path / f"{kind}{content_id(passport)}{ENDING}"
-    with suppress(OSError, BrokenSealError, ValueError, KeyError):
-        sealed = Sealed(file)
+    file = path / f"{kind}{content_id(manifest)}{ENDING}"
+    with suppress(OSError, ChecksumError, ValueError, KeyError):
+        sealed = MappedArrays(file)
         if sealed.facts["terms"] == terms:
             sealed.check()
             return sealed.facts["learnt"], {name: sealed.array(name) for name in sealed.names}
@@ -217,20 +217,20 @@ def learn_once(
     if all(array.size for array in arrays.values()):
         with suppress(OSError):
             shapes = {name: (array.dtype, array.shape) for name, array in arrays.items()}
-            with sealing(file, {"terms": dict(terms), "learnt": dict(facts)}, shapes) as kept:
+            with writing_mapped(file, {"terms": dict(terms), "learnt": dict(facts)}, shapes) as kept:
                 for name, array in arrays.items():
                     kept[name][:] = array
     return dict(facts), dict(arrays)
 
 
-def open_lists(path: Path, passport: Passport) -> Lists | None:
+def open_lists(path: Path, manifest: Manifest) -> InvertedFile | None:
     """Open the lists for approximate search, if there are some that fit.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder.
 
     Returns
@@ -238,27 +238,27 @@ def open_lists(path: Path, passport: Passport) -> Lists | None:
     Lists or None
         Each list is checked when it is first looked into.
     """
-    with suppress(OSError, BrokenSealError, ValueError, KeyError, TypeError):
-        lists = Lists(Sealed(path / f"{LISTS}{content_id(passport)}{ENDING}"))
-        if lists.size == passport.count:
+    with suppress(OSError, ChecksumError, ValueError, KeyError, TypeError):
+        lists = InvertedFile(MappedArrays(path / f"{LISTS}{content_id(manifest)}{ENDING}"))
+        if lists.size == manifest.count:
             return lists
     return None
 
 
 def keep_lists(
     path: Path,
-    passport: Passport,
+    manifest: Manifest,
     approximate: bool | None,
     read: Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]],
     note: Callable[[str], None],
 ) -> None:
-    """Make the lists of an index true to it, or take them away; under the writer's lock, once the passport is in place.
+    """Make the lists of an index true to it, or take them away; under the writer's lock, once the manifest is in place.
 
     Parameters
     ----------
     path : Path
         The index's folder.
-    passport : Passport
+    manifest : Manifest
         Looking through the encoder.
     approximate : bool or None
         Whether there are to be lists. None goes by what there was, and makes some from ``CROSSOVER_BYTES`` on.
@@ -272,12 +272,12 @@ def keep_lists(
     OSError
         If the disk refuses.
     """
-    view = passport.view
-    own = path / f"{LISTS}{content_id(passport)}{ENDING}"
-    earlier: list[tuple[Path, Sealed]] = []
+    view = manifest.view
+    own = path / f"{LISTS}{content_id(manifest)}{ENDING}"
+    earlier: list[tuple[Path, MappedArrays]] = []
     for file in path.glob(f"{LISTS}*{ENDING}"):
-        with suppress(OSError, BrokenSealError, ValueError, KeyError):
-            sealed = Sealed(file)
+        with suppress(OSError, ChecksumError, ValueError, KeyError):
+            sealed = MappedArrays(file)
             if sealed.facts["fingerprint"] == view.fingerprint:
                 earlier.append((file, sealed))
     if approximate is False:
@@ -291,7 +291,7 @@ def keep_lists(
         return
     centres = None
     for file, sealed in earlier:
-        with suppress(BrokenSealError):
+        with suppress(ChecksumError):
             if file == own:
                 sealed.check()
                 return

@@ -191,7 +191,7 @@ def to_squares(distances: Float32Array, distance: str) -> Float32Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Diffusion:
+class NeighborGraph:
     """Ready to rank: a neighbour graph with its leading eigenvectors.
 
     Attributes
@@ -282,7 +282,7 @@ class Diffusion:
         return out
 
 
-def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed: int = 0) -> Diffusion:
+def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed: int = 0) -> NeighborGraph:
     """Find the leading eigenvectors of a neighbour graph.
 
     Parameters
@@ -309,7 +309,7 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
         values, vectors = eigsh(weights, directions, which="LA", v0=start, tol=1e-2)
     order = np.argsort(-values, kind="stable")[:directions]
     basis = np.ascontiguousarray(vectors[:, order], np.float32)
-    return Diffusion(neighbours, basis, np.clip(values[order], -1, 1).astype(np.float32))
+    return NeighborGraph(neighbours, basis, np.clip(values[order], -1, 1).astype(np.float32))
 
 
 def normalised_weights(neighbours: Neighbours) -> tuple[Any, Float32Array]:
@@ -366,4 +366,4 @@ def _add(out: Float32Array, sparse: Any) -> None:
     out[lines, sparse.indices] += sparse.data  # its indices are unique within a row
 
 
-__all__ = ["Diffusion", "Neighbours", "find_neighbours", "prepare_diffusion"]
+__all__ = ["NeighborGraph", "Neighbours", "find_neighbours", "prepare_diffusion"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.neighbors.diffusion import Diffusion, Neighbours
+from lookalike.neighbors.diffusion import NeighborGraph, Neighbours
 
 Float32Array = NDArray[np.float32]
 
@@ -83,7 +83,7 @@ class Layout:
         return sorted(order[first].tolist())
 
 
-def lay_out(
+def embed_2d(
     neighbours: Neighbours,
     start: Float32Array,
     *,
@@ -98,7 +98,7 @@ def lay_out(
     neighbours : Neighbours
         Of each image; the nearest ``ATTRACTING`` count.
     start : ndarray of float32, shape (n, 2)
-        Where they are to begin with, as of :func:`starting_places`.
+        Where they are to begin with, as of :func:`spectral_init`.
     epochs : int
         Times that all move.
     seed : int
@@ -192,7 +192,7 @@ def attraction(neighbours: Neighbours) -> Any:
     return joined
 
 
-def starting_places(graph: Diffusion, descriptors: NDArray[Any]) -> Float32Array:
+def spectral_init(graph: NeighborGraph, descriptors: NDArray[Any]) -> Float32Array:
     """Return where all images are to begin with: the first two eigenvectors of their graph that tell of all of them.
 
     Parameters
@@ -255,7 +255,7 @@ def principal_places(descriptors: NDArray[Any]) -> Float32Array:
     return out * np.float32(START / spread if spread > 0 else 0)
 
 
-def find_hills(places: Float32Array) -> NDArray[np.uint16]:
+def density_clusters(places: Float32Array) -> NDArray[np.uint16]:
     """Group images by the hills of their density in the plane; how many there are comes out of it.
 
     Parameters
@@ -295,4 +295,4 @@ def find_hills(places: Float32Array) -> NDArray[np.uint16]:
     return order[which]
 
 
-__all__ = ["Layout", "attraction", "find_hills", "lay_out", "principal_places", "starting_places"]
+__all__ = ["Layout", "attraction", "density_clusters", "embed_2d", "principal_places", "spectral_init"]

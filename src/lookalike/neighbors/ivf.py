@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.mapped import Sealed, sealing
+from lookalike.mapped import MappedArrays, writing_mapped
 from lookalike.neighbors.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
 from lookalike.neighbors.ivf_scan import visit
 from lookalike.neighbors.tiling import product_threads, reach_of
@@ -71,12 +71,12 @@ class Recall:
     met: bool
 
 
-class Lists:
+class InvertedFile:
     """An inverted file, open for search.
 
     Parameters
     ----------
-    stored : Sealed
+    stored : MappedArrays
         What :func:`write_lists` wrote.
 
     Attributes
@@ -87,7 +87,7 @@ class Lists:
         One a number of answers, ascending.
     """
 
-    def __init__(self, stored: Sealed | _Filled) -> None:
+    def __init__(self, stored: MappedArrays | _Filled) -> None:
         self._stored = stored
         self.distance = str(stored.facts["distance"])
         self.meter = [Recall(**one) for one in stored.facts.get("meter", [])]
@@ -162,7 +162,7 @@ class Lists:
 
         Raises
         ------
-        BrokenSealError
+        ChecksumError
             If a list isn't what was written.
         UsageError
             If the queries are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
@@ -283,7 +283,7 @@ def write_lists(
     *,
     facts: dict[str, Any] | None = None,
     centres: Float32Array | None = None,
-) -> Lists:
+) -> InvertedFile:
     """Make an inverted file, and measure how many of its lists are enough.
 
     Parameters
@@ -330,15 +330,15 @@ def write_lists(
         "centres": ("<f4", centres.shape),
         "starts": ("<i8", starts.shape),
     }
-    with sealing(path, stated, shapes) as arrays:
+    with writing_mapped(path, stated, shapes) as arrays:
         for start in range(0, len(order), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             arrays["descriptors"][part] = descriptors[order[part]]
         small = {"rows": order, "lengths": lengths[order], "keys": keys, "centres": centres, "starts": starts}
         for name, values in small.items():
             arrays[name][:] = values
-        stated["meter"] = [asdict(one) for one in _measure(Lists(_Filled(stated, arrays)), arrays, distance)]
-    return Lists(Sealed(path))
+        stated["meter"] = [asdict(one) for one in _measure(InvertedFile(_Filled(stated, arrays)), arrays, distance)]
+    return InvertedFile(MappedArrays(path))
 
 
 def _placed(descriptors: Float32Array, lengths: Float64Array, distance: str) -> Float32Array:
@@ -369,7 +369,7 @@ def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> F
     return centres
 
 
-def _measure(lists: Lists, arrays: dict[str, NDArray[Any]], distance: str) -> list[Recall]:
+def _measure(lists: InvertedFile, arrays: dict[str, NDArray[Any]], distance: str) -> list[Recall]:
     """Choose the number of lists for each number of answers, and measure what it finds."""
     rng = np.random.default_rng(_SEED)
     count = min(2 * _SAMPLE, lists.size)

@@ -17,7 +17,7 @@ from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, read_truth, write_qrels, write_run
 from lookalike.metrics.ranking import Difference, ScoreReport, Scores, compare_paired
 from lookalike.search.engine import readable_queries
-from lookalike.search.rerank.base import Asked, create_reranking, ranking_values
+from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -81,7 +81,7 @@ class IndexScore(ScoreReport):
 
 
 @dataclass(frozen=True, eq=False)
-class Questions:
+class QuerySet:
     """Queries to be ranked, and which answers are right.
 
     Attributes
@@ -186,7 +186,7 @@ def score(
     seed : int
         Of the draw and of the bootstrap.
     rerank : str, optional
-        What :func:`lookalike.search.rerank.base.create_reranking` takes. Show such a score beside the plain one: a re-ranking has
+        What :func:`lookalike.search.rerank.base.create_reranker` takes. Show such a score beside the plain one: a re-ranking has
         seen the whole database, though no label and no other query.
     on_progress : callable, optional
         Called with (queries done, queries in all).
@@ -224,7 +224,7 @@ def questions(
     seed: int = 0,
     distance: str | None = None,
     on_note: Callable[[str], None] | None = None,
-) -> Questions:
+) -> QuerySet:
     """Read queries and what is right for each, as :func:`score` does.
 
     Parameters
@@ -250,7 +250,7 @@ def questions(
         if queries is not None:
             raise UsageError("--leave-one-out asks by the index's own images; leave out the queries")
         rows = _drawn(len(index), count, seed, f"the index {index.path}")
-        asked = Questions(
+        asked = QuerySet(
             [index.ids[row] for row in rows],
             index.descriptors[rows],
             None if index.labels is None else index.labels[rows],
@@ -266,12 +266,12 @@ def questions(
                 f"{own:,} of {len(chosen):,} queries are images of the index, and each finds itself first, which counts; "
                 "--leave-one-out leaves each out of its own answers"
             )
-        read = readable_queries(index, chosen, distance or index.passport.distance, resize=resize)
+        read = readable_queries(index, chosen, distance or index.manifest.distance, resize=resize)
         if read.failed:
             first = next(iter(read.failed.values()))
             tell(f"{len(read.failed):,} of {len(chosen):,} queries can't be asked and are left out; the first: {first}")
         name, good, ids = chosen.name, read.positions, list(chosen.ids)
-        asked = Questions(
+        asked = QuerySet(
             [ids[i] for i in good],
             read.descriptors,
             None if chosen.labels is None else chosen.labels[good],
@@ -294,7 +294,7 @@ def questions(
     return _labelled(index, asked, name, tell)
 
 
-def _labelled(index: Index, asked: Questions, name: str, tell: Callable[[str], None]) -> Questions:
+def _labelled(index: Index, asked: QuerySet, name: str, tell: Callable[[str], None]) -> QuerySet:
     """Leave out what has no label: as a query, and as an answer, since nobody knows whether it would be right."""
     assert asked.labels is not None
     assert index.labels is not None
@@ -313,9 +313,9 @@ def _labelled(index: Index, asked: Questions, name: str, tell: Callable[[str], N
 
 def _own(index: Index, queries: Collection) -> int:
     """Count the queries that are images of the index itself, by where they come from."""
-    if queries.source == index.passport.source and queries.source != "array":
+    if queries.source == index.manifest.source and queries.source != "array":
         return len(set(index.ids) & set(queries.ids))
-    root, source = Path(index.passport.source), Path(queries.source)
+    root, source = Path(index.manifest.source), Path(queries.source)
     folder = source if source.is_dir() else source.parent
     if not root.is_dir() or not folder.is_relative_to(root) or not (source.is_dir() or len(queries) == 1):
         return 0
@@ -323,9 +323,9 @@ def _own(index: Index, queries: Collection) -> int:
     return sum((below / name).as_posix() in held for name in queries.ids)
 
 
-def _taken(asked: Questions, rows: list[int]) -> Questions:
+def _taken(asked: QuerySet, rows: list[int]) -> QuerySet:
     read = asked.picture
-    return Questions(
+    return QuerySet(
         [asked.ids[i] for i in rows],
         asked.descriptors[rows],
         None if asked.labels is None else asked.labels[rows],
@@ -346,7 +346,7 @@ def _drawn(size: int, count: int | None, seed: int, name: str) -> list[int]:
 
 def rank(
     index: Index,
-    asked: Questions,
+    asked: QuerySet,
     *,
     distance: str | None = None,
     rerank: str | None = None,
@@ -377,10 +377,10 @@ def rank(
             on_progress(done, total)
 
     relevant = partial(asked.relevant, labels=labels, size=database.size)
-    made = None if rerank is None else create_reranking(rerank, index, distance=distance, on_note=on_note)
+    made = None if rerank is None else create_reranker(rerank, index, distance=distance, on_note=on_note)
     if made is not None:
         found, done = Scores(database.size), 0
-        for values, _, _ in ranking_values(made, database, Asked(asked.descriptors, asked.picture)):
+        for values, _, _ in ranking_values(made, database, RerankRequest(asked.descriptors, asked.picture)):
             right = np.stack([relevant(done + i) for i in range(len(values))])
             for i in range(len(values)):
                 left_out = asked.left_out(done + i)
@@ -419,7 +419,7 @@ def report_of(
     """
     report = found.report(seed=seed)
     facts = {field.name: getattr(report, field.name) for field in fields(ScoreReport)}
-    by = distance or index.passport.distance
+    by = distance or index.manifest.distance
     return IndexScore(**facts, encoder=encoder_title(index), distance=by, seed=seed, rerank=rerank)
 
 
@@ -525,7 +525,7 @@ def compare_indexes(
 
 def export_trec(
     index: Index,
-    asked: Questions,
+    asked: QuerySet,
     *,
     run: str | Path | None,
     qrels: str | Path | None,
@@ -578,7 +578,7 @@ def export_trec(
         )
 
 
-def _right_rows(asked: Questions, query: int, labels: NDArray[np.str_] | None, size: int) -> list[int]:
+def _right_rows(asked: QuerySet, query: int, labels: NDArray[np.str_] | None, size: int) -> list[int]:
     right = asked.relevant(query, labels, size)
     if left_out := asked.left_out(query):
         right = right.copy()
@@ -613,7 +613,7 @@ def sample_queries(
         If there is no default, or there are fewer than asked for.
     """
     if queries is None:
-        if index.passport.source != "mnist:train":
+        if index.manifest.source != "mnist:train":
             raise UsageError("name the query images: lookalike score QUERIES --index INDEX (only mnist has its own)")
         queries = "mnist:test"
     collection = open_collection(queries, limits=index.limits)
@@ -633,6 +633,6 @@ def encoder_title(index: Index) -> str:
     str
         Such as ``article``, ``hog`` or ``hog, deskewed``.
     """
-    params, post = index.passport.params, index.passport.post
-    named = str(params.get("preset", index.passport.encoder)) + (", deskewed" if params.get("deskew") else "")
+    params, post = index.manifest.params, index.manifest.post
+    named = str(params.get("preset", index.manifest.encoder)) + (", deskewed" if params.get("deskew") else "")
     return named if post in (None, "unchanged") else f"{named}, {post}"

@@ -273,7 +273,7 @@ def _reach_of_copies(index: Index, database: Database, rows: Int64Array, picture
     """Return the distance from images to themselves saved anew, which near-equal ones don't exceed: the median."""
     if not len(rows):
         return 0.0
-    shape = tuple(index.passport.shape)
+    shape = tuple(index.manifest.shape)
     both = np.stack([fit_to(p, shape) for p in pictures] + [fit_to(_saved_anew(p), shape) for p in pictures])
     described = index.encoder.encode(both)
     something: NDArray[np.bool_] = np.any(described != 0, axis=1)
@@ -300,13 +300,13 @@ def _duplicates(
 ) -> Finding:
     near: NDArray[np.bool_] = np.asarray(distances <= reach) & (neighbours >= 0)
     rows = np.unique(np.concatenate([asked[near.any(axis=1)], neighbours[near]]))
-    _, owner = fold(index.descriptors[rows], index.passport.distance, reach, len(rows))
+    _, owner = fold(index.descriptors[rows], index.manifest.distance, reach, len(rows))
     clusters: dict[int, list[int]] = {}
     for row, leader in zip(rows.tolist(), owner.tolist(), strict=True):
         clusters.setdefault(leader, []).append(row)
     listed = sorted((c for c in clusters.values() if len(c) > 1), key=lambda cluster: (-len(cluster), cluster[0]))
     sizes = [len(cluster) for cluster in listed]
-    same = index.passport.outcomes.get("duplicate", 0)
+    same = index.manifest.outcomes.get("duplicate", 0)
     bytes_ = f"; {same:,} more files have the same bytes as another" if same else ""
     says = (
         f"{len(listed):,} clusters of {sum(sizes):,} images that differ no more than by saving as JPEG "
@@ -348,7 +348,7 @@ def _blank(index: Index, rows: Int64Array, pictures: list[NDArray[np.uint8]]) ->
     spans = np.array([_span(picture) for picture in pictures])
     order = np.argsort(spans, kind="stable")
     blank = order[spans[order] < BLANK]
-    left_out = index.passport.outcomes.get("blank", 0)
+    left_out = index.manifest.outcomes.get("blank", 0)
     more = f"; {left_out:,} more were left out of the index as blank" if left_out else ""
     says = f"{len(blank):,} of {len(rows):,} looked at hold next to nothing (levels within {BLANK} of 255){more}"
     return _finding(index, "blank", len(blank), len(rows), rows[blank], spans[blank], says)
@@ -365,7 +365,7 @@ def _hard_to_rebuild(index: Index, rows: Int64Array, pictures: list[NDArray[np.u
     """Find the images that an autoencoder can't rebuild: such as it hasn't learnt from."""
     from lookalike.transforms.noise import denoise
 
-    shape = tuple(index.passport.shape)
+    shape = tuple(index.manifest.shape)
     given = np.stack([fit_to(picture, shape) for picture in pictures])
     rebuilt = denoise(index.encoder, given)
     errors = ((given.astype(np.float64) - rebuilt) ** 2).reshape(len(given), -1).mean(axis=1) / 255**2

@@ -22,7 +22,7 @@ MOST_REPORTS, REPORT_BYTES = 200, 2**20
 _NEEDED = {"title": str, "when": str, "queries": int, "database": int, "metrics": dict, "intervals": dict, "lrap": list}
 
 
-def keep_score(index: Index, report: IndexScore, queries: str) -> Path:
+def save_report(index: Index, report: IndexScore, queries: str) -> Path:
     """Keep a report with the index; one of the same encoder, distance, re-ranking and queries takes the last one's place.
 
     Parameters
@@ -50,7 +50,7 @@ def keep_score(index: Index, report: IndexScore, queries: str) -> Path:
     kept = {
         "title": title,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "version": index.passport.dataset_version,
+        "version": index.manifest.dataset_version,
         "rerank": report.rerank,
         **report.to_json(),
     }
@@ -64,7 +64,7 @@ def keep_score(index: Index, report: IndexScore, queries: str) -> Path:
     return path
 
 
-def kept_scores(path: str | Path) -> list[dict[str, Any]]:
+def saved_reports(path: str | Path) -> list[dict[str, Any]]:
     """Return the reports kept with an index, the newest first; a file that isn't one is left out.
 
     Links, pipes and devices are left out without being opened.

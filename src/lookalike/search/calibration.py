@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from lookalike.index.vectors import PAIRS, by_distance
 from lookalike.neighbors.distances import Database
 
-#: Facts and arrays, as :func:`lookalike.index.vectors.learn_once` keeps them.
+#: Facts and arrays, as :func:`lookalike.index.vectors.cached_artifact` keeps them.
 Learnt = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
 #: Given a kind, terms and a function that learns, returns what that does, or what it did before.
 Once = Callable[[str, Mapping[str, Any], Callable[[], Learnt]], Learnt]
@@ -55,7 +55,7 @@ FAR = 0.99
 
 
 @dataclass(frozen=True)
-class Chance:
+class PValue:
     """How rare a distance is.
 
     Attributes
@@ -85,7 +85,7 @@ class Chance:
         )
 
 
-class Closeness:
+class DistanceCalibration:
     """What distances mean in a collection; learnt when it is first asked for.
 
     Parameters
@@ -112,7 +112,7 @@ class Closeness:
         self._once = once
         self._seed = seed
 
-    def chance(self, distance: float) -> Chance | None:
+    def chance(self, distance: float) -> PValue | None:
         """Tell how rare a distance is among random pairs; None where there are no two images."""
         facts, arrays = self._learnt
         if not facts["pairs"]:
@@ -127,7 +127,7 @@ class Closeness:
         count = int(arrays["ranks"][place - 1]) if place else 0
         complete = self._database.size <= SAMPLE
         fewest = 1 if complete else FEWEST
-        return Chance(max(count, fewest) / facts["pairs"], count < fewest)
+        return PValue(max(count, fewest) / facts["pairs"], count < fewest)
 
     @property
     def far(self) -> float:
@@ -246,7 +246,7 @@ def gap_odds(distances: NDArray[Any]) -> NDArray[np.float64]:
     return odds
 
 
-def explained_by_bulk(nearest: float, distances: NDArray[Any], count: int) -> bool:
+def within_background(nearest: float, distances: NDArray[Any], count: int) -> bool:
     """Tell whether the bulk of a query's distances explains how near the nearest is.
 
     Parameters

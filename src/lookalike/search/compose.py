@@ -116,7 +116,7 @@ def read_example(index: Index, example: Example, *, resize: bool = False, stored
 
     Returns
     -------
-    ndarray of uint8, shape ``index.passport.shape``
+    ndarray of uint8, shape ``index.manifest.shape``
 
     Raises
     ------
@@ -125,10 +125,10 @@ def read_example(index: Index, example: Example, *, resize: bool = False, stored
     CollectionError, EncoderError
         If it can't be read, or is of another size.
     """
-    shape = tuple(index.passport.shape)
+    shape = tuple(index.manifest.shape)
     if example.data is not None:
         whole = f"an image of {len(example.data):,} bytes"
-        if example.crop is None and (resize or index.passport.resized):
+        if example.crop is None and (resize or index.manifest.resized):
             return fitted(example.data, whole, shape, index.limits)
         stored = decode(example.data, whole, index.limits)
     if example.crop is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lookalike.collections.open import Collection, Source, open_collection
 from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.search.calibration import Chance
+from lookalike.search.calibration import PValue
 from lookalike.search.request import whole_number
 from lookalike.search.rerank.base import rerank as reranked
 from lookalike.search.restore import restore_queries
@@ -60,7 +60,7 @@ class Match:
     label: str | None
     row: int
     inliers: int | None = None
-    chance: Chance | None = None
+    chance: PValue | None = None
     group: tuple[str, ...] = ()
     score: float | None = None
 
@@ -111,7 +111,7 @@ class Match:
             label=found.get("label"),
             row=-1,
             inliers=found.get("inliers"),
-            chance=None if share is None else Chance(share, bool(found.get("chance_is_bound"))),
+            chance=None if share is None else PValue(share, bool(found.get("chance_is_bound"))),
             group=tuple(found.get("group", ())),
             score=found.get("score"),
         )
@@ -180,7 +180,7 @@ def search(
     resize : bool
         Bring images of another size to the index's; an index of a folder always does.
     rerank : str, optional
-        What :func:`lookalike.search.rerank.base.create_reranking` takes: ``diffusion``, ``geometric``, ``auto``, ...
+        What :func:`lookalike.search.rerank.base.create_reranker` takes: ``diffusion``, ``geometric``, ``auto``, ...
     on_note : callable, optional
         Called with a sentence before a step that takes long, and with what ``auto`` chose.
     denoise : str or Path, optional
@@ -206,7 +206,7 @@ def search(
     """
     k = min(at_least_one(k), max(1, len(index)))
     collection = open_collection(queries, limits=index.limits)
-    by = distance or index.passport.distance
+    by = distance or index.manifest.distance
     asked = readable_queries(index, collection, by, resize=resize, denoise=denoise)
     titles = [_title(collection, name) for name in collection.ids]
     answered = [titles[i] for i in asked.positions]
@@ -282,7 +282,7 @@ def readable_queries(
     read: dict[int, NDArray[np.uint8]] = {}
     failed: dict[int, str] = {}
     first: LookalikeError | None = None
-    if collection.array_ is not None and collection.shape == tuple(index.passport.shape):
+    if collection.array_ is not None and collection.shape == tuple(index.manifest.shape):
         read = dict(enumerate(collection.array_))
     else:
         for i in range(len(collection)):
@@ -339,7 +339,7 @@ def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], dis
 
 def _blank(index: Index, title: str) -> UsageError:
     return UsageError(
-        f"{title}: blank for the encoder {index.passport.encoder} (its descriptor is all zeros), so it has no angle to "
+        f"{title}: blank for the encoder {index.manifest.encoder} (its descriptor is all zeros), so it has no angle to "
         "others; use another image, or the distance euclidean"
     )
 
@@ -394,7 +394,7 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "
     """
     k = min(at_least_one(k), max(1, len(index)))
     found = index.nearest(describe_text(index, texts), k, how=how)
-    return _results(index, list(texts), index.passport.distance, *found)
+    return _results(index, list(texts), index.manifest.distance, *found)
 
 
 def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -420,7 +420,7 @@ def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
     encode_text = getattr(index.encoder, "encode_text", None)
     if encode_text is None or not getattr(index.encoder, "can_read", False):
         raise UsageError(
-            f"{index.path}: the encoder {index.passport.encoder} can't read words; index with a model that has a text "
+            f"{index.path}: the encoder {index.manifest.encoder} can't read words; index with a model that has a text "
             "tower: --encoder hf:owner/name, or a folder with text_model.onnx and tokenizer.json"
         )
     found: NDArray[np.float32] = encode_text(list(texts))
@@ -446,7 +446,7 @@ def _results(
                 rank,
                 facts[at]["id"],
                 far,
-                similarity(far, distance, 8 * index.passport.dimension),
+                similarity(far, distance, 8 * index.manifest.dimension),
                 facts[at]["label"],
                 row,
                 None if inliers is None else inliers[i].get(row),
@@ -481,7 +481,7 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     EncoderError
         If an image is of another size, and neither ``resize`` nor the index says to resize.
     """
-    shape = tuple(index.passport.shape)
+    shape = tuple(index.manifest.shape)
     if collection.array_ is not None and collection.shape == shape:
         return collection.array_
     return np.stack([query_image(index, collection, i, resize=resize) for i in range(len(collection))])
@@ -499,10 +499,10 @@ def query_image(index: Index, collection: Collection, position: int, *, resize: 
 
     Returns
     -------
-    ndarray of uint8, shape ``index.passport.shape``
+    ndarray of uint8, shape ``index.manifest.shape``
     """
-    shape = tuple(index.passport.shape)
-    if resize or index.passport.resized:
+    shape = tuple(index.manifest.shape)
+    if resize or index.manifest.resized:
         return collection.fitted(position, shape)
     image = collection.read(position)
     if image.shape[:2] != shape[:2]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
-from lookalike.encoders.keypoints import compare_details, details_of
+from lookalike.encoders.keypoints import compare_details, detect_keypoints
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.build import collection_now
@@ -114,7 +114,7 @@ def explain(index: Index, query: NDArray[np.uint8], match: NDArray[np.uint8]) ->
     EncoderError
         If the encoder finds nothing in one of them, as in a blank image.
     """
-    encoder, distance = index.encoder, index.passport.distance
+    encoder, distance = index.encoder, index.manifest.distance
     images = [fit_to(image, tuple(encoder.shape_)) for image in (query, match)]
     described = encoder.encode(np.stack(images))
     for what, descriptor in zip(("query", "match"), described, strict=True):
@@ -136,7 +136,7 @@ def explain(index: Index, query: NDArray[np.uint8], match: NDArray[np.uint8]) ->
     colours = [] if parts is None or alike <= NOTHING else _colours(parts, alike)
     points = _points(query, match) if _has_keypoints(encoder) else None
     return Explanation(
-        index.passport.view.column,
+        index.manifest.view.column,
         distance,
         alike,
         EXACT if exact else HIDING,
@@ -304,7 +304,7 @@ def _has_keypoints(encoder: Encoder) -> bool:
 
 def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array] | None:
     """Return the details that lie in the same arrangement in both images."""
-    agreement = compare_details(details_of(query), details_of(match))
+    agreement = compare_details(detect_keypoints(query), detect_keypoints(match))
     sides = []
     for image, places in ((query, agreement.first), (match, agreement.second)):
         height, width = image.shape[:2]

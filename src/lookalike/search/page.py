@@ -19,16 +19,23 @@ from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.build import collection_now
-from lookalike.index.originals import pictures_of
-from lookalike.index.vectors import learn_once
+from lookalike.index.originals import originals_of
+from lookalike.index.vectors import cached_artifact
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold, reach_of
 from lookalike.search import filters
-from lookalike.search.calibration import DEPTH, SHALLOWEST, Chance, Closeness, gap_after
+from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, PValue, gap_after
 from lookalike.search.compose import blend, read_whole, show_example
 from lookalike.search.engine import Match, similarity
 from lookalike.search.keywords import Words
-from lookalike.search.rejection import WAYS, Judgement, Silence, judge, listen, show
+from lookalike.search.rejection import (
+    WAYS,
+    MatchConfidence,
+    RejectionRates,
+    assess_match,
+    estimate_rejection_rates,
+    show,
+)
 from lookalike.search.request import Query
 from lookalike.search.rerank.base import rerank
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
@@ -173,7 +180,7 @@ def prepare(index: Index) -> None:
     silence_of(index)
 
 
-def silence_of(index: Index) -> Silence:
+def silence_of(index: Index) -> RejectionRates:
     """Return what views of an index's own images met with: how far it can be believed that nothing stands out.
 
     Parameters
@@ -183,7 +190,7 @@ def silence_of(index: Index) -> Silence:
 
     Returns
     -------
-    Silence
+    RejectionRates
         Learnt at the first call, some dozens of images, and kept in the index.
     """
     return _kept(index).silence_of(index, index.database())
@@ -230,22 +237,28 @@ class _Kept:
             raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
         return places[name]
 
-    def closeness_of(self, index: Index, database: Database) -> Closeness:
-        def make() -> Closeness:
-            made = Closeness(index.descriptors, database, partial(learn_once, index.path, index.passport))
+    def closeness_of(self, index: Index, database: Database) -> DistanceCalibration:
+        def make() -> DistanceCalibration:
+            made = DistanceCalibration(
+                index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+            )
             made.chance(0.0)  # learnt now, and not by each thread that asks first
             return made
 
         return index.once(f"closeness by {database.distance}", make)
 
-    def silence_of(self, index: Index, database: Database, on_note: Callable[[str], None] | None = None) -> Silence:
+    def silence_of(
+        self, index: Index, database: Database, on_note: Callable[[str], None] | None = None
+    ) -> RejectionRates:
         def views(rows: list[int], way: str) -> NDArray[Any]:
             if on_note is not None and way == WAYS[0]:
                 on_note("asking by views of some images here, once, whether it tells anything that none stands out")
             return _views(index, rows, way)
 
-        def make() -> Silence:
-            return listen(views, index.descriptors, database, partial(learn_once, index.path, index.passport))
+        def make() -> RejectionRates:
+            return estimate_rejection_rates(
+                views, index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+            )
 
         return index.once(f"silence by {database.distance}", make)
 
@@ -256,9 +269,9 @@ def _kept(index: Index) -> _Kept:
 
 def _views(index: Index, rows: list[int], way: str) -> NDArray[Any]:
     """Return descriptors of some images of an index, shown otherwise; of the pictures themselves where they are there."""
-    shape = tuple(index.passport.shape)
+    shape = tuple(index.manifest.shape)
     found: NDArray[Any] = index.encoder.encode(
-        show(np.stack([fit_to(picture, shape) for picture in pictures_of(index).read(rows)]), way)
+        show(np.stack([fit_to(picture, shape) for picture in originals_of(index).read(rows)]), way)
     )
     return found
 
@@ -404,9 +417,9 @@ def _by_image(
     others = near[~np.isin(near_rows, list(own))][:DEPTH]
     gap = gap_after(others)
     edge = None if gap is None else float(others[gap - 1])
-    verdict = Judgement()
+    verdict = MatchConfidence()
     if closeness is not None and len(others):
-        verdict = judge(
+        verdict = assess_match(
             others,
             lambda: np.delete(database.distances(asked[None])[0], list(own)),
             len(rows),
@@ -423,13 +436,18 @@ def _by_image(
     says = verdict.says if verdict.nothing else _says(gap_rank, why_none, chance, verdict.says)
     verified = sum(count >= VERIFIED for count in inliers.values())
     if verified:
-        verdict, says = Judgement(), _says_verified(verified)
+        verdict, says = MatchConfidence(), _says_verified(verified)
     response = _response(query, matches, total, page.count, gap_rank, verdict.nothing, says)
     return replace(response, denoised=restored, how=ranking.how)
 
 
 def _matches(
-    index: Index, page: _Page, database: Database, offset: int, closeness: Closeness | None, inliers: dict[int, int]
+    index: Index,
+    page: _Page,
+    database: Database,
+    offset: int,
+    closeness: DistanceCalibration | None,
+    inliers: dict[int, int],
 ) -> list[Match]:
     """Put what is known of each answer of a page together."""
     matches = []
@@ -502,14 +520,14 @@ def _response(
 
 def _looked_at(
     index: Index, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
-) -> Judgement | None:
+) -> MatchConfidence | None:
     """Say that none of the pictures looked at, of so many, shows the same thing, where that can be believed."""
     if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):
         return None
     share = recognised(index, on_note=on_note)
     if share < MOST_VERIFIED:
         return None
-    return Judgement(
+    return MatchConfidence(
         True,
         f"Nothing here shows the same thing: none of the {len(inliers):,} pictures looked at has the query's details in the "
         f"same arrangement, by which {share:.0%} of images here are known again in a scene",
@@ -522,7 +540,7 @@ _REORDERED = "In a second order no gap is looked for"
 _TOO_FEW = "There are too few images to tell whether some stand out"
 
 
-def _says(gap: int | None, why_none: str, chance: Chance | None, doubt: str) -> str:
+def _says(gap: int | None, why_none: str, chance: PValue | None, doubt: str) -> str:
     if gap is None:
         rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
         return f"{why_none}{rare}{doubt and f'; {doubt}'}"

@@ -4,7 +4,7 @@ An encoder that overlooks a picture when it hangs on a wall is silent whether th
 does, in which collection, needs no labels to be known: some images are shown in a scene (:mod:`lookalike.transforms.views`) and cut to
 a part, and each is asked for twice, with its original there and with it taken away.
 
-Silence is that no gap sets the nearest apart, and that it is no nearer than the best of so many draws from the bulk of
+RejectionRates is that no gap sets the nearest apart, and that it is no nearer than the best of so many draws from the bulk of
 the query's own distances, as it is where there are images of its kind. It is believed where at most ``WRONG`` of the views
 of either way meet it though their originals are there, and at least ``RIGHT`` of them once they are taken away. A weaker
 encoder has to keep still. How often that is right and wrong of real queries was measured: docs/searching.md.
@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 
 from lookalike.index.vectors import SILENCE, by_distance
 from lookalike.neighbors.distances import Database
-from lookalike.search.calibration import DEPTH, FAR, SHALLOWEST, Closeness, Learnt, Once, explained_by_bulk, gap_after
+from lookalike.search.calibration import (
+    DEPTH,
+    FAR,
+    SHALLOWEST,
+    DistanceCalibration,
+    Learnt,
+    Once,
+    gap_after,
+    within_background,
+)
 from lookalike.transforms.augmentations import damage
 from lookalike.transforms.views import scene
 
@@ -36,7 +45,7 @@ SEEN = 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Silence:
+class RejectionRates:
     """What the views of a collection's own images met with.
 
     Attributes
@@ -68,7 +77,7 @@ class Silence:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class MatchConfidence:
     """What the nearest answers say about whether there is anything like the query.
 
     Attributes
@@ -83,13 +92,13 @@ class Judgement:
     says: str = ""
 
 
-def judge(
+def assess_match(
     nearest: NDArray[Any],
     distances: Callable[[], NDArray[Any]],
     count: int,
-    closeness: Closeness,
-    silence: Callable[[], Silence],
-) -> Judgement:
+    closeness: DistanceCalibration,
+    silence: Callable[[], RejectionRates],
+) -> MatchConfidence:
     """Say whether there seems to be nothing like a query.
 
     Parameters
@@ -101,39 +110,39 @@ def judge(
         nearest alone don't tell.
     count : int
         How many the nearest were picked from.
-    closeness : Closeness
+    closeness : DistanceCalibration
         Of the collection.
     silence : callable
         Returns the collection's; only called where nothing stands out.
 
     Returns
     -------
-    Judgement
+    MatchConfidence
     """
     if nearest[0] > closeness.far:
-        return Judgement(
+        return MatchConfidence(
             True, f"Nothing like it here: the nearest is farther than {FAR:.0%} of the images here are from theirs"
         )
     # The bulk is worked out only where it counts.
     if gap_after(nearest) or not _is_silent(nearest, distances(), count):
-        return Judgement()
+        return MatchConfidence()
     heard = silence()
     if not heard.is_believed:
-        return Judgement(False, heard.doubt())
+        return MatchConfidence(False, heard.doubt())
     least = 1 - float(heard.wrong.mean(axis=1).max())
     shown = " or ".join(WAYS)
-    return Judgement(
+    return MatchConfidence(
         True, f"Probably not here: no answer stands out, as one does for {least:.0%} of images here, shown {shown}"
     )
 
 
-def listen(
+def estimate_rejection_rates(
     views: Callable[[list[int], str], NDArray[Any]],
     descriptors: NDArray[Any],
     database: Database,
     once: Once = lambda _kind, _terms, learn: learn(),
     seed: int = 0,
-) -> Silence:
+) -> RejectionRates:
     """Ask for views of a collection's own images.
 
     Parameters
@@ -151,7 +160,7 @@ def listen(
 
     Returns
     -------
-    Silence
+    RejectionRates
         Of no views where the collection has too few images for a gap.
     """
     size = database.size
@@ -174,14 +183,14 @@ def listen(
 
     if size <= SHALLOWEST:
         none = np.zeros((len(WAYS), 0), np.bool_)
-        return Silence(none, none, none)
+        return RejectionRates(none, none, none)
     terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": seed}
     _, arrays = once(by_distance(SILENCE, database.distance), terms, learn)
-    return Silence(*(arrays["met"] != 0))
+    return RejectionRates(*(arrays["met"] != 0))
 
 
 def _is_silent(nearest: NDArray[Any], distances: NDArray[Any], count: int) -> bool:
-    return not gap_after(nearest) and explained_by_bulk(float(nearest[0]), distances, count)
+    return not gap_after(nearest) and within_background(float(nearest[0]), distances, count)
 
 
 def show(images: NDArray[np.uint8], way: str) -> NDArray[np.uint8]:
@@ -201,4 +210,4 @@ def show(images: NDArray[np.uint8], way: str) -> NDArray[np.uint8]:
     return scene(images) if way == WAYS[0] else damage(images, {"crop": CUT})
 
 
-__all__ = ["Judgement", "Silence", "judge", "listen", "show"]
+__all__ = ["MatchConfidence", "RejectionRates", "assess_match", "estimate_rejection_rates", "show"]

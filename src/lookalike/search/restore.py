@@ -1,6 +1,6 @@
 """Noisy query images + an index -> the same without noise, by what its images look like or by a trained autoencoder.
 
-What the images look like is learnt once and kept in the index (:func:`lookalike.index.vectors.learn_once`).
+What the images look like is learnt once and kept in the index (:func:`lookalike.index.vectors.cached_artifact`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.encoders import base
 from lookalike.imaging.resize import fit_to
-from lookalike.index.vectors import DENOISING, learn_once
+from lookalike.index.vectors import DENOISING, cached_artifact
 from lookalike.transforms.noise import denoise
 from lookalike.transforms.restorer import Restored, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MOST_WHOLE, PATCH
@@ -67,7 +67,9 @@ def restore_queries(index: Index, images: Images, by: str | Path) -> Restored:
 
 def _restorer_of(index: Index, shape: tuple[int, ...]) -> Restorer:
     terms = {"shape": list(shape), "images": [MOST_IMAGES, MOST_PATCHED], "form": LEARNT_FORM}
-    learnt = learn_once(index.path, index.passport, DENOISING, terms, lambda: _learnt_from(index, shape).to_arrays())
+    learnt = cached_artifact(
+        index.path, index.manifest, DENOISING, terms, lambda: _learnt_from(index, shape).to_arrays()
+    )
     return Restorer.from_arrays(*learnt)
 
 

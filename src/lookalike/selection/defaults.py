@@ -35,7 +35,7 @@ HARMLESS = replace(AIMS["few"], keeps=AIMS["kind"].figure)
 FEWEST_TRIED, MOST_TRIED, MOST_PIXELS = 100, 5000, 2.5e7
 
 
-def usual_name(images: Collection) -> str | None:
+def default_encoder(images: Collection) -> str | None:
     """Return the name of the encoder for somebody who names none, by a look at a few of the images.
 
     Figures on a plain ground without colour (digits, letters, drawings) are told apart by their lines: ``hog``; and
@@ -63,13 +63,13 @@ def usual_name(images: Collection) -> str | None:
     return "hog" if max(some.shape[1:3]) <= TINY or kind_of(some) == "glyphs" else "neural"
 
 
-def gently_adapted(name: str, images: Collection) -> tuple[Encoder, str] | None:
+def default_postprocessing(name: str, images: Collection) -> tuple[Encoder, str] | None:
     """Fit the usual encoder, post-processed in a way that does no harm.
 
     Parameters
     ----------
     name : str
-        What :func:`usual_name` returned.
+        What :func:`default_encoder` returned.
     images : Collection
         The same.
 

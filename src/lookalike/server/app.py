@@ -208,12 +208,12 @@ def _told_to_stop(server: Any) -> Iterator[None]:
 
 def _opened(path: Path, metrics: Metrics, on_note: Callable[[str], None] | None) -> LiveIndex:
     """Open an index; one that is just being made for the first time when it has something to show."""
-    from lookalike.index.manifest import PASSPORT
+    from lookalike.index.manifest import MANIFEST
     from lookalike.index.run_status import is_underway, read_underway
     from lookalike.server.live import LiveIndex
 
     told = False
-    while not (path / PASSPORT).exists() and is_underway(path):
+    while not (path / MANIFEST).exists() and is_underway(path):
         if not told and on_note is not None:
             run = read_underway(path)
             far = f" ({run.done:,} of {run.total:,} files were looked at)" if run else ""
@@ -223,7 +223,7 @@ def _opened(path: Path, metrics: Metrics, on_note: Callable[[str], None] | None)
     try:
         return LiveIndex(path, metrics.stage)
     except IndexStoreError:
-        if told and not (path / PASSPORT).exists():
+        if told and not (path / MANIFEST).exists():
             raise IndexStoreError(f"{path}: the run that made it ended before it had anything; run it again") from None
         raise
 

@@ -47,7 +47,7 @@ def map_json(index: Index) -> dict[str, Any]:
         If there is none, or the collection has changed since it was made.
     """
     layout = open_map(index)
-    column = index.passport.view.column
+    column = index.manifest.view.column
     if layout is None:
         raise NoMapError(
             f"no map by {column} of the index as it is now; make one: lookalike map -i {quote(str(index.path))} -e {quote(column)}"

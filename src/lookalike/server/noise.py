@@ -49,7 +49,7 @@ def add_denoise(app: FastAPI, service: Service) -> None:
         index = await service.index(asked.encoder)
 
         def made() -> Response:
-            shape = tuple(index.passport.view.shape)
+            shape = tuple(index.manifest.view.shape)
             noisy = add_noise(fit_to(service.pixels(asked.image, Allowance()), shape)[None], asked.noise, asked.seed)
             with service.metrics.stage("denoise"):
                 restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
@@ -88,7 +88,7 @@ def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:
     """
     encoder = index.encoder
     if encoder.can_denoise:
-        return Restored(denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.passport.view.column}")
+        return Restored(denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.manifest.view.column}")
     return restore_queries(index, noisy, AUTO)
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.transforms.noise import add_noise
-from lookalike.transforms.wiener import GROUPS, KIN, MOST_WHOLE, PATCH, Patches, Whole
+from lookalike.transforms.wiener import GROUPS, MOST_WHOLE, NEIGHBORS, PATCH, GlobalWiener, PatchWiener
 
 Images = NDArray[np.uint8]
 
@@ -161,11 +161,11 @@ class Restorer:
         made = cls(form=facts["form"], seed=facts["seed"])
         made.form_ = facts["form"]
         made._scale, made._usual = arrays["scale"], facts["usual"]
-        made._filter = (Whole if made.form_ == "whole" else Patches).from_arrays(arrays, facts["seed"])
+        made._filter = (GlobalWiener if made.form_ == "whole" else PatchWiener).from_arrays(arrays, facts["seed"])
         return made
 
-    def _make(self, form: str, images: Any) -> Whole | Patches:
-        return Whole(np.asarray(images), self.seed) if form == "whole" else Patches(images, self.seed)
+    def _make(self, form: str, images: Any) -> GlobalWiener | PatchWiener:
+        return GlobalWiener(np.asarray(images), self.seed) if form == "whole" else PatchWiener(images, self.seed)
 
     def _measure(self, images: Sequence[Images]) -> None:
         """Learn how rough images are at each level of noise."""
@@ -232,7 +232,9 @@ class Restorer:
             rows = [i for i, found in enumerate(levels) if found == one]
             out[rows] = self._filter(images[rows], one)
         how = (
-            f"{KIN} kin in the collection" if self.form_ == "whole" else f"patches of the collection in {GROUPS} groups"
+            f"{NEIGHBORS} neighbours in the collection"
+            if self.form_ == "whole"
+            else f"patches of the collection in {GROUPS} groups"
         )
         return Restored(out, tuple(levels), how)
 

@@ -25,7 +25,7 @@ Float32Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 #: Kin of an image, and how often they are looked for again.
-KIN, ROUNDS = 200, 2
+NEIGHBORS, ITERATIONS = 200, 2
 #: Principal components in which kin are looked for; most values of an image for the form ``whole``.
 COMPONENTS, MOST_WHOLE = 100, 3072
 #: Side of a patch, its step, groups of patches, and patches they are learnt from.
@@ -90,7 +90,7 @@ def affine(values: Images, level: float) -> tuple[Float32Array, Float32Array, Fl
 LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patches": MOST_PATCHES}
 
 
-class Whole:
+class GlobalWiener:
     """Restores images by whole images of the collection."""
 
     LEARNT = 10_000  # images that the first guess is learnt from
@@ -125,7 +125,7 @@ class Whole:
         }  # fmt: skip
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> Whole:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> GlobalWiener:
         """Return one that has learnt what :meth:`to_arrays` returned, of the same seed."""
         made = cls.__new__(cls)
         made._hold(arrays["images"], seed)
@@ -150,14 +150,14 @@ class Whole:
         for start in range(0, len(seen), 256):
             part = slice(start, start + 256)
             guess: Float32Array = np.asarray((seen[part] - off) @ matrix + on, np.float32)
-            for _ in range(ROUNDS):
+            for _ in range(ITERATIONS):
                 guess = self._by_kin(seen[part], guess, level)
             out[part] = guess
         return _as_grey(out).reshape(images.shape)
 
     def _by_kin(self, seen: Float32Array, guess: Float32Array, level: float) -> Float32Array:
         f, v = moments(level)
-        number = min(KIN, len(self.values))
+        number = min(NEIGHBORS, len(self.values))
         far = self.lengths - 2 * ((guess - self.centre) @ self.axes) @ self.codes.T
         kin = np.argpartition(far, number - 1, axis=1)[:, :number]
         out = np.empty_like(seen)
@@ -176,7 +176,7 @@ class Whole:
         return out
 
 
-class Patches:
+class PatchWiener:
     """Restores images by patches of the collection, each by its group."""
 
     def __init__(self, images: Sequence[Images], seed: int) -> None:
@@ -204,7 +204,7 @@ class Patches:
         return {"patches": patches, "centres": self.centres, "group": self.group}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> Patches:  # noqa: ARG003  (as Whole's)
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> PatchWiener:  # noqa: ARG003  (as Whole's)
         """Return one that has learnt what :meth:`to_arrays` returned."""
         made = cls.__new__(cls)
         patches = arrays["patches"]

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from lookalike.imaging.sandbox.pool import Crew, Task
+from lookalike.imaging.sandbox.pool import Pool, Task
 
 
 class Answer(NamedTuple):
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     blobs: list[bytes]
 
 
-class Leash:
+class Sandbox:
     """Runs a generator function over tasks, in processes that are killed when they take too long or too much.
 
     Parameters
@@ -55,7 +55,7 @@ class Leash:
 
     Examples
     --------
-    >>> with Leash("lookalike.collections.tasks:read_task") as leash:  # doctest: +SKIP
+    >>> with Sandbox("lookalike.collections.tasks:read_task") as leash:  # doctest: +SKIP
     ...     for answer in leash.map(tasks):
     ...         print(answer.facts)
     """
@@ -72,10 +72,10 @@ class Leash:
         self.workers = workers
         self.seconds = seconds
         self.memory = memory
-        self._crew: Crew | None = None
+        self._crew: Pool | None = None
         self._hiring = threading.Lock()
 
-    def __enter__(self) -> Leash:
+    def __enter__(self) -> Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,8 +157,8 @@ class Leash:
         finally:
             crew.drop([asked] if not asked.done else [])
 
-    def _hired(self) -> Crew:
+    def _hired(self) -> Pool:
         with self._hiring:
             if self._crew is None or self._crew.failure is not None:
-                self._crew = Crew(self.function, self.workers, self.seconds, self.memory)
+                self._crew = Pool(self.function, self.workers, self.seconds, self.memory)
             return self._crew

@@ -65,7 +65,7 @@ class Task:
     dropped: bool = False  # nobody will take its answer
 
 
-class Crew:
+class Pool:
     """The keepers of one leash and what they share: the tasks that no worker has yet, and how much waits to be taken."""
 
     def __init__(self, function: str, workers: int | None, seconds: float, memory: int) -> None:
@@ -77,7 +77,7 @@ class Crew:
         self.changed = threading.Condition(self.lock)  # for keepers: there is a task, or room for answers, or an end
         self.answered = threading.Condition(self.lock)  # for who waits for an answer
         self.pending: deque[Task] = deque()
-        self.keepers: list[Keeper] = []
+        self.keepers: list[WorkerThread] = []
         self.idle = 0
         self.held = 0
         self.failure: Exception | None = None  # why there is no more work; set once, for good
@@ -90,7 +90,7 @@ class Crew:
             if self.idle:
                 self.changed.notify_all()
             if len(self.pending) > self.idle and len(self.keepers) < self.workers and self.failure is None:
-                keeper = Keeper(self)
+                keeper = WorkerThread(self)
                 keeper.start()
                 self.keepers.append(keeper)
         return made
@@ -152,13 +152,13 @@ class Crew:
             self.changed.notify_all()
 
 
-class Keeper(threading.Thread):
+class WorkerThread(threading.Thread):
     """Keeps one worker: starts it, hands it tasks, listens, judges, and starts the next when it has died.
 
     The thread that starts a process must outlive it, for on Linux the process dies with the thread.
     """
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Pool) -> None:
         super().__init__(name="lookalike-leash", daemon=True)
         self.crew = crew
         self.process: subprocess.Popen[bytes] | None = None  # changed under the crew's lock: others may kill it

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.originals import pictures_of
-from lookalike.search.rerank.base import NONE, Asked, Reranking, create_reranking
+from lookalike.index.originals import originals_of
+from lookalike.search.rerank.base import NONE, Reranker, RerankRequest, create_reranker
 from lookalike.selection.selftest import FEWEST, bootstrap_interval
 from lookalike.transforms.augmentations import damage, families_for
 from lookalike.transforms.views import scene
@@ -48,7 +48,7 @@ TRIED = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha
 #: Held-out images; of a geometric check, which takes longer, fewer.
 HELD_OUT, LOOKED_AT = 100, 60
 #: What is tried and how, in figures kept: of another make they are chosen again.
-MAKE = 3
+FORMAT_VERSION = 3
 #: Images come in kinds where ``kind`` is at least this for one that is tried.
 KINDS_FROM = 0.3
 #: Smaller pictures have too few details to check. Larger ones are damaged at this size.
@@ -58,13 +58,13 @@ SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class Choice:
+class AutoSelection:
     """What the self-test chose.
 
     Attributes
     ----------
     method : str
-        As :func:`lookalike.search.rerank.base.create_reranking` takes it; ``none`` where none is better.
+        As :func:`lookalike.search.rerank.base.create_reranker` takes it; ``none`` where none is better.
     figures : dict of str to dict
         Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
     held_out : int
@@ -96,7 +96,7 @@ class Choice:
 
 def choose(
     index: Index, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
-) -> Choice:
+) -> AutoSelection:
     """Choose a re-ranking by damaged copies of the index's own images.
 
     Parameters
@@ -121,10 +121,10 @@ def choose(
         If there are too few images.
     """
     note = on_note or (lambda _: None)
-    file = index.path / f"choice-{index.passport.view.column}.json"
+    file = index.path / f"choice-{index.manifest.view.column}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
-        stored = Choice(**json.loads(file.read_bytes()))
-        same = (stored.fingerprint, stored.make) == (index.passport.fingerprint, MAKE)
+        stored = AutoSelection(**json.loads(file.read_bytes()))
+        same = (stored.fingerprint, stored.make) == (index.manifest.fingerprint, FORMAT_VERSION)
         if same and abs(stored.images - len(index)) <= stored.images // 5:
             note(stored.sentence())
             return stored
@@ -135,21 +135,21 @@ def choose(
     return choice
 
 
-def _chosen(index: Index, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> Choice:
+def _chosen(index: Index, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> AutoSelection:
     note("choosing a re-ranking by damaged copies of these images, once; it may take a minute or two")
     test = _Test(index, seed)
     results = {NONE: test.run(None)}
     for method in tried:
         if method.startswith("geometric") and not test.has_details:
             continue
-        results[method] = test.run(create_reranking(method, index, on_note=note))
-    return Choice(
+        results[method] = test.run(create_reranker(method, index, on_note=note))
+    return AutoSelection(
         decide(results),
         {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
         len(test.rows),
         len(index),
-        index.passport.fingerprint,
-        MAKE,
+        index.manifest.fingerprint,
+        FORMAT_VERSION,
     )
 
 
@@ -202,8 +202,8 @@ class _Test:
             )
         self.index = index
         rows = np.random.default_rng([seed, 7]).permutation(len(index))[: min(HELD_OUT, len(index) // 4)]
-        pictures = pictures_of(index).read(rows.tolist())
-        shape = tuple(index.passport.shape)
+        pictures = originals_of(index).read(rows.tolist())
+        shape = tuple(index.manifest.shape)
         large = min(min(p.shape[:2]) for p in pictures) >= SMALLEST
         self.has_details = large and importlib.util.find_spec("cv2") is not None
         size = (max(SIDE, shape[0]), max(SIDE, shape[1]), *shape[2:]) if large else shape
@@ -211,15 +211,15 @@ class _Test:
         ways = damage(shown, families_for(shown), seed=seed + 1000), scene(shown, seed=seed)
         encoded = [index.encoder.encode(np.stack([fit_to(c, shape) for c in copies])) for copies in ways]
         seen = np.ones(len(rows), np.bool_)
-        if index.passport.distance == "cosine":
+        if index.manifest.distance == "cosine":
             seen = np.all([table.any(axis=1) for table in encoded], axis=0)
         if not seen.any():
             raise UsageError(
-                f"{index.path}: every damaged copy is blank to {index.passport.encoder}; name a re-ranking yourself"
+                f"{index.path}: every damaged copy is blank to {index.manifest.encoder}; name a re-ranking yourself"
             )
         self.rows = rows[seen]
         self.asked = [
-            Asked(table[seen], _one_by_one(copies[seen])) for copies, table in zip(ways, encoded, strict=True)
+            RerankRequest(table[seen], _one_by_one(copies[seen])) for copies, table in zip(ways, encoded, strict=True)
         ]
         # The nearest other image of each, by the plain distance.
         plain = index.database().distances(index.descriptors[self.rows])
@@ -228,7 +228,7 @@ class _Test:
         self.length = max(1, round(SHARE * len(index)))
         self.partner = np.roll(np.arange(len(self.rows)), 1 + len(self.rows) // 3)
 
-    def run(self, made: Reranking | None) -> dict[str, Float64Array]:
+    def run(self, made: Reranker | None) -> dict[str, Float64Array]:
         """Return the figures of each held-out image; of one that looks at pictures, of the first few."""
         table, count = self.index.descriptors, len(self.rows)
         looks = made is not None and made.looks
@@ -238,8 +238,8 @@ class _Test:
         first = (first + self._lists(made, in_scene)[0]) / 2
         if looks:  # it puts the same picture first, and leaves the others as they were
             made, theirs = None, self._lists(None, self.asked[0])[1]
-        mine = self._lists(made, Asked(table[self.rows]))[1]
-        kin = self._lists(made, Asked(table[self.nearest]))[1]
+        mine = self._lists(made, RerankRequest(table[self.rows]))[1]
+        kin = self._lists(made, RerankRequest(table[self.nearest]))[1]
         for lists in (theirs, mine, kin):
             lists[np.arange(count), self.rows] = False
         agreement = (mine & theirs).sum(axis=1) / self.length
@@ -247,7 +247,7 @@ class _Test:
         chance = float((theirs & mine[self.partner]).sum(axis=1).mean() / self.length)
         return {"first hit": first, "kind": ((agreement * related - chance) / max(1 - chance, 1e-9))[:some]}
 
-    def _lists(self, made: Reranking | None, asked: Asked) -> tuple[Float64Array, NDArray[np.bool_]]:
+    def _lists(self, made: Reranker | None, asked: RerankRequest) -> tuple[Float64Array, NDArray[np.bool_]]:
         """Return for each query whether its original comes first, and which images are on its list."""
         marked = np.zeros((len(asked), len(self.index)), np.bool_)
         first = np.zeros(len(asked))
@@ -263,4 +263,4 @@ class _Test:
         return first, marked
 
 
-__all__ = ["Choice", "choose", "decide"]
+__all__ = ["AutoSelection", "choose", "decide"]

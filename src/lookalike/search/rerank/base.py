@@ -29,10 +29,10 @@ Int64Array = NDArray[np.int64]
 RERANKINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "expansion": ("lookalike.search.rerank.query_expansion:Expansion", {"alpha": 0.0}),
     "alpha-expansion": ("lookalike.search.rerank.query_expansion:Expansion", {"alpha": 3.0}),
-    "diffusion": ("lookalike.search.rerank.diffusion:Spreading", {}),
-    "reciprocal": ("lookalike.search.rerank.k_reciprocal:Reciprocal", {}),
-    "geometric": ("lookalike.search.rerank.geometric:Verification", {}),
-    "views": ("lookalike.search.rerank.multi_view:Views", {}),
+    "diffusion": ("lookalike.search.rerank.diffusion:DiffusionReranker", {}),
+    "reciprocal": ("lookalike.search.rerank.k_reciprocal:KReciprocal", {}),
+    "geometric": ("lookalike.search.rerank.geometric:GeometricCheck", {}),
+    "views": ("lookalike.search.rerank.multi_view:MultiView", {}),
 }
 #: The self-test chooses one of them, or none.
 AUTO, NONE = "auto", "none"
@@ -41,7 +41,7 @@ BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class RerankRequest:
     """What is asked of an index.
 
     Attributes
@@ -61,15 +61,15 @@ class Asked:
     def __len__(self) -> int:
         return len(self.descriptors)
 
-    def part(self, start: int, stop: int) -> Asked:
+    def part(self, start: int, stop: int) -> RerankRequest:
         """Return some of the queries."""
         picture = self.picture
         moved = None if picture is None else lambda i: picture(start + i)
-        return Asked(self.descriptors[start:stop], moved, self.among)
+        return RerankRequest(self.descriptors[start:stop], moved, self.among)
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
+class Ranking:
     """The answers to one query.
 
     Attributes
@@ -87,7 +87,7 @@ class Ranked:
     inliers: dict[int, int] = field(default_factory=dict)
 
 
-class Reranking:
+class Reranker:
     """One way to re-rank; the base of all.
 
     Parameters
@@ -111,13 +111,13 @@ class Reranking:
         self.index = index
         self.database: Database = index.database(distance)
         self.note = on_note or (lambda _: None)
-        if self.own_distance and self.database.distance != index.passport.distance:
+        if self.own_distance and self.database.distance != index.manifest.distance:
             raise UsageError(
-                f"re-ranking by {self.name} goes by the encoder's own distance, {index.passport.distance}; leave the "
+                f"re-ranking by {self.name} goes by the encoder's own distance, {index.manifest.distance}; leave the "
                 "distance out"
             )
 
-    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+    def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Return for each query a value for every image, (b, m), smaller is nearer, 0 or more; and its inliers."""
         raise NotImplementedError
 
@@ -127,9 +127,9 @@ class Reranking:
         return max(1, BLOCK_BYTES // (4 * self.database.size))
 
 
-def create_reranking(
+def create_reranker(
     method: str, index: Index, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
-) -> Reranking | None:
+) -> Reranker | None:
     """Make a re-ranking of an index by its name.
 
     Parameters
@@ -145,7 +145,7 @@ def create_reranking(
 
     Returns
     -------
-    Reranking or None
+    Reranker or None
         None for ``none``, also where that is what ``auto`` chose.
 
     Raises
@@ -158,19 +158,19 @@ def create_reranking(
         from lookalike.search.rerank.auto import choose
 
         chosen = choose(index, on_note=on_note).method
-        return create_reranking(chosen, index, distance=distance, on_note=on_note)
+        return create_reranker(chosen, index, distance=distance, on_note=on_note)
     if name == NONE:
         return None
     if name not in RERANKINGS:
         raise unknown_name("re-ranking", name, [*RERANKINGS, AUTO, NONE])
     target, meant = RERANKINGS[name]
     module, _, attribute = target.partition(":")
-    made: type[Reranking] = getattr(importlib.import_module(module), attribute)
+    made: type[Reranker] = getattr(importlib.import_module(module), attribute)
     params = meant | _parsed(name, rest, made)
     return made(index, distance=distance, on_note=on_note, **params)
 
 
-def _parsed(name: str, rest: str, made: type[Reranking]) -> dict[str, Any]:
+def _parsed(name: str, rest: str, made: type[Reranker]) -> dict[str, Any]:
     """Read ``k=10,alpha=3``; each is of the kind that its default is."""
     defaults = {
         p.name: p.default
@@ -211,7 +211,7 @@ def check_range(name: str, key: str, value: float, least: float, most: float) ->
 
 def rerank(
     index: Index,
-    method: str | Reranking,
+    method: str | Reranker,
     descriptors: NDArray[Any],
     k: int,
     *,
@@ -219,15 +219,15 @@ def rerank(
     distance: str | None = None,
     among: NDArray[np.integer[Any]] | None = None,
     on_note: Callable[[str], None] | None = None,
-) -> list[Ranked]:
+) -> list[Ranking]:
     """Answer queries in a second, better order.
 
     Parameters
     ----------
     index : Index
         What is searched.
-    method : str or Reranking
-        What :func:`create_reranking` takes, or what it made.
+    method : str or Reranker
+        What :func:`create_reranker` takes, or what it made.
     descriptors : ndarray, shape (b, d)
         Of the queries, by the index's encoder.
     k : int
@@ -252,30 +252,30 @@ def rerank(
         If the method, a parameter or ``k`` is wrong, or the picture is needed and there is none.
     """
     made = (
-        method if isinstance(method, Reranking) else create_reranking(method, index, distance=distance, on_note=on_note)
+        method if isinstance(method, Reranker) else create_reranker(method, index, distance=distance, on_note=on_note)
     )
     database = index.database(distance) if made is None else made.database
     rows = np.arange(database.size) if among is None else np.unique(np.asarray(among, np.int64))
     if not 1 <= k <= len(rows):
         raise UsageError(f"k is {k:,}; it must be 1 to {len(rows):,}, the images there are to choose from")
     answers = []
-    for values, plain, inliers in ranking_values(made, database, Asked(descriptors, picture, among)):
+    for values, plain, inliers in ranking_values(made, database, RerankRequest(descriptors, picture, among)):
         for i, of_query in enumerate(inliers):
             mine, far = values[i, rows], plain[i, rows]
             some = np.flatnonzero(mine <= np.partition(mine, k - 1)[k - 1])
             first = some[np.lexsort((some, far[some], mine[some]))[:k]]
-            answers.append(Ranked(rows[first], far[first], of_query))
+            answers.append(Ranking(rows[first], far[first], of_query))
     return answers
 
 
 def ranking_values(
-    made: Reranking | None, database: Database, asked: Asked
+    made: Reranker | None, database: Database, asked: RerankRequest
 ) -> Iterator[tuple[Float32Array, Float32Array, list[dict[int, int]]]]:
     """Rank all images for every query, some queries at a time.
 
     Parameters
     ----------
-    made : Reranking or None
+    made : Reranker or None
         None ranks by the plain distance.
     database : Database
         Of the index.
@@ -285,7 +285,7 @@ def ranking_values(
     Yields
     ------
     (values, distances, inliers)
-        float32 (b, m), smaller is nearer and 0 or more; the plain distances; and what :class:`Ranked` says of inliers.
+        float32 (b, m), smaller is nearer and 0 or more; the plain distances; and what :class:`Ranking` says of inliers.
 
     Raises
     ------
@@ -307,4 +307,4 @@ def ranking_values(
         yield values, plain, inliers
 
 
-__all__ = ["RERANKINGS", "Asked", "Ranked", "Reranking", "create_reranking", "ranking_values", "rerank"]
+__all__ = ["RERANKINGS", "Ranking", "RerankRequest", "Reranker", "create_reranker", "ranking_values", "rerank"]

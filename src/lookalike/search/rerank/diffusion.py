@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.diffusion import ALPHA, STARTS, Diffusion, to_squares
+from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph, to_squares
 from lookalike.neighbors.distances import Database
-from lookalike.search.rerank.base import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -25,13 +25,13 @@ Float32Array = NDArray[np.float32]
 PLAIN = 1e-2
 
 
-class Spreading(Reranking):
+class DiffusionReranker(Reranker):
     """Diffusion on the index's neighbour graph.
 
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.search.rerank.base.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranker`.
     alpha : float
         How far it goes: the weight of each further step.
     """
@@ -52,12 +52,12 @@ class Spreading(Reranking):
         self.alpha = alpha
         self.graph = graph_of(index, on_note=on_note)
 
-    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+    def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Spread each query over the graph; what most arrives at is nearest."""
         return spread(self.graph, self.database, asked.descriptors, self.alpha), [{}] * len(asked)
 
 
-def spread(graph: Diffusion, database: Database, queries: NDArray[Any], alpha: float = ALPHA) -> Float32Array:
+def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alpha: float = ALPHA) -> Float32Array:
     """Rank a database for each query by diffusion.
 
     Parameters

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details, details_of
+from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details, detect_keypoints
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.originals import pictures_of
-from lookalike.index.vectors import VERIFICATION, learn_once
-from lookalike.search.rerank.base import Asked, Reranking, check_range
+from lookalike.index.originals import originals_of
+from lookalike.index.vectors import VERIFICATION, cached_artifact
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ WIDER = 4
 QUERY_SIDE = 640
 
 
-class Verification(Reranking):
+class GeometricCheck(Reranker):
     """Geometric check of the first answers.
 
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.search.rerank.base.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranker`.
     depth : int
         First answers of each encoder that are looked at; four times as many where none of them is verified.
     """
@@ -61,12 +61,12 @@ class Verification(Reranking):
         check_range(self.name, "depth", depth, 1, 100_000)
         detect_sift(np.zeros((32, 32), np.uint8), 1)  # says at once if OpenCV is missing
         self.depth = depth
-        self.pictures = pictures_of(index)
-        views = index.passport
+        self.pictures = originals_of(index)
+        views = index.manifest
         self.others = [
             other
             for other in (index.through(c.column) for c in views.columns if c.complete and c != views.view)
-            if other.passport.count
+            if other.manifest.count
         ]
         self._own_rows: dict[str, int] = {}
 
@@ -75,7 +75,7 @@ class Verification(Reranking):
         """A few, as each takes a while."""
         return 8
 
-    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+    def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Count for each query the details that it shares with its first answers."""
         if asked.picture is None:
             raise UsageError("a geometric check is of pictures, and this query has none")
@@ -96,7 +96,7 @@ class Verification(Reranking):
 
     def _checked(self, picture: NDArray[np.uint8], lists: list[NDArray[np.int64]]) -> dict[int, int]:
         """Return the inliers of the pictures that were looked at."""
-        query = details_of(picture, QUERY_SIDE)
+        query = detect_keypoints(picture, QUERY_SIDE)
         found: dict[int, int] = {}
         for start, stop in ((0, self.depth), (self.depth, WIDER * self.depth)):
             rows = [row for row in dict.fromkeys(np.concatenate([one[start:stop] for one in lists]).tolist())
@@ -117,8 +117,8 @@ class Verification(Reranking):
             allowed[among] = True
         lists = [_first(plain, most, allowed)]
         for other in self.others:
-            descriptor = other.encoder.encode(fit_to(picture, tuple(other.passport.shape))[None])
-            if other.passport.distance == "cosine" and not descriptor.any():
+            descriptor = other.encoder.encode(fit_to(picture, tuple(other.manifest.shape))[None])
+            if other.manifest.distance == "cosine" and not descriptor.any():
                 continue
             theirs = other.database().distances(descriptor)[0]
             own = self._rows_by_id()
@@ -163,27 +163,27 @@ def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, se
         if on_note is not None:
             on_note("checking, once, how many images here are known again by their details in a scene")
         rows = np.sort(np.random.default_rng([seed, 9]).permutation(len(index))[:SHOWN])
-        check = Verification(index)
+        check = GeometricCheck(index)
         found = []
         for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):
             height, width = (
                 max(1, round(side * min(1.0, QUERY_SIDE / max(whole.shape[:2])))) for side in whole.shape[:2]
             )
             shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=seed + row)[0]
-            descriptor = index.encoder.encode(fit_to(shown, tuple(index.passport.shape))[None])
+            descriptor = index.encoder.encode(fit_to(shown, tuple(index.manifest.shape))[None])
             plain = index.database().distances(descriptor)[0]
             if any(row in one for one in check._shortlists(plain, shown)):
                 (kept,) = check.pictures.details([row])
-                found.append(compare_details(details_of(shown, QUERY_SIDE), kept).inliers)
+                found.append(compare_details(detect_keypoints(shown, QUERY_SIDE), kept).inliers)
             else:
                 found.append(0)
         return {}, {"inliers": np.array(found, np.int64)}
 
     terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
     learnt = index.once(
-        f"recognised by {seed}", lambda: learn_once(index.path, index.passport, VERIFICATION, terms, learn)
+        f"recognised by {seed}", lambda: cached_artifact(index.path, index.manifest, VERIFICATION, terms, learn)
     )
     return float((learnt[1]["inliers"] >= VERIFIED).mean())
 
 
-__all__ = ["Verification", "recognised"]
+__all__ = ["GeometricCheck", "recognised"]

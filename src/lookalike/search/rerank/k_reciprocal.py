@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.diffusion import to_squares
-from lookalike.search.rerank.base import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 Float32Array = NDArray[np.float32]
 
 
-class Reciprocal(Reranking):
+class KReciprocal(Reranker):
     """k-reciprocal re-ranking, without a look at other queries.
 
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.search.rerank.base.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranker`.
     k : int
         Neighbours that may be reciprocal, at most those of the graph.
     few : int
@@ -80,7 +80,7 @@ class Reciprocal(Reranking):
         lines = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
         return _pair_squares(table, lines, table, sets.indices, distance)
 
-    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+    def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Compare the neighbours of each query with those of every image."""
         from scipy import sparse
 

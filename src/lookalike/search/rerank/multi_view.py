@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError, unknown_name
 from lookalike.imaging.resize import fit_to
-from lookalike.search.rerank.base import Asked, Reranking
+from lookalike.search.rerank.base import Reranker, RerankRequest
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -26,13 +26,13 @@ CENTRES, CORNER = (0.75, 0.5), 0.6
 KINDS = ("turns", "mirror", "crops")
 
 
-class Views(Reranking):
+class MultiView(Reranker):
     """Several views of each query.
 
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.search.rerank.base.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranker`.
     kinds : str
         Joined by ``+``: ``turns`` (by 90, 180, 270 degrees), ``mirror``, ``crops`` (two of the centre, four corners).
     by : {"min", "mean"}
@@ -59,7 +59,7 @@ class Views(Reranking):
                 raise unknown_name("kind of views", kind, KINDS)
         self.kinds, self.by = kinds.split("+"), by
 
-    def values(self, asked: Asked) -> tuple[NDArray[np.float32], list[dict[int, int]]]:
+    def values(self, asked: RerankRequest) -> tuple[NDArray[np.float32], list[dict[int, int]]]:
         """Ask for each view of each query."""
         if asked.picture is None:
             raise UsageError("views are of pictures, and this query has none")
@@ -74,7 +74,7 @@ class Views(Reranking):
 
     def encoded(self, picture: Images) -> NDArray[np.float32]:
         """Return descriptors of the views of one picture, without those that are blank to the encoder."""
-        shape = tuple(self.index.passport.shape)
+        shape = tuple(self.index.manifest.shape)
         descriptors = self.index.encoder.encode(np.stack([fit_to(v, shape) for v in views_of(picture, self.kinds)]))
         if self.database.distance != "cosine":
             return descriptors

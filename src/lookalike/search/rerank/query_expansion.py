@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.distances import Database
-from lookalike.search.rerank.base import Asked, Reranking, check_range
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import Index
@@ -27,13 +27,13 @@ Float32Array = NDArray[np.float32]
 _AS_THEY_ARE = ("euclidean", "inner product")
 
 
-class Expansion(Reranking):
+class Expansion(Reranker):
     """Average or weighed query expansion.
 
     Parameters
     ----------
     index, distance, on_note
-        As of :class:`lookalike.search.rerank.base.Reranking`.
+        As of :class:`lookalike.search.rerank.base.Reranker`.
     k : int
         Answers that count.
     alpha : float
@@ -69,7 +69,7 @@ class Expansion(Reranking):
         k = min(k, near.rows.shape[1])
         moved, total = self.vectors.copy(), np.ones(len(self.vectors), np.float32)
         for place in range(k):  # one neighbour of all at a time takes no more memory than the vectors
-            weights = self._weights(near.squares[:, place], near.squares[:, k - 1], self.index.passport.distance)
+            weights = self._weights(near.squares[:, place], near.squares[:, k - 1], self.index.manifest.distance)
             moved += weights[:, None] * self.vectors[near.rows[:, place]]
             total += weights
         if self.database.distance in _AS_THEY_ARE:
@@ -89,7 +89,7 @@ class Expansion(Reranking):
             similarity = 1 - squares
         return np.asarray(np.maximum(similarity, 0) ** self.alpha, np.float32)
 
-    def values(self, asked: Asked) -> tuple[Float32Array, list[dict[int, int]]]:
+    def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Ask, move, and ask again."""
         rows, far = self.database.nearest(asked.descriptors, self.k)
         distance = self.database.distance
