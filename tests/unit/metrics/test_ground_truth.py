@@ -1,7 +1,6 @@
 """Right answers from files, and scores by them: by hand, and equal to ranx's and pytorch-metric-learning's."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, Truth, read_truth, write_qrels, write_run
 from lookalike.neighbors.distances import Database
 from lookalike.reports.evaluate import compare_indexes, export_trec, questions, score
+from paths import TESTS
 from quadrants import ENTRY, pictures
 
 #: Made by references/make.py with ranx and pytorch-metric-learning.
-REFERENCE = json.loads((Path(__file__).parent / "references" / "scores.json").read_text())
+REFERENCE = json.loads((TESTS / "references" / "scores.json").read_text())
 #: Directions that turn from the first axis to the second.
 DATABASE = ((10, 0, 0, 0), (10, 1, 0, 0), (10, 3, 0, 0), (0, 10, 0, 0))
 

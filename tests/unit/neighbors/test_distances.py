@@ -2,7 +2,6 @@
 
 import gzip
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ import pytest
 from lookalike.errors import UsageError
 from lookalike.neighbors import distances as module
 from lookalike.neighbors.distances import DISTANCES, Database
+from paths import ROOT
 
-MNIST = Path(__file__).parents[1] / "datasets" / "mnist"
+MNIST = ROOT / "datasets" / "mnist"
 NAMES = sorted(name for name, distance in DISTANCES.items() if not distance.packed)
 METRICS = [name for name in NAMES if name != "inner product"]  # 0 for the same descriptor, never negative
 

@@ -35,6 +35,7 @@ from lookalike.index.manifest import (
 )
 from lookalike.index.schema import Facts, Row, descriptors_of, to_table
 from lookalike.index.store import Store, check_target, only_writer, rollback, sweep
+from paths import TESTS
 from quadrants import ENTRY, Quadrants, pictures
 
 COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", None, [2, 2], False) for name, fingerprint in
@@ -469,9 +470,7 @@ def kinds(path):
 def test_whatever_byte_is_changed_no_answer_is_wrong(rich):
     """In a process of its own: a length that was changed may make a library ask for more memory than there is."""
     path, _ = rich
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_store as t; t.flip({str(path)!r})"
-    )
+    code = f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / 'unit' / 'index')!r}]; import test_store as t; t.flip({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"after {done.stdout[-200:]}: {done.stderr[-1000:]}"
 

@@ -15,6 +15,7 @@ from lookalike.encoders.onnx.image_model import Settings
 from lookalike.encoders.onnx.model_check import DEEPEST, check_model
 from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import EncoderError, LookalikeError
+from paths import ROOT
 
 onnx = pytest.importorskip("onnx", reason="the models are built with onnx; pip install 'lookalike[train]'")
 helper, TensorProto = onnx.helper, onnx.TensorProto
@@ -245,7 +246,7 @@ def test_a_model_given_by_path_is_refused(folder, tmp_path):
 
 
 def test_every_model_is_opened_at_one_place():
-    source = Path(__file__).parents[1] / "src" / "lookalike"
+    source = ROOT / "src" / "lookalike"
     found = [
         p.name
         for p in source.rglob("*.py")

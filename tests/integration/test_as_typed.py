@@ -18,11 +18,11 @@ from PIL import Image
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.terminal import PlainStream, printable
+from paths import ROOT
 from program import lookalike
 from program import run as program
 
 PROGRAM = [sys.executable, "-m", "lookalike"]
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture

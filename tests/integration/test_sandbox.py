@@ -17,10 +17,11 @@ import held
 from lookalike.errors import CollectionError
 from lookalike.imaging.sandbox import pool
 from lookalike.imaging.sandbox.api import Sandbox
+from paths import TESTS as TESTS_FOLDER
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can")
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-TESTS = str(Path(__file__).parent)
+TESTS = str(TESTS_FOLDER)
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])}
 
 

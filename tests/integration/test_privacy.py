@@ -14,8 +14,8 @@ from PIL import Image
 
 import lookalike
 from lookalike.encoders.neural import LITE0_INT8
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCE = Path(lookalike.__file__).parent
 #: What a continuous integration sets: some programs are silent there that aren't at home.
 OF_CI = (

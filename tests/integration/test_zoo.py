@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lookalike
+from paths import TESTS
 from program import check_outcomes, misplaced, result
 from program import lookalike as lookalike_command
 from zoo import MEMORY, SECONDS, make_zoo, saved, scene
@@ -91,7 +91,7 @@ def test_a_file_is_explained_by_name(zoo):
 def test_nothing_is_left_open(zoo, tmp_path):
     folder, *_ = zoo
     script = [sys.executable, "-c", LEAKS, folder, tmp_path / "once", tmp_path / "twice"]
-    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    here = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(script, env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

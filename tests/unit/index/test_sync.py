@@ -29,6 +29,7 @@ from lookalike.index.integrity import verify
 from lookalike.index.manifest import DATASET, MANIFEST, PREVIOUS, read_manifest, write_manifest
 from lookalike.index.schema import FACTS, facts_of
 from lookalike.index.store import Store
+from paths import TESTS
 from quadrants import ENTRY, Quadrants
 
 TEXT = b"not an image"
@@ -907,7 +908,7 @@ print("done", flush=True)
 
 
 def started(photos, path):
-    code = RUN.format(tests=str(Path(__file__).parent), source=str(photos.folder), path=str(path))
+    code = RUN.format(tests=str(TESTS), source=str(photos.folder), path=str(path))
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 

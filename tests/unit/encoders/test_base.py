@@ -35,6 +35,7 @@ from lookalike.encoders.base import (
     read_card,
 )
 from lookalike.errors import EncoderError, LookalikeError, UsageError
+from paths import ROOT
 
 QUICK: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 1, "precision": "float32"},
@@ -500,7 +501,7 @@ def test_an_edited_card_is_refused_by_name(key, value, tmp_path):
 
 # Encoders of other packages -------------------------------------------------------------------------------------------
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "an_encoder.py"
+EXAMPLE = ROOT / "examples" / "an_encoder.py"
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ from lookalike.index.manifest import (
 )
 from lookalike.index.schema import FACTS
 from lookalike.index.store import rollback
+from paths import TESTS
 from quadrants import ENTRY, Quadrants, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))
@@ -879,7 +880,7 @@ print("done", flush=True)
 def test_kill_9_at_any_moment_leaves_the_old_index_and_the_same_command_completes(path):
     """Each run is killed a seeded moment after one of its batches; the last is let through."""
     before = answers(build_index(pictures(*ROWS), "quadrants", path))
-    code = KILLED.format(tests=str(Path(__file__).parent), path=str(path), seconds=0.02)
+    code = KILLED.format(tests=str(TESTS), path=str(path), seconds=0.02)
     rng = random.Random(2)
     images = np.random.default_rng(1).integers(1, 256, (6000, 2, 2), np.uint8)
     for lines in (1, 2, 4, 6, 7):  # "begun", then about one a batch

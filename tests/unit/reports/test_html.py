@@ -20,9 +20,9 @@ import lookalike
 from lookalike.errors import LookalikeError
 from lookalike.reports import figures
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from paths import ROOT
 
 RNG = np.random.default_rng(11)
-ROOT = Path(__file__).parents[1]
 VOID = {"br", "img", "link", "meta", "wbr"}
 NASTY = "</p><script>alert('1')</script> & <b>\"bold\"</b>"
 

@@ -9,7 +9,6 @@ import shutil
 import struct
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,9 @@ from lookalike import open_collection
 from lookalike.collections import builtin
 from lookalike.collections.builtin import MNIST_FILES, MNIST_MIRRORS, mnist_files
 from lookalike.errors import CollectionError, UsageError
+from paths import ROOT
 
-CHECKOUT = Path(__file__).parents[1] / "datasets" / "mnist"
+CHECKOUT = ROOT / "datasets" / "mnist"
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 NOWHERE = "http://127.0.0.1:9/"  # nothing listens on the port called discard
 

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import PIL.Image
 import pytest
+from test_archive import pack
 
 from lookalike.collections.archive import list_archive
 from lookalike.collections.folder import Entry, file_entry, scan
@@ -27,7 +28,6 @@ from lookalike.errors import ImageError
 from lookalike.imaging.decode import Limits, read_image
 from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Answer, Sandbox
-from test_archive import pack
 
 RNG = np.random.default_rng(23)
 SHAPES = [(8, 8), (5, 9, 3)]

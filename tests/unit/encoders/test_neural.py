@@ -20,10 +20,10 @@ from lookalike.encoders.onnx.image_model import IMAGENET_MEAN, IMAGENET_STD, Set
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image
+from paths import ROOT
 
 onnx = pytest.importorskip("onnx", reason="the small models are built with onnx; pip install 'lookalike[train]'")
 
-ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "convert_efficientnet_lite0.py"
 SCRIPT_INT8 = ROOT / "scripts" / "quantise_efficientnet_lite0.py"
 

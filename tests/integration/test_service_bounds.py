@@ -25,12 +25,13 @@ from lookalike.index.reader import Index
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
+from test_serving import Site, events, first
+
 from lookalike.server import live as live_module
 from lookalike.server import routes, uploads
 from lookalike.server.guard import Rules
 from lookalike.server.live import LiveIndex
 from lookalike.server.uploads import Decoder
-from test_serving import Site, events, first
 
 COUNT = 60
 TOKEN = "a-token-of-some-length"
