@@ -29,10 +29,11 @@ from lookalike.metrics.ranking import score
 from lookalike.neighbors.distances import Database
 from lookalike.reports import charts, figures
 from lookalike.reports.html import machine
+from lookalike.search.restore import denoise
 from lookalike.selection.adapt import Recipe, adapt
 from lookalike.selection.selftest import bootstrap_interval
 from lookalike.transforms.augmentations import damage
-from lookalike.transforms.noise import add_noise, denoise, quality
+from lookalike.transforms.noise import add_noise, quality
 from lookalike.transforms.restorer import Restorer
 
 Images = NDArray[np.uint8]

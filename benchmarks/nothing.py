@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from lookalike import build_index, open_collection
+from lookalike.api import Index
 from lookalike.atomic import replace_file
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.resize import to_png
-from lookalike.index.reader import Index
 from lookalike.reports.html import machine
 from lookalike.search.calibration import DEPTH, gap_odds
 from lookalike.search.page import answer, silence_of

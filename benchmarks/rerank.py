@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lookalike import build_index, create_encoder, open_collection, open_index
+from lookalike.api import Index
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.imaging.resize import fit_to
-from lookalike.index.reader import Index
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.distances import Database

@@ -13,35 +13,35 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lookalike.version import __version__ as __version__
+
 if TYPE_CHECKING:
+    from lookalike.api import Index, build_index, open_index
     from lookalike.client.remote import connect
     from lookalike.collections.open import Collection, open_collection
     from lookalike.encoders.base import Encoder
     from lookalike.encoders.base import create as create_encoder
     from lookalike.encoders.base import load as load_encoder
     from lookalike.errors import LookalikeError
-    from lookalike.index.build import build_index
-    from lookalike.index.reader import Index, open_index
     from lookalike.reports.evaluate import score
     from lookalike.search.engine import Match
     from lookalike.search.request import Query
 
-__version__ = "0.1.0"
 
 # Each name is imported when it is first used, so that `import lookalike` costs nothing.
 _WHERE = {
     "Collection": "collections.open",
     "Encoder": "encoders.base",
-    "Index": "index.reader",
+    "Index": "api",
     "LookalikeError": "errors",
     "Match": "search.engine",
     "Query": "search.request",
-    "build_index": "index.build",
+    "build_index": "api",
     "connect": "client.remote",
     "create_encoder": "encoders.base:create",
     "load_encoder": "encoders.base:load",
     "open_collection": "collections.open",
-    "open_index": "index.reader",
+    "open_index": "api",
     "score": "reports.evaluate",
 }
 

@@ -19,9 +19,9 @@ import pytest
 
 import lookalike
 from lookalike import build_index, open_index
+from lookalike.api import Index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.resize import to_png
-from lookalike.index.reader import Index
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 

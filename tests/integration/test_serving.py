@@ -617,7 +617,7 @@ def test_the_client_looks_through_another_encoder_and_reads_map_and_reports(tmp_
             with pytest.raises(ServerError, match="no map by pixels") as told:
                 default.map()
             assert told.value.status == 404
-            remote = default.through("hog")
+            remote = default.with_encoder("hog")
             assert (remote.map().places == made.places).all()
             assert (remote.map().hills == made.hills).all()
             assert remote.encode("mnist:test[7]") == pytest.approx(local.descriptors[7], abs=1e-6)
@@ -626,7 +626,7 @@ def test_the_client_looks_through_another_encoder_and_reads_map_and_reports(tmp_
                 assert [m.id for m in remote.search(query)] != [m.id for m in default.search(query)]
             assert [m.id for m in remote.search("mnist:test[70]")] == [m.id for m in local.search("mnist:test[70]")]
             with pytest.raises(ServerError, match="no encoder 'none'; it has"):
-                default.through("none").search("mnist:test[7]")
+                default.with_encoder("none").search("mnist:test[7]")
             assert run(["score", "mnist:test[60:80]", "--keep", "-i", str(path)]) == 0
             assert default.reports()[0]["queries"] == 20
             remote.close()

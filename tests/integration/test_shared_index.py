@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, create_encoder, open_index
+from lookalike.api import Index
 from lookalike.client.http import ServerError
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.index.manifest import DamagedIndexError, UnreadableIndexError
-from lookalike.index.reader import Index
 from lookalike.search import page
 from lookalike.search.engine import search
 from lookalike.search.filters import FilterError
@@ -161,10 +161,10 @@ def test_what_threads_ask_for_at_once_is_made_once(used):
         begun.set()
         return object()
 
-    found = at_once(8, lambda _: index.once("thing", make))
+    found = at_once(8, lambda _: index.cached("thing", make))
     assert len(made) == 1
     assert len({id(one) for one in found}) == 1
-    assert index.once("other", make) is not found[0]
+    assert index.cached("other", make) is not found[0]
 
 
 def test_others_wait_for_who_makes_it_and_other_things_go_on(used):
@@ -178,7 +178,7 @@ def test_others_wait_for_who_makes_it_and_other_things_go_on(used):
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(index.once, "slow", slowly)
         assert inside.wait(60)
-        assert index.once("quick", lambda: "quick") == "quick"
+        assert index.cached("quick", lambda: "quick") == "quick"
         second = pool.submit(index.once, "slow", lambda: "made again")
         let_go.set()
         assert (first.result(60), second.result(60)) == ("made", "made")
@@ -194,12 +194,12 @@ def test_what_fails_is_tried_again(used):
         return len(tries)
 
     with pytest.raises(OSError, match="a bad moment"):
-        index.once("thing", make)
-    assert index.once("thing", make) == 2
+        index.cached("thing", make)
+    assert index.cached("thing", make) == 2
 
 
 def test_first_queries_of_many_threads_learn_once(photos, used, monkeypatch):
-    counted = {"listen": 0, "Words": 0, "DistanceCalibration": 0}
+    counted = {"estimate_rejection_rates": 0, "Words": 0, "DistanceCalibration": 0}
     for name in counted:
         real = getattr(page, name)
 

@@ -329,7 +329,7 @@ def faults(tmp_path_factory):
 def contents(index):
     opened = open_index(index)
     held = {c.encoder for c in opened.manifest.columns}
-    return held, opened.ids, [opened.through(name).descriptors.tolist() for name in sorted(held)]
+    return held, opened.ids, [opened.with_encoder(name).descriptors.tolist() for name in sorted(held)]
 
 
 @pytest.mark.parametrize("call", ["open", "read", "create", "write", "rename"])

@@ -121,8 +121,8 @@ def index(
 ) -> None:
     """Make an index of a collection, or make it true again: only what is new, changed, renamed or gone costs work."""
     from lookalike import create_encoder, progress
-    from lookalike.index.build import default_path, open_to_index
     from lookalike.index.manifest import DamagedIndexError
+    from lookalike.index.reopen import default_path, open_to_index
 
     if encoder in ("autoencoder", "contrastive"):
         what, option = ("an autoencoder", "") if encoder == "autoencoder" else (f"'{encoder}'", f" -e {encoder}")

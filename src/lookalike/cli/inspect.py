@@ -139,8 +139,8 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say what became of one file, and why."""
-    from lookalike.index.build import changed_since
     from lookalike.index.reader import index_of
+    from lookalike.index.reopen import changed_since
 
     opened = open_(index_path or index_of(file), None, file)
     found = opened.why(file)

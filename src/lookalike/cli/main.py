@@ -13,7 +13,7 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.terminal import PlainStream
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.api import Index
 
 # Everything else is imported inside the command that needs it: --help answers at once, and only train imports Keras.
 
@@ -51,7 +51,7 @@ def named_index(path: Path | None) -> Path | None:
     """
     if path is None or _is_index(path):
         return path
-    from lookalike.index.build import default_path
+    from lookalike.index.reopen import default_path
 
     own = default_path(path)
     return own if _is_index(own) else path
@@ -184,7 +184,7 @@ def print_json(value: object) -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from lookalike import __version__
+        from lookalike.version import __version__
 
         print(f"lookalike {__version__}")
         raise typer.Exit

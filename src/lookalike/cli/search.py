@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lookalike.index.reader import Index
+    from lookalike.api import Index
     from lookalike.reports.evaluate import Comparison, IndexScore
     from lookalike.search.engine import Result
     from lookalike.search.page import Response
@@ -335,7 +335,7 @@ def score(
     compared = None
     if against is not None:
         is_index = (Path(against) / "manifest.json").is_file()
-        other = open_index(against) if is_index else opened.through(against)
+        other = open_index(against) if is_index else opened.with_encoder(against)
         with progress.counting("scoring") as show:
             compared = evaluate.compare_indexes(
                 opened, other, queries, distance=distance, on_progress=show, on_note=progress.say, **chosen  # type: ignore[arg-type]

@@ -114,8 +114,8 @@ def serve(
 
 def index_of(of: str | Path) -> Path:
     """Return the index that somebody means: the folder itself where it is one, else where that of a collection lies."""
-    from lookalike.index.build import default_path
     from lookalike.index.manifest import MANIFEST
+    from lookalike.index.reopen import default_path
     from lookalike.index.run_status import LOCK
 
     path = Path(of)

@@ -138,6 +138,7 @@ def denoise(
 
     from lookalike import load_encoder, open_collection, progress
     from lookalike.outputs import check_outputs, output_paths
+    from lookalike.search.restore import denoise as denoise_with
     from lookalike.transforms import noise as denoising
 
     if clean is not None and noise:
@@ -169,7 +170,7 @@ def denoise(
             )
         original = _as_encoder_takes(originals.take(kept).array(), loaded)
     noisy = denoising.add_noise(images, noise, seed) if noise else images
-    cleaned = denoising.denoise(loaded, noisy)
+    cleaned = denoise_with(loaded, noisy)
     report: dict[str, Any] = {"images": len(cleaned), "failed": len(failures), "output": str(output)}
     if original is not None:
         report["noisy"] = denoising.quality(noisy, original).to_json()

@@ -118,8 +118,8 @@ class RemoteIndex:
         """End the connection; the next question opens another."""
         self._connection.close()
 
-    def through(self, encoder: str) -> RemoteIndex:
-        """Return the index as another of its encoders sees it, as :meth:`lookalike.Index.through` does.
+    def with_encoder(self, encoder: str) -> RemoteIndex:
+        """Return the index as another of its encoders sees it, as :meth:`lookalike.Index.with_encoder` does.
 
         Parameters
         ----------

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
-from lookalike.collections.open import Collection, is_built_in, open_collection
+from lookalike.collections.open import Collection, is_built_in
 from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
-from lookalike.errors import CollectionError, EncoderError, IndexStoreError, UsageError, unknown_name
-from lookalike.imaging.decode import Limits
+from lookalike.errors import EncoderError, IndexStoreError, unknown_name
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.manifest import (
     MANIFEST,
@@ -30,9 +28,9 @@ from lookalike.index.manifest import (
     UnreadableIndexError,
     read_manifest,
 )
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
 from lookalike.index.schema import FACTS
-from lookalike.index.store import Store, check_target, only_writer, save_encoder, sweep
+from lookalike.index.store import Store, only_writer, save_encoder, sweep
 from lookalike.index.sync import Summary, Sync, place_of
 from lookalike.index.vectors import keep_lists
 from lookalike.selection.adapt import AIMS
@@ -43,120 +41,58 @@ from lookalike.selection.defaults import default_encoder, default_postprocessing
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
 
-def default_path(source: str | Path) -> Path:
-    """Return where the index of a collection lies unless one says otherwise.
+@dataclass(frozen=True)
+class IndexOptions:
+    """What a run that writes an index is to do; each field as of :func:`lookalike.build_index`."""
 
-    Parameters
-    ----------
-    source : str or Path
-        What :func:`lookalike.open_collection` takes.
-
-    Returns
-    -------
-    Path
-        ``FOLDER/.lookalike`` for a folder, else ``NAME.lookalike``: beside a file, and here for a built-in name.
-
-    Examples
-    --------
-    >>> default_path("mnist").as_posix(), default_path("mnist:test[0:100]").as_posix()
-    ('mnist.lookalike', 'mnist-test.lookalike')
-    """
-    path = Path(source)
-    built_in = re.match(r"mnist(:|\[|$)", str(source))  # open_collection takes the name before a folder of that name
-    if built_in or not path.exists():
-        path = Path(re.sub(r"\[[\d:]*\]$", "", str(source)))
-    if path.is_dir() and not built_in:
-        return path / ".lookalike"
-    return path.with_name(path.name.replace(":", "-") + ".lookalike")
+    adapt: bool | None = None
+    aim: str = "few"
+    only: bool = False
+    retry: bool = False
+    rebuild: bool = False
+    replace_collection: bool = False
+    drop_unseen: bool = False
+    graph: bool | None = None
+    workers: int | None = None
+    approximate: bool | None = None
 
 
-def build_index(
-    collection: str | Path | NDArray[np.generic] | Collection,
-    encoder: str | Path | Encoder | None = None,
-    path: str | Path | None = None,
+def update_index(
+    images: Collection,
+    encoder: str | Path | Encoder | None,
+    path: Path,
+    options: IndexOptions,
     *,
-    adapt: bool | None = None,
-    aim: str = "few",
-    only: bool = False,
-    retry: bool = False,
-    rebuild: bool = False,
-    replace_collection: bool = False,
-    drop_unseen: bool = False,
-    graph: bool | None = None,
-    workers: int | None = None,
-    approximate: bool | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    on_summary: Callable[[Summary], None] | None = None,
     on_note: Callable[[str], None] | None = None,
-) -> Index:
-    """Make an index true to a collection: only what is new, changed, renamed or gone costs work.
-
-    What is committed on the way can be searched at once; after Ctrl-C, a crash or a power cut the same call goes on.
-    With an encoder that the index doesn't hold, its descriptors are made beside the others, and it answers from the
-    moment they are complete.
+) -> tuple[IndexReader, Summary]:
+    """Make an index, or update it; the work of :func:`lookalike.build_index`.
 
     Parameters
     ----------
-    collection : str, Path, ndarray or Collection
-        What :func:`lookalike.open_collection` takes.
-    encoder : str, Path or Encoder, optional
-        What :func:`lookalike.selection.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
-        yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and for a new
-        one what :mod:`lookalike.selection.defaults` says.
-    path : str or Path, optional
-        The index's folder; by default :func:`default_path`.
-    adapt : bool, optional
-        Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
-        helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
-        in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
-    aim : {"few", "kind", "both"}
-        What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
-    only : bool
-        Drop the index's other encoders. Without it only an older one of the same name goes.
-    retry : bool
-        Try files again that failed before although they haven't changed.
-    rebuild : bool
-        Read and encode every image anew, whatever is stored. A damaged index is only ever replaced by this, once the
-        new one is complete.
-    replace_collection : bool
-        Allow that the index held another collection: what isn't in the new one goes, pictures in both are kept.
-    drop_unseen : bool
-        Drop what can't be seen now as well: pictures on a disk that isn't there, behind a broken link, in a closed
-        folder. Without it they stay.
-    graph : bool, optional
-        Keep the neighbour graph that re-ranking by diffusion goes by. None keeps it where there is one already.
-    workers : int, optional
-        Processes that decode; by default one a core.
-    approximate : bool, optional
-        Keep lists for approximate search. None keeps them where there are some, and from
-        ``vectors.CROSSOVER_BYTES`` on.
-    on_progress : callable, optional
-        Called with (files done, files in all).
-    on_summary : callable, optional
-        Called once at the end.
-    on_note : callable, optional
-        Called with a sentence before a step that takes long and isn't counted.
+    images : Collection
+        Opened by :func:`lookalike.index.reopen.open_to_index`.
+    encoder : str, Path, Encoder or None
+        As of :func:`lookalike.build_index`.
+    path : Path
+        The index's folder, found fit by :func:`lookalike.index.store.check_target`.
+    options : IndexOptions
+        What to do.
+    on_progress, on_note : callable, optional
+        As of :func:`lookalike.build_index`.
 
     Returns
     -------
-    Index
-        Open.
+    (IndexReader, Summary)
+        The index, open, and what the run did.
 
     Raises
     ------
-    CollectionError, EncoderError
-        If the images can't be read or the encoder doesn't fit them.
-    IndexStoreError
-        If no image could be indexed, the folder holds something else, another process writes, or the disk refuses.
+    CollectionError, EncoderError, IndexStoreError
+        As of :func:`lookalike.build_index`.
     """
     begun = time.monotonic()
-    if path is None:
-        if isinstance(collection, (Collection, np.ndarray)):
-            raise UsageError("say where the index goes: build_index(collection, encoder, path)")
-        path = default_path(collection)
-    path = Path(path)
-    check_target(path)
-    images = open_to_index(collection, path)
+    note = on_note or (lambda _: None)
     with only_writer(path) as notes:
 
         def told(done: int, total: int) -> None:
@@ -165,17 +101,16 @@ def build_index(
                 on_progress(done, total)
 
         try:
-            said, manifest, store = _stored(path, rebuild, on_note or (lambda _: None))
-            if said is not None and not replace_collection:
+            said, manifest, store = _stored(path, options.rebuild, note)
+            if said is not None and not options.replace_collection:
                 _check_collection(path, said, images, store)
-            columns, default = _columns(images, encoder, said, path, rebuild, adapt, aim, on_note or (lambda _: None))
+            columns, default = _columns(images, encoder, said, path, options.rebuild, options.adapt, options.aim, note)
             for column, fitted in columns:
                 if said is None or column not in said.columns:
                     save_encoder(path, fitted)
             if manifest is None:  # from the first commit on, whoever opens it finds what is there
                 columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
-            elif manifest is not said:  # an interrupted rebuilding, gone on with
-                rebuild = False
+            goes_on = manifest is not None and manifest is not said  # an interrupted rebuilding
             each = manifest is not None and manifest.reading.get("each", False) != images.options.each
             run = Sync(
                 images,
@@ -183,135 +118,23 @@ def build_index(
                 manifest,
                 columns,
                 default,
-                only=only,
-                retry=retry,
-                rebuild=rebuild or each,
-                drop_unseen=drop_unseen,
-                workers=workers,
+                only=options.only,
+                retry=options.retry,
+                rebuild=(options.rebuild and not goes_on) or each,
+                drop_unseen=options.drop_unseen,
+                workers=options.workers,
                 on_progress=told,
             )
             manifest = run.run()
-            index = Index(path, manifest)
-            keep_lists(
-                path, manifest, approximate, lambda: (index.descriptors, index.keys), on_note or (lambda _: None)
-            )
+            index = IndexReader(path, manifest)
+            keep_lists(path, manifest, options.approximate, lambda: (index.descriptors, index.keys), note)
         except BaseException:
             sweep(path)
             raise
-    if graph is not None or manifest.graphs:
-        refresh_graphs(path, wanted=graph, on_note=on_note)
-        index = Index(path, read_manifest(path))
-    if on_summary is not None:
-        on_summary(run.summary(time.monotonic() - begun))
-    return index
-
-
-def open_to_index(
-    source: str | Path | NDArray[np.generic] | Collection,
-    path: str | Path,
-    *,
-    size: int | tuple[int, int] | None = None,
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    hidden: bool | None = None,
-    each: bool | None = None,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    links: bool | None = None,
-    limits: dict[str, float | None] | None = None,
-) -> Collection:
-    """Open a collection the way its index read it, but for what is said otherwise.
-
-    Parameters
-    ----------
-    source : str, Path, ndarray or Collection
-        What :func:`lookalike.open_collection` takes; an opened collection comes back as it is.
-    path : str or Path
-        The index's folder, which needn't exist.
-    size : int or (int, int), optional
-        As of :func:`lookalike.open_collection`.
-    include, exclude : sequence of str, optional
-        Patterns; None goes by the index.
-    hidden, each, links : bool, optional
-        None goes by the index.
-    path_column, label_column : str, optional
-        None goes by the index.
-    limits : dict, optional
-        Fields of :class:`lookalike.imaging.decode.Limits`; None in it goes by the index.
-
-    Returns
-    -------
-    Collection
-        To be handed to :func:`build_index`.
-
-    Raises
-    ------
-    CollectionError, UsageError
-        As of :func:`lookalike.open_collection`.
-    """
-    if isinstance(source, Collection):
-        return source
-    stored: dict[str, Any] = {}
-    try:
-        stored = read_manifest(Path(path)).reading
-    except UnreadableIndexError:  # or patterns that a person once gave would be forgotten for a moment's fault
-        raise
-    except IndexStoreError:
-        pass
-    asked = {"include": include, "exclude": exclude, "hidden": hidden, "each": each, "links": links}
-    asked |= {"path_column": path_column, "label_column": label_column}
-    options = stored | {name: value for name, value in asked.items() if value is not None}
-    cost = stored.get("limits", {}) | {name: value for name, value in (limits or {}).items() if value is not None}
-    return open_collection(source, size=size, **options | {"limits": Limits(**cost)})
-
-
-def collection_now(index: Index) -> Collection | None:
-    """Open the collection of an index as it is now.
-
-    Parameters
-    ----------
-    index : Index
-        Any.
-
-    Returns
-    -------
-    Collection or None
-        None where it was in memory, or can't be opened any more. A folder that was moved with its index inside is found.
-    """
-    source = index.manifest.source
-    if not is_built_in(source):
-        if index.path.name == ".lookalike" and not Path(source).exists():
-            source = str(index.path.resolve().parent)
-        if not Path(source).exists():
-            return None
-    with suppress(CollectionError):
-        return open_to_index(source, index.path)
-    return None
-
-
-def changed_since(index: Index, told: dict[str, Any]) -> str | None:
-    """Say how a file differs from what was indexed.
-
-    Parameters
-    ----------
-    index : Index
-        Any.
-    told : dict
-        What :meth:`lookalike.index.reader.Index.why` says of the file.
-
-    Returns
-    -------
-    str or None
-        A few words; None where nothing has changed, or it is no file.
-    """
-    images = collection_now(index)
-    if images is None or images.entries is None:
-        return None
-    entry = next((e for e in images.entries if told["path"] in (e.id, f"{e.id}#{told['frame']}")), None)
-    if entry is None:
-        return "no longer there; index again"
-    same = (entry.size, entry.mtime_ns) == (told["size"], told["mtime_ns"])
-    return None if same else "changed since it was indexed; index again"
+    if options.graph is not None or manifest.graphs:
+        refresh_graphs(path, wanted=options.graph, on_note=on_note)
+        index = IndexReader(path, read_manifest(path))
+    return index, run.summary(time.monotonic() - begun)
 
 
 def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Manifest | None, Manifest | None, Store]:

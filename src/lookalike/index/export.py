@@ -12,18 +12,18 @@ import numpy as np
 
 from lookalike.atomic import new_file
 from lookalike.errors import IndexStoreError, UsageError
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
 from lookalike.outputs import check_outputs
 
 _COLUMNS = ("id", "label", "caption", "metadata", "hash", "size", "width", "height")
 
 
-def export(index: Index, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+def export(index: IndexReader, path: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write an index's descriptors and facts in the order of its rows, for other programs.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What to write; its thumbnails and the files without a descriptor are left out.
     path : str or Path
         Ends in ``.parquet``: one file, with the descriptors as lists of float32. Ends in ``.npy``: the descriptors as
@@ -71,7 +71,7 @@ def export(index: Index, path: str | Path, *, overwrite: bool = False) -> list[P
     return files
 
 
-def _write_parquet(index: Index, facts: list[dict[str, Any]], path: Path, overwrite: bool) -> None:
+def _write_parquet(index: IndexReader, facts: list[dict[str, Any]], path: Path, overwrite: bool) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

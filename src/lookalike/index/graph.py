@@ -25,14 +25,14 @@ from lookalike.index.store import only_writer, sweep
 from lookalike.neighbors.diffusion import NEIGHBOURS, NeighborGraph, Neighbours, find_neighbours, prepare_diffusion
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 #: Of more images a graph isn't made unasked: it takes minutes, and grows with their square.
 UNASKED = 100_000
 
 
 def graph_of(
-    index: Index,
+    index: IndexReader,
     *,
     asked: bool = False,
     on_note: Callable[[str], None] | None = None,
@@ -42,7 +42,7 @@ def graph_of(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder that the graph is of.
     asked : bool
         Make it of any number of images: somebody has asked for the graph itself.
@@ -62,11 +62,11 @@ def graph_of(
         If there is none yet of a collection so large that one should be asked for, or there are fewer than two images.
     """
     note = on_note or (lambda _: None)
-    return index.once("graph", lambda: _true_graph(index, asked, note, on_progress))
+    return index.cached("graph", lambda: _true_graph(index, asked, note, on_progress))
 
 
 def _true_graph(
-    index: Index, asked: bool, note: Callable[[str], None], on_progress: Callable[[int, int], None] | None
+    index: IndexReader, asked: bool, note: Callable[[str], None], on_progress: Callable[[int, int], None] | None
 ) -> NeighborGraph:
     """Return the stored graph if it is true to the index, or one that was made so and stored."""
     stored = _read(index, note)
@@ -100,7 +100,7 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
     on_note : callable, optional
         Called with a sentence before something that takes long.
     """
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
     manifest = read_manifest(path)
     if wanted is False:
@@ -112,12 +112,14 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
     columns = set(manifest.graphs) | ({manifest.default} if wanted else set())
     for column in manifest.columns:
         if column.column in columns and column.complete and column.count > 1:
-            graph_of(Index(path, manifest.through(column.column, path)), asked=True, on_note=on_note)
+            graph_of(IndexReader(path, manifest.with_encoder(column.column, path)), asked=True, on_note=on_note)
             manifest = read_manifest(path)
 
 
 def _make(
-    index: Index, stored: tuple[NeighborGraph, NDArray[np.int64]] | None, on_progress: Callable[[int, int], None] | None
+    index: IndexReader,
+    stored: tuple[NeighborGraph, NDArray[np.int64]] | None,
+    on_progress: Callable[[int, int], None] | None,
 ) -> NeighborGraph:
     known, places = (None, None) if stored is None else (stored[0].neighbours, stored[1])
     neighbours = find_neighbours(
@@ -126,7 +128,7 @@ def _make(
     return prepare_diffusion(neighbours)
 
 
-def _read(index: Index, note: Callable[[str], None]) -> tuple[NeighborGraph, NDArray[np.int64]] | None:
+def _read(index: IndexReader, note: Callable[[str], None]) -> tuple[NeighborGraph, NDArray[np.int64]] | None:
     """Return the stored graph, and where each image of the index is in it: -1 for one that it doesn't speak of.
 
     One that isn't what was written is no loss, as it can be made again; it is as if there were none.
@@ -147,7 +149,7 @@ def _read(index: Index, note: Callable[[str], None]) -> tuple[NeighborGraph, NDA
     return graph, np.array([then.get(pair, -1) for pair in now], np.int64)
 
 
-def _keep(index: Index, graph: NeighborGraph, note: Callable[[str], None]) -> None:
+def _keep(index: IndexReader, graph: NeighborGraph, note: Callable[[str], None]) -> None:
     """Store a graph in the index; where that can't be done it is used all the same."""
     keys, checks = index.marks
     buffer = io.BytesIO()

@@ -15,9 +15,9 @@ from lookalike.collections.tasks import read_entry
 from lookalike.encoders import base
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
-from lookalike.index.build import collection_now
 from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_manifest, reading
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
+from lookalike.index.reopen import collection_now
 from lookalike.index.schema import READ, Facts, descriptors_of, facts_of
 from lookalike.index.vectors import LISTS, MAP, VECTORS, sealed_names
 from lookalike.mapped import ChecksumError, MappedArrays
@@ -26,7 +26,9 @@ from lookalike.neighbors.distances import LONGEST, SHORTEST
 _SHOWN = 3  # ids named for one kind of problem
 
 
-def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+def verify(
+    index: IndexReader, *, deep: bool = False, on_progress: Callable[[int, int], None] | None = None
+) -> list[str]:
     """Check everything that can be checked about an index, from its manifest to its last byte.
 
     Ids and keys are unique, counts and outcomes agree, every row, descriptor and thumbnail is what was written, no
@@ -34,7 +36,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         To be checked.
     deep : bool
         Also read every file of the collection and compare its hash with the one stored.
@@ -62,7 +64,7 @@ def verify(index: Index, *, deep: bool = False, on_progress: Callable[[int, int]
 
 
 class _Check:
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: IndexReader) -> None:
         self.path = index.path
         self.manifest = index.manifest
         self.problems: list[str] = []
@@ -120,7 +122,7 @@ class _Check:
         if found != stated:
             self.problems.append("the manifest's outcomes aren't those of the rows")
 
-    def as_readers_do(self, index: Index) -> None:
+    def as_readers_do(self, index: IndexReader) -> None:
         """Read what a search reads, in the way it does: what can be read whole may yet not be read in part."""
         ids = index.ids
         index.files()
@@ -215,7 +217,7 @@ class _Check:
                     f"{file.name} isn't what was written; make it anew: lookalike index COLLECTION --graph"
                 )
 
-    def files(self, index: Index, on_progress: Callable[[int, int], None] | None) -> None:
+    def files(self, index: IndexReader, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""
         images = collection_now(index)
         entries = {} if images is None or images.entries is None else {e.id: e for e in images.entries}

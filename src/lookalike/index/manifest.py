@@ -244,7 +244,7 @@ class Manifest:
         """Return one of the columns by its name in the dataset."""
         return next(c for c in self.columns if c.column == name)
 
-    def through(self, encoder: str, path: Path) -> Manifest:
+    def with_encoder(self, encoder: str, path: Path) -> Manifest:
         """Return the manifest as seen through one of its encoders.
 
         Parameters

@@ -24,18 +24,18 @@ from lookalike.neighbors.diffusion import Neighbours
 from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, density_clusters, embed_2d, spectral_init
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 #: Epochs where most images had a place before: enough for the new ones to find theirs.
 EPOCHS_AGAIN = 100
 
 
-def open_map(index: Index) -> Layout | None:
+def open_map(index: IndexReader) -> Layout | None:
     """Open the map of an index.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder that the map is of.
 
     Returns
@@ -51,12 +51,12 @@ def open_map(index: Index) -> Layout | None:
     return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
 
 
-def map_version(index: Index) -> str:
+def map_version(index: IndexReader) -> str:
     """Name the descriptors that a map of an index is of; after any change of them it is another name.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder.
 
     Returns
@@ -69,7 +69,7 @@ def map_version(index: Index) -> str:
 
 
 def make_map(
-    index: Index,
+    index: IndexReader,
     *,
     seed: int | None = None,
     anew: bool = False,
@@ -80,7 +80,7 @@ def make_map(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder that the map is to be of.
     seed : int, optional
         Of what is drawn at random, 0 by default. Another than the stored map's makes it anew.
@@ -138,7 +138,7 @@ def make_map(
     return layout
 
 
-def _stored(index: Index) -> MappedArrays | None:
+def _stored(index: IndexReader) -> MappedArrays | None:
     """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
     with suppress(OSError, ChecksumError, ValueError, KeyError):
         sealed = MappedArrays(index.path / map_name(index.manifest))
@@ -148,7 +148,7 @@ def _stored(index: Index) -> MappedArrays | None:
     return None
 
 
-def _marks(index: Index) -> NDArray[np.int64]:
+def _marks(index: IndexReader) -> NDArray[np.int64]:
     """Return of each image what it and its descriptor are: the CRC-32 of both, whatever row of the dataset they are in."""
 
     def make() -> NDArray[np.int64]:
@@ -158,10 +158,10 @@ def _marks(index: Index) -> NDArray[np.int64]:
         ]
         return np.array(both, np.int64)
 
-    return index.once("marks of the map", make)
+    return index.cached("marks of the map", make)
 
 
-def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
+def _keep(index: IndexReader, layout: Layout, facts: dict[str, float]) -> None:
     marks = _marks(index)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "places": ("<f4", layout.places.shape),
@@ -175,7 +175,9 @@ def _keep(index: Index, layout: Layout, facts: dict[str, float]) -> None:
         arrays["marks"][:] = marks
 
 
-def _earlier_places(index: Index, stored: MappedArrays | None, neighbours: Neighbours) -> NDArray[np.float32] | None:
+def _earlier_places(
+    index: IndexReader, stored: MappedArrays | None, neighbours: Neighbours
+) -> NDArray[np.float32] | None:
     """Return where to begin: where the stored map has each image, and new ones amid their neighbours."""
     if stored is None:
         return None

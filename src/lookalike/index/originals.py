@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from lookalike.atomic import claim, replace_file
 from lookalike.encoders.keypoints import POINTS, SIDE, Keypoints, detect_keypoints
 from lookalike.errors import CollectionError
-from lookalike.index.build import collection_now
+from lookalike.index.reopen import collection_now
 from lookalike.index.store import KEYPOINTS
 
 if TYPE_CHECKING:
     from lookalike.collections.open import Collection
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 #: Details kept in memory, at most; each takes some 130 KB.
 MOST_KEPT = 4000
@@ -39,11 +39,11 @@ class Originals:
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Any.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: IndexReader) -> None:
         self.index = index
         self._details: dict[int, Keypoints] = {}
 
@@ -138,19 +138,19 @@ def _stored_details(file: Path) -> Keypoints | None:
     return Keypoints(places.astype(np.float32), descriptors)
 
 
-def originals_of(index: Index) -> Originals:
+def originals_of(index: IndexReader) -> Originals:
     """Return the pictures of an index, kept with it.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Any.
 
     Returns
     -------
     Pictures
     """
-    return index.once("pictures", lambda: Originals(index))
+    return index.cached("pictures", lambda: Originals(index))
 
 
 __all__ = ["Originals", "originals_of"]

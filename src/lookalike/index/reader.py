@@ -7,18 +7,17 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.folder import as_text
 from lookalike.collections.folder import id_of as as_id
-from lookalike.collections.open import Source
 from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
@@ -39,40 +38,10 @@ from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances import DISTANCES, Database
 from lookalike.neighbors.ivf import FLOOR, InvertedFile
 
-if TYPE_CHECKING:
-    from lookalike.search.engine import Match
-    from lookalike.search.page import Response
-    from lookalike.search.request import Query
-
 T = TypeVar("T")
 #: How to search.
 HOW = ("auto", "exact", "approximate")
 _FEW = 4096  # rows that are looked up one by one; more are read with all others
-
-
-def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None) -> Index:
-    """Open an index; only its manifest is read until something is asked of it.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder that :func:`lookalike.build_index` made.
-    encoder : str, Path or Encoder, optional
-        Refuse the index if it was made by another.
-
-    Returns
-    -------
-    Index
-        Open for searching.
-
-    Raises
-    ------
-    IndexStoreError
-        If there is none, it is damaged, a newer version wrote it, or another encoder made it.
-    """
-    path = Path(path)
-    index = Index(path, read_manifest(path))
-    return index if encoder is None else index.through(encoder)
 
 
 def index_of(file: str | Path) -> Path | None:
@@ -92,12 +61,12 @@ def index_of(file: str | Path) -> Path | None:
     return next((folder / ".lookalike" for folder in folders if (folder / ".lookalike" / MANIFEST).is_file()), None)
 
 
-def id_of(index: Index, typed: str) -> str:
+def id_of(index: IndexReader, typed: str) -> str:
     """Return the id that a person means who types a path.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Of this machine.
     typed : str
         An id; or a path that leads into the collection, from the current folder or from the root: ``./cats/1.jpg``.
@@ -111,8 +80,8 @@ def id_of(index: Index, typed: str) -> str:
     return next((name for name in (typed, as_id(typed), *index._names_of(typed)) if name in known), typed)
 
 
-class Index:
-    """A stored collection: search it, look at it, score it. Made by :func:`lookalike.build_index` and :func:`open_index`.
+class IndexReader:
+    """A stored collection, open for reading: its rows, descriptors, thumbnails and nearest neighbours.
 
     Attributes
     ----------
@@ -138,7 +107,9 @@ class Index:
 
     def __repr__(self) -> str:
         p = self.manifest
-        return f"Index({str(self.path)!r}: {p.count:,} images, {p.encoder} {p.dimension}-d, {p.distance})"
+        return (
+            f"{type(self).__name__}({str(self.path)!r}: {p.count:,} images, {p.encoder} {p.dimension}-d, {p.distance})"
+        )
 
     @property
     def limits(self) -> Limits:
@@ -149,7 +120,7 @@ class Index:
         """Copy and pickle what it is, and nothing that was made of it: another process or copy opens the same state."""
         return type(self), (self.path, self.manifest)
 
-    def once(self, name: str, make: Callable[[], T]) -> T:
+    def cached(self, name: str, make: Callable[[], T]) -> T:
         """Return what was made of this index under a name: at the first call, then as long as the index is open.
 
         Threads that call meanwhile wait for it. If it fails, the error is raised to who made it, and the next tries again.
@@ -175,79 +146,6 @@ class Index:
         made: T = self._made[name]
         return made
 
-    def search(
-        self,
-        query: Source,
-        k: int = 10,
-        *,
-        distance: str | None = None,
-        resize: bool = False,
-        rerank: str | None = None,
-        denoise: str | Path | None = None,
-        how: str = "auto",
-    ) -> list[Match]:
-        """Find the images nearest to one query image; see :func:`lookalike.search.engine.search` for many.
-
-        Parameters
-        ----------
-        query : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
-            One image: a file, ``mnist:test[7]``, an array (h, w) or (h, w, 3), a Pillow image, a file's bytes, an open file.
-        k : int
-            How many, at least 1; where there are fewer images, all of them.
-        distance : {"cosine", "euclidean"}, optional
-            By default the encoder's own.
-        resize : bool
-            Bring an image of another size to the index's.
-        rerank : str, optional
-            A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
-        denoise : str or Path, optional
-            ``"auto"``, or a trained autoencoder's folder: take the noise out of the query first.
-        how : {"auto", "exact", "approximate"}
-            As of :meth:`nearest`.
-
-        Returns
-        -------
-        list of Match
-            The nearest first; equal distances by position.
-
-        Raises
-        ------
-        UsageError
-            If the query holds several images, or ``k`` is out of range.
-        """
-        from lookalike.search.engine import search
-
-        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise, how=how)
-        if len(results) != 1:
-            raise UsageError(
-                f"one query image expected, {len(results)} given; use lookalike.search.engine.search for many"
-            )
-        return results[0].matches
-
-    def ask(self, query: Query | Mapping[str, Any]) -> Response:
-        """Answer one query made of images, crops, likes, dislikes, words and a filter, and say what the answers mean.
-
-        Parameters
-        ----------
-        query : Query or mapping
-            The documented JSON (docs/searching.md), as it is or as :class:`lookalike.Query` holds it.
-
-        Returns
-        -------
-        Response
-            A page of matches, and what is to be said of them.
-
-        Raises
-        ------
-        UsageError
-            If something in the query can't be used.
-        CollectionError, EncoderError
-            If an image can't be read or is of another size.
-        """
-        from lookalike.search.page import answer
-
-        return answer(self, query)
-
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that made the descriptors, from the index's own folder."""
@@ -259,7 +157,7 @@ class Index:
             raise self._damage("its folder holds another encoder than the one that made it")
         return encoder
 
-    def through(self, encoder: str | Path | Encoder) -> Index:
+    def with_encoder(self, encoder: str | Path | Encoder) -> Self:
         """Return the index as another of its encoders sees it.
 
         Parameters
@@ -269,7 +167,7 @@ class Index:
 
         Returns
         -------
-        Index
+        IndexReader
             The same, looked at through that encoder.
 
         Raises
@@ -283,7 +181,7 @@ class Index:
             given = encoder if isinstance(encoder, Encoder) else base.load(encoder)
             same = [c.column for c in held.values() if c.fingerprint == given.fingerprint]
             name = same[0] if same else f"{given.name} ({given.fingerprint})"
-        return Index(self.path, self.manifest.through(name, self.path))
+        return type(self)(self.path, self.manifest.with_encoder(name, self.path))
 
     @cached_property
     def ids(self) -> list[str]:
@@ -361,7 +259,7 @@ class Index:
         distance = distance or self.manifest.distance
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
-        return self.once(f"database of {distance}", lambda: self._database(distance))
+        return self.cached(f"database of {distance}", lambda: self._database(distance))
 
     def _database(self, distance: str) -> Database:
         table = self.descriptors
@@ -576,7 +474,7 @@ class Index:
         return [row for row in self.files() if row["outcome"] not in found] if self.manifest.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
-        """Say what became of one file; :func:`lookalike.index.build.changed_since` tells whether it has changed since.
+        """Say what became of one file; :func:`lookalike.index.reopen.changed_since` tells whether it has changed since.
 
         Parameters
         ----------
@@ -649,12 +547,12 @@ class Index:
     @property
     def _dataset(self) -> Any:
         """The rows of one version: what is written meanwhile doesn't show in it."""
-        if Index._lance_runs_in not in (None, os.getpid()):
+        if IndexReader._lance_runs_in not in (None, os.getpid()):
             raise IndexStoreError(
                 f"{self.path}: Lance, which reads it, doesn't run in a process that was forked after it was used; start "
                 "the process by multiprocessing.get_context('spawn'), or open the index only there"
             )
-        Index._lance_runs_in = os.getpid()
+        IndexReader._lance_runs_in = os.getpid()
         return self._opened
 
     @cached_property
@@ -743,4 +641,4 @@ class Index:
         return self._as_it_is(DamagedIndexError(self.path, reason))
 
 
-__all__ = ["Index", "Manifest", "id_of", "index_of", "open_index"]
+__all__ = ["IndexReader", "Manifest", "id_of", "index_of"]

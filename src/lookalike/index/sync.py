@@ -720,7 +720,7 @@ class Sync:
 
     def _stated(self, complete: bool) -> Manifest:
         """Return the manifest of the rows as they are now; the store adds what it alone knows."""
-        from lookalike import __version__
+        from lookalike.version import __version__
 
         ours = {c.column for c, _ in self.columns}
         columns = [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
     from lookalike.reports.health import Finding, Health
 
 _SIDE = 4.4  # of a picture, in tiles
@@ -86,12 +86,12 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
     return figure
 
 
-def contact_sheet(index: Index, health: Health) -> Figure:
+def contact_sheet(index: IndexReader, health: Health) -> Figure:
     """Draw what was found in an index: a row a kind, the most marked first, with what each was found by.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         The one that was looked over.
     health : Health
         Of it.

@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike import progress
+from lookalike.api import build_index
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
 from lookalike.encoders.base import Encoder, create
 from lookalike.errors import LookalikeError, UsageError
-from lookalike.index.build import build_index
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
 from lookalike.reports import charts, evaluate, figures
 from lookalike.reports.evaluate import IndexScore
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from lookalike.search.restore import denoise
 from lookalike.selection.robustness import Point, robustness
 from lookalike.selection.selftest import sample_rows
 from lookalike.transforms import noise
@@ -59,7 +60,7 @@ class _Run:
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
     trained: dict[str, Autoencoder] = field(default_factory=dict)
-    indexes: dict[str, Index] = field(default_factory=dict)
+    indexes: dict[str, IndexReader] = field(default_factory=dict)
     scores: dict[str, IndexScore] = field(default_factory=dict)
     curves: dict[str, dict[str, list[Point]]] = field(default_factory=dict)
 
@@ -215,7 +216,7 @@ def _denoising(run: _Run, test: Collection) -> Iterator[str | Picture | Table]:
     before = noise.quality(noisy, sample)
     rows: list[list[str | Value | None]] = [["noisy", *_quality_cells(before)]]
     for preset, encoder in run.trained.items():
-        cleaned = noise.denoise(encoder, noisy)
+        cleaned = denoise(encoder, noisy)
         yield Picture(
             figures.denoising_pairs(noisy[:10], cleaned[:10], original=sample[:10]),
             f"Test digits, the same with Gaussian noise of 0.5, and what '{preset}' makes of the noisy ones.",

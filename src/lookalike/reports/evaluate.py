@@ -20,7 +20,7 @@ from lookalike.search.engine import readable_queries
 from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 #: What a person sees first; the rest is in the JSON.
 SHOWN = ("P@1", "P@10", "recall@10", "recall@100", "recall@1000", "R-precision", "mAP", "mAP@R")
@@ -151,7 +151,7 @@ class QuerySet:
 
 
 def score(
-    index: Index,
+    index: IndexReader,
     queries: str | Path | Collection | None = None,
     *,
     truth: str | Path | GroundTruth | None = None,
@@ -168,7 +168,7 @@ def score(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         With labels, unless ``truth`` says what is right. Images without one aren't ranked, as nobody knows whether they are
         right.
     queries : str, Path or Collection, optional
@@ -214,7 +214,7 @@ def score(
 
 
 def questions(
-    index: Index,
+    index: IndexReader,
     queries: str | Path | Collection | None = None,
     *,
     truth: str | Path | GroundTruth | None = None,
@@ -294,7 +294,7 @@ def questions(
     return _labelled(index, asked, name, tell)
 
 
-def _labelled(index: Index, asked: QuerySet, name: str, tell: Callable[[str], None]) -> QuerySet:
+def _labelled(index: IndexReader, asked: QuerySet, name: str, tell: Callable[[str], None]) -> QuerySet:
     """Leave out what has no label: as a query, and as an answer, since nobody knows whether it would be right."""
     assert asked.labels is not None
     assert index.labels is not None
@@ -311,7 +311,7 @@ def _labelled(index: Index, asked: QuerySet, name: str, tell: Callable[[str], No
     return replace(asked, unranked=without)
 
 
-def _own(index: Index, queries: Collection) -> int:
+def _own(index: IndexReader, queries: Collection) -> int:
     """Count the queries that are images of the index itself, by where they come from."""
     if queries.source == index.manifest.source and queries.source != "array":
         return len(set(index.ids) & set(queries.ids))
@@ -345,7 +345,7 @@ def _drawn(size: int, count: int | None, seed: int, name: str) -> list[int]:
 
 
 def rank(
-    index: Index,
+    index: IndexReader,
     asked: QuerySet,
     *,
     distance: str | None = None,
@@ -357,7 +357,7 @@ def rank(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is ranked.
     asked : Questions
         For this index.
@@ -396,13 +396,13 @@ def rank(
 
 
 def report_of(
-    index: Index, found: Scores, distance: str | None = None, seed: int = 0, rerank: str | None = None
+    index: IndexReader, found: Scores, distance: str | None = None, seed: int = 0, rerank: str | None = None
 ) -> IndexScore:
     """Average the scores of an index.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What was ranked.
     found : Scores
         From :func:`rank`.
@@ -469,8 +469,8 @@ class Comparison:
 
 
 def compare_indexes(
-    first: Index,
-    second: Index,
+    first: IndexReader,
+    second: IndexReader,
     queries: str | Path | Collection | None = None,
     *,
     truth: str | Path | GroundTruth | None = None,
@@ -486,7 +486,7 @@ def compare_indexes(
 
     Parameters
     ----------
-    first, second : Index
+    first, second : IndexReader
         Of the same images.
     queries, truth, leave_one_out, count, distance, resize, seed, on_progress, on_note
         As of :func:`score`.
@@ -524,7 +524,7 @@ def compare_indexes(
 
 
 def export_trec(
-    index: Index,
+    index: IndexReader,
     asked: QuerySet,
     *,
     run: str | Path | None,
@@ -537,7 +537,7 @@ def export_trec(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     asked : Questions
         For this index.
@@ -587,13 +587,13 @@ def _right_rows(asked: QuerySet, query: int, labels: NDArray[np.str_] | None, si
 
 
 def sample_queries(
-    index: Index, queries: str | Path | Collection | None, *, count: int | None, seed: int
+    index: IndexReader, queries: str | Path | Collection | None, *, count: int | None, seed: int
 ) -> Collection:
     """Open the query images of a score, or a seeded draw of them.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Tells which queries are the default.
     queries : str, Path, Collection or None
         See :func:`score`.
@@ -620,12 +620,12 @@ def sample_queries(
     return collection if count is None else collection.take(_drawn(len(collection), count, seed, collection.name))
 
 
-def encoder_title(index: Index) -> str:
+def encoder_title(index: IndexReader) -> str:
     """Name an index's encoder as a figure does: its preset, or its name with what was switched on.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Any index.
 
     Returns

@@ -19,7 +19,7 @@ from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Int64Array = NDArray[np.int64]
 Float64Array = NDArray[np.float64]
@@ -139,12 +139,12 @@ class Health:
         return told
 
 
-def check_health(index: Index, *, seed: int = 0, most: int = MOST) -> Health:
+def check_health(index: IndexReader, *, seed: int = 0, most: int = MOST) -> Health:
     """Look an index over.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through its encoder, by its distance.
     seed : int
         Of the sample.
@@ -244,14 +244,14 @@ def _moments(counts: Int64Array, asked: int, images: int) -> tuple[float, float,
 
 
 def _finding(
-    index: Index, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], says: str
+    index: IndexReader, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], says: str
 ) -> Finding:
     rows = rows[:LISTED]
     ids = [index.ids[row] for row in rows.tolist()]
     return Finding(name, count, looked_at, rows.tolist(), ids, [float(v) for v in values[:LISTED]], says)
 
 
-def _hubs(index: Index, counts: Int64Array, asked: int) -> Finding:
+def _hubs(index: IndexReader, counts: Int64Array, asked: int) -> Finding:
     mean, second, _ = _moments(counts, asked, len(index))
     edge = mean + HUB * np.sqrt(max(0.0, second - mean**2)) if np.isfinite(second) else np.inf
     # By a sample a count is that share of the whole, give or take its deviation: only what is surely a hub is called one.
@@ -269,7 +269,9 @@ def _hubs(index: Index, counts: Int64Array, asked: int) -> Finding:
 # Near-equal and odd ---------------------------------------------------------------------------------------------------
 
 
-def _reach_of_copies(index: Index, database: Database, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> float:
+def _reach_of_copies(
+    index: IndexReader, database: Database, rows: Int64Array, pictures: list[NDArray[np.uint8]]
+) -> float:
     """Return the distance from images to themselves saved anew, which near-equal ones don't exceed: the median."""
     if not len(rows):
         return 0.0
@@ -296,7 +298,7 @@ def _saved_anew(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _duplicates(
-    index: Index, asked: Int64Array, neighbours: Int64Array, distances: Float64Array, reach: float
+    index: IndexReader, asked: Int64Array, neighbours: Int64Array, distances: Float64Array, reach: float
 ) -> Finding:
     near: NDArray[np.bool_] = np.asarray(distances <= reach) & (neighbours >= 0)
     rows = np.unique(np.concatenate([asked[near.any(axis=1)], neighbours[near]]))
@@ -324,7 +326,7 @@ def _far_out(values: Float64Array) -> float:
     return float(high + 3 * (high - low))
 
 
-def _oddities(index: Index, asked: Int64Array, distances: Float64Array, reach: float) -> Finding:
+def _oddities(index: IndexReader, asked: Int64Array, distances: Float64Array, reach: float) -> Finding:
     # Two odd images that are equal are odd all the same: the nearest that isn't a copy counts.
     beyond = np.where(distances > reach, distances, np.inf)
     nearest = beyond.min(axis=1) if len(asked) else np.empty(0)
@@ -344,7 +346,7 @@ def _oddities(index: Index, asked: Int64Array, distances: Float64Array, reach: f
 # Pixels ---------------------------------------------------------------------------------------------------------------
 
 
-def _blank(index: Index, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> Finding:
+def _blank(index: IndexReader, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> Finding:
     spans = np.array([_span(picture) for picture in pictures])
     order = np.argsort(spans, kind="stable")
     blank = order[spans[order] < BLANK]
@@ -361,9 +363,9 @@ def _span(picture: NDArray[np.uint8]) -> float:
     return float(high - low)
 
 
-def _hard_to_rebuild(index: Index, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> Finding:
+def _hard_to_rebuild(index: IndexReader, rows: Int64Array, pictures: list[NDArray[np.uint8]]) -> Finding:
     """Find the images that an autoencoder can't rebuild: such as it hasn't learnt from."""
-    from lookalike.transforms.noise import denoise
+    from lookalike.search.restore import denoise
 
     shape = tuple(index.manifest.shape)
     given = np.stack([fit_to(picture, shape) for picture in pictures])

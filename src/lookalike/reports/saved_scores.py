@@ -11,7 +11,7 @@ from typing import Any
 
 from lookalike.atomic import claim, replace_file
 from lookalike.errors import UsageError
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
 from lookalike.index.run_status import read_plain
 from lookalike.index.store import SCORES
 from lookalike.reports.evaluate import IndexScore
@@ -22,12 +22,12 @@ MOST_REPORTS, REPORT_BYTES = 200, 2**20
 _NEEDED = {"title": str, "when": str, "queries": int, "database": int, "metrics": dict, "intervals": dict, "lrap": list}
 
 
-def save_report(index: Index, report: IndexScore, queries: str) -> Path:
+def save_report(index: IndexReader, report: IndexScore, queries: str) -> Path:
     """Keep a report with the index; one of the same encoder, distance, re-ranking and queries takes the last one's place.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What was scored.
     report : IndexScore
         Its scores.

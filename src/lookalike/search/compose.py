@@ -23,7 +23,7 @@ from lookalike.search.engine import describe, describe_text, query_images
 from lookalike.search.request import Example, Query
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 SHOWN, LIKED, DISLIKED = 1.0, 0.75, 0.15
 #: A length, of a sum of unit vectors, or a sum of weights below this is nothing but rounding.
@@ -34,7 +34,7 @@ FindRow = Callable[[str], int]
 
 
 def blend(
-    index: Index,
+    index: IndexReader,
     query: Query,
     distance: str,
     find_row: FindRow,
@@ -45,7 +45,7 @@ def blend(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     query : Query
         With at least one image, like or text.
@@ -100,12 +100,14 @@ def blend(
     return weighted(vectors, weights, distance)
 
 
-def read_example(index: Index, example: Example, *, resize: bool = False, stored: Any = None) -> NDArray[np.uint8]:
+def read_example(
+    index: IndexReader, example: Example, *, resize: bool = False, stored: Any = None
+) -> NDArray[np.uint8]:
     """Read an image of a query, or the part of it that is meant, in the shape an index's encoder takes.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     example : Example
         By path or by data.
@@ -150,12 +152,12 @@ def _cropped(example: Example, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
-def show_example(index: Index, example: Example, find_row: FindRow) -> NDArray[np.uint8]:
+def show_example(index: IndexReader, example: Example, find_row: FindRow) -> NDArray[np.uint8]:
     """Return an image of a query as a person would see it: the part that is meant; of an indexed one its thumbnail.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     example : Example
         Any.
@@ -177,7 +179,7 @@ def show_example(index: Index, example: Example, find_row: FindRow) -> NDArray[n
     return _cropped(example, _one(index, example).read(0))
 
 
-def _one(index: Index, example: Example) -> Collection:
+def _one(index: IndexReader, example: Example) -> Collection:
     collection = open_collection(example.path or "", limits=index.limits)
     if len(collection) != 1:
         raise UsageError(

@@ -20,7 +20,7 @@ from lookalike.search.rerank.base import rerank as reranked
 from lookalike.search.restore import restore_queries
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
     from lookalike.transforms.restorer import Restored
 
 
@@ -154,7 +154,7 @@ class Result:
 
 
 def search(
-    index: Index,
+    index: IndexReader,
     queries: Source,
     k: int = 10,
     *,
@@ -169,7 +169,7 @@ def search(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What to search.
     queries : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
         What :func:`lookalike.open_collection` takes: an image, a folder of them, ``mnist:test[0:100]``, an array.
@@ -187,7 +187,7 @@ def search(
         Take the noise out of the queries first: ``"auto"`` by what the index's images look like, or by a trained
         autoencoder's folder; see :func:`lookalike.search.restore.restore_queries`.
     how : {"auto", "exact", "approximate"}
-        As of :meth:`lookalike.index.reader.Index.nearest`.
+        As of :meth:`lookalike.index.reader.IndexReader.nearest`.
 
     Returns
     -------
@@ -249,7 +249,7 @@ class Readable:
 
 
 def readable_queries(
-    index: Index,
+    index: IndexReader,
     collection: Collection,
     distance: str,
     *,
@@ -260,7 +260,7 @@ def readable_queries(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     collection : Collection
         The queries.
@@ -306,12 +306,12 @@ def readable_queries(
     return Readable([p for p, good in zip(positions, kept, strict=True) if good], descriptors[kept], failed, restored)
 
 
-def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], distance: str) -> NDArray[Any]:
+def describe(index: IndexReader, images: NDArray[np.uint8], titles: Sequence[str], distance: str) -> NDArray[Any]:
     """Encode query images, and refuse those that can't be compared.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Whose encoder is used.
     images : ndarray of uint8, shape (n, *shape)
         As :func:`query_images` returns.
@@ -337,7 +337,7 @@ def describe(index: Index, images: NDArray[np.uint8], titles: Sequence[str], dis
     return descriptors
 
 
-def _blank(index: Index, title: str) -> UsageError:
+def _blank(index: IndexReader, title: str) -> UsageError:
     return UsageError(
         f"{title}: blank for the encoder {index.manifest.encoder} (its descriptor is all zeros), so it has no angle to "
         "others; use another image, or the distance euclidean"
@@ -368,19 +368,19 @@ def at_least_one(k: Any) -> int:
     return count
 
 
-def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "auto") -> list[Result]:
+def search_text(index: IndexReader, texts: Sequence[str], k: int = 10, *, how: str = "auto") -> list[Result]:
     """Find the images nearest to words; for an index whose encoder can read.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What to search.
     texts : sequence of str
         Such as ``"a red bus"``, one a query.
     k : int
         How many answers each, at least 1; where there are fewer images, all of them.
     how : {"auto", "exact", "approximate"}
-        As of :meth:`lookalike.index.reader.Index.nearest`.
+        As of :meth:`lookalike.index.reader.IndexReader.nearest`.
 
     Returns
     -------
@@ -397,12 +397,12 @@ def search_text(index: Index, texts: Sequence[str], k: int = 10, *, how: str = "
     return _results(index, list(texts), index.manifest.distance, *found)
 
 
-def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
+def describe_text(index: IndexReader, texts: Sequence[str]) -> NDArray[np.float32]:
     """Encode words, where the index's encoder can read.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Whose encoder is used.
     texts : sequence of str
         One or more.
@@ -428,7 +428,7 @@ def describe_text(index: Index, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _results(
-    index: Index,
+    index: IndexReader,
     titles: list[str],
     distance: str,
     rows: NDArray[np.int64],
@@ -457,12 +457,12 @@ def _results(
     return results
 
 
-def query_images(index: Index, collection: Collection, *, resize: bool = False) -> NDArray[np.uint8]:
+def query_images(index: IndexReader, collection: Collection, *, resize: bool = False) -> NDArray[np.uint8]:
     """Read query images in the shape an index's encoder takes.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         The index to be asked.
     collection : Collection
         The query images.
@@ -487,7 +487,9 @@ def query_images(index: Index, collection: Collection, *, resize: bool = False) 
     return np.stack([query_image(index, collection, i, resize=resize) for i in range(len(collection))])
 
 
-def query_image(index: Index, collection: Collection, position: int, *, resize: bool = False) -> NDArray[np.uint8]:
+def query_image(
+    index: IndexReader, collection: Collection, position: int, *, resize: bool = False
+) -> NDArray[np.uint8]:
     """Read one query image in the shape an index's encoder takes, as :func:`query_images` does all.
 
     Parameters

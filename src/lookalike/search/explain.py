@@ -19,7 +19,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.keypoints import compare_details, detect_keypoints
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.build import collection_now
+from lookalike.index.reopen import collection_now
 from lookalike.neighbors.distances import Database
 from lookalike.search.compose import read_whole, show_example
 from lookalike.search.engine import similarity as to_similarity
@@ -27,7 +27,7 @@ from lookalike.search.occlusion import falls
 from lookalike.search.request import Example
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -94,12 +94,12 @@ class Explanation:
         }
 
 
-def explain(index: Index, query: NDArray[np.uint8], match: NDArray[np.uint8]) -> Explanation:
+def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint8]) -> Explanation:
     """Say which parts of two images account for their similarity.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder that is asked.
     query, match : ndarray of uint8, shape (h, w) or (h, w, 3)
         The two images, of any sizes.
@@ -149,12 +149,12 @@ def explain(index: Index, query: NDArray[np.uint8], match: NDArray[np.uint8]) ->
     )
 
 
-def picture_of(index: Index, row: int) -> NDArray[np.uint8]:
+def picture_of(index: IndexReader, row: int) -> NDArray[np.uint8]:
     """Read an image of an index: whole where its file is still there, else its thumbnail.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Any.
     row : int
         Of ``index.descriptors``.
@@ -174,12 +174,12 @@ def picture_of(index: Index, row: int) -> NDArray[np.uint8]:
     return whole
 
 
-def read_pair(index: Index, query: str, match: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read a query and one of its answers, as a person names them.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Any.
     query : str
         An id of the index; or a file, perhaps with a crop, as :meth:`lookalike.search.request.Example.parse` reads it.

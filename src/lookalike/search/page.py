@@ -18,8 +18,8 @@ from lookalike.collections.folder import id_of
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.build import collection_now
 from lookalike.index.originals import originals_of
+from lookalike.index.reopen import collection_now
 from lookalike.index.vectors import cached_artifact
 from lookalike.neighbors.distances import Database
 from lookalike.neighbors.grouping import fold, reach_of
@@ -44,7 +44,7 @@ from lookalike.search.restore import restore_queries
 from lookalike.transforms.restorer import Restored
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Picture = Callable[[int], NDArray[np.uint8]]
 
@@ -111,7 +111,7 @@ class Response:
 
 
 def answer(
-    index: Index,
+    index: IndexReader,
     query: Query | Mapping[str, Any],
     *,
     how: str = "auto",
@@ -121,12 +121,12 @@ def answer(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     query : Query or mapping
         A query, or its JSON.
     how : {"auto", "exact", "approximate"}
-        As of :meth:`lookalike.index.reader.Index.nearest`.
+        As of :meth:`lookalike.index.reader.IndexReader.nearest`.
     on_note : callable, optional
         Called with a sentence before something that takes long, and with what a re-ranking by ``auto`` chose.
 
@@ -147,7 +147,7 @@ def answer(
     query = Query.from_json(query)
     if query.encoder is not None:
         encoder = query.encoder
-        index = index.once(f"view through {encoder}", lambda: index.through(encoder))
+        index = index.cached(f"view through {encoder}", lambda: index.with_encoder(encoder))
     if query.denoise is not None and not query.images:
         raise UsageError("denoise takes the noise out of the query's images, and there is none; leave it out")
     if query.rerank is not None:
@@ -168,24 +168,24 @@ def _check_rerank(query: Query) -> None:
             raise UsageError(f"{name} goes by distance, and re-ranked answers don't; leave one of the two out")
 
 
-def prepare(index: Index) -> None:
+def prepare(index: IndexReader) -> None:
     """Make what the first query by image would wait for; without it, that query makes it.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What will be asked, by its encoder's own distance.
     """
     _kept(index).closeness_of(index, index.database()).chance(0.0)
     silence_of(index)
 
 
-def silence_of(index: Index) -> RejectionRates:
+def silence_of(index: IndexReader) -> RejectionRates:
     """Return what views of an index's own images met with: how far it can be believed that nothing stands out.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through an encoder, by that one's own distance.
 
     Returns
@@ -196,12 +196,12 @@ def silence_of(index: Index) -> RejectionRates:
     return _kept(index).silence_of(index, index.database())
 
 
-def shown(index: Index, query: Query) -> list[NDArray[np.uint8]]:
+def shown(index: IndexReader, query: Query) -> list[NDArray[np.uint8]]:
     """Return the images that a query asks by, as a person would see them.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is asked.
     query : Query
         Any.
@@ -221,23 +221,23 @@ class _Kept:
     What is made holds no index, or a closed one would stay in memory.
     """
 
-    def facts_of(self, index: Index) -> list[dict[str, Any]]:
-        return index.once("facts", lambda: index.facts(range(len(index))))
+    def facts_of(self, index: IndexReader) -> list[dict[str, Any]]:
+        return index.cached("facts", lambda: index.facts(range(len(index))))
 
-    def words_of(self, index: Index) -> Words:
-        return index.once("words", lambda: Words(self.facts_of(index)))
+    def words_of(self, index: IndexReader) -> Words:
+        return index.cached("words", lambda: Words(self.facts_of(index)))
 
-    def row_of(self, index: Index, name: str) -> int:
+    def row_of(self, index: IndexReader, name: str) -> int:
         def make() -> dict[str, int]:
             return {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
 
-        places = index.once("places", make)
+        places = index.cached("places", make)
         name = name if name in places else id_of(name)
         if name not in places:
             raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
         return places[name]
 
-    def closeness_of(self, index: Index, database: Database) -> DistanceCalibration:
+    def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
         def make() -> DistanceCalibration:
             made = DistanceCalibration(
                 index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
@@ -245,10 +245,10 @@ class _Kept:
             made.chance(0.0)  # learnt now, and not by each thread that asks first
             return made
 
-        return index.once(f"closeness by {database.distance}", make)
+        return index.cached(f"closeness by {database.distance}", make)
 
     def silence_of(
-        self, index: Index, database: Database, on_note: Callable[[str], None] | None = None
+        self, index: IndexReader, database: Database, on_note: Callable[[str], None] | None = None
     ) -> RejectionRates:
         def views(rows: list[int], way: str) -> NDArray[Any]:
             if on_note is not None and way == WAYS[0]:
@@ -260,14 +260,14 @@ class _Kept:
                 views, index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
             )
 
-        return index.once(f"silence by {database.distance}", make)
+        return index.cached(f"silence by {database.distance}", make)
 
 
-def _kept(index: Index) -> _Kept:
-    return index.once("answers", _Kept)
+def _kept(index: IndexReader) -> _Kept:
+    return index.cached("answers", _Kept)
 
 
-def _views(index: Index, rows: list[int], way: str) -> NDArray[Any]:
+def _views(index: IndexReader, rows: list[int], way: str) -> NDArray[Any]:
     """Return descriptors of some images of an index, shown otherwise; of the pictures themselves where they are there."""
     shape = tuple(index.manifest.shape)
     found: NDArray[Any] = index.encoder.encode(
@@ -279,7 +279,7 @@ def _views(index: Index, rows: list[int], way: str) -> NDArray[Any]:
 # Which ----------------------------------------------------------------------------------------------------------------
 
 
-def _passing(index: Index, query: Query, kept: _Kept) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+def _passing(index: IndexReader, query: Query, kept: _Kept) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """Return the rows that pass filter, words and dislikes, ascending, and how well each fits the words."""
     passing = np.ones(len(index), np.bool_)
     scores = None
@@ -294,7 +294,9 @@ def _passing(index: Index, query: Query, kept: _Kept) -> tuple[NDArray[np.int64]
     return rows, None if scores is None else scores[rows]
 
 
-def _by_facts(index: Index, query: Query, rows: NDArray[np.int64], scores: NDArray[np.float64] | None) -> Response:
+def _by_facts(
+    index: IndexReader, query: Query, rows: NDArray[np.int64], scores: NDArray[np.float64] | None
+) -> Response:
     """Answer by words, the best first, or by a filter alone, in the order of the collection."""
     total = len(rows)
     order = np.arange(total) if scores is None else np.argsort(-scores, kind="stable")
@@ -314,7 +316,7 @@ class _Ranking:
     """The rows that pass, by distance from a query; as many of the first as are asked for."""
 
     def __init__(
-        self, index: Index, database: Database, asked: NDArray[Any], rows: NDArray[np.int64], how: str = "auto"
+        self, index: IndexReader, database: Database, asked: NDArray[Any], rows: NDArray[np.int64], how: str = "auto"
     ) -> None:
         self.index = index
         self.wanted = how
@@ -346,7 +348,7 @@ class _Reranked(_Ranking):
     def __init__(
         self,
         plain: _Ranking,
-        index: Index,
+        index: IndexReader,
         query: Query,
         picture: Picture | None,
         on_note: Callable[[str], None] | None,
@@ -367,7 +369,7 @@ class _Reranked(_Ranking):
 
 
 def _by_image(
-    index: Index,
+    index: IndexReader,
     query: Query,
     kept: _Kept,
     rows: NDArray[np.int64],
@@ -442,7 +444,7 @@ def _by_image(
 
 
 def _matches(
-    index: Index,
+    index: IndexReader,
     page: _Page,
     database: Database,
     offset: int,
@@ -465,7 +467,7 @@ def _matches(
 class _Page:
     """The answers of one page, near-equal ones folded."""
 
-    def __init__(self, index: Index, query: Query, ranking: _Ranking, total: int) -> None:
+    def __init__(self, index: IndexReader, query: Query, ranking: _Ranking, total: int) -> None:
         wanted = query.offset + query.k
         self.wanted = wanted
         self.leaders: NDArray[np.int64]
@@ -519,7 +521,7 @@ def _response(
 
 
 def _looked_at(
-    index: Index, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
+    index: IndexReader, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
 ) -> MatchConfidence | None:
     """Say that none of the pictures looked at, of so many, shows the same thing, where that can be believed."""
     if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):

@@ -6,20 +6,21 @@ What the images look like is learnt once and kept in the index (:func:`lookalike
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders import base
+from lookalike.encoders.base import Encoder
+from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.vectors import DENOISING, cached_artifact
-from lookalike.transforms.noise import denoise
 from lookalike.transforms.restorer import Restored, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MOST_WHOLE, PATCH
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Images = NDArray[np.uint8]
 
@@ -29,12 +30,12 @@ AUTO = "auto"
 MOST_IMAGES, MOST_PATCHED = 60_000, 1000
 
 
-def restore_queries(index: Index, images: Images, by: str | Path) -> Restored:
+def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Restored:
     """Take the noise out of query images.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What will be asked; its encoder needs to know nothing of noise.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         As the index's encoder takes them.
@@ -62,10 +63,10 @@ def restore_queries(index: Index, images: Images, by: str | Path) -> Restored:
         cleaned = [fit_to(image, images.shape[1:]) for image in denoise(encoder, shaped)]
         return Restored(np.stack(cleaned), (None,) * len(images), f"the {encoder.name} {by}")
     shape = images.shape[1:]
-    return index.once(f"restorer {shape}", lambda: _restorer_of(index, shape)).restore(images)
+    return index.cached(f"restorer {shape}", lambda: _restorer_of(index, shape)).restore(images)
 
 
-def _restorer_of(index: Index, shape: tuple[int, ...]) -> Restorer:
+def _restorer_of(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
     terms = {"shape": list(shape), "images": [MOST_IMAGES, MOST_PATCHED], "form": LEARNT_FORM}
     learnt = cached_artifact(
         index.path, index.manifest, DENOISING, terms, lambda: _learnt_from(index, shape).to_arrays()
@@ -73,7 +74,7 @@ def _restorer_of(index: Index, shape: tuple[int, ...]) -> Restorer:
     return Restorer.from_arrays(*learnt)
 
 
-def _learnt_from(index: Index, shape: tuple[int, ...]) -> Restorer:
+def _learnt_from(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
     def some(most: int) -> list[Images]:
         rows = np.sort(np.random.default_rng(0).permutation(len(index))[:most])
         return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
@@ -88,3 +89,32 @@ def _learnt_from(index: Index, shape: tuple[int, ...]) -> Restorer:
 
 
 __all__ = ["AUTO", "restore_queries"]
+
+
+def denoise(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Remove noise with an encoder that can.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        A trained autoencoder.
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        Noisy images.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        The denoised ones.
+
+    Raises
+    ------
+    UsageError
+        If the encoder has no decoder.
+    EncoderError
+        If the images are of another size.
+    """
+    decode: Any = getattr(encoder, "decode", None)
+    if decode is None:
+        raise UsageError(f"the encoder '{encoder.name}' can't denoise; use an autoencoder that 'lookalike train' made")
+    cleaned: NDArray[np.uint8] = decode(images)
+    return cleaned

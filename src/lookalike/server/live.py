@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
 from lookalike.index.schema import FACTS, Facts
 from lookalike.neighbors.distances import Database
 from lookalike.search.page import prepare
@@ -39,7 +39,7 @@ _NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
 _MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
 
 
-class SharedIndex(Index):
+class SharedIndex(IndexReader):
     """An index that many threads ask at once: what they encode and search at the same time is done together.
 
     Parameters
@@ -91,7 +91,7 @@ class SharedIndex(Index):
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder; calls of ``encode`` at the same time share one pass."""
-        plain = Index(self.path, self.manifest).encoder
+        plain = IndexReader(self.path, self.manifest).encoder
         shared = copy.copy(plain)
         stage = self.stage
 
@@ -284,7 +284,7 @@ class LiveIndex:
         if encoder not in {*(c.column for c in plain.manifest.columns), *(c.encoder for c in plain.manifest.columns)}:
             held = ", ".join(c.column for c in plain.manifest.columns)
             raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
-        view = SharedIndex(plain.path, plain.through(str(encoder)).manifest, self.stage, batching=self.batching)
+        view = SharedIndex(plain.path, plain.with_encoder(str(encoder)).manifest, self.stage, batching=self.batching)
         with self._lock:
             if self._views[None] is plain:
                 return self._views.setdefault(encoder, view)
@@ -350,10 +350,10 @@ class LiveIndex:
         if self.gone:
             return f"{self.path}: the index is gone; what was opened of it still answers"
         try:
-            newest, index = read_manifest(self.path), cast("Index", self._views[None])
+            newest, index = read_manifest(self.path), cast("IndexReader", self._views[None])
             open_dataset(self.path, newest)  # each of its files is there, of its size, with its end
             if newest.dataset_version != index.manifest.dataset_version:
-                index = Index(self.path, newest)
+                index = IndexReader(self.path, newest)
             if len(index):
                 index.thumbnail_bytes(np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int)).tolist())
         except (LookalikeError, OSError) as e:

@@ -15,7 +15,7 @@ from lookalike.index.map import map_version, open_map
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 _MOST_LABELS = 2**16
 
@@ -28,12 +28,12 @@ class StaleMapError(UsageError):
     """A row was asked for of a map that the index has outgrown."""
 
 
-def map_json(index: Index) -> dict[str, Any]:
+def map_json(index: IndexReader) -> dict[str, Any]:
     """Return the map of an index.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through one of its encoders.
 
     Returns
@@ -64,12 +64,12 @@ def map_json(index: Index) -> dict[str, Any]:
     }
 
 
-def ids_of_rows(index: Index, version: str, rows: Sequence[int]) -> list[str]:
+def ids_of_rows(index: IndexReader, version: str, rows: Sequence[int]) -> list[str]:
     """Return which images some rows of a map are.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         As it is now.
     version : str
         The map's.
@@ -96,7 +96,7 @@ def ids_of_rows(index: Index, version: str, rows: Sequence[int]) -> list[str]:
     return [ids[row] for row in rows]
 
 
-def _labels(index: Index) -> tuple[list[str], NDArray[np.uint16] | None]:
+def _labels(index: IndexReader) -> tuple[list[str], NDArray[np.uint16] | None]:
     if index.labels is None:
         return [], None
     names, codes = np.unique(index.labels, return_inverse=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
 from lookalike.imaging.resize import fit_to, to_png
-from lookalike.search.restore import AUTO, restore_queries
+from lookalike.search.restore import AUTO, denoise, restore_queries
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of
 from lookalike.server.uploads import Allowance
-from lookalike.transforms.noise import add_noise, denoise
+from lookalike.transforms.noise import add_noise
 from lookalike.transforms.restorer import Restored
 
 if TYPE_CHECKING:

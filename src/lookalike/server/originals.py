@@ -13,8 +13,8 @@ from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
 from lookalike.imaging.decode import Limits
 from lookalike.imaging.resize import to_png
-from lookalike.index.build import collection_now
-from lookalike.index.reader import Index
+from lookalike.index.reader import IndexReader
+from lookalike.index.reopen import collection_now
 
 
 class UnknownImageError(UsageError):
@@ -26,13 +26,13 @@ class Originals:
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Whose images.
     limits : Limits
         Of which ``bytes`` counts.
     """
 
-    def __init__(self, index: Index, limits: Limits) -> None:
+    def __init__(self, index: IndexReader, limits: Limits) -> None:
         self.index = index
         self.limits = limits
         self._lock = threading.Lock()

@@ -33,7 +33,6 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.routing import Match
 
-from lookalike import __version__
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import fit_to, to_png
 from lookalike.index.run_status import read_underway
@@ -84,6 +83,7 @@ from lookalike.server.schemas import (
 )
 from lookalike.server.upload_cache import ForgottenUploadError, Kept
 from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload, raised
+from lookalike.version import __version__
 
 WEB = Path(__file__).parent.parent / "web"
 #: Most images or files of one page of a listing.

@@ -1,4 +1,4 @@
-"""Noise added to images, and how much of it an encoder takes away again."""
+"""Noise added to images, and how near images are to their clean originals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.base import Encoder
-from lookalike.errors import EncoderError, UsageError
+from lookalike.errors import EncoderError
 
 _SSIM_WINDOW = 7  # scikit-image's default side; smaller images get the largest odd window that fits
 
@@ -58,35 +57,6 @@ def add_noise(images: NDArray[np.uint8], deviation: float, seed: int = 0) -> NDA
     noise *= np.float32(deviation * 255)
     noise += images
     return np.clip(noise, 0, 255).round().astype(np.uint8)
-
-
-def denoise(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Remove noise with an encoder that can.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        A trained autoencoder.
-    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        Noisy images.
-
-    Returns
-    -------
-    ndarray of uint8, same shape
-        The denoised ones.
-
-    Raises
-    ------
-    UsageError
-        If the encoder has no decoder.
-    EncoderError
-        If the images are of another size.
-    """
-    decode: Any = getattr(encoder, "decode", None)
-    if decode is None:
-        raise UsageError(f"the encoder '{encoder.name}' can't denoise; use an autoencoder that 'lookalike train' made")
-    cleaned: NDArray[np.uint8] = decode(images)
-    return cleaned
 
 
 def quality(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> Quality:

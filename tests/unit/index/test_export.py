@@ -88,7 +88,7 @@ def test_npy_and_csv_are_the_index_row_by_row(index, tmp_path):
 
 
 def test_through_another_encoder(index, tmp_path):
-    pixels = index.through("pixels")
+    pixels = index.with_encoder("pixels")
     (file,) = export(pixels, tmp_path / "out.parquet")
     table = pq.read_table(file)
     assert table.column_names[-1] == "pixels"

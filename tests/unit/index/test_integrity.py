@@ -17,9 +17,9 @@ from PIL import Image
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.encoders.base import TABLE
-from lookalike.index.build import open_to_index
 from lookalike.index.integrity import verify
 from lookalike.index.manifest import DATASET, facts_crc32, keys_crc32, read_manifest, write_manifest
+from lookalike.index.reopen import open_to_index
 from lookalike.index.schema import FACTS
 from quadrants import ENTRY, Quadrants
 
@@ -89,7 +89,7 @@ def problems(path):
 
 def test_a_sound_index_is_sound_through_each_encoder(path):
     assert problems(path) == []
-    assert verify(open_index(path).through("pixels"), deep=True) == []
+    assert verify(open_index(path).with_encoder("pixels"), deep=True) == []
 
 
 def test_frames_blanks_and_memory_are_sound(tmp_path):
@@ -267,7 +267,7 @@ def test_many_bad_rows_are_one_sentence(path):
 
 @pytest.mark.parametrize("damage", ["edited", "gone", "another"])
 def test_an_encoder_that_is_not_the_one_is_found(path, damage):
-    folder = path / open_index(path).through("quadrants").manifest.view.encoder_folder
+    folder = path / open_index(path).with_encoder("quadrants").manifest.view.encoder_folder
     card = folder / "encoder.json"
     if damage == "edited":
         card.write_text(card.read_text().replace('"hole": -1', '"hole": 4'))
@@ -300,7 +300,7 @@ def test_every_bit_that_is_flipped_in_the_data_is_found_or_matters_to_nobody(pat
 
     def everything():
         index = open_index(path)
-        pixels = index.through("pixels")
+        pixels = index.with_encoder("pixels")
         rows = range(len(index))
         return (
             index.ids, index.facts(rows), index.files(), index.descriptors.tolist(), pixels.descriptors.tolist(),

@@ -30,7 +30,6 @@ from lookalike.collections.open import Collection
 from lookalike.encoders.base import TABLE, create
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image
-from lookalike.index.build import default_path
 from lookalike.index.integrity import verify
 from lookalike.index.manifest import (
     DATASET,
@@ -42,6 +41,7 @@ from lookalike.index.manifest import (
     read_manifest,
     write_manifest,
 )
+from lookalike.index.reopen import default_path
 from lookalike.index.schema import FACTS
 from lookalike.index.store import rollback
 from paths import TESTS

@@ -443,7 +443,7 @@ def rich(path):
 def everything(path):
     index = open_index(path)
     rows_ = range(len(index))
-    pixels = index.through("pixels")
+    pixels = index.with_encoder("pixels")
     return (
         index.facts(rows_), index.files(), index.descriptors.tolist(), pixels.descriptors.tolist(),
         [t.tolist() for t in index.thumbnails(rows_)], [m.id for m in index.search(index.thumbnails([0])[0], 5)],

@@ -24,9 +24,9 @@ from lookalike.atomic import INVENTORY, adopt, temporary_beside
 from lookalike.encoders.base import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
 from lookalike.imaging.sandbox.api import Sandbox
-from lookalike.index.build import open_to_index
 from lookalike.index.integrity import verify
 from lookalike.index.manifest import DATASET, MANIFEST, PREVIOUS, read_manifest, write_manifest
+from lookalike.index.reopen import open_to_index
 from lookalike.index.schema import FACTS, facts_of
 from lookalike.index.store import Store
 from paths import TESTS
@@ -635,7 +635,7 @@ def test_another_encoder_is_built_beside_and_answers_once_it_is_complete(some, s
     assert encoded == [], "the one that was there has seen them all"
     assert held(some) == SOME
     index = open_index(some.folder / ".lookalike")
-    assert [index.manifest.encoder, index.through("quadrants").manifest.encoder] == ["pixels", "quadrants"]
+    assert [index.manifest.encoder, index.with_encoder("quadrants").manifest.encoder] == ["pixels", "quadrants"]
     (found,) = index.search(some.folder / "d.png", 1)
     assert (found.id, found.distance) == ("d.png", pytest.approx(0, abs=1e-6))
     # From then on a new file goes through both, and going back to the first costs nothing.
@@ -669,7 +669,7 @@ def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photo
     index = open_index(photos.folder / ".lookalike")
     assert (index.manifest.encoder, index.manifest.complete) == ("quadrants", False)
     with pytest.raises(IndexStoreError) as error:
-        index.through("pixels")
+        index.with_encoder("pixels")
     assert "the encoder pixels has seen 10 of 23 images so far; run the same command" in str(error.value)
     assert sum(seen) == 10
     assert counts(sync("pixels")) == {"indexed": 13, "unchanged": 10}
@@ -722,10 +722,10 @@ def test_a_blank_for_one_encoder_is_found_by_the_other(some, sync):
     assert held(some)["d.png"].outcome == "no descriptor"
     sync("pixels")
     index = open_index(some.folder / ".lookalike")
-    assert [len(index), len(index.through("quadrants"))] == [4, 3]
+    assert [len(index), len(index.with_encoder("quadrants"))] == [4, 3]
     assert {row["path"]: row["outcome"] for row in index.files()}["d.png"] == "indexed"
     assert verify(index) == []
-    assert {row["path"]: row["outcome"] for row in index.through("quadrants").files()}["d.png"] != "indexed"
+    assert {row["path"]: row["outcome"] for row in index.with_encoder("quadrants").files()}["d.png"] != "indexed"
 
 
 def test_weights_that_changed_are_another_encoder(photos, sync, monkeypatch, tmp_path):

@@ -159,7 +159,7 @@ def test_leave_one_out_by_hand(index):
 def test_a_difference_between_two_encoders_is_paired(index, tmp_path):
     both = build_index("mnist:train[0:400]", "pixels", tmp_path / "digits")
     both = build_index("mnist:train[0:400]", "hog", tmp_path / "digits")
-    pixels, hog = both.through("pixels"), both.through("hog")
+    pixels, hog = both.with_encoder("pixels"), both.with_encoder("hog")
     found = compare_indexes(pixels, hog, "mnist:test[0:100]")
     apart = found.differences["mAP"]
     assert apart.mean == pytest.approx(found.second.metrics["mAP"] - found.first.metrics["mAP"])

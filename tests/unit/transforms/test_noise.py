@@ -8,7 +8,8 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from lookalike.errors import EncoderError, UsageError
-from lookalike.transforms.noise import add_noise, denoise, quality
+from lookalike.search.restore import denoise
+from lookalike.transforms.noise import add_noise, quality
 from quadrants import Quadrants, pictures
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra, unknown_name
+from lookalike.progress import Progress
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -67,21 +68,6 @@ class Epoch:
     images: int
     seconds: float
     images_per_second: float
-
-
-@dataclass(frozen=True)
-class Progress:
-    """News from a training that runs: where it is, how well and how fast it goes, what is left."""
-
-    epoch: int
-    epochs: int
-    done: int
-    images: int
-    loss: float
-    validation_loss: float | None
-    images_per_second: float
-    seconds_left: float
-    epoch_ended: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from lookalike.transforms.augmentations import damage, families_for
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Float64Array = NDArray[np.float64]
 
@@ -95,13 +95,13 @@ class AutoSelection:
 
 
 def choose(
-    index: Index, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
+    index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
 ) -> AutoSelection:
     """Choose a re-ranking by damaged copies of the index's own images.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder that answers.
     on_note : callable, optional
         Called with sentences: before it begins, and with what was chosen.
@@ -128,14 +128,14 @@ def choose(
         if same and abs(stored.images - len(index)) <= stored.images // 5:
             note(stored.sentence())
             return stored
-    choice = index.once(f"choice by {seed} of {tried}", lambda: _chosen(index, note, seed, tried))
+    choice = index.cached(f"choice by {seed} of {tried}", lambda: _chosen(index, note, seed, tried))
     with suppress(OSError), replace_file(file) as f:  # it can be chosen again
         f.write(json.dumps(asdict(choice), indent=1).encode())
     note(choice.sentence())
     return choice
 
 
-def _chosen(index: Index, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> AutoSelection:
+def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> AutoSelection:
     note("choosing a re-ranking by damaged copies of these images, once; it may take a minute or two")
     test = _Test(index, seed)
     results = {NONE: test.run(None)}
@@ -194,7 +194,7 @@ def _one_by_one(pictures: NDArray[np.uint8]) -> Callable[[int], NDArray[np.uint8
 class _Test:
     """Held-out images of an index, and their damaged copies."""
 
-    def __init__(self, index: Index, seed: int) -> None:
+    def __init__(self, index: IndexReader, seed: int) -> None:
         if len(index) < FEWEST * 4:
             raise UsageError(
                 f"a re-ranking is chosen by damaged copies, for which {len(index)} images are too few; index at least "

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lookalike.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
     from lookalike.neighbors.distances import Database
 
 Float32Array = NDArray[np.float32]
@@ -92,7 +92,7 @@ class Reranker:
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is searched.
     distance : str, optional
         By default the encoder's own.
@@ -106,7 +106,7 @@ class Reranker:
     own_distance: ClassVar[bool] = False
 
     def __init__(
-        self, index: Index, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
+        self, index: IndexReader, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
     ) -> None:
         self.index = index
         self.database: Database = index.database(distance)
@@ -128,7 +128,7 @@ class Reranker:
 
 
 def create_reranker(
-    method: str, index: Index, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
+    method: str, index: IndexReader, *, distance: str | None = None, on_note: Callable[[str], None] | None = None
 ) -> Reranker | None:
     """Make a re-ranking of an index by its name.
 
@@ -136,7 +136,7 @@ def create_reranker(
     ----------
     method : str
         A name in :data:`RERANKINGS`, with parameters if wanted: ``diffusion:alpha=0.9``; ``auto`` or ``none``.
-    index : Index
+    index : IndexReader
         What is searched.
     distance : str, optional
         By default the encoder's own.
@@ -210,7 +210,7 @@ def check_range(name: str, key: str, value: float, least: float, most: float) ->
 
 
 def rerank(
-    index: Index,
+    index: IndexReader,
     method: str | Reranker,
     descriptors: NDArray[Any],
     k: int,
@@ -224,7 +224,7 @@ def rerank(
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         What is searched.
     method : str or Reranker
         What :func:`create_reranker` takes, or what it made.

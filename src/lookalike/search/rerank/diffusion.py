@@ -17,7 +17,7 @@ from lookalike.neighbors.distances import Database
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Float32Array = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ class DiffusionReranker(Reranker):
 
     def __init__(
         self,
-        index: Index,
+        index: IndexReader,
         *,
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,

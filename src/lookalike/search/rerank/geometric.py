@@ -23,7 +23,7 @@ from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Float32Array = NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class GeometricCheck(Reranker):
 
     def __init__(
         self,
-        index: Index,
+        index: IndexReader,
         *,
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,
@@ -65,7 +65,7 @@ class GeometricCheck(Reranker):
         views = index.manifest
         self.others = [
             other
-            for other in (index.through(c.column) for c in views.columns if c.complete and c != views.view)
+            for other in (index.with_encoder(c.column) for c in views.columns if c.complete and c != views.view)
             if other.manifest.count
         ]
         self._own_rows: dict[str, int] = {}
@@ -141,12 +141,12 @@ def _first(values: Float32Array, k: int, allowed: NDArray[np.bool_] | None) -> N
     return at[np.lexsort((at, values[at]))].astype(np.int64)
 
 
-def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, seed: int = 0) -> float:
+def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0) -> float:
     """Tell which share of an index's own images a geometric check recognises when they are shown in a scene.
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Looked at through the encoder whose first answers are checked.
     on_note : callable, optional
         Called with a sentence before it is learnt, which takes seconds.
@@ -180,7 +180,7 @@ def recognised(index: Index, *, on_note: Callable[[str], None] | None = None, se
         return {}, {"inliers": np.array(found, np.int64)}
 
     terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
-    learnt = index.once(
+    learnt = index.cached(
         f"recognised by {seed}", lambda: cached_artifact(index.path, index.manifest, VERIFICATION, terms, learn)
     )
     return float((learnt[1]["inliers"] >= VERIFIED).mean())

@@ -23,7 +23,7 @@ from lookalike.neighbors.diffusion import to_squares
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Float32Array = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ class KReciprocal(Reranker):
 
     def __init__(
         self,
-        index: Index,
+        index: IndexReader,
         *,
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,

@@ -16,7 +16,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.search.rerank.base import Reranker, RerankRequest
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Images = NDArray[np.uint8]
 
@@ -44,7 +44,7 @@ class MultiView(Reranker):
 
     def __init__(
         self,
-        index: Index,
+        index: IndexReader,
         *,
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,

@@ -19,7 +19,7 @@ from lookalike.neighbors.distances import Database
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
-    from lookalike.index.reader import Index
+    from lookalike.index.reader import IndexReader
 
 Float32Array = NDArray[np.float32]
 
@@ -46,7 +46,7 @@ class Expansion(Reranker):
 
     def __init__(
         self,
-        index: Index,
+        index: IndexReader,
         *,
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,
