@@ -27,7 +27,7 @@ HEAVY = {
     "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
 }  # fmt: skip
 #: Files of the package ``encoders`` that are no encoder: the contract, and what several encoders use.
-NOT_ENCODERS = {"base", "registry", "serialize", "postprocess", "keypoints", "attribution", "onnx", "training"}
+NOT_ENCODERS = {"base", "registry", "serialize", "postprocess", "keypoints", "attribution"}
 #: The commands' docstrings are their help texts.
 HELP_TEXTS = {"cli"}
 
@@ -90,11 +90,8 @@ def test_every_public_name_is_there():
 def test_the_encoders_table_names_every_encoder_file():
     from lookalike.encoders.base import TABLE
 
-    # An encoder is a file of the package that is neither its base nor a tool of several encoders.
-    files = {f"lookalike.{name}" for name in MODULES if name.startswith("encoders.") and name.count(".") == 1} - {
-        f"lookalike.encoders.base.{tool}" for tool in NOT_ENCODERS
-    }
-    assert {target.partition(":")[0] for target, _ in TABLE.values()} == files
+    files = {path.stem for path in (SOURCE / "encoders").glob("*.py")} - {"__init__", *NOT_ENCODERS}
+    assert {target.partition(":")[0] for target, _ in TABLE.values()} == {f"lookalike.encoders.{name}" for name in files}
 
 
 def test_the_library_of_the_map_is_the_one_that_its_script_makes():

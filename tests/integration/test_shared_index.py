@@ -176,10 +176,10 @@ def test_others_wait_for_who_makes_it_and_other_things_go_on(used):
         return "made"
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(index.once, "slow", slowly)
+        first = pool.submit(index.cached, "slow", slowly)
         assert inside.wait(60)
         assert index.cached("quick", lambda: "quick") == "quick"
-        second = pool.submit(index.once, "slow", lambda: "made again")
+        second = pool.submit(index.cached, "slow", lambda: "made again")
         let_go.set()
         assert (first.result(60), second.result(60)) == ("made", "made")
 
