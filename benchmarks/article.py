@@ -21,7 +21,7 @@ from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.metrics import ranking
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.html import machine
 from lookalike.transforms import noise
 

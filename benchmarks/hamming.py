@@ -18,7 +18,7 @@ import numpy as np
 
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.html import machine
 
 

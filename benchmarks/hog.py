@@ -27,7 +27,7 @@ from skimage.feature import hog
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.html import machine
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}

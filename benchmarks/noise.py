@@ -26,7 +26,7 @@ from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports import charts, figures
 from lookalike.reports.html import machine
 from lookalike.search.restore import denoise

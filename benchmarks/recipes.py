@@ -38,7 +38,7 @@ from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.encoders.postprocess import Projection
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial

@@ -37,7 +37,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 from lookalike import open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import CUTS, score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.html import machine
 
 FloatArray = NDArray[np.float32]

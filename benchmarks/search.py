@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from lookalike.atomic import replace_file
 from lookalike.code_pairs import code_pairs
 from lookalike.mapped import MappedArrays
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.neighbors.ivf import InvertedFile, write_lists
 from lookalike.reports.html import machine
 

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import Trial, run_trial
