@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import trustworthiness
 
 import lookalike
-from lookalike.encoders.base import create
+from lookalike.encoders.registry import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
 from lookalike.neighbors.embedding2d import ATTRACTING, density_clusters, embed_2d, spectral_init
 from lookalike.neighbors.exact import Database

@@ -259,7 +259,7 @@ def make_map(
 @app.command()
 def encoders(as_json: AsJson = False) -> None:
     """List the encoders and what each is."""
-    from lookalike.encoders.base import TABLE, describe, installed_encoders
+    from lookalike.encoders.registry import TABLE, describe, installed_encoders
 
     names = sorted(TABLE | installed_encoders())
     rows = [

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_collection, open_index
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import save_image
 from lookalike.search.engine import query_images, search

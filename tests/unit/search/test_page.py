@@ -8,7 +8,7 @@ import pytest
 
 import lookalike
 from lookalike import Query, build_index, open_collection, open_index
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image, to_png
 from lookalike.search.calibration import PValue

@@ -12,8 +12,8 @@ from test_keypoints import scene
 
 from lookalike import build_index, open_collection, open_index
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
 from lookalike.encoders.local import detect_sift
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
 from lookalike.reports.evaluate import score
 from lookalike.search.engine import search
@@ -365,7 +365,7 @@ def test_one_that_gives_everybody_the_same_answers_is_not_chosen():
 
 def test_an_unknown_method_lists_the_known(index):
     with pytest.raises(
-        UsageError, match="unknown re-ranking 'difusion' .*'diffusion'.*known: alpha-expansion, auto, "
+        UsageError, match="unknown re-ranking 'difusion' .*'diffusion'.*known: alpha-query-expansion, auto, "
     ) as e:
         index.search(pictures((1, 0, 0, 0))[0], 1, rerank="difusion")
     assert all(name in str(e.value) for name in RERANKERS)
