@@ -40,34 +40,37 @@ def git(*arguments: str) -> str:
 def parts(file: str, data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a file, as a run keeps them today."""
     if file in ("adapt", "autoencoder", "contrastive", "rerank", "serving"):
-        yield from ((k, v) for k, v in data.items() if k not in ("machine", "versions", "mnist, pilots"))  # those are a log
+        others = ("machine", "versions", "mnist, pilots")  # the last is a log
+        yield from ((k, v) for k, v in data.items() if k not in others)
     elif file == "codes":
         yield from ((k, {"method": k.split("-")[0], **v}) for k, v in data["rows"].items())
-    elif file.startswith("indexing"):
-        yield f"{data['side']} x {data['side']}", data
-    elif file.startswith("mnist-"):
-        yield file.removeprefix("mnist-"), data
     elif file == "nothing":
         yield from data["cases"].items()
     elif file == "recipes":
-        for one in data.get("ledoit-wolf less adapted (r 0.1)", []):  # stood apart from the rows
-            for row in data["rows"]:
-                if all(row[k] == one[k] for k in ("collection", "encoder")) and row["recipe"] == "ledoit-wolf":
-                    row |= {f"{metric} less adapted (r 0.1)": one[metric] for metric in ("mAP", "P@1")}
-        for case, encoder in dict.fromkeys((r["collection"], r["encoder"]) for r in data["rows"]):
-            for kind in ("closed", "networks"):
-                rows = [r for r in data["rows"] if (r["collection"], r["encoder"]) == (case, encoder)]
-                rows = [r for r in rows if (", t " in r["recipe"]) == (kind == "networks")]
-                if rows:
-                    yield f"{case}, {encoder}, {kind}", rows
+        yield from parts_of_recipes(data)
     elif file == "search":
         yield from ((k, data[k]) for k in ("exact", "binary", "pairs", "projection"))
         yield from ((f"approximate, {one['side']}", one) for one in data["approximate"])
         yield from ((f"growth, {one['rows']}", one) for one in data["growth"])
-    elif file == "usual":
-        yield file, data["rows"]
     else:
-        yield file, data
+        name = (
+            f"{data['side']} x {data['side']}"
+            if file.startswith("indexing")
+            else file.removeprefix("mnist-").replace("_", "-")
+        )
+        yield name, data["rows"] if file == "usual" else data
+
+
+def parts_of_recipes(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for one in data.get("ledoit-wolf less adapted (r 0.1)", []):  # stood apart from the rows
+        for row in data["rows"]:
+            if all(row[k] == one[k] for k in ("collection", "encoder")) and row["recipe"] == "ledoit-wolf":
+                row |= {f"{metric} less adapted (r 0.1)": one[metric] for metric in ("mAP", "P@1")}
+    by_part: dict[str, list[Any]] = {}
+    for row in data["rows"]:
+        kind = "networks" if ", t " in row["recipe"] else "closed"
+        by_part.setdefault(f"{row['collection']}, {row['encoder']}, {kind}", []).append(row)
+    yield from by_part.items()
 
 
 def shown(study: str, part: str, raw: Any) -> str:
@@ -96,17 +99,24 @@ def made_on(file: str, study: str, part: str, raw: Any, history: list[tuple[str,
         except (KeyError, TypeError, ValueError):  # an earlier form of the file
             break
         added, data = line, older
-    whole: dict[str, Any] = {k: v for k, v in raw.items() if k in ("machine", "versions", "torch")} if isinstance(raw, dict) else {}
-    machine, versions = dict(whole.get("machine") or data.get("machine") or {}), whole.get("versions") or data.get("versions") or {}
+    whole: dict[str, Any] = (
+        {k: v for k, v in raw.items() if k in ("machine", "versions", "torch")} if isinstance(raw, dict) else {}
+    )
+    machine, versions = (
+        dict(whole.get("machine") or data.get("machine") or {}),
+        whole.get("versions") or data.get("versions") or {},
+    )
     known = {name: machine.pop(name, None) for name in OF_THE_MACHINE}
     known["versions"] = machine | versions | {k: v for k, v in data.items() if k == "torch"}
-    known["settings"] = {k: v for k, v in data.items() if k in ("repeats", "images", "batch", "side", "backend") and not isinstance(v, dict)}
+    known["settings"] = {
+        k: v
+        for k, v in data.items()
+        if k in ("repeats", "images", "batch", "side", "backend") and not isinstance(v, dict)
+    }
     return {**known, "added": added, "raw": f"git show {LAST}:benchmarks/results/{file}.json"}
 
 
 def main() -> None:
-    for path in (ROOT / "results").glob("*.csv"):
-        path.unlink()
     for file, study in FILES.items():
         history = list(versions_of(file))
         for part, raw in parts(file, json.loads(git("show", f"{LAST}:benchmarks/results/{file}.json"))):

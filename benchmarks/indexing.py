@@ -14,13 +14,13 @@ environment for 32 x 32), so that reading and decoding dominate. The sides:
 - *leash*, *pool*: the same reading function in our killable workers and in `multiprocessing.Pool`, both results whole.
 
 All sides take turns on files in the disk cache, with their processes started beforehand; lookalike starts its own each
-time, which takes about as long as a few hundred small photos. Every repeat goes to results/indexing.json; rates and ratios are medians.
+time, which takes about as long as a few hundred small photos. Every repeat goes to runs/indexing/, rows to
+results/indexing.csv; rates and ratios are medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
@@ -29,21 +29,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from study import keep
 
 from lookalike import build_index, create_encoder, open_collection
 from lookalike.folder import scan
 from lookalike.images import pictures
 from lookalike.leash import Leash
+from lookalike.machine import usable_cores
 from lookalike.reading import read_task, to_task
-from lookalike.report import machine
-from lookalike.storage import replace_file
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)
@@ -177,23 +176,11 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=60, help="how many 12-megapixel JPEGs")
     parser.add_argument("--times", type=int, default=8, help="how many copies of each photo in the larger collection")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=here / "results" / "indexing.json")
     options = parser.parse_args()
     if not options.photos.is_dir():
         sys.exit(f"{options.photos}: no such folder; name one that holds JPEGs: --photos FOLDER")
-    record: dict[str, Any] = {
-        "machine": machine(),
-        "side": SIDE,
-        "repeats": options.repeats,
-        "absent": [],
-        "results": {},
-    }
-    for package in ("pillow", "opencv-python-headless"):
-        try:
-            record["machine"][package] = version(package)
-        except PackageNotFoundError:
-            record["absent"].append(package)
-    cores = int(record["machine"]["cores"].split()[0])
+    record: dict[str, Any] = {"side": SIDE, "results": {}}
+    cores = usable_cores()
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as other:
         make_large(options.photos, Path(name), options.large)
         make_many(options.photos, Path(other), options.times)
@@ -212,8 +199,12 @@ def main() -> None:
             )
             for side, ratio in result["ratio_to"].items():
                 print(f"  {ratio:.2f}x {side}", flush=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode() + b"\n")
+    settings = {
+        "repeats": options.repeats,
+        "Pillow": "open, convert, resize; no draft",
+        "OpenCV": "imread whole, INTER_AREA, one thread a process",
+    }
+    keep("indexing", f"{SIDE} x {SIDE}", record, peers=["pillow", "opencv-python-headless"], settings=settings)
 
 
 if __name__ == "__main__":

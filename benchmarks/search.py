@@ -22,27 +22,33 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from study import keep, read_run
 
 from lookalike.code_pairs import code_pairs
 from lookalike.distances import Database
 from lookalike.lists import Lists, write_lists
-from lookalike.report import machine
 from lookalike.sealed import Sealed
 from lookalike.storage import replace_file
 
 FloatArray = NDArray[np.float32]
-RESULTS = Path(__file__).parent / "results" / "search.json"
 CHART = Path(__file__).parents[1] / "docs" / "images" / "search.png"
 PEERS = ("faiss-cpu", "hnswlib", "usearch", "pylance")
+#: What the sides are told, for the record.
+SETTINGS = {
+    "faiss": "its default number of threads; IVFFlat 2 sqrt(n) lists, 8 iterations; HNSW M=16, efConstruction=80",
+    "hnswlib": "M=16, ef_construction=80", "usearch": "connectivity=16, expansion_add=80",
+    "Lance": "IVF_PQ, sqrt(n) partitions, dimension/8 parts, refine_factor=20, two threads",
+}  # fmt: skip
+#: The sizes that growth and the chart look for among the runs that are here.
+GROWN = (10_000, 100_000, 1_000_000, 10_000_000)
 K = 10
 
 
@@ -571,13 +577,16 @@ def main() -> None:
     parser.add_argument("--side", action="append", choices=sorted(SIDES), help="build, approximate: only these.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="build, approximate, growth: of the database.")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "lookalike-benchmark-search"))
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
     if options.part == "chart":
-        chart(results)
+        chart(
+            {
+                "approximate": kept(f"approximate, {name}" for name in SIDES),
+                "growth": kept(f"growth, {rows}" for rows in GROWN),
+            }
+        )
         return
     names = options.side or list(SIDES)
     if options.part == "build":
@@ -586,31 +595,29 @@ def main() -> None:
             SIDES[name](data(options.rows, 128, options.cache), path)
             say({"side": name, **cost(path)})
         return
-    found: Any
+    found: dict[str, Any]
     if options.part == "exact":
-        found = exact(options.repeats)
+        found = {"exact": exact(options.repeats)}
     elif options.part == "approximate":
-        new = approximate(names, options.rows, options.repeats, options.cache)
-        found = [one for one in results.get("approximate", []) if one["side"] not in names] + new
+        found = {
+            f"approximate, {one['side']}": one
+            for one in approximate(names, options.rows, options.repeats, options.cache)
+        }
     elif options.part == "binary":
-        found = binary(options.repeats)
+        found = {"binary": binary(options.repeats)}
     elif options.part == "pairs":
-        found = pairs(options.repeats)
+        found = {"pairs": pairs(options.repeats)}
     else:
-        others = [one for one in results.get("growth", []) if one["rows"] != options.rows and "exact_prepare_s" in one]
-        found = [*others, growth(options.rows, options.repeats, options.cache)]
-        found.sort(key=lambda one: int(one["rows"]))
-        results["projection"] = projected(found)
-    peers = {}
-    for name in PEERS:
-        try:
-            peers[name] = version(name)
-        except PackageNotFoundError:
-            peers[name] = "not installed"
-    results = {**results, "machine": machine() | peers, options.part: found}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(results, indent=1).encode() + b"\n")
+        one = growth(options.rows, options.repeats, options.cache)
+        others = [other for other in kept(f"growth, {rows}" for rows in GROWN) if other["rows"] != options.rows]
+        found = {f"growth, {options.rows}": one, "projection": projected([*others, one])}
+    for part, raw in found.items():
+        keep("search", part, raw, peers=PEERS, settings=SETTINGS | {"repeats": options.repeats})
+
+
+def kept(parts: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the raw runs that are here."""
+    return [run for part in parts if (run := read_run("search", part)) is not None]
 
 
 if __name__ == "__main__":

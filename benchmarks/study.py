@@ -240,7 +240,9 @@ def read(name: str) -> Table:
     """
     path = ROOT / "results" / f"{name}.csv"
     if not path.exists():
-        raise SystemExit(f"{path}: no such table; there are {', '.join(p.stem for p in sorted(path.parent.glob('*.csv')))}")
+        raise SystemExit(
+            f"{path}: no such table; there are {', '.join(p.stem for p in sorted(path.parent.glob('*.csv')))}"
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     table = Table({})
     for line in lines:
@@ -262,14 +264,14 @@ def select(name: str, **wanted: str) -> Iterator[dict[str, str]]:
 
 
 def _text(value: Any) -> str:
-    """Write a number with five significant digits, so that noise in the last ones doesn't show as a change."""
+    """Write a number with six significant digits, so that noise in the last ones doesn't show as a change."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or float(value).is_integer():
         return str(int(value))
-    return f"{value:.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
+    return f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
 
 
 def main() -> None:

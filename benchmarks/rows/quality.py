@@ -20,8 +20,14 @@ def article(_: str, raw: Any) -> Iterator[Row]:
             queries, distance = asked.split(", ")
             where = {"collection": MNIST, "encoder": "autoencoder, article", "queries": queries, "distance": distance}
             rows = list(report(found, LRAP, **where))
-            by_scikit_learn = [number(f"LRAP@{n}, scikit-learn", v, n=found["queries"], **where) for n, v in found["lrap_scikit_learn"]]
-            for row in [*rows, *by_scikit_learn, number("queries with no right answer in the first 10", found["none_in_first_10"], **where)]:
+            by_scikit_learn = [
+                number(f"LRAP@{n}, scikit-learn", v, n=found["queries"], **where) for n, v in found["lrap_scikit_learn"]
+            ]
+            for row in [
+                *rows,
+                *by_scikit_learn,
+                number("queries with no right answer in the first 10", found["none_in_first_10"], **where),
+            ]:
                 by_key.setdefault((queries, distance, row["metric"]), []).append(row["value"])
                 if distance == "euclidean":  # the article's; by cosine the mean is enough
                     yield {**row, "setting": seed}
@@ -33,17 +39,25 @@ def article(_: str, raw: Any) -> Iterator[Row]:
         }  # fmt: skip
         yield {
             "collection": MNIST, "encoder": "autoencoder, article", "queries": queries, "distance": distance,
-            "setting": "standard deviation of the seeds", "metric": metric, "value": statistics.pstdev(values), "n": len(values),
+            "setting": "standard deviation of the seeds", "metric": metric, "value": statistics.stdev(values), "n": len(values),
         }  # fmt: skip
     weights = raw["authors_weights"]
-    where = {"collection": MNIST, "encoder": "the author's weights, typed in", "queries": "clean queries", "distance": "euclidean"}
+    where = {
+        "collection": MNIST,
+        "encoder": "the author's weights, typed in",
+        "queries": "clean queries",
+        "distance": "euclidean",
+    }
     yield number("P@1", weights["1-NN"], **where)
     for n, value in weights["lrap_scikit_learn"]:
         yield number(f"LRAP@{n}, scikit-learn", value, **where)
 
 
 def mnist_scores(_: str, raw: Any) -> Iterator[Row]:
-    yield from report(raw, collection=MNIST, encoder=raw["encoder"], distance=raw["distance"])
+    where = {"collection": MNIST, "encoder": raw["encoder"], "recipe": raw.get("recipe", ""), "distance": raw["distance"]}
+    yield from report(raw, **where)
+    if "dimension" in raw:
+        yield number("dimension", raw["dimension"], **where)
 
 
 def autoencoder(part: str, raw: Any) -> Iterator[Row]:
@@ -77,7 +91,12 @@ def contrastive(part: str, raw: Any) -> Iterator[Row]:
     where = {"collection": {"mnist": MNIST, "corel": "Corel-1k"}[name], "encoder": "contrastive"}
     if what == "rate":
         for precision in ("float32", "bfloat16", "pairs alone"):
-            yield number("images a second of training", raw[precision], **where, setting=f"{precision}, batches of {raw['batch']}")
+            yield number(
+                "images a second of training",
+                raw[precision],
+                **where,
+                setting=f"{precision}, batches of {raw['batch']}",
+            )
     elif what == "pilot":
         for setting, by_recipe in raw.items():
             if isinstance(by_recipe, dict) and "unchanged" in by_recipe:
@@ -138,49 +157,67 @@ def nothing(part: str, raw: Any) -> Iterator[Row]:
         yield number("silence is believed", int(raw["believed"]), **where)
 
 
+def plain(method: str) -> str:
+    """Return a re-ranking's name; the plain order is called by several."""
+    return "plain" if method in ("None", "none") else method
+
+
 def rerank(part: str, raw: Any) -> Iterator[Row]:
-    if part in ("few", "kind"):
-        where: dict[str, Any] = {"collection": MNIST, "encoder": "hog deskew", "aim": part}
-        for method, found in raw.items():
-            if isinstance(found, dict) and "mAP" in found:
-                yield from scores(found, 10_000, **where, method="plain" if method == "None" else method)
-        yield number(f"chosen by the self-test: {raw['self_test']['chosen']}", 1, **where)
-    elif part in ("corel", "others-corel"):
-        for title, by_method in raw.items():
-            where = {"collection": "Corel-1k, ten folds", "encoder": "neural", "recipe" if title != "kind" else "aim": title}
-            if isinstance(by_method, dict):
-                for method, found in by_method.items():
-                    yield from scores(found, **where, method="plain" if method in ("None", "none") else method)
-            elif title.endswith("chosen by the self-test"):
-                title = title.partition(",")[0]  # noqa: PLW2901
-                where |= {"recipe" if title != "kind" else "aim": title}
-                yield number(f"chosen by the self-test: {by_method}", 1, **where)
-    elif part == "others-mnist":
-        where = {"collection": MNIST, "encoder": "hog deskew", "aim": "kind"}
-        for method, found in raw.items():
-            if isinstance(found, dict):
-                name = "plain" if method == "none" else method
-                yield from scores(found, raw["queries"], **where, method=name)
-                yield number("processor seconds", found["processor_seconds"], **where, method=name, n=raw["queries"])
-    elif part in ("museum", "auto"):
-        where = {"collection": "287 paintings", "encoder": "neural"}
-        for queries, by_method in raw.items():
-            if isinstance(by_method, dict) and "queries" in by_method:
-                for method in by_method.keys() - {"queries"}:
-                    found, asked = by_method[method], {**where, "queries": queries, "method": "plain" if method == "none" else method}
+    yield from {
+        "few": rerank_mnist, "kind": rerank_mnist, "corel": rerank_corel, "others-corel": rerank_corel,
+        "others-mnist": rerank_others, "museum": rerank_museum, "auto": rerank_museum, "speed": rerank_speed,
+    }[part](part, raw)  # fmt: skip
+
+
+def rerank_mnist(part: str, raw: Any) -> Iterator[Row]:
+    where: dict[str, Any] = {"collection": MNIST, "encoder": "hog deskew", "aim": part}
+    for method, found in raw.items():
+        if isinstance(found, dict) and "mAP" in found:
+            yield from scores(found, 10_000, **where, method=plain(method))
+    yield number(f"chosen by the self-test: {raw['self_test']['chosen']}", 1, **where)
+
+
+def rerank_corel(_: str, raw: Any) -> Iterator[Row]:
+    for title, found in raw.items():
+        recipe = title.partition(",")[0]
+        where: dict[str, Any] = {"collection": "Corel-1k, ten folds", "encoder": "neural"}
+        where["aim" if recipe == "kind" else "recipe"] = recipe
+        if isinstance(found, dict):
+            for method, metrics in found.items():
+                yield from scores(metrics, **where, method=plain(method))
+        elif title.endswith("chosen by the self-test"):
+            yield number(f"chosen by the self-test: {found}", 1, **where)
+
+
+def rerank_others(_: str, raw: Any) -> Iterator[Row]:
+    for method, found in raw.items():
+        if isinstance(found, dict):
+            where = {"collection": MNIST, "encoder": "hog deskew", "aim": "kind", "method": plain(method)}
+            yield from scores(found, raw["queries"], **where)
+            yield number("processor seconds", found["processor_seconds"], **where, n=raw["queries"])
+
+
+def rerank_museum(_: str, raw: Any) -> Iterator[Row]:
+    where = {"collection": "287 paintings", "encoder": "neural"}
+    for queries, by_method in raw.items():
+        if isinstance(by_method, dict) and "queries" in by_method:
+            for method, found in by_method.items():
+                if isinstance(found, dict):
+                    asked = {**where, "queries": queries, "method": plain(method)}
                     yield score("P@1", found["P@1"], by_method["queries"], **asked)
-                    for metric in ("verified", "pairs_a_query", "processor_ms_a_pair"):
-                        if metric in found:
-                            yield number(metric.replace("_", " "), found[metric], **asked)
-        for method, figures in raw.get("figures", {}).items():
-            for metric, value in figures.items():
-                yield number(f"self-test: {metric}", value, **where, method="plain" if method == "none" else method)
-        if "processor_seconds" in raw:
-            yield number("processor seconds to choose", raw["processor_seconds"], **where, method="auto")
-    else:
-        yield number("seconds to make the graph", raw["graph_seconds"], collection=MNIST)
-        for method, ms in raw["ms"].items():
-            yield took("ms a query", ms[3:], collection=MNIST, method=method)  # the first three warm up
+                    others = ("verified", "pairs_a_query", "processor_ms_a_pair")
+                    yield from (number(m.replace("_", " "), found[m], **asked) for m in others if m in found)
+    for method, figures in raw.get("figures", {}).items():
+        for metric, value in figures.items():
+            yield number(f"self-test: {metric}", value, **where, method=plain(method))
+    if "processor_seconds" in raw:
+        yield number("processor seconds to choose", raw["processor_seconds"], **where, method="auto")
+
+
+def rerank_speed(_: str, raw: Any) -> Iterator[Row]:
+    yield number("seconds to make the graph", raw["graph_seconds"], collection=MNIST)
+    for method, ms in raw["ms"].items():
+        yield took("ms a query", ms[3:], collection=MNIST, method=method)  # the first three warm up
 
 
 STUDIES = {
@@ -193,7 +230,10 @@ ABOUT = {
     "autoencoder": ("benchmarks/autoencoder.py", "the preset deep, plain and adapted, beside others"),
     "codes": ("benchmarks/codes.py", "packed codes over deskewed HOG, by Hamming distance"),
     "contrastive": ("benchmarks/contrastive.py", "what minutes of contrastive training buy"),
-    "contrastive-pilot": ("benchmarks/contrastive.py mnist --pilot", "its loss, chosen by the self-test, without labels"),
+    "contrastive-pilot": (
+        "benchmarks/contrastive.py mnist --pilot",
+        "its loss, chosen by the self-test, without labels",
+    ),
     "noise": ("benchmarks/noise.py", "noisy queries: first answers, and quality of the cleaned query"),
     "noise-ranking": ("benchmarks/noise.py", "noisy queries: mAP and LRAP@10"),
     "nothing": ("benchmarks/nothing.py", "how often 'nothing like it here' is said, rightly and wrongly"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -82,7 +83,10 @@ def verdict(_: str, raw: Any) -> Iterator[Row]:
                 yield number("Spearman", by_figure[figure], **where, n=len(rows))
                 yield number("loss of the pick", best - pick["labelled"][metric], **where, n=len(rows))
     for one in raw["leave_one_collection_out"]:
-        where = {"collection": one["collection"], "setting": f"{one['figure']} for {one['score']}, chosen by the others"}
+        where = {
+            "collection": one["collection"],
+            "setting": f"{one['figure']} for {one['score']}, chosen by the others",
+        }
         yield number("Spearman", one["spearman"], **where)
         yield number("loss of the pick", one["loss"], **where)
     yield from within_an_encoder(raw["rows"])
@@ -98,8 +102,11 @@ def within_an_encoder(every: list[Any]) -> Iterator[Row]:
         for figure, metric in GOES_BY.items():
             value = spearman([row["figures"][figure] for row in rows], [row["labelled"][metric] for row in rows])
             setting = f"{figure} for {metric}"
-            yield {**number("Spearman", value, collection=collection, encoder=encoder, setting=setting, n=len(rows)), "table": "verdict-within"}
-            if value == value:  # some are not defined: every recipe has one and the same score
+            yield {
+                **number("Spearman", value, collection=collection, encoder=encoder, setting=setting, n=len(rows)),
+                "table": "verdict-within",
+            }
+            if not math.isnan(value):  # as where every recipe has one and the same score
                 found.setdefault(setting, []).append((collection, value))
     for setting, values in found.items():
         for title, some in groups(values):
@@ -128,7 +135,14 @@ def groups(values: list[tuple[str, float]]) -> Iterator[tuple[str, list[float]]]
 
 def summary(metric: str, values: list[float], **where: Any) -> Row:
     """Return the mean of some values, and the least and greatest of them."""
-    return {**where, "metric": metric, "value": statistics.mean(values), "low": min(values), "high": max(values), "n": len(values)}
+    return {
+        **where,
+        "metric": metric,
+        "value": statistics.mean(values),
+        "low": min(values),
+        "high": max(values),
+        "n": len(values),
+    }
 
 
 STUDIES = {"adapt": adapt, "recipes": recipes, "usual": usual, "verdict": verdict}
@@ -139,6 +153,12 @@ ABOUT = {
     "recipes-networks": ("benchmarks/recipes.py --parts networks", "small networks in place of closed forms"),
     "usual": ("benchmarks/usual.py", "hog, neural, and what is taken where no encoder is named"),
     "verdict": ("benchmarks/verdict.py", "the self-test's figures against labelled scores, over encoders x recipes"),
-    "verdict-within": ("benchmarks/verdict.py", "the same within one encoder; low and high of 'all' are the least and greatest pair"),
-    "verdict-gains": ("benchmarks/verdict.py", "what each aim's choice changes; low and high of 'all' are the least and greatest pair"),
+    "verdict-within": (
+        "benchmarks/verdict.py",
+        "the same within one encoder; low and high of 'all' are the least and greatest pair",
+    ),
+    "verdict-gains": (
+        "benchmarks/verdict.py",
+        "what each aim's choice changes; low and high of 'all' are the least and greatest pair",
+    ),
 }

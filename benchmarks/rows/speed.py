@@ -22,7 +22,12 @@ def encoding(_: str, raw: Any) -> Iterator[Row]:
 def hamming(_: str, raw: Any) -> Iterator[Row]:
     ms = sorted(raw["milliseconds_a_query"])
     yield took("ms a query", ms, setting="1,000,000 codes of 256 bits, 10 nearest")
-    yield number("ms of nine of ten queries", ms[int(0.9 * len(ms))], setting="1,000,000 codes of 256 bits, 10 nearest", n=len(ms))
+    yield number(
+        "ms of nine of ten queries",
+        ms[int(0.9 * len(ms))],
+        setting="1,000,000 codes of 256 bits, 10 nearest",
+        n=len(ms),
+    )
     yield took("seconds to encode", raw["seconds_of_hog"], encoder="hog", collection="MNIST, 60,000 digits")
 
 
@@ -32,7 +37,9 @@ def hog(_: str, raw: Any) -> Iterator[Row]:
             yield score(metric, [value, *found["intervals"][metric]], raw["queries"], side=side)
         yield number("dimension", found["dimension"], side=side)
         yield rate(raw["images"], [r["seconds"] for r in found["repeats"]], side=side)
-        yield rate(raw["images"], [r["processor_seconds"] for r in found["repeats"]], "images a processor second", side=side)
+        yield rate(
+            raw["images"], [r["processor_seconds"] for r in found["repeats"]], "images a processor second", side=side
+        )
     for title, by_unit in raw["ratios"].items():
         fast, slow = title.split(" / ")
         for unit, metric in (("seconds", "times as fast"), ("processor_seconds", "times as fast, processor time")):
@@ -45,7 +52,9 @@ def indexing(_: str, raw: Any) -> Iterator[Row]:
         seconds = found["seconds"]
         for side, repeats in seconds.items():
             yield rate(found["images"], repeats, **where, side=side)
-        yield ratio(f"share of the {found['limit']}", seconds[found["limit"]], seconds["lookalike"], **where, side="lookalike")
+        yield ratio(
+            f"share of the {found['limit']}", seconds[found["limit"]], seconds["lookalike"], **where, side="lookalike"
+        )
         yield ratio("share of the pool", seconds["pool"], seconds["leash"], **where, side="leash")
 
 
@@ -71,21 +80,36 @@ def neural(_: str, raw: Any) -> Iterator[Row]:
         for metric, (value, interval) in raw["quality"][side].items():
             yield score(metric, [value, *interval], side=side, collection="Corel-1k")
         if side != "fastdup":
-            yield ratio("times as fast as fastdup", raw["seconds"]["fastdup"], seconds, side=side, collection="Corel-1k")
+            yield ratio(
+                "times as fast as fastdup", raw["seconds"]["fastdup"], seconds, side=side, collection="Corel-1k"
+            )
     for side, found in raw["alone"].items():
         yield took("processor ms an image", found["ms"], side=side, setting="network alone, one thread")
         for which in ("worst", "mean"):
-            yield number(f"cosine with single precision, {which}", found["cosine"][which], side=side, setting="network alone, one thread")
+            yield number(
+                f"cosine with single precision, {which}",
+                found["cosine"][which],
+                side=side,
+                setting="network alone, one thread",
+            )
 
 
 def scoring(_: str, raw: Any) -> Iterator[Row]:
     for found in raw["results"]:
         where = {"encoder": f"{found['descriptors']}, {found['dimension']}-d"}
         runs = found["seconds"]
-        for side, name in (("lookalike", "ours"), ("the article's way", "article_scaled"), ("matrix product alone", "product")):
+        for side, name in (
+            ("lookalike", "ours"),
+            ("the article's way", "article_scaled"),
+            ("matrix product alone", "product"),
+        ):
             yield took("seconds", [run[name] for run in runs], **where, side=side)
-        yield ratio("times as fast", [r["article_scaled"] for r in runs], [r["ours"] for r in runs], **where, side="lookalike")
-        yield ratio("share that is the matrix product", [r["product"] for r in runs], [r["ours"] for r in runs], **where)
+        yield ratio(
+            "times as fast", [r["article_scaled"] for r in runs], [r["ours"] for r in runs], **where, side="lookalike"
+        )
+        yield ratio(
+            "share that is the matrix product", [r["product"] for r in runs], [r["ours"] for r in runs], **where
+        )
         yield took("load", [run["load_average"] for run in runs], **where)
         yield number("queries the article's way is timed on", found["article_sample_queries"], **where)
         for metric in ("P@1", "mAP", "LRAP@10", "LRAP@100", "LRAP@1000", "LRAP@10000"):
@@ -94,8 +118,9 @@ def scoring(_: str, raw: Any) -> Iterator[Row]:
 
 
 def search(part: str, raw: Any) -> Iterator[Row]:
-    kind = part.split(",")[0]
-    yield from {"exact": exact, "binary": binary, "pairs": pairs, "approximate": approximate, "growth": growth, "projection": projection}[kind](raw)
+    yield from {
+        "exact": exact, "binary": binary, "pairs": pairs, "approximate": approximate, "growth": growth, "projection": projection,
+    }[part.partition(",")[0]](raw)  # fmt: skip
 
 
 def exact(raw: Any) -> Iterator[Row]:
@@ -104,9 +129,19 @@ def exact(raw: Any) -> Iterator[Row]:
         for batch, title in (("single", "one query"), ("batch_4", "4 queries"), ("batch_1000", "1,000 queries")):
             for side, seconds in found[batch]["seconds"].items():
                 yield took("ms", seconds, 1000, **where, side=side, setting=title)
-            yield number("times as fast as the best peer", found["ratio_to_best"][batch], **where, side="ours", setting=title)
-        yield number("share of the memory's speed", found["single_share_of_bandwidth"], **where, side="ours", setting="one query")
-        yield number("share of a matrix product's peak", found["batch_share_of_peak"], **where, side="ours", setting="1,000 queries")
+            yield number(
+                "times as fast as the best peer", found["ratio_to_best"][batch], **where, side="ours", setting=title
+            )
+        yield number(
+            "share of the memory's speed", found["single_share_of_bandwidth"], **where, side="ours", setting="one query"
+        )
+        yield number(
+            "share of a matrix product's peak",
+            found["batch_share_of_peak"],
+            **where,
+            side="ours",
+            setting="1,000 queries",
+        )
 
 
 def binary(raw: Any) -> Iterator[Row]:
@@ -119,19 +154,24 @@ def binary(raw: Any) -> Iterator[Row]:
 
 def pairs(raw: Any) -> Iterator[Row]:
     for kind, found in raw.items():
-        where = {"collection": f"{found['codes']:,} {kind} codes of {found['bits']} bits", "setting": f"all pairs within {found['radius']}"}
+        where = {
+            "collection": f"{found['codes']:,} {kind} codes of {found['bits']} bits",
+            "setting": f"all pairs within {found['radius']}",
+        }
         yield took("seconds", found["seconds"], **where, side="ours")
         yield number("pairs", found["pairs"], **where)
 
 
 def approximate(raw: Any) -> Iterator[Row]:
-    for found in raw if isinstance(raw, list) else [raw]:
+    for found in [raw]:
         where = {"collection": f"{found['rows']:,} x 128", "method": "approximate", "side": found["side"]}
         yield number("processor seconds to build", found["build_processor_seconds"], **where)
         yield number("seconds to build", found["build_seconds"], **where)
         first = next((step for step in found["curve"] if step["recall"] >= 0.99), None)
         for step in found["curve"]:
-            at = f"first with recall@10 of .99: {step['parameter']}" if step is first else f"parameter {step['parameter']}"
+            at = "first with recall@10 of .99" if step is first else f"parameter {step['parameter']}"
+            if step is first:
+                yield number("parameter", step["parameter"], **where, setting=at)
             yield number("recall@10", step["recall"], **where, setting=at, n=1000)
             yield rate(1000, step["batch_1000_s"], "queries a second, 1,000 at a time", **where, setting=at)
             yield took("ms, one query", step["single_s"], 1000, **where, setting=at)
@@ -146,7 +186,9 @@ def growth(raw: Any) -> Iterator[Row]:
                     seconds, a_query = found[f"{method}_{batch}_s_repeats"], found[f"{method}_{batch}_s_a_query"]
                     at_once = round(statistics.median(seconds) / a_query)  # a repeat asks so many queries
                     yield took("ms", seconds, 1000 / at_once, **where, method=name, setting=title)
-                    yield number("own memory, MB", found[f"{method}_{batch}_bytes"] / 1e6, **where, method=name, setting=title)
+                    yield number(
+                        "own memory, MB", found[f"{method}_{batch}_bytes"] / 1e6, **where, method=name, setting=title
+                    )
         if "lists_recall" in found:
             yield number("recall@10", found["lists_recall"], **where, method="approximate")
         for metric, name, unit in (
@@ -161,7 +203,12 @@ def projection(raw: Any) -> Iterator[Row]:
     for title, by_name in raw.items():
         if isinstance(by_name, dict):
             for name, value in by_name.items():
-                yield number(name.replace("_", " "), value, collection=f"{raw['rows']:,} x 64", setting=f"reckoned, not measured: {title}")
+                yield number(
+                    name.replace("_", " "),
+                    value,
+                    collection=f"{raw['rows']:,} x 64",
+                    setting=f"reckoned, not measured: {title}",
+                )
 
 
 def serving(part: str, raw: Any) -> Iterator[Row]:
@@ -179,7 +226,12 @@ def serving(part: str, raw: Any) -> Iterator[Row]:
     elif part == "drop":
         for what, metric in (("answer", "ms to the first answer"), ("picture", "ms to the first picture")):
             yield took(metric, raw[f"ms_to_first_{what}"], setting="an image dropped on the page")
-            yield number(f"{metric}, 95 % within", raw["p95_ms"][what], setting="an image dropped on the page", n=len(raw["ms_to_first_answer"]))
+            yield number(
+                f"{metric}, 95 % within",
+                raw["p95_ms"][what],
+                setting="an image dropped on the page",
+                n=len(raw["ms_to_first_answer"]),
+            )
     else:
         where = {"setting": f"{raw['clients']} clients for {raw['seconds']:.0f} s"}
         for status, count in raw["statuses"].items():
