@@ -25,6 +25,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/commands.py --check
+	$(BIN)/python docs/tables.py --check
 	$(MAKE) test
 
 format: $(VENV)/.check

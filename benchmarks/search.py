@@ -1,6 +1,6 @@
 """Exact and approximate search against numpy, faiss, hnswlib, usearch and Lance's own index, in one run, in turn.
 
-Each part runs by itself and adds what it found to the results: ``python benchmarks/search.py exact``, ``binary``, ``pairs``;
+Each part runs by itself; raw runs go to runs/search/, rows to results/search.csv: ``python benchmarks/search.py exact``, ``binary``;
 ``build --side NAME``, of each side, then ``approximate``; ``growth --rows N``, of each size; and last ``chart``. What
 ``build`` and ``growth`` make stays in ``--cache`` with the seconds it took, so that timing can be run again without it (13 GB
 with 10,000,000 vectors). Peers: ``pip install faiss-cpu hnswlib usearch``.
@@ -32,7 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 from study import keep, read_run
 
-from lookalike.code_pairs import code_pairs
 from lookalike.distances import Database
 from lookalike.lists import Lists, write_lists
 from lookalike.sealed import Sealed
@@ -449,22 +448,6 @@ def binary(repeats: int) -> list[dict[str, Any]]:
     return found
 
 
-def pairs(repeats: int) -> dict[str, Any]:
-    """Time all pairs within 8 of 500,000 codes of 64 bits: random ones, and clustered ones as of near-duplicate photos."""
-    found: dict[str, Any] = {}
-    for kind in ("random", "clustered"):
-        rng = np.random.default_rng(0)
-        codes = rng.integers(0, 256, (500_000, 8), dtype=np.uint8)
-        if kind == "clustered":  # every fifth code is another with some bits flipped
-            again = rng.integers(0, 400_000, 100_000)
-            codes[400_000:] = codes[again] ^ np.packbits(rng.random((100_000, 64)) < 0.08, axis=1)
-        count = len(code_pairs(codes, 8)[0])
-        seconds = [timed(lambda codes=codes: code_pairs(codes, 8)) for _ in range(repeats)]  # type: ignore[misc]
-        found[kind] = {"codes": 500_000, "bits": 64, "radius": 8, "pairs": count, "seconds": seconds}
-        say({kind: found[kind], "cbird_claims_seconds": 5.5})
-    return found
-
-
 def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
     """Tell what so many 64-d vectors take, exact and by lists: time, the process' own memory, and to build."""
     x, queries = data(rows, 64, cache), structured(1000, 64, draw=1)
@@ -573,7 +556,7 @@ def say(what: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["exact", "build", "approximate", "binary", "pairs", "growth", "chart"])
+    parser.add_argument("part", choices=["exact", "build", "approximate", "binary", "growth", "chart"])
     parser.add_argument("--side", action="append", choices=sorted(SIDES), help="build, approximate: only these.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="build, approximate, growth: of the database.")
     parser.add_argument("--repeats", type=int, default=3)
@@ -605,8 +588,6 @@ def main() -> None:
         }
     elif options.part == "binary":
         found = {"binary": binary(options.repeats)}
-    elif options.part == "pairs":
-        found = {"pairs": pairs(options.repeats)}
     else:
         one = growth(options.rows, options.repeats, options.cache)
         others = [other for other in kept(f"growth, {rows}" for rows in GROWN) if other["rows"] != options.rows]

@@ -157,18 +157,15 @@ def source(used: Mapping[tuple[str, str], int], page: Path) -> str:
     said = []
     for name in dict.fromkeys(name for name, _ in used):
         runs = [facts for run, facts in table_of(name).runs.items() if (name, run) in used]
-        path = os.path.relpath(RESULTS / f"{name}.csv", page.parent)
+        path = os.path.relpath(RESULTS / f"{name}.csv", page.parent).replace(os.sep, "/")
         on = dict.fromkeys(
-            ", ".join(f"{facts[k]}{u}" for k, u in (("processor", ""), ("cores", " cores")) if k in facts)
-            for facts in runs
+            f"{f['processor']}, {f['cores']} cores" if "processor" in f else "machine not recorded" for f in runs
         )
-        when = dict.fromkeys(
-            f"commit {f['commit']}, {f['date'].split()[0]}"
-            if "commit" in f
-            else f"in git since {f['added'].split()[1]}"
-            for f in runs
-        )
-        said.append("; ".join(filter(None, [f"[{name}.csv]({path})", *on, *when])))
+        measured = dict.fromkeys(f"{f['commit']} on {f['date'].split()[0]}" for f in runs if "commit" in f)
+        added = dict.fromkeys(f["added"].split()[1] for f in runs if "commit" not in f)
+        when = [f"commit {' and '.join(measured)}"] if measured else []
+        when += [f"commit not recorded, added {' and '.join(added)}"] if added else []
+        said.append("; ".join([f"[{name}.csv]({path})", *on, *when]))
     return "*" + ". ".join(said) + ".*"
 
 

@@ -54,7 +54,12 @@ def article(_: str, raw: Any) -> Iterator[Row]:
 
 
 def mnist_scores(_: str, raw: Any) -> Iterator[Row]:
-    where = {"collection": MNIST, "encoder": raw["encoder"], "recipe": raw.get("recipe", ""), "distance": raw["distance"]}
+    where = {
+        "collection": MNIST,
+        "encoder": raw["encoder"],
+        "recipe": raw.get("recipe", ""),
+        "distance": raw["distance"],
+    }
     yield from report(raw, **where)
     if "dimension" in raw:
         yield number("dimension", raw["dimension"], **where)

@@ -119,7 +119,7 @@ def scoring(_: str, raw: Any) -> Iterator[Row]:
 
 def search(part: str, raw: Any) -> Iterator[Row]:
     yield from {
-        "exact": exact, "binary": binary, "pairs": pairs, "approximate": approximate, "growth": growth, "projection": projection,
+        "exact": exact, "binary": binary, "approximate": approximate, "growth": growth, "projection": projection,
     }[part.partition(",")[0]](raw)  # fmt: skip
 
 
@@ -150,16 +150,6 @@ def binary(raw: Any) -> Iterator[Row]:
         for batch, title in (("single", "one query"), ("batch_100", "100 queries")):
             for side, seconds in found[batch]["seconds"].items():
                 yield took("ms", seconds, 1000, **where, side=side, setting=title)
-
-
-def pairs(raw: Any) -> Iterator[Row]:
-    for kind, found in raw.items():
-        where = {
-            "collection": f"{found['codes']:,} {kind} codes of {found['bits']} bits",
-            "setting": f"all pairs within {found['radius']}",
-        }
-        yield took("seconds", found["seconds"], **where, side="ours")
-        yield number("pairs", found["pairs"], **where)
 
 
 def approximate(raw: Any) -> Iterator[Row]:
