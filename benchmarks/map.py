@@ -40,6 +40,10 @@ def main():
     def ours():
         return lay_out(Neighbours(rows, squares), starting_places(graph, descriptors))
 
+    def ours_whole():
+        fresh = prepare_diffusion(graph.neighbours)
+        return lay_out(Neighbours(rows, squares), starting_places(fresh, descriptors))
+
     def theirs():
         made = umap.UMAP(n_neighbors=15, metric="cosine", random_state=0, precomputed_knn=knn, n_jobs=1)
         return made.fit_transform(descriptors)
@@ -56,17 +60,18 @@ def main():
         }
 
     theirs()
-    raw = {"lookalike": [], "umap-learn": []}
+    works = {"lookalike": ours, "lookalike, eigenvectors included": ours_whole, "umap-learn": theirs}
+    raw = {name: [] for name in works}
     figures = {}
     for _ in range(asked.repeats):
-        for name, work in (("lookalike", ours), ("umap-learn", theirs)):
+        for name, work in works.items():
             started = time.perf_counter()
             places = work()
             raw[name].append(round(time.perf_counter() - started, 2))
             figures[name] = judged(places)
     settings = {
         "images": asked.images, "repeats": asked.repeats, "umap-learn": "n_neighbors=15, cosine, random_state=0, n_jobs=1",
-        "outside our time": "the eigenvectors of the neighbour graph, which umap-learn works out within its own",
+        "outside our time, where it doesn't say so": "the eigenvectors of the neighbour graph, which umap-learn works out within its own",
     }  # fmt: skip
     keep("map", "map", {"seconds": raw, "figures": figures}, peers=["umap-learn", "numba"], settings=settings)
     print({name: float(np.median(seconds)) for name, seconds in raw.items()}, figures)
