@@ -23,11 +23,11 @@ from PIL import Image
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
-from lookalike.scores import score
-from lookalike.selftest import bootstrap_interval, run_trial
+from lookalike.encoders.base import Encoder
+from lookalike.metrics.ranking import score
+from lookalike.neighbors.distances import Database
+from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
+from lookalike.selection.selftest import bootstrap_interval, run_trial
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")

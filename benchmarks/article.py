@@ -14,9 +14,11 @@ import time
 
 from study import keep
 
-from lookalike import create_encoder, denoising, open_collection, scores
-from lookalike.distances import Database
+from lookalike import create_encoder, open_collection
 from lookalike.encoders.autoencoder import Autoencoder
+from lookalike.metrics import ranking
+from lookalike.neighbors.distances import Database
+from lookalike.transforms import noise
 
 CUTS = [10, 100, 1000, 10000, 60000]
 #: The author's own trained weights, measured for design.md, section 5 and issue 3.
@@ -55,16 +57,16 @@ def main() -> None:
         seconds = time.monotonic() - begun
         run = {"params": encoder.params, "train_seconds": seconds, "history": encoder.history_, "scores": {}}
         database_codes = encoder.encode(images)
-        noisy = denoising.add_noise(queries, 0.5, seed)
+        noisy = noise.add_noise(queries, 0.5, seed)
         for asked, codes in (("clean queries", encoder.encode(queries)), ("noisy queries", encoder.encode(noisy))):
             for distance in ("euclidean", "cosine"):
                 database = Database(database_codes, distance)
-                found = scores.score(database, train.labels, codes, test.labels[: options.queries], cuts=CUTS)
+                found = ranking.score(database, train.labels, codes, test.labels[: options.queries], cuts=CUTS)
                 run["scores"][f"{asked}, {distance}"] = found.report(seed).to_json()
         cleaned = encoder.decode(noisy)
         run["denoising"] = {
-            "noisy": denoising.quality(noisy[:1000], queries[:1000]).to_json(),
-            "denoised": denoising.quality(cleaned[:1000], queries[:1000]).to_json(),
+            "noisy": noise.quality(noisy[:1000], queries[:1000]).to_json(),
+            "denoised": noise.quality(cleaned[:1000], queries[:1000]).to_json(),
         }
         runs.append(run)
         s = run["scores"]["clean queries, euclidean"]

@@ -19,10 +19,10 @@ import numpy as np
 from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
-from lookalike.adapt import adapt
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
-from lookalike.scores import score
+from lookalike.encoders.base import Encoder
+from lookalike.metrics.ranking import score
+from lookalike.neighbors.distances import Database
+from lookalike.selection.adapt import adapt
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")
 METRICS = ("mAP", "P@1", "LRAP@1000")

@@ -25,16 +25,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from study import keep
 
-from lookalike import contrast, create_encoder, denoising, open_collection
-from lookalike.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
-from lookalike.augment import families_to_learn
-from lookalike.damage import kind_of
-from lookalike.distances import Database
-from lookalike.encoders import Encoder, contrastive
+from lookalike import create_encoder, open_collection
+from lookalike.encoders import contrastive
+from lookalike.encoders.base import Encoder
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
-from lookalike.projection import Projection
-from lookalike.scores import score
-from lookalike.selftest import bootstrap_interval, run_trial
+from lookalike.encoders.postprocess import Projection
+from lookalike.encoders.training import contrastive_loss
+from lookalike.encoders.training.pairs import families_to_learn
+from lookalike.metrics.ranking import score
+from lookalike.neighbors.distances import Database
+from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
+from lookalike.selection.selftest import bootstrap_interval, run_trial
+from lookalike.transforms import noise
+from lookalike.transforms.augmentations import kind_of
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
@@ -89,15 +92,15 @@ def score_digits(encoder: Contrastive, data: tuple[Images, NDArray[Any], Images,
         print({m: np.round(v, 4).tolist() for m, v in found.items()}, flush=True)
         return found
 
-    noisy = denoising.add_noise(queries, 0.5)
+    noisy = noise.add_noise(queries, 0.5)
     scores = {"plain": figures(encoder, queries), "plain, noisy queries": figures(encoder, noisy)}
     for aim, (one, recipe) in adapted(encoder, images).items():
         scores[f"adapted, {aim}"] = figures(one, queries) | {"recipe": recipe}
         if aim == "few":
             scores[f"adapted, {aim}, noisy queries"] = figures(one, noisy) | {"recipe": recipe}
     quality = {
-        "noisy": denoising.quality(noisy[:1000], queries[:1000]).to_json(),
-        "denoised": denoising.quality(encoder.decode(noisy[:1000]), queries[:1000]).to_json(),
+        "noisy": noise.quality(noisy[:1000], queries[:1000]).to_json(),
+        "denoised": noise.quality(encoder.decode(noisy[:1000]), queries[:1000]).to_json(),
     }
     return {"scores": scores, "denoising": quality}
 
@@ -130,7 +133,7 @@ def rate(images: Images, batch_size: int, steps: int = 8) -> dict[str, Any]:
         "noise": NOISE[kind_of(images)], "families": families_to_learn(images), "fixed_noise": False,
         "optimizer": "adam", "validation": 0.0,
     }  # fmt: skip
-    plan = contrast.Plan(**{field.name: given[field.name] for field in fields(contrast.Plan)})
+    plan = contrastive_loss.Plan(**{field.name: given[field.name] for field in fields(contrastive_loss.Plan)})
     measured: dict[str, Any] = {"batch": batch_size, "weights": build(images.shape[1:]).count_params()}
     for precision in ("float32", "bfloat16"):
         learner, data = plan.learner(build(images.shape[1:]), precision), plan.data(images)

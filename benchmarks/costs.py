@@ -21,10 +21,10 @@ from PIL import Image
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
-from lookalike.raster import fit_to
-from lookalike.selftest import bootstrap_interval
+from lookalike.encoders.base import Encoder
+from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
+from lookalike.selection.selftest import bootstrap_interval
 
 #: Encoder, its parameters, the side of its images, how many are encoded a repeat; a side of None means digits.
 TRIED: dict[str, tuple[str, dict[str, Any], int | None, int]] = {

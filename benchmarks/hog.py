@@ -23,8 +23,8 @@ from skimage.feature import hog
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.distances import Database
-from lookalike.scores import score
+from lookalike.metrics.ranking import score
+from lookalike.neighbors.distances import Database
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}
 PEERS = {

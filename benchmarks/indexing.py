@@ -38,11 +38,11 @@ from PIL import Image
 from study import keep
 
 from lookalike import build_index, create_encoder, open_collection
-from lookalike.folder import scan
-from lookalike.images import pictures
-from lookalike.leash import Leash
-from lookalike.machine import usable_cores
-from lookalike.reading import read_task, to_task
+from lookalike.collections.folder import scan
+from lookalike.collections.tasks import read_task, to_task
+from lookalike.cores import usable_cores
+from lookalike.imaging.decode import pictures
+from lookalike.imaging.sandbox.api import Sandbox
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)
@@ -102,7 +102,7 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
     encoder = create_encoder("pixels").fit(np.zeros((1, *SHAPE), np.uint8))
     arrays = open_collection(folder, size=SIDE).array()
     pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores))
-    leash = stack.enter_context(Leash(workers=cores))
+    sandbox = stack.enter_context(Sandbox(workers=cores))
     chunk = max(1, min(16, len(paths) // (4 * cores)))
     numbers = iter(range(10**6))
 
@@ -117,7 +117,7 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
         f"Pillow, draft, {cores} processes": lambda: np.stack(list(pool.imap(by_pillow_draft, paths, chunk))),
         "decoder": lambda: sum(pool.imap(by_decoder, paths, chunk)),
         "encoder": lambda: encoder.encode(arrays),
-        "leash": lambda: sum(len(answer.blobs) for answer in leash.map(tasks)),
+        "leash": lambda: sum(len(answer.blobs) for answer in sandbox.map(tasks)),
         "pool": lambda: sum(len(parts) for parts in pool.imap(by_reader, tasks, chunk)),
     }
     if find_spec("cv2"):

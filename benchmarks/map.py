@@ -18,10 +18,10 @@ from sklearn.manifold import trustworthiness
 from study import keep
 
 import lookalike
-from lookalike.diffusion import Neighbours, find_neighbours, prepare_diffusion
-from lookalike.distances import Database
-from lookalike.encoders import create
-from lookalike.layout import ATTRACTING, find_hills, lay_out, starting_places
+from lookalike.encoders.base import create
+from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.embedding2d import ATTRACTING, density_clusters, embed_2d, spectral_init
 
 
 def main():
@@ -38,11 +38,11 @@ def main():
     knn = (np.hstack([own, rows[:, :14]]), np.hstack([np.zeros_like(own), squares[:, :14]]).astype(np.float32))
 
     def ours():
-        return lay_out(Neighbours(rows, squares), starting_places(graph, descriptors))
+        return embed_2d(Neighbours(rows, squares), spectral_init(graph, descriptors))
 
     def ours_whole():
         fresh = prepare_diffusion(graph.neighbours)
-        return lay_out(Neighbours(rows, squares), starting_places(fresh, descriptors))
+        return embed_2d(Neighbours(rows, squares), spectral_init(fresh, descriptors))
 
     def theirs():
         made = umap.UMAP(n_neighbors=15, metric="cosine", random_state=0, precomputed_knn=knn, n_jobs=1)
@@ -56,7 +56,7 @@ def main():
                 float(trustworthiness(descriptors[some], places[some], n_neighbors=15, metric="cosine")), 4
             ),
             "label_agreement_10": round(float((labels[near[:, 1:]] == labels[:, None]).mean()), 4),
-            "hills": int(find_hills(np.asarray(places, np.float32)).max()) + 1,
+            "hills": int(density_clusters(np.asarray(places, np.float32)).max()) + 1,
         }
 
     theirs()

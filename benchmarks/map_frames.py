@@ -16,11 +16,11 @@ import time
 
 import numpy as np
 from study import keep
-
-import lookalike
-from lookalike.map import make_map
 from test_page import opened
 from test_serving import Site
+
+import lookalike
+from lookalike.index.map import make_map
 
 #: Zooms in and out and moves, a step a frame, and notes how long each took.
 SCRIPT = """const done = arguments[0], over = document.querySelector('.map .over'), times = [];

@@ -12,9 +12,9 @@ import argparse
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.distances import Database
-from lookalike.scores import CUTS, score
-from lookalike.usual import gently_adapted
+from lookalike.metrics.ranking import CUTS, score
+from lookalike.neighbors.distances import Database
+from lookalike.selection.defaults import default_postprocessing
 
 TRIED = {"pixels": "pixels", "hog": "hog", "hog-deskew": "hog, deskewed", "default": "hog, default post-processing"}
 
@@ -27,7 +27,7 @@ def main() -> None:
     images = train.array()
     for part in options.only:
         if part == "default":
-            taken = gently_adapted("hog", train)
+            taken = default_postprocessing("hog", train)
             assert taken is not None
             encoder, recipe = taken
         else:

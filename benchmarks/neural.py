@@ -31,10 +31,10 @@ import numpy as np
 from study import keep
 
 from lookalike import open_index
-from lookalike.distances import Database
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
-from lookalike.images import read_image
-from lookalike.raster import fit_to
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import Database
 
 FASTDUP = """
 import sys, fastdup, numpy as np
@@ -85,7 +85,7 @@ def quality(descriptors: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def onnxruntime_alone(images: np.ndarray) -> dict[str, dict[str, Any]]:
-    from lookalike.inference import OnnxModel
+    from lookalike.encoders.onnx.runtime import OnnxModel
 
     found = {}
     for name, file in SHIPPED.items():

@@ -22,15 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from study import keep
 
-from lookalike import charts, create_encoder, load_encoder, open_collection, plots
-from lookalike.adapt import Recipe, adapt
-from lookalike.damage import damage
-from lookalike.denoising import add_noise, denoise, quality
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
-from lookalike.restoration import Restorer
-from lookalike.scores import score
-from lookalike.selftest import bootstrap_interval
+from lookalike import create_encoder, load_encoder, open_collection
+from lookalike.encoders.base import Encoder
+from lookalike.metrics.ranking import score
+from lookalike.neighbors.distances import Database
+from lookalike.reports import charts, figures
+from lookalike.search.restore import denoise
+from lookalike.selection.adapt import Recipe, adapt
+from lookalike.selection.selftest import bootstrap_interval
+from lookalike.transforms.augmentations import damage
+from lookalike.transforms.noise import add_noise, quality
+from lookalike.transforms.restorer import Restorer
 
 Images = NDArray[np.uint8]
 NOISE = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -132,7 +134,7 @@ def main() -> None:
         }
         for name in encoders
     }
-    plots.save(
+    figures.save(
         charts.noise_curves(curves, "Share of first answers that are right, by the noise of the query"), options.figure
     )
 

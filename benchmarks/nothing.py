@@ -26,14 +26,14 @@ import numpy as np
 from study import keep
 
 from lookalike import build_index, open_collection
-from lookalike.answers import answer, silence_of
-from lookalike.closeness import DEPTH, gap_odds
-from lookalike.geometry import VERIFIED
-from lookalike.index import Index
-from lookalike.raster import to_png
-from lookalike.request import Example, Query
-from lookalike.silence import WAYS
-from lookalike.verification import recognised
+from lookalike.api import Index
+from lookalike.encoders.keypoints import VERIFIED
+from lookalike.imaging.resize import to_png
+from lookalike.search.calibration import DEPTH, gap_odds
+from lookalike.search.page import answer, silence_of
+from lookalike.search.rejection import WAYS
+from lookalike.search.request import Example, Query
+from lookalike.search.rerank.geometric import recognised
 
 
 def share(hits: list[bool]) -> dict[str, Any]:

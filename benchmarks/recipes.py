@@ -36,12 +36,12 @@ from study import keep, read_run
 from verdict import ENCODERS, SIDES, Case, cases, described
 
 from lookalike import create_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
-from lookalike.damage import damage
-from lookalike.distances import Database
-from lookalike.projection import Projection
-from lookalike.scores import per_query, rank_relevant, score_names
-from lookalike.selftest import SelfTest, bootstrap_interval, run_trial
+from lookalike.encoders.postprocess import Projection
+from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.neighbors.distances import Database
+from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
+from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
+from lookalike.transforms.augmentations import damage
 
 Float32Array = NDArray[np.float32]
 #: What is measured, and whether networks are.

@@ -33,19 +33,19 @@ from PIL import Image, ImageDraw
 from study import keep, select
 
 from lookalike import build_index, create_encoder, open_collection, open_index
-from lookalike.adapt import RECIPES, Learner, prepare_material
-from lookalike.choice import choose
-from lookalike.diffusion import find_neighbours, prepare_diffusion
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
-from lookalike.evaluation import score
-from lookalike.index import Index
-from lookalike.raster import fit_to
-from lookalike.rerank import Asked, create_reranking, ranking_values, rerank
-from lookalike.scores import per_query, rank_relevant, score_names
-from lookalike.selftest import bootstrap_interval
-from lookalike.spreading import spread
-from lookalike.usual import gently_adapted
+from lookalike.api import Index
+from lookalike.encoders.base import Encoder
+from lookalike.imaging.resize import fit_to
+from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
+from lookalike.neighbors.distances import Database
+from lookalike.reports.evaluate import score
+from lookalike.search.rerank.auto import choose
+from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values, rerank
+from lookalike.search.rerank.diffusion import spread
+from lookalike.selection.adapt import RECIPES, Learner, prepare_material
+from lookalike.selection.defaults import default_postprocessing
+from lookalike.selection.selftest import bootstrap_interval
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.
@@ -62,7 +62,7 @@ def interval(values: NDArray[np.float64]) -> list[float]:
 def digits(aim: str, work: Path) -> Index:
     """Index MNIST by deskewed HOG with the projection chosen for an aim."""
     path = work / f"mnist-{aim}.lookalike"
-    if (path / "passport.json").exists():
+    if (path / "manifest.json").exists():
         return open_index(path)
     images = open_collection("mnist:train").array()
     encoder = create_encoder("hog", deskew=True).fit(images)
@@ -75,7 +75,7 @@ def digits(aim: str, work: Path) -> Index:
 def mnist(aim: str, work: Path) -> dict[str, Any]:
     index = digits(aim, work)
     begun, worked = time.perf_counter(), time.process_time()
-    create_reranking("diffusion", index)
+    create_reranker("diffusion", index)
     facts: dict[str, Any] = {
         "opened_seconds": time.perf_counter() - begun,  # the graph too, if it was kept
         "opened_processor_seconds": time.process_time() - worked,
@@ -99,7 +99,7 @@ def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, En
     chosen = next(select("adapt", collection="Corel-1k", encoder="neural", aim="kind"))["recipe"]
     recipe = next(r for r in RECIPES if str(r) == chosen)
     post = Learner(prepare_material(encoder, images)).learn(recipe)
-    unasked = gently_adapted("neural", open_collection(images))
+    unasked = default_postprocessing("neural", open_collection(images))
     assert unasked is not None
     return images, labels, {"unchanged": encoder, unasked[1]: unasked[0], "kind": encoder.with_post(post)}
 
@@ -163,9 +163,9 @@ def others_corel(shared: Path, folds: int = 10) -> dict[str, Any]:
         for kept, asked in parted(len(images), folds):
             with tempfile.TemporaryDirectory() as folder:
                 index = build_index(open_collection(images[kept]), encoder, Path(folder) / "index")
-                queries = Asked(encoder.encode(images[asked]), lambda i, some=images[asked]: some[i])
+                queries = RerankRequest(encoder.encode(images[asked]), lambda i, some=images[asked]: some[i])
                 for method in OTHERS:
-                    made = create_reranking(method, index)
+                    made = create_reranker(method, index)
                     values = [part for part, *_ in ranking_values(made, index.database(), queries)]
                     ranks = rank_relevant(np.concatenate(values), labels[kept][None] == labels[asked][:, None])
                     scores[method].extend(per_query(r, [10]) for r in ranks)
@@ -225,7 +225,7 @@ def auto(shared: Path, work: Path) -> dict[str, Any]:
         "held_out": chosen.held_out,
         "processor_seconds": time.process_time() - worked,
     }
-    shape = tuple(index.passport.shape)
+    shape = tuple(index.manifest.shape)
     for title, asked in photographs(folder, index).items():
         descriptors = index.encoder.encode(np.stack([fit_to(image, shape) for image, _ in asked]))
         facts[title] = {"queries": len(asked)}
@@ -247,7 +247,7 @@ def museum(shared: Path, work: Path) -> dict[str, Any]:
         queries[kind] = [damaged(kind, paintings, rng) for _ in range(DAMAGED)]
     facts: dict[str, Any] = {}
     for title, asked in queries.items():
-        shape = tuple(index.passport.shape)
+        shape = tuple(index.manifest.shape)
         descriptors = index.encoder.encode(np.stack([fit_to(image, shape) for image, _ in asked]))
         facts[title] = {"queries": len(asked)}
         for method in ("none", "geometric"):
@@ -277,7 +277,7 @@ def speed(work: Path, repeats: int = 30) -> dict[str, Any]:
         "plain": lambda i: database.nearest(queries[i : i + 1], 10),
         "diffusion": lambda i: rerank(index, made, queries[i : i + 1], 10),
     }
-    made = create_reranking("diffusion", index)
+    made = create_reranker("diffusion", index)
     times: dict[str, list[float]] = {name: [] for name in methods}
     for i in range(repeats + 3):
         for name, ask in methods.items():

@@ -1,4 +1,4 @@
-"""Scoring 10,000 queries against 60,000 images: lookalike.scores against the article's way, and the product's share.
+"""Scoring 10,000 queries against 60,000 images: lookalike.metrics.ranking against the article's way, and the product's share.
 
     python benchmarks/scoring.py [--queries 10000] [--repeats 3]
 
@@ -33,8 +33,8 @@ from sklearn.metrics import label_ranking_average_precision_score
 from study import keep
 
 from lookalike import open_collection
-from lookalike.distances import Database
-from lookalike.scores import CUTS, score
+from lookalike.metrics.ranking import CUTS, score
+from lookalike.neighbors.distances import Database
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.integer]

@@ -32,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 from study import keep, read_run
 
-from lookalike.distances import Database
-from lookalike.lists import Lists, write_lists
-from lookalike.sealed import Sealed
-from lookalike.storage import replace_file
+from lookalike.atomic import replace_file
+from lookalike.mapped import MappedArrays
+from lookalike.neighbors.distances import Database
+from lookalike.neighbors.ivf import InvertedFile, write_lists
 
 FloatArray = NDArray[np.float32]
 CHART = Path(__file__).parents[1] / "docs" / "images" / "search.png"
@@ -293,7 +293,7 @@ WIDTHS = (16, 32, 64, 128, 256, 512)
 
 def our_lists(x: FloatArray, path: Path) -> Any:
     built(path, lambda: write_lists(path, x, np.arange(len(x)), "euclidean"))
-    lists = Lists(Sealed(path))
+    lists = InvertedFile(MappedArrays(path))
     say({"meter": lists.told()})
     return lambda q, n: lists.search(q, K, n)[0], PROBES
 
@@ -388,7 +388,7 @@ def usearch_(x: FloatArray, path: Path) -> Any:
 def lance_(x: FloatArray, path: Path) -> Any:
     import pyarrow as pa
 
-    from lookalike.passport import import_lance
+    from lookalike.index.manifest import import_lance
 
     lance = import_lance()
 
@@ -476,7 +476,7 @@ def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
     built(path, lambda: write_lists(path, x, np.arange(rows), "euclidean"))
     one |= {f"lists_{name}": value for name, value in cost(path).items()}
     one["lists_bytes"] = path.stat().st_size
-    lists = Lists(Sealed(path))
+    lists = InvertedFile(MappedArrays(path))
     one["lists"] = lists.told()
     probes = lists.probes(K)
     works: dict[str, Callable[[], Any]] = {

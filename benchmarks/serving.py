@@ -29,8 +29,8 @@ import numpy as np
 from study import keep
 
 import lookalike
-from lookalike.raster import to_png
-from lookalike.storage import replace_file
+from lookalike.atomic import replace_file
+from lookalike.imaging.resize import to_png
 
 CLIENTS = (1, 16, 64)
 REPEATS, SECONDS = 3, 4.0
@@ -41,13 +41,13 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
-    from lookalike.server import HOST
+    from lookalike.server.app import HOST
+    from lookalike.server.connections import Server as Ours
+    from lookalike.server.connections import configured
     from lookalike.server.guard import Rules
     from lookalike.server.live import LiveIndex
-    from lookalike.server.metrics import Metrics
+    from lookalike.server.prometheus import Metrics
     from lookalike.server.routes import make_app
-    from lookalike.server.wire import Server as Ours
-    from lookalike.server.wire import configured
 
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)
@@ -253,8 +253,8 @@ def endure(index: Path, work: Path, seconds: float) -> dict[str, Any]:
             os.kill(random.Random(len(held)).choice(workers), signal.SIGKILL)
             killed += 1
         if len(held) % 4 == 0:
-            with replace_file(copy / "passport.json") as file:  # as a run that committed does
-                file.write((copy / "passport.json").read_bytes())
+            with replace_file(copy / "manifest.json") as file:  # as a run that committed does
+                file.write((copy / "manifest.json").read_bytes())
             swapped += 1
     found = told(asking)
     status = server.stop()

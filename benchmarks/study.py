@@ -100,7 +100,7 @@ def provenance(
         ``commit`` (with ``+`` where tracked files had changed), ``date``, ``processor``, ``cores``, ``memory``, ``system``,
         ``flags``, ``load`` (the last minute's mean, at the start and at the end), ``versions`` and ``settings``.
     """
-    from lookalike.report import machine
+    from lookalike.reports.html import machine
 
     facts = machine()
     of_machine = {name: facts.pop(name, None) for name in ("processor", "cores", "memory", "system")}

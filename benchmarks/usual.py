@@ -3,7 +3,7 @@
     python benchmarks/usual.py [--shared ../shared/data] [--emoji FOLDER] [--fonts FOLDER]
 
 On the collections of verdict.py, which says what the two folders hold; those in colour also in grey, small (28 pixels)
-and larger (96). Labels only score. The rule (`lookalike.usual`) was made with these in sight, so this shows what it
+and larger (96). Labels only score. The rule (`lookalike.selection.defaults`) was made with these in sight, so this shows what it
 does, not how well it generalises. Every figure goes to runs/usual/, rows to results/usual.csv.
 """
 
@@ -20,8 +20,8 @@ from study import keep
 from verdict import Case, Images, cases, labelled
 
 from lookalike import create_encoder, open_collection
-from lookalike.encoders import Encoder
-from lookalike.usual import gently_adapted, usual_name
+from lookalike.encoders.base import Encoder
+from lookalike.selection.defaults import default_encoder, default_postprocessing
 
 SIDES = {"hog": 64, "neural": 224}
 GREY_SIDES = (28, 96)
@@ -73,10 +73,10 @@ def main() -> None:
     for whole in cases(options.shared, options.emoji, options.fonts):
         for how, case in variants(whole):
             collection = open_collection(case.images(64))
-            name = usual_name(collection)
+            name = default_encoder(collection)
             row = {"collection": case.name, "how": how, "images": len(collection), "taken": name}
             row |= {each: scored(case, each) for each in SIDES}
-            encoder, post = gently_adapted(name, open_collection(shown(case.images, name))) or (None, None)
+            encoder, post = default_postprocessing(name, open_collection(shown(case.images, name))) or (None, None)
             if encoder is not None:
                 row |= {"adapted": post, "made": scored(case, name, encoder)}
             print(row, flush=True)

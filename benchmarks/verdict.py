@@ -31,11 +31,11 @@ from PIL import Image, ImageDraw, ImageFont
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
-from lookalike.distances import Database
-from lookalike.scores import per_query, rank_relevant, score_names
-from lookalike.selftest import Trial, run_trial
-from lookalike.storage import replace_file
+from lookalike.atomic import replace_file
+from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.neighbors.distances import Database
+from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
+from lookalike.selection.selftest import Trial, run_trial
 
 Images = NDArray[np.uint8]
 LABELLED = ("mAP", "P@1", "LRAP@100")
@@ -258,7 +258,10 @@ def kept_as(cache: Path, case: Case, name: str, ending: str) -> Path:
 def code() -> dict[str, str]:
     """Return the hashes of the files that the figures come from."""
     source = Path(__file__).parents[1] / "src/lookalike"
-    names = ("adapt.py", "damage.py", "scenes.py", "selftest.py", "projection.py", "recipes.py")
+    names = (
+        "selection/adapt.py", "selection/recipes.py", "selection/selftest.py", "transforms/augmentations.py", "transforms/views.py",
+        "encoders/postprocess.py",
+    )  # fmt: skip
     return {name: hashlib.sha256((source / name).read_bytes()).hexdigest()[:12] for name in names}
 
 
@@ -285,7 +288,7 @@ def measured(case: Case, name: str, cache: Path | None) -> Iterator[dict[str, An
             "figures": test.figures, "intervals": {k: list(v) for k, v in test.intervals.items()},
             "labelled": labelled(case, a, b, material.trial.distance if post is None else "cosine"),
         })  # fmt: skip
-    for row in made:  # the aims for which lookalike.adapt chooses this
+    for row in made:  # the aims for which lookalike.selection.adapt chooses this
         yield row | {"chosen_for": [aim for aim in AIMS if choose(tested, aim)[0] == row["recipe"]]}
 
 

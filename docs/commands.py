@@ -11,7 +11,7 @@ from typing import Any
 
 import typer.main
 
-from lookalike.cli import app
+from lookalike.cli.main import app
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# The commands

@@ -3,15 +3,15 @@
 Try it by ``python examples/an_encoder.py``. To have it as ``--encoder profile``, put the class into a package of yours
 that says in its pyproject.toml
 
-    [project.entry-points."lookalike.encoders"]
+    [project.entry-points."lookalike.encoders.base"]
     profile = "your_package:Profile"
 """
 
 import numpy as np
 
 import lookalike
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
+from lookalike.neighbors.distances import Database
 
 
 class Profile(Encoder):

@@ -6,12 +6,19 @@ import gzip
 import ipaddress
 import signal
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from paths import ROOT, TESTS
+
+
+def pytest_collection_modifyitems(items):
+    """Mark each test by its folder: ``-m unit`` is what ``make quick`` runs."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("unit", "integration", "browser", "train"):
+            item.add_marker(folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -136,7 +136,7 @@ class BadDisk:
         Only where it failed after its last step, to make sure that what everybody sees is on the disk, the new state is.
         """
         said = one_sentence(done.stderr)
-        state = held(index) if (index / "passport.json").exists() else {}
+        state = held(index) if (index / "manifest.json").exists() else {}
         assert state in (self.state_before, self.state_after), f"neither the old state nor the new one: {said}"
         if self.begun and state == self.state_before:
             assert self._answers(index) == self.answers_before, said

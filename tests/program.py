@@ -14,9 +14,9 @@ import lance
 import numpy as np
 
 from lookalike import open_index
-from lookalike.images import read_image
-from lookalike.raster import fit_to
-from lookalike.verify import verify
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.resize import fit_to
+from lookalike.index.integrity import verify
 
 #: All that may become of a file.
 OUTCOMES = {
@@ -66,9 +66,9 @@ def held(index: Path) -> dict[tuple[str, int], Row]:
     """Check an index to its last byte; return what it holds of each (id, frame), read by Lance as docs/storage.md tells."""
     problems = verify(open_index(index))
     assert not problems, problems
-    passport = json.loads((index / "passport.json").read_text())["passport"]
-    dataset = lance.dataset(str(index / "images.lance"), version=passport["dataset_version"])
-    column = passport["default"]
+    manifest = json.loads((index / "manifest.json").read_text())["manifest"]
+    dataset = lance.dataset(str(index / "images.lance"), version=manifest["dataset_version"])
+    column = manifest["default"]
     rows = dataset.to_table(["id", "frame", "outcome", "hash", "size", "caption", column]).to_pylist()
     found = {
         (row["id"], row["frame"]): Row(
@@ -105,7 +105,7 @@ def misplaced(index: Path, paths: dict[str, str], skip: Collection[str] = ()) ->
     A JPEG is decoded at a lower scale on the way into an index, so that values differ a little.
     """
     opened = open_index(index)
-    shape = tuple(opened.passport.shape)
+    shape = tuple(opened.manifest.shape)
     wrong = []
     for identity, vector in zip(opened.ids, opened.descriptors, strict=True):
         if identity in skip:

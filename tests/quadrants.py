@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 
-#: What a test adds to ``lookalike.encoders.TABLE``.
+#: What a test adds to ``lookalike.encoders.base.TABLE``.
 ENTRY = ("quadrants:Quadrants", "")
 
 

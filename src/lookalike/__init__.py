@@ -13,36 +13,36 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from lookalike.build import build_index
-    from lookalike.client import connect
-    from lookalike.collection import Collection, open_collection
-    from lookalike.encoders import Encoder
-    from lookalike.encoders import create as create_encoder
-    from lookalike.encoders import load as load_encoder
-    from lookalike.errors import LookalikeError
-    from lookalike.evaluation import score
-    from lookalike.index import Index, open_index
-    from lookalike.request import Query
-    from lookalike.search import Match
+from lookalike.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from lookalike.api import Index, build_index, open_index
+    from lookalike.client.remote import connect
+    from lookalike.collections.open import Collection, open_collection
+    from lookalike.encoders.base import Encoder
+    from lookalike.encoders.base import create as create_encoder
+    from lookalike.encoders.base import load as load_encoder
+    from lookalike.errors import LookalikeError
+    from lookalike.reports.evaluate import score
+    from lookalike.search.engine import Match
+    from lookalike.search.request import Query
+
 
 # Each name is imported when it is first used, so that `import lookalike` costs nothing.
 _WHERE = {
-    "Collection": "collection",
-    "Encoder": "encoders",
-    "Index": "index",
+    "Collection": "collections.open",
+    "Encoder": "encoders.base",
+    "Index": "api",
     "LookalikeError": "errors",
-    "Match": "search",
-    "Query": "request",
-    "build_index": "build",
-    "connect": "client",
-    "create_encoder": "encoders:create",
-    "load_encoder": "encoders:load",
-    "open_collection": "collection",
-    "open_index": "index",
-    "score": "evaluation",
+    "Match": "search.engine",
+    "Query": "search.request",
+    "build_index": "api",
+    "connect": "client.remote",
+    "create_encoder": "encoders.base:create",
+    "load_encoder": "encoders.base:load",
+    "open_collection": "collections.open",
+    "open_index": "api",
+    "score": "reports.evaluate",
 }
 
 __all__ = [

@@ -25,7 +25,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # names that the terminal's encoding lacks are spelt out
             stream.reconfigure(errors="backslashreplace")
 
-    from lookalike.cli import run
+    from lookalike.cli.main import run
 
     if heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)

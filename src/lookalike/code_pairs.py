@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.cores import usable_cores
 from lookalike.errors import UsageError
-from lookalike.machine import usable_cores
 
 Int64Array = NDArray[np.int64]
 

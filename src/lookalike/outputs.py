@@ -13,8 +13,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lookalike.atomic import check_new
 from lookalike.errors import UsageError
-from lookalike.storage import check_new
 
 #: Names that Windows keeps for devices, whatever their ending.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)", re.IGNORECASE)

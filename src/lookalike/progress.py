@@ -7,13 +7,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lookalike.training import Progress
+from dataclasses import dataclass
 
 _QUIET_SECONDS = 2.0
 _LINE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """News from a training that runs: where it is, how well and how fast it goes, what is left."""
+
+    epoch: int
+    epochs: int
+    done: int
+    images: int
+    loss: float
+    validation_loss: float | None
+    images_per_second: float
+    seconds_left: float
+    epoch_ended: bool = False
 
 
 def say(text: str) -> None:
@@ -64,7 +76,7 @@ def training() -> Iterator[Callable[[Progress], None]]:
     Yields
     ------
     callable
-        Call it with each :class:`lookalike.training.Progress`.
+        Call it with each :class:`Progress`.
     """
     with _line() as show:
 

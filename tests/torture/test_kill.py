@@ -29,15 +29,15 @@ MOMENTS = (
     ("writing.lock", 0.7),
     ("images.lance/data", 0.2),
     ("images.lance/data", 0.4),
-    ("passport.json", 0.3),
+    ("manifest.json", 0.3),
 )
 
 # The command, committing as often as is asked.
 RUN = """
 import sys
-import lookalike.sync
-lookalike.sync._COMMIT_SECONDS = float(sys.argv[1])
-from lookalike.cli import run
+import lookalike.index.sync
+lookalike.index.sync._COMMIT_SECONDS = float(sys.argv[1])
+from lookalike.cli.main import run
 sys.exit(run(sys.argv[2:]))
 """
 
@@ -167,14 +167,14 @@ def changed(path):
 def version(index):
     """Tell which version is committed, 0 for none."""
     try:
-        return json.loads((index / "passport.json").read_text())["passport"]["dataset_version"]
+        return json.loads((index / "manifest.json").read_text())["manifest"]["dataset_version"]
     except FileNotFoundError:
         return 0
 
 
 def found_in(index):
     """Return what an index holds, nothing where none was committed yet."""
-    return held(index) if (index / "passport.json").exists() else {}
+    return held(index) if (index / "manifest.json").exists() else {}
 
 
 def check_between(before, found, target):

@@ -3,7 +3,7 @@
 Sources: "Content Based Image Retrieval Using a Convolutional Denoising Autoencoder with Keras" (2017), preset
 ``article``; "Building Autoencoders in Keras" (F. Chollet, 2016, blog.keras.io), preset ``tutorial``; P. Vincent et al.,
 "Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008. The preset ``deep`` is ours: it undoes
-damage of many kinds (:mod:`lookalike.damaged`), not noise alone.
+damage of many kinds (:mod:`lookalike.encoders.training.augmented_data`), not noise alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import check_families, families_for
-from lookalike.encoders import DenoisingEncoder
+from lookalike.encoders.base import DenoisingEncoder
+from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import UsageError, unknown_name
-from lookalike.inference import OnnxModel
+from lookalike.transforms.augmentations import check_families, families_for
 
 #: The networks of the article and of the tutorial that it follows.
 ARTICLE_PRESETS = ("article", "tutorial")
@@ -42,7 +42,7 @@ class Autoencoder(DenoisingEncoder):
         damage too, each image's is drawn between nothing and this.
     damage : str or dict of str to float
         What the network learns to undo besides noise. ``auto``: nothing for ``article`` and ``tutorial``, for ``deep``
-        the families that suit the images (:func:`lookalike.damage.families_for`). ``none``, or families with their
+        the families that suit the images (:func:`lookalike.transforms.augmentations.families_for`). ``none``, or families with their
         amounts.
     code : int
         Length of the descriptor of the preset ``deep``.
@@ -109,7 +109,7 @@ class Autoencoder(DenoisingEncoder):
         self.seed = seed
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import onnx_export
+        from lookalike.encoders.onnx import export
 
         self.check_params()
         network = build(self.preset, images.shape[1:], self.seed, code=self.code)
@@ -119,19 +119,19 @@ class Autoencoder(DenoisingEncoder):
         layers = network.layers
         middle = [layer.name for layer in layers].index("encoder") + 1
         halves = {
-            "encoder.onnx": onnx_export.export(layers[:middle], images.shape[1:], flatten=True),
-            "denoiser.onnx": onnx_export.export(layers, images.shape[1:], flatten=False),
+            "encoder.onnx": export.export(layers[:middle], images.shape[1:], flatten=True),
+            "denoiser.onnx": export.export(layers, images.shape[1:], flatten=False),
         }
         self._keep(network, result, halves)
 
     def _plan(self, images: NDArray[np.uint8]) -> Any:
-        from lookalike import damaged, training
+        from lookalike.encoders.training import augmented_data, loop
 
-        plan = {name: self.params[name] for name in training.Plan.__dataclass_fields__}
+        plan = {name: self.params[name] for name in loop.Plan.__dataclass_fields__}
         if not self._learns_damage():
-            return training.Plan(**plan)
+            return loop.Plan(**plan)
         families = families_for(images) if self.damage == "auto" else check_families(self.damage, images)
-        return damaged.Plan(**plan, families=families)
+        return augmented_data.Plan(**plan, families=families)
 
     def _learns_damage(self) -> bool:
         return self.damage != "none" and (self.damage != "auto" or self.preset not in ARTICLE_PRESETS)
@@ -182,9 +182,9 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
     keras.Sequential
         Of standard layers only; the one named ``encoder`` ends the encoding half. The output has the input's shape.
     """
-    from lookalike import training
+    from lookalike.encoders.training import loop
 
-    keras = training.import_keras()
+    keras = loop.import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
 
@@ -262,11 +262,11 @@ def centre_code(network: Any, images: NDArray[np.uint8]) -> None:
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         Whose mean it is.
     """
-    from lookalike import onnx_export
+    from lookalike.encoders.onnx import export
 
     place = [layer.name for layer in network.layers].index("encoder")
     encoder, decoder = network.layers[place : place + 2]
-    half = OnnxModel(onnx_export.export(network.layers[: place + 1], images.shape[1:], flatten=True))
+    half = OnnxModel(export.export(network.layers[: place + 1], images.shape[1:], flatten=True))
     mean = half.run(images).mean(axis=0, dtype=np.float64)
     kernel, bias = encoder.get_weights()
     encoder.set_weights([kernel, (bias - mean).astype(np.float32)])

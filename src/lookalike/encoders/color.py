@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution
-from lookalike.encoders import Encoder
+from lookalike.encoders.attribution import Contribution
+from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError, unknown_name
 
 Float32Array = NDArray[np.float32]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import DenoisingEncoder
+from lookalike.encoders.base import DenoisingEncoder
+from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import unknown_name
-from lookalike.inference import OnnxModel
 
 #: Filters of the trunk's convolutions, each before a pooling; the last number is repeated for larger images.
 FILTERS = (32, 64, 128)
@@ -32,7 +32,7 @@ class Contrastive(DenoisingEncoder):
     Parameters
     ----------
     loss : {"simclr", "vicreg"}
-        How two views of a picture are brought together, and others kept apart; see :mod:`lookalike.contrast`.
+        How two views of a picture are brought together, and others kept apart; see :mod:`lookalike.encoders.training.contrastive_loss`.
     dimension : int
         Length of a descriptor.
     temperature : float
@@ -43,7 +43,7 @@ class Contrastive(DenoisingEncoder):
         Greatest standard deviation of the noise on a first view, for pixels in 0..1. Default: 0.5 where most images are
         figures on a plain ground, else 0.1.
     families : dict of str to float, optional
-        The damage that makes the views, with its amounts (:data:`lookalike.damage.FAMILIES`). Default: what suits the
+        The damage that makes the views, with its amounts (:data:`lookalike.transforms.augmentations.FAMILIES`). Default: what suits the
         images.
     epochs : int
         Passes over the images.
@@ -109,9 +109,10 @@ class Contrastive(DenoisingEncoder):
         self.seed = seed
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import contrast, onnx_export
-        from lookalike.augment import LOOKED_AT, families_to_learn
-        from lookalike.damage import check_families, kind_of
+        from lookalike.encoders.onnx import export
+        from lookalike.encoders.training import contrastive_loss
+        from lookalike.encoders.training.pairs import LOOKED_AT, families_to_learn
+        from lookalike.transforms.augmentations import check_families, kind_of
 
         self.check_params()
         some = images[:: -(-len(images) // LOOKED_AT)]
@@ -122,13 +123,13 @@ class Contrastive(DenoisingEncoder):
             "fixed_noise": False,
             "optimizer": "adam",
         }
-        plan = contrast.Plan(**{field.name: given[field.name] for field in fields(contrast.Plan)})
+        plan = contrastive_loss.Plan(**{field.name: given[field.name] for field in fields(contrastive_loss.Plan)})
         network = build(images.shape[1:], self.dimension, self.seed)
         result = self._train(network, images, plan)
         trunk, encoder, decoder = (network.get_layer(name).layers for name in ("trunk", "encoder", "decoder"))
-        halves = {"encoder.onnx": onnx_export.export([*trunk, *encoder], images.shape[1:], flatten=True)}
+        halves = {"encoder.onnx": export.export([*trunk, *encoder], images.shape[1:], flatten=True)}
         if self.denoising:
-            halves["denoiser.onnx"] = onnx_export.export([*trunk, *decoder], images.shape[1:], flatten=False)
+            halves["denoiser.onnx"] = export.export([*trunk, *decoder], images.shape[1:], flatten=False)
         self._keep(network, result, halves, families=self.families_)
 
     def check_params(self) -> None:
@@ -139,7 +140,7 @@ class Contrastive(DenoisingEncoder):
         UsageError
             If one is; the message names it and what it must be.
         """
-        from lookalike.contrast import LOSSES
+        from lookalike.encoders.training.contrastive_loss import LOSSES
 
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
@@ -183,9 +184,9 @@ def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
         ``LAST_SIDE``; after it ``encoder``, whose first convolution covers all of the last maps, then ``projector``, which
         serves the training alone; and ``decoder``, from the trunk's maps back to the input's shape.
     """
-    from lookalike import training
+    from lookalike.encoders.training import loop
 
-    keras = training.import_keras()
+    keras = loop.import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution
-from lookalike.encoders import CARD, Encoder, create, from_files
+from lookalike.encoders.attribution import Contribution
+from lookalike.encoders.base import CARD, Encoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
 
 

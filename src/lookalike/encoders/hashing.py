@@ -3,7 +3,7 @@
 Sources: Y. Gong and S. Lazebnik, "Iterative Quantization: A Procrustean Approach to Learning Binary Codes", CVPR 2011
 (``itq``); A. Krizhevsky and G. Hinton, "Using Very Deep Autoencoders for Content-Based Image Retrieval", ESANN 2011
 (``hashing``); R. Salakhutdinov and G. Hinton, "Semantic Hashing", IJAR 50(7), 2009 (looking codes up within a radius:
-:meth:`lookalike.distances.Database.within`).
+:meth:`lookalike.neighbors.distances.Database.within`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.damage import check_families, damage, families_for
-from lookalike.encoders import CARD, Encoder, TrainedEncoder, create, from_files
+from lookalike.encoders.base import CARD, Encoder, TrainedEncoder, create, from_files
 from lookalike.errors import EncoderError, UsageError
-from lookalike.raster import average_down
+from lookalike.imaging.resize import average_down
+from lookalike.transforms.augmentations import check_families, damage, families_for
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -207,7 +207,7 @@ class Itq(CodeEncoder):
 class Hashing(CodeEncoder, TrainedEncoder):
     """Binary codes from the middle of a deep autoencoder of descriptors; ``fit`` trains it with Keras, the rest is NumPy.
 
-    The network and what it learns are in :mod:`lookalike.bits`: from the bits of a damaged copy it must draw the
+    The network and what it learns are in :mod:`lookalike.encoders.training.hash_network`: from the bits of a damaged copy it must draw the
     image's descriptor, and two copies' bits must agree. Over ``pixels``, with ``agreement=0``, it is Krizhevsky and
     Hinton's deep autoencoder, without their layer-wise pre-training; images larger than 32 pixels are averaged down
     first then.
@@ -289,7 +289,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         return (LONGEST_SIDE, LONGEST_SIDE, 3) if self.base == "pixels" else super().preferred_shape
 
     def _fit(self, images: NDArray[np.uint8]) -> None:
-        from lookalike import bits
+        from lookalike.encoders.training import hash_network as bits
 
         self.check_params()
         base = self._get_base()
@@ -377,7 +377,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         )
 
     def _encode(self, images: NDArray[np.uint8]) -> Any:
-        from lookalike.bits import values
+        from lookalike.encoders.training.hash_network import values
 
         codes = np.empty((len(images), -(-self.bits // 8)), np.uint8)
         for start in range(0, len(images), SAMPLE):

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution, windows
-from lookalike.encoders import Encoder
+from lookalike.cores import usable_cores
+from lookalike.encoders.attribution import Contribution, windows
+from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
-from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
 

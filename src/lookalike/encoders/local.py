@@ -20,9 +20,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import Encoder
+from lookalike.cores import usable_cores
+from lookalike.encoders.base import Encoder
 from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
-from lookalike.machine import usable_cores
 
 Float32Array = NDArray[np.float32]
 

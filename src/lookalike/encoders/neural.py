@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution
-from lookalike.encoders import Encoder
+from lookalike.encoders.attribution import Contribution
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.onnx.image_model import ImageModel, Settings, examine
+from lookalike.encoders.onnx.model_files import HUB, ModelFiles, read_model_files
+from lookalike.encoders.onnx.runtime import OnnxModel
+from lookalike.encoders.onnx.text_model import TextModel
 from lookalike.errors import EncoderError, UsageError
-from lookalike.image_model import ImageModel, Settings, examine
-from lookalike.inference import OnnxModel
-from lookalike.model_files import HUB, ModelFiles, read_model_files
-from lookalike.text_model import TextModel
 
 #: The models that are shipped: the same network in single precision, and in 8 bits, twice as fast.
 LITE0, LITE0_INT8 = "efficientnet-lite0", "efficientnet-lite0-int8"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.contributions import Contribution
-from lookalike.encoders import Encoder
+from lookalike.encoders.attribution import Contribution
+from lookalike.encoders.base import Encoder
 
 
 class Pixels(Encoder):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lookalike.errors import ImageError, UsageError, first_line
-from lookalike.server.places import BusyError
+from lookalike.server.admission import BusyError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

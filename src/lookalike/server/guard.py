@@ -3,7 +3,7 @@
 An ASGI application around the real one. It looks at the Host header (so that a page elsewhere can't reach this machine
 by a name that it makes point here: DNS rebinding), at the Origin of what changes or costs something, at the token, at
 how many requests come, and reads the whole body itself, within a limit of bytes and time. A request ends with its client:
-who has gone is worked for no longer, and who doesn't read its answer is cut off (:mod:`lookalike.server.wire`).
+who has gone is worked for no longer, and who doesn't read its answer is cut off (:mod:`lookalike.server.connections`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
 
 import anyio
 
-from lookalike.connection import bytes_of
+from lookalike.client.http import bytes_of
 from lookalike.errors import LookalikeError
-from lookalike.server.places import BusyError, Places
+from lookalike.server.admission import BusyError, Places
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -14,13 +14,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.answers import prepare
-from lookalike.distances import Database
-from lookalike.encoders import Encoder
+from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
-from lookalike.index import Index
-from lookalike.passport import PASSPORT, Passport, open_dataset, read_passport
-from lookalike.rows import FACTS, Facts
+from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
+from lookalike.index.reader import IndexReader
+from lookalike.index.schema import FACTS, Facts
+from lookalike.neighbors.distances import Database
+from lookalike.search.page import prepare
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
@@ -39,21 +39,21 @@ _NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
 _MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
 
 
-class SharedIndex(Index):
+class SharedIndex(IndexReader):
     """An index that many threads ask at once: what they encode and search at the same time is done together.
 
     Parameters
     ----------
-    path, passport
-        As of :class:`~lookalike.index.Index`.
+    path, manifest
+        As of :class:`~lookalike.index.reader.Index`.
     stage : callable, optional
         Given ``encode``, ``search`` or ``compare``, returns a context that times it.
     batching : bool
         False answers each call alone; to see what batching is worth.
     """
 
-    def __init__(self, path: Path, passport: Passport, stage: Stage = nullcontext, *, batching: bool = True) -> None:
-        super().__init__(path, passport)
+    def __init__(self, path: Path, manifest: Manifest, stage: Stage = nullcontext, *, batching: bool = True) -> None:
+        super().__init__(path, manifest)
         self.stage = stage
         self.batching = batching
         self._lately: dict[int, Facts] = {}
@@ -80,7 +80,7 @@ class SharedIndex(Index):
             found: dict[str | None, list[dict[str, Any]]] = {None: self.files(), "left out": []}
             for row in found[None]:
                 found.setdefault(row["outcome"], []).append(row)
-            if self.passport.failed:
+            if self.manifest.failed:
                 found["left out"] = [row for row in found[None] if row["outcome"] not in _NOT_LEFT_OUT]
             self._listed = found
         return self._listed.get(outcome, [])
@@ -91,7 +91,7 @@ class SharedIndex(Index):
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder; calls of ``encode`` at the same time share one pass."""
-        plain = Index(self.path, self.passport).encoder
+        plain = IndexReader(self.path, self.manifest).encoder
         shared = copy.copy(plain)
         stage = self.stage
 
@@ -114,7 +114,7 @@ class SharedIndex(Index):
         if not np.array_equal(stored[at], wanted):
             return super()._read(columns, keys)  # what is wrong is said there
         with self._reading():
-            if self.passport.rows <= MOST_KEPT and set(columns) <= set(self._stored.column_names):
+            if self.manifest.rows <= MOST_KEPT and set(columns) <= set(self._stored.column_names):
                 return self._stored.take(places[at]).select(list(columns))
             return self._dataset.take(places[at].tolist(), list(columns))
 
@@ -278,13 +278,13 @@ class LiveIndex:
         self._look()
         with self._lock:
             plain = self._views[None]
-            view = plain if encoder == plain.passport.default else self._views.get(encoder)
+            view = plain if encoder == plain.manifest.default else self._views.get(encoder)
         if view is not None:
             return view
-        if encoder not in {*(c.column for c in plain.passport.columns), *(c.encoder for c in plain.passport.columns)}:
-            held = ", ".join(c.column for c in plain.passport.columns)
+        if encoder not in {*(c.column for c in plain.manifest.columns), *(c.encoder for c in plain.manifest.columns)}:
+            held = ", ".join(c.column for c in plain.manifest.columns)
             raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
-        view = SharedIndex(plain.path, plain.through(str(encoder)).passport, self.stage, batching=self.batching)
+        view = SharedIndex(plain.path, plain.with_encoder(str(encoder)).manifest, self.stage, batching=self.batching)
         with self._lock:
             if self._views[None] is plain:
                 return self._views.setdefault(encoder, view)
@@ -296,10 +296,10 @@ class LiveIndex:
         """Whether the index isn't where it was; what was opened of it still answers."""
         return self._stat() is None
 
-    def newest(self) -> Passport | None:
+    def newest(self) -> Manifest | None:
         """Return what is committed now, even where it is too young to answer; None where it can't be read."""
         try:
-            return read_passport(self.path)
+            return read_manifest(self.path)
         except LookalikeError:
             return None
 
@@ -350,10 +350,10 @@ class LiveIndex:
         if self.gone:
             return f"{self.path}: the index is gone; what was opened of it still answers"
         try:
-            newest, index = read_passport(self.path), cast("Index", self._views[None])
+            newest, index = read_manifest(self.path), cast("IndexReader", self._views[None])
             open_dataset(self.path, newest)  # each of its files is there, of its size, with its end
-            if newest.dataset_version != index.passport.dataset_version:
-                index = Index(self.path, newest)
+            if newest.dataset_version != index.manifest.dataset_version:
+                index = IndexReader(self.path, newest)
             if len(index):
                 index.thumbnail_bytes(np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int)).tolist())
         except (LookalikeError, OSError) as e:
@@ -386,7 +386,7 @@ class LiveIndex:
                 self._stamp = stamp
 
     def _warm(self) -> SharedIndex:
-        index = SharedIndex(self.path, read_passport(self.path), self.stage, batching=self.batching)
+        index = SharedIndex(self.path, read_manifest(self.path), self.stage, batching=self.batching)
         index.database()
         index.ids  # noqa: B018  (read now, not by the first request)
         index.encoder  # noqa: B018
@@ -410,7 +410,7 @@ class LiveIndex:
 
     def _stat(self) -> tuple[int, ...] | None:
         try:
-            found = (self.path / PASSPORT).stat()
+            found = (self.path / MANIFEST).stat()
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size

@@ -10,13 +10,13 @@ from fastapi import FastAPI, Response
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
-from lookalike.denoised import AUTO, restore_queries
-from lookalike.denoising import add_noise, denoise
-from lookalike.raster import fit_to, to_png
-from lookalike.restoration import Restored
+from lookalike.imaging.resize import fit_to, to_png
+from lookalike.search.restore import AUTO, denoise, restore_queries
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of
 from lookalike.server.uploads import Allowance
+from lookalike.transforms.noise import add_noise
+from lookalike.transforms.restorer import Restored
 
 if TYPE_CHECKING:
     from lookalike.server.routes import Service
@@ -49,7 +49,7 @@ def add_denoise(app: FastAPI, service: Service) -> None:
         index = await service.index(asked.encoder)
 
         def made() -> Response:
-            shape = tuple(index.passport.view.shape)
+            shape = tuple(index.manifest.view.shape)
             noisy = add_noise(fit_to(service.pixels(asked.image, Allowance()), shape)[None], asked.noise, asked.seed)
             with service.metrics.stage("denoise"):
                 restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
@@ -88,7 +88,7 @@ def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:
     """
     encoder = index.encoder
     if encoder.can_denoise:
-        return Restored(denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.passport.view.column}")
+        return Restored(denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.manifest.view.column}")
     return restore_queries(index, noisy, AUTO)
 
 

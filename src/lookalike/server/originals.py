@@ -6,15 +6,15 @@ import hashlib
 import threading
 from pathlib import PurePosixPath
 
-from lookalike.arrays import image_hash
-from lookalike.build import collection_now
-from lookalike.collection import Collection
+from lookalike.collections.arrays import image_hash
+from lookalike.collections.folder import Entry, id_of
+from lookalike.collections.open import Collection
+from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
-from lookalike.folder import Entry, id_of
-from lookalike.images import Limits
-from lookalike.index import Index
-from lookalike.raster import to_png
-from lookalike.reading import read_entry
+from lookalike.imaging.decode import Limits
+from lookalike.imaging.resize import to_png
+from lookalike.index.reader import IndexReader
+from lookalike.index.reopen import collection_now
 
 
 class UnknownImageError(UsageError):
@@ -26,13 +26,13 @@ class Originals:
 
     Parameters
     ----------
-    index : Index
+    index : IndexReader
         Whose images.
     limits : Limits
         Of which ``bytes`` counts.
     """
 
-    def __init__(self, index: Index, limits: Limits) -> None:
+    def __init__(self, index: IndexReader, limits: Limits) -> None:
         self.index = index
         self.limits = limits
         self._lock = threading.Lock()

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import anyio.from_thread
 import anyio.to_thread
 
+from lookalike.server.admission import BusyError, Places
 from lookalike.server.live import SharedIndex
-from lookalike.server.places import BusyError, Places
 
 T = TypeVar("T")
 

@@ -33,31 +33,30 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.routing import Match
 
-from lookalike import __version__
-from lookalike.answers import answer
-from lookalike.blend import read_example
-from lookalike.distances import DISTANCES
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
-from lookalike.explanation import explain
-from lookalike.heat import overlay
-from lookalike.raster import fit_to, to_png
-from lookalike.request import MOST_EXAMPLES, Example
-from lookalike.request import Query as Asked
-from lookalike.rerank import RERANKINGS
-from lookalike.scorebook import kept_scores
-from lookalike.search import describe
+from lookalike.imaging.resize import fit_to, to_png
+from lookalike.index.run_status import read_underway
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.reports.heatmap import overlay
+from lookalike.reports.saved_scores import saved_reports
+from lookalike.search.compose import read_example
+from lookalike.search.engine import describe
+from lookalike.search.explain import explain
+from lookalike.search.page import answer
+from lookalike.search.request import MOST_EXAMPLES, Example
+from lookalike.search.request import Query as RerankRequest
+from lookalike.search.rerank.base import RERANKINGS
+from lookalike.server.admission import BusyError
+from lookalike.server.downloads import MOST as MOST_PACKED
+from lookalike.server.downloads import packed
 from lookalike.server.fetching import Fetcher
 from lookalike.server.guard import Guard, Rules
-from lookalike.server.kept import ForgottenUploadError, Kept
 from lookalike.server.live import LiveIndex, SharedIndex
-from lookalike.server.mapping import NoMapError, StaleMapError, ids_of_rows, map_json
-from lookalike.server.metrics import CONTENT_TYPE, Metrics
+from lookalike.server.map_points import NoMapError, StaleMapError, ids_of_rows, map_json
 from lookalike.server.noise import add_denoise
 from lookalike.server.originals import Originals, UnknownImageError
-from lookalike.server.packing import MOST as MOST_PACKED
-from lookalike.server.packing import packed
-from lookalike.server.places import BusyError
 from lookalike.server.pools import LIGHT, Pools, still_wanted
+from lookalike.server.prometheus import CONTENT_TYPE, Metrics
 from lookalike.server.schemas import (
     DescriptorModel,
     EncodeModel,
@@ -82,8 +81,9 @@ from lookalike.server.schemas import (
     UploadModel,
     json_of,
 )
+from lookalike.server.upload_cache import ForgottenUploadError, Kept
 from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload, raised
-from lookalike.underway import read_underway
+from lookalike.version import __version__
 
 WEB = Path(__file__).parent.parent / "web"
 #: Most images or files of one page of a listing.
@@ -191,7 +191,7 @@ class Service:
 
     def _abilities_of(self, index: SharedIndex) -> tuple[list[dict[str, Any]], bool]:
         columns = []
-        for column in index.passport.columns:
+        for column in index.manifest.columns:
             encoder = self.live.current(column.column).encoder if column.complete else None
             columns.append(
                 {
@@ -277,7 +277,7 @@ class Service:
         def settle() -> None:
             if shown:
                 table, titles = np.stack([fitted for _, fitted in shown]), [found[at].title for at, _ in shown]
-                described = describe(index, table, titles, query.distance or index.passport.distance)
+                described = describe(index, table, titles, query.distance or index.manifest.distance)
                 for (at, _), descriptor in zip(shown, described, strict=True):
                     found[at] = replace(found[at], described=descriptor)
                 shown.clear()
@@ -328,7 +328,7 @@ class Service:
             )
         allowance = allowance or Allowance()
         stand_in = [] if images is None else [{"id": "an image"}]  # while the rest is read
-        asked = Asked.from_json(entry | {"images": stand_in, "resize": True})
+        asked = RerankRequest.from_json(entry | {"images": stand_in, "resize": True})
         for identity in (*model.likes, *model.dislikes):
             self.originals().row(identity)
 
@@ -372,8 +372,8 @@ class Service:
             text = f"{text[: LONGEST - 3]}..."
         if not request.scope.get("lookalike.remote", True):
             return text
-        passport = self.live.current().passport
-        places = {self.live.path, self.live.path.resolve(), Path(passport.source), Path(passport.collection)}
+        manifest = self.live.current().manifest
+        places = {self.live.path, self.live.path.resolve(), Path(manifest.source), Path(manifest.collection)}
         places |= {Path(tempfile.gettempdir()) if self.decoder.has_folder else self.live.path}
         for place in sorted(map(str, places), key=len, reverse=True):
             if len(place) > 1:
@@ -582,14 +582,12 @@ def _add_unknown(app: FastAPI) -> None:
         raise HTTPException(404, "there is no such path; /api/openapi.json lists those there are")
 
 
-Pictures = Annotated[
-    int, Query(ge=0, le=100, description="How many of the first matches bring their thumbnails along.")
-]
+Brought = Annotated[int, Query(ge=0, le=100, description="How many of the first matches bring their thumbnails along.")]
 
 
 def _add_search(app: FastAPI, service: Service) -> None:
     @app.post("/api/search", response_model=ResponseModel, tags=["search"])
-    async def search(query: QueryModel, pictures: Pictures = 0) -> Response:
+    async def search(query: QueryModel, pictures: Brought = 0) -> Response:
         """Answer one query: images, likes and dislikes, words, a filter, all at once."""
         images = (lambda: query.images) if query.images else None
         return await service.answered(
@@ -600,7 +598,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
     async def search_upload(
         images: Annotated[list[UploadFile], File(description="Image files to ask by.", max_length=MOST_EXAMPLES)],
         query: Annotated[str, Form(description="The rest of the query, as JSON.", examples=['{"k": 20}'])] = "{}",
-        pictures: Pictures = 0,
+        pictures: Brought = 0,
     ) -> Response:
         """Answer one query whose images are sent as files; they are kept for a while, as by /api/uploads."""
         try:
@@ -654,7 +652,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
 
         def made() -> Response:
             index = service.live.current(asked.encoder)
-            view = index.passport.view
+            view = index.manifest.view
             pixels = service.pixels(asked.image, Allowance())
             descriptor = index.encoder.encode(fit_to(pixels, tuple(view.shape))[None])[0]
             found = {
@@ -792,7 +790,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
 
 def _jpeg(pixels: Any, side: int) -> bytes:
-    from lookalike.raster import to_thumbnail
+    from lookalike.imaging.resize import to_thumbnail
 
     return to_thumbnail(pixels, side)
 
@@ -860,7 +858,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
                 row | {"reason": row["reason"] and service.told(request, row["reason"])}
                 for row in rows[offset : offset + limit]
             ]
-            found = {"total": len(rows), "offset": offset, "next": after, "outcomes": index.passport.outcomes}
+            found = {"total": len(rows), "offset": offset, "next": after, "outcomes": index.manifest.outcomes}
             return json_of(FilesModel, found | {"files": some})
 
         return await service.pools.learnt(index, "files", page, first="costly")
@@ -868,9 +866,9 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/api/reports", response_model=ReportsModel, tags=["index"])
     def reports(request: Request) -> dict[str, Any]:
         """Return the score reports that ``lookalike score --keep`` left with the index."""
-        version = service.live.current().passport.dataset_version
+        version = service.live.current().manifest.dataset_version
         found = []
-        for report in kept_scores(service.live.path):
+        for report in saved_reports(service.live.path):
             with suppress(ValidationError):  # somebody else's file: nothing to show
                 told = {"current": report.get("version") == version, "title": service.told(request, report["title"])}
                 found.append(ReportModel.model_validate({**report, **told}))
@@ -922,20 +920,20 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
 def _info(service: Service) -> dict[str, Any]:
     index = service.live.current()
-    passport = index.passport
+    manifest = index.manifest
     columns, has_labels = service.abilities()
     return {
         "lookalike": __version__,
-        "name": Path(passport.collection).name or passport.collection,
+        "name": Path(manifest.collection).name or manifest.collection,
         "images": len(index),
-        "complete": passport.complete,
-        "default": passport.default,
+        "complete": manifest.complete,
+        "default": manifest.default,
         "encoders": columns,
         "distances": sorted(DISTANCES),
         "reranks": sorted(RERANKINGS),
         "labels": has_labels,
-        "outcomes": passport.outcomes,
-        "version": passport.dataset_version,
+        "outcomes": manifest.outcomes,
+        "version": manifest.dataset_version,
         "urls": service.fetcher is not None,
         "trouble": service.live.trouble,
     }
@@ -953,7 +951,7 @@ def _state(service: Service) -> dict[str, Any]:
     newest = service.live.newest()
     underway = read_underway(service.live.path)
     return {
-        "version": index.passport.dataset_version,
+        "version": index.manifest.dataset_version,
         "images": len(index),
         "complete": newest.complete if newest else False,
         "committed": newest.count if newest else 0,

@@ -1,4 +1,4 @@
-"""The JSON of the service, as its OpenAPI shows it. What a query may hold is checked by :mod:`lookalike.request`."""
+"""The JSON of the service, as its OpenAPI shows it. What a query may hold is checked by :mod:`lookalike.search.request`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from lookalike.errors import UsageError
-from lookalike.request import MOST, MOST_EXAMPLES
+from lookalike.search.request import MOST, MOST_EXAMPLES
 
 #: More than any distance or weight means, and few enough digits for every step on the way.
 _LARGE, _FAR = 1e30, 2**53

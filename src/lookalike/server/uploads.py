@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.cores import usable_cores
 from lookalike.errors import ImageError, UsageError
-from lookalike.images import Limits, decode
-from lookalike.leash import Leash
-from lookalike.machine import usable_cores
-from lookalike.raster import fit_to, to_png
+from lookalike.imaging.decode import Limits, decode
+from lookalike.imaging.resize import fit_to, to_png
+from lookalike.imaging.sandbox.api import Sandbox
 
 #: The longest side that is kept of an uploaded picture: no encoder looks at more.
 LONGEST = 1024
@@ -95,7 +95,7 @@ class Decoder:
 
     def __init__(self, limits: Limits = LIMITS, workers: int | None = None) -> None:
         self.limits = limits
-        self._leash = Leash(
+        self._leash = Sandbox(
             "lookalike.server.uploads:decode_task", workers=workers, seconds=limits.seconds, memory=limits.memory
         )
         self._folder: tempfile.TemporaryDirectory[str] | None = None

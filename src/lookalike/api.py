@@ -1,0 +1,240 @@
+"""What programs call: an index is built, opened, asked and scored by the names of this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.collections.open import Collection, Source
+from lookalike.encoders.base import Encoder
+from lookalike.errors import UsageError
+from lookalike.index.manifest import read_manifest
+from lookalike.index.reader import IndexReader
+
+if TYPE_CHECKING:
+    from lookalike.index.sync import Summary
+    from lookalike.search.engine import Match
+    from lookalike.search.page import Response
+    from lookalike.search.request import Query
+
+
+class Index(IndexReader):
+    """A stored collection: search it, ask it, look at it. Made by :func:`lookalike.build_index` and :func:`open_index`.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    manifest : Manifest
+        What it was made of, looked at through one of its encoders.
+    """
+
+    def search(
+        self,
+        query: Source,
+        k: int = 10,
+        *,
+        distance: str | None = None,
+        resize: bool = False,
+        rerank: str | None = None,
+        denoise: str | Path | None = None,
+        how: str = "auto",
+    ) -> list[Match]:
+        """Find the images nearest to one query image; see :func:`lookalike.search.engine.search` for many.
+
+        Parameters
+        ----------
+        query : str, Path, ndarray, PIL.Image.Image, bytes, file object or Collection
+            One image: a file, ``mnist:test[7]``, an array (h, w) or (h, w, 3), a Pillow image, a file's bytes, an open file.
+        k : int
+            How many, at least 1; where there are fewer images, all of them.
+        distance : {"cosine", "euclidean"}, optional
+            By default the encoder's own.
+        resize : bool
+            Bring an image of another size to the index's.
+        rerank : str, optional
+            A second, better order without labels: ``diffusion``, ``geometric``, ``auto``, ...; see docs/ranking.md.
+        denoise : str or Path, optional
+            ``"auto"``, or a trained autoencoder's folder: take the noise out of the query first.
+        how : {"auto", "exact", "approximate"}
+            As of :meth:`nearest`.
+
+        Returns
+        -------
+        list of Match
+            The nearest first; equal distances by position.
+
+        Raises
+        ------
+        UsageError
+            If the query holds several images, or ``k`` is out of range.
+        """
+        from lookalike.search.engine import search
+
+        results = search(self, query, k, distance=distance, resize=resize, rerank=rerank, denoise=denoise, how=how)
+        if len(results) != 1:
+            raise UsageError(
+                f"one query image expected, {len(results)} given; use lookalike.search.engine.search for many"
+            )
+        return results[0].matches
+
+    def ask(self, query: Query | Mapping[str, Any]) -> Response:
+        """Answer one query made of images, crops, likes, dislikes, words and a filter, and say what the answers mean.
+
+        Parameters
+        ----------
+        query : Query or mapping
+            The documented JSON (docs/searching.md), as it is or as :class:`lookalike.Query` holds it.
+
+        Returns
+        -------
+        Response
+            A page of matches, and what is to be said of them.
+
+        Raises
+        ------
+        UsageError
+            If something in the query can't be used.
+        CollectionError, EncoderError
+            If an image can't be read or is of another size.
+        """
+        from lookalike.search.page import answer
+
+        return answer(self, query)
+
+
+def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None) -> Index:
+    """Open an index; only its manifest is read until something is asked of it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder that :func:`lookalike.build_index` made.
+    encoder : str, Path or Encoder, optional
+        Refuse the index if it was made by another.
+
+    Returns
+    -------
+    Index
+        Open for searching.
+
+    Raises
+    ------
+    IndexStoreError
+        If there is none, it is damaged, a newer version wrote it, or another encoder made it.
+    """
+    path = Path(path)
+    index = Index(path, read_manifest(path))
+    return index if encoder is None else index.with_encoder(encoder)
+
+
+def build_index(
+    collection: str | Path | NDArray[np.generic] | Collection,
+    encoder: str | Path | Encoder | None = None,
+    path: str | Path | None = None,
+    *,
+    adapt: bool | None = None,
+    aim: str = "few",
+    only: bool = False,
+    retry: bool = False,
+    rebuild: bool = False,
+    replace_collection: bool = False,
+    drop_unseen: bool = False,
+    graph: bool | None = None,
+    workers: int | None = None,
+    approximate: bool | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_summary: Callable[[Summary], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Index:
+    """Make an index true to a collection: only what is new, changed, renamed or gone costs work.
+
+    What is committed on the way can be searched at once; after Ctrl-C, a crash or a power cut the same call goes on.
+    With an encoder that the index doesn't hold, its descriptors are made beside the others, and it answers from the
+    moment they are complete.
+
+    Parameters
+    ----------
+    collection : str, Path, ndarray or Collection
+        What :func:`lookalike.open_collection` takes.
+    encoder : str, Path or Encoder, optional
+        What :func:`lookalike.selection.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
+        yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and for a new
+        one what :mod:`lookalike.selection.defaults` says.
+    path : str or Path, optional
+        The index's folder; by default :func:`default_path`.
+    adapt : bool, optional
+        Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
+        helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
+        in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
+    aim : {"few", "kind", "both"}
+        What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
+    only : bool
+        Drop the index's other encoders. Without it only an older one of the same name goes.
+    retry : bool
+        Try files again that failed before although they haven't changed.
+    rebuild : bool
+        Read and encode every image anew, whatever is stored. A damaged index is only ever replaced by this, once the
+        new one is complete.
+    replace_collection : bool
+        Allow that the index held another collection: what isn't in the new one goes, pictures in both are kept.
+    drop_unseen : bool
+        Drop what can't be seen now as well: pictures on a disk that isn't there, behind a broken link, in a closed
+        folder. Without it they stay.
+    graph : bool, optional
+        Keep the neighbour graph that re-ranking by diffusion goes by. None keeps it where there is one already.
+    workers : int, optional
+        Processes that decode; by default one a core.
+    approximate : bool, optional
+        Keep lists for approximate search. None keeps them where there are some, and from
+        ``vectors.CROSSOVER_BYTES`` on.
+    on_progress : callable, optional
+        Called with (files done, files in all).
+    on_summary : callable, optional
+        Called once at the end.
+    on_note : callable, optional
+        Called with a sentence before a step that takes long and isn't counted.
+
+    Returns
+    -------
+    Index
+        Open.
+
+    Raises
+    ------
+    CollectionError, EncoderError
+        If the images can't be read or the encoder doesn't fit them.
+    IndexStoreError
+        If no image could be indexed, the folder holds something else, another process writes, or the disk refuses.
+    """
+    from lookalike.index.build import IndexOptions, update_index
+    from lookalike.index.reopen import default_path, open_to_index
+    from lookalike.index.store import check_target
+
+    if path is None:
+        if isinstance(collection, (Collection, np.ndarray)):
+            raise UsageError("say where the index goes: build_index(collection, encoder, path)")
+        path = default_path(collection)
+    path = Path(path)
+    check_target(path)
+    options = IndexOptions(
+        adapt=adapt,
+        aim=aim,
+        only=only,
+        retry=retry,
+        rebuild=rebuild,
+        replace_collection=replace_collection,
+        drop_unseen=drop_unseen,
+        graph=graph,
+        workers=workers,
+        approximate=approximate,
+    )
+    images = open_to_index(collection, path)
+    index, summary = update_index(images, encoder, path, options, on_progress=on_progress, on_note=on_note)
+    if on_summary is not None:
+        on_summary(summary)
+    return Index(index.path, index.manifest)

@@ -1,0 +1,113 @@
+"""The command that judges encoders without a label: compare."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lookalike.cli.main import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
+
+if TYPE_CHECKING:
+    from lookalike.selection.verdict import Verdict
+
+
+@app.command()
+def compare(
+    collection: Source,
+    encoders: Annotated[
+        str | None,
+        typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Try on so many images.")] = 2000,
+    damage: Annotated[
+        bool, typer.Option("--damage", help="Also damage images more and more: how often do they find their originals?")
+    ] = False,
+    families: Annotated[
+        str | None, typer.Option("--families", help="Kinds of damage for --damage: turn,noise,crop. Default: all.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure", callback=figure_name, help="Draw figures against cost and size to a .png, .svg or .pdf."
+        ),
+    ] = None,
+    damage_figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--damage-figure", callback=figure_name, help="Draw the curves of --damage to a .png, .svg or .pdf."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say without a label which encoder is best on these images, and which post-processing."""
+    from lookalike import progress
+    from lookalike.errors import UsageError
+    from lookalike.selection.compare import TRIED
+    from lookalike.selection.compare import compare as compare_encoders
+
+    if (families or damage_figure) and not damage:
+        raise UsageError("--families and --damage-figure belong to --damage; add it, or leave them out")
+    from lookalike.outputs import check_outputs
+
+    check_outputs(figure, damage_figure, overwrite=overwrite, inputs=[collection])
+    # A comma stands between two encoders, or between two parameters of one.
+    names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
+    with progress.counting("comparing") as show:
+        verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
+    if figure is not None:
+        from lookalike.reports import charts, figures
+
+        figures.save(charts.cost_chart(verdict), figure, overwrite=overwrite)
+    curves = _curves(collection, verdict, families, sample, seed, damage_figure, overwrite) if damage else None
+    if as_json:
+        print_json(verdict.to_json() | ({} if curves is None else {"damage": curves}))
+        return
+    print(verdict.table())
+    for aim in verdict.picks:
+        print()
+        print(verdict.sentence(aim))
+    wide = max(map(len, curves or ()), default=0)
+    for family in next(iter(curves.values())) if curves else ():
+        print(f"\n{family}: share of damaged images that find their original first, and LRAP@10 of their own answers")
+        for title, of_encoder in (curves or {}).items():
+            points = "  ".join(
+                f"{point['amount']:g}: {point['first_hit']:.2f} {point['lrap_10_own']:.2f}"
+                for point in of_encoder[family]
+            )
+            print(f"  {title:<{wide}} {points}")
+
+
+def _curves(
+    collection: str,
+    verdict: Verdict,
+    families: str | None,
+    sample: int,
+    seed: int,
+    figure: Path | None,
+    overwrite: bool,
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Damage images for every encoder as it is, and for the verdict's picks."""
+    from lookalike import progress
+    from lookalike.selection.compare import damage_curves
+    from lookalike.transforms.augmentations import FAMILIES
+
+    asked = None if families is None else [name.strip() for name in families.split(",")]
+    with progress.counting("damaging") as show:
+        found = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
+    if figure is not None:
+        from lookalike.reports import charts, figures
+
+        figures.save(
+            charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}),
+            figure,
+            overwrite=overwrite,
+        )
+    return {
+        title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
+        for title, of_encoder in found.items()
+    }

@@ -1,0 +1,1 @@
+"""A server's index, with the calls of a local one."""

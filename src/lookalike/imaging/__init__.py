@@ -1,0 +1,1 @@
+"""Bytes -> upright pixels, safely."""

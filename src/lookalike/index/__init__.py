@@ -1,0 +1,1 @@
+"""The folder on disk: what was indexed, and how it is kept."""

@@ -1,0 +1,302 @@
+"""A collection and an encoder -> an index, made or made true again: what is to be done is settled here, sync.py does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.atomic import claimed
+from lookalike.collections.open import Collection, is_built_in
+from lookalike.encoders import base
+from lookalike.encoders.base import Encoder
+from lookalike.errors import EncoderError, IndexStoreError, unknown_name
+from lookalike.index.graph import refresh_graphs
+from lookalike.index.manifest import (
+    MANIFEST,
+    PREVIOUS,
+    REBUILDING,
+    Column,
+    DamagedIndexError,
+    Manifest,
+    UnreadableIndexError,
+    read_manifest,
+)
+from lookalike.index.reader import IndexReader
+from lookalike.index.schema import FACTS
+from lookalike.index.store import Store, only_writer, save_encoder, sweep
+from lookalike.index.sync import Summary, Sync, place_of
+from lookalike.index.vectors import keep_lists
+from lookalike.selection.adapt import AIMS
+from lookalike.selection.adapt import adapt as learn_to_overlook
+from lookalike.selection.compare import compare, encoder_named, shown_to
+from lookalike.selection.defaults import default_encoder, default_postprocessing
+
+_LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """What a run that writes an index is to do; each field as of :func:`lookalike.build_index`."""
+
+    adapt: bool | None = None
+    aim: str = "few"
+    only: bool = False
+    retry: bool = False
+    rebuild: bool = False
+    replace_collection: bool = False
+    drop_unseen: bool = False
+    graph: bool | None = None
+    workers: int | None = None
+    approximate: bool | None = None
+
+
+def update_index(
+    images: Collection,
+    encoder: str | Path | Encoder | None,
+    path: Path,
+    options: IndexOptions,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> tuple[IndexReader, Summary]:
+    """Make an index, or update it; the work of :func:`lookalike.build_index`.
+
+    Parameters
+    ----------
+    images : Collection
+        Opened by :func:`lookalike.index.reopen.open_to_index`.
+    encoder : str, Path, Encoder or None
+        As of :func:`lookalike.build_index`.
+    path : Path
+        The index's folder, found fit by :func:`lookalike.index.store.check_target`.
+    options : IndexOptions
+        What to do.
+    on_progress, on_note : callable, optional
+        As of :func:`lookalike.build_index`.
+
+    Returns
+    -------
+    (IndexReader, Summary)
+        The index, open, and what the run did.
+
+    Raises
+    ------
+    CollectionError, EncoderError, IndexStoreError
+        As of :func:`lookalike.build_index`.
+    """
+    begun = time.monotonic()
+    note = on_note or (lambda _: None)
+    with only_writer(path) as notes:
+
+        def told(done: int, total: int) -> None:
+            notes.note(done, total)
+            if on_progress is not None:
+                on_progress(done, total)
+
+        try:
+            said, manifest, store = _stored(path, options.rebuild, note)
+            if said is not None and not options.replace_collection:
+                _check_collection(path, said, images, store)
+            columns, default = _columns(images, encoder, said, path, options.rebuild, options.adapt, options.aim, note)
+            for column, fitted in columns:
+                if said is None or column not in said.columns:
+                    save_encoder(path, fitted)
+            if manifest is None:  # from the first commit on, whoever opens it finds what is there
+                columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
+            goes_on = manifest is not None and manifest is not said  # an interrupted rebuilding
+            each = manifest is not None and manifest.reading.get("each", False) != images.options.each
+            run = Sync(
+                images,
+                store,
+                manifest,
+                columns,
+                default,
+                only=options.only,
+                retry=options.retry,
+                rebuild=(options.rebuild and not goes_on) or each,
+                drop_unseen=options.drop_unseen,
+                workers=options.workers,
+                on_progress=told,
+            )
+            manifest = run.run()
+            index = IndexReader(path, manifest)
+            keep_lists(path, manifest, options.approximate, lambda: (index.descriptors, index.keys), note)
+        except BaseException:
+            sweep(path)
+            raise
+    if options.graph is not None or manifest.graphs:
+        refresh_graphs(path, wanted=options.graph, on_note=on_note)
+        index = IndexReader(path, read_manifest(path))
+    return index, run.summary(time.monotonic() - begun)
+
+
+def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Manifest | None, Manifest | None, Store]:
+    """Open what is there.
+
+    Returns
+    -------
+    (Manifest or None, Manifest or None, Store)
+        What is said of the index, the rows that the run begins from, and where they are. The two manifests are one, but
+        for a damaged index, which is made anew beside itself: there the second is that of an interrupted rebuilding.
+    """
+    if not (path / MANIFEST).exists() and MANIFEST not in claimed(path):
+        sweep(path)  # of what a killed run has left
+        return None, None, Store(path, None)
+    said: Manifest | None = None
+    try:
+        said = read_manifest(path)
+        return said, said, Store(path, said)
+    except DamagedIndexError as e:
+        if not rebuild:
+            raise
+        note(f"{e}; it is kept until the new one is complete")
+    if said is None:
+        with suppress(IndexStoreError):
+            said = read_manifest(path, PREVIOUS)
+    if (path / REBUILDING).exists():
+        with suppress(DamagedIndexError):
+            begun = read_manifest(path, REBUILDING)
+            return said or begun, begun, Store(path, begun, aside=True)
+    return said, None, Store(path, None, aside=True)
+
+
+def _check_collection(path: Path, manifest: Manifest, images: Collection, store: Store) -> None:
+    if manifest.source == images.source:
+        return
+    here = place_of(path, images)
+    # A folder that was moved takes its index along: then that lies where it lay before.
+    moved = here == ".lookalike" if manifest.place is None else here != "" and here == manifest.place
+    if not moved or (Path(manifest.source).exists() and not _is_a_copy(store, images)):
+        was = "" if is_built_in(manifest.source) or Path(manifest.source).exists() else ", which isn't there any more"
+        raise IndexStoreError(
+            f"{path}: holds the index of {manifest.collection} ({manifest.source}{was}), not of {images.source}; if that "
+            "was only renamed or moved, --replace-collection keeps all pictures that are the same; otherwise it gives "
+            "that index up, so pick another folder with -o"
+        )
+
+
+def _is_a_copy(store: Store, images: Collection) -> bool:
+    """Tell whether a collection holds most of an index's files, under the same names: who copies one copies its index."""
+    if "id" not in store.columns or images.entries is None:
+        return True
+    table = store.read(["id", "size", "outcome", "frame"])
+    rows = zip(*(table[name].to_pylist() for name in ("id", "size", "outcome", "frame")), strict=True)
+    known = {(identity, size) for identity, size, outcome, frame in rows if outcome == "indexed" and not frame}
+    return 2 * len(known.intersection((entry.id, entry.size) for entry in images.entries)) >= len(known)
+
+
+def _columns(
+    images: Collection,
+    encoder: str | Path | Encoder | None,
+    manifest: Manifest | None,
+    path: Path,
+    rebuild: bool,
+    adapt: bool | None,
+    aim: str,
+    note: Callable[[str], None],
+) -> tuple[list[tuple[Column, Encoder]], str]:
+    """Return the encoders that every image goes through, and the name of the column that will answer."""
+    loaded = {} if manifest is None else _loaded(manifest, path, rebuild)
+    complete = [pair for pair in loaded.values() if pair[0].complete]
+    shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
+    if encoder is None and manifest is not None:
+        same_shape = shape is None or list(shape) == manifest.shape
+        if manifest.default in loaded and same_shape and adapt in (None, manifest.view.post is not None):
+            return complete, manifest.default
+        encoder = base.create(manifest.encoder, **manifest.params)
+        if encoder.learns:
+            raise EncoderError(
+                f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
+                "any more: --encoder FOLDER"
+            )
+    post = None
+    if encoder is None:
+        encoder, post = _usual(images, adapt, note)
+    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, aim, note)
+    for column, fitted in loaded.values():
+        if _is_same(column, asked, shape, adapt):
+            return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
+    ready = _ready(asked, images)
+    if adapt:
+        note(f"learning from damaged copies what {ready.name} is to overlook, which takes up to two minutes")
+        ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
+        post = found.chosen
+    taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
+    name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    column = Column(
+        column=name,
+        encoder=ready.name,
+        params=ready.params,
+        fingerprint=ready.fingerprint,
+        distance=ready.distance,
+        dimension=ready.dimension_,
+        dtype=np.dtype(ready.dtype).name,
+        post=post,
+        shape=list(ready.shape_),
+        resized=images.resized,
+        complete=manifest is None,
+    )
+    return [*complete, (column, ready)], name
+
+
+def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:
+    """Load the encoders of an index by their columns; one that can't be is left out of an index that is made anew."""
+    found = {}
+    for column in manifest.columns:
+        try:
+            found[column.column] = (column, base.load(path / column.encoder_folder))
+        except EncoderError as e:
+            if not rebuild:
+                raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e
+        except OSError as e:
+            raise UnreadableIndexError(path, f"its encoder can't be read: {e.strerror or e}") from e
+    return found
+
+
+def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) -> tuple[str | Encoder, str | None]:
+    """Return the encoder for somebody who names none, and the name of its post-processing, if that was to be chosen."""
+    name = default_encoder(images)
+    if name is None:  # no image can be read: that is what is to be said, later
+        return "hog", None
+    found = default_postprocessing(name, images) if adapt is None else None
+    how = "" if found is None else f", {found[1]}"
+    bare = "" if found is None else "; --no-adapt takes it as it is"
+    note(f"encoder: {name}{how}, which suits what these images look like{bare}; --encoder best measures others")
+    return found or (name, None)
+
+
+def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:
+    if str(name) == "best":
+        if aim not in AIMS:
+            raise unknown_name("aim", aim, AIMS)
+        note("trying encoders on a sample, which takes a few minutes: lookalike compare shows what comes out")
+        return compare(images).encoders[aim]
+    return encoder_named(name)
+
+
+def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None, adapt: bool | None) -> bool:
+    """Tell whether a column is what an encoder makes; one that isn't fitted yet counts by its name and parameters."""
+    if encoder.is_fitted:
+        return column.fingerprint == encoder.fingerprint
+    alike = (column.encoder, column.params) == (encoder.name, encoder.params)
+    return alike and (shape is None or list(shape) == column.shape) and adapt in (None, column.post is not None)
+
+
+def _ready(encoder: Encoder, images: Collection) -> Encoder:
+    shown = shown_to(encoder, images)
+    if not encoder.is_fitted:
+        encoder.fit(_sample(shown) if encoder.learns else np.zeros((1, *shown.shape), np.uint8))
+    encoder.check_images(np.empty((0, *shown.shape), np.uint8))
+    return encoder
+
+
+def _sample(images: Collection) -> NDArray[np.uint8]:
+    most = max(1, min(_LEARN_FROM, _LEARN_BYTES // int(np.prod(images.shape))))
+    return images.evenly(most).array()

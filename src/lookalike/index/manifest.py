@@ -1,0 +1,743 @@
+"""What an index was made of, and the checks that tell whether what is read is what was written.
+
+The manifest is one small file. Replacing it is the one step by which anything written to an index becomes visible.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shlex
+import stat
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.atomic import claimed, replace_file
+from lookalike.errors import IndexStoreError, LookalikeError
+
+FORMAT = 2
+#: The index folder's one Lance dataset, its manifest, and the manifest of the last complete run before.
+DATASET, MANIFEST, PREVIOUS = "images.lance", "manifest.json", "previous.json"
+#: What the manifest of format 1 was called. Such an index is recognised, refused and left as it is.
+OLDER_MANIFEST = "passport.json"
+#: The manifest of what is built beside a damaged index; it takes the other's place when it is complete.
+REBUILDING = "rebuilding.json"
+
+_END_BYTES = 1 << 16
+_CACHE_BYTES = 2**25
+#: What a dataset may be called: the second form is of one that was built beside a damaged one.
+DATASET_NAME = re.compile(r"images(-[0-9a-f]{8})?\.lance")
+#: System errors that do speak of what is stored, and not of the disk, the rights or the moment.
+_OF_CONTENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW})
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_TOO_NEW = re.compile(r"not supported|unsupported|feature flag|newer version|unknown version", re.IGNORECASE)
+
+
+class DamagedIndexError(IndexStoreError):
+    """What is stored isn't what was written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: the index is damaged ({reason}); make it again with: "
+            + shlex.join(["lookalike", "index", "COLLECTION", "--rebuild", "-o", str(path)])
+        )
+
+
+class UnreadableIndexError(IndexStoreError):
+    """What is stored can't be read now, which says nothing of what it is worth."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: the index can't be read now ({reason}); nothing was changed: see to that, then run the same "
+            "command again"
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """An encoder whose descriptors an index holds.
+
+    Attributes
+    ----------
+    column : str
+        The descriptors' column in the dataset.
+    encoder : str
+        The encoder's name.
+    params : dict
+        The encoder's parameters.
+    fingerprint : str
+        Of the encoder and its weights.
+    distance : str
+        The encoder's own distance.
+    dimension : int
+        Length of a descriptor; of packed codes, in bytes.
+    dtype : str
+        ``float32``, or ``uint8`` for packed codes.
+    post : str or None
+        The post-processing that ``adapt`` chose, ``unchanged`` where none helped; None where it wasn't asked to.
+    shape : list of int
+        Shape of the images the encoder was given.
+    resized : bool
+        Whether images of other sizes were brought to that shape.
+    count : int
+        Images with a descriptor.
+    complete : bool
+        Whether every image has been through this encoder; before that it answers nothing.
+    """
+
+    column: str
+    encoder: str
+    params: dict[str, Any]
+    fingerprint: str
+    distance: str
+    dimension: int
+    dtype: str
+    post: str | None
+    shape: list[int]
+    resized: bool
+    count: int = 0
+    complete: bool = False
+
+    @property
+    def encoder_folder(self) -> str:
+        """Name of the folder, in the index's own, that holds the encoder."""
+        return encoder_folder(self.fingerprint)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index was made of; a query or an encoder that doesn't fit is refused by it.
+
+    Attributes
+    ----------
+    format : int
+        Of the index itself; a newer one is refused.
+    collection : str
+        The collection's name.
+    source : str
+        What tells one collection from another: an absolute path or a built-in name; ``array`` for one in memory.
+    reading : dict
+        How files are read: patterns, frames, limits. The next run goes by it where it isn't told otherwise.
+    columns : list of Column
+        The encoders, the oldest first.
+    default : str
+        The column that answers unless another is asked for.
+    dataset_version : int
+        The version of the Lance dataset that this manifest speaks of.
+    files : dict
+        Each file of that version, by its path in the dataset: its size, and the CRC-32 of its end.
+    rows : int
+        Rows in that version: images, and files that couldn't be used.
+    next_key : int
+        The key that the next row will get.
+    keys_crc32 : int
+        CRC-32 of all keys, sorted, as little-endian int64: no row can vanish or come back unnoticed.
+    outcomes : dict
+        Outcome -> number of files.
+    complete : bool
+        Whether the run that wrote it had ended.
+    written : str
+        When, ISO 8601, UTC.
+    versions : dict
+        Of lookalike, pylance and numpy.
+    graphs : dict
+        Column -> its neighbour graph: ``file``, ``bytes``, ``crc32``, and what it was made of.
+    dataset : str
+        The folder of the Lance dataset, in the index's own.
+    place : str or None
+        Where in the collection's folder the index lay, with ``/``, so that both can be moved; empty where it lay
+        elsewhere, None where an older version didn't say.
+    mounts : list of str
+        Folders of the collection, relative to it, that lay on another disk than the folder around them ("" is all of
+        it; behind a link they end in ``/``): where they don't now, what the index knows of them can't be seen.
+    listed : float
+        When the collection was last listed, in seconds since 1970: a folder that is empty and older lost nothing since.
+    """
+
+    format: int
+    collection: str
+    source: str
+    reading: dict[str, Any]
+    columns: list[Column]
+    default: str
+    dataset_version: int
+    files: dict[str, list[int]]
+    rows: int
+    next_key: int
+    keys_crc32: int
+    outcomes: dict[str, int]
+    complete: bool
+    written: str
+    versions: dict[str, str]
+    graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dataset: str = DATASET
+    place: str | None = None
+    mounts: list[str] = field(default_factory=list)
+    listed: float = field(default=0.0, compare=False)
+    chosen: str = field(default="", compare=False)  # the column looked at; not stored
+
+    @property
+    def view(self) -> Column:
+        """The encoder looked through: the chosen one, or the default."""
+        return self.column(self.chosen or self.default)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder looked through."""
+        return self.view.encoder
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters."""
+        return self.view.params
+
+    @property
+    def fingerprint(self) -> str:
+        """Its fingerprint."""
+        return self.view.fingerprint
+
+    @property
+    def distance(self) -> str:
+        """Its own distance."""
+        return self.view.distance
+
+    @property
+    def dimension(self) -> int:
+        """Length of its descriptors."""
+        return self.view.dimension
+
+    @property
+    def post(self) -> str | None:
+        """Its post-processing."""
+        return self.view.post
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of the images it takes."""
+        return self.view.shape
+
+    @property
+    def resized(self) -> bool:
+        """Whether images of other sizes are brought to that shape unasked."""
+        return self.view.resized
+
+    @property
+    def count(self) -> int:
+        """Images with a descriptor of it."""
+        return self.view.count
+
+    @property
+    def failed(self) -> int:
+        """Files without one."""
+        return self.rows - self.outcomes.get("caption", 0) - self.count
+
+    def column(self, name: str) -> Column:
+        """Return one of the columns by its name in the dataset."""
+        return next(c for c in self.columns if c.column == name)
+
+    def with_encoder(self, encoder: str, path: Path) -> Manifest:
+        """Return the manifest as seen through one of its encoders.
+
+        Parameters
+        ----------
+        encoder : str
+            Its name, or the column's.
+        path : Path
+            The index's folder, to be named in an error.
+
+        Returns
+        -------
+        Manifest
+            The same, looked at through that encoder.
+
+        Raises
+        ------
+        IndexStoreError
+            If the index doesn't hold it, or it isn't complete.
+        """
+        found = [c for c in self.columns if encoder in (c.column, c.encoder)]
+        if not found:
+            held = ", ".join(f"{c.encoder} ({c.fingerprint})" for c in self.columns if c.complete)
+            raise IndexStoreError(
+                f"{path}: made by the encoder {held}, not by {encoder}; their descriptors can't be compared. "
+                f"Leave out --encoder, or add it: "
+                + shlex.join(["lookalike", "index", self.collection, "-o", str(path), "--encoder", encoder])
+            )
+        best = next((c for c in found if c.complete), None)
+        if best is None:
+            done = found[0].count
+            raise IndexStoreError(
+                f"{path}: the encoder {encoder} has seen {done:,} of {self.rows:,} images so far; run the same "
+                f"command again to complete it: lookalike index {self.collection} -o {path} --encoder ..."
+            )
+        return replace(self, chosen=best.column)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored."""
+        stated = asdict(self)
+        del stated["chosen"]
+        return stated
+
+
+def write_manifest(path: Path, manifest: Manifest, name: str = MANIFEST) -> None:
+    """Put a manifest in an index's folder, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    manifest : Manifest
+        What to write.
+    name : str
+        The file: ``manifest.json`` or ``previous.json``.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses.
+    """
+    stated = manifest.to_json()
+    with replace_file(path / name, late=True) as f:
+        f.write(json.dumps({"crc32": _json_crc32(stated), "manifest": stated}, indent=1).encode() + b"\n")
+
+
+def read_manifest(path: Path, name: str = MANIFEST) -> Manifest:
+    """Read a manifest of an index, and check it.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    name : str
+        The file: ``manifest.json`` or ``previous.json``.
+
+    Returns
+    -------
+    Manifest
+        Looking through its default encoder.
+
+    Raises
+    ------
+    IndexStoreError
+        If there is none, a newer version wrote it, or it is damaged.
+    """
+    file = path / name
+    try:
+        refuse_links(path)
+        held = None
+        if file.is_file():
+            with _opened(file) as f:
+                held = f.read()
+        elif name == MANIFEST and MANIFEST in claimed(path):  # it was there once
+            raise DamagedIndexError(path, f"its {MANIFEST} is gone")
+    except OSError as e:
+        raise UnreadableIndexError(path, f"{e.filename or file}: {e.strerror or e}") from e
+    if held is None:
+        refuse_older(path)
+        if (path / DATASET).is_dir():
+            what = "holds an index that was begun and has no manifest"
+        else:
+            what = "is not an index" if path.exists() else "does not exist"
+        raise IndexStoreError(f"{path}: {what}; make an index with: lookalike index COLLECTION -o {path}")
+    try:
+        read = json.loads(held)
+        stated = read["manifest"]
+        if read["crc32"] != _json_crc32(stated):
+            raise DamagedIndexError(path, f"its {name} was changed")
+        if stated["format"] > FORMAT:
+            raise IndexStoreError(
+                f"{path}: an index of format {stated['format']}, this version reads up to {FORMAT}; upgrade lookalike"
+            )
+        known = {f.name: stated[f.name] for f in fields(Manifest) if f.name in stated}  # older indexes lack some
+        manifest = Manifest(**known | {"columns": [Column(**c) for c in known["columns"]]})
+        _check_types(manifest)
+        return manifest
+    except (LookalikeError, MemoryError):
+        raise
+    except Exception as e:  # a changed byte makes many kinds
+        raise DamagedIndexError(path, f"its {name} can't be understood: {first_line(e)}") from e
+
+
+def refuse_older(path: Path) -> None:
+    """Raise where the index of an older version lies: nothing of it is read, swept or built upon.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+
+    Raises
+    ------
+    IndexStoreError
+        If a manifest of format 1 lies there and none of this format.
+    """
+    if os.path.lexists(path / OLDER_MANIFEST) and not os.path.lexists(path / MANIFEST):
+        raise IndexStoreError(
+            f"{path}: an index of format 1 ({OLDER_MANIFEST}), this version reads format {FORMAT}; "
+            "index again into a new folder: lookalike index COLLECTION -o NEW"
+        )
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Refuse what no writer of ours writes: an index may come from a stranger, with a right check over wrong values.
+
+    Raises
+    ------
+    ValueError
+        If a value is of another type than the one that it is declared with, or a name leads out of the folder.
+    """
+    items: list[Manifest | Column] = [manifest, *manifest.columns]
+    for item in items:
+        for f in fields(item):
+            value, wanted = getattr(item, f.name), str(f.type)
+            kinds = tuple(kind for name, kind in _TYPES.items() if re.match(rf"{name}\b", wanted))
+            right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+            if not right and not (value is None and "None" in wanted):
+                raise ValueError(f"{f.name} is {type(value).__name__}, not {wanted}")
+    if not DATASET_NAME.fullmatch(manifest.dataset):
+        raise ValueError(f"{manifest.dataset!r} is no name of a dataset")
+    names = [c.column for c in manifest.columns]
+    if manifest.default not in names or len(set(names)) < len(names):
+        raise ValueError("its columns aren't those that it answers with")
+    for column in manifest.columns:
+        if not re.fullmatch(r"[0-9a-f]{1,64}", column.fingerprint) or not all(type(n) is int for n in column.shape):
+            raise ValueError(f"{column.column!r} isn't a column of ours")
+    inner = [*manifest.files, *(str(g["file"]) for g in manifest.graphs.values()), *names]
+    for name in inner:
+        if name.startswith("/") or "\\" in name or {"", ".", ".."}.intersection(name.split("/")):
+            raise ValueError(f"{name!r} leads out of the index")
+    for size, check in manifest.files.values():
+        if type(size) is not int or type(check) is not int:
+            raise ValueError("a file's size is no number")
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict": dict, "list": list}
+
+
+def refuse_links(path: Path) -> None:
+    """Refuse an index in which a link lies: writing through one would change what lies elsewhere.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder, which may itself be reached by a link, and needn't exist.
+
+    Raises
+    ------
+    IndexStoreError
+        If there is one.
+    OSError
+        If the folder can't be listed.
+    """
+    folders, filed = [path], f"{path / 'keypoints-'}"
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as found:
+                children = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for child in children:
+            if child.is_symlink():
+                raise IndexStoreError(
+                    f"{child.path}: a link inside an index, which lookalike never makes; it isn't followed: remove "
+                    "the link, or take another index"
+                )
+            # What is filed there by the million is only ever replaced, which follows no link.
+            if child.is_dir(follow_symlinks=False) and not str(Path(child.path).parent).startswith(filed):
+                folders.append(Path(child.path))
+
+
+def _opened(file: Path) -> Any:
+    """Open a plain file of an index for reading: not through a link, and without waiting at a pipe."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(file, flags | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileNotFoundError(errno.ENOENT, "no plain file", str(file))
+    return os.fdopen(handle, "rb")
+
+
+def _json_crc32(value: object) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def open_dataset(path: Path, manifest: Manifest) -> Any:
+    """Open the Lance dataset of an index, once its files are seen to be those that were written.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    manifest : Manifest
+        Which version, and what its files were.
+
+    Returns
+    -------
+    lance.LanceDataset
+        It stays at that version, whatever is written meanwhile.
+
+    Raises
+    ------
+    IndexStoreError
+        If it is damaged.
+    """
+    uri = lance_path(path, manifest.dataset)
+    refuse_links(path / manifest.dataset)
+    for name, written in manifest.files.items():
+        try:
+            found = end_of(path / manifest.dataset / name)
+        except OSError as e:
+            kind = DamagedIndexError if e.errno in _OF_CONTENT else UnreadableIndexError
+            raise kind(path, f"{manifest.dataset}/{name}: {e.strerror or e}") from e
+        if found != written:
+            what = "isn't what was written" if found[0] == written[0] else f"{found[0]:,} bytes, not {written[0]:,}"
+            raise DamagedIndexError(path, f"{manifest.dataset}/{name} {what}")
+    with reading(path, manifest):
+        dataset = import_lance().dataset(
+            uri,
+            version=manifest.dataset_version,
+            metadata_cache_size_bytes=_CACHE_BYTES,  # for as long as it is open, and its default is a gigabyte
+            index_cache_size_bytes=0,
+        )
+        bases = dataset.base_paths()
+    if bases:  # written by nobody of ours: it would make Lance read elsewhere, and ask other machines
+        raise IndexStoreError(
+            f"{path}: its dataset names files outside its folder, which lookalike never does; not opened"
+        )
+    return dataset
+
+
+def lance_path(path: Path, dataset: str = DATASET) -> str:
+    """Say where a dataset lies, in a form that Lance takes for a path and for nothing else.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    dataset : str
+        The dataset's name in it.
+
+    Returns
+    -------
+    str
+        Absolute: of ``s3:``, ``a:b`` or ``~`` at the beginning Lance makes an address or the home folder.
+
+    Raises
+    ------
+    UnreadableIndexError
+        If it holds characters that Lance opens no file of: control characters, and bytes that are no UTF-8.
+    """
+    whole = os.path.abspath(path / dataset)
+    if unfit := _UNFIT.search(whole):
+        raise UnreadableIndexError(
+            path,
+            f"Lance opens no path with {unfit[0]!r} in it: rename that folder, or take another with -o or -i",
+        )
+    return whole
+
+
+def end_of(file: Path) -> list[int]:
+    """Return what a manifest says of a file: lengths that Lance goes by stand at its end, and a wrong one may be fatal.
+
+    Parameters
+    ----------
+    file : Path
+        Of the dataset.
+
+    Returns
+    -------
+    list of int
+        Its size in bytes, and the CRC-32 of its last 64 KiB.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    """
+    with _opened(file) as f:
+        size = f.seek(0, os.SEEK_END)
+        f.seek(max(0, size - _END_BYTES))
+        return [size, zlib.crc32(f.read())]
+
+
+def keys_crc32(keys: NDArray[np.int64]) -> int:
+    """Return the check of which rows there are.
+
+    Parameters
+    ----------
+    keys : ndarray of int64, shape (n,)
+        Column ``key``, in any order.
+
+    Returns
+    -------
+    int
+        CRC-32 of the sorted keys as little-endian int64.
+    """
+    return zlib.crc32(np.sort(keys).astype("<i8").tobytes())
+
+
+def facts_crc32(values: Sequence[object]) -> int:
+    r"""Return the check stored beside the facts of an image, since Lance doesn't notice a changed byte.
+
+    Parameters
+    ----------
+    values : sequence of int, str or None
+        The columns of :data:`lookalike.index.schema.FACTS`, in that order.
+
+    Returns
+    -------
+    int
+        CRC-32 (ISO 3309, as in gzip) of the values as text in UTF-8, null as a byte 1, with a byte 0 between two.
+
+    Examples
+    --------
+    >>> facts_crc32([7, "cats/tom.jpg", None]) == zlib.crc32(b"7\0cats/tom.jpg\0\1")
+    True
+    """
+    return zlib.crc32("\0".join(["\1" if v is None else str(v) for v in values]).encode())
+
+
+def descriptor_crc32(descriptors: NDArray[Any], keys: Sequence[int]) -> list[int]:
+    """Return the check stored beside each descriptor; it covers the row's key, so that no two can be mistaken.
+
+    Parameters
+    ----------
+    descriptors : ndarray of float32 or uint8, shape (n, d)
+        C-contiguous.
+    keys : sequence of int
+        Column ``key``, one a descriptor.
+
+    Returns
+    -------
+    list of int
+        CRC-32 of each row's bytes, little-endian as Arrow stores them, continued from the key's lower 32 bits.
+
+    Examples
+    --------
+    >>> descriptor_crc32(np.array([[1, 2]], "<f4"), [7]) == [zlib.crc32(np.array([1, 2], "<f4").tobytes(), 7)]
+    True
+    """
+    if not descriptors.size:
+        return []
+    data, size = descriptors.data.cast("B"), descriptors[0].nbytes
+    return [
+        zlib.crc32(data[start : start + size], key & 0xFFFFFFFF)
+        for start, key in zip(range(0, len(data), size), keys, strict=True)
+    ]
+
+
+@contextmanager
+def reading(path: Path, manifest: Manifest | None = None) -> Iterator[None]:
+    """Turn what Lance and Arrow raise on reading an index into one error of ours.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    manifest : Manifest, optional
+        What is opened, where it is the opening that may fail.
+
+    Raises
+    ------
+    IndexStoreError
+        For errors of any kind, of which they have many; a panic in Rust isn't even an ``Exception``. It is an
+        :class:`UnreadableIndexError` where the system refused, or a newer Lance wrote it: neither is damage.
+    """
+    try:
+        yield
+    except (LookalikeError, MemoryError):
+        raise
+    except BaseException as e:
+        if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
+            raise
+        number = _system_error(e)
+        if number is not None and number not in _OF_CONTENT:
+            raise UnreadableIndexError(path, os.strerror(number)) from e
+        newer = manifest is not None and _is_newer(manifest.versions.get("pylance", "0"))
+        if newer or _TOO_NEW.search(str(e)):
+            raise UnreadableIndexError(
+                path, f"this pylance can't open it: {first_line(e)}; upgrade with: pip install --upgrade pylance"
+            ) from e
+        raise DamagedIndexError(path, first_line(e)) from e
+
+
+def _system_error(error: BaseException | None) -> int | None:
+    """Return the number of the system's error behind one of Lance's or Arrow's, which often stands only in its text."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(found[1])
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return None
+
+
+def _is_newer(written: object) -> bool:
+    from importlib.metadata import version
+
+    def numbers(text: str) -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", text)[:3]]
+
+    return numbers(str(written)) > numbers(version("pylance"))
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, on one line and without the place in Lance's own source.
+
+    Parameters
+    ----------
+    error : BaseException
+        Of Lance, Arrow or the system.
+
+    Returns
+    -------
+    str
+        At most 200 characters.
+
+    Examples
+    --------
+    >>> first_line(OSError("disk full, /home/runner/lance/io.rs:10:3"))
+    'disk full'
+    """
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line.split(", location: ")[0].split(", /home/runner")[0][:200]
+
+
+def encoder_folder(fingerprint: str) -> str:
+    """Return the name of the folder, in the index's own, that holds an encoder.
+
+    Parameters
+    ----------
+    fingerprint : str
+        The encoder's.
+
+    Returns
+    -------
+    str
+        Such as ``encoder-5f0c2a…``.
+    """
+    return f"encoder-{fingerprint}"
+
+
+def import_lance() -> Any:
+    """Import Lance, which takes half a second, and keep its notes to itself.
+
+    Returns
+    -------
+    module
+    """
+    os.environ.setdefault("LANCE_LOG", "error")  # its notes on new datasets are not for our users
+    os.environ.setdefault("RUST_BACKTRACE", "0")
+    import lance
+
+    return lance

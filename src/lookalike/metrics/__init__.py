@@ -1,0 +1,1 @@
+"""Rankings and right answers -> numbers."""

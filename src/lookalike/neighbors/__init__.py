@@ -1,0 +1,1 @@
+"""Descriptors -> nearest neighbours, graphs and layouts; knows nothing of images or indexes."""

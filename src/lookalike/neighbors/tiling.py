@@ -1,0 +1,226 @@
+"""Many queries x a database -> the few rows that may be among each query's nearest, tile by tile.
+
+A tile is some queries against some rows: its matrix product stays in the processor's cache while the smallest values are
+picked from it, so that the full matrix of values never exists. Each thread takes its own queries, with a matrix product
+of one thread: picking then runs on all cores too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.cores import usable_cores
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+T = TypeVar("T")
+
+#: A tile's queries and rows: large enough for the matrix product to run at its best, its product (8 MiB) and its rows
+#: small enough for the cache. Of long rows it takes fewer.
+TILE_QUERIES, TILE_ROWS, TILE_NUMBERS = 512, 4096, 2**22
+#: Groups of consecutive rows in a tile whose minimum is taken first: few of them hold an answer.
+GROUPS = 128
+#: Pairs of a query and a candidate that may wait in memory; where all is alike there is no end of them.
+MOST_PAIRS = 2**21
+#: More answers than this are better picked from whole rows of values.
+MOST_ANSWERS = GROUPS
+
+
+def candidates(
+    left: Float32Array,
+    errors: Float64Array,
+    k: int,
+    size: int,
+    multiply: Callable[[int, int, Float32Array, Float32Array], None],
+    settle: Callable[[Int64Array, Int64Array], T],
+) -> Iterator[T]:
+    """Find the rows that may be among the ``k`` with the smallest values of each query, a value being a dot product.
+
+    Parameters
+    ----------
+    left : ndarray of float32, shape (n, d)
+        One row a query.
+    errors : ndarray of float64, shape (n,)
+        The most that a value of each query can be wrong by.
+    k : int
+        How many, 1 to ``MOST_ANSWERS``, and no more than ``size``.
+    size : int
+        Rows of the database.
+    multiply : callable
+        ``multiply(start, stop, across, out)`` writes the values of rows ``start`` to ``stop`` to ``out``, shape
+        (stop - start, b), for some queries that are the columns of ``across``, shape (d, b).
+    settle : callable
+        ``settle(queries, rows)`` makes the answer of some queries, on the thread that found their pairs: int64, shape (c,),
+        sorted by query and then by row, at least ``k`` a query.
+
+    Yields
+    ------
+    what ``settle`` returned
+        Queries in their order, some at a time.
+    """
+    threads = product_threads()
+    each = max(1, min(TILE_QUERIES, -(-len(left) // threads)))
+    starts = range(0, len(left), each)
+
+    def work(start: int, many: int = each) -> tuple[Int64Array, Int64Array]:
+        part = slice(start, start + many)
+        found = _of_some(left[part], 2 * errors[part], k, size, multiply)
+        if found is not None:
+            return found[0] + start, found[1]
+        halves = [work(start, many // 2), work(start + many // 2, many - many // 2)]
+        queries, rows = (np.concatenate(parts) for parts in zip(*halves, strict=True))
+        return queries, rows
+
+    with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
+            yield from pool.map(lambda start: settle(*work(start)), starts[first : first + 4 * threads])
+
+
+def _of_some(
+    left: Float32Array,
+    slack: Float64Array,
+    k: int,
+    size: int,
+    multiply: Callable[[int, int, Float32Array, Float32Array], None],
+) -> tuple[Int64Array, Int64Array] | None:
+    """Find the candidates of some queries; None where they are so many that fewer queries are to be taken at a time."""
+    count, depth = left.shape
+    # Rows times queries, and not the other way round: so the product is 20 % faster, and minima are of whole vectors.
+    across = np.ascontiguousarray(left.T)
+    most = max(4 * GROUPS, min(TILE_ROWS, TILE_NUMBERS // depth // (4 * GROUPS) * 4 * GROUPS))
+    buffer = np.empty((min(most, size), count), np.float32)
+    best = np.full((count, k), np.inf, np.float32)  # the k smallest values so far, the largest of them last
+    reach = np.full(count, np.inf, np.float32)  # a row whose value is beyond can't be an answer
+    found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
+    room = MOST_PAIRS
+    for start in range(0, size, most):
+        stop = min(start + most, size)
+        values = buffer[: stop - start]
+        multiply(start, stop, across, values)
+        grouped = values.reshape(GROUPS if stop - start == most else stop - start, -1, count)
+        least = grouped.min(axis=1)
+        if start == 0:  # k groups hold at least k rows
+            reach = reach_of(np.partition(least, k - 1, axis=0)[k - 1], slack)
+        groups, queries = np.divmod(np.flatnonzero(least <= reach), count)
+        near = grouped[groups, :, queries]
+        pair, place = np.divmod(np.flatnonzero(near <= reach[queries, None]), near.shape[1])
+        queries, rows, near = queries[pair], start + groups[pair] * near.shape[1] + place, near[pair, place]
+        room -= len(queries)
+        if room < 0 and count > 1:
+            return None
+        if len(queries):
+            found.append((queries, rows, near))
+            take_in(best, queries, near)
+            reach = np.minimum(reach, reach_of(best[:, -1], slack))
+    queries, rows, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    kept = near <= reach[queries]
+    queries, rows = queries[kept], rows[kept]
+    order = np.lexsort((rows, queries))
+    return queries[order], rows[order]
+
+
+def take_in(best: Float32Array, queries: Int64Array, values: Float32Array) -> None:
+    """Bring the smallest values of each query up to date, in place.
+
+    Parameters
+    ----------
+    best : ndarray of float32, shape (n, k)
+        The smallest so far, the largest of them last; infinity where there are fewer.
+    queries : ndarray of int64, shape (c,)
+        Which query each further value is of.
+    values : ndarray of float32, shape (c,)
+        Further values.
+    """
+    k = best.shape[1]
+    order = np.argsort(queries, kind="stable")
+    queries, values = queries[order], values[order]
+    who, first, many = np.unique(queries, return_index=True, return_counts=True)
+    if int(many.max()) > 4 * k:  # a few queries with very many: one by one, or the table below would be huge
+        for q, start, count in zip(who.tolist(), first.tolist(), many.tolist(), strict=True):
+            merged = np.concatenate([best[q], values[start : start + count]])
+            best[q] = np.partition(merged, k - 1)[:k]
+        return
+    table = np.full((len(who), k + int(many.max())), np.inf, np.float32)
+    table[:, :k] = best[who]
+    line = np.repeat(np.arange(len(who)), many)
+    table[line, k + np.arange(len(values)) - np.repeat(first, many)] = values
+    table.partition(k - 1, axis=1)
+    best[who] = table[:, :k]
+
+
+def reach_of(values: Float32Array, slack: Float64Array) -> Float32Array:
+    """Return the largest value that may still be an answer, rounded up.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n,)
+        The k-th smallest values of some queries.
+    slack : ndarray of float64, shape (n,)
+        Twice the most that a value can be wrong by.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+    """
+    reach: Float32Array = np.nextafter((values.astype(np.float64) + slack).astype(np.float32), np.float32(np.inf))
+    return reach
+
+
+# Threads ---------------------------------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_users = 0
+_limit: Any = None
+
+
+@lru_cache(maxsize=1)
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def product_threads() -> int:
+    """Return how many threads to use: as many as a matrix product would, so that a person's limit holds here too.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    with _lock:
+        if _users:
+            return usable_cores()
+        allowed = [one["num_threads"] for one in _controller().info() if one["user_api"] == "blas"]
+    return max(1, min([usable_cores(), *map(int, allowed)]))
+
+
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back.
+
+    Yields
+    ------
+    None
+    """
+    global _users, _limit  # noqa: PLW0603
+    with _lock:
+        if not _users:
+            _limit = _controller().limit(limits=1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _limit.restore_original_limits()

@@ -1,0 +1,1 @@
+"""One query -> a page of answers."""

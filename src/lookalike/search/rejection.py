@@ -1,0 +1,213 @@
+"""No answer stands out -> whether that may be believed, by views of the collection's own images.
+
+An encoder that overlooks a picture when it hangs on a wall is silent whether the picture is there or not. Which encoder
+does, in which collection, needs no labels to be known: some images are shown in a scene (:mod:`lookalike.transforms.views`) and cut to
+a part, and each is asked for twice, with its original there and with it taken away.
+
+RejectionRates is that no gap sets the nearest apart, and that it is no nearer than the best of so many draws from the bulk of
+the query's own distances, as it is where there are images of its kind. It is believed where at most ``WRONG`` of the views
+of either way meet it though their originals are there, and at least ``RIGHT`` of them once they are taken away. A weaker
+encoder has to keep still. How often that is right and wrong of real queries was measured: docs/searching.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.index.vectors import SILENCE, by_distance
+from lookalike.neighbors.distances import Database
+from lookalike.search.calibration import (
+    DEPTH,
+    FAR,
+    SHALLOWEST,
+    DistanceCalibration,
+    Learnt,
+    Once,
+    gap_after,
+    within_background,
+)
+from lookalike.transforms.augmentations import damage
+from lookalike.transforms.views import scene
+
+#: The ways that images are shown in, and how many images are.
+WAYS, VIEWS = ("in a scene", "in part"), 32
+#: Most of a view's side that is cut away.
+CUT = 0.5
+#: Largest share of views of a way for which silence may be wrong, and smallest for which it must be right.
+WRONG, RIGHT = 0.1, 0.5
+#: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't.
+SEEN = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class RejectionRates:
+    """What the views of a collection's own images met with.
+
+    Attributes
+    ----------
+    wrong, right : ndarray of bool, shape (ways, n)
+        Whether each view met silence, with its original there and taken away.
+    seen : ndarray of bool, shape (ways, n)
+        Whether its original came first, set apart by a gap.
+    """
+
+    wrong: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether silence tells something; not where there are no views."""
+        return bool(
+            self.wrong.size and self.wrong.mean(axis=1).max() <= WRONG and self.right.mean(axis=1).min() >= RIGHT
+        )
+
+    def doubt(self) -> str:
+        """Say in a clause why it tells nothing; nothing where images are only of kinds, and nobody asks for the very one."""
+        seen = self.seen.mean(axis=1) if self.seen.size else np.zeros(len(WAYS))
+        if seen.max() < SEEN:
+            return ""
+        worst = int(seen.argmin())
+        return f"whether it is here can't be told: of images here shown {WAYS[worst]}, only {seen[worst]:.0%} stand out"
+
+
+@dataclass(frozen=True)
+class MatchConfidence:
+    """What the nearest answers say about whether there is anything like the query.
+
+    Attributes
+    ----------
+    nothing : bool
+        Whether there seems to be nothing.
+    says : str
+        A sentence's beginning if so; else a clause on why that can't be told, or nothing.
+    """
+
+    nothing: bool = False
+    says: str = ""
+
+
+def assess_match(
+    nearest: NDArray[Any],
+    distances: Callable[[], NDArray[Any]],
+    count: int,
+    closeness: DistanceCalibration,
+    silence: Callable[[], RejectionRates],
+) -> MatchConfidence:
+    """Say whether there seems to be nothing like a query.
+
+    Parameters
+    ----------
+    nearest : ndarray of float, shape (m,)
+        The nearest distances, ascending, at least one.
+    distances : callable
+        Returns those to all images of the collection, ndarray of float, shape (n,), in any order; only called where the
+        nearest alone don't tell.
+    count : int
+        How many the nearest were picked from.
+    closeness : DistanceCalibration
+        Of the collection.
+    silence : callable
+        Returns the collection's; only called where nothing stands out.
+
+    Returns
+    -------
+    MatchConfidence
+    """
+    if nearest[0] > closeness.far:
+        return MatchConfidence(
+            True, f"Nothing like it here: the nearest is farther than {FAR:.0%} of the images here are from theirs"
+        )
+    # The bulk is worked out only where it counts.
+    if gap_after(nearest) or not _is_silent(nearest, distances(), count):
+        return MatchConfidence()
+    heard = silence()
+    if not heard.is_believed:
+        return MatchConfidence(False, heard.doubt())
+    least = 1 - float(heard.wrong.mean(axis=1).max())
+    shown = " or ".join(WAYS)
+    return MatchConfidence(
+        True, f"Probably not here: no answer stands out, as one does for {least:.0%} of images here, shown {shown}"
+    )
+
+
+def estimate_rejection_rates(
+    views: Callable[[list[int], str], NDArray[Any]],
+    descriptors: NDArray[Any],
+    database: Database,
+    once: Once = lambda _kind, _terms, learn: learn(),
+    seed: int = 0,
+) -> RejectionRates:
+    """Ask for views of a collection's own images.
+
+    Parameters
+    ----------
+    views : callable
+        Rows, and one of ``WAYS`` -> descriptors of these images shown so; a row of zeros for a view that shows nothing.
+    descriptors : ndarray, shape (n, d)
+        Of the collection.
+    database : Database
+        Of the same.
+    once : callable, optional
+        What is learnt goes through it, so that it may be kept.
+    seed : int
+        Of the images drawn.
+
+    Returns
+    -------
+    RejectionRates
+        Of no views where the collection has too few images for a gap.
+    """
+    size = database.size
+
+    def learn() -> Learnt:
+        rows = np.random.default_rng([seed, 3]).choice(size, min(VIEWS, size), replace=False)
+        met = np.zeros((3, len(WAYS), len(rows)), np.uint8)
+        for way, name in enumerate(WAYS):
+            asked = views(rows.tolist(), name)
+            blank = ~asked.any(axis=1)
+            asked[blank] = descriptors[rows[blank]]  # of nothing nothing can be said
+            found, distances = database.nearest(asked, min(DEPTH + 1, size))
+            for i, row in enumerate(rows.tolist()):
+                near, others = distances[i][:DEPTH], distances[i][found[i] != row][:DEPTH]
+                everything = database.distances(asked[i : i + 1])[0]
+                met[0, way, i] = _is_silent(near, everything, size)
+                met[1, way, i] = _is_silent(others, np.delete(everything, row), size - 1)
+                met[2, way, i] = found[i][0] == row and gap_after(near) == 1
+        return {}, {"met": met}
+
+    if size <= SHALLOWEST:
+        none = np.zeros((len(WAYS), 0), np.bool_)
+        return RejectionRates(none, none, none)
+    terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": seed}
+    _, arrays = once(by_distance(SILENCE, database.distance), terms, learn)
+    return RejectionRates(*(arrays["met"] != 0))
+
+
+def _is_silent(nearest: NDArray[Any], distances: NDArray[Any], count: int) -> bool:
+    return not gap_after(nearest) and within_background(float(nearest[0]), distances, count)
+
+
+def show(images: NDArray[np.uint8], way: str) -> NDArray[np.uint8]:
+    """Show images in one of ``WAYS``.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        Images.
+    way : str
+        ``in a scene`` or ``in part``.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+    """
+    return scene(images) if way == WAYS[0] else damage(images, {"crop": CUT})
+
+
+__all__ = ["MatchConfidence", "RejectionRates", "assess_match", "estimate_rejection_rates", "show"]

@@ -1,0 +1,1 @@
+"""First answers -> a better order of them."""

@@ -1,0 +1,266 @@
+"""Which re-ranking for this collection? Damaged copies of its own images say so, without a label.
+
+Held-out images are damaged, and shown in a scene (:mod:`lookalike.transforms.views`); each copy is asked for by every re-ranking.
+Slight damage alone is no test of what a geometric check is for: the plain search finds it too. Two figures count, both 0 to 1:
+
+``first hit``
+    Share of copies, damaged and in a scene, whose original comes first.
+``kind``
+    How alike the lists are that belong together, against lists that don't: the first 5 % found by an image and by its copy,
+    times those by the image and by its nearest other, as in :mod:`lookalike.selection.selftest`; less the overlap of two images
+    drawn at random, as a share of what is left. Without that, a re-ranking that gives everybody the same answers would
+    look best of all.
+
+A geometric check takes its time, so that it is tried on fewer of them, and compared with the plain search on just those.
+A re-ranking by which copies find their originals less often, beyond chance, is out. Where images come in kinds, the
+highest ``kind`` wins; where they don't, the highest ``first hit``. One that isn't better than none beyond chance
+(paired bootstrap over the held-out images, 95 %) isn't taken.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.atomic import replace_file
+from lookalike.errors import UsageError
+from lookalike.imaging.resize import fit_to
+from lookalike.index.originals import originals_of
+from lookalike.search.rerank.base import NONE, Reranker, RerankRequest, create_reranker
+from lookalike.selection.selftest import FEWEST, bootstrap_interval
+from lookalike.transforms.augmentations import damage, families_for
+from lookalike.transforms.views import scene
+
+if TYPE_CHECKING:
+    from lookalike.index.reader import IndexReader
+
+Float64Array = NDArray[np.float64]
+
+#: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
+TRIED = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "reciprocal", "geometric")
+#: Held-out images; of a geometric check, which takes longer, fewer.
+HELD_OUT, LOOKED_AT = 100, 60
+#: What is tried and how, in figures kept: of another make they are chosen again.
+FORMAT_VERSION = 3
+#: Images come in kinds where ``kind`` is at least this for one that is tried.
+KINDS_FROM = 0.3
+#: Smaller pictures have too few details to check. Larger ones are damaged at this size.
+SMALLEST, SIDE = 64, 320
+#: Length of the compared lists, as a share of the collection.
+SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class AutoSelection:
+    """What the self-test chose.
+
+    Attributes
+    ----------
+    method : str
+        As :func:`lookalike.search.rerank.base.create_reranker` takes it; ``none`` where none is better.
+    figures : dict of str to dict
+        Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
+    held_out : int
+        Images that were damaged.
+    images : int
+        In the index then.
+    fingerprint : str
+        Of the encoder.
+    make : int
+        Of the test.
+    """
+
+    method: str
+    figures: dict[str, dict[str, float]]
+    held_out: int
+    images: int
+    fingerprint: str
+    make: int = 0
+
+    def sentence(self) -> str:
+        """Say what was chosen, and by what."""
+        plain, chosen = self.figures[NONE], self.figures[self.method]
+        said = f"re-ranking chosen by {self.held_out} damaged copies, without labels: {self.method}"
+        if self.method == NONE:
+            return f"{said}; nothing that was tried is better beyond chance"
+        told = ", ".join(f"{name} {plain[name]:.2f} to {chosen[name]:.2f}" for name in ("first hit", "kind"))
+        return f"{said} ({told})"
+
+
+def choose(
+    index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
+) -> AutoSelection:
+    """Choose a re-ranking by damaged copies of the index's own images.
+
+    Parameters
+    ----------
+    index : IndexReader
+        Looked at through the encoder that answers.
+    on_note : callable, optional
+        Called with sentences: before it begins, and with what was chosen.
+    seed : int
+        Of the images held out and the damage.
+    tried : tuple of str
+        What to try.
+
+    Returns
+    -------
+    Choice
+        Kept in the index, until its encoder changes or its size by a fifth.
+
+    Raises
+    ------
+    UsageError
+        If there are too few images.
+    """
+    note = on_note or (lambda _: None)
+    file = index.path / f"choice-{index.manifest.view.column}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        stored = AutoSelection(**json.loads(file.read_bytes()))
+        same = (stored.fingerprint, stored.make) == (index.manifest.fingerprint, FORMAT_VERSION)
+        if same and abs(stored.images - len(index)) <= stored.images // 5:
+            note(stored.sentence())
+            return stored
+    choice = index.cached(f"choice by {seed} of {tried}", lambda: _chosen(index, note, seed, tried))
+    with suppress(OSError), replace_file(file) as f:  # it can be chosen again
+        f.write(json.dumps(asdict(choice), indent=1).encode())
+    note(choice.sentence())
+    return choice
+
+
+def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> AutoSelection:
+    note("choosing a re-ranking by damaged copies of these images, once; it may take a minute or two")
+    test = _Test(index, seed)
+    results = {NONE: test.run(None)}
+    for method in tried:
+        if method.startswith("geometric") and not test.has_details:
+            continue
+        results[method] = test.run(create_reranker(method, index, on_note=note))
+    return AutoSelection(
+        decide(results),
+        {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
+        len(test.rows),
+        len(index),
+        index.manifest.fingerprint,
+        FORMAT_VERSION,
+    )
+
+
+def decide(results: dict[str, dict[str, Float64Array]]) -> str:
+    """Pick the re-ranking by the figures of each held-out image.
+
+    Parameters
+    ----------
+    results : dict of str to dict of str to ndarray, shape (q,)
+        Method -> ``first hit`` and ``kind`` of each; ``none`` among them. One tried on fewer has shorter ones, of the first.
+
+    Returns
+    -------
+    str
+        A key of ``results``.
+
+    Examples
+    --------
+    >>> low, high = np.zeros(50), np.ones(50)
+    >>> decide({"none": {"first hit": high, "kind": low}, "a": {"first hit": low, "kind": high}})
+    'none'
+    >>> decide({"none": {"first hit": high, "kind": low}, "a": {"first hit": high, "kind": high}})
+    'a'
+    """
+    plain = results[NONE]
+
+    def gain(name: str, figure: str) -> Float64Array:
+        found = results[name][figure]
+        return found - plain[figure][: len(found)]
+
+    fair = [name for name in results if bootstrap_interval(gain(name, "first hit"))[1] >= 0]
+    has_kinds = max(results[name]["kind"].mean() for name in fair) >= KINDS_FROM
+    figure = "kind" if has_kinds else "first hit"
+    best = max(fair, key=lambda name: float(gain(name, figure).mean()))
+    return best if bootstrap_interval(gain(best, figure))[0] > 0 else NONE
+
+
+def _one_by_one(pictures: NDArray[np.uint8]) -> Callable[[int], NDArray[np.uint8]]:
+    return lambda i: pictures[i]
+
+
+class _Test:
+    """Held-out images of an index, and their damaged copies."""
+
+    def __init__(self, index: IndexReader, seed: int) -> None:
+        if len(index) < FEWEST * 4:
+            raise UsageError(
+                f"a re-ranking is chosen by damaged copies, for which {len(index)} images are too few; index at least "
+                f"{FEWEST * 4}, or name one yourself"
+            )
+        self.index = index
+        rows = np.random.default_rng([seed, 7]).permutation(len(index))[: min(HELD_OUT, len(index) // 4)]
+        pictures = originals_of(index).read(rows.tolist())
+        shape = tuple(index.manifest.shape)
+        large = min(min(p.shape[:2]) for p in pictures) >= SMALLEST
+        self.has_details = large and importlib.util.find_spec("cv2") is not None
+        size = (max(SIDE, shape[0]), max(SIDE, shape[1]), *shape[2:]) if large else shape
+        shown = np.stack([fit_to(p, size) for p in pictures])
+        ways = damage(shown, families_for(shown), seed=seed + 1000), scene(shown, seed=seed)
+        encoded = [index.encoder.encode(np.stack([fit_to(c, shape) for c in copies])) for copies in ways]
+        seen = np.ones(len(rows), np.bool_)
+        if index.manifest.distance == "cosine":
+            seen = np.all([table.any(axis=1) for table in encoded], axis=0)
+        if not seen.any():
+            raise UsageError(
+                f"{index.path}: every damaged copy is blank to {index.manifest.encoder}; name a re-ranking yourself"
+            )
+        self.rows = rows[seen]
+        self.asked = [
+            RerankRequest(table[seen], _one_by_one(copies[seen])) for copies, table in zip(ways, encoded, strict=True)
+        ]
+        # The nearest other image of each, by the plain distance.
+        plain = index.database().distances(index.descriptors[self.rows])
+        plain[np.arange(len(self.rows)), self.rows] = np.inf
+        self.nearest = plain.argmin(axis=1)
+        self.length = max(1, round(SHARE * len(index)))
+        self.partner = np.roll(np.arange(len(self.rows)), 1 + len(self.rows) // 3)
+
+    def run(self, made: Reranker | None) -> dict[str, Float64Array]:
+        """Return the figures of each held-out image; of one that looks at pictures, of the first few."""
+        table, count = self.index.descriptors, len(self.rows)
+        looks = made is not None and made.looks
+        some = min(count, LOOKED_AT) if looks else count
+        damaged, in_scene = (asked.part(0, some) for asked in self.asked)
+        first, theirs = self._lists(made, damaged)
+        first = (first + self._lists(made, in_scene)[0]) / 2
+        if looks:  # it puts the same picture first, and leaves the others as they were
+            made, theirs = None, self._lists(None, self.asked[0])[1]
+        mine = self._lists(made, RerankRequest(table[self.rows]))[1]
+        kin = self._lists(made, RerankRequest(table[self.nearest]))[1]
+        for lists in (theirs, mine, kin):
+            lists[np.arange(count), self.rows] = False
+        agreement = (mine & theirs).sum(axis=1) / self.length
+        related = (mine & kin).sum(axis=1) / self.length
+        chance = float((theirs & mine[self.partner]).sum(axis=1).mean() / self.length)
+        return {"first hit": first, "kind": ((agreement * related - chance) / max(1 - chance, 1e-9))[:some]}
+
+    def _lists(self, made: Reranker | None, asked: RerankRequest) -> tuple[Float64Array, NDArray[np.bool_]]:
+        """Return for each query whether its original comes first, and which images are on its list."""
+        marked = np.zeros((len(asked), len(self.index)), np.bool_)
+        first = np.zeros(len(asked))
+        step = 16 if made is None else min(16, made.queries_at_once)
+        for start in range(0, len(asked), step):
+            part = asked.part(start, start + step)
+            values = self.index.database().distances(part.descriptors) if made is None else made.values(part)[0]
+            for i, row in enumerate(values, start):
+                original = self.rows[i]
+                first[i] = float((row < row[original]).sum() == 0)
+                kept = np.argpartition(row, min(self.length, len(row) - 1))[: self.length]
+                marked[i, kept] = True
+        return first, marked
+
+
+__all__ = ["AutoSelection", "choose", "decide"]

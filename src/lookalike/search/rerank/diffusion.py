@@ -1,0 +1,88 @@
+"""Re-ranking by diffusion: from the query to its nearest images, and on from neighbour to neighbour.
+
+How it is worked out: :mod:`lookalike.neighbors.diffusion`; where the graph lies: :mod:`lookalike.index.graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.index.graph import graph_of
+from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph, to_squares
+from lookalike.neighbors.distances import Database
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
+
+if TYPE_CHECKING:
+    from lookalike.index.reader import IndexReader
+
+Float32Array = NDArray[np.float32]
+
+#: How much the plain distance counts beside diffusion: it orders what diffusion doesn't reach, or can't tell apart.
+PLAIN = 1e-2
+
+
+class DiffusionReranker(Reranker):
+    """Diffusion on the index's neighbour graph.
+
+    Parameters
+    ----------
+    index, distance, on_note
+        As of :class:`lookalike.search.rerank.base.Reranker`.
+    alpha : float
+        How far it goes: the weight of each further step.
+    """
+
+    name = "diffusion"
+    own_distance = True
+
+    def __init__(
+        self,
+        index: IndexReader,
+        *,
+        distance: str | None = None,
+        on_note: Callable[[str], None] | None = None,
+        alpha: float = ALPHA,
+    ) -> None:
+        super().__init__(index, distance=distance, on_note=on_note)
+        check_range(self.name, "alpha", alpha, 0, 0.999)
+        self.alpha = alpha
+        self.graph = graph_of(index, on_note=on_note)
+
+    def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
+        """Spread each query over the graph; what most arrives at is nearest."""
+        return spread(self.graph, self.database, asked.descriptors, self.alpha), [{}] * len(asked)
+
+
+def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alpha: float = ALPHA) -> Float32Array:
+    """Rank a database for each query by diffusion.
+
+    Parameters
+    ----------
+    graph : Diffusion
+        Of the database.
+    database : Database
+        What is searched.
+    queries : ndarray, shape (b, d)
+        Descriptors.
+    alpha : float
+        Weight of a further step.
+
+    Returns
+    -------
+    ndarray of float32, shape (b, m)
+        Smaller is nearer, 0 or more; the plain distance counts a hundredth.
+    """
+    plain = database.distances(queries)
+    rows, far = database.nearest(queries, min(STARTS, database.size))
+    squares = to_squares(far, database.distance)
+    arrived = graph.spread(rows, graph.seeds(rows, squares), alpha)
+    most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    plain *= np.float32(PLAIN) / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    arrived /= -most
+    arrived += plain
+    arrived += 1
+    return np.maximum(arrived, 0, out=arrived)

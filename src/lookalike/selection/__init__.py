@@ -1,0 +1,1 @@
+"""Which encoder and which post-processing suit these images, told without labels."""

@@ -1,0 +1,116 @@
+"""Descriptors -> their scatter and its directions; two scatters -> the directions in which one exceeds the other.
+
+Nothing is iterated, so results repeat: one eigenproblem each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.selection.selftest import sample_rows
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+#: Descriptors longer than this have their principal directions found by a sample.
+LONGEST = 1536
+
+
+def solve(total: Float64Array, within: Float64Array, shrink: float) -> Float32Array:
+    """Return the directions that vary more in total than within, weighed.
+
+    Parameters
+    ----------
+    total, within : ndarray of float64, shape (d, d)
+        The scatters.
+    shrink : float
+        How far ``within`` is drawn towards a multiple of the identity.
+
+    Returns
+    -------
+    ndarray of float32, shape (d, k)
+        In falling order of their ratio; ``k`` may be 0. Of each, the greatest entry is positive.
+
+    Examples
+    --------
+    >>> solve(np.diag([4.0, 1.0, 0.5]), np.eye(3), 0).astype(float).round(3).tolist()
+    [[0.866], [0.0], [0.0]]
+    """
+    from scipy.linalg import eigh
+
+    size = len(within)
+    floor = max(shrink * np.trace(within) / size, 1e-7 * np.trace(total) / size, 1e-30)
+    ratio, directions = eigh(total, within + floor * np.eye(size))
+    ratio, directions = ratio[::-1], directions[:, ::-1]
+    kept = int((ratio > 1 + 1e-6).sum())
+    ratio, directions = ratio[:kept], directions[:, :kept]
+    return np.asarray(_signed(directions) * np.sqrt((ratio - 1) / ratio), np.float32)
+
+
+def neighbour_scatter(rows: Float32Array, near: NDArray[np.int64]) -> Float64Array:
+    """Return the mean of (x - y)(x - y)^T over each x and its neighbours y, by the graph's Laplacian: one product.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (n, d)
+        The descriptors.
+    near : ndarray of int64, shape (n, k)
+        The rows of each one's neighbours.
+
+    Returns
+    -------
+    ndarray of float64, shape (d, d)
+
+    Examples
+    --------
+    >>> neighbour_scatter(np.float32([[0, 0], [2, 0]]), np.array([[1], [0]])).tolist()
+    [[4.0, 0.0], [0.0, 0.0]]
+    """
+    from scipy.sparse import csr_array
+
+    number, each = near.shape
+    ones = np.ones(number * each, np.float32)
+    graph = csr_array((ones, (np.repeat(np.arange(number), each), near.ravel())), shape=(number, number))
+    graph = graph + graph.T
+    degrees = np.asarray(graph.sum(axis=1)).ravel()
+    flow = rows * degrees[:, None] - graph @ rows
+    scatter: Float64Array = np.asarray(rows.T @ flow, np.float64) / (number * each)
+    return scatter
+
+
+def leading_directions(rows: Float32Array, most: int) -> Float32Array:
+    """Return the leading principal directions of centred rows.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (n, d)
+        The descriptors, less their mean; of descriptors longer than ``LONGEST`` at most 4,000 are looked at.
+    most : int
+        How many directions are wanted.
+
+    Returns
+    -------
+    ndarray of float32, shape (d, k)
+        Orthonormal, the leading one first; ``k`` is at most ``most``. Of each, the greatest entry is positive.
+    """
+    some = rows[sample_rows(len(rows), 4000, 0)] if rows.shape[1] > LONGEST else rows
+    number, length = some.shape
+    most = min(most, number - 1 or 1, length)
+    if length <= number:
+        _, directions = np.linalg.eigh((some.T @ some).astype(np.float64))
+        found = directions[:, ::-1][:, :most]
+    else:
+        values, sides = np.linalg.eigh((some @ some.T).astype(np.float64))
+        kept = values[::-1][:most] > 1e-9 * max(values[-1], 1e-30)
+        found = some.T @ sides[:, ::-1][:, :most][:, kept]
+        found = found / np.linalg.norm(found, axis=0)
+    return np.ascontiguousarray(_signed(found), np.float32)
+
+
+def _signed(directions: NDArray[Any]) -> NDArray[Any]:
+    """Turn each column so that its greatest entry is positive: an eigenvector's sign is anyone's choice."""
+    greatest = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[None], axis=0)
+    return directions * np.where(greatest < 0, -1, 1) + 0.0  # no -0.0

@@ -1,0 +1,1 @@
+"""Images -> other images: augmentations, views, noise and its removal."""

@@ -1,0 +1,144 @@
+"""The neighbour graph in an index: true to the descriptors, committed like all else, and made again where it isn't."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookalike import build_index, open_index
+from lookalike.cli.main import run
+from lookalike.errors import UsageError
+from lookalike.index.graph import graph_of
+from lookalike.index.integrity import verify
+from lookalike.index.manifest import read_manifest, write_manifest
+from lookalike.index.store import only_writer, rollback
+from lookalike.neighbors.diffusion import find_neighbours
+
+
+def write(folder, seeds):
+    folder.mkdir(exist_ok=True)
+    for seed in seeds:
+        pixels = np.random.default_rng(seed).integers(0, 256, (24, 24), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed:03d}.png")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write(tmp_path / "photos", range(30))
+    return tmp_path / "photos"
+
+
+def fits(index):
+    """Whether the stored graph speaks of exactly the index's descriptors."""
+    notes = []
+    graph = graph_of(index, on_note=notes.append)
+    anew = find_neighbours(index.database(), index.descriptors)
+    assert (graph.neighbours.rows == anew.rows).all()
+    return not notes
+
+
+def test_it_is_kept_with_the_index_and_brought_up_to_date_by_the_next_run(photos):
+    index = build_index(photos, "hog", graph=True)
+    assert fits(open_index(index.path))
+    (photos / "003.png").unlink()
+    write(photos, [40, 41])
+    build_index(photos)
+    assert fits(open_index(index.path))
+    assert verify(open_index(index.path)) == []
+    assert len(list(index.path.glob("graph-*"))) == 2  # the last run's too, to go back to
+
+
+def test_a_graph_older_than_the_descriptors_is_repaired_and_said(photos):
+    index = build_index(photos, "hog", graph=True)
+    entry = index.manifest.graphs
+    write(photos, [50])
+    build_index(photos, graph=False)
+    # As if a version without graphs had written it: the old graph is still named.
+    old_file = index.path / entry["hog"]["file"]
+    assert old_file.exists()
+    write_manifest(index.path, replace(read_manifest(index.path), graphs=entry))
+    notes = []
+    graph = graph_of(open_index(index.path), on_note=notes.append)
+    assert notes == ["the neighbour graph is older than the descriptors; bringing it up to date"]
+    assert len(graph.neighbours) == 31
+    assert fits(open_index(index.path))
+
+
+def test_a_changed_byte_is_noticed_and_the_graph_made_anew(photos):
+    index = build_index(photos, "hog", graph=True)
+    (file,) = index.path.glob("graph-*")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    assert any(file.name in problem for problem in verify(open_index(index.path)))
+    notes = []
+    graph_of(open_index(index.path), on_note=notes.append)
+    assert "isn't what was written" in notes[0]
+    assert fits(open_index(index.path))
+
+
+def test_rollback_goes_back_to_the_graph_of_then(photos):
+    index = build_index(photos, "hog", graph=True)
+    write(photos, [60])
+    build_index(photos)
+    rollback(index.path)
+    assert fits(open_index(index.path))
+    assert len(open_index(index.path)) == 30
+
+
+def test_no_graph_drops_it(photos):
+    index = build_index(photos, "hog", graph=True)
+    build_index(photos, graph=False)
+    assert open_index(index.path).manifest.graphs == {}
+
+
+def test_an_older_manifest_has_no_graphs(photos):
+    index = build_index(photos, "hog")
+    file = index.path / "manifest.json"
+    held = json.loads(file.read_bytes())
+    del held["manifest"]["graphs"]
+    held["crc32"] = zlib.crc32(json.dumps(held["manifest"], sort_keys=True).encode())
+    file.write_text(json.dumps(held))
+    assert read_manifest(index.path).graphs == {}
+    notes = []
+    graph_of(open_index(index.path), on_note=notes.append)
+    assert "making the neighbour graph, once" in notes[0]
+    assert fits(open_index(index.path))
+
+
+def test_of_a_large_collection_it_is_asked_for(photos, monkeypatch):
+    monkeypatch.setattr("lookalike.index.graph.UNASKED", 10)
+    index = build_index(photos, "hog")
+    with pytest.raises(UsageError, match="lookalike index .* --graph"):
+        graph_of(index)
+    assert fits(build_index(photos, graph=True))
+
+
+def test_one_image_has_none(tmp_path):
+    write(tmp_path / "one", [1])
+    index = build_index(tmp_path / "one", "hog", graph=True)
+    assert index.manifest.graphs == {}
+    with pytest.raises(UsageError, match="at least 2 images, here is 1"):
+        graph_of(index)
+
+
+def test_an_index_that_cannot_be_written_is_ranked_all_the_same(photos):
+    index = build_index(photos, "hog")
+    notes = []
+    with only_writer(index.path):
+        graph_of(index, on_note=notes.append)
+    assert "made but not kept" in notes[-1]
+
+
+def test_the_command_keeps_it(photos, capsys):
+    assert run(["index", str(photos), "--graph"]) == 0
+    capsys.readouterr()
+    assert run(["search", str(photos / "004.png"), "-i", str(photos / ".lookalike"), "--rerank", "diffusion"]) == 0
+    said = capsys.readouterr()
+    assert "004.png" in said.out
+    assert "graph" not in said.err.replace(str(photos), "")

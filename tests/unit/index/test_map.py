@@ -1,0 +1,149 @@
+"""The map in an index: true to the descriptors or not used, and its way over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookalike import build_index, open_index
+from lookalike.cli.main import run
+from lookalike.errors import UsageError
+from lookalike.index.integrity import verify
+from lookalike.index.map import make_map, map_version, open_map
+
+
+def write(folder, seeds):
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        place = folder / ("left" if seed % 2 else "right")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((24, 24), np.uint8)
+        half = pixels[:, :12] if seed % 2 else pixels[:, 12:]
+        half[:] = rng.integers(100, 256, half.shape)
+        Image.fromarray(pixels).save(place / f"{seed:03d}.png")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write(tmp_path / "photos", range(60))
+    return tmp_path / "photos"
+
+
+def test_it_is_made_once_and_kept(photos):
+    index = build_index(photos, "pixels")
+    assert open_map(index) is None
+    notes = []
+    made = make_map(index, on_note=notes.append)
+    assert any("laying out 60 images" in note for note in notes)
+    assert np.abs(made.places).max() == 1
+    kept = make_map(open_index(index.path), on_note=pytest.fail)
+    assert (kept.places == made.places).all()
+    assert (make_map(index, anew=True).places == made.places).all()
+    assert (make_map(index, seed=5).places != made.places).any()
+    assert verify(open_index(index.path)) == []
+    # The two kinds of picture lie apart.
+    left = np.array([one.startswith("left") for one in index.ids])
+    gap = np.linalg.norm(made.places[left].mean(axis=0) - made.places[~left].mean(axis=0))
+    assert gap > made.places[left].std()
+
+
+def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
+    index = build_index(photos, "pixels")
+    before = dict(zip(index.ids, make_map(index).places, strict=True))
+    (photos / "left" / "003.png").unlink()
+    write(photos, [61])
+    changed = build_index(photos)
+    assert open_map(changed) is None
+    notes = []
+    made = make_map(changed, on_note=notes.append)
+    assert any("changed since its map was made" in note for note in notes)
+    after = dict(zip(changed.ids, made.places, strict=True))
+    assert set(after) == (set(before) - {"left/003.png"}) | {"left/061.png"}
+    moved = [np.linalg.norm(after[one] - before[one]) for one in after if one in before]
+    assert np.median(moved) < 0.5 * np.std(list(before.values()))
+    assert map_version(changed) != map_version(index)
+    assert len(list(changed.path.glob("map-*"))) == 1
+
+
+def test_another_encoder_does_not_cost_the_map(photos):
+    index = build_index(photos, "pixels")
+    make_map(index)
+    build_index(photos, "hog")
+    assert open_map(open_index(index.path, encoder="pixels")) is not None
+    assert open_map(open_index(index.path, encoder="hog")) is None
+
+
+def test_a_damaged_one_is_found_and_made_again(photos):
+    index = build_index(photos, "pixels")
+    made = make_map(index)
+    (file,) = index.path.glob("map-*")
+    data = bytearray(file.read_bytes())
+    data[20_000] ^= 1
+    file.write_bytes(bytes(data))
+    assert open_map(index) is None
+    assert [problem for problem in verify(index) if "lookalike map" in problem]
+    assert (make_map(index).places == made.places).all()
+
+
+def test_too_few_images_are_refused(tmp_path):
+    write(tmp_path / "photos", range(2))
+    with pytest.raises(UsageError, match="holds 2 images; a map needs three or more"):
+        make_map(build_index(tmp_path / "photos", "pixels"))
+
+
+def test_the_command_says_what_came_of_it_and_draws(photos, tmp_path, capsys):
+    index = build_index(photos, "pixels")
+    capsys.readouterr()
+    assert run(["map", "-i", str(index.path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["images"] == sum(said["hills"]) == 60
+    assert run(["map", "-i", str(index.path), "-e", "nothing"]) != 0
+    assert "nothing" in capsys.readouterr().err
+    pytest.importorskip("matplotlib", reason="the extra plots isn't installed")
+    assert run(["map", "-i", str(index.path), "-o", str(tmp_path / "map.png")]) == 0
+    picture = np.asarray(Image.open(tmp_path / "map.png").convert("L"))
+    assert (picture < 100).mean() > 0.005  # the black halves of the pictures
+
+
+# Over HTTP ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(photos):
+    pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
+    from test_serving import Site
+
+    made = Site(build_index(photos, "pixels").path)
+    yield made
+    made.stop()
+
+
+def test_the_service_gives_places_hills_labels_and_ids(site, photos):
+    index = open_index(photos / ".lookalike")
+    said = site.get("/api/map", 404)
+    assert f"lookalike map -i {index.path} -e pixels" in said["error"]
+    layout = make_map(index)  # while it serves
+    said = site.get("/api/map?encoder=pixels")
+
+    def array(name, dtype):
+        return np.frombuffer(base64.b64decode(said[name]), dtype)
+
+    assert said["count"] == 60
+    assert (array("places", "<f4").reshape(-1, 2) == layout.places).all()
+    assert (array("hills", "<u2") == layout.hills).all()
+    assert [said["label_names"][at] for at in array("labels", "<u2")] == index.labels.tolist()
+    body = {"version": said["version"], "encoder": "pixels", "rows": [5, 0, 59]}
+    assert site.post("/api/map/ids", body)["ids"] == [index.ids[5], index.ids[0], index.ids[59]]
+
+
+def test_wrong_rows_and_an_old_map_are_refused(site, photos):
+    version = map_version(open_index(photos / ".lookalike"))
+    assert "0 to 59" in site.post("/api/map/ids", {"version": version, "rows": [60]}, 400)["error"]
+    for rows in ([], [-1], ["a"], [1.5], None):
+        site.post("/api/map/ids", {"version": version, "rows": rows}, 422)
+    assert "load it again" in site.post("/api/map/ids", {"version": "old", "rows": [0]}, 409)["error"]
+    assert "no encoder 'hog'" in site.get("/api/map?encoder=hog", 400)["error"]

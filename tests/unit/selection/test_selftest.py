@@ -1,0 +1,129 @@
+"""The self-test: figures worked out by hand, that no label is needed, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lookalike.encoders.base import create
+from lookalike.encoders.postprocess import Projection
+from lookalike.errors import UsageError
+from lookalike.selection.selftest import (
+    ALL,
+    LEFT,
+    RIGHT,
+    SCENE,
+    Trial,
+    prepare_trial,
+    run_trial,
+    sample_rows,
+    self_test,
+)
+
+
+def on_a_line(places, copies, originals):
+    """A trial in which images lie at places on a line; distances are differences."""
+
+    def table(x):
+        return np.stack([np.asarray(x, np.float32), np.ones(len(x), np.float32)], axis=1)
+
+    return Trial(table(places), np.array(originals), {ALL: table(copies)}, "euclidean", {"turn": 10.0})
+
+
+def test_figures_by_hand():
+    # Two kinds, at 0, 1, 2 and at 10, 11.5, 13. The copy of image 0 stays near it; that of image 3 falls among the others.
+    trial = on_a_line([0, 1, 2, 10, 11.5, 13], [0.2, 1.9], [0, 3])
+    test = run_trial(trial, lists=[1, 2, 3])
+    assert (test.queries, test.database) == (2, 6)
+    assert test.per_query["first hit"].tolist() == [1, 0]
+    assert test.per_query["reciprocal rank"].tolist() == [1, 1 / 4]
+    assert test.figures["first hit"] == 0.5
+    # Nearest 2 of image 0 without it: 1, 2, and of its copy: 1, 2. Of image 3: 4, 5, and of its copy: 2, 1.
+    assert test.per_query["agreement@2"].tolist() == [1, 0]
+    # The nearest of image 0 is 1, whose other nearest 2 without 0 and itself are 2, 3: of {1, 2} without 1 only 2 is there.
+    # The nearest of image 3 is 4; without 3 and itself its nearest 2 are 5, 2; of {4, 5} without 4, 5 is there.
+    assert test.per_query["kin@2"].tolist() == [0.5, 0.5]
+    assert test.per_query["kind@2"].tolist() == [0.5, 0]
+    assert test.first_hits == {"turn": 0.5}
+
+
+def test_all_three_ways_count_alike():
+    trial = on_a_line([0, 1, 2, 10, 11.5, 13], [0.2], [0])
+    other = on_a_line([0], [1.9], [0]).copies[ALL]  # finds 2, 1, then 0
+    trial.copies.update({SCENE: other, LEFT: trial.copies[ALL], RIGHT: other})
+    test = run_trial(trial, lists=[2])
+    assert test.per_query["first hit"].tolist() == [1]
+    assert test.per_query["found"].tolist() == [pytest.approx((1 + 1 / 3 + (1 + 1 / 3) / 2) / 3)]
+    # Without image 0 itself all find 1 and 2, as it does; its nearest, 1, finds one of them.
+    assert test.per_query["agreement@2"].tolist() == [1]
+    assert test.per_query["kind@2"].tolist() == [0.5]
+    trial.copies[RIGHT] = on_a_line([0], [12], [0]).copies[ALL]  # finds 4, and 3 or 5
+    assert run_trial(trial, lists=[2]).per_query["kind@2"].tolist() == [pytest.approx((1 + 1 + 0) / 3 * 0.5)]
+
+
+def test_equal_distances_are_no_worse():
+    test = run_trial(on_a_line([5, 5, 5, 9], [5], [1]), lists=[1])
+    assert test.figures["first hit"] == 1
+
+
+def test_a_post_processing_is_judged_on_the_same_descriptors():
+    trial = on_a_line([0, 1, 2, 10, 11, 12], [0.2, 1.9], [0, 3])
+    by_angle = Projection("centred", np.zeros(2, np.float32), np.eye(2, dtype=np.float32), unit=False)
+    blind = Projection("blind", np.zeros(2, np.float32), np.zeros((2, 1), np.float32), unit=False)
+    assert run_trial(trial, by_angle).figures["first hit"] == 0.5
+    assert run_trial(trial, blind).figures["reciprocal rank"] <= 1  # all at one point: defined, not NaN
+
+
+def test_a_blank_copy_finds_nothing():
+    trial = on_a_line([0, 1, 2, 3], [0, 1], [0, 1])
+    trial.copies[ALL][1] = 0
+    assert run_trial(trial).per_query["first hit"].tolist() == [1, 0]
+    trial.copies[ALL][0] = 0
+    test = run_trial(trial, lists=[2])
+    assert test.figures["agreement@2"] == test.figures["first hit"] == 0
+
+
+def test_intervals_hold_the_figures_and_it_becomes_json(digits):
+    test = self_test(create("hog").fit(digits[0]), digits[0], queries=30)
+    for name, value in test.figures.items():
+        low, high = test.intervals[name]
+        assert 0 <= low <= value <= high <= 1
+    assert set(test.first_hits) == {"turn", "scale", "shear", "shift", "elastic", "contrast", "blur", "noise"}
+    assert json.loads(json.dumps(test.to_json()))["figures"] == test.figures
+    assert test.queries == 30
+
+
+def test_less_damage_is_found_more_often(digits):
+    encoder = create("pixels").fit(digits[0])
+    rates = [self_test(encoder, digits[0], {"turn": a}).figures["first hit"] for a in (1, 30, 90)]
+    assert rates[0] > 0.95
+    assert rates[0] > rates[1] > rates[2]
+
+
+def test_it_repeats_and_the_seed_matters(digits):
+    encoder = create("pixels").fit(digits[0])
+    first, again, other = (self_test(encoder, digits[0], seed=s).to_json() for s in (0, 0, 1))
+    assert first == again != other
+
+
+def test_blank_images_are_left_out(digits):
+    images = digits[0].copy()
+    images[::2] = 7
+    trial = prepare_trial(create("hog").fit(images), images)
+    assert len(trial.database) == 100
+    assert trial.database.any(axis=1).all()
+
+
+def test_too_few_images_are_refused(digits):
+    encoder = create("hog").fit(digits[0])
+    with pytest.raises(UsageError, match="at least 8 images that aren't blank to hog, here are 3; give more images"):
+        self_test(encoder, digits[0][:3])
+    with pytest.raises(UsageError, match="here are 0"):
+        self_test(encoder, np.zeros((20, 28, 28), np.uint8))
+
+
+def test_a_sample_is_drawn_by_its_seed():
+    assert sample_rows(100, 5, 1).tolist() == sample_rows(100, 5, 1).tolist() != sample_rows(100, 5, 2).tolist()
+    assert len(set(sample_rows(100, 50, 0))) == 50
