@@ -48,6 +48,11 @@ def interval(count: int) -> Form:
     )
 
 
+def significant(count: int) -> Form:
+    """Return what writes a value with so many significant digits."""
+    return lambda row: format(float(f"{float(row['value']):.{count}g}"), ",g")
+
+
 def times(row: Row) -> str:
     """Write a ratio."""
     return f"{float(row['value']):.{2 if float(row['value']) < 2 else 1}f}x"
@@ -161,10 +166,11 @@ def source(used: Mapping[tuple[str, str], int], page: Path) -> str:
         on = dict.fromkeys(
             f"{f['processor']}, {f['cores']} cores" if "processor" in f else "machine not recorded" for f in runs
         )
-        measured = dict.fromkeys(f"{f['commit']} on {f['date'].split()[0]}" for f in runs if "commit" in f)
-        added = dict.fromkeys(f["added"].split()[1] for f in runs if "commit" not in f)
-        when = [f"commit {' and '.join(measured)}"] if measured else []
-        when += [f"commit not recorded, added {' and '.join(added)}"] if added else []
+        by_day: dict[str, dict[str, None]] = {}
+        for facts in runs:
+            day = facts["date"].split()[0] if "date" in facts else f"added {facts['added'].split()[1]}"
+            by_day.setdefault(day, {})[facts.get("commit", "not recorded").removesuffix("+")] = None
+        when = [f"commit {', '.join(commits)}, {day}" for day, commits in by_day.items()]
         said.append("; ".join([f"[{name}.csv]({path})", *on, *when]))
     return "*" + ". ".join(said) + ".*"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tables import Column, Table, cell, digits, interval
+from tables import Column, Table, cell, digits, interval, significant
 
 from figures.lines import Lines, metrics, named, number_of
 
@@ -40,7 +40,7 @@ ENCODERS = {
         [(f"`{n}`" if " " not in n else n, {"encoder": n}) for n in (
             "pixels", "hog", "hog deskew", "itq over hog", "color", "neural", "neural, 8 bits", "sift, VLAD", "surf, VLAD")],
         [Column("image", {"metric": "bytes an image"}, cell("setting")),
-         Column("processor ms an image", {"metric": "processor ms an image"}, digits(4)),
+         Column("processor ms an image", {"metric": "processor ms an image"}, significant(2)),
          Column("dimension", {"metric": "dimension"}, digits(0)), Column("bytes", {"metric": "bytes an image"}, digits(0))],
     ),
     "paintings": Table(
