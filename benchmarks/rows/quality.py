@@ -139,7 +139,8 @@ def noise(_: str, raw: Any) -> Iterator[Row]:
                     row = score(metric, value, n, **where, encoder=encoder, method=WAYS[way])
                     yield row if metric.startswith("P@1") else {**row, "table": "noise-ranking"}
         for way, quality in found["quality"].items():
-            yield number("PSNR of queries, dB", quality["psnr"], **where, method=WAYS[way])
+            if quality["psnr"] is not None:  # of two equal images it is infinite
+                yield number("PSNR of queries, dB", quality["psnr"], **where, method=WAYS[way])
         for way, ms in found["processor_ms_each"].items():
             yield number("processor ms a query", ms, **where, method=WAYS[way])
 
