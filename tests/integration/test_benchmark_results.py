@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,22 @@ def test_a_figure_that_two_rows_have_is_refused(copied):
     done = tables(copied, "--check")
     assert done.returncode == 1
     assert "found 2" in done.stderr
+
+
+#: Figures that somebody measured: scores of three digits, times and ratios.
+MEASURED = re.compile(
+    r"(?<![\d.])0?\.[1-9]\d\d\b|\b\d+(\.\d+)? ms\b|\b\d+(\.\d+)? ?(x|times) as\b|\b\d+ (images|queries) a second\b"
+)
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda p: p.name)
+def test_no_figure_is_typed_into_a_page(page):
+    text = re.sub(
+        r"<!-- (table|value): [\w-]+ -->.*?<!-- end -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)  # parameters and examples
+    found = [match.group() for match in MEASURED.finditer(text)]
+    assert not found, "keep it in benchmarks/results and show it by docs/figures"
 
 
 def test_a_mark_that_names_no_table_is_refused(copied):
