@@ -33,7 +33,7 @@ SPEED = {
         "training", "images a second", _PRESETS,
         [Column("lookalike", {"side": "lookalike", "metric": _RATE}, digits(0)),
          *(c for side, title in (("keras script", "Keras script"), ("keras script, oneDNN on", "Keras script, oneDNN on"), ("pytorch", "PyTorch"))
-           for c in (Column(title, {"side": side, "metric": _RATE}, digits(0)), Column("ours", {"side": side, "metric": "times as fast as this side"}, times))),
+           for c in (Column(title, {"side": side, "metric": _RATE}, digits(0)), Column("lookalike to it", {"side": side, "metric": "times as fast as this side"}, times))),
          Column("arithmetic limit", {"metric": "images a second at the arithmetic limit"}, digits(0)),
          Column("our share", {"metric": "share of the arithmetic limit"}, percent)],
     ),
