@@ -204,8 +204,10 @@ def tabulate(study: str, part: str, raw: Any, made_on: dict[str, Any]) -> list[s
         table = read(name) if path.exists() else Table({})
         table.about = {"study": name, **ABOUT[name]}
         table.runs[part] = {k: v for k, v in made_on.items() if v not in (None, "", {})}
-        table.rows = [row for row in table.rows if row["run"] != part]
-        table.rows += [{k: _text(v) for k, v in {"run": part, **row}.items()} for row in rows]
+        new = [{k: _text(v) for k, v in {"run": part, **row}.items()} for row in rows]
+        at = next((i for i, row in enumerate(table.rows) if row["run"] == part), len(table.rows))
+        others = [row for row in table.rows if row["run"] != part]
+        table.rows = [*others[:at], *new, *others[at:]]  # where they stood, so that a diff shows what changed
         write(path, table)
     return list(by_table)
 

@@ -65,9 +65,9 @@ def test_a_run_is_kept_raw_and_its_rows_replace_those_of_the_same_part_only(tmp_
     kept(tmp_path, "codes", "two", row | {"scores": {"P@1": [0.25, 0.125, 0.5]}})
     text = kept(tmp_path, "codes", "one", row | {"scores": {"P@1": [0.75, 0.7, 0.8]}})
     scores = [line for line in text.splitlines() if "P@1" in line]
-    assert [line.split(",")[0] for line in scores] == ["two", "one"]
-    assert scores[0].endswith("P@1,0.25,0.125,0.5,5")
-    assert scores[1].endswith("P@1,0.75,0.7,0.8,5")
+    assert [line.split(",")[0] for line in scores] == ["one", "two"]
+    assert scores[0].endswith("P@1,0.75,0.7,0.8,5")
+    assert scores[1].endswith("P@1,0.25,0.125,0.5,5")
     raw = json.loads((tmp_path / "runs" / "codes" / "one.json").read_text(encoding="utf-8"))
     assert raw["raw"]["scores"] == {"P@1": [0.75, 0.7, 0.8]}
     assert raw["made_on"]["settings"] == {"threads": 1}
