@@ -26,7 +26,8 @@ def metrics(names: Sequence[str], form: Form, optional: bool = False, **where: s
 
 def spread(row: Row) -> str:
     """Write a mean with the least and the greatest behind it."""
-    return f"{float(row['value']):+.3f} ({float(row['low']):+.3f} to {float(row['high']):+.3f})"
+    value, low, high = (f"{round(float(row[k]), 3) + 0.0:+.3f}" for k in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def spanned(count: int) -> Form:
