@@ -197,8 +197,8 @@ def tabulate(study: str, part: str, raw: Any, made_on: dict[str, Any]) -> list[s
     from rows import ABOUT, rows_of
 
     by_table: dict[str, list[Row]] = {}
-    for table, row in rows_of(study, part, raw):
-        by_table.setdefault(table, []).append(row)
+    for title, row in rows_of(study, part, raw):
+        by_table.setdefault(title, []).append(row)
     for name, rows in by_table.items():
         path = ROOT / "results" / f"{name}.csv"
         table = read(name) if path.exists() else Table({})

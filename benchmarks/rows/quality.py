@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from rows import Row, number, report, score, scores, took
+from rows.row import Row, number, report, score, scores, took
 
 MNIST = "MNIST, 60,000 digits"
 LRAP = ("P@1", "mAP", "LRAP@10", "LRAP@100", "LRAP@1000", "LRAP@10000", "LRAP@60000")
@@ -18,7 +18,12 @@ def article(_: str, raw: Any) -> Iterator[Row]:
         seed = f"seed {run['params']['seed']}"
         for asked, found in run["scores"].items():
             queries, distance = asked.split(", ")
-            where = {"collection": MNIST, "encoder": "autoencoder, article", "queries": queries, "distance": distance}
+            where: dict[str, Any] = {
+                "collection": MNIST,
+                "encoder": "autoencoder, article",
+                "queries": queries,
+                "distance": distance,
+            }
             rows = list(report(found, LRAP, **where))
             by_scikit_learn = [
                 number(f"LRAP@{n}, scikit-learn", v, n=found["queries"], **where) for n, v in found["lrap_scikit_learn"]
@@ -54,7 +59,7 @@ def article(_: str, raw: Any) -> Iterator[Row]:
 
 
 def mnist_scores(_: str, raw: Any) -> Iterator[Row]:
-    where = {
+    where: dict[str, Any] = {
         "collection": MNIST,
         "encoder": raw["encoder"],
         "recipe": raw.get("recipe", ""),
@@ -67,7 +72,7 @@ def mnist_scores(_: str, raw: Any) -> Iterator[Row]:
 
 def autoencoder(part: str, raw: Any) -> Iterator[Row]:
     if part == "mnist":
-        where = {"collection": MNIST, "encoder": "autoencoder, deep"}
+        where: dict[str, Any] = {"collection": MNIST, "encoder": "autoencoder, deep"}
         for aim, found in raw["scores"].items():
             chosen = {**where, "aim": "" if aim == "plain" else aim, "recipe": found["recipe"]}
             yield from scores(found, raw["queries"], **chosen)
@@ -85,7 +90,11 @@ def autoencoder(part: str, raw: Any) -> Iterator[Row]:
 
 
 def codes(_: str, raw: Any) -> Iterator[Row]:
-    where = {"collection": MNIST, "encoder": f"{raw['method']}, {raw['params']['bits']} bits", "recipe": raw["base"]}
+    where: dict[str, Any] = {
+        "collection": MNIST,
+        "encoder": f"{raw['method']}, {raw['params']['bits']} bits",
+        "recipe": raw["base"],
+    }
     yield from scores(raw["scores"], raw["queries"], **where)
     yield number("processor seconds to fit", raw["fit_processor_seconds"], **where)
     yield number("images learnt from", raw["images"], **where)
@@ -93,7 +102,7 @@ def codes(_: str, raw: Any) -> Iterator[Row]:
 
 def contrastive(part: str, raw: Any) -> Iterator[Row]:
     name, what = part.split(", ", 1)
-    where = {"collection": {"mnist": MNIST, "corel": "Corel-1k"}[name], "encoder": "contrastive"}
+    where: dict[str, Any] = {"collection": {"mnist": MNIST, "corel": "Corel-1k"}[name], "encoder": "contrastive"}
     if what == "rate":
         for precision in ("float32", "bfloat16", "pairs alone"):
             yield number(
@@ -131,7 +140,7 @@ WAYS = {
 
 def noise(_: str, raw: Any) -> Iterator[Row]:
     for level, found in raw["noise"].items():
-        where = {"collection": MNIST, "noise": level}
+        where: dict[str, Any] = {"collection": MNIST, "noise": level}
         for encoder, by_way in found["scores"].items():
             for way, figures in by_way.items():
                 for metric, value in figures.items():
@@ -198,13 +207,18 @@ def rerank_corel(_: str, raw: Any) -> Iterator[Row]:
 def rerank_others(_: str, raw: Any) -> Iterator[Row]:
     for method, found in raw.items():
         if isinstance(found, dict):
-            where = {"collection": MNIST, "encoder": "hog deskew", "aim": "kind", "method": plain(method)}
+            where: dict[str, Any] = {
+                "collection": MNIST,
+                "encoder": "hog deskew",
+                "aim": "kind",
+                "method": plain(method),
+            }
             yield from scores(found, raw["queries"], **where)
             yield number("processor seconds", found["processor_seconds"], **where, n=raw["queries"])
 
 
 def rerank_museum(_: str, raw: Any) -> Iterator[Row]:
-    where = {"collection": "287 paintings", "encoder": "neural"}
+    where: dict[str, Any] = {"collection": "287 paintings", "encoder": "neural"}
     for queries, by_method in raw.items():
         if isinstance(by_method, dict) and "queries" in by_method:
             for method, found in by_method.items():

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from rows import Row, number, score, scores
+from rows.row import Row, number, score, scores
 
 #: Of the self-test's figures, those that the docs speak of.
 FIGURES = ("first hit", "found", "kind@5%")
@@ -79,7 +79,7 @@ def verdict(_: str, raw: Any) -> Iterator[Row]:
             best = max(row["labelled"][metric] for row in rows)
             for figure in FIGURES:
                 pick = max(rows, key=lambda row: row["figures"][figure])
-                where = {"collection": collection, "setting": f"{figure} for {metric}"}
+                where: dict[str, Any] = {"collection": collection, "setting": f"{figure} for {metric}"}
                 yield number("Spearman", by_figure[figure], **where, n=len(rows))
                 yield number("loss of the pick", best - pick["labelled"][metric], **where, n=len(rows))
     for one in raw["leave_one_collection_out"]:
@@ -119,7 +119,12 @@ def within_an_encoder(every: list[Any]) -> Iterator[Row]:
             for metric in ("P@1", "mAP"):
                 gain = taken["labelled"][metric] - plain[metric]
                 gains.setdefault((aim, metric), []).append((collection, gain))
-                where = {"collection": collection, "encoder": encoder, "aim": aim, "recipe": taken["recipe"]}
+                where: dict[str, Any] = {
+                    "collection": collection,
+                    "encoder": encoder,
+                    "aim": aim,
+                    "recipe": taken["recipe"],
+                }
                 yield {**number(f"{metric}, less unchanged", gain, **where), "table": "verdict-gains"}
     for (aim, metric), values in gains.items():
         for title, some in groups(values):

@@ -6,13 +6,13 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from rows import Row, number, rate, ratio, score, took
+from rows.row import Row, number, rate, ratio, score, took
 
 
 def encoding(_: str, raw: Any) -> Iterator[Row]:
     for title, found in raw["results"].items():
         preset, half = title.split(", ")
-        where = {"encoder": f"autoencoder, {preset}", "setting": half}
+        where: dict[str, Any] = {"encoder": f"autoencoder, {preset}", "setting": half}
         for side, seconds in found["seconds"].items():
             yield rate(raw["images"], seconds, **where, side=side)
         best, seconds = found["best_peer"], found["seconds"]
@@ -48,7 +48,10 @@ def hog(_: str, raw: Any) -> Iterator[Row]:
 
 def indexing(_: str, raw: Any) -> Iterator[Row]:
     for collection, found in raw["results"].items():
-        where = {"collection": f"{collection}, {found['images']} files", "setting": f"{raw['side']} x {raw['side']}"}
+        where: dict[str, Any] = {
+            "collection": f"{collection}, {found['images']} files",
+            "setting": f"{raw['side']} x {raw['side']}",
+        }
         seconds = found["seconds"]
         for side, repeats in seconds.items():
             yield rate(found["images"], repeats, **where, side=side)
@@ -68,7 +71,7 @@ def map_(_: str, raw: Any) -> Iterator[Row]:
 def map_frames(_: str, raw: Any) -> Iterator[Row]:
     for way, found in raw.items():
         if isinstance(found, dict):
-            where = {"method": f"{way}: {found['drawn by']}", "n": len(found["medians_of_repeats_ms"])}
+            where: dict[str, Any] = {"method": f"{way}: {found['drawn by']}", "n": len(found["medians_of_repeats_ms"])}
             repeats = found["medians_of_repeats_ms"]
             yield number("ms a frame, median", found["median_ms"], low=min(repeats), high=max(repeats), **where)
             yield number("ms a frame, 95 % within", found["p95_ms"], **where)
@@ -96,7 +99,7 @@ def neural(_: str, raw: Any) -> Iterator[Row]:
 
 def scoring(_: str, raw: Any) -> Iterator[Row]:
     for found in raw["results"]:
-        where = {"encoder": f"{found['descriptors']}, {found['dimension']}-d"}
+        where: dict[str, Any] = {"encoder": f"{found['descriptors']}, {found['dimension']}-d"}
         runs = found["seconds"]
         for side, name in (
             ("lookalike", "ours"),
@@ -152,46 +155,44 @@ def exact(raw: Any) -> Iterator[Row]:
 
 def binary(raw: Any) -> Iterator[Row]:
     for found in raw:
-        where = {"collection": f"{found['rows']:,} codes of {found['bits']} bits", "method": "exact"}
+        where: dict[str, Any] = {"collection": f"{found['rows']:,} codes of {found['bits']} bits", "method": "exact"}
         for batch, title in (("single", "one query"), ("batch_100", "100 queries")):
             yield from by_both_clocks(found[batch], **where, setting=title)
 
 
-def approximate(raw: Any) -> Iterator[Row]:
-    for found in [raw]:
-        where = {"collection": f"{found['rows']:,} x 128", "method": "approximate", "side": found["side"]}
-        yield number("processor seconds to build", found["build_processor_seconds"], **where)
-        yield number("seconds to build", found["build_seconds"], **where)
-        first = next((step for step in found["curve"] if step["recall"] >= 0.99), None)
-        for step in found["curve"]:
-            at = "first with recall@10 of .99" if step is first else f"parameter {step['parameter']}"
-            if step is first:
-                yield number("parameter", step["parameter"], **where, setting=at)
-            yield number("recall@10", step["recall"], **where, setting=at, n=1000)
-            yield rate(1000, step["batch_1000_s"], "queries a second, 1,000 at a time", **where, setting=at)
-            yield took("ms, one query", step["single_s"], 1000, **where, setting=at)
+def approximate(found: Any) -> Iterator[Row]:
+    where: dict[str, Any] = {"collection": f"{found['rows']:,} x 128", "method": "approximate", "side": found["side"]}
+    yield number("processor seconds to build", found["build_processor_seconds"], **where)
+    yield number("seconds to build", found["build_seconds"], **where)
+    first = next((step for step in found["curve"] if step["recall"] >= 0.99), None)
+    for step in found["curve"]:
+        at = "first with recall@10 of .99" if step is first else f"parameter {step['parameter']}"
+        if step is first:
+            yield number("parameter", step["parameter"], **where, setting=at)
+        yield number("recall@10", step["recall"], **where, setting=at, n=1000)
+        yield rate(1000, step["batch_1000_s"], "queries a second, 1,000 at a time", **where, setting=at)
+        yield took("ms, one query", step["single_s"], 1000, **where, setting=at)
 
 
-def growth(raw: Any) -> Iterator[Row]:
-    for found in raw if isinstance(raw, list) else [raw]:
-        where = {"collection": f"{found['rows']:,} x {found['dimension']}"}
-        for method, name in (("exact", "exact"), ("lists", "approximate")):
-            for batch, title in (("single", "one query"), ("batch", "each of many queries")):
-                if f"{method}_{batch}_s_a_query" in found:
-                    seconds, a_query = found[f"{method}_{batch}_s_repeats"], found[f"{method}_{batch}_s_a_query"]
-                    at_once = round(statistics.median(seconds) / a_query)  # a repeat asks so many queries
-                    yield took("ms", seconds, 1000 / at_once, **where, method=name, setting=title)
-                    yield number(
-                        "own memory, MB", found[f"{method}_{batch}_bytes"] / 1e6, **where, method=name, setting=title
-                    )
-        if "lists_recall" in found:
-            yield number("recall@10", found["lists_recall"], **where, method="approximate")
-        for metric, name, unit in (
-            ("seconds to build", "lists_build_seconds", 1), ("processor seconds to build", "lists_build_processor_seconds", 1),
-            ("own memory to build, MB", "lists_build_memory_bytes", 1e6), ("on disk, MB", "lists_bytes", 1e6),
-        ):  # fmt: skip
-            yield number(metric, found[name] / unit, **where, method="approximate")
-        yield number("descriptors, MB", found["descriptor_bytes"] / 1e6, **where)
+def growth(found: Any) -> Iterator[Row]:
+    where: dict[str, Any] = {"collection": f"{found['rows']:,} x {found['dimension']}"}
+    for method, name in (("exact", "exact"), ("lists", "approximate")):
+        for batch, title in (("single", "one query"), ("batch", "each of many queries")):
+            if f"{method}_{batch}_s_a_query" in found:
+                seconds, a_query = found[f"{method}_{batch}_s_repeats"], found[f"{method}_{batch}_s_a_query"]
+                at_once = round(statistics.median(seconds) / a_query)  # a repeat asks so many queries
+                yield took("ms", seconds, 1000 / at_once, **where, method=name, setting=title)
+                yield number(
+                    "own memory, MB", found[f"{method}_{batch}_bytes"] / 1e6, **where, method=name, setting=title
+                )
+    if "lists_recall" in found:
+        yield number("recall@10", found["lists_recall"], **where, method="approximate")
+    for metric, name, unit in (
+        ("seconds to build", "lists_build_seconds", 1), ("processor seconds to build", "lists_build_processor_seconds", 1),
+        ("own memory to build, MB", "lists_build_memory_bytes", 1e6), ("on disk, MB", "lists_bytes", 1e6),
+    ):  # fmt: skip
+        yield number(metric, found[name] / unit, **where, method="approximate")
+    yield number("descriptors, MB", found["descriptor_bytes"] / 1e6, **where)
 
 
 def projection(raw: Any) -> Iterator[Row]:
@@ -210,7 +211,10 @@ def serving(part: str, raw: Any) -> Iterator[Row]:
     if part == "load":
         for clients, by_side in raw["runs"].items():
             for side, runs in by_side.items():
-                where = {"side": "with batching" if side == "batching" else "without", "setting": f"{clients} clients"}
+                where: dict[str, Any] = {
+                    "side": "with batching" if side == "batching" else "without",
+                    "setting": f"{clients} clients",
+                }
                 for metric in ("queries_a_second", "p50_ms", "p95_ms", "p99_ms", "not_200"):
                     yield took(metric.replace("_", " "), [run[metric] for run in runs], **where)
         for side, seconds in raw["open_seconds"].items():
@@ -246,7 +250,7 @@ def startup(_: str, raw: Any) -> Iterator[Row]:
 
 def training(_: str, raw: Any) -> Iterator[Row]:
     for preset, found in raw["results"].items():
-        where = {"encoder": f"autoencoder, {preset}"}
+        where: dict[str, Any] = {"encoder": f"autoencoder, {preset}"}
         ours = found["seconds"]["lookalike"][1:]  # the first round warms up
         for side, seconds in found["seconds"].items():
             yield rate(raw["images"], seconds[1:], **where, side=side)
@@ -258,7 +262,7 @@ def training(_: str, raw: Any) -> Iterator[Row]:
 
 
 def costs(part: str, raw: Any) -> Iterator[Row]:
-    where = {"encoder": part, "collection": raw["collection"], "setting": raw["size"]}
+    where: dict[str, Any] = {"encoder": part, "collection": raw["collection"], "setting": raw["size"]}
     yield took("processor ms an image", raw["processor_ms"], **where)
     yield number("bytes an image", raw["bytes"], **where)
     yield number("dimension", raw["dimension"], **where)

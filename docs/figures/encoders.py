@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tables import Column, Table, cell, digits, interval, significant
 
 from figures.lines import Lines, metrics, named, number_of
@@ -25,7 +27,7 @@ def _usual(encoder: str, recipe: str, heading: str) -> list[Column]:
     return [Column(f"{heading}: {m}", {**where, "metric": m}, digits(3), recipe != "unchanged") for m in ("P@1", "mAP")]
 
 
-_MNIST_ALL = {"collection": "MNIST, 60,000 digits"}
+_MNIST_ALL: dict[str, Any] = {"collection": "MNIST, 60,000 digits"}
 _HOG = {"collection": "MNIST", "encoder": "hog deskew", "study": "adapt"}
 _CODES = (("mAP", interval(3)), ("P@1", interval(3)), ("LRAP@1000", interval(3)))
 _KIND = "hog deskew, kernel (r 0.03, 50 neighbours)"

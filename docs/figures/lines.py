@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tables import Column, Form, Row
 
@@ -19,7 +20,7 @@ def number_of(row: Row) -> str:
     return f"{int(row['n']):,}" if row["n"] else ""
 
 
-def metrics(names: Sequence[str], form: Form, optional: bool = False, **where: str) -> list[Column]:
+def metrics(names: Sequence[str], form: Form, *, optional: bool = False, **where: Any) -> list[Column]:
     """Return a column for each metric, headed by its name."""
     return [Column(name, {"metric": name, **where}, form, optional) for name in names]
 
