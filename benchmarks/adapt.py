@@ -25,7 +25,7 @@ from study import keep
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.selection.selftest import bootstrap_interval, run_trial
 

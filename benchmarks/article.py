@@ -17,7 +17,7 @@ from study import keep
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.metrics import ranking
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.transforms import noise
 
 CUTS = [10, 100, 1000, 10000, 60000]

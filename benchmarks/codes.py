@@ -21,7 +21,7 @@ from study import keep
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import adapt
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")

@@ -16,7 +16,7 @@ import numpy as np
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 
 def main() -> None:

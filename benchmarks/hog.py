@@ -24,7 +24,7 @@ from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.metrics.ranking import score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}
 PEERS = {

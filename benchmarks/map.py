@@ -20,8 +20,8 @@ from study import keep
 import lookalike
 from lookalike.encoders.base import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
-from lookalike.neighbors.distances import Database
 from lookalike.neighbors.embedding2d import ATTRACTING, density_clusters, embed_2d, spectral_init
+from lookalike.neighbors.exact import Database
 
 
 def main():

@@ -13,7 +13,7 @@ from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.metrics.ranking import CUTS, score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.defaults import default_postprocessing
 
 TRIED = {"pixels": "pixels", "hog": "hog", "hog-deskew": "hog, deskewed", "default": "hog, default post-processing"}

@@ -34,7 +34,7 @@ from lookalike import open_index
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 FASTDUP = """
 import sys, fastdup, numpy as np

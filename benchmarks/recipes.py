@@ -38,7 +38,7 @@ from verdict import ENCODERS, SIDES, Case, cases, described
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.postprocess import Projection
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
 from lookalike.transforms.augmentations import damage

@@ -38,7 +38,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.imaging.resize import fit_to
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.evaluate import score
 from lookalike.search.rerank.auto import choose
 from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values, rerank

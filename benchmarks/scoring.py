@@ -34,7 +34,7 @@ from study import keep
 
 from lookalike import open_collection
 from lookalike.metrics.ranking import CUTS, score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.integer]

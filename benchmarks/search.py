@@ -34,7 +34,7 @@ from study import keep, read_run
 
 from lookalike.atomic import replace_file
 from lookalike.mapped import MappedArrays
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.neighbors.ivf import InvertedFile, write_lists
 
 FloatArray = NDArray[np.float32]

@@ -33,7 +33,7 @@ from study import keep
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import Trial, run_trial
 

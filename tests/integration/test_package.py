@@ -91,7 +91,9 @@ def test_the_encoders_table_names_every_encoder_file():
     from lookalike.encoders.base import TABLE
 
     files = {path.stem for path in (SOURCE / "encoders").glob("*.py")} - {"__init__", *NOT_ENCODERS}
-    assert {target.partition(":")[0] for target, _ in TABLE.values()} == {f"lookalike.encoders.{name}" for name in files}
+    assert {target.partition(":")[0] for target, _ in TABLE.values()} == {
+        f"lookalike.encoders.{name}" for name in files
+    }
 
 
 def test_the_library_of_the_map_is_the_one_that_its_script_makes():

@@ -13,7 +13,7 @@ from lookalike.encoders.hashing import Hashing, Itq, even_frame
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.transforms.augmentations import damage
 
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="pip install 'lookalike[train]'")

@@ -3,7 +3,7 @@
 Sources: Y. Gong and S. Lazebnik, "Iterative Quantization: A Procrustean Approach to Learning Binary Codes", CVPR 2011
 (``itq``); A. Krizhevsky and G. Hinton, "Using Very Deep Autoencoders for Content-Based Image Retrieval", ESANN 2011
 (``hashing``); R. Salakhutdinov and G. Hinton, "Semantic Hashing", IJAR 50(7), 2009 (looking codes up within a radius:
-:meth:`lookalike.neighbors.distances.Database.within`).
+:meth:`lookalike.neighbors.exact.Database.within`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from lookalike.index.reopen import collection_now
 from lookalike.index.schema import READ, Facts, descriptors_of, facts_of
 from lookalike.index.vectors import LISTS, MAP, VECTORS, sealed_names
 from lookalike.mapped import ChecksumError, MappedArrays
-from lookalike.neighbors.distances import LONGEST, SHORTEST
+from lookalike.neighbors.distances.base import LONGEST, SHORTEST
 
 _SHOWN = 3  # ids named for one kind of problem
 

@@ -35,7 +35,8 @@ from lookalike.index.manifest import (
 from lookalike.index.schema import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
 from lookalike.index.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
 from lookalike.mapped import ChecksumError, MappedArrays
-from lookalike.neighbors.distances import DISTANCES, Database
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.exact import Database
 from lookalike.neighbors.ivf import FLOOR, InvertedFile
 
 T = TypeVar("T")
@@ -306,7 +307,7 @@ class IndexReader:
         IndexStoreError
             If an approximate search is asked for and the lists are damaged.
         UsageError
-            If it is asked for and there is none, or as of :meth:`lookalike.neighbors.distances.Database.nearest`.
+            If it is asked for and there is none, or as of :meth:`lookalike.neighbors.exact.Database.nearest`.
         """
         if how not in HOW:
             raise unknown_name("way to search", how, HOW)

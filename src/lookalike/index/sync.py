@@ -35,7 +35,7 @@ from lookalike.index.manifest import (
 )
 from lookalike.index.schema import FACTS, READ, REFUSED, Facts, Row, descriptors_of, duplicate_keys, facts_of, to_table
 from lookalike.index.store import Store, interrupts_held, sweep
-from lookalike.neighbors.distances import LONGEST, SHORTEST
+from lookalike.neighbors.distances.base import LONGEST, SHORTEST
 
 _BATCH_IMAGES, _BATCH_BYTES = 1024, 2**22  # encoded together, while others are read; whichever is reached first
 _SHOW_SECONDS = 0.1

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from lookalike.atomic import claimed
 from lookalike.index.manifest import Manifest
 from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
-from lookalike.neighbors.distances import DISTANCES, lengths_of
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.distances.base import lengths_of
 from lookalike.neighbors.ivf import InvertedFile, write_lists
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.

@@ -43,7 +43,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lookalike.cores import usable_cores
 from lookalike.errors import UsageError
-from lookalike.neighbors.distances import Block, Database, Float32Array, Float64Array, Int64Array
+from lookalike.neighbors.distances.base import Float32Array, Float64Array, Int64Array
+from lookalike.neighbors.exact import Block, Database
 
 BoolArray = NDArray[np.bool_]
 

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 Float32Array = NDArray[np.float32]
 
@@ -122,7 +122,7 @@ def find_neighbours(
         others = near != some[:, None]
         others[others.all(axis=1), -1] = False
         rows[some] = near[others].reshape(-1, k)
-        squares[some] = to_squares(far[others].reshape(-1, k), database.distance)
+        squares[some] = database.measure.to_squares(far[others].reshape(-1, k))
         if on_progress is not None:
             on_progress(start + len(some), len(wanted))
     return Neighbours(rows, squares)
@@ -155,7 +155,7 @@ def _take_over(
     anew[kept] = False
     for start in range(0, len(new), AT_ONCE):
         some = new[start : start + AT_ONCE]
-        far = to_squares(database.distances(descriptors[some]), database.distance)[:, kept]
+        far = database.measure.to_squares(database.distances(descriptors[some]))[:, kept]
         # Only where the new one is nearer than the last is there anything to merge.
         one, other = np.nonzero(far <= squares[kept, -1])
         for at in np.unique(other).tolist():
@@ -165,29 +165,6 @@ def _take_over(
             order = np.lexsort((near, distance))[:k]
             rows[row], squares[row] = near[order], distance[order]
     return anew
-
-
-def to_squares(distances: Float32Array, distance: str) -> Float32Array:
-    """Turn distances into squares of Euclidean ones, or what is proportional to them.
-
-    Parameters
-    ----------
-    distances : ndarray of float32
-        Of any shape.
-    distance : str
-        ``cosine`` and ``hamming`` are such squares already.
-
-    Returns
-    -------
-    ndarray of float32
-        Of the same shape.
-
-    Examples
-    --------
-    >>> to_squares(np.array([3], np.float32), "euclidean").tolist()
-    [9.0]
-    """
-    return distances * distances if distance == "euclidean" else distances
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import UsageError
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 #: Answers that are compared with those before them at a time.
 _AT_ONCE = 512
 
 
-def fold(
+def group_near_duplicates(
     descriptors: NDArray[Any], distance: str, radius: float, most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Fold each answer into the best one that stands for itself and is near enough.
@@ -43,7 +41,7 @@ def fold(
     Examples
     --------
     >>> points = np.array([[0, 1], [0, 1.1], [0, 3], [0, 1.2], [0, 3.1]], np.float32)
-    >>> fold(points, "euclidean", 0.15, 5)[1].tolist()
+    >>> group_near_duplicates(points, "euclidean", 0.15, 5)[1].tolist()
     [0, 0, 2, 3, 2]
     """
     owner = np.arange(len(descriptors))
@@ -63,40 +61,3 @@ def fold(
             close[0] = True
             left = left[~close]
     return np.array(leaders, np.int64), owner
-
-
-def reach_of(distance: str, far: float, radius: float) -> float:
-    """Return how far from a query an answer can be that is folded into one at a known distance.
-
-    Parameters
-    ----------
-    distance : str
-        What is compared by; angles, lengths and bits obey the triangle inequality.
-    far : float
-        Of the answer that stands for others.
-    radius : float
-        As of :func:`fold`.
-
-    Returns
-    -------
-    float
-        Nothing beyond it is folded into that answer.
-
-    Raises
-    ------
-    UsageError
-        If the distance has no such bound.
-
-    Examples
-    --------
-    >>> [round(reach_of(name, 0.5, 0.5), 3) for name in ("euclidean", "cosine")]  # cosine: twice 60 degrees
-    [1.0, 1.5]
-    """
-    if distance == "cosine":
-        angle = math.acos(max(-1.0, 1 - far)) + math.acos(max(-1.0, 1 - radius))
-        bound = 1 - math.cos(min(angle, math.pi))
-    elif distance in ("euclidean", "hamming"):
-        bound = far + radius
-    else:
-        raise UsageError(f"answers can't be grouped by the distance {distance}; use cosine or euclidean")
-    return bound * (1 + 1e-6) + 1e-6 * (distance == "cosine")

@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.mapped import MappedArrays, writing_mapped
-from lookalike.neighbors.distances import DISTANCES, NUMBERS_AT_ONCE, Database, lengths_of
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.distances.base import lengths_of
+from lookalike.neighbors.exact import NUMBERS_AT_ONCE, Database
 from lookalike.neighbors.ivf_scan import visit
 from lookalike.neighbors.tiling import product_threads, reach_of
 
@@ -99,7 +101,8 @@ class InvertedFile:
         self._all: Float32Array = stored.rows("descriptors", 0, self.size, checked=False)
         self._sound = np.zeros(len(self.centres), np.bool_)  # lists that have been checked
         self._measure = DISTANCES[self.distance](self._all, self._lengths)
-        by_centre = "euclidean" if self.distance == "euclidean" else "inner product"
+        by_centre = DISTANCES[self.distance].by_centre
+        assert by_centre is not None, "no lists are written for such a distance"
         self._centred = Database(self.centres, by_centre)
         self._by_centre = DISTANCES[by_centre](self.centres, self._centred.lengths)
 
@@ -158,7 +161,7 @@ class InvertedFile:
         positions : ndarray of int64, shape (n, k)
             Rows of the index, by (distance, position).
         distances : ndarray of float32, shape (n, k)
-            Exact, as :meth:`lookalike.neighbors.distances.Database.nearest` gives them.
+            Exact, as :meth:`lookalike.neighbors.exact.Database.nearest` gives them.
 
         Raises
         ------
@@ -318,7 +321,7 @@ def write_lists(
     nearest = Database(centres, "euclidean")
     for start in range(0, len(descriptors), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        owner[part] = nearest.nearest(_placed(descriptors[part], lengths[part], distance), 1)[0][:, 0]
+        owner[part] = nearest.nearest(DISTANCES[distance].placed(descriptors[part], lengths[part]), 1)[0][:, 0]
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(len(centres) + 1))
     stated = {**(facts or {}), "distance": distance}
@@ -341,20 +344,13 @@ def write_lists(
     return InvertedFile(MappedArrays(path))
 
 
-def _placed(descriptors: Float32Array, lengths: Float64Array, distance: str) -> Float32Array:
-    """Return what decides the list of each descriptor: for ``cosine`` its direction alone."""
-    if distance != "cosine":
-        return np.asarray(descriptors, np.float32)
-    return (descriptors / lengths[:, None]).astype(np.float32)
-
-
 def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> Float32Array:
     """Return centres by k-means on a sample: 2 sqrt(m) of them, so that choosing and looking into lists cost alike."""
     count = max(_FEWEST, min(_MOST_LISTS, int(2 * len(descriptors) ** 0.5)))
     count = min(count, len(descriptors))
     rng = np.random.default_rng(_SEED)
     some = np.sort(rng.choice(len(descriptors), min(len(descriptors), _TRAIN_PER_LIST * count), replace=False))
-    sample = _placed(descriptors[some], lengths[some], distance)
+    sample = DISTANCES[distance].placed(descriptors[some], lengths[some])
     centres = sample[rng.choice(len(sample), count, replace=False)].copy()
     for _ in range(_TURNS):
         owner = Database(centres, "euclidean").nearest(sample, 1)[0][:, 0]
@@ -363,7 +359,7 @@ def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> F
         centres[held] = np.add.reduceat(sample[order], first, axis=0) / many[:, None]
         empty = np.setdiff1d(np.arange(count), held)
         centres[empty] = sample[rng.choice(len(sample), len(empty), replace=False)]
-        if distance == "cosine":
+        if DISTANCES[distance].directional:
             long = np.linalg.norm(centres, axis=1)
             centres[long > 0] /= long[long > 0, None]
     return centres

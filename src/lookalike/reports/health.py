@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.imaging.resize import fit_to
-from lookalike.neighbors.distances import Database
-from lookalike.neighbors.grouping import fold
+from lookalike.neighbors.exact import Database
+from lookalike.neighbors.grouping import group_near_duplicates
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -302,7 +302,7 @@ def _duplicates(
 ) -> Finding:
     near: NDArray[np.bool_] = np.asarray(distances <= reach) & (neighbours >= 0)
     rows = np.unique(np.concatenate([asked[near.any(axis=1)], neighbours[near]]))
-    _, owner = fold(index.descriptors[rows], index.manifest.distance, reach, len(rows))
+    _, owner = group_near_duplicates(index.descriptors[rows], index.manifest.distance, reach, len(rows))
     clusters: dict[int, list[int]] = {}
     for row, leader in zip(rows.tolist(), owner.tolist(), strict=True):
         clusters.setdefault(leader, []).append(row)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.index.vectors import PAIRS, by_distance
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 #: Facts and arrays, as :func:`lookalike.index.vectors.cached_artifact` keeps them.
 Learnt = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
@@ -118,12 +118,10 @@ class DistanceCalibration:
         if not facts["pairs"]:
             return None
         # Pairs are compared in float32, so that a copy of an image is not exactly at 0.
-        reach = distance + facts["products"]
-        if self._database.distance == "euclidean":  # products make its square
-            reach = math.sqrt(distance**2 + facts["products"])
+        reach = self._database.measure.widened(distance, facts["products"])
         # Of the pairs' own type: for a double all of them would be converted, at each call.
-        reach = np.float32(reach + ROUNDING * abs(facts["median"]))
-        place = int(np.searchsorted(arrays["distances"], reach, "right"))
+        bound = np.float32(reach + ROUNDING * abs(facts["median"]))
+        place = int(np.searchsorted(arrays["distances"], bound, "right"))
         count = int(arrays["ranks"][place - 1]) if place else 0
         complete = self._database.size <= SAMPLE
         fewest = 1 if complete else FEWEST
@@ -173,12 +171,9 @@ class DistanceCalibration:
 
     def _rounding(self, descriptors: NDArray[Any]) -> float:
         """Return by how much products of descriptors may be wrong: not at all of codes, whose bits are counted."""
-        if descriptors.dtype == np.uint8:
-            return 0.0
-        of = 1.0
-        if self._database.distance != "cosine":
-            of = float(np.square(descriptors, dtype=np.float32).sum(axis=1).mean())
-        return ROUNDING_OF_PRODUCTS * math.sqrt(descriptors.shape[1]) * of
+        return (
+            ROUNDING_OF_PRODUCTS * math.sqrt(descriptors.shape[1]) * self._database.measure.product_scale(descriptors)
+        )
 
     def _farthest(self) -> float:
         size = self._database.size

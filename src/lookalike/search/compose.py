@@ -19,6 +19,8 @@ from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
 from lookalike.imaging.decode import decode
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.distances.base import NOTHING
 from lookalike.search.engine import describe, describe_text, query_images
 from lookalike.search.request import Example, Query
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 SHOWN, LIKED, DISLIKED = 1.0, 0.75, 0.15
 #: A length, of a sum of unit vectors, or a sum of weights below this is nothing but rounding.
-NOTHING = 1e-6
 
 #: Finds an image of the index: its id, and who asks for it -> its row.
 FindRow = Callable[[str], int]
@@ -224,22 +225,7 @@ def weighted(vectors: Sequence[NDArray[Any]], weights: Sequence[float], distance
     if len(vectors) == 1:
         return vectors[0]
     share /= share.sum()
-    if distance == "hamming":
-        bits = np.stack([np.unpackbits(v) for v in vectors]).astype(np.float64) * 2 - 1
-        votes = share @ bits
-        first = bits[int(share.argmax())] > 0
-        return np.packbits(np.where(np.abs(votes) < NOTHING, first, votes > 0))
-    table = np.stack(vectors).astype(np.float64)
-    if not np.isfinite(table).all():
-        raise UsageError("a descriptor of the query holds NaN or infinity; leave that image out")
-    if distance == "cosine":
-        table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    mean = share @ table
-    if distance == "cosine" and np.linalg.norm(mean) < NOTHING:
-        raise UsageError(
-            "the images of the query cancel each other out, so that no direction is left; change their weights"
-        )
-    return mean.astype(np.float32)
+    return DISTANCES[distance].mean(vectors, share)
 
 
 def read_whole(

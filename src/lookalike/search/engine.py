@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lookalike.collections.open import Collection, Source, open_collection
 from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.calibration import PValue
 from lookalike.search.request import whole_number
 from lookalike.search.rerank.base import rerank as reranked
@@ -296,7 +297,7 @@ def readable_queries(
     restored = None if denoise is None else restore_queries(index, images, denoise)
     descriptors: NDArray[Any] = index.encoder.encode(images if restored is None else restored.images)
     positions, kept = list(read), np.ones(len(read), np.bool_)
-    for at in np.flatnonzero(~descriptors.any(axis=1)).tolist() if distance == "cosine" else ():
+    for at in np.flatnonzero(~descriptors.any(axis=1)).tolist() if DISTANCES[distance].directional else ():
         blank = _blank(index, _title(collection, collection.ids[positions[at]]))
         first, failed[positions[at]], kept[at] = first or blank, str(blank), False
     if not kept.any() and first is not None:
@@ -331,7 +332,7 @@ def describe(index: IndexReader, images: NDArray[np.uint8], titles: Sequence[str
         If one is blank where cosine is asked for.
     """
     descriptors: NDArray[Any] = index.encoder.encode(images)
-    if distance == "cosine":
+    if DISTANCES[distance].directional:
         for i in np.flatnonzero(~descriptors.any(axis=1)).tolist():
             raise _blank(index, titles[i])
     return descriptors
@@ -532,11 +533,7 @@ def similarity(far: float, distance: str, bits: int) -> float:
     float
         1 for identical images; of ``inner product`` the product itself.
     """
-    if distance == "hamming":
-        return 1 - far / bits
-    if distance == "inner product":
-        return -far
-    return 1 - far if distance == "cosine" else 1 / (1 + far)
+    return DISTANCES[distance].similarity(far, bits)
 
 
 def _title(collection: Collection, identity: str) -> str:

@@ -20,7 +20,8 @@ from lookalike.encoders.keypoints import compare_details, detect_keypoints
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.reopen import collection_now
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.exact import Database
 from lookalike.search.compose import read_whole, show_example
 from lookalike.search.engine import similarity as to_similarity
 from lookalike.search.occlusion import falls
@@ -118,7 +119,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
     images = [fit_to(image, tuple(encoder.shape_)) for image in (query, match)]
     described = encoder.encode(np.stack(images))
     for what, descriptor in zip(("query", "match"), described, strict=True):
-        if not np.isfinite(descriptor).all() or (distance == "cosine" and not descriptor.any()):
+        if not np.isfinite(descriptor).all() or (DISTANCES[distance].directional and not descriptor.any()):
             raise EncoderError(
                 f"the {what}: {encoder.name} finds nothing in it, as in a blank image, so there is nothing to explain; "
                 "ask by another image or another --encoder"
@@ -126,7 +127,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
     database = Database(described[1][None], distance)
     far = float(database.distances(described[0][None])[0, 0])
     alike = to_similarity(far, database.distance, 8 * database.dimension)
-    parts = _parts(encoder, images, described) if distance == "cosine" else None
+    parts = _parts(encoder, images, described) if DISTANCES[distance].directional else None
     exact = parts is not None and all(part.placed for part in parts[0])
     if parts is not None and exact:
         maps = [_together(side) for side in parts]

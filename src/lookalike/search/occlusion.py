@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders.base import Encoder
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.search.engine import similarity
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def similarities(encoder: Encoder, images: NDArray[np.uint8], database: Database
     """
     descriptors = encoder.encode(images)
     found = np.zeros(len(images))
-    something = descriptors.any(axis=1) if database.distance == "cosine" else np.ones(len(images), np.bool_)
+    something = descriptors.any(axis=1) if database.measure.directional else np.ones(len(images), np.bool_)
     if something.any():
         distances = database.distances(descriptors[something])[:, 0]
         found[something] = [similarity(float(d), database.distance, 8 * database.dimension) for d in distances]

@@ -21,8 +21,8 @@ from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import originals_of
 from lookalike.index.reopen import collection_now
 from lookalike.index.vectors import cached_artifact
-from lookalike.neighbors.distances import Database
-from lookalike.neighbors.grouping import fold, reach_of
+from lookalike.neighbors.exact import Database
+from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
 from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, PValue, gap_after
 from lookalike.search.compose import blend, read_whole, show_example
@@ -479,10 +479,14 @@ class _Page:
             depth = min(total, max(FIRST, 4 * wanted))
             while True:
                 rows, distances = ranking.first(depth)
-                leaders, owner = fold(index.descriptors[rows], ranking.database.distance, query.group, wanted + 1)
+                leaders, owner = group_near_duplicates(
+                    index.descriptors[rows], ranking.database.distance, query.group, wanted + 1
+                )
                 full = len(leaders) > wanted
                 last = float(distances[leaders[wanted - 1]]) if full else math.inf
-                if depth == total or (full and distances[-1] > reach_of(ranking.database.distance, last, query.group)):
+                if depth == total or (
+                    full and distances[-1] > ranking.database.measure.grouping_radius(last, query.group)
+                ):
                     break
                 depth = min(total, 4 * depth)
             self.count = len(leaders)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.index.vectors import SILENCE, by_distance
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import (
     DEPTH,
     FAR,

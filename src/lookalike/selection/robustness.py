@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import per_query, rank_relevant
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
 from lookalike.transforms.augmentations import FAMILIES, check_families, damage
 

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.transforms.augmentations import check_families, damage, families_for
 from lookalike.transforms.views import halves, scene
 

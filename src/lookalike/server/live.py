@@ -19,7 +19,7 @@ from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
 from lookalike.index.reader import IndexReader
 from lookalike.index.schema import FACTS, Facts
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.search.page import prepare
 from lookalike.server.batching import Batcher
 

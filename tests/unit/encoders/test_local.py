@@ -12,7 +12,7 @@ from lookalike.encoders.local import WHOLE, Sift, Surf
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 pytest.importorskip("cv2", reason="pip install 'lookalike[local]'")
 pytest.importorskip("mahotas", reason="pip install 'lookalike[local]'")

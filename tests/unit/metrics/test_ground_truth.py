@@ -11,7 +11,7 @@ from lookalike.encoders.base import TABLE
 from lookalike.errors import UsageError
 from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, Truth, read_truth, write_qrels, write_run
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports.evaluate import compare_indexes, export_trec, questions, score
 from paths import TESTS
 from quadrants import ENTRY, pictures

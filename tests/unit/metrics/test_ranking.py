@@ -16,7 +16,7 @@ from lookalike.metrics.ranking import (
     score,
     score_names,
 )
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 
 def brute_ranks(distances, relevant):

@@ -7,7 +7,7 @@ import pytest
 
 from lookalike.errors import UsageError
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, normalised_weights, prepare_diffusion, scales
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 
 def points(n, seed=0, d=6):

@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 import lookalike
 from lookalike.encoders.base import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
-from lookalike.neighbors.distances import Database
 from lookalike.neighbors.embedding2d import (
     Layout,
     attraction,
@@ -18,6 +17,7 @@ from lookalike.neighbors.embedding2d import (
     principal_places,
     spectral_init,
 )
+from lookalike.neighbors.exact import Database
 
 
 def neighbours_of(descriptors, k=15, distance="euclidean"):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.neighbors.distances import Database
-from lookalike.neighbors.grouping import fold, reach_of
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.exact import Database
+from lookalike.neighbors.grouping import group_near_duplicates
 
 
 def plainly(points, radius, most):
@@ -26,7 +27,7 @@ def plainly(points, radius, most):
 def test_it_folds_as_defined(radius, most):
     points = np.random.default_rng(0).normal(size=(530, 3)).astype(np.float32)
     points[500] = points[3]
-    leaders, owner = fold(points, "euclidean", radius, most)
+    leaders, owner = group_near_duplicates(points, "euclidean", radius, most)
     expected = plainly(points.astype(np.float64), radius, most)
     assert leaders.tolist() == expected[0]
     assert owner.tolist() == expected[1]
@@ -42,15 +43,15 @@ def test_nothing_beyond_the_reach_is_folded():
         for radius in (0.01, 0.2, 1.5):
             for leader in range(0, 300, 30):
                 folded = between[leader] <= radius
-                assert (far[folded] <= reach_of(distance, float(far[leader]), radius)).all()
+                assert (far[folded] <= DISTANCES[distance].grouping_radius(float(far[leader]), radius)).all()
 
 
 def test_codes_are_folded_by_bits():
     codes = np.array([[0b0000], [0b0001], [0b1111], [0b0111]], np.uint8)
-    assert fold(codes, "hamming", 1, 4)[1].tolist() == [0, 0, 2, 2]
-    assert reach_of("hamming", 3, 2) == pytest.approx(5, rel=1e-5)
+    assert group_near_duplicates(codes, "hamming", 1, 4)[1].tolist() == [0, 0, 2, 2]
+    assert DISTANCES["hamming"].grouping_radius(3, 2) == pytest.approx(5, rel=1e-5)
 
 
 def test_a_distance_without_a_bound_is_refused():
     with pytest.raises(UsageError, match="can't be grouped by the distance inner product; use cosine or euclidean"):
-        reach_of("inner product", 1, 1)
+        DISTANCES["inner product"].grouping_radius(1, 1)

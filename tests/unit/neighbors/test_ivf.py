@@ -6,7 +6,7 @@ import pytest
 from lookalike.errors import UsageError
 from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors import ivf as module
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.neighbors.ivf import FLOOR, InvertedFile, write_lists
 
 NAMES = ["cosine", "euclidean", "inner product"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import (
     BULK_LEVEL,
     FEWEST,

@@ -10,7 +10,7 @@ import pytest
 from lookalike.encoders.base import create, load
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import score
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
 from lookalike.selection.scatter import neighbour_scatter
 

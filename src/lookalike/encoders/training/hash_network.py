@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders.training import loop as training
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 Float32Array = NDArray[np.float32]
 

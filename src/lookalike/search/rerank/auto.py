@@ -33,6 +33,7 @@ from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import originals_of
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank.base import NONE, Reranker, RerankRequest, create_reranker
 from lookalike.selection.selftest import FEWEST, bootstrap_interval
 from lookalike.transforms.augmentations import damage, families_for
@@ -211,7 +212,7 @@ class _Test:
         ways = damage(shown, families_for(shown), seed=seed + 1000), scene(shown, seed=seed)
         encoded = [index.encoder.encode(np.stack([fit_to(c, shape) for c in copies])) for copies in ways]
         seen = np.ones(len(rows), np.bool_)
-        if index.manifest.distance == "cosine":
+        if DISTANCES[index.manifest.distance].directional:
             seen = np.all([table.any(axis=1) for table in encoded], axis=0)
         if not seen.any():
             raise UsageError(

@@ -20,7 +20,7 @@ from lookalike.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
-    from lookalike.neighbors.distances import Database
+    from lookalike.neighbors.exact import Database
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -302,7 +302,7 @@ def ranking_values(
         part = asked.part(start, start + step)
         plain = database.distances(part.descriptors)
         values, inliers = (plain, [{}] * len(part)) if made is None else made.values(part)
-        if database.distance == "inner product":  # it has no least value, and a ranking begins at 0
+        if database.measure.signed:  # it has no least value, and a ranking begins at 0
             values = values - np.minimum(values.min(axis=1, keepdims=True), 0)
         yield values, plain, inliers
 

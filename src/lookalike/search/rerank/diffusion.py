@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph, to_squares
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph
+from lookalike.neighbors.exact import Database
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alph
     """
     plain = database.distances(queries)
     rows, far = database.nearest(queries, min(STARTS, database.size))
-    squares = to_squares(far, database.distance)
+    squares = database.measure.to_squares(far)
     arrived = graph.spread(rows, graph.seeds(rows, squares), alpha)
     most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     plain *= np.float32(PLAIN) / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)

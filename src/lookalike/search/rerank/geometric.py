@@ -19,6 +19,7 @@ from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import originals_of
 from lookalike.index.vectors import VERIFICATION, cached_artifact
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 from lookalike.transforms.views import scene
 
@@ -87,7 +88,7 @@ class GeometricCheck(Reranker):
             inliers.append(found)
             # What is verified comes before all others, the more inliers the sooner; the rest as without.
             order = [row for row, count in found.items() if count >= VERIFIED]
-            if self.database.distance == "inner product":  # it has no least value; what comes first stays first
+            if self.database.measure.signed:  # it has no least value; what comes first stays first
                 out[i] -= out[i].min()
             out[i] += 1
             for row in order:
@@ -118,7 +119,7 @@ class GeometricCheck(Reranker):
         lists = [_first(plain, most, allowed)]
         for other in self.others:
             descriptor = other.encoder.encode(fit_to(picture, tuple(other.manifest.shape))[None])
-            if other.manifest.distance == "cosine" and not descriptor.any():
+            if DISTANCES[other.manifest.distance].directional and not descriptor.any():
                 continue
             theirs = other.database().distances(descriptor)[0]
             own = self._rows_by_id()

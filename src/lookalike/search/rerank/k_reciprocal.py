@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.diffusion import to_squares
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class KReciprocal(Reranker):
         size, queries = self.database.size, len(asked)
         plain = self.database.distances(asked.descriptors)
         rows, far = self.database.nearest(asked.descriptors, self.k)
-        squares = to_squares(far, self.database.distance)
+        squares = self.database.measure.to_squares(far)
         # It is among an image's nearest k if it is no farther than the last of these.
         mutual = squares <= self.reach[rows, 1]
         lines = np.repeat(np.arange(queries), self.k).reshape(rows.shape)
@@ -160,17 +160,10 @@ def _pair_squares(
     one: NDArray[Any], lines: NDArray[Any], other: NDArray[Any], rows: NDArray[Any], distance: str
 ) -> Float32Array:
     """Return the squared distance of each pair of rows."""
+    measure = DISTANCES[distance]
     out = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), 4096):
         part = slice(start, start + 4096)
         a, b = one[lines[part]], other[rows[part]]
-        if distance == "hamming":
-            out[part] = np.bitwise_count(a ^ b).sum(axis=1)
-            continue
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        if distance == "cosine":
-            a /= np.linalg.norm(a, axis=1, keepdims=True)
-            b /= np.linalg.norm(b, axis=1, keepdims=True)
-        squares = ((a - b) ** 2).sum(axis=1)
-        out[part] = squares / 2 if distance == "cosine" else squares
+        out[part] = measure.pair_squares(a, b)
     return out

@@ -76,7 +76,7 @@ class MultiView(Reranker):
         """Return descriptors of the views of one picture, without those that are blank to the encoder."""
         shape = tuple(self.index.manifest.shape)
         descriptors = self.index.encoder.encode(np.stack([fit_to(v, shape) for v in views_of(picture, self.kinds)]))
-        if self.database.distance != "cosine":
+        if not self.database.measure.directional:
             return descriptors
         return descriptors[descriptors.any(axis=1)]
 

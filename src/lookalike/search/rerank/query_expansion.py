@@ -9,22 +9,20 @@ before the query comes (R. Arandjelovic and A. Zisserman, "Three things everyone
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.distances import DISTANCES, Distance
+from lookalike.neighbors.exact import Database
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
 Float32Array = NDArray[np.float32]
-
-#: Distances by which the length of a descriptor counts.
-_AS_THEY_ARE = ("euclidean", "inner product")
 
 
 class Expansion(Reranker):
@@ -59,76 +57,37 @@ class Expansion(Reranker):
         check_range(self.name, "alpha", alpha, 0, 100)
         check_range(self.name, "augment", augment, 0, 50)
         self.k, self.alpha = min(k, self.database.size), alpha
-        self.vectors = as_vectors(index.descriptors, self.database.distance)
-        measure = self.database.distance if self.database.distance in _AS_THEY_ARE else "cosine"
-        moved = self._augmented(augment) if augment else self.vectors
-        self.moved = Database(moved, measure)
+        self.measure = DISTANCES[self.database.distance]
+        self.vectors = self.measure.vectors(index.descriptors)
+        self.moved = Database(self._augmented(augment) if augment else self.vectors, self.measure.of_vectors)
 
     def _augmented(self, k: int) -> Float32Array:
         near = graph_of(self.index, on_note=self.note).neighbours
         k = min(k, near.rows.shape[1])
+        own = DISTANCES[self.index.manifest.distance]  # the graph's
         moved, total = self.vectors.copy(), np.ones(len(self.vectors), np.float32)
         for place in range(k):  # one neighbour of all at a time takes no more memory than the vectors
-            weights = self._weights(near.squares[:, place], near.squares[:, k - 1], self.index.manifest.distance)
+            weights = self._weights(near.squares[:, place], near.squares[:, k - 1], own)
             moved += weights[:, None] * self.vectors[near.rows[:, place]]
             total += weights
-        if self.database.distance in _AS_THEY_ARE:
+        if self.measure.lengths_count:
             moved /= total[:, None]
         return moved
 
-    def _weights(self, squares: Float32Array, last: Float32Array, distance: str) -> Float32Array:
-        """Turn squared distances into weights: the cosine to the power alpha; of others a like curve from 1 on."""
-        similarity: NDArray[Any]
-        if distance == "euclidean":  # no cosine there: let the last count a half at alpha 1
-            similarity = 1 - 0.5 * squares / np.maximum(last, np.finfo(np.float32).tiny)
-        elif distance == "inner product":  # it has no greatest value: the nearest counts 1
-            similarity = -squares / np.maximum(-squares.min(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
-        elif distance == "hamming":
-            similarity = 1 - squares / (4 * self.database.dimension)
-        else:
-            similarity = 1 - squares
-        return np.asarray(np.maximum(similarity, 0) ** self.alpha, np.float32)
+    def _weights(self, squares: Float32Array, last: Float32Array, measure: type[Distance]) -> Float32Array:
+        """Turn squared distances into weights: how close they are, to the power alpha."""
+        close = measure.closeness(squares, last, self.database.dimension)
+        return np.asarray(np.maximum(close, 0) ** self.alpha, np.float32)
 
     def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Ask, move, and ask again."""
         rows, far = self.database.nearest(asked.descriptors, self.k)
-        distance = self.database.distance
-        squares = far * far if distance == "euclidean" else far
-        weights = self._weights(squares, squares[:, -1:], distance)
-        queries = as_vectors(asked.descriptors, distance)
+        squares = self.measure.to_squares(far)
+        weights = self._weights(squares, squares[:, -1:], self.measure)
+        queries = self.measure.vectors(asked.descriptors)
         moved = queries + np.einsum("bk,bkd->bd", weights, self.vectors[rows])
-        if distance in _AS_THEY_ARE:
+        if self.measure.lengths_count:
             moved /= 1 + weights.sum(axis=1, keepdims=True)
         lost = ~moved.any(axis=1)  # it and its answers cancel out
         moved[lost] = queries[lost]
         return self.moved.distances(moved.astype(np.float32)), [{}] * len(asked)
-
-
-def as_vectors(descriptors: NDArray[Any], distance: str) -> Float32Array:
-    """Return descriptors as vectors that can be added up.
-
-    Parameters
-    ----------
-    descriptors : ndarray, shape (n, d)
-        Of any distance.
-    distance : str
-        ``cosine``: they are brought to length 1; ``hamming``: each bit becomes -1 or 1.
-
-    Returns
-    -------
-    ndarray of float32, shape (n, d), or (n, bits)
-
-    Examples
-    --------
-    >>> as_vectors(np.array([[3, 4]], np.float32), "cosine").tolist()
-    [[0.6000000238418579, 0.800000011920929]]
-    >>> as_vectors(np.array([[0b10000001]], np.uint8), "hamming")[0, :2].tolist()
-    [1.0, -1.0]
-    """
-    if distance == "hamming":
-        return np.unpackbits(descriptors, axis=1).astype(np.float32) * 2 - 1
-    table = np.asarray(descriptors, np.float32)
-    if distance in _AS_THEY_ARE:
-        return table
-    lengths = np.sqrt(np.einsum("ij,ij->i", table, table, dtype=np.float64))
-    return np.asarray(table / np.maximum(lengths, 1e-30)[:, None], np.float32)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lookalike.neighbors import hamming as module
-from lookalike.neighbors.hamming import nearest_codes
+from lookalike.neighbors import hamming_scan as module
+from lookalike.neighbors.hamming_scan import nearest_codes
 
 
 def full_sort(codes, queries, k):

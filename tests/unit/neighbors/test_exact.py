@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.neighbors import distances as module
-from lookalike.neighbors.distances import DISTANCES, Database
+from lookalike.neighbors import exact as module
+from lookalike.neighbors.distances import DISTANCES, base
+from lookalike.neighbors.exact import Database
+from lookalike.neighbors.tiling import MOST_ANSWERS
 from paths import ROOT
 
 MNIST = ROOT / "datasets" / "mnist"
-NAMES = sorted(name for name, distance in DISTANCES.items() if not distance.packed)
+NAMES = sorted(name for name in DISTANCES if not DISTANCES[name].packed)
 METRICS = [name for name in NAMES if name != "inner product"]  # 0 for the same descriptor, never negative
 
 
@@ -95,9 +97,9 @@ def test_long_rows_are_read_in_parts_by_several_threads(name, kind, monkeypatch)
     whole = Database(x, name)
     found = whole.distances(q), *whole.nearest(q, 10)
     parts = []
-    in_parts = module._read_in_parts
-    monkeypatch.setattr(module, "_read_in_parts", lambda starts, *rest: (parts.append(starts), in_parts(starts, *rest)))
-    monkeypatch.setattr(module, "NUMBERS_IN_CACHE", 70 * 40)
+    in_parts = base.read_in_parts
+    monkeypatch.setattr(base, "read_in_parts", lambda starts, *rest: (parts.append(starts), in_parts(starts, *rest)))
+    monkeypatch.setattr(base, "NUMBERS_IN_CACHE", 70 * 40)
     again = whole.distances(q), *whole.nearest(q, 10)
     assert {len(starts) for starts in parts} == {76}  # the last one of a single row
     for a, b in zip(found, again, strict=True):
@@ -152,7 +154,7 @@ def test_many_queries_at_a_time_are_answered_as_one_by_one(name, size):
     x[:5], x[-1] = x[0], x[0]
     q = np.concatenate([x[:40], rng.normal(size=(600, 24)).astype(np.float32)])
     database = Database(x, name)
-    for k in (1, 3, 9, min(size, module.MOST_ANSWERS)):
+    for k in (1, 3, 9, min(size, MOST_ANSWERS)):
         positions, found = database.nearest(q, k)
         for i in [*range(45), len(q) - 1]:
             one, far = database.nearest(q[i : i + 1], k)
@@ -205,7 +207,7 @@ def test_every_half_is_widened_to_what_numpy_says():
     bits = np.arange(2**16, dtype=np.uint16)
     halves = bits[(bits & 0x7C00) != 0x7C00].view(np.float16).reshape(1, -1)  # all but infinity and NaN
     wide = np.empty(halves.shape, np.float32)
-    module.to_float32(halves, wide)
+    base.to_float32(halves, wide)
     np.testing.assert_array_equal(wide.view(np.int32), halves.astype(np.float32).view(np.int32))
 
 
@@ -427,7 +429,7 @@ def test_within_a_radius_whether_looked_up_or_counted(length, radius):
 
 def test_short_codes_are_looked_up_and_long_ones_counted():
     codes = np.random.default_rng(3).integers(0, 256, (200_000, 4), dtype=np.uint8)
-    short, long = (Database(c, "hamming")._measure for c in (codes, np.tile(codes, 3)))
+    short, long = (Database(c, "hamming").measure for c in (codes, np.tile(codes, 3)))
     assert short.lookup(codes[5], 1).tolist() == np.flatnonzero(bits_that_differ(codes[5:6], codes)[0] <= 1).tolist()
     assert short.lookup(codes[5], 6) is None
     assert long.lookup(np.tile(codes[5], 3), 1) is None
