@@ -40,16 +40,17 @@ from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.exact import Database
 from lookalike.reports.evaluate import score
-from lookalike.search.rerank.auto import choose
-from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values, rerank
+from lookalike.search.rerank.auto import select_rerank
+from lookalike.search.rerank.base import RerankRequest, ranking_values
 from lookalike.search.rerank.diffusion import spread
+from lookalike.search.rerank.registry import create_reranker, rerank
 from lookalike.selection.adapt import RECIPES, Learner, prepare_material
 from lookalike.selection.defaults import default_postprocessing
 from lookalike.selection.selftest import bootstrap_interval
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.
-OTHERS = ("none", "expansion", "alpha-expansion", "reciprocal", "views")
+OTHERS = ("none", "query-expansion", "alpha-query-expansion", "k-reciprocal", "multi-view")
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
 #: Damaged queries of each kind.
 DAMAGED = 30
@@ -80,8 +81,8 @@ def mnist(aim: str, work: Path) -> dict[str, Any]:
         "opened_seconds": time.perf_counter() - begun,  # the graph too, if it was kept
         "opened_processor_seconds": time.process_time() - worked,
     }
-    tried = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998")
-    chosen = choose(index, tried=tried)
+    tried = ("alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998")
+    chosen = select_rerank(index, tried=tried)
     facts["self_test"] = {"chosen": chosen.method, "figures": chosen.figures, "held_out": chosen.held_out}
     for method in dict.fromkeys([None, "diffusion", chosen.method]):
         report = score(index, "mnist:test", rerank=method)
@@ -137,7 +138,7 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
                 found.setdefault(method, []).extend(per_query(r, [10]) for r in ranks)
         facts[title] = figures_of(found)
         with tempfile.TemporaryDirectory() as folder:
-            chosen = choose(build_index(open_collection(images), made, Path(folder) / "index"))
+            chosen = select_rerank(build_index(open_collection(images), made, Path(folder) / "index"))
         facts[f"{title}, chosen by the self-test"] = chosen.method
         print("corel", title, {m: round(v["mAP"][0], 4) for m, v in facts[title].items()}, chosen.method, flush=True)
     return facts
@@ -218,7 +219,7 @@ def auto(shared: Path, work: Path) -> dict[str, Any]:
     folder = shared / "museum-2022"
     index = build_index(folder / "BBDD", "neural", work / "museum.lookalike")
     worked = time.process_time()
-    chosen = choose(index, on_note=print)
+    chosen = select_rerank(index, on_note=print)
     facts: dict[str, Any] = {
         "chosen": chosen.method,
         "figures": chosen.figures,

@@ -172,9 +172,16 @@ def nothing(part: str, raw: Any) -> Iterator[Row]:
         yield number("silence is believed", int(raw["believed"]), **where)
 
 
-def plain(method: str) -> str:
-    """Return a re-ranking's name; the plain order is called by several."""
-    return "plain" if method in ("None", "none") else method
+#: What runs before 29 November 2026 called some re-rankings.
+RENAMED = {
+    "None": "plain", "none": "plain", "expansion": "query-expansion", "alpha-expansion": "alpha-query-expansion",
+    "reciprocal": "k-reciprocal", "views": "multi-view",
+}  # fmt: skip
+
+
+def named(method: str) -> str:
+    """Return a re-ranking's name of today."""
+    return RENAMED.get(method, method)
 
 
 def rerank(part: str, raw: Any) -> Iterator[Row]:
@@ -188,8 +195,8 @@ def rerank_mnist(part: str, raw: Any) -> Iterator[Row]:
     where: dict[str, Any] = {"collection": MNIST, "encoder": "hog deskew", "aim": part}
     for method, found in raw.items():
         if isinstance(found, dict) and "mAP" in found:
-            yield from scores(found, 10_000, **where, method=plain(method))
-    yield number(f"chosen by the self-test: {raw['self_test']['chosen']}", 1, **where)
+            yield from scores(found, 10_000, **where, method=named(method))
+    yield number(f"chosen by the self-test: {named(raw['self_test']['chosen'])}", 1, **where)
 
 
 def rerank_corel(_: str, raw: Any) -> Iterator[Row]:
@@ -199,9 +206,9 @@ def rerank_corel(_: str, raw: Any) -> Iterator[Row]:
         where["aim" if recipe == "kind" else "recipe"] = recipe
         if isinstance(found, dict):
             for method, metrics in found.items():
-                yield from scores(metrics, **where, method=plain(method))
+                yield from scores(metrics, **where, method=named(method))
         elif title.endswith("chosen by the self-test"):
-            yield number(f"chosen by the self-test: {found}", 1, **where)
+            yield number(f"chosen by the self-test: {named(found)}", 1, **where)
 
 
 def rerank_others(_: str, raw: Any) -> Iterator[Row]:
@@ -211,7 +218,7 @@ def rerank_others(_: str, raw: Any) -> Iterator[Row]:
                 "collection": MNIST,
                 "encoder": "hog deskew",
                 "aim": "kind",
-                "method": plain(method),
+                "method": named(method),
             }
             yield from scores(found, raw["queries"], **where)
             yield number("processor seconds", found["processor_seconds"], **where, n=raw["queries"])
@@ -223,13 +230,13 @@ def rerank_museum(_: str, raw: Any) -> Iterator[Row]:
         if isinstance(by_method, dict) and "queries" in by_method:
             for method, found in by_method.items():
                 if isinstance(found, dict):
-                    asked = {**where, "queries": queries, "method": plain(method)}
+                    asked = {**where, "queries": queries, "method": named(method)}
                     yield score("P@1", found["P@1"], by_method["queries"], **asked)
                     others = ("verified", "pairs_a_query", "processor_ms_a_pair")
                     yield from (number(m.replace("_", " "), found[m], **asked) for m in others if m in found)
     for method, figures in raw.get("figures", {}).items():
         for metric, value in figures.items():
-            yield number(f"self-test: {metric}", value, **where, method=plain(method))
+            yield number(f"self-test: {metric}", value, **where, method=named(method))
     if "processor_seconds" in raw:
         yield number("processor seconds to choose", raw["processor_seconds"], **where, method="auto")
 

@@ -91,7 +91,7 @@ SELECTION = {
             ("neural", {"recipe": "unchanged"}), ("centred", {"recipe": "centred"}), ("for `kind`", {"aim": "kind"})) for m in ("mAP", "P@1")],
     ),
     "rerank-others": Table(
-        "rerank", "method", [("plain", {"method": "plain"}), *((f"`{m}`", {"method": m}) for m in ("expansion", "alpha-expansion", "reciprocal", "views"))],
+        "rerank", "method", [("plain", {"method": "plain"}), *((f"`{m}`", {"method": m}) for m in ("query-expansion", "alpha-query-expansion", "k-reciprocal", "multi-view"))],
         [*(Column(f"MNIST, 1,000 queries: {m}", {"run": "others-mnist", "metric": m}, interval(3)) for m in ("mAP", "P@1")),
          *(Column(f"{title}: {m}", {"run": "others-corel", **where, "metric": m}, interval(3)) for title, where in (
             ("Corel-1k, neural", {"recipe": "unchanged"}), ("Corel-1k, for `kind`", {"aim": "kind"})) for m in ("mAP", "P@1"))],
@@ -108,7 +108,7 @@ SELECTION = {
     "rerank-auto": Table(
         "rerank", "287 museum paintings, by the self-test",
         [(f"`{m}`" if m != "plain" else m, {"run": "auto", "method": m}) for m in (
-            "plain", "alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "reciprocal", "geometric")],
+            "plain", "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric")],
         [Column(m, {"metric": f"self-test: {m}"}, digits(3)) for m in ("first hit", "kind")],
     ),
     "rerank-speed": Table(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lookalike.errors import LookalikeError, UsageError, first_line, missing_extra, unknown_name
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -59,6 +61,8 @@ class Registry(Generic[T]):
 
     def installed(self) -> dict[str, EntryPoint]:
         """Return what other packages bring, none of it imported. A name of ours stays ours."""
+        from importlib.metadata import entry_points  # 10 ms that the names of ours don't need
+
         return {e.name: e for e in entry_points(group=self.group) if e.name not in self.table}
 
     def __getitem__(self, name: str) -> type[T]:

@@ -318,7 +318,9 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
     statuses, lock = [], threading.Lock()
 
     def ask():
-        status, headers, said = site.ask("POST", "/api/search", {"likes": ["000.png"], "rerank": "reciprocal", "k": 3})
+        status, headers, said = site.ask(
+            "POST", "/api/search", {"likes": ["000.png"], "rerank": "k-reciprocal", "k": 3}
+        )
         with lock:
             statuses.append((status, headers.get("retry-after") or said))
 
@@ -328,7 +330,7 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
     assert begun.wait(20)
     until(lambda: len(statuses) == 60 - 1 - 32)  # one learns, 32 wait, and the rest is told to come again
     assert set(statuses) == {(429, "10")}
-    assert calls == ["reciprocal"]
+    assert calls == ["k-reciprocal"]
     assert site.post("/api/search", {"likes": ["001.png"], "k": 3})["matches"]
     assert site.get("/api/info")["images"] == COUNT
     assert site.ask("GET", "/api/thumbnail?id=000.png")[0] == 200

@@ -23,6 +23,7 @@ from lookalike.cli.main import (
 )
 from lookalike.errors import UsageError
 from lookalike.progress import say
+from lookalike.search.rerank import RERANKERS
 from lookalike.terminal import one_line
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Rerank = Annotated[
     str | None,
     typer.Option(
         "--rerank",
-        help="A second, better order: expansion, alpha-expansion, diffusion, reciprocal, geometric, views, or auto.",
+        help=f"Re-rank the answers: {', '.join(RERANKERS.table)}.",
     ),
 ]
 

@@ -45,7 +45,7 @@ from lookalike.search.explain import explain
 from lookalike.search.page import answer
 from lookalike.search.request import MOST_EXAMPLES, Example
 from lookalike.search.request import Query as RerankRequest
-from lookalike.search.rerank.base import RERANKINGS
+from lookalike.search.rerank import RERANKERS
 from lookalike.server.admission import BusyError
 from lookalike.server.downloads import MOST as MOST_PACKED
 from lookalike.server.downloads import packed
@@ -930,7 +930,7 @@ def _info(service: Service) -> dict[str, Any]:
         "default": manifest.default,
         "encoders": columns,
         "distances": sorted(DISTANCES),
-        "reranks": sorted(RERANKINGS),
+        "reranks": sorted(name for name in RERANKERS if name != "auto"),
         "labels": has_labels,
         "outcomes": manifest.outcomes,
         "version": manifest.dataset_version,

@@ -138,8 +138,8 @@ def test_the_index_opened_again_answers_the_same(index, tmp_path):
 def test_k_is_at_least_one_and_beyond_the_collection_it_is_all(index):
     assert len(index.search(QUERY, 4)) == 4
     assert index.search(QUERY, 5) == index.search(QUERY, np.int64(10**9)) == index.search(QUERY, 4)
-    assert [m.id for m in index.search(QUERY, 5, rerank="expansion")] == [
-        m.id for m in index.search(QUERY, 4, rerank="expansion")
+    assert [m.id for m in index.search(QUERY, 5, rerank="query-expansion")] == [
+        m.id for m in index.search(QUERY, 4, rerank="query-expansion")
     ]
     with pytest.raises(UsageError, match=r"k is 0; ask for at least 1"):
         index.search(QUERY, 0)
