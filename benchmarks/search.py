@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from study import keep, read_run
+from study import keep, read_run, select
 
 from lookalike.atomic import replace_file
 from lookalike.mapped import MappedArrays
@@ -532,33 +532,34 @@ def projected(found: list[dict[str, Any]], rows: int = 10**9, lists: int = 8192)
     }
 
 
-def chart(results: dict[str, Any]) -> None:
-    """Draw queries a second by recall, and how a query's time grows with the number of vectors."""
+def chart() -> None:
+    """Draw queries a second by recall, and how a query's time grows with the number of vectors, from the tidy table."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    def values(metric: str, **where: str) -> list[float]:
+        return [float(row["value"]) for row in select("search", metric=metric, **where)]
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for one in results["approximate"]:
-        ours = one["side"].startswith("lookalike")
-        shares = [step["recall"] for step in one["curve"]]
-        rates = [step["batch_per_second"] for step in one["curve"]]
-        left.plot(shares, rates, "o-", label=one["side"], lw=2.5 if ours else 1.2, ms=4)
+    for side in SIDES:
+        shares = values("recall@10", side=side, method="approximate")
+        rates = values("queries a second, 1,000 at a time", side=side)
+        left.plot(shares, rates, "o-", label=side, lw=2.5 if side.startswith("lookalike") else 1.2, ms=4)
     left.axvline(0.99, color="grey", lw=0.8, ls=":")
     left.set(yscale="log", xlim=(0.75, 1.005), xlabel="recall@10", ylabel="queries a second, 1,000 at a time")
     left.set_title("1,000,000 x 128, Euclid, 2 cores", fontsize=10)
     left.legend(fontsize=8)
-    rows = [one["rows"] for one in results["growth"]]
-    for name, label in (
-        ("exact_single_s_a_query", "exact, one query"),
-        ("exact_batch_s_a_query", "exact, each of many"),
-        ("lists_single_s_a_query", "lists, one query"),
-        ("lists_batch_s_a_query", "lists, each of many"),
-    ):
-        right.plot(rows, [one.get(name, np.nan) * 1e3 for one in results["growth"]], "o-", label=label, ms=4)
+    for method in ("exact", "approximate"):
+        for setting, label in (("one query", "one query"), ("each of many queries", "each of many")):
+            ms = [
+                values("ms", collection=f"{rows:,} x 64", method=method, setting=setting, run=f"growth, {rows}")
+                for rows in GROWN
+            ]
+            right.plot(GROWN, [found[0] if found else np.nan for found in ms], "o-", label=f"{method}, {label}", ms=4)
     right.set(xscale="log", yscale="log", xlabel="vectors of 64 float32", ylabel="milliseconds a query")
-    right.set_title("Growth, recall@10 of the lists .99 and more", fontsize=10)
+    right.set_title("Growth, recall@10 of approximate search .99 and more", fontsize=10)
     right.legend(fontsize=8)
     CHART.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(CHART, dpi=110)
@@ -578,12 +579,7 @@ def main() -> None:
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     if options.part == "chart":
-        chart(
-            {
-                "approximate": kept(f"approximate, {name}" for name in SIDES),
-                "growth": kept(f"growth, {rows}" for rows in GROWN),
-            }
-        )
+        chart()
         return
     names = options.side or list(SIDES)
     if options.part == "build":
