@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from study import keep, read_run, select
+from study import keep, select
 
 from lookalike.atomic import replace_file
 from lookalike.mapped import MappedArrays
@@ -46,7 +46,7 @@ SETTINGS = {
     "hnswlib": "M=16, ef_construction=80", "usearch": "connectivity=16, expansion_add=80",
     "Lance": "IVF_PQ, sqrt(n) partitions, dimension/8 parts, refine_factor=20, two threads",
 }  # fmt: skip
-#: The sizes that growth and the chart look for among the runs that are here.
+#: The sizes of growth; the last is what a billion is reckoned from.
 GROWN = (10_000, 100_000, 1_000_000, 10_000_000)
 K = 10
 
@@ -500,12 +500,11 @@ def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
     return one
 
 
-def projected(found: list[dict[str, Any]], rows: int = 10**9, lists: int = 8192) -> dict[str, Any]:
+def projected(last: dict[str, Any], rows: int = 10**9, lists: int = 8192) -> dict[str, Any]:
     """Reckon, from the largest size that was measured, what so many 64-d vectors would take with the most lists there are.
 
     Searching grows with the rows that are read (exact: all; lists: those looked into), building lists with rows times lists.
     """
-    last = max(found, key=lambda one: int(one["rows"]))
     times = rows / last["rows"]
     probes = next(one["probes"] for one in last["lists"]["meter"] if one["k"] == K)
     longer = times * last["lists"]["lists"] / lists
@@ -600,15 +599,11 @@ def main() -> None:
         found = {"binary": binary(options.repeats)}
     else:
         one = growth(options.rows, options.repeats, options.cache)
-        others = [other for other in kept(f"growth, {rows}" for rows in GROWN) if other["rows"] != options.rows]
-        found = {f"growth, {options.rows}": one, "projection": projected([*others, one])}
+        found = {f"growth, {options.rows}": one}
+        if options.rows == GROWN[-1]:  # a smaller size is no ground to reckon from
+            found["projection"] = projected(one)
     for part, raw in found.items():
         keep("search", part, raw, peers=PEERS, settings=SETTINGS | {"repeats": options.repeats})
-
-
-def kept(parts: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the raw runs that are here."""
-    return [run for part in parts if (run := read_run("search", part)) is not None]
 
 
 if __name__ == "__main__":

@@ -81,7 +81,10 @@ def main() -> None:
                 row |= {"adapted": post, "made": scored(case, name, encoder)}
             print(row, flush=True)
             rows.append(row)
-    keep("usual", "usual", rows)
+    if options.emoji and options.fonts:
+        keep("usual", "usual", rows)
+    else:
+        print("not kept, since it would replace rows of more collections: name --emoji and --fonts")
 
 
 if __name__ == "__main__":

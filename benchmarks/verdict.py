@@ -366,14 +366,14 @@ def main() -> None:
         print(
             f"{r['collection']:14} {r['score']:9} {r['figure']:18} rho {r['spearman']:.2f}  loss {r['loss']:.3f}  {r['pick']}  (best: {r['best']})"
         )
+    if options.only or not (options.emoji and options.fonts):
+        print(
+            "not kept, since it would replace rows of more collections: name --emoji and --fonts, and leave out --only"
+        )
+        return
     result = {"rows": rows, "spearman": found, "leave_one_collection_out": chosen}
-    keep(
-        "verdict",
-        "verdict",
-        result,
-        peers=["scipy", "scikit-learn", "scikit-image"],
-        settings={"hashes of the code": code()},
-    )
+    settings = {"hashes of the code": code()}
+    keep("verdict", "verdict", result, peers=["scipy", "scikit-learn", "scikit-image"], settings=settings)
 
 
 if __name__ == "__main__":
