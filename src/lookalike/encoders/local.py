@@ -1,7 +1,6 @@
 """Local features: what many small places of an image look like, counted as visual words learnt from the collection.
 
-Unlike the other descriptors, these hardly change when an image is turned, cut out of a larger one, or partly covered;
-and the keypoints can be compared place by place afterwards.
+Unlike the other descriptors, these hardly change when an image is turned, cut out of a larger one, or partly covered.
 
 Sources: D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 60(2), 2004 (SIFT); H. Bay et al.,
 "SURF: Speeded Up Robust Features", ECCV 2006; R. Arandjelovic and A. Zisserman, "Three things everyone should know to
@@ -15,7 +14,7 @@ from __future__ import annotations
 import importlib
 import io
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,25 +28,6 @@ Float32Array = NDArray[np.float32]
 POOLINGS = ("vlad", "bow")
 #: Images whose keypoints words are learnt from, and keypoints in all, at most.
 SAMPLE_IMAGES, SAMPLE_KEYPOINTS = 2_000, 100_000
-#: Keypoint scales are kept as sixteenths of an octave: 1 to 62,700 pixels in a byte.
-SCALE_STEPS = 16
-#: What coordinates are fractions of.
-WHOLE = 65_535
-
-
-class Keypoints(NamedTuple):
-    """The keypoints of one image, compact: 8 bytes each, and the descriptor's."""
-
-    #: (k, 2): x and y from the upper left corner, in 65,535ths of the longer side.
-    xy: NDArray[np.uint16]
-    #: (k,): diameter in pixels is ``2 ** (scale / 16)``.
-    scale: NDArray[np.uint8]
-    #: (k,): direction, 256 to the full circle.
-    angle: NDArray[np.uint8]
-    #: (k,): the nearest visual word.
-    word: NDArray[np.uint16]
-    #: (k, 128) for SIFT, (k, 64) for SURF: compare as they are, by Euclidean distance.
-    descriptor: NDArray[np.uint8]
 
 
 class _Local(Encoder):
@@ -65,38 +45,6 @@ class _Local(Encoder):
         self.words = words
         self.points = points
         self.seed = seed
-
-    def keypoints(self, images: NDArray[np.uint8]) -> list[Keypoints]:
-        """Find the keypoints of images, for a geometric check.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            Images of the size the encoder was fitted on.
-
-        Returns
-        -------
-        list of Keypoints
-            One an image; with arrays of length 0 where there is nothing to hold on to.
-
-        Raises
-        ------
-        EncoderError
-            If it isn't fitted, or the images are of another size or type.
-        """
-        images = self.check_images(images)
-        return self._map(self._keypoints, images)
-
-    def _keypoints(self, image: NDArray[np.uint8]) -> Keypoints:
-        places, descriptors = self._found(image)
-        longest = max(image.shape[:2])
-        return Keypoints(
-            (places[:, :2] / longest * WHOLE).round().clip(0, WHOLE).astype(np.uint16),
-            (np.log2(np.maximum(places[:, 2], 1)) * SCALE_STEPS).round().clip(0, 255).astype(np.uint8),
-            ((places[:, 3] / 360 * 256).round().astype(np.int64) % 256).astype(np.uint8),
-            self._nearest_words(self._to_unit(descriptors)).astype(np.uint16),
-            descriptors,
-        )
 
     def _found(self, image: NDArray[np.uint8]) -> tuple[Float32Array, NDArray[np.uint8]]:
         """Return x, y, diameter in pixels and angle in degrees of the image's keypoints, (k, 4), and descriptors."""
