@@ -30,7 +30,7 @@ from lookalike.reports import charts, figures
 from lookalike.search.restore import denoise
 from lookalike.selection.adapt import Recipe, adapt
 from lookalike.selection.selftest import bootstrap_interval
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 from lookalike.transforms.noise import add_noise, quality
 from lookalike.transforms.restorer import Restorer
 
@@ -53,7 +53,7 @@ def cleaned(noisy: Images, restorer: Restorer, autoencoder: Encoder) -> tuple[di
     seconds["by an autoencoder"] = time.process_time() - begun
     ways = {
         "as it is": noisy,
-        "blurred": damage(noisy, {"blur": 1 / 28}, exact=True),
+        "blurred": augment(noisy, {"blur": 1 / 28}, exact=True),
         "by the collection": restored.images,
         "by an autoencoder": by_network,
     }

@@ -41,7 +41,7 @@ from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 
 Float32Array = NDArray[np.float32]
 #: What is measured, and whether networks are.
@@ -88,7 +88,7 @@ def copies_by_family(case: Case, name: str, material: Material, everything: Floa
     shown = images[everything.any(axis=1)] if len(material.trial.database) != len(images) else images
     most = MOST_EACH_LARGE if encoder_name == "neural" else MOST_EACH
     some = shown[material.anchors[:most]]
-    made = {f: encoder.encode(damage(some, {f: a}, seed=7)) for f, a in material.trial.families.items()}
+    made = {f: encoder.encode(augment(some, {f: a}, seed=7)) for f, a in material.trial.families.items()}
     if file:
         np.savez(file, **made)
     return made

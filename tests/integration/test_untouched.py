@@ -166,8 +166,8 @@ def to_file(target):
         "score --qrels": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--qrels", target],
         "score --plot": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--plot", target],
         "compare": ["compare", "others", "--encoders", "pixels", "--figure", target],
-        "compare --damage-figure": ["compare", "others", "--encoders", "pixels", "--damage", "--families", "turn",
-                                    "--sample", "8", "--damage-figure", target],
+        "compare --robustness-figure": ["compare", "others", "--encoders", "pixels", "--robustness", "--families", "turn",
+                                    "--sample", "8", "--robustness-figure", target],
         "denoise": ["denoise", "photos/x.png", "-e", "network", "-o", target],
         "denoise --figure": ["denoise", "photos/x.png", "-e", "network", "-o", "new/x.png", "--figure", target],
     }  # fmt: skip

@@ -88,8 +88,8 @@ def test_centring_the_code_changes_no_drawing(digits):
     assert np.abs(before.mean(axis=0)).max() > 1e-2
 
 
-def test_deep_preset_learns_from_damaged_copies_and_their_originals(digits):
-    plan = Autoencoder(preset="deep", damage={"turn": 90}, noise=0, batch_size=50, validation=0.1)._plan(digits[:200])
+def test_deep_preset_learns_from_augmented_copies_and_their_originals(digits):
+    plan = Autoencoder(preset="deep", families={"turn": 90}, noise=0, batch_size=50, validation=0.1)._plan(digits[:200])
     data = plan.data(digits[:200])
     batches = list(data.epoch(1))
     assert [len(copies) for copies, _ in batches] == [50, 50, 50, 30]
@@ -104,12 +104,22 @@ def test_deep_preset_learns_from_damaged_copies_and_their_originals(digits):
 
 def test_an_encoder_saved_before_a_parameter_was_new_is_the_same(trained, digits, tmp_path):
     loaded = load_encoder(trained.save(tmp_path / "new"))
-    older = {name: value for name, value in loaded.params.items() if name not in ("code", "damage")}
-    loaded._carded = frozenset(older)  # as a card that lacks them gives it
+    older = {name: name for name in loaded.params if name not in ("code", "families")}
+    loaded._carded = older  # as a card that lacks them gives it
     folder = loaded.save(tmp_path / "old")
     assert set(json.loads((folder / "encoder.json").read_text())["params"]) == set(older)
     assert load_encoder(folder).fingerprint == loaded.fingerprint
     np.testing.assert_array_equal(load_encoder(folder).encode(digits[:5]), trained.encode(digits[:5]))
+
+
+def test_an_encoder_saved_under_a_parameters_earlier_name_is_the_same(trained, tmp_path):
+    loaded = load_encoder(trained.save(tmp_path / "new"))
+    loaded._carded = {name: "damage" if name == "families" else name for name in loaded.params}
+    folder = loaded.save(tmp_path / "old")
+    assert json.loads((folder / "encoder.json").read_text())["params"]["damage"] == "auto"
+    again = load_encoder(folder)
+    assert again.params == trained.params
+    assert again.fingerprint == loaded.fingerprint != trained.fingerprint
 
 
 @pytest.mark.parametrize("preset", ["article", "tutorial", "deep"])
@@ -317,8 +327,8 @@ def test_auto_precision_tries_both_where_the_cpu_has_bfloat16(digits, monkeypatc
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"damage": "nose"}, "damage is 'nose'; it must be auto, none, or families"),
-        ({"damage": {"trun": 1}}, "unknown damage family 'trun' .*did you mean 'turn'"),
+        ({"families": "nose"}, "families is 'nose'; it must be auto, none, or families"),
+        ({"families": {"trun": 1}}, "unknown augmentation family 'trun' .*did you mean 'turn'"),
         ({"preset": "deep", "fixed_noise": True}, "fixed_noise goes with noise alone"),
         ({"code": 0}, "code is 0; it must be at least 1"),
         ({"preset": "artcle"}, "did you mean 'article'"),

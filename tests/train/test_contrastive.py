@@ -18,7 +18,7 @@ from lookalike.encoders.contrastive import NOISE, Contrastive, build
 from lookalike.encoders.training import contrastive_loss, loop, pairs
 from lookalike.errors import EncoderError, UsageError
 from lookalike.transforms import noise
-from lookalike.transforms.augmentations import FAMILIES, damage
+from lookalike.transforms.augmentations import FAMILIES, augment
 
 keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
 
@@ -89,7 +89,7 @@ def test_vicreg_is_the_papers_three_terms():
 # The pairs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pair_is_damaged_twice_and_only_the_first_view_is_noisy(images):
+def test_a_pair_is_augmented_twice_and_only_the_first_view_is_noisy(images):
     data = contrastive_loss.Data(images, plan_of(Contrastive(batch_size=64), images))
     views, clean = next(data.epoch(1))
     assert views.shape == (128, 14, 14, 1)
@@ -97,7 +97,7 @@ def test_a_pair_is_damaged_twice_and_only_the_first_view_is_noisy(images):
     assert 0.05 < (views[:64] - clean).std() < 0.5
     rng = np.random.default_rng([0, 1])
     chosen = rng.permutation(data._train)[:64]
-    first, second = pairs.damaged_pairs(images[chosen], pairs.families_to_learn(images), rng)
+    first, second = pairs.augmented_pairs(images[chosen], pairs.families_to_learn(images), rng)
     np.testing.assert_array_equal(clean[..., 0], first / np.float32(255))
     np.testing.assert_array_equal(views[64:, ..., 0], second / np.float32(255))
     assert (first != second).mean() > 0.1
@@ -115,7 +115,7 @@ def test_pairs_are_the_seeds_and_the_epochs(images):
     assert (first(0, 1) != first(1, 1)).any()
 
 
-def test_what_pairs_are_damaged_by_suits_the_collection(images):
+def test_what_pairs_are_augmented_by_suits_the_collection(images):
     assert set(pairs.families_to_learn(images)) == {"turn", "scale", "shear", "shift", "elastic", "contrast", "blur"}
     photos = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
     assert {"crop", "colour", "erase"} <= set(pairs.families_to_learn(photos))
@@ -165,7 +165,7 @@ def test_what_is_trained_is_the_network(shape):
 
 def test_training_brings_two_views_together_and_keeps_pictures_apart(trained, images):
     untrained = Contrastive(**{**QUICK, "learning_rate": 1e-12}).fit(images)
-    copies = damage(images, {name: FAMILIES[name].glyphs for name in ("turn", "scale", "shift")}, seed=5)
+    copies = augment(images, {name: FAMILIES[name].glyphs for name in ("turn", "scale", "shift")}, seed=5)
     before = agreement(untrained.encode(images), untrained.encode(copies))
     after = agreement(trained.encode(images), trained.encode(copies))
     assert after > before + 0.1
@@ -295,8 +295,8 @@ def test_the_second_backend_trains_and_exports(tmp_path):
     [
         ({"loss": "simclip"}, r"unknown loss 'simclip' \(did you mean 'simclr'\?\); known: simclr, vicreg"),
         ({"precision": "half"}, "unknown precision 'half'"),
-        ({"families": {"trun": 3}}, "unknown damage family 'trun'"),
-        ({"families": {"turn": -3}}, "damage turn=-3: the amount is a number from 0"),
+        ({"families": {"trun": 3}}, "unknown augmentation family 'trun'"),
+        ({"families": {"turn": -3}}, "augmentation turn=-3: the amount is a number from 0"),
         ({"epochs": 0}, "contrastive: epochs is 0; it must be at least 1"),
         ({"batch_size": 1}, "contrastive: batch_size is 1; it must be at least 2"),
         ({"dimension": 1}, "contrastive: dimension is 1; it must be at least 2"),

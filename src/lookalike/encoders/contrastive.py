@@ -1,4 +1,4 @@
-"""Contrastive learning on the collection itself: two damaged views of one picture get like descriptors.
+"""Contrastive learning on the collection itself: two augmented views of one picture get like descriptors.
 
 Sources: T. Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020 (SimCLR);
 A. Bardes et al., "VICReg", ICLR 2022; the trunk and the denoising are the autoencoder's (P. Vincent et al., ICML 2008).
@@ -27,7 +27,7 @@ NOISE = {"glyphs": 0.5, "photos": 0.1}
 
 
 class Contrastive(DenoisingEncoder):
-    """Contrastive learning from damaged copies; ``fit`` trains it with Keras, the rest runs on ONNX Runtime.
+    """Contrastive learning from augmented copies; ``fit`` trains it with Keras, the rest runs on ONNX Runtime.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class Contrastive(DenoisingEncoder):
         Greatest standard deviation of the noise on a first view, for pixels in 0..1. Default: 0.5 where most images are
         figures on a plain ground, else 0.1.
     families : dict of str to float, optional
-        The damage that makes the views, with its amounts (:data:`lookalike.transforms.augmentations.FAMILIES`). Default: what suits the
-        images.
+        Augmentations that make the views, with their amounts (:data:`lookalike.transforms.augmentations.FAMILIES`).
+        Default: those that suit the images.
     epochs : int
         Passes over the images.
     batch_size : int
@@ -59,7 +59,7 @@ class Contrastive(DenoisingEncoder):
     minutes : float, optional
         Stop after this long, in mid-epoch if need be, and keep the best model so far.
     seed : int
-        Of the weights, the order, the damage and the noise.
+        Of the weights, the order, the augmentations and the noise.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Contrastive(DenoisingEncoder):
     precision_ : str
         What it ran in, and why.
     families_ : dict of str to float
-        The damage that it learnt from.
+        The augmentations that it learnt from.
     """
 
     name = "contrastive"

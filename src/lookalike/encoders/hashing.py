@@ -23,7 +23,7 @@ from lookalike.encoders.serialize import CARD, from_files
 from lookalike.encoders.trained import TrainedEncoder
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
-from lookalike.transforms.augmentations import check_families, damage, families_for
+from lookalike.transforms.augmentations import augment, check_families, families_for
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -32,7 +32,7 @@ Float64Array = NDArray[np.float64]
 SAMPLE = 10_000
 #: Longest code, as the distance counts in 16 bits.
 MOST_BITS = 65_528
-#: Damaged copies of an image that the deep autoencoder learns from; most values of their descriptors, and of their
+#: Augmented copies of an image that the deep autoencoder learns from; most values of their descriptors, and of their
 #: pixels, which bound its memory and the time that the copies take.
 COPIES, MOST_VALUES, MOST_PIXELS = 3, 1e8, 1e9
 #: Longest side of an image whose pixels it reads; larger ones are averaged down, as Krizhevsky and Hinton trained on
@@ -210,7 +210,7 @@ class Itq(CodeEncoder):
 class Hashing(CodeEncoder, TrainedEncoder):
     """Binary codes from the middle of a deep autoencoder of descriptors; ``fit`` trains it with Keras, the rest is NumPy.
 
-    The network and what it learns are in :mod:`lookalike.encoders.training.hash_network`: from the bits of a damaged copy it must draw the
+    The network and what it learns are in :mod:`lookalike.encoders.training.hash_network`: from the bits of an augmented copy it must draw the
     image's descriptor, and two copies' bits must agree. Over ``pixels``, with ``agreement=0``, it is Krizhevsky and
     Hinton's deep autoencoder, without their layer-wise pre-training; images larger than 32 pixels are averaged down
     first then.
@@ -228,7 +228,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         copies of such neighbours. For everything of its kind; 0, for the closest few, where images don't come in kinds.
     drawing, agreement : float
         Weights of the two losses, not both 0.
-    damage : dict of str to float, optional
+    families : dict of str to float, optional
         Families with their amounts; by default those that suit the images.
     epochs : int
         Passes over the images.
@@ -241,7 +241,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
     minutes : float, optional
         Stop after this long, in mid-epoch if need be, and keep the best model so far.
     seed : int
-        Of the weights, the order and the damage.
+        Of the weights, the order and the augmentations.
 
     Attributes
     ----------
@@ -264,7 +264,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         neighbours: int = 5,
         drawing: float = 1.0,
         agreement: float = 1.0,
-        damage: dict[str, float] | None = None,
+        families: dict[str, float] | None = None,
         epochs: int = 10,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
@@ -278,7 +278,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         self.neighbours = neighbours
         self.drawing = drawing
         self.agreement = agreement
-        self.damage = damage
+        self.families = families
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -296,7 +296,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
 
         self.check_params()
         base = self._get_base()
-        families = families_for(images) if self.damage is None else check_families(self.damage, images)
+        families = families_for(images) if self.families is None else check_families(self.families, images)
         if len(images) < 2:
             raise EncoderError(f"training needs at least 2 images, there is {len(images)}; give more")
         seen = images if base.is_fitted or self.base != "pixels" else average_down(images, LONGEST_SIDE)
@@ -339,7 +339,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         self._set_network({"layers.npz": file.getvalue(), "history.json": json.dumps(history, indent=1).encode()})
 
     def _describe(self, images: NDArray[np.uint8], families: dict[str, float]) -> Any:
-        """Return unit descriptors of some images and of their damaged copies, shape (n, 1 + COPIES, d)."""
+        """Return unit descriptors of some images and of their augmented copies, shape (n, 1 + COPIES, d)."""
         length = self.base_.dimension_
         pixels = int(np.prod(images.shape[1:]))
         most = int(min(MOST_VALUES / length / (1 + COPIES), MOST_PIXELS / pixels / COPIES))
@@ -347,7 +347,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         images = images[np.sort(rng.permutation(len(images))[: max(2, most)])]
         table = np.empty((len(images), 1 + COPIES, length), np.float32)
         for i in range(1 + COPIES):
-            copies = damage(images, families, seed=self.seed + i) if i else images
+            copies = augment(images, families, seed=self.seed + i) if i else images
             table[:, i] = unit_rows(self.base_.encode(self._seen(copies)))
         return table
 

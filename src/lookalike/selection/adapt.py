@@ -109,9 +109,9 @@ def adapt(
         The collection; of more than ``MOST_DATABASE`` a sample is taken.
     aim : str or Aim
         ``few`` for the closest few, ``kind`` for everything of its kind, ``both`` for its kind among what
-        doesn't find damaged copies less often beyond chance; or another.
+        doesn't find augmented copies less often beyond chance; or another.
     families : mapping of str to float, or iterable of str, optional
-        The damage to overlook; by default what suits the images.
+        The augmentations to overlook; by default what suits the images.
     recipes : sequence of Recipe
         What to try.
     seed : int

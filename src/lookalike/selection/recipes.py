@@ -1,6 +1,6 @@
 """Recipes -> projections: which differences between descriptors don't matter, learnt without labels.
 
-Two scatters are compared. *Within*: how descriptors differ between an image and its damaged copies, and, for the forms
+Two scatters are compared. *Within*: how descriptors differ between an image and its augmented copies, and, for the forms
 that use them, between an image and its nearest neighbours in the space so found. *Total*: how they vary over the
 collection. Directions that vary over the collection more than within are kept, and weighed by how much more:
 ``St v = w (Sw + r tr(Sw)/d I) v``, ``w > 1``, scaled by ``sqrt((w - 1) / w)``; then cosine. This is linear discriminant
@@ -24,14 +24,14 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
 from lookalike.selection.scatter import LONGEST, leading_directions, neighbour_scatter, solve
 from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, Trial, prepare_trial, sample_rows
-from lookalike.transforms.augmentations import check_families, damage, families_for
+from lookalike.transforms.augmentations import augment, check_families, families_for
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
-#: Damaged copies of an image, and most images that get them.
+#: Augmented copies of an image, and most images that get them.
 COPIES, MOST_ANCHORS = 4, 3000
-#: Most values of damaged images (their pixels times channels): bounds the time on large pictures.
+#: Most values of augmented images (their pixels times channels): bounds the time on large pictures.
 MOST_VALUES = 2.5e8
 #: Descriptors longer than ``LONGEST`` are first reduced to so many principal components.
 REDUCED = 512
@@ -86,9 +86,9 @@ class Material:
     Attributes
     ----------
     anchors : ndarray of int64, shape (a,)
-        Rows of the trial's database that were damaged; none of them is held out.
+        Rows of the trial's database that were augmented; none of them is held out.
     copies : ndarray of float32, shape (c, a, d)
-        Their damaged copies.
+        Their augmented copies.
     trial : Trial
         The collection's descriptors, and the copies of held-out images.
     unit : bool
@@ -110,7 +110,7 @@ def prepare_material(
     each: bool = False,
     seed: int = 0,
 ) -> Material:
-    """Encode a collection and damaged copies: some to learn from, those of other images to be judged by.
+    """Encode a collection and augmented copies: some to learn from, those of other images to be judged by.
 
     Parameters
     ----------
@@ -119,13 +119,13 @@ def prepare_material(
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection; of more than ``MOST_DATABASE`` a sample is taken.
     families : mapping of str to float, or iterable of str, optional
-        The damage; by default what suits the images.
+        The augmentations; by default what suits the images.
     queries : int
         How many images are held out to judge by, at most a quarter of the collection.
     each : bool
         Judge by each family alone, too.
     seed : int
-        Of the sample and the damage.
+        Of the sample and the augmentations.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def prepare_material(
     free = np.setdiff1d(np.arange(len(trial.database)), trial.originals)
     most = min(MOST_ANCHORS, max(FEWEST, int(MOST_VALUES / COPIES / np.prod(images.shape[1:]))))
     anchors = free[sample_rows(len(free), most, seed + 1)]
-    copies = np.stack([plain.encode(damage(shown[anchors], named, seed=seed + i)) for i in range(COPIES)])
+    copies = np.stack([plain.encode(augment(shown[anchors], named, seed=seed + i)) for i in range(COPIES)])
     return Material(anchors, copies, trial, plain.distance == "cosine")
 
 
@@ -213,7 +213,7 @@ class Learner:
         self.mean = self.table.mean(axis=0)
         self.reduction = leading_directions(self.table - self.mean, REDUCED) if self.table.shape[1] > LONGEST else None
         self.total: dict[str, Float64Array] = {}
-        self.damage: dict[str, Float64Array] = {}
+        self.augmentations: dict[str, Float64Array] = {}
         self.near: NDArray[np.int64] | None = None
 
     def learn(self, recipe: Recipe) -> Projection | None:
@@ -281,14 +281,14 @@ class Learner:
             for some in copies:
                 away = features(self._scaled(some)) - centre - rows[anchors]
                 within += away.T @ away
-            self.damage[space] = within / (len(copies) * len(anchors))
-        within = self.damage[space]
+            self.augmentations[space] = within / (len(copies) * len(anchors))
+        within = self.augmentations[space]
         if recipe.neighbours:
             within = neighbour_scatter(rows, self.neighbours()[:, : recipe.neighbours])
         return centre, solve(self.total[space], within, recipe.shrink)
 
     def neighbours(self) -> NDArray[np.int64]:
-        """Find each image's nearest others, in the space that damage alone gives."""
+        """Find each image's nearest others, in the space that augmented copies alone give."""
         if self.near is None:
             post = self.learn(Recipe("adapted", 0.3)) or self.learn(Recipe("centred"))
             assert post is not None

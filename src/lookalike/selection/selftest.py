@@ -1,23 +1,23 @@
 """Retrieval measured without labels: other views of the collection's own images must find their originals.
 
-Held-out images are shown in three ways: by a copy with every kind of damage; in a scene, smaller and seen from a side,
-with half of the damage; and as their left and right halves (``lookalike.transforms.augmentations``, ``lookalike.transforms.views``). From each view a
+Held-out images are shown in three ways: by a copy with every augmentation family; in a scene, smaller and seen from a side,
+with half of the augmentations; and as their left and right halves (``lookalike.transforms.augmentations``, ``lookalike.transforms.views``). From each view a
 list is taken of the collection. No label is read. A high figure says that a search overlooks what it should; what each
 figure says of a labelled score, and how surely, was measured over collections with labels (``benchmarks/verdict.py``,
 ``docs/adapt.md``).
 
 ``first hit``, ``reciprocal rank``
-    Share of damaged copies whose original comes first, and the mean of 1 / (rank of the original).
+    Share of augmented copies whose original comes first, and the mean of 1 / (rank of the original).
 ``found``
-    The mean reciprocal rank over the three ways: how surely an image is found again. The one damage that an encoder
+    The mean reciprocal rank over the three ways: how surely an image is found again. The one augmentation that an encoder
     happens to be made for counts for a third.
 ``agreement@k``, ``agreement@5%``
-    Share of the ``k`` nearest images of the original, itself left out, that are among the ``k`` nearest of its damaged
+    Share of the ``k`` nearest images of the original, itself left out, that are among the ``k`` nearest of its augmented
     copy; ``k`` is a number of images, or a share of the collection.
 ``kin@k``, ``kin@5%``
     The same between the original and its nearest other image: high where images come in kinds that see each other.
 ``kind@k``, ``kind@5%``
-    The mean product of kin with the agreement of all three ways: of the original with its damaged copy, with its
+    The mean product of kin with the agreement of all three ways: of the original with its augmented copy, with its
     scene, and of its left half with its right. Alone, agreement overlooks whether there are kinds, and kin is high for
     descriptors that tell nothing apart.
 """
@@ -35,7 +35,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
 from lookalike.neighbors.exact import Database
-from lookalike.transforms.augmentations import check_families, damage, families_for
+from lookalike.transforms.augmentations import augment, check_families, families_for
 from lookalike.transforms.views import halves, scene
 
 Float64Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ FEWEST = 8
 MOST_DATABASE, MOST_QUERIES = 20_000, 300
 #: Lengths of the compared lists: as they are, and as shares of the collection.
 LISTS, SHARES = (10, 100, 1000), (0.01, 0.05, 0.1)
-#: The names of copies: damaged by all families at once, in a scene, and halves.
+#: The names of copies: augmented by all families at once, in a scene, and halves.
 ALL, SCENE, LEFT, RIGHT = "all", "scene", "left", "right"
 
 
@@ -62,12 +62,12 @@ class Trial:
     originals : ndarray of int64, shape (q,)
         Rows of the held-out images.
     copies : dict of str to ndarray, shape (q, d)
-        Descriptors of their copies: damaged by all families at once under ``"all"``, in a scene under ``"scene"``,
-        halves under ``"left"`` and ``"right"``, and damaged by each family alone.
+        Descriptors of their copies: augmented by all families at once under ``"all"``, in a scene under ``"scene"``,
+        halves under ``"left"`` and ``"right"``, and augmented by each family alone.
     distance : str
         What the encoder's own descriptors are compared by.
     families : dict of str to float
-        The damage, with its amounts.
+        The augmentations, with its amounts.
     """
 
     database: NDArray[Any]
@@ -90,7 +90,7 @@ class SelfTest:
     intervals : dict of str to (float, float)
         95 % percentile bootstrap intervals of them.
     first_hits : dict of str to float
-        First-hit rate for each damage family alone.
+        First-hit rate for each augmentation family alone.
     per_query : dict of str to ndarray
         What the means are of; not part of the JSON.
     """
@@ -122,7 +122,7 @@ def prepare_trial(
     each: bool = True,
     seed: int = 0,
 ) -> Trial:
-    """Encode a collection and damaged copies of held-out images of it.
+    """Encode a collection and augmented copies of held-out images of it.
 
     Parameters
     ----------
@@ -131,13 +131,13 @@ def prepare_trial(
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection; of more than ``MOST_DATABASE`` a sample is taken.
     families : mapping of str to float, or iterable of str, optional
-        The damage; by default what suits the images.
+        The augmentations; by default what suits the images.
     queries : int
         How many images are held out, at most a quarter of the collection.
     each : bool
-        Damage by each family alone, too.
+        Augment by each family alone, too.
     seed : int
-        Of the sample and the damage.
+        Of the sample and the augmentations.
 
     Returns
     -------
@@ -164,14 +164,14 @@ def prepare_trial(
     shown = images[originals]
     left, right = halves(shown)
     shown_as = {
-        ALL: damage(shown, named, seed=seed + 1000),
-        SCENE: damage(scene(shown, seed=seed), {f: a / 2 for f, a in named.items()}, seed=seed + 1000),
+        ALL: augment(shown, named, seed=seed + 1000),
+        SCENE: augment(scene(shown, seed=seed), {f: a / 2 for f, a in named.items()}, seed=seed + 1000),
         LEFT: left,
         RIGHT: right,
     }
     copies = {name: plain.encode(made) for name, made in shown_as.items()}
     if each and len(named) > 1:
-        copies |= {f: plain.encode(damage(shown, {f: a}, seed=seed + 1000)) for f, a in named.items()}
+        copies |= {f: plain.encode(augment(shown, {f: a}, seed=seed + 1000)) for f, a in named.items()}
     return Trial(database, originals, copies, plain.distance, named)
 
 
@@ -200,7 +200,7 @@ def sample_rows(number: int, most: int, seed: int) -> Int64Array:
 
 
 def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[int] | None = None) -> SelfTest:
-    """Measure how well damaged copies find what their originals find.
+    """Measure how well augmented copies find what their originals find.
 
     Parameters
     ----------
@@ -282,11 +282,11 @@ def self_test(
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection; of more than ``MOST_DATABASE`` a sample is taken.
     families : mapping of str to float, or iterable of str, optional
-        The damage; by default what suits the images.
+        The augmentations; by default what suits the images.
     queries : int
         How many images are held out, at most a quarter of the collection.
     seed : int
-        Of the sample and the damage.
+        Of the sample and the augmentations.
 
     Returns
     -------
@@ -367,7 +367,7 @@ def beats(one: SelfTest, other: SelfTest, figure: str, seed: int = 0) -> bool:
     Parameters
     ----------
     one, other : SelfTest
-        Of one collection, one seed and one damage.
+        Of one collection, one seed and the same augmentations.
     figure : str
         The figure's name.
     seed : int

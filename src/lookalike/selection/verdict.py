@@ -82,7 +82,7 @@ class Verdict:
     images : int
         How many images were tried.
     families : dict of str to float
-        The damage.
+        The augmentations.
     rows : list of Row
         In the order they were tried.
     picks : dict of str to int
@@ -204,7 +204,7 @@ def compare(
     recipes : sequence of Recipe
         Post-processings to try; packed codes are tried as they are.
     families : mapping of str to float, or iterable of str, optional
-        The damage; by default what suits the images.
+        The augmentations; by default what suits the images.
     sample : int
         Most images to try on.
     queries : int

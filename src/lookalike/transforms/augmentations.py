@@ -1,11 +1,11 @@
-"""Images -> damaged copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
+"""Images -> augmented copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
 
-What a search should overlook is shown by example: a damaged copy is the same picture to a person. Families, each with
+What a search should overlook is shown by example: an augmented copy is the same picture to a person. Families, each with
 an amount in its own unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
 from each pixel to where it is read, bilinearly. Beyond its border a picture with a plain ground goes on in that ground,
 any other is mirrored. Then come tone and colour, blur, noise, JPEG and erasing, in that order.
 
-A new family is a line in :data:`FAMILIES` and a few in :func:`damage`.
+A new family is a line in :data:`FAMILIES` and a few in :func:`augment`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Family:
-    """One way to damage an image.
+    """One way to augment an image.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ def check_families(families: Mapping[str, float] | Iterable[str], images: NDArra
     families : mapping of str to float, or iterable of str
         Amounts by name; or names, which get the amount that suits the images, or photos if it is off for them.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        What shall be damaged.
+        What shall be augmented.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def check_families(families: Mapping[str, float] | Iterable[str], images: NDArra
     """
     for name in families:
         if name not in FAMILIES:
-            raise unknown_name("damage family", name, FAMILIES)
+            raise unknown_name("augmentation family", name, FAMILIES)
     if not isinstance(families, Mapping):
         suited = families_for(images)
         return {name: suited.get(name) or FAMILIES[name].photos or FAMILIES[name].curve[-1] for name in families}
@@ -182,18 +182,18 @@ def check_families(families: Mapping[str, float] | Iterable[str], images: NDArra
         family = FAMILIES[name]
         if not isinstance(amount, int | float) or not 0 <= amount <= family.most:
             most = "" if family.most == np.inf else f" to {family.most:g}"
-            raise UsageError(f"damage {name}={amount!r}: the amount is a number from 0{most} ({family.unit})")
+            raise UsageError(f"augmentation {name}={amount!r}: the amount is a number from 0{most} ({family.unit})")
     return {name: float(amount) for name, amount in families.items()}
 
 
-def damage(
+def augment(
     images: NDArray[np.uint8],
     families: Mapping[str, float] | Iterable[str] | None = None,
     *,
     seed: int = 0,
     exact: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return a damaged copy of every image.
+    """Return an augmented copy of every image.
 
     Each image gets a draw of its own from every family, between nothing and the amount. A family's draws depend on the
     seed, on its name and on the image's place, so switching another family on or off doesn't change them.
@@ -221,7 +221,7 @@ def damage(
     Examples
     --------
     >>> image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
-    >>> damage(image, {"mirror": 1}, exact=True).tolist()
+    >>> augment(image, {"mirror": 1}, exact=True).tolist()
     [[[2, 1, 0], [5, 4, 3]]]
     """
     families = families_for(images) if families is None else check_families(families, images)

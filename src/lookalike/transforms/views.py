@@ -1,8 +1,8 @@
 """Images -> other views of them: in a scene (smaller, elsewhere, seen from a side, on a plain wall), and as halves.
 
-A photo is asked for otherwise than by slightly damaged copies: it hangs on a wall, is a part of a page, was taken from
+A photo is asked for otherwise than by slightly augmented copies: it hangs on a wall, is a part of a page, was taken from
 further away; and what is of its kind shows other places of a like thing. Encoders that compare the same places of two
-images find slightly damaged copies all too well, and are found out here.
+images find slightly augmented copies all too well, and are found out here.
 """
 
 from __future__ import annotations

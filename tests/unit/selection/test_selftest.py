@@ -95,7 +95,7 @@ def test_intervals_hold_the_figures_and_it_becomes_json(digits):
     assert test.queries == 30
 
 
-def test_less_damage_is_found_more_often(digits):
+def test_less_augmentation_is_found_more_often(digits):
     encoder = create("pixels").fit(digits[0])
     rates = [self_test(encoder, digits[0], {"turn": a}).figures["first hit"] for a in (1, 30, 90)]
     assert rates[0] > 0.95

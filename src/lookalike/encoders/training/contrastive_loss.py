@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders.training import loop
-from lookalike.encoders.training.pairs import damaged_pairs
+from lookalike.encoders.training.pairs import augmented_pairs
 
 Float32Array = NDArray[np.float32]
 
@@ -75,7 +75,7 @@ class Data(loop.Data):
 
     def _batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
         """Return views of shape (2 b, h, w, channels), and the first of them without noise, (b, h, w, channels)."""
-        first, second = (loop.scaled(views) for views in damaged_pairs(self._images[chosen], self._families, rng))
+        first, second = (loop.scaled(views) for views in augmented_pairs(self._images[chosen], self._families, rng))
         return np.concatenate([loop.with_noise(first, self._plan.noise, rng, up_to=True), second]), first
 
 

@@ -1,11 +1,11 @@
-"""Descriptors of images and of their damaged copies -> a deep network of binary codes.
+"""Descriptors of images and of their augmented copies -> a deep network of binary codes.
 
 An autoencoder, d - 1,024 - 512 - bits - 512 - 1,024 - d, of fully connected layers with a binary middle, after
 A. Krizhevsky and G. Hinton, "Using Very Deep Autoencoders for Content-Based Image Retrieval", ESANN 2011. What they
 trained layer by layer as restricted Boltzmann machines, rectified units, Glorot's weights and Adam train at once. Two
 terms are added up:
 
-*Drawing*: the bits of a damaged copy must give back the descriptor of the image. Bits are rounded in the forward pass,
+*Drawing*: the bits of an augmented copy must give back the descriptor of the image. Bits are rounded in the forward pass,
 and in the backward pass have the gradient of a hyperbolic tangent (the straight-through estimator).
 
 *Agreement*: the tangents of two copies of an image must agree, bit by bit over a batch, and no two bits may say the
@@ -59,12 +59,12 @@ class Plan(training.Plan):
 
 
 class Data(training.Data):
-    """Pairs of damaged copies' descriptors, and those of their images, the same for the same seed and epoch.
+    """Pairs of augmented copies' descriptors, and those of their images, the same for the same seed and epoch.
 
     Parameters
     ----------
     table : ndarray of float32, shape (n, 1 + copies, d)
-        For each image its own descriptor, then those of its damaged copies.
+        For each image its own descriptor, then those of its augmented copies.
     plan : Plan
         How.
     """

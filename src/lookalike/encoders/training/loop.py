@@ -334,7 +334,7 @@ class Data:
                 yield scaled(self._noisy_once[chosen]), scaled(self._images[chosen])
 
     def validate(self, learner: Any) -> float | None:
-        """Return the loss on the images held out, whose noise or damage is the same each time."""
+        """Return the loss on the images held out, whose noise or augmentations are the same each time."""
         count = len(self._held_out)
         if count < self.fewest_held_out:
             return None
