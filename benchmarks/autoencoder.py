@@ -142,7 +142,7 @@ def beside(collection: str, paths: list[Path], scores: Any) -> dict[str, Any]:
         }
         if name != "neural":  # its copies take minutes, and nothing here is chosen by them
             tested = run_trial(prepare_trial(encoder, images, each=False))
-            facts[name]["self_test"] = {f: tested.figures[f] for f in ("first hit", "kind@5%")}
+            facts[name]["self_test"] = {f: tested.figures[f] for f in ("first hit", "category precision@5%")}
         facts[name]["scores"] = scores(encoder, images)
         say(f"{collection} {name}, {encoder.dimension_}-d", facts[name]["scores"])
     return facts

@@ -158,7 +158,9 @@ def pilot(images: Images) -> dict[str, Any]:
         found[name] = {}
         for recipe, post in learnt(material := prepare_material(encoder, images)).items():
             figures = run_trial(material.trial, post).figures
-            found[name][recipe] = {figure: figures[figure] for figure in ("found", "kind@5%")}
+            found[name][recipe] = {
+                figure: figures[figure] for figure in ("self-retrieval MRR", "category precision@5%")
+            }
             print(name, recipe, {k: round(v, 4) for k, v in found[name][recipe].items()}, flush=True)
     return found
 

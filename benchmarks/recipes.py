@@ -287,7 +287,7 @@ def measure(
             continue
         row = {"collection": case.name, "encoder": name, "images": len(database), "queries": len(values["P@1"])}
         row |= {"recipe": recipe_name, **facts}
-        row["self_test"] = {f: tested[recipe_name].figures[f] for f in ("found", "kind@5%")}
+        row["self_test"] = {f: tested[recipe_name].figures[f] for f in ("self-retrieval MRR", "category precision@5%")}
         for score, each in values.items():
             row[score] = [float(each.mean()), *bootstrap_interval(each)]
             for other in (LITTLE, REFERENCE):

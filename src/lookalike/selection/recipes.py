@@ -23,7 +23,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
 from lookalike.selection.scatter import LONGEST, leading_directions, neighbour_scatter, solve
-from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, Trial, prepare_trial, sample_rows
+from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, Trial, prepare_trial, sample_rows
 from lookalike.transforms.augmentations import augment, check_families, families_for
 
 Float32Array = NDArray[np.float32]
@@ -106,7 +106,7 @@ def prepare_material(
     images: NDArray[np.uint8],
     families: Mapping[str, float] | Iterable[str] | None = None,
     *,
-    queries: int = MOST_QUERIES,
+    queries: int = MAX_QUERIES,
     each: bool = False,
     seed: int = 0,
 ) -> Material:
@@ -117,7 +117,7 @@ def prepare_material(
     encoder : Encoder
         Fitted, with float descriptors; its post-processing is left aside.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MOST_DATABASE`` a sample is taken.
+        The collection; of more than ``MAX_DATABASE`` a sample is taken.
     families : mapping of str to float, or iterable of str, optional
         The augmentations; by default what suits the images.
     queries : int
@@ -139,13 +139,13 @@ def prepare_material(
     if np.dtype(encoder.dtype) != np.float32:
         raise UsageError(f"{encoder.name} gives packed codes, which can't be adapted; adapt its base encoder instead")
     plain = encoder.with_post(None)
-    images = images[sample_rows(len(images), MOST_DATABASE, seed)]
+    images = images[sample_rows(len(images), MAX_DATABASE, seed)]
     named = families_for(images) if families is None else check_families(families, images)
     trial = prepare_trial(plain, images, named, queries=queries, each=each, seed=seed)
     # The trial left blank images out: find the others' places the same way.
     shown = images if len(trial.database) == len(images) else images[plain.encode(images).any(axis=1)]
     free = np.setdiff1d(np.arange(len(trial.database)), trial.originals)
-    most = min(MOST_ANCHORS, max(FEWEST, int(MOST_VALUES / COPIES / np.prod(images.shape[1:]))))
+    most = min(MOST_ANCHORS, max(MIN_IMAGES, int(MOST_VALUES / COPIES / np.prod(images.shape[1:]))))
     anchors = free[sample_rows(len(free), most, seed + 1)]
     copies = np.stack([plain.encode(augment(shown[anchors], named, seed=seed + i)) for i in range(COPIES)])
     return Material(anchors, copies, trial, plain.distance == "cosine")

@@ -20,7 +20,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import per_query, rank_relevant
 from lookalike.neighbors.exact import Database
-from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
+from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, bootstrap_interval, sample_rows
 from lookalike.transforms.augmentations import FAMILIES, augment, check_families
 
 
@@ -65,7 +65,7 @@ def robustness(
     families: Iterable[str] | None = None,
     *,
     labels: ArrayLike | None = None,
-    queries: int = MOST_QUERIES,
+    queries: int = MAX_QUERIES,
     seed: int = 0,
 ) -> dict[str, list[Point]]:
     """Augment images more and more, one family at a time, and see whether they still find their originals.
@@ -75,7 +75,7 @@ def robustness(
     encoder : Encoder
         Fitted.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MOST_DATABASE`` a sample is taken.
+        The collection; of more than ``MAX_DATABASE`` a sample is taken.
     families : iterable of str, optional
         Names of augmentation families; by default all that can change such images.
     labels : array of numbers or text, shape (n,), optional
@@ -109,13 +109,13 @@ def robustness(
     of = None if labels is None else np.asarray(labels)
     if of is not None and of.shape != (len(images),):
         raise UsageError(f"labels have shape {of.shape}; give one for each of the {len(images):,} images")
-    rows = sample_rows(len(images), MOST_DATABASE, seed)
+    rows = sample_rows(len(images), MAX_DATABASE, seed)
     table = encoder.encode(images[rows])
     seen = table.any(axis=1)
     rows, table = rows[seen], table[seen]
-    if len(rows) < FEWEST:
+    if len(rows) < MIN_IMAGES:
         raise UsageError(
-            f"robustness needs at least {FEWEST} images that aren't blank to {encoder.name}, here are {len(rows)}; "
+            f"robustness needs at least {MIN_IMAGES} images that aren't blank to {encoder.name}, here are {len(rows)}; "
             "give more images"
         )
     database = Database(table, encoder.distance)

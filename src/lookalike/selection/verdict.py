@@ -19,7 +19,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
-from lookalike.selection.selftest import MOST_QUERIES, SelfTest, beats, prepare_trial, run_trial, sample_rows
+from lookalike.selection.selftest import MAX_QUERIES, SelfTest, beats, prepare_trial, run_trial, sample_rows
 
 Images = NDArray[np.uint8]
 
@@ -189,7 +189,7 @@ def compare(
     recipes: Sequence[Recipe] = RECIPES,
     families: Mapping[str, float] | Iterable[str] | None = None,
     sample: int = SAMPLE,
-    queries: int = MOST_QUERIES,
+    queries: int = MAX_QUERIES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verdict:

@@ -111,6 +111,6 @@ def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
     recipes = (UNCHANGED, Recipe("centred"))
     _, adaptation = adapt(create_encoder("hog").fit(blocks), blocks, recipes=recipes)
     assert adaptation.chosen == "centred"
-    assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "kind@5%")
+    assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "category precision@5%")
     monkeypatch.setattr("lookalike.selection.defaults.GENTLE", recipes)
     assert default_postprocessing("hog", open_collection(blocks))[1] == "unchanged"

@@ -37,7 +37,7 @@ from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank import RERANKERS
 from lookalike.search.rerank.base import Reranker, RerankRequest
 from lookalike.search.rerank.registry import NONE, create_reranker
-from lookalike.selection.selftest import FEWEST, bootstrap_interval
+from lookalike.selection.selftest import MIN_IMAGES, bootstrap_interval
 from lookalike.transforms.augmentations import augment, families_for
 from lookalike.transforms.views import scene
 
@@ -219,10 +219,10 @@ class _Test:
     """Held-out images of an index, and their augmented copies."""
 
     def __init__(self, index: IndexReader, seed: int) -> None:
-        if len(index) < FEWEST * 4:
+        if len(index) < MIN_IMAGES * 4:
             raise UsageError(
                 f"a re-ranking is chosen by augmented copies, for which {len(index)} images are too few; index at least "
-                f"{FEWEST * 4}, or name one yourself"
+                f"{MIN_IMAGES * 4}, or name one yourself"
             )
         self.index = index
         rows = np.random.default_rng([seed, 7]).permutation(len(index))[: min(HELD_OUT, len(index) // 4)]
