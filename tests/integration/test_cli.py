@@ -24,7 +24,7 @@ from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE
 from lookalike.imaging.decode import read_image
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from quadrants import ENTRY, Quadrants, pictures
 
 COMMANDS = (

@@ -16,7 +16,7 @@ import lookalike
 import lookalike.index.sync
 from lookalike import build_index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
 from lookalike.index.store import only_writer
 

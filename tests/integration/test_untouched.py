@@ -22,7 +22,7 @@ from faults import Faults
 from lookalike import build_index, create_encoder, open_index
 from lookalike.cli.main import run
 from lookalike.errors import LookalikeError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from program import one_sentence
 from program import run as in_a_process
 

@@ -14,6 +14,8 @@ import pytest
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.encoders.autoencoder import Autoencoder, build, centre_code
 from lookalike.encoders.training import loop
+from lookalike.encoders.training.data import TrainingData, with_noise
+from lookalike.encoders.training.forward import forward
 from lookalike.errors import EncoderError, UsageError
 from lookalike.transforms import noise as denoising
 
@@ -136,7 +138,7 @@ def test_any_size_comes_out_as_it_went_in_and_the_fast_form_is_equal(preset, sha
     )
     x = rng.random((3, *shape[:2], shape[2] if len(shape) == 3 else 1), dtype=np.float32)
     expected = np.asarray(network(x))
-    logits = keras.ops.convert_to_numpy(loop.forward(network, x))
+    logits = keras.ops.convert_to_numpy(forward(network, x))
     assert expected.shape == x.shape
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), expected, atol=2e-5)
     assert expected.std() > 0.01
@@ -151,7 +153,7 @@ def test_the_fast_form_has_the_same_gradients(digits):
     gradients = []
     for fast in (False, True):
         with tf.GradientTape() as tape:
-            out = tf.sigmoid(loop.forward(network, x)) if fast else network(x)
+            out = tf.sigmoid(forward(network, x)) if fast else network(x)
             loss = tf.reduce_mean((out - x) ** 2)
         gradients.append([np.asarray(g) for g in tape.gradient(loss, network.trainable_variables)])
     for plain, fast in zip(*gradients, strict=True):
@@ -211,7 +213,7 @@ def test_the_same_seed_gives_the_same_network_and_another_another(digits):
 def test_fresh_noise_differs_between_epochs_and_fixed_noise_does_not(digits):
     for fixed in (False, True):
         plan = plan_of(Autoencoder(fixed_noise=fixed, batch_size=5, validation=0.0))
-        data = loop.Data(digits[:5], plan)
+        data = TrainingData(digits[:5], plan)
         noise = []
         for epoch in (1, 2):
             noisy, clean = next(data.epoch(epoch))
@@ -277,18 +279,18 @@ def test_losses_are_means_over_all_images_not_the_last_batchs(digits):
     encoder = Autoencoder(preset="article", epochs=1, learning_rate=1e-12, validation=0.5, batch_size=300)
     encoder.fit(np.concatenate([digits, digits[::-1]])[:1300])  # 650 to learn from and 650 held out: uneven batches
     plan = plan_of(encoder)
-    data = loop.Data(np.concatenate([digits, digits[::-1]])[:1300], plan)
+    data = TrainingData(np.concatenate([digits, digits[::-1]])[:1300], plan)
     network = build("article", (28, 28))
     losses = []
     for noisy, clean in data.epoch(1):
-        logits = keras.ops.convert_to_numpy(loop.forward(network, noisy)).astype(np.float64)
+        logits = keras.ops.convert_to_numpy(forward(network, noisy)).astype(np.float64)
         losses += (np.logaddexp(0, logits) - clean * logits).mean(axis=(1, 2, 3)).tolist()
     assert len(losses) == 650
     assert encoder.history_[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     assert encoder.history_[0]["loss"] != pytest.approx(np.mean(losses[-50:]), rel=1e-5)
     held_out, rng = data._images[data._held_out][..., None] / np.float32(255), np.random.default_rng([0, 0])
-    noisy = np.concatenate([loop.with_noise(part, plan.noise, rng) for part in (held_out[:500], held_out[500:])])
-    logits = keras.ops.convert_to_numpy(loop.forward(network, noisy)).astype(np.float64)
+    noisy = np.concatenate([with_noise(part, plan.noise, rng) for part in (held_out[:500], held_out[500:])])
+    logits = keras.ops.convert_to_numpy(forward(network, noisy)).astype(np.float64)
     expected = (np.logaddexp(0, logits) - held_out * logits).mean()
     assert encoder.history_[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
 
@@ -307,7 +309,7 @@ def test_bfloat16_is_computed_when_asked_for_and_says_so(digits):
     assert {w.dtype for w in model.weights} == {"float32"}
     network = build("article", (28, 28))
     x = digits[:4, ..., None] / np.float32(255)
-    exact, rough = (keras.ops.convert_to_numpy(loop.forward(network, x, d)) for d in ("float32", "bfloat16"))
+    exact, rough = (keras.ops.convert_to_numpy(forward(network, x, d)) for d in ("float32", "bfloat16"))
     assert 0 < np.abs(exact - rough).max() < 0.1
 
 
@@ -316,7 +318,7 @@ def test_auto_precision_tries_both_where_the_cpu_has_bfloat16(digits, monkeypatc
     network = build("article", (28, 28))
     weights = network.get_weights()
     plan = plan_of(Autoencoder())
-    precision, why = loop._choose_precision(network, loop.Data(digits[:200], plan), plan)
+    precision, why = loop._choose_precision(network, TrainingData(digits[:200], plan), plan)
     assert precision in ("float32", "bfloat16")
     assert "float32 " in why
     assert "bfloat16 " in why

@@ -15,7 +15,8 @@ import pytest
 from lookalike import create_encoder, load_encoder
 from lookalike.cli.main import run
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
-from lookalike.encoders.training import contrastive_loss, loop, pairs
+from lookalike.encoders.training import contrastive_loss, pairs
+from lookalike.encoders.training.data import scaled
 from lookalike.errors import EncoderError, UsageError
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import FAMILIES, augment
@@ -156,7 +157,7 @@ def test_what_is_trained_is_the_network(shape):
     network.set_weights([rng.normal(size=w.shape, scale=0.2).astype(np.float32) for w in network.get_weights()])
     images = rng.integers(0, 256, (8, *shape), np.uint8)
     learner = plan_of(Contrastive(), images).learner(network, "float32")
-    x = loop.scaled(images)
+    x = scaled(images)
     projected, logits = (keras.ops.convert_to_numpy(out) for out in learner(x))
     _, expected, image = (np.asarray(out) for out in network(x))
     np.testing.assert_allclose(projected, expected.reshape(8, -1), rtol=1e-3, atol=1e-4)
@@ -263,7 +264,7 @@ def test_ctrl_c_keeps_the_best_so_far(images, tmp_path):
 
 def test_bfloat16_is_near_float32(images):
     network = build((14, 14), 16)
-    x = loop.scaled(images[:8])
+    x = scaled(images[:8])
     exact, rough = (
         keras.ops.convert_to_numpy(plan_of(Contrastive(), images).learner(network, p)(x)[0])
         for p in ("float32", "bfloat16")
@@ -283,7 +284,7 @@ def test_the_second_backend_trains_and_exports(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     encoder = load_encoder(tmp_path / "e")
-    code, _, _ = encoder.keras_model()(loop.scaled(images))  # in this process, by the default backend
+    code, _, _ = encoder.keras_model()(scaled(images))  # in this process, by the default backend
     np.testing.assert_allclose(encoder.encode(images), np.asarray(code).reshape(12, -1), atol=1e-4)
 
 

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from lookalike.encoders.hashing import Hashing, Itq, even_frame
+from lookalike.encoders.hashing import Hashing
+from lookalike.encoders.itq import Itq, even_frame
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load

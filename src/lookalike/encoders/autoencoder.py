@@ -24,7 +24,7 @@ ARTICLE_PRESETS = ("article", "tutorial")
 PRESETS = (*ARTICLE_PRESETS, "deep")
 #: The preset ``deep``: filters of its first layer, doubled with each halving, and most filters; longest side of its
 #: smallest maps.
-FIRST_FILTERS, MOST_FILTERS, SMALLEST_MAPS = 16, 128, 4
+FIRST_FILTERS, MAX_FILTERS, SMALLEST_MAPS = 16, 128, 4
 #: Images that the mean code is taken from, at most.
 SAMPLE = 10_000
 
@@ -182,9 +182,9 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
     keras.Sequential
         Of standard layers only; the one named ``encoder`` ends the encoding half. The output has the input's shape.
     """
-    from lookalike.encoders.training import loop
+    from lookalike.encoders.training.keras_backend import import_keras
 
-    keras = loop.import_keras()
+    keras = import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
 
@@ -204,7 +204,7 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
         sides, filters = [(height, width)], [channels]
         while max(sides[-1]) > SMALLEST_MAPS:
             sides.append((-(-sides[-1][0] // 2), -(-sides[-1][1] // 2)))
-            filters.append(min(FIRST_FILTERS * 2 ** (len(filters) - 1), MOST_FILTERS))
+            filters.append(min(FIRST_FILTERS * 2 ** (len(filters) - 1), MAX_FILTERS))
             layers.append(conv(filters[-1], strides=2))
         maps = (*sides[-1], filters[-1])
         layers += [keras.layers.Flatten(), keras.layers.Dense(code, kernel_initializer=start(), name="encoder")]

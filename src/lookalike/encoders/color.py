@@ -27,7 +27,7 @@ LEVELS = 32
 #: Strips a cell, along each axis, within which all pixels weigh the same.
 STRIPS = 4
 #: Most cells a side.
-MOST = 64
+MAX_GRID = 64
 
 
 class Color(Encoder):
@@ -69,8 +69,8 @@ class Color(Encoder):
             raise unknown_name("color space", str(self.space), SPACES)
         if not isinstance(self.grid, int) or isinstance(self.grid, bool) or self.grid < 1:
             raise UsageError(f"color: grid is {self.grid!r}; it must be a whole number of at least 1")
-        if self.grid > MOST:  # the descriptor would fill the memory
-            raise UsageError(f"color: grid is a number above {MOST}; it must be 1 to {MOST}")
+        if self.grid > MAX_GRID:  # the descriptor would fill the memory
+            raise UsageError(f"color: grid is a number above {MAX_GRID}; it must be 1 to {MAX_GRID}")
 
     def _encode(self, images: NDArray[np.uint8]) -> Float32Array:
         number, height, width = images.shape[:3]

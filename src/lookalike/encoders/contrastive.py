@@ -184,9 +184,9 @@ def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
         ``LAST_SIDE``; after it ``encoder``, whose first convolution covers all of the last maps, then ``projector``, which
         serves the training alone; and ``decoder``, from the trunk's maps back to the input's shape.
     """
-    from lookalike.encoders.training import loop
+    from lookalike.encoders.training.keras_backend import import_keras
 
-    keras = loop.import_keras()
+    keras = import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
 

@@ -33,7 +33,7 @@ MAX_THREADS = 4
 #: Pixels a row. A steeper slant is that of a level stroke; the steepest of MNIST's 60,000 digits needs 1.9.
 MAX_SHEAR = 2.0
 #: Most cells a side, and most bins of one.
-MOST = 64
+MAX_CELLS = 64
 
 
 class Hog(Encoder):
@@ -74,8 +74,8 @@ class Hog(Encoder):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"hog: {name} is {value!r}; it must be a whole number of at least {least}")
-            if value > MOST:  # the descriptor would fill the memory
-                raise UsageError(f"hog: {name} is a number above {MOST}; it must be {least} to {MOST}")
+            if value > MAX_CELLS:  # the descriptor would fill the memory
+                raise UsageError(f"hog: {name} is a number above {MAX_CELLS}; it must be {least} to {MAX_CELLS}")
         if not isinstance(self.deskew, bool):
             raise UsageError(f"hog: deskew is {self.deskew!r}; it must be True or False")
 

@@ -34,7 +34,7 @@ APART = 0.008
 #: With as many inliers a picture is taken to show the same thing.
 VERIFIED = 7
 #: A map that magnifies more than this, or mirrors, isn't that of a picture.
-MOST_SCALE = 10.0
+MAX_SCALE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +174,7 @@ def _best_guess(first: Float64Array, second: Float64Array) -> NDArray[np.bool_]:
     # Each also says how far it is scaled and turned itself.
     turned = np.abs((turn[None] - turn[:, None] + np.pi) % (2 * np.pi) - np.pi)
     agree = (off < GUESSED_WITHIN) & (np.abs(log_scale[None] - log_scale[:, None]) < np.log(2)) & (turned < np.pi / 5)
-    agree[np.abs(log_scale) > np.log(MOST_SCALE)] = False
+    agree[np.abs(log_scale) > np.log(MAX_SCALE)] = False
     best: NDArray[np.bool_] = agree[agree.sum(axis=1).argmax()]
     return best
 
@@ -196,7 +196,7 @@ def _refit(
     depth = ahead[:, 2]
     moved = ahead[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)[:, None]
     size = np.linalg.det(matrix[:2, :2])
-    if not MOST_SCALE**-2 < size < MOST_SCALE**2:  # mirrored, or nearly a line
+    if not MAX_SCALE**-2 < size < MAX_SCALE**2:  # mirrored, or nearly a line
         return np.zeros(len(first), np.bool_)
     fits: NDArray[np.bool_] = (np.hypot(*(moved - second).T) < within) & (depth > 0)
     return fits

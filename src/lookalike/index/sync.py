@@ -22,7 +22,8 @@ from lookalike.collections.tasks import Reading, from_answer, read_caption, to_t
 from lookalike.encoders.base import Encoder
 from lookalike.errors import ImageError, IndexStoreError
 from lookalike.imaging.decode import Picture
-from lookalike.imaging.resize import fit_to, to_thumbnail
+from lookalike.imaging.encode import to_thumbnail
+from lookalike.imaging.resize import fit_to
 from lookalike.index.manifest import (
     DATASET,
     FORMAT,

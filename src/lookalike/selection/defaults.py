@@ -33,7 +33,7 @@ GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
 #: What decides: how surely images are found again, among those by which images of a kind see each other no less.
 HARMLESS = replace(AIMS["few"], keeps=AIMS["kind"].figure)
 #: Fewest images for that; and most, and most pixels, which bounds the time to some seconds.
-FEWEST_TRIED, MOST_TRIED, MOST_PIXELS = 100, 5000, 2.5e7
+MIN_TRIED, MAX_TRIED, MAX_PIXELS = 100, 5000, 2.5e7
 
 
 def default_encoder(images: Collection) -> str | None:
@@ -83,14 +83,14 @@ def default_postprocessing(name: str, images: Collection) -> tuple[Encoder, str]
     shown = shown_to(encoder, images)
     most = CENTRED_BY
     if name == "hog":
-        most = min(MOST_TRIED, max(FEWEST_TRIED, int(MOST_PIXELS / np.prod(shown.shape))))
-    if len(shown) < FEWEST_TRIED:
+        most = min(MAX_TRIED, max(MIN_TRIED, int(MAX_PIXELS / np.prod(shown.shape))))
+    if len(shown) < MIN_TRIED:
         return None
     try:
         sample = shown.take(sample_rows(len(shown), most, 0)).array()
     except CollectionError:  # of those drawn none can be read
         return None
-    if len(sample) < FEWEST_TRIED // 2:
+    if len(sample) < MIN_TRIED // 2:
         return None
     encoder.fit(sample)
     if name != "hog":

@@ -30,9 +30,9 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 
 #: Augmented copies of an image, and most images that get them.
-COPIES, MOST_ANCHORS = 4, 3000
+COPIES, MAX_ANCHORS = 4, 3000
 #: Most values of augmented images (their pixels times channels): bounds the time on large pictures.
-MOST_VALUES = 2.5e8
+MAX_VALUES = 2.5e8
 #: Descriptors longer than ``LONGEST`` are first reduced to so many principal components.
 REDUCED = 512
 #: The kernel form: principal components that it looks at, and random features.
@@ -145,7 +145,7 @@ def prepare_material(
     # The trial left blank images out: find the others' places the same way.
     shown = images if len(trial.database) == len(images) else images[plain.encode(images).any(axis=1)]
     free = np.setdiff1d(np.arange(len(trial.database)), trial.originals)
-    most = min(MOST_ANCHORS, max(MIN_IMAGES, int(MOST_VALUES / COPIES / np.prod(images.shape[1:]))))
+    most = min(MAX_ANCHORS, max(MIN_IMAGES, int(MAX_VALUES / COPIES / np.prod(images.shape[1:]))))
     anchors = free[sample_rows(len(free), most, seed + 1)]
     copies = np.stack([plain.encode(augment(shown[anchors], named, seed=seed + i)) for i in range(COPIES)])
     return Material(anchors, copies, trial, plain.distance == "cosine")

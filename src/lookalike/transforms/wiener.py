@@ -27,9 +27,9 @@ Images = NDArray[np.uint8]
 #: Kin of an image, and how often they are looked for again.
 NEIGHBORS, ITERATIONS = 200, 2
 #: Principal components in which kin are looked for; most values of an image for the form ``whole``.
-COMPONENTS, MOST_WHOLE = 100, 3072
+COMPONENTS, MAX_WHOLE = 100, 3072
 #: Side of a patch, its step, groups of patches, and patches they are learnt from.
-PATCH, STEP, GROUPS, MOST_PATCHES = 8, 3, 48, 40_000
+PATCH, STEP, GROUPS, MAX_PATCHES = 8, 3, 48, 40_000
 #: Contrast that is taken for what the noise left, as a share of its level.
 FLAT = 0.2
 
@@ -87,7 +87,7 @@ def affine(values: Images, level: float) -> tuple[Float32Array, Float32Array, Fl
 
 
 #: What of all that is in what was learnt and kept; not of the level, which comes with an image.
-LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patches": MOST_PATCHES}
+LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patches": MAX_PATCHES}
 
 
 class GlobalWiener:
@@ -183,7 +183,7 @@ class PatchWiener:
         self.channels = images[0].shape[2:]
         rng = np.random.default_rng(seed)
         some = rng.permutation(len(images))[:1000]
-        each = -(-MOST_PATCHES // len(some))
+        each = -(-MAX_PATCHES // len(some))
         rows = []
         for i in some:
             # A patch's place stands for it, so that only those that are drawn are copied.

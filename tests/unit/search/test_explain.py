@@ -14,7 +14,8 @@ from lookalike.encoders.onnx.feature_maps import averaged_into, with_output
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.resize import fit_to, save_image
+from lookalike.imaging.encode import save_image
+from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.reports.heatmap import overlay, smooth
 from lookalike.search.explain import EXACT, HIDING, explain, picture_of, read_pair

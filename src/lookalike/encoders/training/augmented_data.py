@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders.training import loop
+from lookalike.encoders.training.data import TrainingData, scaled, with_noise
 from lookalike.transforms.augmentations import augment
 
 Float32Array = NDArray[np.float32]
@@ -40,7 +41,7 @@ class Plan(loop.Plan):
         return Data(images, self)
 
 
-class Data(loop.Data):
+class Data(TrainingData):
     """Augmented copies and their originals, the same for the same seed and epoch."""
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
@@ -70,6 +71,6 @@ class Data(loop.Data):
         originals = self._images[chosen]
         copies = augment(originals, self._families, seed=int(rng.integers(2**31)))
         for start in range(0, len(chosen), size):
-            part = loop.scaled(copies[start : start + size])
-            noisy = loop.with_noise(part, self._most_noise, rng, up_to=True)
-            yield noisy, loop.scaled(originals[start : start + size])
+            part = scaled(copies[start : start + size])
+            noisy = with_noise(part, self._most_noise, rng, up_to=True)
+            yield noisy, scaled(originals[start : start + size])

@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.training import loop as training
+from lookalike.encoders.training import loop
+from lookalike.encoders.training.data import TrainingData
+from lookalike.encoders.training.keras_backend import import_keras
 from lookalike.neighbors.exact import Database
 
 Float32Array = NDArray[np.float32]
@@ -42,7 +44,7 @@ _BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Plan(training.Plan):
+class Plan(loop.Plan):
     """How to train; the fields are explained at :class:`lookalike.encoders.hashing.Hashing`."""
 
     drawing: float
@@ -58,7 +60,7 @@ class Plan(training.Plan):
         return _learner(network, self)
 
 
-class Data(training.Data):
+class Data(TrainingData):
     """Pairs of augmented copies' descriptors, and those of their images, the same for the same seed and epoch.
 
     Parameters
@@ -70,7 +72,7 @@ class Data(training.Data):
     """
 
     whole_batches = True  # over a short batch at the end, bits would hardly vary
-    fewest_held_out = 2
+    min_held_out = 2
 
     def __init__(self, table: NDArray[Any], plan: Plan) -> None:
         super().__init__(table, plan)
@@ -115,7 +117,7 @@ def build(length: int, bits: int, seed: int) -> Any:
     keras.Sequential
         Six dense layers; the third, without an activation, is the code before it is rounded.
     """
-    keras = training.import_keras()
+    keras = import_keras()
     seeds = iter(np.random.SeedSequence(seed).generate_state(6).tolist())
 
     def layer(units: int, activation: str | None = "relu") -> Any:
@@ -128,7 +130,7 @@ def build(length: int, bits: int, seed: int) -> Any:
 
 
 def _learner(network: Any, plan: Plan) -> Any:
-    keras = training.import_keras()
+    keras = import_keras()
     ops = keras.ops
 
     class Learner(keras.Model):  # type: ignore[misc, name-defined]
@@ -157,7 +159,7 @@ def _learner(network: Any, plan: Plan) -> Any:
             wrong = ops.mean(ops.square(drawn - y)) / (ops.mean(ops.square(y)) + 1e-12)
             return plan.drawing * wrong + plan.agreement * disagreement(soft)
 
-    cls, rate = training.OPTIMIZERS[plan.optimizer]
+    cls, rate = loop.OPTIMIZERS[plan.optimizer]
     optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
     learner = Learner()
     learner.compile(optimizer)
