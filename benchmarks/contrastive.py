@@ -32,12 +32,13 @@ from lookalike.encoders.contrastive import NOISE, Contrastive, build
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.training import contrastive_loss
 from lookalike.encoders.training.pairs import families_to_learn
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
-from lookalike.selection.selftest import bootstrap_interval, run_trial
+from lookalike.selection.selftest import run_trial
 from lookalike.transforms import noise
-from lookalike.transforms.augmentations import kind_of
+from lookalike.transforms.grounds import kind_of
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")

@@ -37,10 +37,11 @@ from verdict import ENCODERS, SIDES, Case, cases, described
 
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.postprocess import Projection
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
-from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
+from lookalike.selection.selftest import SelfTest, run_trial
 from lookalike.transforms.augmentations import augment
 
 Float32Array = NDArray[np.float32]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.encoders.trained import DenoisingEncoder
 from lookalike.errors import UsageError, unknown_name
+from lookalike.neighbors.sampling import draw_rows
 from lookalike.transforms.augmentations import check_families, families_for
 
 #: The networks of the article and of the tutorial that it follows.
@@ -240,7 +241,7 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
 
 
 def _some(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    return images[np.sort(np.random.default_rng(seed).permutation(len(images))[:SAMPLE])]
+    return images[draw_rows(np.random.default_rng(seed), len(images), SAMPLE)]
 
 
 def _doubled(keras: Any, now: tuple[int, int], wanted: tuple[int, int]) -> list[Any]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.serialize import CARD, FORMAT, write_files
-from lookalike.errors import EncoderError
+from lookalike.errors import EncoderError, UsageError
 
 # Files that no descriptor comes from: they serve further training, and a .keras file holds dates.
 _FOR_TRAINING = frozenset({"model.keras", "history.json"})
@@ -368,3 +368,26 @@ def as_batch(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _say_shape(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]} {'colour' if len(shape) == 3 else 'grey'}"
+
+
+def check_whole(encoder: str, name: str, value: object, least: int, most: int) -> None:
+    """Refuse what is no whole number within bounds.
+
+    Parameters
+    ----------
+    encoder : str
+        Whose parameter it is.
+    name : str
+        The parameter.
+    value : object
+        What was given.
+    least, most : int
+        The bounds, both allowed.
+
+    Raises
+    ------
+    UsageError
+        If it isn't.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise UsageError(f"{encoder}: {name} is {value!r}; it must be a whole number from {least:,} to {most:,}")

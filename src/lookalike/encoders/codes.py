@@ -101,26 +101,3 @@ class CodeEncoder(Encoder):
         if CARD not in own or not set(others) <= set(files):
             raise EncoderError(f"the saved {self.name} over {self.base} lacks a part; train it again")
         self.base_ = from_files(own, Path(f"{self.name} over {self.base}"))
-
-
-def check_whole(encoder: str, name: str, value: object, least: int, most: int) -> None:
-    """Refuse what is no whole number within bounds.
-
-    Parameters
-    ----------
-    encoder : str
-        Whose parameter it is.
-    name : str
-        The parameter.
-    value : object
-        What was given.
-    least, most : int
-        The bounds, both allowed.
-
-    Raises
-    ------
-    UsageError
-        If it isn't.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise UsageError(f"{encoder}: {name} is {value!r}; it must be a whole number from {least:,} to {most:,}")

@@ -14,12 +14,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError, unknown_name
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 SPACES = ("hsv", "oklab")
 #: Levels a channel that are told apart before colours are shared out to bins; finer than any bin.

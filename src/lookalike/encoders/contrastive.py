@@ -112,7 +112,8 @@ class Contrastive(DenoisingEncoder):
         from lookalike.encoders.onnx import export
         from lookalike.encoders.training import contrastive_loss
         from lookalike.encoders.training.pairs import LOOKED_AT, families_to_learn
-        from lookalike.transforms.augmentations import check_families, kind_of
+        from lookalike.transforms.augmentations import check_families
+        from lookalike.transforms.grounds import kind_of
 
         self.check_params()
         some = images[:: -(-len(images) // LOOKED_AT)]

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.codes import MAX_BITS, SAMPLE, CodeEncoder, check_whole
+from lookalike.encoders.base import check_whole
+from lookalike.encoders.codes import MAX_BITS, SAMPLE, CodeEncoder
 from lookalike.encoders.trained import TrainedEncoder
 from lookalike.errors import EncoderError
 from lookalike.imaging.resize import average_down
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import draw_rows
 from lookalike.transforms.augmentations import augment, check_families, families_for
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 #: Augmented copies of an image that the deep autoencoder learns from; most values of their descriptors, and of their
 #: pixels, which bound its memory and the time that the copies take.
@@ -153,7 +153,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         )
         network = bits.build(table.shape[2], self.bits, self.seed)
         result = self._train(network, table, plan)
-        sample = table[np.sort(np.random.default_rng(self.seed).permutation(len(table))[:SAMPLE]), 0]
+        sample = table[draw_rows(np.random.default_rng(self.seed), len(table), SAMPLE), 0]
         layers = bits.read_layers(network, sample)
         kernel, bias = layers[0]  # what was taken away and divided by becomes part of the first layer
         layers[0] = kernel / np.float32(deviation), bias - mean @ kernel / np.float32(deviation)
@@ -169,8 +169,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         length = self.base_.dimension_
         pixels = int(np.prod(images.shape[1:]))
         most = int(min(MAX_VALUES / length / (1 + COPIES), MAX_PIXELS / pixels / COPIES))
-        rng = np.random.default_rng(self.seed)
-        images = images[np.sort(rng.permutation(len(images))[: max(2, most)])]
+        images = images[draw_rows(np.random.default_rng(self.seed), len(images), max(2, most))]
         table = np.empty((len(images), 1 + COPIES, length), np.float32)
         for i in range(1 + COPIES):
             copies = augment(images, families, seed=self.seed + i) if i else images
@@ -232,21 +231,3 @@ class Hashing(CodeEncoder, TrainedEncoder):
         self.history_ = record["history"]
         self.best_epoch_ = record["best_epoch"]
         self._files = files
-
-
-def unit_rows(table: NDArray[Any]) -> NDArray[Any]:
-    """Bring each row to length 1; a row of zeros stays as it is.
-
-    Parameters
-    ----------
-    table : ndarray of float, shape (n, d)
-        One row an image.
-
-    Returns
-    -------
-    ndarray of float, shape (n, d)
-        A copy.
-    """
-    lengths = np.linalg.norm(table, axis=1, keepdims=True)
-    unit: NDArray[Any] = table / np.where(lengths > 0, lengths, 1)
-    return unit

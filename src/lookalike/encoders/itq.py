@@ -1,4 +1,7 @@
-"""Descriptors of any encoder -> binary codes by iterative quantization."""
+"""Descriptors of any encoder -> binary codes by iterative quantization.
+
+Source: Y. Gong and S. Lazebnik, "Iterative Quantization: A Procrustean Approach to Learning Binary Codes", CVPR 2011.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.codes import MAX_BITS, SAMPLE, CodeEncoder, check_whole
-from lookalike.encoders.hashing import Float64Array, unit_rows
+from lookalike.array_types import Float64Array
+from lookalike.encoders.base import check_whole
+from lookalike.encoders.codes import MAX_BITS, SAMPLE, CodeEncoder
+from lookalike.neighbors.linalg import falling_eigenvectors, unit_rows
+from lookalike.neighbors.sampling import draw_rows
 
 
 class Itq(CodeEncoder):
@@ -63,15 +69,14 @@ class Itq(CodeEncoder):
         if self._given is None:
             base.fit(images)
         rng = np.random.default_rng(self.seed)
-        chosen = np.sort(rng.permutation(len(images))[:SAMPLE])
-        descriptors = unit_rows(base.encode(images[chosen])).astype(np.float64)
+        descriptors = unit_rows(base.encode(images[draw_rows(rng, len(images), SAMPLE)])).astype(np.float64)
         mean = descriptors.mean(axis=0)
         descriptors -= mean
-        variance, directions = np.linalg.eigh(descriptors.T @ descriptors)
-        some = int((variance > 1e-9 * max(float(variance[-1]), 1e-9 * len(descriptors))).sum())
-        if not some:
+        variance, directions = falling_eigenvectors(descriptors.T @ descriptors)
+        rank = int((variance > 1e-9 * max(float(variance[0]), 1e-9 * len(descriptors))).sum())
+        if not rank:
             raise self._all_alike(len(images))
-        leading = directions[:, ::-1][:, : min(self.bits, some)]
+        leading = directions[:, : min(self.bits, rank)]
         points = unit_rows(descriptors @ leading)
         turn = even_frame(points.shape[1], self.bits, rng)
         for _ in range(self.iterations):

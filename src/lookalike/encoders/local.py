@@ -19,11 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.cores import usable_cores
-from lookalike.encoders.base import Encoder
-from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
-
-Float32Array = NDArray[np.float32]
+from lookalike.encoders.base import Encoder, check_whole
+from lookalike.errors import EncoderError, missing_extra, unknown_name
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import draw_rows
 
 POOLINGS = ("vlad", "bow")
 #: Images whose keypoints words are learnt from, and keypoints in all, at most.
@@ -67,8 +68,7 @@ class _Local(Encoder):
         """Turn bytes into vectors of length 1."""
         vectors = descriptors.astype(np.float32)
         vectors -= self.offset
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-        return vectors
+        return unit_rows(vectors)
 
     def _map(self, function: Any, images: NDArray[np.uint8]) -> list[Any]:
         """Apply a function to each image, on all cores: OpenCV and mahotas work outside Python's lock."""
@@ -78,7 +78,7 @@ class _Local(Encoder):
     def _fit(self, images: NDArray[np.uint8]) -> None:
         self._check_params()
         rng = np.random.default_rng(self.seed)
-        chosen = np.sort(rng.permutation(len(images))[:SAMPLE_IMAGES])
+        chosen = draw_rows(rng, len(images), SAMPLE_IMAGES)
         found = [descriptors for _, descriptors in self._map(self._found, images[chosen])]
         every = np.concatenate(found)
         if not len(every):
@@ -87,7 +87,7 @@ class _Local(Encoder):
                 f"{images.shape[1]} pixels, so there are no visual words to learn; use larger images or another encoder"
             )
         most = SAMPLE_KEYPOINTS
-        sample = self._to_unit(every if len(every) <= most else every[np.sort(rng.permutation(len(every))[:most])])
+        sample = self._to_unit(every if len(every) <= most else every[draw_rows(rng, len(every), most)])
         asked = self.words or (64 if self.pooling == "vlad" else 2_000)
         count = min(asked, len(np.unique(sample, axis=0)))
         cluster = _import("sklearn.cluster", self.name)
@@ -105,10 +105,7 @@ class _Local(Encoder):
             value = getattr(self, name)
             if name == "words" and value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise UsageError(
-                    f"{self.name}: {name} is {value!r}; it must be a whole number from {least:,} to {most:,}"
-                )
+            check_whole(self.name, name, value, least, most)
 
     def _nearest_words(self, vectors: Float32Array) -> NDArray[np.intp]:
         squares = np.einsum("ij,ij->i", self.centres_, self.centres_)

@@ -24,12 +24,12 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.reader import IndexReader
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.reports import charts, evaluate, figures
 from lookalike.reports.evaluate import IndexScore
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.search.restore import denoise
 from lookalike.selection.robustness import Point, robustness
-from lookalike.selection.selftest import sample_rows
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import FAMILIES
 

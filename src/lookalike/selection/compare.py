@@ -15,8 +15,8 @@ from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.robustness import Point, robustness
-from lookalike.selection.selftest import sample_rows
 from lookalike.selection.verdict import SAMPLE, Verdict
 from lookalike.selection.verdict import compare as compare_images
 

@@ -11,11 +11,12 @@ from lookalike.collections.open import Collection
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create
 from lookalike.errors import CollectionError, UsageError
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.adapt import AIMS, adapt
 from lookalike.selection.compare import shown_to
 from lookalike.selection.recipes import UNCHANGED, Recipe, centred
-from lookalike.selection.selftest import sample_rows
-from lookalike.transforms.augmentations import kind_of
+from lookalike.transforms.grounds import kind_of
 
 #: Images that are looked at to see what kind they are.
 LOOKED_AT = 48
@@ -106,7 +107,7 @@ def _less_the_mean(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder
     """Take off the mean of the descriptors: what all these images have in common."""
     rows = encoder.encode(sample)
     rows = rows[rows.any(axis=1)]
-    mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).sum(axis=0) / max(1, len(rows))
+    mean = unit_rows(rows).sum(axis=0) / max(1, len(rows))
     if not 0 < mean @ mean < ALIKE:
         return None
     return encoder.with_post(centred(mean, unit=True)), "centred"

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.scatter import LONGEST, leading_directions, neighbour_scatter, solve
-from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, Trial, prepare_trial, sample_rows
+from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, Trial, prepare_trial
 from lookalike.transforms.augmentations import augment, check_families, families_for
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 #: Augmented copies of an image, and most images that get them.
 COPIES, MAX_ANCHORS = 4, 3000
@@ -265,8 +265,7 @@ class Learner:
     def _scaled(self, rows: Float32Array) -> Float32Array:
         if not self.material.unit:
             return rows
-        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-        return np.asarray(rows / np.where(lengths == 0, 1, lengths), np.float32)
+        return np.asarray(unit_rows(rows), np.float32)
 
     def _solve(
         self, space: str, features: Callable[[Float32Array], Float32Array], recipe: Recipe
@@ -292,8 +291,7 @@ class Learner:
         if self.near is None:
             post = self.learn(Recipe("adapted", 0.3)) or self.learn(Recipe("centred"))
             assert post is not None
-            rows = post.apply(self.material.trial.database)
-            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+            rows = unit_rows(post.apply(self.material.trial.database))
             most = min(max(r.neighbours for r in RECIPES), max(1, len(rows) // 4))
             near = np.empty((len(rows), most), np.int64)
             for start in range(0, len(rows), 256):

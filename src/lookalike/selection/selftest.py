@@ -30,15 +30,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float64Array, Int64Array
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.neighbors.exact import Database
+from lookalike.neighbors.sampling import draw_rows, sample_rows
 from lookalike.transforms.augmentations import augment, check_families, families_for
 from lookalike.transforms.views import halves, scene
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 #: Fewest images that can be tested: with fewer, each would nearly always be found.
 MIN_IMAGES = 8
@@ -161,7 +161,7 @@ def prepare_trial(
         )
     images, database = images[seen], database[seen]
     rng = np.random.default_rng([seed, 1])
-    originals = np.sort(rng.permutation(len(seen))[: max(1, min(queries, len(seen) // 4))]).astype(np.int64)
+    originals = draw_rows(rng, len(seen), max(1, min(queries, len(seen) // 4)))
     shown = images[originals]
     left, right = halves(shown)
     shown_as = {
@@ -174,30 +174,6 @@ def prepare_trial(
     if each and len(named) > 1:
         copies |= {f: plain.encode(augment(shown, {f: a}, seed=seed + 1000)) for f, a in named.items()}
     return Trial(database, originals, copies, plain.distance, named)
-
-
-def sample_rows(number: int, most: int, seed: int) -> Int64Array:
-    """Return ascending positions of at most ``most`` of ``number`` images, drawn by the seed.
-
-    Parameters
-    ----------
-    number, most : int
-        How many there are, how many are wanted.
-    seed : int
-        The same seed draws the same.
-
-    Returns
-    -------
-    ndarray of int64
-
-    Examples
-    --------
-    >>> sample_rows(3, 5, seed=0).tolist()
-    [0, 1, 2]
-    """
-    if number <= most:
-        return np.arange(number)
-    return np.sort(np.random.default_rng([seed, 0]).permutation(number)[:most]).astype(np.int64)
 
 
 def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[int] | None = None) -> SelfTest:
@@ -353,30 +329,6 @@ def _members(distances: NDArray[np.float32], lengths: Mapping[str, int]) -> dict
     for name, k in lengths.items():
         np.put_along_axis(marked[name], order[:, :k], True, axis=1)
     return marked
-
-
-def bootstrap_interval(values: Float64Array, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of a mean.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n,)
-        What the mean is of.
-    seed : int
-        The same seed gives the same interval.
-
-    Returns
-    -------
-    (float, float)
-
-    Examples
-    --------
-    >>> bootstrap_interval(np.ones(5))
-    (1.0, 1.0)
-    """
-    drawn = np.random.default_rng(seed).integers(len(values), size=(1000, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5]).tolist()
-    return low, high
 
 
 def beats(candidate: SelfTest, baseline: SelfTest, figure: str, seed: int = 0) -> bool:

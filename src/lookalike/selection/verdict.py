@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
-from lookalike.selection.selftest import MAX_QUERIES, SelfTest, beats, prepare_trial, run_trial, sample_rows
+from lookalike.selection.selftest import MAX_QUERIES, SelfTest, beats, prepare_trial, run_trial
 
 Images = NDArray[np.uint8]
 

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.errors import EncoderError
+from lookalike.neighbors.linalg import falling_eigenvectors
+from lookalike.neighbors.sampling import draw_rows
 
-Float32Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 #: Kin of an image, and how often they are looked for again.
@@ -101,7 +103,7 @@ class GlobalWiener:
         self.centre = some.mean(axis=0)
         some -= self.centre
         most = min(COMPONENTS, some.shape[1])
-        self.axes = np.linalg.eigh(some.T @ some)[1][:, ::-1][:, :most].astype(np.float32)
+        self.axes = falling_eigenvectors(some.T @ some)[1][:, :most].astype(np.float32)
         self.codes = np.concatenate(
             [
                 (self.values[i : i + 4096] * np.float32(1 / 255) - self.centre) @ self.axes
@@ -113,8 +115,7 @@ class GlobalWiener:
     def _hold(self, images: Images, seed: int) -> None:
         self.shape = images.shape[1:]
         self.values = images.reshape(len(images), -1)
-        rows = np.random.default_rng(seed).permutation(len(images))[: self.LEARNT]
-        self.sample = self.values[np.sort(rows)]
+        self.sample = self.values[draw_rows(np.random.default_rng(seed), len(images), self.LEARNT)]
         self._first: dict[float, tuple[Float32Array, Float32Array, Float32Array]] = {}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

@@ -10,17 +10,8 @@ import pytest
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
-from lookalike.selection.selftest import (
-    ALL,
-    LEFT,
-    RIGHT,
-    SCENE,
-    Trial,
-    prepare_trial,
-    run_trial,
-    sample_rows,
-    self_test,
-)
+from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.selftest import ALL, LEFT, RIGHT, SCENE, Trial, prepare_trial, run_trial, self_test
 
 
 def on_a_line(places, copies, originals):

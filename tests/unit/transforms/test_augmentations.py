@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.transforms.augmentations import FAMILIES, augment, families_for, kind_of, plain_grounds
+from lookalike.transforms.augmentations import FAMILIES, augment, families_for
+from lookalike.transforms.grounds import kind_of, plain_grounds
 
 
 def photos(n=6, shape=(24, 32, 3)):

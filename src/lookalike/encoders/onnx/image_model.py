@@ -16,13 +16,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.cores import usable_cores
 from lookalike.encoders.attribution import Box
 from lookalike.encoders.onnx.feature_maps import averaged_into, with_output
 from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.errors import EncoderError, first_line
-
-Float32Array = NDArray[np.float32]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.training import loop
 from lookalike.encoders.training.data import TrainingData, scaled, with_noise
 from lookalike.transforms.augmentations import augment
-
-Float32Array = NDArray[np.float32]
 
 #: Batches whose images are augmented at once: a call costs as much as some dozen small images.
 BLOCK_BATCHES = 8

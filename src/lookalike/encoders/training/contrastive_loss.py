@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.training import loop
 from lookalike.encoders.training.data import TrainingData, scaled, with_noise
 from lookalike.encoders.training.forward import forward
 from lookalike.encoders.training.keras_backend import import_keras
 from lookalike.encoders.training.pairs import augmented_pairs
-
-Float32Array = NDArray[np.float32]
 
 LOSSES = ("simclr", "vicreg")
 #: Weights of agreement, variance and covariance in VICReg's loss, as in its paper.

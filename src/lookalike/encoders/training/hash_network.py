@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.training import loop
 from lookalike.encoders.training.data import TrainingData
 from lookalike.encoders.training.keras_backend import import_keras
 from lookalike.neighbors.exact import Database
-
-Float32Array = NDArray[np.float32]
 
 #: Units of the two hidden layers on either side of the code.
 HIDDEN = (1024, 512)

@@ -33,11 +33,12 @@ from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import originals_of
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank import RERANKERS
 from lookalike.search.rerank.base import Reranker, RerankRequest
 from lookalike.search.rerank.registry import NONE, create_reranker
-from lookalike.selection.selftest import MIN_IMAGES, bootstrap_interval
+from lookalike.selection.selftest import MIN_IMAGES
 from lookalike.transforms.augmentations import augment, families_for
 from lookalike.transforms.views import scene
 
