@@ -137,7 +137,7 @@ def test_the_constructor_only_stores(name: str) -> None:
 
 def test_making_them_imports_nothing_heavy() -> None:
     program = (
-        "import sys, lookalike.encoders.base as e\n"
+        "import sys, lookalike.encoders.registry as e\n"
         "for name in e.TABLE: e.create(name)\n"
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
