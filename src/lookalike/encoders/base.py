@@ -1,4 +1,4 @@
-"""The contract of an encoder.
+"""Images -> descriptors: the contract of an encoder.
 
 An encoder turns images into descriptors. It follows scikit-learn's habits: ``__init__`` only stores keyword arguments,
 ``fit`` learns from images without labels and returns ``self``, and what was learnt ends in ``_``. Nothing is downloaded,

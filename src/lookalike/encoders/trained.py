@@ -1,4 +1,4 @@
-"""Encoders whose ``fit`` is a training with Keras: it can be watched, interrupted and gone on with."""
+"""The base of encoders that are trained with Keras: progress, interruption, resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file lacks its end, by what its format says of its length."""
+"""The bytes of an image file -> whether its end is missing, by what its format says of its length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries recipes that overlook what doesn't matter, and keeps one only where the self-test says that it helps.
+"""An encoder and a collection -> the encoder with the post-processing that the self-test chooses, or unchanged.
 
 The recipes are in :mod:`lookalike.selection.recipes`; no label is read.
 """

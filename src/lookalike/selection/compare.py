@@ -177,17 +177,17 @@ def augmentation_curves(
         If a family isn't known, or there are too few images.
     """
     at_its_size = _Sample(open_collection(collection), sample, seed)
-    found = {}
+    curves = {}
     for done, (title, encoder) in enumerate(encoders.items(), 1):
         images = at_its_size(encoder)
         fitted = encoder if encoder.is_fitted else encoder.fit(images)
         labels = at_its_size.labels
         if labels is not None and (len(labels) != len(images) or "" in labels):  # not one for each
             labels = None
-        found[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
+        curves[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
         if on_progress is not None:
             on_progress(done, len(encoders))
-    return found
+    return curves
 
 
 class _Sample:

@@ -228,9 +228,9 @@ class Restorer:
         self._filter.check(images)
         levels = self.levels(images) if level is None else [float(level)] * len(images)
         out = images.copy()
-        for one in sorted(set(levels) - {0.0}):
-            rows = [i for i, found in enumerate(levels) if found == one]
-            out[rows] = self._filter(images[rows], one)
+        for level_of_group in sorted(set(levels) - {0.0}):
+            rows = [i for i, of_image in enumerate(levels) if of_image == level_of_group]
+            out[rows] = self._filter(images[rows], level_of_group)
         how = (
             f"{NEIGHBORS} neighbours in the collection"
             if self.form_ == "whole"

@@ -187,7 +187,7 @@ def test_what_clean_images_look_like_is_learnt_once_and_kept_in_the_index(form, 
     noisy = add_noise(images[:3], 0.4, 1)
     first = restore_queries(index, noisy, "auto")
     assert first.by == restore_queries(index, noisy[:1], "auto").by
-    assert ("kin" in first.by) == (form == "whole")
+    assert ("neighbours" in first.by) == (form == "whole")
     monkeypatch.setattr(Restorer, "fit", pytest.fail)  # learnt again
     again = restore_queries(open_index(index.path), noisy, "auto")
     assert (again.images == first.images).all()

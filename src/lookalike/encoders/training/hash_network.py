@@ -91,8 +91,8 @@ class Data(TrainingData):
 def _nearest(descriptors: Float32Array, count: int) -> NDArray[np.int64]:
     """Return the rows of each image's nearest others, shape (n, min(count, n - 1))."""
     count = min(count, len(descriptors) - 1)
-    found, _ = Database(descriptors, "euclidean").nearest(descriptors, count + 1)
-    near = np.asarray(found, np.int64)
+    rows, _ = Database(descriptors, "euclidean").nearest(descriptors, count + 1)
+    near = np.asarray(rows, np.int64)
     itself = near == np.arange(len(near))[:, None]
     itself[~itself.any(axis=1), -1] = True  # among more than ``count`` equal images it may be missing
     others: NDArray[np.int64] = near[~itself].reshape(len(near), count)
@@ -252,8 +252,8 @@ def disagreement(soft: Any) -> Any:
     from keras import ops
 
     half = ops.shape(soft)[0] // 2
-    one, other = standard(soft[:half]), standard(soft[half:])
-    shared = ops.matmul(ops.transpose(one), other) / ops.cast(half, "float32")
+    first, second = standard(soft[:half]), standard(soft[half:])
+    shared = ops.matmul(ops.transpose(first), second) / ops.cast(half, "float32")
     own = ops.diagonal(shared)
     others = ops.sum(ops.square(shared)) - ops.sum(ops.square(own))
     return ops.mean(ops.square(1 - own)) + REPETITION * others / soft.shape[1]

@@ -153,7 +153,7 @@ def _run_epoch(
     on_progress: Callable[[Progress], None] | None,
 ) -> bool:
     """Train one epoch and record it; tell whether it ended before the deadline."""
-    learner, begun, told = state.learner, time.monotonic(), 0.0
+    learner, begun, reported = state.learner, time.monotonic(), 0.0
     before = state.history[-1].validation_loss if state.history else None
     done, total, out_of_time = 0, 0.0, False
     for noisy, clean in data.epoch(number):
@@ -164,8 +164,8 @@ def _run_epoch(
             )
         done, total = done + len(clean), total + loss * len(clean)
         now = time.monotonic()
-        if on_progress is not None and now - told > _REPORT_SECONDS:
-            told = now
+        if on_progress is not None and now - reported > _REPORT_SECONDS:
+            reported = now
             rate = done / (now - begun)
             left = ((plan.epochs - number + 1) * data.count - done) / rate
             left = left if deadline is None else min(left, max(0.0, deadline - now))
@@ -201,8 +201,8 @@ def _choose_precision(network: Any, data: TrainingData, plan: Plan) -> tuple[str
         rates[precision] = _TRIAL_STEPS * len(clean) / (time.perf_counter() - begun)
     network.set_weights(weights)
     best = max(rates, key=lambda p: rates[p])
-    said = ", ".join(f"{p} {r:,.0f}" for p, r in rates.items())
-    return best, f"images a second in a short trial: {said}"
+    trial_rates = ", ".join(f"{p} {r:,.0f}" for p, r in rates.items())
+    return best, f"images a second in a short trial: {trial_rates}"
 
 
 __all__ = [
