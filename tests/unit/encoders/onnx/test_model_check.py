@@ -253,7 +253,7 @@ def test_every_model_is_opened_at_one_place():
         for line in p.read_text().splitlines()
         if "InferenceSession(" in line and "`" not in line
     ]
-    assert found == ["inference.py"]
+    assert found == ["runtime.py"]
 
 
 WELL = {"input": "x", "type": "float32", "layout": "NCHW", "channels": 3, "size": [8, 8], "resize": [8, 8], "resample": 3,
