@@ -37,7 +37,12 @@ QUICK: dict[str, dict[str, Any]] = {
     "surf": {"words": 16, "points": 100},
 }
 CASES = [(name, QUICK.get(name, {})) for name in sorted(TABLE)]
-CASES += [("hog", {"deskew": True}), ("color", {"space": "oklab"}), ("itq", {"bits": 28}), ("sift", {"pooling": "bow", "words": 16, "points": 100})]
+CASES += [
+    ("hog", {"deskew": True}),
+    ("color", {"space": "oklab"}),
+    ("itq", {"bits": 28}),
+    ("sift", {"pooling": "bow", "words": 16, "points": 100}),
+]
 #: extra -> a module that it brings
 EXTRAS = {"train": "keras", "local": "cv2"}
 SHAPES = [(28, 28), (20, 31), (31, 20, 3)]
