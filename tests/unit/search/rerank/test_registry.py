@@ -62,7 +62,7 @@ def test_every_image_gets_a_value_and_none_depends_on_the_other_queries(method, 
 @every_method
 def test_an_image_of_the_index_is_among_its_own_first_answers(method, index):
     asked = asked_by(index, [2, 7])
-    answers = rerank(index, method, asked.descriptors, 5, picture=asked.picture)
+    answers = rerank(index, method, asked.descriptors, 20, picture=asked.picture)
     assert all(row in answer.rows for row, answer in zip((2, 7), answers, strict=True))
     among = np.array([4, 7, 30])
     (answer,) = rerank(index, method, asked.descriptors[1:], 3, picture=lambda i: asked.picture(1), among=among)
