@@ -321,6 +321,7 @@ class _Ranking:
         self.index = index
         self.wanted = how
         self.how = "exact"
+        self.inliers: dict[int, int] = {}
         self.asked = asked[None]
         self.rows = rows
         self.some = None if len(rows) == len(index) else rows
@@ -368,6 +369,47 @@ class _Reranked(_Ranking):
         return found.rows, found.distances
 
 
+class _Asked:
+    """What a query by image asks with: one descriptor, made of all that it shows, likes, dislikes and says."""
+
+    def __init__(self, index: IndexReader, query: Query, kept: _Kept) -> None:
+        self._index, self._query = index, query
+        self._find_row = partial(kept.row_of, index)
+        self.restored: Restored | None = None
+        self.descriptor = blend(
+            index,
+            query,
+            index.database(query.distance).distance,
+            self._find_row,
+            self._read_stored,
+            None if query.denoise is None else self._restore,
+        )
+        #: Rows that the query names: they are answers as well, but tell nothing of how near others are.
+        self.own = {self._find_row(e.id) for e in query.images if e.id is not None}
+        self.own |= {self._find_row(name) for name in query.likes}
+
+    def picture(self, _: int) -> NDArray[np.uint8]:
+        """Return the first image of the query, for re-rankings that look at it."""
+        example = self._query.images[0]
+        whole = example.id is not None and example.crop is None
+        found: NDArray[np.uint8] = (
+            self._read_stored(self._find_row(example.id or ""))
+            if whole
+            else show_example(self._index, example, self._find_row)
+        )
+        return found
+
+    def _read_stored(self, row: int) -> Any:
+        (facts,) = self._index.facts([row])
+        (thumbnail,) = self._index.thumbnails([row])
+        size = facts["width"], facts["height"]
+        return read_whole(collection_now(self._index), facts["id"], thumbnail, size, facts["hash"] or "")
+
+    def _restore(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.restored = restore_queries(self._index, images, self._query.denoise or "")
+        return self.restored.images
+
+
 def _by_image(
     index: IndexReader,
     query: Query,
@@ -376,71 +418,80 @@ def _by_image(
     how: str,
     on_note: Callable[[str], None] | None,
 ) -> Response:
-    database = index.database(query.distance)
-
-    def read_stored(row: int) -> Any:
-        (facts,) = index.facts([row])
-        (thumbnail,) = index.thumbnails([row])
-        size = facts["width"], facts["height"]
-        return read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
-
-    restored: Restored | None = None
-
-    def restore(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        nonlocal restored
-        restored = restore_queries(index, images, query.denoise or "")
-        return restored.images
-
-    find_row = partial(kept.row_of, index)
-    asked = blend(index, query, database.distance, find_row, read_stored, None if query.denoise is None else restore)
-    own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
-    own |= {kept.row_of(index, name) for name in query.likes}
-    ranking = _Ranking(index, database, asked, rows, how)
-    near_rows, near = ranking.first(max(query.offset + query.k, DEPTH + len(own)))
-    total = len(rows) if query.within is None else ranking.within(query.within)
-    order = ranking
+    """Answer by distance: describe the query, rank, put a page together, and say what it means."""
+    asked = _Asked(index, query, kept)
+    plain = _Ranking(index, index.database(query.distance), asked.descriptor, rows, how)
+    near_rows, near = plain.first(max(query.offset + query.k, DEPTH + len(asked.own)))
+    total = len(rows) if query.within is None else plain.within(query.within)
+    order = plain
     if query.rerank is not None:
-
-        def picture(_: int) -> NDArray[np.uint8]:
-            example = query.images[0]
-            whole = example.id is not None and example.crop is None
-            found: NDArray[np.uint8] = (
-                read_stored(find_row(example.id or "")) if whole else show_example(index, example, find_row)
-            )
-            return found
-
-        order = _Reranked(ranking, index, query, picture if query.images else None, on_note)
+        order = _Reranked(plain, index, query, asked.picture if query.images else None, on_note)
     page = _Page(index, query, order, total)
-    inliers = order.inliers if isinstance(order, _Reranked) else {}
-    closeness = None if query.text is not None else kept.closeness_of(index, database)
-    matches = _matches(index, page, database, query.offset, closeness, inliers)
+    calibration = None if query.text is not None else kept.closeness_of(index, plain.database)
+    matches = _matches(index, page, plain.database, query.offset, calibration, order.inliers)
     if not total:
         return _response(query, matches, total, 0, None, True, _none_says(query))
-    others = near[~np.isin(near_rows, list(own))][:DEPTH]
-    gap = gap_after(others)
-    edge = None if gap is None else float(others[gap - 1])
-    verdict = MatchConfidence()
-    if closeness is not None and len(others):
-        verdict = assess_match(
-            others,
-            lambda: np.delete(database.distances(asked[None])[0], list(own)),
-            len(rows),
-            closeness,
-            partial(kept.silence_of, index, database, on_note),
+    others = near[~np.isin(near_rows, list(asked.own))][:DEPTH]
+    means = _Meaning(index, query, kept, plain, page, others, calibration, on_note)
+    gap, nothing, says = means.of(asked, order.inliers)
+    response = _response(query, matches, total, page.count, gap, nothing, says)
+    return replace(response, denoised=asked.restored, how=plain.how)
+
+
+class _Meaning:
+    """What the distances of a page's answers mean in this collection."""
+
+    def __init__(
+        self,
+        index: IndexReader,
+        query: Query,
+        kept: _Kept,
+        ranking: _Ranking,
+        page: _Page,
+        others: NDArray[np.float32],
+        calibration: DistanceCalibration | None,
+        on_note: Callable[[str], None] | None,
+    ) -> None:
+        self._index, self._query, self._kept, self._ranking = index, query, kept, ranking
+        self._page, self._others, self._on_note = page, others, on_note
+        self._calibration = calibration if len(others) else None
+
+    def of(self, asked: _Asked, inliers: dict[int, int]) -> tuple[int | None, bool, str]:
+        """Return the rank of the gap, whether there is nothing like the query here, and both in a sentence."""
+        gap = gap_after(self._others)
+        edge = None if gap is None else float(self._others[gap - 1])
+        gap_rank = None if edge is None or self._query.rerank is not None else self._page.answers_until(edge)
+        verified = sum(count >= VERIFIED for count in inliers.values())
+        if verified:  # seen detail by detail: no share of distances speaks against that
+            return gap_rank, False, _says_verified(verified)
+        confidence = self._confidence(asked)
+        if inliers:
+            confidence = _looked_at(self._index, inliers, len(self._ranking.rows), self._on_note) or confidence
+        if confidence.nothing:
+            return gap_rank, True, confidence.says
+        chance = None
+        if self._calibration is not None:
+            chance = self._calibration.chance(float(self._others[0]) if edge is None or gap_rank is None else edge)
+        return gap_rank, False, _says(gap_rank, self._why_none(), chance, confidence.says)
+
+    def _confidence(self, asked: _Asked) -> MatchConfidence:
+        """Assess whether the nearest answers are matches at all."""
+        if self._calibration is None:
+            return MatchConfidence()
+        database = self._ranking.database
+        return assess_match(
+            self._others,
+            lambda: np.delete(database.distances(asked.descriptor[None])[0], list(asked.own)),
+            len(self._ranking.rows),
+            self._calibration,
+            partial(self._kept.silence_of, self._index, database, self._on_note),
         )
-    gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
-    chance = None
-    if closeness is not None and len(others):
-        chance = closeness.chance(float(others[0]) if edge is None or gap_rank is None else edge)
-    if inliers:  # seen detail by detail: no share of distances speaks against that
-        verdict = _looked_at(index, inliers, len(rows), on_note) or verdict
-    why_none = _REORDERED if query.rerank is not None else _TOO_FEW if len(others) < SHALLOWEST else _FADING
-    says = verdict.says if verdict.nothing else _says(gap_rank, why_none, chance, verdict.says)
-    verified = sum(count >= VERIFIED for count in inliers.values())
-    if verified:
-        verdict, says = MatchConfidence(), _says_verified(verified)
-    response = _response(query, matches, total, page.count, gap_rank, verdict.nothing, says)
-    return replace(response, denoised=restored, how=ranking.how)
+
+    def _why_none(self) -> str:
+        """Say why no answers stand out from the rest, for the case that none do."""
+        if self._query.rerank is not None:
+            return _REORDERED
+        return _TOO_FEW if len(self._others) < SHALLOWEST else _FADING
 
 
 def _matches(
