@@ -788,7 +788,7 @@ def hub(tmp_path):
 
     def run(name, up=True):
         code = (
-            "import sys, numpy as np\nfrom lookalike.encoders.base import create\nfrom lookalike.errors import LookalikeError\n"
+            "import sys, numpy as np\nfrom lookalike.encoders.registry import create\nfrom lookalike.errors import LookalikeError\n"
             "images = np.eye(3, dtype=np.uint8)[:, None, None].repeat(8, axis=1).repeat(8, axis=2) * np.uint8(255)\n"
             "try:\n    e = create('neural', model=sys.argv[1]).fit(images)\n"
             "    print(e.encode(images).round(3).tolist(), e.encode_text(['red']).tolist())\n"

@@ -313,6 +313,7 @@ def state(path):
     return index.manifest.encoder, [tuple(v) for v in index.descriptors.tolist()]
 
 
+@pytest.mark.slow
 def test_back_and_forth(path):
     build_index(collection(*FIRST), "quadrants", path)
     build_index(collection(*SECOND), "quadrants", path)
@@ -467,6 +468,7 @@ def kinds(path):
     return [p for p in found.values() if p.name != "writing.lock"]
 
 
+@pytest.mark.slow
 def test_whatever_byte_is_changed_no_answer_is_wrong(rich):
     """In a process of its own: a length that was changed may make a library ask for more memory than there is."""
     path, _ = rich
@@ -506,6 +508,7 @@ def flip(path):
     assert everything(path) == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [None, 0, 0.5, 0.98])
 def test_whatever_file_is_lost_or_cut_no_answer_is_wrong_and_rebuild_mends_it(rich, keep, tmp_path):
     path, images = rich

@@ -401,6 +401,7 @@ def test_a_copy_of_a_bad_file_is_not_tried_and_says_its_own_name(some, sync, enc
 # What is said of a file -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_captions_come_change_and_go_without_a_look_at_the_picture(some, sync, asked, encoded):
     sync()
     for text in ("a cat", "a black cat"):
@@ -456,6 +457,7 @@ def test_what_failed_is_tried_again_only_when_asked(some, sync, asked, encoded):
     assert held(some) == SOME
 
 
+@pytest.mark.slow
 def test_retry_with_another_limit_brings_in_what_was_over_it(some, sync, asked):
     some.put("large.png", saved(np.full((6, 6), 50, np.uint8)))
     index = some.folder / ".lookalike"
@@ -519,6 +521,7 @@ def test_a_file_that_was_away_for_a_moment_is_read_when_it_is_back(some, sync, c
 # What is taken of a folder --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frames_first_each_and_first_again(photos, sync, encoded):
     pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 20, 30)]
     file = io.BytesIO()
@@ -787,6 +790,7 @@ def check_between(found, before=SOME, after=CHANGED):
     assert found.keys() >= before.keys() & after.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [5, -1], ids=["at the end", "midway"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("call", ["append", "delete", "commit"])
@@ -912,6 +916,7 @@ def started(photos, path):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_kill_9_between_any_two_files(photos, tmp_path):
     """Nothing that was committed is lost, the same call goes on, and at the end it is as if nobody had been killed."""
     rng, index = random.Random(3), tmp_path / "index"
@@ -958,6 +963,7 @@ def test_a_writer_in_another_process_is_refused_and_its_lock_goes_with_it(photos
 # Any order, any number ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [None, (45, 61, 3)], ids=["digits", "colour"])
 @pytest.mark.parametrize("encoder", ["pixels", "hog"])
 def test_a_vector_is_the_same_whatever_the_batch_and_the_order(tmp_path, digits, monkeypatch, encoder, shape):
@@ -971,6 +977,7 @@ def test_a_vector_is_the_same_whatever_the_batch_and_the_order(tmp_path, digits,
         np.testing.assert_array_equal(index.descriptors, whole[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["pixels", "hog"])
 def test_a_vector_is_the_same_whatever_the_number_of_workers(photos, digits, tmp_path, encoder):
     for n, image in enumerate(digits[0][:40]):
@@ -986,6 +993,7 @@ def test_a_vector_is_the_same_whatever_the_number_of_workers(photos, digits, tmp
     np.testing.assert_array_equal(listed.descriptors, alone[[int(name[:2]) for name in names]])
 
 
+@pytest.mark.slow
 def test_60_000_unchanged_images_cost_no_write(tmp_path):
     path = tmp_path / "index"
     first = build_index("mnist:train", "quadrants", path)
@@ -1068,6 +1076,7 @@ class Shuffle:
         return expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_after_any_changes_the_index_is_as_one_made_from_scratch(photos, sync, tmp_path, monkeypatch, seed):
     shuffle = Shuffle(photos, seed)

@@ -70,6 +70,7 @@ def test_euclidean_by_hand():
     assert found.tolist() == [[0, 5]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [1, 7, 500, 9000])  # 9,000 is past the size where minima of groups give the bound
 def test_nearest_equals_a_full_sort(name, size):
@@ -123,6 +124,7 @@ def test_equal_distances_come_by_position_also_at_the_cut(name):
                 assert (np.diff(row)[np.diff(values) == 0] > 0).all()
 
 
+@pytest.mark.slow
 def test_all_the_same_image_gives_the_first_k():
     x = np.tile(np.float32([0.1, 0.7, 0.3]), (9000, 1))
     for name in NAMES:
@@ -143,6 +145,7 @@ def test_an_identical_descriptor_is_at_exactly_0(name):
             assert positions[:, 0].tolist() == list(range(40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [9, 2048, 2049, 9000])
 def test_many_queries_at_a_time_are_answered_as_one_by_one(name, size):
@@ -162,6 +165,7 @@ def test_many_queries_at_a_time_are_answered_as_one_by_one(name, size):
             np.testing.assert_array_equal(found[i], far[0])
 
 
+@pytest.mark.slow
 def test_where_every_row_is_a_candidate_memory_stays_bounded():
     x = (1000 + np.random.default_rng(3).normal(size=(8000, 8)) * 1e-4).astype(np.float32)
     database = Database(x, "euclidean")  # so far from the origin that float32 products tell nothing apart
@@ -384,6 +388,7 @@ def by_distance_and_position(row, k):
     return np.lexsort((np.arange(len(row)), row))[:k]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 500, 9000, 70000])  # the last is more than is counted at a time
 @pytest.mark.parametrize("length", [1, 4, 8, 13, 32])
 def test_hamming_equals_a_full_sort_of_bits_counted_one_by_one(size, length):
@@ -408,6 +413,7 @@ def test_all_bits_may_differ():
         assert Database(codes, "hamming").distances(codes).tolist() == [[0, 8 * length], [8 * length, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 4, 8, 9])
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 7.5, 1000])
 def test_within_a_radius_whether_looked_up_or_counted(length, radius):

@@ -15,6 +15,7 @@ pytest.importorskip("matplotlib", reason="charts are drawn; install lookalike[pl
 from lookalike.reports import charts
 
 
+@pytest.mark.slow
 def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
     verdict = compare(digits[0][:60], ["pixels", "hog"], sample=60)
     figure = charts.cost_chart(verdict)

@@ -89,6 +89,7 @@ def test_an_unknown_aim_is_refused(digits, tmp_path):
         build_index(digits[0][:100], "best", tmp_path / "other", aim="fwe")
 
 
+@pytest.mark.slow
 def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
@@ -110,6 +111,7 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     assert back.manifest.fingerprint == plain.manifest.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["neural", "color", "hog+color"])
 def test_photos_are_indexed_at_the_encoders_own_size(photos, encoder, tmp_path):
     index = build_index(photos, encoder, tmp_path / "index")
@@ -119,6 +121,7 @@ def test_photos_are_indexed_at_the_encoders_own_size(photos, encoder, tmp_path):
     assert verify(index) == []
 
 
+@pytest.mark.slow
 def test_codes_are_indexed_searched_and_verified(digits, tmp_path):
     index = build_index(digits[0], "itq", tmp_path / "index")
     assert (index.descriptors.dtype, index.descriptors.shape) == (np.uint8, (200, 32))
