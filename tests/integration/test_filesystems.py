@@ -101,8 +101,9 @@ def test_an_index_is_made_and_updated_where_it_is_lacking(photos, tmp_path, lack
     (photos / "0.png").unlink()
     (photos / "1.png").rename(photos / "z.png")
     assert "1 renamed" in lookalike(*command, env=environment)
-    lookalike("rollback", "-i", photos / ".lookalike", env=environment)
-    lookalike(*command, env=environment)
+    if len(lacks) > 1:  # where all is lacking at once, the way back and forth as well
+        lookalike("rollback", "-i", photos / ".lookalike", env=environment)
+        lookalike(*command, env=environment)
     index = open_index(photos / ".lookalike")
     assert (index.ids, verify(index)) == (["2.png", "3.png", "4.png", "z.png"], [])
 
