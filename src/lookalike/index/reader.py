@@ -7,11 +7,12 @@ import os
 import re
 import threading
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +24,28 @@ from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.decode import Limits, from_thumbnail
+from lookalike.index.fact_table import FactTable, shown
 from lookalike.index.manifest import (
     MANIFEST,
     DamagedIndexError,
     Manifest,
-    facts_crc32,
     keys_crc32,
     open_dataset,
     read_manifest,
     reading,
 )
-from lookalike.index.schema import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
-from lookalike.index.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
+from lookalike.index.schema import (
+    FACTS,
+    REFUSED,
+    SHOWN,
+    Facts,
+    descriptors_of,
+    duplicates_in,
+    facts_checks,
+    facts_of,
+    sorted_indices,
+)
+from lookalike.index.vectors import CROSSOVER_BYTES, open_lists, open_vectors, write_vectors
 from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
@@ -78,8 +89,9 @@ def id_of(index: IndexReader, typed: str) -> str:
     str
         The id; what was typed where the index has no such image.
     """
-    known = index._known_ids
-    return next((name for name in (typed, as_id(typed), *index._names_of(typed)) if name in known), typed)
+    rows = (index.row_of(name) for name in (typed, *index._names_of(typed)))
+    row = next((row for row in rows if row is not None), None)
+    return typed if row is None else index.ids[row]
 
 
 class IndexReader:
@@ -102,7 +114,6 @@ class IndexReader:
         self._made: dict[str, Any] = {}
         self._making: dict[str, threading.RLock] = {}
         self._lock = threading.Lock()
-        self._lengths: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -188,13 +199,47 @@ class IndexReader:
     @cached_property
     def ids(self) -> list[str]:
         """One an indexed image, in the order of the descriptors."""
-        return list(self._table["id"].take(self._rows).to_pylist())
+        return list(self._ids.to_pylist())
+
+    @cached_property
+    def _ids(self) -> Any:
+        return self._table["id"].take(self._rows).combine_chunks()
+
+    @cached_property
+    def _by_id(self) -> NDArray[np.int64]:
+        """The rows in the order of their ids, in which one is found in a few steps."""
+        import pyarrow.compute as pc
+
+        order: NDArray[np.int64] = pc.sort_indices(self._ids).to_numpy().astype(np.int64)
+        return order
+
+    def row_of(self, identity: str) -> int | None:
+        """Return the row of an indexed image.
+
+        Parameters
+        ----------
+        identity : str
+            Its id, in whatever form of accents.
+
+        Returns
+        -------
+        int or None
+            None where no image has that id; of several the first.
+        """
+        ids, order = self._ids, self._by_id
+        for name in dict.fromkeys((identity, as_id(identity))):
+            place = bisect_left(order, name, key=lambda row: ids[int(row)].as_py())
+            if place < len(order) and ids[int(order[place])].as_py() == name:
+                return int(order[place])
+        return None
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
         """One an indexed image, empty where an image has none; None if no image has one."""
-        labels = [facts.label or "" for facts in self._facts(range(len(self)))]
-        return np.array(labels, np.str_) if any(labels) else None
+        labels = self.fact_table.column("label")
+        if not any(labels.unique().to_pylist()):
+            return None
+        return np.array([label or "" for label in labels.to_pylist()], np.str_)
 
     @cached_property
     def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -209,11 +254,43 @@ class IndexReader:
         Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer. Of a
         large index they are mapped from the file that the first search left (:mod:`lookalike.index.vectors`).
         """
-        if self._vectors is not None:
-            return self._vectors.array("descriptors")
-        out = self._assembled()
-        self._lengths = keep_vectors(self.path, self.manifest, out, self._keys)
+        mapped = self._mapped("descriptors")
+        if mapped is not None:
+            return mapped
+        made = write_vectors(self.path, self.manifest, self._keys, self._assemble)
+        if made is not None:
+            self._vectors = made
+            return made.rows("descriptors", 0, len(self), checked=False)  # it was checked on its way there
+        out = np.empty((len(self), self.manifest.dimension), self.manifest.view.dtype)
+        self._assemble(out)
+        out.flags.writeable = False
         return out
+
+    def descriptors_of(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Return a copy of the descriptors of some rows; of a large index no more is read than that takes.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of ``descriptors``.
+
+        Returns
+        -------
+        ndarray of float32 or uint8, shape (r, dimension)
+        """
+        if "descriptors" not in vars(self) and self._vectors is not None:
+            with suppress(ChecksumError):  # made again below
+                return self._vectors.take("descriptors", rows)
+        return np.asarray(self.descriptors[list(rows)])
+
+    def _mapped(self, name: str) -> NDArray[Any] | None:
+        """Return a whole array of the mapped file, checked; one that isn't what was written is made again, with all others."""
+        if self._vectors is not None and name in self._vectors:
+            try:
+                return self._vectors.array(name)
+            except ChecksumError:
+                self._vectors = None
+        return None
 
     @cached_property
     def _vectors(self) -> MappedArrays | None:
@@ -223,12 +300,12 @@ class IndexReader:
     def _lists(self) -> InvertedFile | None:
         return open_lists(self.path, self.manifest)
 
-    def _assembled(self) -> NDArray[Any]:
+    def _assemble(self, out: NDArray[Any]) -> None:
         """Put the descriptors together from the dataset, each checked."""
         column = self.manifest.view.column
         keys = self._keys
         place = np.argsort(keys)  # of each key, in the order of the rows
-        out, done = np.empty((len(self), self.manifest.dimension), self.manifest.view.dtype), 0
+        done = 0
         with self._reading():
             # Small batches in few buffers touch little fresh memory, which costs more than the copy into `out`.
             for batch in self._dataset.to_batches(
@@ -242,8 +319,6 @@ class IndexReader:
                 out[place[at]] = found
         if done != len(self):
             raise self._damage(f"it doesn't hold {len(self):,} descriptors")
-        out.flags.writeable = False
-        return out
 
     def database(self, distance: str | None = None) -> Database:
         """Return the descriptors made ready for a distance; made once, then kept.
@@ -264,10 +339,12 @@ class IndexReader:
         return self.cached(f"database of {distance}", lambda: self._database(distance))
 
     def _database(self, distance: str) -> Database:
-        table = self.descriptors
-        if self._vectors is not None and "lengths" in self._vectors:
-            self._lengths = self._vectors.array("lengths")
-        return Database(table, distance, self._lengths)
+        if "descriptors" in vars(self) or self._vectors is None:
+            return self._whole_database(distance)
+        return cast("Database", _LateDatabase(distance, self.manifest, partial(self._whole_database, distance)))
+
+    def _whole_database(self, distance: str) -> Database:
+        return Database(self.descriptors, distance, self._mapped("lengths"))
 
     def nearest(
         self,
@@ -382,22 +459,12 @@ class IndexReader:
             Keys ``id``, ``position`` (the row), ``label``, ``caption``, ``metadata`` (dict or None), ``width``,
             ``height``, ``size`` (bytes), ``hash``, ``frame``, ``mtime_ns``.
         """
-        return [
-            {
-                "id": facts.id,
-                "position": row,
-                "label": facts.label,
-                "caption": facts.caption,
-                "metadata": None if facts.metadata is None else json.loads(facts.metadata),
-                "width": facts.width,
-                "height": facts.height,
-                "size": facts.size,
-                "hash": facts.hash,
-                "frame": facts.frame,
-                "mtime_ns": facts.mtime_ns,
-            }
-            for row, facts in zip(rows, self._facts(rows), strict=True)
-        ]
+        return [shown(facts, row) for row, facts in zip(rows, self._facts(rows), strict=True)]
+
+    @cached_property
+    def fact_table(self) -> FactTable:
+        """What :meth:`facts` returns of all indexed images, as columns; each checked to say what was written."""
+        return FactTable(self._everything.select([name for name in SHOWN if name != "position"]).take(self._rows))
 
     def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         """Return the stored pictures of some indexed images, none of whose sides is over 128 pixels.
@@ -445,23 +512,25 @@ class IndexReader:
             Keys ``path``, ``outcome``, ``stage`` and ``reason`` (None if it was indexed). Outcomes: docs/reading.md.
         """
         stored = self._everything
-        checks = self._table[f"{self.manifest.view.column}_crc32"].to_pylist()
-        again = duplicate_keys(stored) if self.manifest.outcomes.get("duplicate") else set()
+        again = np.zeros(stored.num_rows, np.bool_)
+        if self.manifest.outcomes.get("duplicate"):
+            again = duplicates_in(stored)
+        checks = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy()
+        columns = (stored[name].to_pylist() for name in ("id", "hash", "outcome", "stage", "reason"))
         first: dict[str | None, str] = {}
         rows = []
-        for facts, check in zip(stored, checks, strict=True):
-            outcome, stage, reason = facts.outcome, facts.stage, facts.reason
-            if facts.key in again:
-                outcome, stage, reason = "duplicate", "index", f"{facts.id}: same bytes as {first[facts.hash]}"
-            elif outcome == "indexed" and check in (None, REFUSED):
-                outcome, stage, reason = (
-                    "blank",
-                    "encode",
-                    f"{facts.id}: {self.manifest.encoder} has no descriptor for it",
-                )
-            if facts.outcome == "indexed":
-                first.setdefault(facts.hash, facts.id)
-            rows.append({"path": facts.id, "outcome": outcome, "stage": stage, "reason": reason})
+        for name, digest, outcome, stage, reason, is_again, refused in zip(
+            *columns, again.tolist(), (checks == REFUSED).tolist(), strict=True
+        ):
+            row = {"path": name, "outcome": outcome, "stage": stage, "reason": reason}
+            if is_again:
+                row |= {"outcome": "duplicate", "stage": "index", "reason": f"{name}: same bytes as {first[digest]}"}
+            elif outcome == "indexed" and refused:
+                why = f"{name}: {self.manifest.encoder} has no descriptor for it"
+                row |= {"outcome": "blank", "stage": "encode", "reason": why}
+            if outcome == "indexed":
+                first.setdefault(digest, name)
+            rows.append(row)
         return rows
 
     def failures(self) -> list[dict[str, Any]]:
@@ -495,11 +564,11 @@ class IndexReader:
             If the index doesn't know it; the message says what may be the reason.
         """
         names = [as_id(str(file)), *self._names_of(file)]
-        places = {facts.id: i for i, facts in reversed(list(enumerate(self._everything)))}
-        found = next((places[name] for name in names if name in places), None)
-        if found is None:
+        ids = self._everything["id"]
+        found = next((place for name in names if (place := ids.index(name).as_py()) >= 0), -1)
+        if found < 0:
             raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
-        facts = self._everything[found]
+        (facts,) = facts_of(self._everything.slice(found, 1))
         row = self.files()[found]
         held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
@@ -515,10 +584,6 @@ class IndexReader:
             "metadata": None if facts.metadata is None else json.loads(facts.metadata),
             "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
         }
-
-    @cached_property
-    def _known_ids(self) -> frozenset[str]:
-        return frozenset(self.ids)
 
     def _names_of(self, file: str | Path) -> list[str]:
         """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
@@ -587,8 +652,9 @@ class IndexReader:
 
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
-        if self._vectors is not None:
-            return self._vectors.array("keys")
+        mapped = self._mapped("keys")
+        if mapped is not None:
+            return mapped
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
 
@@ -600,24 +666,27 @@ class IndexReader:
         return [int(key) for key in self._keys[list(rows)]]
 
     @cached_property
-    def _everything(self) -> list[Facts]:
-        """The facts of all rows of the table."""
-        return self._facts_by_key(self._table["key"].to_pylist(), None)
+    def _everything(self) -> Any:
+        """The facts of all rows of the table, as columns in its order, each row checked to say what was written."""
+        table = self._checked(self._read([*FACTS, "facts_crc32"]))
+        order = np.argsort(table["key"].to_numpy())
+        wanted = self._table["key"].to_numpy()
+        return table.take(order[np.searchsorted(table["key"].to_numpy(), wanted, sorter=order)]).combine_chunks()
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
+        """Return the facts of some indexed images, each checked to say what was written."""
+        if len(rows) >= _FEW:
+            return facts_of(self._everything.take(self._rows[list(rows)]))
         keys = self._keys_of(rows)
-        return self._facts_by_key(keys, keys if len(keys) < _FEW else None)
+        found = {facts.key: facts for facts in facts_of(self._checked(self._read([*FACTS, "facts_crc32"], keys)))}
+        return [found[key] for key in keys]
 
-    def _facts_by_key(self, keys: list[int], read: list[int] | None) -> list[Facts]:
-        """Return the facts of these rows, each checked to say what was written."""
-        table = self._read([*FACTS, "facts_crc32"], read)
-        found = {facts.key: facts for facts in facts_of(table)}
-        checks = dict(zip(found, table["facts_crc32"].to_pylist(), strict=True))
-        facts = [found[key] for key in keys]
-        for one in facts:
-            if checks[one.key] != facts_crc32(one):
-                raise self._damage(f"what it says about the image {one.id!r} isn't what was written")
-        return facts
+    def _checked(self, table: Any) -> Any:
+        wrong = np.flatnonzero(facts_checks(table) != table["facts_crc32"].to_numpy())
+        if len(wrong):
+            identity = table["id"][int(wrong[0])].as_py()
+            raise self._damage(f"what it says about the image {identity!r} isn't what was written")
+        return table
 
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
         some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
@@ -641,6 +710,27 @@ class IndexReader:
 
     def _damage(self, reason: str) -> IndexStoreError:
         return self._as_it_is(DamagedIndexError(self.path, reason))
+
+
+class _LateDatabase:
+    """A :class:`Database` of a mapped file, which is read and checked when distances are first asked for.
+
+    An approximate search goes by its own file, and most answers take no more than how large the database is.
+    """
+
+    def __init__(self, distance: str, manifest: Manifest, make: Callable[[], Database]) -> None:
+        self.distance, self.size, self.dimension = distance, manifest.count, manifest.dimension
+        self._make: Callable[[], Database] | None = make
+        self._made: Database | None = None
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        with self._lock:
+            if self._made is None and self._make is not None:
+                self._made, self._make = self._make(), None  # nor does it hold the index any longer
+        return getattr(self._made, name)
 
 
 __all__ = ["IndexReader", "Manifest", "id_of", "index_of"]

@@ -13,7 +13,7 @@ search stays exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ _FEWEST, _MOST_LISTS = 16, 8192
 _SEED = 0
 #: From this many on, queries look into lists together, and no more than so many.
 _TOGETHER, _MOST_TOGETHER = 16, 1024
-_AT_ONCE = 2**16  # rows moved or put into lists at a time
+_AT_ONCE = 2**23  # numbers moved or put into lists at a time
 
 
 @dataclass(frozen=True)
@@ -319,8 +319,7 @@ def write_lists(
         centres = _learn(descriptors, lengths, distance)
     owner = np.empty(len(descriptors), np.int64)
     nearest = Database(centres, "euclidean")
-    for start in range(0, len(descriptors), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for part in _parts(*descriptors.shape):
         owner[part] = nearest.nearest(DISTANCES[distance].placed(descriptors[part], lengths[part]), 1)[0][:, 0]
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(len(centres) + 1))
@@ -334,8 +333,7 @@ def write_lists(
         "starts": ("<i8", starts.shape),
     }
     with writing_mapped(path, stated, shapes) as arrays:
-        for start in range(0, len(order), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
+        for part in _parts(*descriptors.shape):
             arrays["descriptors"][part] = descriptors[order[part]]
         small = {"rows": order, "lengths": lengths[order], "keys": keys, "centres": centres, "starts": starts}
         for name, values in small.items():
@@ -344,19 +342,30 @@ def write_lists(
     return InvertedFile(MappedArrays(path))
 
 
+def _parts(count: int, dimension: int) -> Iterator[slice]:
+    """Yield rows that are worked on together, so that many don't take memory as a whole."""
+    step = max(1, _AT_ONCE // dimension)
+    for start in range(0, count, step):
+        yield slice(start, start + step)
+
+
 def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> Float32Array:
     """Return centres by k-means on a sample: 2 sqrt(m) of them, so that choosing and looking into lists cost alike."""
     count = max(_FEWEST, min(_MOST_LISTS, int(2 * len(descriptors) ** 0.5)))
     count = min(count, len(descriptors))
     rng = np.random.default_rng(_SEED)
     some = np.sort(rng.choice(len(descriptors), min(len(descriptors), _TRAIN_PER_LIST * count), replace=False))
-    sample = DISTANCES[distance].placed(descriptors[some], lengths[some])
+    sample = np.empty((len(some), descriptors.shape[1]), np.float32)
+    for part in _parts(*sample.shape):
+        sample[part] = DISTANCES[distance].placed(descriptors[some[part]], lengths[some[part]])
     centres = sample[rng.choice(len(sample), count, replace=False)].copy()
     for _ in range(_TURNS):
-        owner = Database(centres, "euclidean").nearest(sample, 1)[0][:, 0]
+        nearest = Database(centres, "euclidean")
+        owner = np.concatenate([nearest.nearest(sample[part], 1)[0][:, 0] for part in _parts(*sample.shape)])
         order = np.argsort(owner, kind="stable")
         held, first, many = np.unique(owner[order], return_index=True, return_counts=True)
-        centres[held] = np.add.reduceat(sample[order], first, axis=0) / many[:, None]
+        for one, start, count_held in zip(held.tolist(), first.tolist(), many.tolist(), strict=True):
+            centres[one] = np.add.reduce(sample[order[start : start + count_held]], axis=0) / count_held
         empty = np.setdiff1d(np.arange(count), held)
         centres[empty] = sample[rng.choice(len(sample), len(empty), replace=False)]
         if DISTANCES[distance].directional:
