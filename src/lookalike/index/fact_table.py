@@ -29,7 +29,7 @@ class FactTable:
     """
 
     def __init__(self, table: Any) -> None:
-        self._table = table
+        self._table = table.combine_chunks()
 
     @classmethod
     def of(cls, facts: FactTable | Iterable[Mapping[str, Any]]) -> FactTable:
@@ -51,7 +51,8 @@ class FactTable:
 
         if name == "position" and "position" not in self._table.column_names:
             return pa.array(np.arange(len(self)))
-        return self._table[name].combine_chunks()
+        column = self._table[name]
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
     @cached_property
     def metadata(self) -> Any:

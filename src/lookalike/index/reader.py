@@ -464,7 +464,8 @@ class IndexReader:
     @cached_property
     def fact_table(self) -> FactTable:
         """What :meth:`facts` returns of all indexed images, as columns; each checked to say what was written."""
-        return FactTable(self._everything.select([name for name in SHOWN if name != "position"]).take(self._rows))
+        columns = self._everything.select([name for name in SHOWN if name != "position"])
+        return FactTable(columns if len(self._rows) == columns.num_rows else columns.take(self._rows))
 
     def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         """Return the stored pictures of some indexed images, none of whose sides is over 128 pixels.
@@ -671,7 +672,8 @@ class IndexReader:
         table = self._checked(self._read([*FACTS, "facts_crc32"]))
         order = np.argsort(table["key"].to_numpy())
         wanted = self._table["key"].to_numpy()
-        return table.take(order[np.searchsorted(table["key"].to_numpy(), wanted, sorter=order)]).combine_chunks()
+        places = order[np.searchsorted(table["key"].to_numpy(), wanted, sorter=order)]
+        return table.combine_chunks().take(places)
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
         """Return the facts of some indexed images, each checked to say what was written."""

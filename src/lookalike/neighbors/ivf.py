@@ -178,6 +178,7 @@ class InvertedFile:
             part = slice(start, start + _MOST_TOGETHER)
             some, long = asked[part], lengths[part]
             chosen = self._chosen(some, long, k, probes)
+            self._check(np.unique(np.concatenate(chosen)))
             left, errors = self._measure.prepare(some, long)[0], self._measure.errors(long)
             if len(some) >= _TOGETHER:
                 who, places = visit(left, errors, k, chosen, self._starts, self._list, self._measure.complete)
@@ -197,13 +198,16 @@ class InvertedFile:
             positions[part], distances[part] = rows[first], exact[first]
         return positions, distances
 
+    def _check(self, lists: Int64Array) -> None:
+        """Check lists that weren't yet, all of them together."""
+        fresh = lists[~self._sound[lists] & (self._sizes[lists] > 0)]
+        if len(fresh):
+            self._stored.check_rows("descriptors", self._starts[fresh], self._starts[fresh + 1])
+            self._sound[fresh] = True
+
     def _list(self, one: int) -> Float32Array:
-        """Return the descriptors of a list, checked the first time."""
-        start, stop = int(self._starts[one]), int(self._starts[one + 1])
-        if not self._sound[one]:
-            self._stored.rows("descriptors", start, stop)
-            self._sound[one] = True
-        return self._all[start:stop]
+        """Return the descriptors of a list, which was checked."""
+        return self._all[int(self._starts[one]) : int(self._starts[one + 1])]
 
     def _chosen(self, asked: Float32Array, lengths: Float64Array, k: int, probes: int) -> list[Int64Array]:
         """Return the lists each query looks into, the nearest first."""
@@ -273,6 +277,9 @@ class _Filled:
 
     def rows(self, name: str, start: int, stop: int, *, checked: bool = True) -> NDArray[Any]:  # noqa: ARG002
         return self._arrays[name][start:stop]
+
+    def check_rows(self, name: str, starts: Int64Array, stops: Int64Array) -> None:
+        """Check nothing: what was just written is as it was written."""
 
     def take(self, name: str, rows: Sequence[int] | Int64Array) -> NDArray[Any]:
         return np.asarray(self._arrays[name][np.asarray(rows, np.int64)])

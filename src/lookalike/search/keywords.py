@@ -236,7 +236,8 @@ def _postings(found: list[Any], owners: list[NDArray[np.int32]]) -> tuple[Any, N
 
     words = pa.chunked_array(found, pa.string()).dictionary_encode().combine_chunks()
     numbers = words.indices.to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    starts = np.searchsorted(numbers[order], np.arange(len(words.dictionary) + 1))
-    rows = np.concatenate([np.empty(0, np.int32), *owners])
-    return words.dictionary, rows[order], starts
+    many = np.bincount(numbers, minlength=len(words.dictionary))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(many)])
+    pairs = numbers.astype(np.int64) << 32 | np.concatenate([np.empty(0, np.int32), *owners])
+    pairs.sort()  # much faster than to sort rows by numbers
+    return words.dictionary, pairs.astype(np.int32), starts

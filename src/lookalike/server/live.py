@@ -388,7 +388,10 @@ class LiveIndex:
 
     def _warm(self) -> SharedIndex:
         index = SharedIndex(self.path, read_manifest(self.path), self.stage, batching=self.batching)
-        index.descriptors  # noqa: B018  (checked now, not by the first request)
+        index.descriptors  # noqa: B018  (checked now, not by the first request; so is what is known of all images)
+        if index.manifest.rows <= MOST_KEPT:
+            index.row_of("")
+            index.fact_table  # noqa: B018
         index.database()
         index.encoder  # noqa: B018
         return index
@@ -401,7 +404,8 @@ class LiveIndex:
                 prepare(index)
                 index.facts([0])
                 index.thumbnail_bytes([0])
-                prepare_words(index)
+        with suppress(LookalikeError, OSError):
+            prepare_words(index)  # beside the first queries: few of them ask by words
 
     def _swap(self, index: SharedIndex, stamp: tuple[int, ...] | None) -> None:
         with self._lock:
