@@ -7,8 +7,8 @@
 there already stay. ``measure`` runs the command line as a user does, one process a step, and looks at that main process
 every 20 ms: the highest ``VmHWM`` (all resident memory, mapped files too) and the highest ``RssAnon`` (without pages of
 mapped files) of ``/proc/PID/status``, the wall clock, and the processor time of the process and of the workers that it
-waited for. Workers' memory is not counted. ``index`` begins with an empty folder and must come before the others. The
-server's first answer is asked for as soon as its port is open, of a fresh server each.
+waited for. Workers' memory is not counted. ``index`` begins with an empty folder and must come before the others. A
+server counts as open when it answers ``/api/health``; its first answer is asked for at once, of a fresh server each.
 
 Each step prints a line of JSON, and appends it to ``--output``, with the commit, the machine and its load.
 """
@@ -173,9 +173,11 @@ def serve(index: Path, first: dict[str, Any], then: list[dict[str, Any]]) -> dic
         port = probe.getsockname()[1]
     watched = Watched(lookalike("serve", "-i", index, "--port", str(port), "--no-open"))
     while True:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+            connection.request("GET", "/api/health")
+            if connection.getresponse().status == 200:
+                break
         if time.perf_counter() - watched.begun > _LONGEST_SECONDS:
             sys.exit("the server never opened its port")
         time.sleep(0.01)

@@ -216,7 +216,10 @@ def _array(values: list[Any], kind: Any) -> Any:
 
     if kind != pa.large_binary():
         return pa.array(values, kind)
-    return pa.array([_packed(v) if isinstance(v, str) else v for v in values], kind)
+    try:
+        return pa.array(values, pa.large_string()).cast(kind)
+    except (UnicodeEncodeError, pa.ArrowException):  # names that are no UTF-8, or bytes already
+        return pa.array([_packed(v) if isinstance(v, str) else v for v in values], kind)
 
 
 def _packed(name: str) -> bytes:

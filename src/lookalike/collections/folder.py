@@ -25,6 +25,7 @@ from lookalike.errors import CollectionError
 from lookalike.imaging.formats import SUFFIXES
 
 _INDEX_ENDING = ".lookalike"
+_EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
 _FRAME = re.compile(r"(.+)#\d+", re.DOTALL)
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
@@ -391,7 +392,9 @@ class _Walk:
             kind="file",
             path=[folder + name for name in names],
             size=[size for _, size, _ in files],
-            mtime_ns=[within_64_bits(changed) for _, _, changed in files],
+            mtime_ns=[
+                changed if _EARLIEST <= changed <= _LATEST else within_64_bits(changed) for _, _, changed in files
+            ],
             label=id_of(before[:-1]) or None,
             caption=texts and [text and folder + text for text in texts],
             caption_stamp=texts and [text and stamps[text] for text in texts],
@@ -456,7 +459,7 @@ def within_64_bits(number: int) -> int:
     int
         In -2**63 .. 2**63 - 1.
     """
-    return max(-(2**63), min(number, 2**63 - 1))
+    return max(_EARLIEST, min(number, _LATEST))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -501,7 +504,8 @@ def with_unique_ids(entries: Entries) -> Entries:
     import pyarrow.compute as pc
 
     held = entries.column("id")
-    maybe = held.filter(pc.match_substring_regex(held, r"(?s).#\p{Nd}+$")).to_pylist()
+    maybe = held.filter(pc.match_substring(held, "#"))  # by which most are told apart at once
+    maybe = maybe.filter(pc.match_substring_regex(maybe, r"(?s).#\p{Nd}+$")).to_pylist()
     files = {name: found[1] for name in maybe if (found := _FRAME.fullmatch(name))}
     beside = pa.array(sorted(set(files.values())), held.type)
     there = set(held.filter(pc.is_in(held, value_set=beside)).to_pylist()) if files else set()

@@ -46,6 +46,7 @@ from lookalike.index.sweep import all_manifests, forget_unnamed_versions, sweep
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.
 _MANY_FRAGMENTS = 32
 _ROWS_A_FRAGMENT = 8192
+_ROWS_TOGETHER = 1024  # that a merging holds in memory, on one thread
 _CACHE_BYTES = 2**22  # of Lance's notes on files: those of a thousand versions are of no use
 
 
@@ -159,7 +160,9 @@ class LanceStore:
         """Make few fragments of many, so that a commit and a read cost the same after a thousand of them."""
         small = sum(1 for f in self._dataset.get_fragments() if f.count_rows() < _ROWS_A_FRAGMENT // 2)
         if small > _MANY_FRAGMENTS:
-            self._dataset.optimize.compact_files(target_rows_per_fragment=_ROWS_A_FRAGMENT)
+            self._dataset.optimize.compact_files(
+                target_rows_per_fragment=_ROWS_A_FRAGMENT, num_threads=1, batch_size=_ROWS_TOGETHER
+            )
             self._merges.append(self._dataset.version)
 
     def commit(self, manifest: Manifest) -> Manifest:

@@ -722,6 +722,7 @@ class _LateDatabase:
 
     def __init__(self, distance: str, manifest: Manifest, make: Callable[[], Database]) -> None:
         self.distance, self.size, self.dimension = distance, manifest.count, manifest.dimension
+        self.measure = DISTANCES[distance]  # what a distance says of itself, it says without descriptors
         self._make: Callable[[], Database] | None = make
         self._made: Database | None = None
         self._lock = threading.Lock()

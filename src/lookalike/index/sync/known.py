@@ -129,18 +129,23 @@ class KnownRows:
             stands_in &= sound
         self._may_stand_in = np.concatenate([self._may_stand_in, stands_in])
         rows = np.arange(start, start + count)
-        extra = self._extra_among(digest)
-        self._by_digest.add(digest, rows)
+        some = digest != b""
+        fresh = _sorted(digest[some], rows[some])
+        wanted = _distinct(fresh[0])
+        extra = self._extra_among(wanted)
+        self._by_digest.add(*fresh)
         self._count(rows, 1)
-        self.extra += self._extra_among(digest) - extra
+        self.extra += self._extra_among(wanted) - extra
 
     def drop(self, keys: Iterable[int]) -> None:
         """Take rows away by their keys."""
         rows = self.rows_of(keys)
-        before = self._extra_among(self._digest[rows])
+        digests = self._digest[rows]
+        wanted = _distinct(np.sort(digests[digests != b""]))
+        before = self._extra_among(wanted)
         self.is_live[rows] = False
         self._count(rows, -1)
-        self.extra += self._extra_among(self._digest[rows]) - before
+        self.extra += self._extra_among(wanted) - before
 
     def _count(self, rows: Rows, by: int) -> None:
         for name, n in self.outcomes_of(rows).items():
@@ -148,11 +153,10 @@ class KnownRows:
         for name, states in self._states.items():
             self.encoded[name] += by * int((states[rows] == ENCODED).sum())
 
-    def _extra_among(self, digests: NDArray[np.bytes_]) -> int:
-        """Count the live pictures with one of some digests that another row holds as well."""
+    def _extra_among(self, wanted: NDArray[np.bytes_]) -> int:
+        """Count the live pictures with one of some digests, each given once, that another row holds as well."""
         if not self._counts_copies:
             return 0
-        wanted = np.unique(digests[digests != b""])
         which, rows = self._by_digest.find(wanted)
         counted = self.is_live[rows] & (self._outcome[rows] == self._code_of("indexed"))
         pairs = (which[counted] << 32) | self._frame[rows[counted]]
@@ -273,12 +277,12 @@ class _Digests:
         self._slots = bytearray(_SLOTS)  # whether some digest falls there: most that are looked for are none of these
 
     def add(self, digests: NDArray[np.bytes_], rows: Rows) -> None:
-        some = digests != b""
-        if not some.any():
+        """Add rows by their digests, which ascend."""
+        if not len(digests):
             return
-        for digest in digests[some].tolist():
+        for digest in digests.tolist():
             self._slots[crc32(digest) & (_SLOTS - 1)] = 1
-        self._pieces.append(_sorted(digests[some], rows[some]))
+        self._pieces.append((digests, rows))
         if len(self._pieces) > _MOST_PIECES:  # all but the largest, which is rewritten as rarely as it doubles
             self._pieces.sort(key=lambda piece: -len(piece[0]))
             first = 1 if sum(len(p[0]) for p in self._pieces[1:]) < len(self._pieces[0][0]) else 0
@@ -303,6 +307,13 @@ class _Digests:
             places.append(place)
             rows.append(owners[start[place] + offset])
         return np.concatenate(places), np.concatenate(rows)
+
+
+def _distinct(digests: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """Return each of some ascending digests once."""
+    is_first = np.ones(len(digests), np.bool_)
+    is_first[1:] = digests[1:] != digests[:-1]
+    return digests[is_first]
 
 
 def _sorted(digests: NDArray[np.bytes_], rows: Rows) -> tuple[NDArray[np.bytes_], Rows]:
