@@ -207,7 +207,23 @@ def schema() -> pa.Schema:
 
 
 def metadata_text(metadata: dict[str, Any] | None) -> str | None:
-    """Return metadata as an index holds it: JSON, its keys in order."""
+    """Bring metadata to the form in which an index holds it.
+
+    Parameters
+    ----------
+    metadata : dict or None
+        Fit for JSON.
+
+    Returns
+    -------
+    str or None
+        JSON, its keys in order.
+
+    Examples
+    --------
+    >>> metadata_text({"b": 1, "a": None})
+    '{"a": null, "b": 1}'
+    """
     return None if metadata is None else json.dumps(metadata, ensure_ascii=False, sort_keys=True)
 
 

@@ -10,12 +10,13 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike.atomic import claim, claimed, dead_parts, disown
+from lookalike.errors import LookalikeError
 from lookalike.index.manifest import (
     DATASET_NAME,
     MANIFEST,
@@ -27,6 +28,7 @@ from lookalike.index.manifest import (
     first_line,
     open_dataset,
     read_manifest,
+    reading,
     refuse_links,
 )
 from lookalike.index.vectors import ENDING, sealed_names
@@ -55,7 +57,18 @@ _log = logging.getLogger("lookalike.index")
 
 
 def names_of(manifests: Sequence[Manifest]) -> set[str]:
-    """Return the names of all that belongs to some manifests, whether it is there or not."""
+    """Return the names of all that belongs to some manifests, whether it is there or not.
+
+    Parameters
+    ----------
+    manifests : sequence of Manifest
+        Of one index.
+
+    Returns
+    -------
+    set of str
+        In the index's folder.
+    """
     columns = {c for p in manifests for c in (*(c.column for c in p.columns), p.default)}
     kept = {f"choice-{column}.json" for column in columns} | {SCORES}
     for manifest in manifests:
@@ -76,35 +89,50 @@ def sweep(path: Path) -> None:
     path : Path
         The index's folder, under its writer's lock.
     """
-    try:
+    with _going_on(path, "what no manifest names"):
         refuse_links(path)
-        _sweep(path)
-    except Exception as e:  # the next run tidies; what it is about is in the log
-        _log.info("%s: not tidied: %s", path, first_line(e))
+        ours = claimed(path)
+        if MANIFEST in ours and not os.path.lexists(path / MANIFEST):
+            return  # it is lost, and what it named isn't
+        named = named_manifests(path) if os.path.lexists(path / MANIFEST) else []
+        if os.path.lexists(path / REBUILDING):
+            with suppress(DamagedIndexError):
+                named.append(read_manifest(path, REBUILDING))
+        for name in sorted({p.dataset for p in named} & ours):
+            with _going_on(path, f"what is old in {name}"):
+                _drop_versions(path, name, named)
+        stale = {name for name in ours - names_of(named) if is_swept(name)}
+        for name in sorted(stale):
+            with _going_on(path, name):
+                remove(path / name)
+        disown(path, [name for name in stale if not os.path.lexists(path / name)])
+        for part in dead_parts(path):
+            part.unlink(missing_ok=True)
+        _sweep_keypoints(path, ours, named)
 
 
-def _sweep(path: Path) -> None:
-    ours = claimed(path)
-    if MANIFEST in ours and not os.path.lexists(path / MANIFEST):
-        return  # it is lost, and what it named isn't
-    named = named_manifests(path) if os.path.lexists(path / MANIFEST) else []
-    if os.path.lexists(path / REBUILDING):
-        with suppress(DamagedIndexError):
-            named.append(read_manifest(path, REBUILDING))
-    kept = names_of(named)
-    for name in sorted({p.dataset for p in named} & ours):
-        _drop_versions(path, name, named)
-    stale = {name for name in ours - kept if is_swept(name)}
-    for name in sorted(stale):
-        remove(path / name)
-    disown(path, [name for name in stale if not os.path.lexists(path / name)])
-    for part in dead_parts(path):
-        part.unlink(missing_ok=True)
-    _sweep_keypoints(path, ours, named)
+@contextmanager
+def _going_on(path: Path, what: str) -> Iterator[None]:
+    """Note what couldn't be dropped, and go on: the next run tries again."""
+    try:
+        yield
+    except (LookalikeError, OSError) as e:
+        _log.warning("%s: %s is left until the next run: %s", path, what, first_line(e))
 
 
 def is_swept(name: str) -> bool:
-    """Tell by its name what is only kept as long as a manifest names it."""
+    """Tell by its name what is only kept as long as a manifest names it.
+
+    Parameters
+    ----------
+    name : str
+        Of something in an index's folder.
+
+    Returns
+    -------
+    bool
+        False of the manifests themselves, the inventory, the lock, and what is kept by the hash of pictures.
+    """
     return (
         bool(DATASET_NAME.fullmatch(name) or _ENCODER.fullmatch(name))
         or name.startswith("graph-")
@@ -118,9 +146,10 @@ def _drop_versions(path: Path, name: str, named: Sequence[Manifest]) -> None:
     kept = {p.dataset_version for p in those}
     forget_unnamed_versions(path, *those)
     dataset = open_dataset(path, those[0])
-    old = [v["version"] for v in dataset.versions() if v["version"] not in kept]
-    if old:
-        dataset.cleanup_old_versions(versions=old)
+    with reading(path):
+        old = [v["version"] for v in dataset.versions() if v["version"] not in kept]
+        if old:
+            dataset.cleanup_old_versions(versions=old)
     # Under the lock nobody else is writing, so that a file without a version is a dead run's, however young.
     written = {file for manifest in those for file in manifest.files}
     for file in (path / name).glob("*/*") if all(manifest.files for manifest in those) else ():
@@ -130,7 +159,13 @@ def _drop_versions(path: Path, name: str, named: Sequence[Manifest]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove what the inventory names; what a person has put there meanwhile stays, and the folder around it."""
+    """Remove what the inventory names; what a person has put there meanwhile stays, and the folder around it.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or a dataset's or an encoder's folder; it needn't be there.
+    """
     mode = path.lstat().st_mode if os.path.lexists(path) else 0
     if stat.S_ISREG(mode):
         path.unlink()
@@ -200,14 +235,32 @@ def _sweep_keypoints(path: Path, ours: set[str], named: list[Manifest]) -> None:
         return
     held: set[str] = set()
     for manifest in named:
-        held.update(filter(None, open_dataset(path, manifest).to_table(["hash"])["hash"].to_pylist()))
+        dataset = open_dataset(path, manifest)
+        with reading(path):
+            held.update(filter(None, dataset.to_table(["hash"])["hash"].to_pylist()))
     for file in files:
         if file.name.partition("-")[0] not in held and not file.is_symlink() and not file.parent.is_symlink():
             file.unlink(missing_ok=True)
 
 
 def named_manifests(path: Path) -> list[Manifest]:
-    """Read the manifest of an index, and that of the run before where there is one that isn't damaged."""
+    """Read the manifest of an index, and that of the run before where there is one that isn't damaged.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+
+    Returns
+    -------
+    list of Manifest
+        The newest first.
+
+    Raises
+    ------
+    IndexStoreError
+        If the newest is damaged, or one can't be read.
+    """
     named = [read_manifest(path)]
     if os.path.lexists(path / PREVIOUS):
         with suppress(DamagedIndexError):  # a damaged one names nothing that could be gone back to
@@ -216,7 +269,23 @@ def named_manifests(path: Path) -> list[Manifest]:
 
 
 def all_manifests(path: Path) -> list[Manifest]:
-    """Read all manifests that name a version; one that can't be read is an error, one that is damaged names none."""
+    """Read all manifests that name a version; one that is damaged names none.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+
+    Returns
+    -------
+    list of Manifest
+        Of the index, of the run before, and of a rebuilding.
+
+    Raises
+    ------
+    IndexStoreError
+        If one can't be read.
+    """
     found = []
     for name in (MANIFEST, PREVIOUS, REBUILDING):
         if os.path.lexists(path / name):
@@ -226,7 +295,15 @@ def all_manifests(path: Path) -> list[Manifest]:
 
 
 def forget_unnamed_versions(path: Path, *manifests: Manifest) -> None:
-    """Remove the manifests of newer versions that a killed or failed run left: it needs no space on the disk."""
+    """Remove the manifests of newer versions that a killed or failed run left: it needs no space on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder, under its writer's lock.
+    manifests : Manifest
+        At least one; beside those in the folder they name versions that stay, of the first one's dataset.
+    """
     named = [*manifests, *all_manifests(path)]
     dataset = manifests[0].dataset
     kept = {p.dataset_version for p in named if p.dataset == dataset}
