@@ -795,7 +795,7 @@ def test_the_index_is_found_as_people_name_it(folder, site, how):
 
 
 def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
-    from lookalike.index.store import only_writer
+    from lookalike.index.lock import only_writer
 
     made, photos = tmp_path / "made", tmp_path / "photos"
     build_index(folder, "pixels", made)
@@ -822,7 +822,7 @@ def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
 
 
 def test_a_first_run_that_ends_without_anything_is_waited_for_no_longer(tmp_path):
-    from lookalike.index.store import only_writer
+    from lookalike.index.lock import only_writer
 
     path = tmp_path / ".lookalike"
     with only_writer(path) as notes:

@@ -27,7 +27,7 @@ from lookalike.atomic import (
 )
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.imaging.resize import save_image
-from lookalike.index.store import only_writer
+from lookalike.index.lock import only_writer
 
 
 @pytest.fixture

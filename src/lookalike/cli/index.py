@@ -237,7 +237,7 @@ def _amount(option: str, text: str | None) -> int | None:
 @app.command()
 def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
     """Go back to the state before the last run; once more goes forward again."""
-    from lookalike.index.store import rollback as go_back
+    from lookalike.index.rollback import rollback as go_back
 
     path = index_path or only_index()
     now, before = go_back(path)

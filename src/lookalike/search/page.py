@@ -168,16 +168,30 @@ def _check_rerank(query: Query) -> None:
             raise UsageError(f"{name} goes by distance, and re-ranked answers don't; leave one of the two out")
 
 
-def prepare(index: IndexReader) -> None:
+def prepare(index: IndexReader, on_note: Callable[[str], None] | None = None) -> None:
     """Make what the first query by image would wait for; without it, that query makes it.
 
     Parameters
     ----------
     index : IndexReader
         What will be asked, by its encoder's own distance.
+    on_note : callable, optional
+        Called with a sentence before what takes a while, if it wasn't done before.
     """
-    _kept(index).closeness_of(index, index.database()).chance(0.0)
-    silence_of(index)
+    kept, database = _kept(index), index.database()
+    kept.closeness_of(index, database).chance(0.0)
+    kept.silence_of(index, database, on_note)
+
+
+def prepare_words(index: IndexReader) -> None:
+    """Make what the first search by words would wait for.
+
+    Parameters
+    ----------
+    index : IndexReader
+        What will be asked.
+    """
+    _kept(index).words_of(index)
 
 
 def silence_of(index: IndexReader) -> RejectionRates:
@@ -221,26 +235,19 @@ class _Kept:
     What is made holds no index, or a closed one would stay in memory.
     """
 
-    def facts_of(self, index: IndexReader) -> list[dict[str, Any]]:
-        return index.cached("facts", lambda: index.facts(range(len(index))))
-
     def words_of(self, index: IndexReader) -> Words:
-        return index.cached("words", lambda: Words(self.facts_of(index)))
+        return index.cached("words", lambda: Words(index.fact_table))
 
     def row_of(self, index: IndexReader, name: str) -> int:
-        def make() -> dict[str, int]:
-            return {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
-
-        places = index.cached("places", make)
-        name = name if name in places else id_of(name)
-        if name not in places:
-            raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
-        return places[name]
+        row = index.row_of(name)
+        if row is None:
+            raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
+        return row
 
     def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
         def make() -> DistanceCalibration:
             made = DistanceCalibration(
-                index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                lambda: index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
             )
             made.chance(0.0)  # learnt now, and not by each thread that asks first
             return made
@@ -257,7 +264,7 @@ class _Kept:
 
         def make() -> RejectionRates:
             return estimate_rejection_rates(
-                views, index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                views, lambda: index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
             )
 
         return index.cached(f"silence by {database.distance}", make)
@@ -284,7 +291,7 @@ def _passing(index: IndexReader, query: Query, kept: _Kept) -> tuple[NDArray[np.
     passing = np.ones(len(index), np.bool_)
     scores = None
     if query.where is not None:
-        passing &= filters.parse(query.where).true_of(kept.facts_of(index))
+        passing &= filters.parse(query.where).true_of(index.fact_table)
     if query.words is not None:
         scores = kept.words_of(index).scores(query.words)
         passing &= scores > 0
@@ -531,7 +538,7 @@ class _Page:
             while True:
                 rows, distances = ranking.first(depth)
                 leaders, owner = group_near_duplicates(
-                    index.descriptors[rows], ranking.database.distance, query.group, wanted + 1
+                    index.descriptors_of(rows), ranking.database.distance, query.group, wanted + 1
                 )
                 full = len(leaders) > wanted
                 last = float(distances[leaders[wanted - 1]]) if full else math.inf

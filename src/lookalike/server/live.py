@@ -20,7 +20,7 @@ from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_mani
 from lookalike.index.reader import IndexReader
 from lookalike.index.schema import FACTS, Facts
 from lookalike.neighbors.exact import Database
-from lookalike.search.page import prepare
+from lookalike.search.page import prepare, prepare_words
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
@@ -35,6 +35,7 @@ MOST_KEPT = 1_000_000
 MOST_LATELY, FEW_ROWS = 20_000, 1000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
+_KEPT = (*FACTS, "facts_crc32")
 _NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
 _MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
 
@@ -114,8 +115,8 @@ class SharedIndex(IndexReader):
         if not np.array_equal(stored[at], wanted):
             return super()._read(columns, keys)  # what is wrong is said there
         with self._reading():
-            if self.manifest.rows <= MOST_KEPT and set(columns) <= set(self._stored.column_names):
-                return self._stored.take(places[at]).select(list(columns))
+            if self.manifest.rows <= MOST_KEPT and set(columns) <= set(_KEPT):
+                return self._everything.select(list(columns)).take(self._kept_places[at])
             return self._dataset.take(places[at].tolist(), list(columns))
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
@@ -132,9 +133,9 @@ class SharedIndex(IndexReader):
         return [lately[row] for row in rows]
 
     @cached_property
-    def _stored(self) -> Any:
-        """What is told of every answer, of all rows in the dataset's order."""
-        return super()._read([*FACTS, "facts_crc32"]).combine_chunks()  # many chunks make every look-up slow
+    def _kept_places(self) -> NDArray[np.int64]:
+        """The place of each key, ascending, among the facts that are held in memory."""
+        return np.argsort(self._everything["key"].to_numpy())
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -387,8 +388,11 @@ class LiveIndex:
 
     def _warm(self) -> SharedIndex:
         index = SharedIndex(self.path, read_manifest(self.path), self.stage, batching=self.batching)
+        index.descriptors  # noqa: B018  (checked now, not by the first request; so is what is known of all images)
+        if index.manifest.rows <= MOST_KEPT:
+            index.row_of("")
+            index.fact_table  # noqa: B018
         index.database()
-        index.ids  # noqa: B018  (read now, not by the first request)
         index.encoder  # noqa: B018
         return index
 
@@ -400,6 +404,8 @@ class LiveIndex:
                 prepare(index)
                 index.facts([0])
                 index.thumbnail_bytes([0])
+        with suppress(LookalikeError, OSError):
+            prepare_words(index)  # beside the first queries: few of them ask by words
 
     def _swap(self, index: SharedIndex, stamp: tuple[int, ...] | None) -> None:
         with self._lock:

@@ -42,8 +42,8 @@ from lookalike.index.manifest import (
     write_manifest,
 )
 from lookalike.index.reopen import default_path
+from lookalike.index.rollback import rollback
 from lookalike.index.schema import FACTS
-from lookalike.index.store import rollback
 from paths import TESTS
 from quadrants import ENTRY, Quadrants, pictures
 

@@ -12,7 +12,7 @@ from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import vectors
 from lookalike.index.integrity import verify
-from lookalike.index.store import rollback
+from lookalike.index.rollback import rollback
 from lookalike.index.vectors import DENOISING, cached_artifact
 from lookalike.search.engine import search
 from quadrants import ENTRY

@@ -1,5 +1,6 @@
 """Distances against plain float64 arithmetic, and nearest against a full sort by (distance, position)."""
 
+import gc
 import gzip
 import tracemalloc
 
@@ -473,3 +474,21 @@ def test_within_equals_a_full_sort_cut_at_the_radius(name):
 def test_codes_that_cant_be_compared_are_refused_in_a_sentence(call, message):
     with pytest.raises(UsageError, match=message):
         call(Database(np.zeros((3, 4), np.uint8), "hamming"))
+
+
+def test_nothing_of_a_search_is_kept_until_a_garbage_collection():
+    """Of 300,000 images put into lists, queries that waited for one took gigabytes."""
+    rng = np.random.default_rng(0)
+    database, queries = Database(rng.random((600, 64), np.float32), "euclidean"), rng.random((4000, 64), np.float32)
+    database.nearest(queries, 1)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            database.nearest(queries, 1)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept < queries.nbytes / 2
