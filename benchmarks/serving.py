@@ -30,7 +30,7 @@ from study import keep
 
 import lookalike
 from lookalike.atomic import replace_file
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 
 CLIENTS = (1, 16, 64)
 REPEATS, SECONDS = 3, 4.0

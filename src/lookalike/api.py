@@ -171,7 +171,7 @@ def build_index(
     path : str or Path, optional
         The index's folder; by default :func:`default_path`.
     adapt : bool, optional
-        Learn from damaged copies which differences to overlook, and keep that only where the self-test says that it
+        Learn from augmented copies which differences to overlook, and keep that only where the self-test says that it
         helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
         in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
     aim : {"few", "kind", "both"}

@@ -14,7 +14,7 @@ import pytest
 
 from lookalike import build_index, open_index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
 from lookalike.index.lock import only_writer
 from program import lookalike, run

@@ -17,7 +17,7 @@ import lookalike.index.sync.commit
 import lookalike.index.sync.run
 from lookalike import build_index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.index.lock import only_writer
 from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
 

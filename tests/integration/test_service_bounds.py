@@ -21,7 +21,7 @@ import lookalike
 from lookalike import build_index, open_index
 from lookalike.api import Index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 

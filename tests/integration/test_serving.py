@@ -31,7 +31,7 @@ from lookalike.client.http import ServerError
 from lookalike.client.remote import RemoteIndex
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.imaging.decode import decode as read_bytes
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.index.map import make_map
 from lookalike.search.explain import explain
 from lookalike.search.restore import restore_queries

@@ -26,7 +26,7 @@ from lookalike.atomic import (
     temporary_beside,
 )
 from lookalike.errors import IndexStoreError, UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.index.lock import only_writer
 
 

@@ -45,7 +45,7 @@ def index(
         bool | None,
         typer.Option(
             "--adapt/--no-adapt",
-            help="Learn what to overlook from damaged copies, if the self-test says it helps; also --adapt auto. "
+            help="Learn what to overlook from augmented copies, if the self-test says it helps; also --adapt auto. "
             "Default: what the index has; for a new one, where no --encoder is named, only what does no harm.",
         ),
     ] = None,

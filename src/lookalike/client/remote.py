@@ -458,7 +458,7 @@ def _pixels(file: bytes) -> NDArray[np.uint8]:
 def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:
     """Return an image as a file's bytes: as it is where it is a file, else a PNG."""
     from lookalike.collections.open import open_collection
-    from lookalike.imaging.resize import to_png
+    from lookalike.imaging.encode import to_png
 
     if isinstance(image, str | Path) and Path(image).is_file():
         return Path(image).read_bytes()

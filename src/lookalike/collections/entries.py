@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from lookalike.collections.columns import Entries, Entry
 from lookalike.collections.tasks import Reading, from_answer, read_entry, read_head, to_task
 from lookalike.errors import ImageError
-from lookalike.imaging.decode import Limits, decode, pictures
+from lookalike.imaging.decode import decode, pictures
 from lookalike.imaging.formats import SUFFIXES, looks_like_image
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.sandbox.api import Sandbox
 
 #: The side that images are brought to where they don't share one, and none is asked for.

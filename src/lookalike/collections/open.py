@@ -25,8 +25,9 @@ from lookalike.collections.folder import as_text, chosen, file_entry, scan
 from lookalike.collections.in_memory import content_of, from_base64, pixels_of
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
-from lookalike.imaging.decode import Limits, decode
+from lookalike.imaging.decode import decode
 from lookalike.imaging.formats import SUFFIXES
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Sandbox
 

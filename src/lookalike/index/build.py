@@ -238,7 +238,7 @@ def _columns(
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
     ready = _ready(asked, images)
     if adapt:
-        note(f"learning from damaged copies what {ready.name} is to overlook, which takes up to two minutes")
+        note(f"learning from augmented copies what {ready.name} is to overlook, which takes up to two minutes")
         ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
         post = found.chosen
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)

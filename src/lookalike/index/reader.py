@@ -16,7 +16,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
-from lookalike.imaging.decode import Limits
+from lookalike.imaging.limits import Limits
 from lookalike.index.manifest import (
     MANIFEST,
     Manifest,

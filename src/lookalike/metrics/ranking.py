@@ -41,12 +41,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lookalike.array_types import BoolArray, Float32Array, Float64Array, Int64Array
 from lookalike.cores import usable_cores
 from lookalike.errors import UsageError
-from lookalike.neighbors.distances.base import Float32Array, Float64Array, Int64Array
+from lookalike.metrics.bootstrap import bootstrap_percentiles
 from lookalike.neighbors.exact import Block, Database
-
-BoolArray = NDArray[np.bool_]
 
 #: The article's list of n for LRAP@n.
 CUTS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 30000, 40000, 50000, 60000)
@@ -425,7 +424,7 @@ class Scores:
             raise UsageError("there is no query to score; give at least one")
         values, names = self.values, self.names
         means = dict(zip(names, values.mean(axis=0).tolist(), strict=True))
-        bounds = _bootstrap(values, seed, resamples)
+        bounds = bootstrap_percentiles(values, seed, resamples)
         lrap = values[:, -len(self.cuts) :]
         # A score is 0 only where nothing was found: each relevant rank adds a precision above 0.
         scikit_learn = np.where(lrap == 0, 1.0, lrap).mean(axis=0).tolist()
@@ -439,20 +438,6 @@ class Scores:
             lrap=[(n, means[f"LRAP@{n}"]) for n in self.cuts],
             lrap_scikit_learn=list(zip(self.cuts, scikit_learn, strict=True)),
         )
-
-
-def _bootstrap(values: Float64Array, seed: int, resamples: int) -> Float64Array:
-    """Return the 2.5 and 97.5 percentiles, shape (2, scores), of the means over queries drawn with replacement."""
-    queries = len(values)
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
-    # How often each query was drawn, times the values, is the sum over the drawn: a matrix product, no gathering.
-    step = max(1, 2**20 // queries)
-    for start in range(0, resamples, step):
-        drawn = rng.integers(queries, size=(min(step, resamples - start), queries), dtype=np.int32)
-        times = np.stack([np.bincount(row, minlength=queries) for row in drawn])
-        means[start : start + step] = times.astype(np.float64) @ values / queries
-    return np.percentile(means, [2.5, 97.5], axis=0)
 
 
 @dataclass(frozen=True)
@@ -517,7 +502,7 @@ def compare_paired(first: Scores, second: Scores, seed: int = 0, resamples: int 
         raise UsageError(f"{len(a):,} and {len(b):,} queries can't be compared in pairs; score both with the same ones")
     names = [name for name in first.names if name in second.names]
     apart = b[:, [second.names.index(name) for name in names]] - a[:, [first.names.index(name) for name in names]]
-    low, high = _bootstrap(apart, seed, resamples).tolist()
+    low, high = bootstrap_percentiles(apart, seed, resamples).tolist()
     means = apart.mean(axis=0).tolist()
     return {name: Difference(*found) for name, *found in zip(names, means, low, high, strict=True)}
 

@@ -31,7 +31,7 @@ from lookalike.search.calibration import (
     gap_after,
     within_background,
 )
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 from lookalike.transforms.views import scene
 
 #: The ways that images are shown in, and how many images are.
@@ -216,7 +216,7 @@ def show(images: NDArray[np.uint8], way: str) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, same shape
     """
-    return scene(images) if way == WAYS[0] else damage(images, {"crop": CUT})
+    return scene(images) if way == WAYS[0] else augment(images, {"crop": CUT})
 
 
 __all__ = ["MatchConfidence", "RejectionRates", "assess_match", "estimate_rejection_rates", "show"]

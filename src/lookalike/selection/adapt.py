@@ -56,9 +56,11 @@ class Aim:
 
 #: Aim -> what decides; see ``docs/adapt.md``.
 AIMS = {
-    "few": Aim("the closest few", "found", "", "P@1", 9, 0.46, 0.87),
-    "kind": Aim("everything of its kind", "kind@5%", "", "mAP", 6, 0.47, 0.96),
-    "both": Aim("its kind, with an eye on the closest few", "kind@5%", "found", "mAP", 6, 0.47, 0.96),
+    "few": Aim("the closest few", "self-retrieval MRR", "", "P@1", 9, 0.46, 0.87),
+    "kind": Aim("everything of its kind", "category precision@5%", "", "mAP", 6, 0.47, 0.96),
+    "both": Aim(
+        "its kind, with an eye on the closest few", "category precision@5%", "self-retrieval MRR", "mAP", 6, 0.47, 0.96
+    ),
 }
 
 
@@ -106,12 +108,12 @@ def adapt(
     encoder : Encoder
         Fitted, with float descriptors; not changed.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MOST_DATABASE`` a sample is taken.
+        The collection; of more than ``MAX_DATABASE`` a sample is taken.
     aim : str or Aim
         ``few`` for the closest few, ``kind`` for everything of its kind, ``both`` for its kind among what
-        doesn't find damaged copies less often beyond chance; or another.
+        doesn't find augmented copies less often beyond chance; or another.
     families : mapping of str to float, or iterable of str, optional
-        The damage to overlook; by default what suits the images.
+        The augmentations to overlook; by default what suits the images.
     recipes : sequence of Recipe
         What to try.
     seed : int

@@ -10,7 +10,8 @@ from fastapi import FastAPI, Response
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
-from lookalike.imaging.resize import fit_to, to_png
+from lookalike.imaging.encode import to_png
+from lookalike.imaging.resize import fit_to
 from lookalike.search.restore import AUTO, denoise, restore_queries
 from lookalike.server.live import SharedIndex
 from lookalike.server.schemas import DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of

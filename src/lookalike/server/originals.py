@@ -11,8 +11,8 @@ from lookalike.collections.columns import Entry
 from lookalike.collections.open import Collection
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
-from lookalike.imaging.decode import Limits
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
+from lookalike.imaging.limits import Limits
 from lookalike.index.reader import IndexReader
 from lookalike.index.reopen import collection_now
 

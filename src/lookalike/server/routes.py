@@ -34,7 +34,8 @@ from starlette.formparsers import MultiPartParser
 from starlette.routing import Match
 
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
-from lookalike.imaging.resize import fit_to, to_png
+from lookalike.imaging.encode import to_png
+from lookalike.imaging.resize import fit_to
 from lookalike.index.run_status import read_underway
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.heatmap import overlay
@@ -790,7 +791,7 @@ def _add_images(app: FastAPI, service: Service) -> None:
 
 
 def _jpeg(pixels: Any, side: int) -> bytes:
-    from lookalike.imaging.resize import to_thumbnail
+    from lookalike.imaging.encode import to_thumbnail
 
     return to_thumbnail(pixels, side)
 

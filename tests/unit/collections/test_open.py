@@ -19,7 +19,8 @@ from lookalike import open_collection
 from lookalike.collections.open import DEFAULT_SIDE, Collection, ReadOptions
 from lookalike.collections.tasks import read_caption
 from lookalike.errors import CollectionError, ImageError, UsageError
-from lookalike.imaging.decode import Limits, read_image
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.resize import fit_to
 
 RNG = np.random.default_rng(17)

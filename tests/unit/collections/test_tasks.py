@@ -26,7 +26,8 @@ from lookalike.collections.tasks import (
     to_task,
 )
 from lookalike.errors import ImageError
-from lookalike.imaging.decode import Limits, read_image
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Answer, Sandbox
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from lookalike.encoders.neural import LITE0_FILE, LITE0_INT8, SHIPPED, Neural
-from lookalike.encoders.onnx.image_model import IMAGENET_MEAN, IMAGENET_STD, Settings, read_preprocessing, to_input
+from lookalike.encoders.onnx.preprocessing import IMAGENET_MEAN, IMAGENET_STD, read_preprocessing, to_input
+from lookalike.encoders.onnx.settings import Settings
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load, read_card

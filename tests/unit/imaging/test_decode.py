@@ -18,9 +18,11 @@ import pytest
 from PIL import ImageOps
 
 from lookalike.errors import ImageError, LookalikeError, UsageError
-from lookalike.imaging.decode import Limits, decode, from_thumbnail, header_shape, image_shape, pictures, read_image
+from lookalike.imaging.decode import decode, from_thumbnail, header_shape, image_shape, pictures, read_image
+from lookalike.imaging.encode import save_image, to_png, to_thumbnail
 from lookalike.imaging.formats import FORMATS, looks_like_image
-from lookalike.imaging.resize import fit_to, save_image, to_png, to_thumbnail, to_uint8
+from lookalike.imaging.limits import Limits
+from lookalike.imaging.resize import fit_to, to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # pytest undoes what `images` sets
 

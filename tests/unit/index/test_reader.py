@@ -29,7 +29,7 @@ from lookalike.atomic import begin_inventory
 from lookalike.collections.open import Collection
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
 from lookalike.index.manifest import (
     DATASET,

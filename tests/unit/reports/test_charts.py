@@ -30,7 +30,7 @@ def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
     assert figures.render(figure, "png").startswith(b"\x89PNG")
 
 
-def test_damage_is_drawn_as_both_figures(digits):
+def test_robustness_is_drawn_as_both_figures(digits):
     images = digits[0][:40]
     curves = {name: robustness(create(name).fit(images), images, ["turn"], queries=10) for name in ("pixels", "hog")}
     first, stays = charts.robustness_curves(curves, {"turn": "degrees"}).axes

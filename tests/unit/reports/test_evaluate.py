@@ -9,7 +9,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 from lookalike import build_index, open_collection, score
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.metrics.ground_truth import GroundTruth, Truth
 from lookalike.reports.evaluate import compare_indexes, encoder_title, questions, sample_queries
 from quadrants import ENTRY, pictures

@@ -10,7 +10,7 @@ import lookalike
 from lookalike import Query, build_index, open_collection, open_index
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
-from lookalike.imaging.resize import save_image, to_png
+from lookalike.imaging.encode import save_image, to_png
 from lookalike.search.calibration import PValue
 from lookalike.search.request import Example
 from quadrants import ENTRY, Quadrants, pictures

@@ -34,7 +34,7 @@ def test_the_closed_form_by_hand():
     assert np.isfinite(solve(np.eye(3), np.zeros((3, 3)), 0.3)).all()
 
 
-def test_directions_that_damage_moves_are_overlooked(material):
+def test_directions_that_augmentations_move_are_overlooked(material):
     post = learn(material, Recipe("adapted", 0.3))
     rows, anchors = material.trial.database, material.anchors
 
@@ -137,7 +137,7 @@ def test_bad_requests_are_refused(digits, material):
         adapt(plain, digits[0], aim="all")
     with pytest.raises(UsageError, match="at least 8 images"):
         adapt(plain, digits[0][:2])
-    with pytest.raises(UsageError, match="unknown damage family 'twist'"):
+    with pytest.raises(UsageError, match="unknown augmentation family 'twist'"):
         adapt(plain, digits[0], families=["twist"])
     with pytest.raises(UsageError, match="unknown recipe 'magic'.*known: " + ", ".join(sorted(NAMES))):
         learn(material, Recipe("magic"))

@@ -6,7 +6,7 @@ import pytest
 import lookalike
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
 from lookalike.selection.compare import TRIED, compare, encoder_named, shown_to
 

@@ -101,5 +101,5 @@ def test_bad_requests_are_refused(digits):
         compare(digits[0], [])
     with pytest.raises(UsageError, match="at least 8 images"):
         compare(digits[0][:1], [create("hog")])
-    with pytest.raises(UsageError, match="unknown damage family"):
+    with pytest.raises(UsageError, match="unknown augmentation family"):
         compare(digits[0], [create("hog")], families=["twist"])

@@ -12,7 +12,8 @@ from lookalike.collections.open import Collection
 from lookalike.collections.tasks import Reading, from_answer, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import Picture
-from lookalike.imaging.resize import fit_to, to_thumbnail
+from lookalike.imaging.encode import to_thumbnail
+from lookalike.imaging.resize import fit_to
 from lookalike.index.schema import Facts
 from lookalike.index.sync.executor import Executor
 from lookalike.index.sync.known import KnownRows
