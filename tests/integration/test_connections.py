@@ -227,6 +227,15 @@ def test_a_listening_socket_counts_all_that_it_has_accepted_whatever_becomes_of_
             one.close()
 
 
+def test_a_burst_of_clients_may_wait_to_be_accepted_however_few_are_accepted_in_one_go():
+    with Listening(socket.AF_INET) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(4)  # what uvicorn asks for; the system would let no more than five clients wait
+        clients = [socket.create_connection(listening.getsockname(), timeout=1) for _ in range(40)]
+        for client in clients:
+            client.close()
+
+
 def test_few_files_that_may_be_open_mean_few_connections(monkeypatch):
     import resource
 

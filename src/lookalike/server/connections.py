@@ -66,7 +66,7 @@ class Listening(socket.socket):
         super().__init__(family, kind)
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
-    def estimate_rejection_rates(self, backlog: int = 1024) -> None:
+    def listen(self, backlog: int = 1024) -> None:
         """Listen; as many may wait to be accepted as the system allows, however few are accepted in one go."""
         super().listen(max(backlog, 1024))
 
