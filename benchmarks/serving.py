@@ -43,17 +43,18 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
-    from lookalike.server.app import HOST, _listening
+    from lookalike.server.address import HOST
+    from lookalike.server.app import make_app
     from lookalike.server.connections import Server as Ours
     from lookalike.server.connections import configured
-    from lookalike.server.guard import Rules
+    from lookalike.server.listening import listen_on
     from lookalike.server.live import LiveIndex
     from lookalike.server.prometheus import Metrics
-    from lookalike.server.routes import make_app
+    from lookalike.server.rules import Rules
 
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)
-    with _listening(HOST, port) as listening:
+    with listen_on(HOST, port) as listening:
         Ours(configured(app)).run(sockets=[listening])
 
 

@@ -65,13 +65,14 @@ def serve(
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Open a page over an index, and the same as a REST service; Ctrl-C ends it."""
-    from lookalike.server import app as server
+    from lookalike.server.address import is_local
+    from lookalike.server.serve import serve as run_server
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key go together; give both or neither")
     if of is not None and index_path is not None:
         raise UsageError(f"{of} and --index {index_path} both say what to serve; give one of the two")
-    local = server.is_local(host)
+    local = is_local(host)
 
     def say(*words: str) -> None:
         with suppress(OSError):  # who read our output has gone, and who asks the server hasn't
@@ -94,7 +95,7 @@ def serve(
             say("No browser could be opened; open the address above.")
 
     found = index_of(of) if of is not None else index_of(index_path) if index_path is not None else only_index()
-    server.serve(
+    run_server(
         found,
         host=host,
         port=port,

@@ -37,15 +37,15 @@ class Denoised:
         Of the size of the index's images.
     noisy_matches, denoised_matches : list of Match
         The nearest first.
-    says : str
-        What was done, in a sentence.
+    message : str
+        What removed the noise, in a sentence.
     """
 
     noisy: NDArray[np.uint8]
     denoised: NDArray[np.uint8]
     noisy_matches: list[Match]
     denoised_matches: list[Match]
-    says: str
+    message: str
 
 
 def connect(url: str, token: str | None = None, *, seconds: float = 60.0) -> RemoteIndex:
@@ -265,12 +265,12 @@ class RemoteIndex:
         from lookalike.search.engine import Match
 
         asked = {"image": _sent(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
-        said = self._connection.json("POST", "/api/denoise", asked)
+        response = self._connection.json("POST", "/api/denoise", asked)
         noisy, denoised = (
-            _pixels(b64decode(said[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
+            _pixels(b64decode(response[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
         )
-        near, nearer = ([Match.from_json(one) for one in said[name]["matches"]] for name in ("noisy", "denoised"))
-        return Denoised(noisy, denoised, near, nearer, said["says"])
+        near, nearer = ([Match.from_json(match) for match in response[name]["matches"]] for name in ("noisy", "denoised"))
+        return Denoised(noisy, denoised, near, nearer, response["message"])
 
     def explain(self, image: Image, match: str) -> Explanation:
         """Say which parts of two images account for their similarity, as :func:`lookalike.search.explain.explain` does.

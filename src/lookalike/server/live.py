@@ -24,19 +24,19 @@ from lookalike.search.page import prepare
 from lookalike.server.batching import Batcher
 
 #: How often a request looks whether a newer version was committed, in seconds.
-LOOK = 0.5
+CHECK_SECONDS = 0.5
 #: What was found when it was last looked whether the data can be read is believed for so long, in seconds.
-BELIEVED = 1.0
+TRUST_SECONDS = 1.0
 #: Images that are looked at then, spread over the index.
-LOOKED_AT = 8
+N_CHECKED = 8
 #: Rows whose facts are held in memory, a few hundred bytes each; of more they are read when they are asked for.
-MOST_KEPT = 1_000_000
+MAX_STORED_ROWS = 1_000_000
 #: Images whose facts stand ready because they were told lately, and most of one question that is answered from there.
-MOST_LATELY, FEW_ROWS = 20_000, 1000
+MAX_RECENT, MAX_RECENT_ROWS = 20_000, 1000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 _NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
-_MOST_QUERIES, _MOST_IMAGES, _MOST_TABLES = 256, 64, 32
+_MAX_QUERIES, _MAX_IMAGES, _MAX_TABLES = 256, 64, 32
 
 
 class SharedIndex(IndexReader):
@@ -56,7 +56,7 @@ class SharedIndex(IndexReader):
         super().__init__(path, manifest)
         self.stage = stage
         self.batching = batching
-        self._lately: dict[int, Facts] = {}
+        self._recent: dict[int, Facts] = {}
         #: Held while what the first query needs is made, so that only one makes it.
         self.preparing = threading.Lock()
         #: Which kinds of questions were answered before, and so have nothing to learn any more.
@@ -85,7 +85,7 @@ class SharedIndex(IndexReader):
             self._listed = found
         return self._listed.get(outcome, [])
 
-    def _most(self, rows: int) -> int:
+    def _batch_size(self, rows: int) -> int:
         return rows if self.batching else 1
 
     @cached_property
@@ -99,7 +99,7 @@ class SharedIndex(IndexReader):
             with stage("encode"):
                 return plain.encode(images)
 
-        batcher = Batcher(encode, self._most(_MOST_IMAGES))
+        batcher = Batcher(encode, self._batch_size(_MAX_IMAGES))
         vars(shared)["encode"] = batcher  # the object's own, before the class's
         self.batchers["encode"] = batcher
         return shared
@@ -114,22 +114,22 @@ class SharedIndex(IndexReader):
         if not np.array_equal(stored[at], wanted):
             return super()._read(columns, keys)  # what is wrong is said there
         with self._reading():
-            if self.manifest.rows <= MOST_KEPT and set(columns) <= set(self._stored.column_names):
+            if self.manifest.rows <= MAX_STORED_ROWS and set(columns) <= set(self._stored.column_names):
                 return self._stored.take(places[at]).select(list(columns))
             return self._dataset.take(places[at].tolist(), list(columns))
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
         """Return what is known of some images; of an answer it is asked twice, once to say it and once for its size."""
-        if len(rows) > FEW_ROWS:
+        if len(rows) > MAX_RECENT_ROWS:
             return super()._facts(rows)
-        lately = self._lately  # never emptied but replaced, so that what is in it for one thread stays
-        missing = [row for row in rows if row not in lately]
+        recent = self._recent  # never emptied but replaced, so that what is in it for one thread stays
+        missing = [row for row in rows if row not in recent]
         if missing:
-            if len(lately) > MOST_LATELY:
-                lately = self._lately = {}
+            if len(recent) > MAX_RECENT:
+                recent = self._recent = {}
                 missing = list(rows)
-            lately.update(zip(missing, super()._facts(missing), strict=True))
-        return [lately[row] for row in rows]
+            recent.update(zip(missing, super()._facts(missing), strict=True))
+        return [recent[row] for row in rows]
 
     @cached_property
     def _stored(self) -> Any:
@@ -174,7 +174,10 @@ class SharedIndex(IndexReader):
                         return plain.distances(queries)
 
                 # Where distances to all are asked for, each call's answer is as long as the index.
-                gathered = Batcher(nearest, self._most(_MOST_QUERIES)), Batcher(distances, self._most(_MOST_TABLES))
+                gathered = (
+                    Batcher(nearest, self._batch_size(_MAX_QUERIES)),
+                    Batcher(distances, self._batch_size(_MAX_TABLES)),
+                )
                 self._shared[plain.distance] = cast("Database", _SharedDatabase(plain, *gathered))
                 for name, batcher in zip(("search", "compare"), gathered, strict=True):
                     self.batchers[f"{name} {plain.distance}"] = batcher
@@ -245,9 +248,9 @@ class LiveIndex:
         self.batching = batching
         self.trouble: str | None = None
         self._lock = threading.Lock()
-        self._reloading, self._reloaded = threading.Lock(), -BELIEVED
+        self._reloading, self._reloaded = threading.Lock(), -TRUST_SECONDS
         self._checking = threading.Lock()
-        self._checked: tuple[float, str | None] = -BELIEVED, None
+        self._checked: tuple[float, str | None] = -TRUST_SECONDS, None
         self._views: dict[str | None, SharedIndex] = {}
         self._stamp: tuple[int, ...] | None = None
         self._looked = 0.0
@@ -326,7 +329,7 @@ class LiveIndex:
         IndexStoreError
             If there is none.
         """
-        if time.monotonic() - self._reloaded > BELIEVED:
+        if time.monotonic() - self._reloaded > TRUST_SECONDS:
             self.reload()
 
     def check(self) -> None:
@@ -339,7 +342,7 @@ class LiveIndex:
         """
         if self._checking.acquire(blocking=False):  # who comes meanwhile is told what was found last
             try:
-                if time.monotonic() - self._checked[0] >= BELIEVED:
+                if time.monotonic() - self._checked[0] >= TRUST_SECONDS:
                     self._checked = time.monotonic(), self._trouble_now()
             finally:
                 self._checking.release()
@@ -355,7 +358,7 @@ class LiveIndex:
             if newest.dataset_version != index.manifest.dataset_version:
                 index = IndexReader(self.path, newest)
             if len(index):
-                index.thumbnail_bytes(np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int)).tolist())
+                index.thumbnail_bytes(np.unique(np.linspace(0, len(index) - 1, N_CHECKED).astype(int)).tolist())
         except (LookalikeError, OSError) as e:
             return str(e)
         return None
@@ -363,7 +366,7 @@ class LiveIndex:
     def _look(self) -> None:
         now = time.monotonic()
         with self._lock:
-            if now - self._looked < LOOK or (self._opening is not None and self._opening.is_alive()):
+            if now - self._looked < CHECK_SECONDS or (self._opening is not None and self._opening.is_alive()):
                 return
             self._looked = now
             stamp = self._stat()

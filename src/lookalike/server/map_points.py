@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lookalike.index.reader import IndexReader
 
-_MOST_LABELS = 2**16
+_MAX_LABELS = 2**16
 
 
 class NoMapError(UsageError):
@@ -100,7 +100,7 @@ def _labels(index: IndexReader) -> tuple[list[str], NDArray[np.uint16] | None]:
     if index.labels is None:
         return [], None
     names, codes = np.unique(index.labels, return_inverse=True)
-    if len(names) > _MOST_LABELS:
+    if len(names) > _MAX_LABELS:
         return [], None
     return names.tolist(), codes.astype("<u2")
 

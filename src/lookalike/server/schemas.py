@@ -26,21 +26,21 @@ Name = Annotated[StrictStr, Field(max_length=1000)]
 Typed = Annotated[StrictStr, Field(max_length=10_000)]
 
 
-def json_of(model: type[BaseModel], found: Any) -> Response:
+def json_of(model: type[BaseModel], content: Any) -> Response:
     """Return an answer as its JSON, made in the thread that answers and not in the one that all wait for.
 
     Parameters
     ----------
     model : type of BaseModel
         What the answer is by the OpenAPI.
-    found : object
+    content : object
         What it is to hold.
 
     Returns
     -------
     Response
     """
-    return Response(model.model_validate(found).model_dump_json(), media_type="application/json")
+    return Response(model.model_validate(content).model_dump_json(), media_type="application/json")
 
 
 class Strict(BaseModel):
@@ -176,6 +176,26 @@ class ErrorModel(BaseModel):
     error: str
 
 
+#: What the OpenAPI says of each status.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorModel, "description": description}
+    for status, description in {
+        400: "The request can't be answered; the sentence says what to change",
+        401: "A token is needed",
+        403: "Not from that site",
+        404: "There is no such image",
+        408: "The body came too slowly",
+        409: "The image has changed since it was indexed",
+        413: "Too large",
+        415: "Not an image in a format that is read",
+        421: "Not this server's name",
+        422: "Read, but wrong: a value of another kind, a damaged image",
+        429: "Too many requests; see Retry-After",
+        503: "The index, its images or the decoders can't be had now, or not in time",
+    }.items()
+}
+
+
 class FactsModel(BaseModel):
     """What is stored of one image."""
 
@@ -278,8 +298,8 @@ class StatusModel(BaseModel):
     status: str
 
 
-class FoundModel(BaseModel):
-    """A picture and the nearest to it."""
+class PictureModel(BaseModel):
+    """A picture and the images nearest to it."""
 
     picture: str = Field(description="A data: URL of a PNG.")
     matches: list[MatchModel]
@@ -288,9 +308,9 @@ class FoundModel(BaseModel):
 class DenoisedModel(BaseModel):
     """An image with noise, and the same image after it was taken away."""
 
-    noisy: FoundModel
-    denoised: FoundModel
-    says: str
+    noisy: PictureModel
+    denoised: PictureModel
+    message: str = Field(description="What removed the noise, in a sentence.")
 
 
 class ReportModel(BaseModel):

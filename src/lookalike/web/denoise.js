@@ -32,7 +32,7 @@ export function draw(place, { tell, view }) {
     if (!out.children.length) says.textContent = "Learning what the images here look like; the first time takes some seconds.";
     try {
       const made = await api.denoise({ image, noise: Number(level.value), k: 10 });
-      says.textContent = made.says;
+      says.textContent = made.message;
       out.replaceChildren(...[["noisy", "With noise"], ["denoised", "Denoised"]].map(([name, title]) => {
         const picture = make("img", { src: made[name].picture, alt: title });
         picture.onload = () => picture.classList.toggle("small", Math.max(picture.naturalWidth, picture.naturalHeight) <= 64);
