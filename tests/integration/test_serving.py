@@ -308,11 +308,14 @@ def test_an_index_that_was_replaced_is_forgotten(site, folder):
     import gc
     import weakref
 
+    from lookalike.search.page import answer
+    from lookalike.search.request import Query
+
     live = LiveIndex(folder / ".lookalike")
     held = []
     for _ in range(3):
         index = live.current()
-        index.ask({"images": [{"id": index.ids[0]}], "k": 2})
+        answer(index, Query.from_json({"images": [{"id": index.ids[0]}], "k": 2}))
         index.encoder.encode(np.full((1, *index.manifest.view.shape), 9, np.uint8))
         held.append(weakref.ref(index))
         del index
@@ -756,8 +759,8 @@ def test_the_command_serves_until_it_is_told_to_stop_whatever_its_clients_hold(f
 def test_the_command_ends_while_something_is_being_learnt(folder, site, tmp_path):
     code = """
 import sys, threading
-from lookalike.server import routes
-routes.answer = lambda *_, **__: (print("begun", file=sys.stderr, flush=True), threading.Event().wait())
+from lookalike.server import service
+service.answer = lambda *_, **__: (print("begun", file=sys.stderr, flush=True), threading.Event().wait())
 from lookalike.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
