@@ -52,6 +52,7 @@ def serve(index: Path, port: int, batching: bool) -> None:
     from lookalike.server.prometheus import Metrics
     from lookalike.server.rules import Rules
 
+    sys.setswitchinterval(0.0005)  # as `lookalike serve` does
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)
     with listen_on(HOST, port) as listening:

@@ -6,7 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 
-STOPPED = b"lookalike: stopped; the same command goes on\n"
+STOPPED = b"lookalike: interrupted; run the same command to continue\n"
 
 
 def main() -> None:

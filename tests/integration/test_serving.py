@@ -748,7 +748,7 @@ def test_the_command_serves_until_it_is_told_to_stop_whatever_its_clients_hold(f
         held[1].sendall(b"GET /api/info HTTP/1.1\r\nHo")
         process.send_signal(kind)
         assert process.wait(15) == 0  # this is how it ends
-        assert process.stderr.read() == "Ctrl-C ends it.\n"
+        assert process.stderr.read() == "Ctrl-C stops it.\n"
         assert process.stdout.read() == ""
         for one in held:
             one.close()
@@ -772,7 +772,7 @@ sys.exit(run(sys.argv[1:]))
         asking = socket.create_connection(("127.0.0.1", port))
         head = f"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         asking.sendall(head.encode() + body)
-        assert process.stderr.readline() == "Ctrl-C ends it.\n"
+        assert process.stderr.readline() == "Ctrl-C stops it.\n"
         assert process.stderr.readline() == "begun\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
@@ -925,7 +925,7 @@ def test_a_wrong_form_is_no_line_of_its_output(folder, site):
             with pytest.raises(urllib.error.HTTPError):
                 urllib.request.urlopen(wrong, timeout=60)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=15)[1] == "Ctrl-C ends it.\n"
+        assert process.communicate(timeout=15)[1] == "Ctrl-C stops it.\n"
     finally:
         process.kill()
 

@@ -1,4 +1,4 @@
-"""The command that judges encoders without a label: compare."""
+"""The command ``compare``: which encoder is best on a collection, measured without labels."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli.main import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
+from lookalike.cli.format import print_json
+from lookalike.cli.options import AsJson, Overwrite, Seed, Source, figure_name
 
 if TYPE_CHECKING:
     from lookalike.selection.verdict import Verdict
 
 
-@app.command()
 def compare(
     collection: Source,
     encoders: Annotated[
         str | None,
-        typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
+        typer.Option(
+            "--encoders", help="Encoders, separated by commas: pixels,hog,neural. Default: all that need no training."
+        ),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Try on so many images.")] = 2000,
+    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Number of images to measure on.")] = 2000,
     damage: Annotated[
-        bool, typer.Option("--damage", help="Also damage images more and more: how often do they find their originals?")
+        bool,
+        typer.Option(
+            "--damage", help="Also change images more and more, and measure how often they still find their originals."
+        ),
     ] = False,
     families: Annotated[
-        str | None, typer.Option("--families", help="Kinds of damage for --damage: turn,noise,crop. Default: all.")
+        str | None, typer.Option("--families", help="Families of changes for --damage: turn,noise,crop. Default: all.")
     ] = None,
     figure: Annotated[
         Path | None,
         typer.Option(
-            "--figure", callback=figure_name, help="Draw figures against cost and size to a .png, .svg or .pdf."
+            "--figure", callback=figure_name, help="Draw quality against cost and size to a .png, .svg or .pdf file."
         ),
     ] = None,
     damage_figure: Annotated[
         Path | None,
         typer.Option(
-            "--damage-figure", callback=figure_name, help="Draw the curves of --damage to a .png, .svg or .pdf."
+            "--damage-figure", callback=figure_name, help="Draw the curves of --damage to a .png, .svg or .pdf file."
         ),
     ] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Say without a label which encoder is best on these images, and which post-processing."""
+    """Measure without labels which encoder is best on these images, and which post-processing."""
     from lookalike import progress
     from lookalike.errors import UsageError
     from lookalike.selection.compare import TRIED
@@ -91,7 +96,7 @@ def _curves(
     figure: Path | None,
     overwrite: bool,
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Damage images for every encoder as it is, and for the verdict's picks."""
+    """Change images for every encoder as it is, and for the verdict's picks."""
     from lookalike import progress
     from lookalike.selection.compare import damage_curves
     from lookalike.transforms.augmentations import FAMILIES

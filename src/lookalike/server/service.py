@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import sys
 import tempfile
 import threading
 import time
@@ -80,14 +79,12 @@ class Service:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _state: tuple[float, dict[str, Any]] = (-math.inf, {})
-    _before: tuple[float, int] | None = None
+    _spool_before: int | None = None
 
     def begin(self) -> None:
-        """Set what the process that serves needs; :meth:`close` sets it back."""
-        if self._before is None:
-            self._before = sys.getswitchinterval(), MultiPartParser.spool_max_size
-        # The threads hand over to each other several times a request; by default each may be kept waiting for 5 ms.
-        sys.setswitchinterval(0.0005)
+        """Keep forms in memory, and start the decoders; :meth:`close` undoes both."""
+        if self._spool_before is None:
+            self._spool_before = MultiPartParser.spool_max_size
         # A body is in memory already, and no longer than this: no need for a folder that may be full or closed.
         MultiPartParser.spool_max_size = 2**30
         threading.Thread(target=self._warm, name="lookalike-warm", daemon=True).start()
@@ -98,9 +95,8 @@ class Service:
 
     def close(self) -> None:
         """End the decoders; may be called twice."""
-        if self._before is not None:
-            (interval, MultiPartParser.spool_max_size), self._before = self._before, None
-            sys.setswitchinterval(interval)
+        if self._spool_before is not None:
+            MultiPartParser.spool_max_size, self._spool_before = self._spool_before, None
         self.decoder.close()
 
     def originals(self) -> Originals:
