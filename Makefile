@@ -1,18 +1,27 @@
-# make demo   the main job: train, index, score and show MNIST; ends with the address of a report
-# make test   the tests                 make check   what CI runs, and ruff, mypy and the docs
+# make demo      the main job: train, index, score and show MNIST; ends with the address of a report
+# make test      all tests, on all cores, with a browser; minutes
+# make quick     the unit tests: no network, browser, Keras or server; under a minute
+# make check     ruff, mypy, the order of imports, and whether the generated docs are current; no tests
 # make torture   kills, failing disks and all hostile files, without a network; about half an hour
+# make docs      write the generated docs again
 # Each fills .venv by itself the first time; a second run starts at once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture check format clean
+.PHONY: demo test quick torture check docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/lookalike demo $(DEMO)
 
+# The page is tested in Chromium. Where we may install Debian's packages we do; else the last line says what was skipped.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile --durations=25 $(TESTS)
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; fi
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 $(TESTS)
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -q tests/unit
 
 # Where the system allows it, in a network of its own that leads nowhere.
 torture: ALONE = $(shell unshare --net true 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up; exec \"\$$@\"' sh")
@@ -24,8 +33,13 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/commands.py --check
-	$(MAKE) test
+	$(BIN)/python docs/tables.py --check
+
+docs: $(VENV)/.check
+	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/tables.py
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

@@ -6,13 +6,12 @@ Every recipe is learnt from at most 20,000 images and self-tested; each aim choo
 the queries are encoded by the choices and scored by labels: MNIST's test digits against its training digits, Corel-1k
 each image against all others. The recipes themselves were tried out on MNIST's *training* digits, Corel-1k and the
 other collections of verdict.py with an eye on labels; MNIST's test digits were never looked at before. Labels fit and
-choose nothing here. Results, with intervals and processor time, go to results/adapt.json, part by part.
+choose nothing here. Raw runs, with intervals and processor time, go to runs/adapt/, rows to results/adapt.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.selection.selftest import bootstrap_interval, run_trial
 
@@ -60,7 +58,7 @@ def mnist() -> dict[str, Any]:
     database, queries = open_collection("mnist:train"), open_collection("mnist:test")
     images = database.array()
     encoders, facts = learnt(create_encoder("hog", deskew=True).fit(images), images)
-    facts["scores"] = {}
+    facts |= {"scores": {}, "queries": len(queries)}
     for name, encoder in encoders.items():
         table = Database(encoder.encode(images), encoder.distance)
         report = score(
@@ -81,7 +79,7 @@ def corel(shared: Path) -> dict[str, Any]:
         [np.asarray(Image.open(p).convert("RGB").resize(size, Image.Resampling.BILINEAR)) for p in photos]
     )
     encoders, facts = learnt(create_encoder("neural").fit(images), images)
-    facts["scores"] = {}
+    facts |= {"scores": {}, "queries": len(photos)}
     for name, encoder in encoders.items():
         table = encoder.encode(images)
         distances = Database(table, encoder.distance).distances(table)
@@ -111,13 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--only", choices=["mnist", "corel"])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "adapt.json")
     options = parser.parse_args()
     for name, facts in results(options.shared, options.only):
-        made = json.loads(options.output.read_text()) if options.output.is_file() else {}
-        made |= {"machine": machine(), name: facts}
-        with replace_file(options.output) as f:
-            f.write(json.dumps(made, indent=1).encode() + b"\n")
+        keep("adapt", name, facts)
         print(f"{name}: {facts['processor_seconds']:.0f} processor seconds; chosen {facts['chosen']}")
         for recipe, scores in facts["scores"].items():
             text = "  ".join(f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in scores.items() if m != "dimension")

@@ -3,26 +3,21 @@
     python benchmarks/article.py --seeds 0 1 2
 
 Trains on the 60,000 digits, ranks all of them for each of the 10,000 test digits and writes scores by scikit-learn's
-convention (as the article had them) and by ours to results/article.json. With ``--noise-afresh``, ``--optimizer`` and
+convention (as the article had them) and by ours: raw to runs/article/, rows to results/article.csv. With ``--noise-afresh``, ``--optimizer`` and
 ``--distance`` it shows what each departure from the article changes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
-from pathlib import Path
 
-import numpy as np
+from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.metrics import ranking
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.transforms import noise
 
 CUTS = [10, 100, 1000, 10000, 60000]
@@ -41,7 +36,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--noise-afresh", action="store_true")
     parser.add_argument("--queries", type=int, default=10_000)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "article.json")
     options = parser.parse_args()
     train, test = open_collection("mnist:train"), open_collection("mnist:test")
     images, queries = train.array(), test.array()[: options.queries]
@@ -79,10 +73,10 @@ def main() -> None:
         print(seed, f"{seconds:.0f} s", "1-NN", s["metrics"]["P@1"], s["lrap_scikit_learn"], flush=True)
     import keras
 
-    result = {"machine": machine(), "backend": keras.backend.backend(), "cores": os.cpu_count(), "numpy": np.__version__,
-              "authors_weights": AUTHORS, "runs": runs}  # fmt: skip
-    with replace_file(options.output) as f:
-        f.write(json.dumps(result, indent=1).encode())
+    settings = {
+        "backend": keras.backend.backend(), "epochs": options.epochs, "optimizer": options.optimizer, "noise afresh": options.noise_afresh,
+    }  # fmt: skip
+    keep("article", "article", {"authors_weights": AUTHORS, "runs": runs}, settings=settings)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ On MNIST each aim of ``adapt`` chooses its recipe by the self-test on 20,000 tra
 digits ask. On photos (Corel-1k leave one out; the museum's 30 crops and 30 walls against 287 paintings) the deep and
 the tutorial network are trained on the collection at 64 x 64, and stand beside pixels, hog and color of the same
 pictures, and neural at 224 x 224. The self-test's figures of each are reported too. Labels only score. Results, with
-95 % intervals, go to results/autoencoder.json, part by part.
+95 % intervals: raw to runs/autoencoder/, rows to results/autoencoder.csv, part by part.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.selection.selftest import bootstrap_interval, prepare_trial, run_trial
 
@@ -159,7 +158,6 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--only", choices=["mnist", "corel", "museum"])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "autoencoder.json")
     options = parser.parse_args()
     parts = {
         "mnist": lambda: mnist(options.model, options.queries),
@@ -168,11 +166,7 @@ def main() -> None:
     }
     for name, part in parts.items():
         if options.only in (None, name) and (name != "mnist" or options.model):
-            facts = part()
-            made = json.loads(options.output.read_text()) if options.output.is_file() else {}
-            made |= {"machine": machine(), name: facts}
-            with replace_file(options.output) as f:
-                f.write(json.dumps(made, indent=1).encode() + b"\n")
+            keep("autoencoder", name, part())
 
 
 if __name__ == "__main__":

@@ -5,25 +5,23 @@
 The base is adapted once for each aim (``few``, ``kind``; the self-test chooses the recipe) and kept in the cache, so
 that rows can be made one by one: METHOD-BITS-BASE, in that order. ``hashing`` learns from a random sample of the
 60,000 digits. Random test digits ask all 60,000. Labels only score. Each row, with 95 % intervals and processor time,
-goes to results/codes.json.
+goes to runs/codes/, its rows to results/codes.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.selection.adapt import adapt
 
 METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")
@@ -54,6 +52,7 @@ def row(method: str, bits: int, over: str, options: argparse.Namespace) -> dict[
     codes = create_encoder(method, bits=bits, **({} if method == "itq" else {"epochs": EPOCHS}))
     codes.fit_over(encoder, learnt)  # type: ignore[attr-defined]
     facts: dict[str, Any] = {
+        "method": method,
         "base": f"hog deskew, {recipe}",
         "images": len(learnt),
         "queries": len(asked),
@@ -75,16 +74,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="rows such as itq-256-kind")
     parser.add_argument("--learn", type=int, default=20_000, help="digits that hashing learns from")
     parser.add_argument("--queries", type=int, default=2000)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "codes.json")
     options = parser.parse_args()
     for name in options.only or [f"{m}-{b}-{o}" for m in METHODS for b in BITS for o in BASES]:
         method, bits, over = name.split("-")
         facts = row(method, int(bits), over, options)
-        made = json.loads(options.output.read_text()) if options.output.is_file() else {"rows": {}}
-        made["machine"] = machine()
-        made["rows"][name] = facts
-        with replace_file(options.output) as f:
-            f.write(json.dumps(made, indent=1).encode() + b"\n")
+        keep("codes", name, facts)
         said = "  ".join(f"{m} {v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for m, v in facts["scores"].items())
         print(f"{name:16} {said}  {facts['fit_processor_seconds']:.0f} processor seconds to fit", flush=True)
 

@@ -8,13 +8,13 @@ goes on from the checkpoint in FOLDER; so what 15 epochs began, 90 go on with.
 
 Scored by labels: the encoder's descriptors as they are, what `adapt` chose for the aims few and kind, and queries with
 noise of deviation 0.5. Labels choose nothing: loss and temperature were chosen by the self-test on 10,000 training
-digits (``--pilot``). Results go to results/contrastive.json, one entry for each collection and number of epochs.
+digits (``--pilot``). Raw runs go to runs/contrastive/, one for each collection and number of epochs, rows
+to results/contrastive.csv and contrastive-pilot.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders import contrastive
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
@@ -34,7 +34,6 @@ from lookalike.encoders.training import contrastive_loss
 from lookalike.encoders.training.pairs import families_to_learn
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import bootstrap_interval, run_trial
 from lookalike.transforms import noise
@@ -174,9 +173,7 @@ def main() -> None:
     parser.add_argument("--rate", action="store_true", help="only measure how fast it trains")
     parser.add_argument("--pilot", action="store_true", help="only try losses and temperatures by the self-test")
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "contrastive.json")
     options = parser.parse_args()
-    results = json.loads(options.output.read_text()) if options.output.exists() else {}
     batch_size = options.batch_size or {"mnist": 256, "corel": 128}[options.collection]
     data: Any = digits() if options.collection == "mnist" else photos(options.shared)
     if options.rate:
@@ -203,14 +200,8 @@ def main() -> None:
                 f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in scores.items() if isinstance(v, list)
             )
             print(f"{kind:30} {scores['dimension']:4}-d  {text}", flush=True)
-    import keras
-    import tensorflow
-
-    versions = {"keras": keras.__version__, "tensorflow": tensorflow.__version__, "numpy": np.__version__}
-    results[name] = {"machine": machine(), "versions": versions} | facts
-    print(name, results[name] if options.rate else "", flush=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(results, indent=1).encode() + b"\n")
+    print(name, facts if options.rate else "", flush=True)
+    keep("contrastive", name, facts)
 
 
 if __name__ == "__main__":

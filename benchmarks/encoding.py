@@ -3,13 +3,12 @@
     python benchmarks/encoding.py [--images 20000] [--repeats 5] [--backends tensorflow jax]
 
 Each backend runs in a process of its own, which takes turns with ours; the medians and every repeat go to
-results/encoding.json. A backend that isn't installed is left out and said so.
+runs/encoding/ and results/encoding.csv. A backend that isn't installed is left out and said so.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,10 +18,10 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from study import keep
+
 from lookalike import load_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
-from lookalike.reports.html import machine
 
 # Answers each line on standard input with the seconds one predict of all images took.
 _PEER = """
@@ -66,7 +65,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "encoding.json")
     options = parser.parse_args()
     backends = [b for b in options.backends if find_spec(b) is not None]
     images = open_collection(f"mnist:train[0:{options.images}]").array()
@@ -100,15 +98,8 @@ def main() -> None:
                 said = ", ".join(f"{side} {rate:,.0f}" for side, rate in rates.items())
                 print(f"{preset:<9} {half:<8} images/s: {said}; {statistics.median(ratios):.2f}x {best[1]}", flush=True)
     absent = [b for b in options.backends if b not in backends]
-    record = {
-        "machine": machine(),
-        "images": options.images,
-        "repeats": options.repeats,
-        "absent": absent,
-        "results": results,
-    }
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode())
+    settings = {"images": options.images, "repeats": options.repeats, "batches of model.predict": 512, "absent": absent}
+    keep("encoding", "encoding", {"images": options.images, "results": results}, settings=settings)
 
 
 if __name__ == "__main__":

@@ -3,30 +3,26 @@
     python benchmarks/hamming.py [--queries 200] [--repeats 5]
 
 Codes are random, so that nothing can be skipped; each query asks for its 10 nearest. Wall clock, both cores, medians;
-every repeat goes to results/hamming.json.
+every repeat goes to runs/hamming/, rows to results/hamming.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
+from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5, help="of the digits")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "hamming.json")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (1_000_000, 32), np.uint8)
@@ -42,9 +38,7 @@ def main() -> None:
         begun = time.perf_counter()
         hog.encode(digits)
         seconds.append(time.perf_counter() - begun)
-    record = {"machine": machine(), "milliseconds_a_query": milliseconds, "seconds_of_hog": seconds}
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode() + b"\n")
+    keep("hamming", "hamming", {"milliseconds_a_query": milliseconds, "seconds_of_hog": seconds})
     ninth = statistics.quantiles(milliseconds, n=10)[-1]
     print(
         f"1,000,000 x 256 bits: median {statistics.median(milliseconds):.2f} ms a query, nine of ten under {ninth:.2f}"

@@ -7,28 +7,24 @@ only. Two settings of it: *cells*, whose descriptor is as long as ours (7 x 7 ce
 each cell normalised by itself), and *blocks*, nearer its defaults (the same cells normalised in blocks of 2 x 2, so
 three times as long). Speed: all sides take turns on the same images, and the ratios of each turn are kept, by the clock
 and by processor time (ours runs on several threads, scikit-image on one). Quality: cosine, labels only to score.
-Every repeat, the machine and the versions go to results/hog.json; the table shows medians.
+Every repeat goes to runs/hog/, rows to results/hog.csv; the table shows medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import hog
+from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}
 PEERS = {
@@ -67,7 +63,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of the draw of queries")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "hog.json")
     options = parser.parse_args()
     train, test = open_collection("mnist:train"), open_collection("mnist:test")
     test = test.take(np.sort(np.random.default_rng(options.seed).permutation(len(test))[: options.queries]))
@@ -102,15 +97,14 @@ def main() -> None:
         for slow in PEERS
     }
     record = {
-        "machine": machine() | {"scikit-image": version("scikit-image")},
         "images": options.images,
         "queries": options.queries,
         "seed": options.seed,
         "ratios": ratios,
         "results": results,
     }
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode() + b"\n")
+    settings = {"repeats": options.repeats, "seed": options.seed, "threads": "ours several, scikit-image one"} | PEERS
+    keep("hog", "hog", record, peers=["scikit-image"], settings=settings)
     for name, result in results.items():
         rate = options.images / statistics.median(r["seconds"] for r in result["repeats"])
         scores = "  ".join(f"{m} {result['metrics'][m]:.4f}" for m in METRICS)

@@ -7,20 +7,20 @@ a file has 4 to 5 MB; copies differ by a comment. `pixels` at 64 x 64 (SIDE=32 i
 environment for 32 x 32), so that reading and decoding dominate. The sides:
 
 - *lookalike*: `build_index` into an empty folder: list, read, hash, decode on the leash, encode, thumbnails, store;
-- *Pillow*: open, convert, resize, stack, in one process and in as many as there are cores;
-- *OpenCV*: imread, resize, stack, likewise (left out, and said so, without `pip install opencv-python-headless`);
+- *Pillow*: open, convert, resize, stack, in one process and in as many as there are cores; and with ``draft``;
+- *OpenCV*: imread, resize, stack, likewise, and with ``IMREAD_REDUCED_COLOR_n`` (left out, and said so, without `pip install opencv-python-headless`);
 - *decoder*: `images.pictures` in as many processes as there are cores, its results thrown away; and *encoder*:
   `pixels` on images that are there already. The slower of the two is the limit that indexing is measured against;
 - *leash*, *pool*: the same reading function in our killable workers and in `multiprocessing.Pool`, both results whole.
 
 All sides take turns on files in the disk cache, with their processes started beforehand; lookalike starts its own each
-time, which takes about as long as a few hundred small photos. Every repeat goes to results/indexing.json; rates and ratios are medians.
+time, which takes about as long as a few hundred small photos. Every repeat goes to runs/indexing/, rows to
+results/indexing.csv; rates and ratios are medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
@@ -29,21 +29,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from study import keep
 
 from lookalike import build_index, create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.collections.folder import scan
 from lookalike.collections.tasks import read_task, to_task
+from lookalike.cores import usable_cores
 from lookalike.imaging.decode import pictures
 from lookalike.imaging.sandbox.api import Sandbox
-from lookalike.reports.html import machine
 
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)
@@ -63,6 +62,24 @@ def by_opencv(path: str) -> np.ndarray:
 
     cv2.setNumThreads(1)
     return cv2.resize(cv2.imread(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def by_pillow_draft(path: str) -> np.ndarray:
+    """Let the JPEG decoder reduce, as its documentation advises for thumbnails."""
+    with Image.open(path) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        return np.asarray(image.convert("RGB").resize((SIDE, SIDE)))
+
+
+def by_opencv_reduced(path: str) -> np.ndarray:
+    import cv2
+
+    cv2.setNumThreads(1)
+    with Image.open(path) as image:  # reads the head only
+        shorter = min(image.size)
+    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+    flag = next((flags[by] for by in flags if shorter >= by * SIDE), cv2.IMREAD_COLOR)
+    return cv2.resize(cv2.imread(path, flag), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def by_decoder(path: str) -> int:
@@ -97,6 +114,7 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
         "lookalike": lookalike,
         "Pillow, 1 process": lambda: np.stack([by_pillow(path) for path in paths]),
         f"Pillow, {cores} processes": lambda: np.stack(list(pool.imap(by_pillow, paths, chunk))),
+        f"Pillow, draft, {cores} processes": lambda: np.stack(list(pool.imap(by_pillow_draft, paths, chunk))),
         "decoder": lambda: sum(pool.imap(by_decoder, paths, chunk)),
         "encoder": lambda: encoder.encode(arrays),
         "leash": lambda: sum(len(answer.blobs) for answer in sandbox.map(tasks)),
@@ -104,6 +122,9 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
     }
     if find_spec("cv2"):
         result["OpenCV, 1 process"] = lambda: np.stack([by_opencv(path) for path in paths])
+        result[f"OpenCV, reduced, {cores} processes"] = lambda: np.stack(
+            list(pool.imap(by_opencv_reduced, paths, chunk))
+        )
         result[f"OpenCV, {cores} processes"] = lambda: np.stack(list(pool.imap(by_opencv, paths, chunk)))
     for side in result.values():  # fills the disk cache, and imports what each process needs
         side()
@@ -177,23 +198,11 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=60, help="how many 12-megapixel JPEGs")
     parser.add_argument("--times", type=int, default=8, help="how many copies of each photo in the larger collection")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=here / "results" / "indexing.json")
     options = parser.parse_args()
     if not options.photos.is_dir():
         sys.exit(f"{options.photos}: no such folder; name one that holds JPEGs: --photos FOLDER")
-    record: dict[str, Any] = {
-        "machine": machine(),
-        "side": SIDE,
-        "repeats": options.repeats,
-        "absent": [],
-        "results": {},
-    }
-    for package in ("pillow", "opencv-python-headless"):
-        try:
-            record["machine"][package] = version(package)
-        except PackageNotFoundError:
-            record["absent"].append(package)
-    cores = int(record["machine"]["cores"].split()[0])
+    record: dict[str, Any] = {"side": SIDE, "results": {}}
+    cores = usable_cores()
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as other:
         make_large(options.photos, Path(name), options.large)
         make_many(options.photos, Path(other), options.times)
@@ -212,8 +221,12 @@ def main() -> None:
             )
             for side, ratio in result["ratio_to"].items():
                 print(f"  {ratio:.2f}x {side}", flush=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode() + b"\n")
+    settings = {
+        "repeats": options.repeats,
+        "Pillow": "open, convert, resize; with draft where it says so",
+        "OpenCV": "imread, INTER_AREA, one thread a process; IMREAD_REDUCED_COLOR_n where it says reduced",
+    }
+    keep("indexing", f"{SIDE} x {SIDE}", record, peers=["pillow", "opencv-python-headless"], settings=settings)
 
 
 if __name__ == "__main__":

@@ -2,26 +2,25 @@
 
 Where there is no graphics card, WebGL is drawn in software, and the page chooses the plain canvas.
 
-PYTHONPATH=src:tests python benchmarks/map_frames.py [--images 100000] -> benchmarks/results/map_frames.json
+PYTHONPATH=src:tests python benchmarks/map_frames.py [--images 100000] -> runs/map-frames/, results/map-frames.csv
 
-An index whose descriptors are of no matter stands in: what is drawn depends only on how many there are and where.
+The images are noise about twelve others, so the map has twelve clusters; what is drawn depends only on how many dots there
+are and where.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
-
-import lookalike
-from lookalike.index.map import _keep
-from lookalike.neighbors.embedding2d import Layout, density_clusters
+from study import keep
 from test_page import opened
 from test_serving import Site
+
+import lookalike
+from lookalike.index.map import make_map
 
 #: Zooms in and out and moves, a step a frame, and notes how long each took.
 SCRIPT = """const done = arguments[0], over = document.querySelector('.map .over'), times = [];
@@ -61,10 +60,10 @@ def main():
     n = parser.parse_args().images
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/a.npy", rng.integers(0, 256, (n, 8, 8), np.uint8))
+        centres = rng.uniform(64, 192, (12, 8, 8))[rng.integers(0, 12, n)]
+        np.save(f"{folder}/a.npy", rng.normal(centres, 16).clip(0, 255).astype(np.uint8))
         index = lookalike.build_index(f"{folder}/a.npy", "pixels", f"{folder}/a.lookalike")
-        places = rng.normal(rng.uniform(-0.8, 0.8, (12, 2))[rng.integers(0, 12, n)], 0.05).astype(np.float32)
-        _keep(index, Layout(places, density_clusters(places)), {"unit": 1.0, "seed": 0})
+        make_map(index)
         site = Site(index.path)
         result = {"images": n, "screen": [1200, 800]}
         times = {way: [] for way in WAYS}
@@ -83,8 +82,9 @@ def main():
                 finally:
                     browser.quit()
         site.stop()
-    Path(__file__).with_name("results").joinpath("map_frames.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    settings = {name: result.pop(name) for name in ("images", "screen", "webgl")}
+    keep("map-frames", "map-frames", result, peers=["selenium"], settings=settings)
+    print(result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ own: `python -m venv peers && peers/bin/pip install fastdup==2.54 openvino`).
 - *Network alone*: images of 224 x 224 that are there already, one an inference, one thread, processor time an image;
   OpenVINO's latency hint with one thread, in single precision and with bfloat16 as a hint.
 
-Sides take turns; medians; every repeat goes to results/neural.json. Labels only to score.
+Sides take turns; medians; every repeat goes to runs/neural/, rows to results/neural.csv. Labels only to score.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study import keep
 
 from lookalike import open_index
-from lookalike.atomic import replace_file
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 
 FASTDUP = """
 import sys, fastdup, numpy as np
@@ -112,11 +111,11 @@ def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
     parser.add_argument("--photos", type=Path, default=here.parents[1] / "shared" / "data" / "corel1k")
     parser.add_argument("--peers", type=Path, required=True, help="a Python with fastdup and openvino")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=here / "results" / "neural.json")
     options = parser.parse_args()
     scratch = Path(tempfile.mkdtemp())
     environment = dict(os.environ)
-    record: dict[str, Any] = {"machine": machine(), "repeats": options.repeats, "seconds": {}, "quality": {}}
+    record: dict[str, Any] = {"seconds": {}, "quality": {}}
+    peers: dict[str, str] = {}
     cores = str(len(os.sched_getaffinity(0)))
     numbers = iter(range(10**6))
     last: dict[str, Path] = {}
@@ -161,22 +160,27 @@ def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
             check=True, capture_output=True, text=True, env=environment,
         ).stdout  # fmt: skip
         answer = json.loads(told.splitlines()[-1])
-        record["machine"]["openvino"] = answer["version"]
+        peers["openvino"] = answer["version"]
         for name, held in answer["times"].items():
             table[f"OpenVINO, {name}"] = (held["ms"], unit(np.load(scratch / f"images-{name}.npy")))
     record["alone"] = {
         name: {"ms": ms, "cosine": {"worst": float((v * exact).sum(1).min()), "mean": float((v * exact).sum(1).mean())}}
         for name, (ms, v) in table.items()
     }
-    peers = "import importlib.metadata as m; print(m.version('fastdup'))"
-    record["machine"]["fastdup"] = subprocess.run([str(options.peers), "-c", peers], check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+    tell = "import importlib.metadata as m; print(m.version('fastdup'))"
+    peers["fastdup"] = subprocess.run(
+        [str(options.peers), "-c", tell], check=True, capture_output=True, text=True
+    ).stdout.strip()
     record["images_per_second"] = {side: count / statistics.median(values) for side, values in seconds.items()}
     record["ratio_to_fastdup"] = {
         side: statistics.median(f / s for f, s in zip(seconds["fastdup"], seconds[side], strict=True))
         for side in SHIPPED
     }
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode() + b"\n")
+    settings = {
+        "repeats": options.repeats, "fastdup": f"run_mode=1, num_threads={cores}, single precision, start-up included",
+        "OpenVINO": "one thread, latency hint",
+    }  # fmt: skip
+    keep("neural", "neural", record, versions=peers, settings=settings)
     for side, rate in record["images_per_second"].items():
         scores = "  ".join(f"{m} {v:.4f} [{i[0]:.3f}, {i[1]:.3f}]" for m, (v, i) in record["quality"][side].items())
         print(f"{side:<26} {rate:6.1f} images/s  {scores}")

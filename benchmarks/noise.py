@@ -8,27 +8,25 @@ autoencoder 'tutorial' that `lookalike demo` trained (with noise of 0.5 and no l
 the same adapted (the self-test chooses the recipe, aim `few`), the autoencoder 'article'. All scores over a draw of the
 test queries at each noise; P@1 over all 10,000 at 0.5. Labels only score. How the collection's denoiser is set (kin,
 rounds) was chosen by the squared error on training digits held out, which takes no label either. Raw results, with 95 %
-bootstrap intervals, go to results/noise.json, the figure to ../docs/images/noise.png.
+bootstrap intervals, go to runs/noise/, rows to results/noise.csv and noise-ranking.csv, the figure to ../docs/images/noise.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.reports import charts, figures
-from lookalike.reports.html import machine
 from lookalike.search.restore import denoise
 from lookalike.selection.adapt import Recipe, adapt
 from lookalike.selection.selftest import bootstrap_interval
@@ -79,7 +77,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, required=True, help="the folder that lookalike demo made")
     parser.add_argument("--queries", type=int, default=1000, help="test digits at each noise; P@1 at 0.5 takes all")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "noise.json")
     parser.add_argument("--figure", type=Path, default=Path(__file__).parents[1] / "docs" / "images" / "noise.png")
     options = parser.parse_args()
     train, test = open_collection("mnist:train"), open_collection("mnist:test")
@@ -100,7 +97,6 @@ def main() -> None:
     }
     databases = {name: Database(encoder.encode(images), encoder.distance) for name, encoder in encoders.items()}
     made: dict[str, Any] = {
-        "machine": machine(),
         "queries": len(some),
         "restorer": {"form": restorer.form_, "processor_seconds_to_learn": fitting},
         "adapted": adaptation.chosen,
@@ -126,8 +122,7 @@ def main() -> None:
                 text = "  ".join(f"{m} {v[0]:.4f} [{v[1]:.4f}, {v[2]:.4f}]" for m, v in found.items())
                 print(f"{noise:4} {name:24} {way:18} {text}", flush=True)
         made["noise"][str(noise)] = facts
-        with replace_file(options.output) as f:
-            f.write(json.dumps(made, indent=1).encode() + b"\n")
+        keep("noise", "noise", made, settings={"adapted by": adaptation.chosen, "seed of the noise": 1})
     curves = {
         name: {
             way: [

@@ -7,8 +7,8 @@ away (``--where``), so that there is truly nothing. Museum: the right paintings,
 (qsd2). Corel-1k and MNIST: all of the query's kind; Corel's queries are its own images, themselves always filtered away.
 ``area`` is the chance that a query with an answer has a wider gap than one without (area under the ROC curve). Intervals
 are 95 %: Wilson's for shares, bootstrap for the area. Labels only score. ``views`` is what the collection's own images, shown
-in a scene and in part, say of how far silence can be believed; labels have no part in it. Results go to
-results/nothing.json, each case replacing its own; the work folder keeps indexes between runs.
+in a scene and in part, say of how far silence can be believed; labels have no part in it. Raw runs go to
+runs/nothing/, rows to results/nothing.csv, each case replacing its own; the work folder keeps indexes between runs.
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study import keep
 
 from lookalike import build_index, open_collection
 from lookalike.api import Index
-from lookalike.atomic import replace_file
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.resize import to_png
-from lookalike.reports.html import machine
 from lookalike.search.calibration import DEPTH, gap_odds
 from lookalike.search.page import answer, silence_of
 from lookalike.search.rejection import WAYS
@@ -148,16 +146,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-nothing")
     parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
     options = parser.parse_args()
-    target = Path(__file__).parent / "results" / "nothing.json"
-    cases = json.loads(target.read_text())["cases"] if target.exists() else {}
     options.work.mkdir(parents=True, exist_ok=True)
     for part, how in (CASES[name] for name in options.only):
         for name, found in part(options.shared, options.work, *how):
-            cases[name] = found
             print(name, json.dumps(found), flush=True)
-            result = {"machine": machine(), "versions": {p: version(p) for p in ("lookalike", "numpy")}, "cases": cases}
-            with replace_file(target) as f:
-                f.write(json.dumps(result, indent=1).encode() + b"\n")
+            keep("nothing", name, found)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ Beside the recipes that `adapt` tries, on the collections of verdict.py and on 6
     positives: ``linear`` is its matrix trained on, ``hidden`` adds 512 rectified units whose output begins at 0.
 
 Labels only score. Each recipe's mAP and P@1 come with the paired 95 % interval of their difference to ``adapted``
-with r .1 and 1; the self-test's figures say what would have been chosen. Results go to results/recipes.json.
+with r .1 and 1; the self-test's figures say what would have been chosen. Raw runs go to runs/recipes/, rows to
+results/recipes.csv, recipes-self-test.csv and recipes-networks.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,14 +32,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from study import keep, read_run
 from verdict import ENCODERS, SIDES, Case, cases, described
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.postprocess import Projection
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
 from lookalike.transforms.augmentations import damage
@@ -309,21 +308,19 @@ def main() -> None:
     parser.add_argument("--encoder", help="one encoder")
     parser.add_argument("--parts", nargs="*", default=["closed", "networks"], choices=["closed", "networks"])
     parser.add_argument("--temperatures", nargs="*", type=float, default=list(WARMTHS))
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "recipes.json")
     options = parser.parse_args()
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    if options.output.is_file():  # parts may be measured one by one
-        stored = json.loads(options.output.read_text())["rows"]
-        rows = {(r["collection"], r["encoder"], r["recipe"]): r for r in stored}
     for case in wanted(options.shared, options.emoji, options.fonts):
         if options.only in (None, case.name):
             for name in (e for e in case.encoders if options.encoder in (None, e)):
                 print(case.name, name, flush=True)
-                for row in measure(case, name, options.cache, options.parts, options.temperatures):
-                    rows[case.name, name, row["recipe"]] = row
-                made = {"machine": machine(), "rows": list(rows.values())}
-                with replace_file(options.output) as f:  # a stopped run leaves what it found
-                    f.write(json.dumps(made, indent=1).encode() + b"\n")
+                made = list(measure(case, name, options.cache, options.parts, options.temperatures))
+                for kind in options.parts:
+                    rows = {r["recipe"]: r for r in made if (", t " in r["recipe"]) == (kind == "networks")}
+                    part = f"{case.name}, {name}, {kind}"
+                    if kind == "networks":  # temperatures may be measured one by one
+                        rows = {r["recipe"]: r for r in read_run("recipes", part) or []} | rows
+                    if rows:
+                        keep("recipes", part, list(rows.values()))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only few kind corel museum auto others-mnist others-corel speed]
 
 - ``few``, ``kind``: MNIST's 60,000 training digits asked with all 10,000 test digits, by deskewed HOG with the projection
-  that ``adapt`` chose for that aim (results/adapt.json). Diffusion as it is by default, and as the self-test chooses it.
+  that ``adapt`` chose for that aim (results/adapt.csv). Diffusion as it is by default, and as the self-test chooses it.
 - ``corel``: Corel-1k in ten folds: the graph is made of nine, and asked with the images of the tenth. And what the self-test
   chooses for all of it.
 - ``museum``: 287 paintings asked with photographs of some on a wall and cut out of it, and with damaged ones: turned by any
@@ -13,8 +13,8 @@
   MNIST (the index of ``kind``) asked with 1,000 test digits, and Corel-1k in the ten folds.
 - ``speed``: the neighbour graph of 60,000, and a single query, against the same without re-ranking, in turn.
 
-Parameters are those that the package has; labels score and nothing else. Results go to results/rerank.json, each part
-replacing its own; the work folder keeps indexes between runs.
+Parameters are those that the package has; labels score and nothing else. Raw runs go to runs/rerank/, rows to
+results/rerank.csv, each part replacing its own; the work folder keeps indexes between runs.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from study import keep, select
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.api import Index
-from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
 from lookalike.imaging.resize import fit_to
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.exact import Database
 from lookalike.reports.evaluate import score
-from lookalike.reports.html import machine
-from lookalike.search.rerank.auto import choose
-from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values, rerank
+from lookalike.search.rerank.auto import select_rerank
+from lookalike.search.rerank.base import RerankRequest, ranking_values
 from lookalike.search.rerank.diffusion import spread
+from lookalike.search.rerank.registry import create_reranker, rerank
 from lookalike.selection.adapt import RECIPES, Learner, prepare_material
 from lookalike.selection.defaults import default_postprocessing
 from lookalike.selection.selftest import bootstrap_interval
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.
-OTHERS = ("none", "expansion", "alpha-expansion", "reciprocal", "views")
+OTHERS = ("none", "query-expansion", "alpha-query-expansion", "k-reciprocal", "multi-view")
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
 #: Damaged queries of each kind.
 DAMAGED = 30
@@ -67,8 +67,8 @@ def digits(aim: str, work: Path) -> Index:
         return open_index(path)
     images = open_collection("mnist:train").array()
     encoder = create_encoder("hog", deskew=True).fit(images)
-    known = json.loads((Path(__file__).parent / "results" / "adapt.json").read_text())["MNIST, hog deskew"]
-    recipe = next(r for r in RECIPES if str(r) == known["chosen"][aim])
+    chosen = next(select("adapt", collection="MNIST", encoder="hog deskew", aim=aim))["recipe"]
+    recipe = next(r for r in RECIPES if str(r) == chosen)
     post = Learner(prepare_material(encoder, images)).learn(recipe)
     return build_index("mnist", encoder.with_post(post), path)
 
@@ -81,8 +81,8 @@ def mnist(aim: str, work: Path) -> dict[str, Any]:
         "opened_seconds": time.perf_counter() - begun,  # the graph too, if it was kept
         "opened_processor_seconds": time.process_time() - worked,
     }
-    tried = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998")
-    chosen = choose(index, tried=tried)
+    tried = ("alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998")
+    chosen = select_rerank(index, tried=tried)
     facts["self_test"] = {"chosen": chosen.method, "figures": chosen.figures, "held_out": chosen.held_out}
     for method in dict.fromkeys([None, "diffusion", chosen.method]):
         report = score(index, "mnist:test", rerank=method)
@@ -97,8 +97,8 @@ def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, En
     labels = np.array([photo.parent.name for photo in photos])
     images = np.stack([fit_to(np.asarray(Image.open(p).convert("RGB")), (224, 224, 3)) for p in photos])
     encoder = create_encoder("neural").fit(images)
-    known = json.loads((Path(__file__).parent / "results" / "adapt.json").read_text())["Corel-1k, neural"]
-    recipe = next(r for r in RECIPES if str(r) == known["chosen"]["kind"])
+    chosen = next(select("adapt", collection="Corel-1k", encoder="neural", aim="kind"))["recipe"]
+    recipe = next(r for r in RECIPES if str(r) == chosen)
     post = Learner(prepare_material(encoder, images)).learn(recipe)
     unasked = default_postprocessing("neural", open_collection(images))
     assert unasked is not None
@@ -138,7 +138,7 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
                 found.setdefault(method, []).extend(per_query(r, [10]) for r in ranks)
         facts[title] = figures_of(found)
         with tempfile.TemporaryDirectory() as folder:
-            chosen = choose(build_index(open_collection(images), made, Path(folder) / "index"))
+            chosen = select_rerank(build_index(open_collection(images), made, Path(folder) / "index"))
         facts[f"{title}, chosen by the self-test"] = chosen.method
         print("corel", title, {m: round(v["mAP"][0], 4) for m, v in facts[title].items()}, chosen.method, flush=True)
     return facts
@@ -219,7 +219,7 @@ def auto(shared: Path, work: Path) -> dict[str, Any]:
     folder = shared / "museum-2022"
     index = build_index(folder / "BBDD", "neural", work / "museum.lookalike")
     worked = time.process_time()
-    chosen = choose(index, on_note=print)
+    chosen = select_rerank(index, on_note=print)
     facts: dict[str, Any] = {
         "chosen": chosen.method,
         "figures": chosen.figures,
@@ -303,7 +303,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-rerank")
     parts = ["few", "kind", "corel", "museum", "auto", "others-mnist", "others-corel", "speed"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "rerank.json")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     run: dict[str, Callable[[], dict[str, Any]]] = {
@@ -317,11 +316,7 @@ def main() -> None:
         "speed": lambda: speed(options.work),
     }
     for part in options.only:
-        facts = run[part]()
-        made = json.loads(options.output.read_text()) if options.output.exists() else {}
-        made |= {"machine": machine(), part: facts}
-        with replace_file(options.output) as f:
-            f.write(json.dumps(made, indent=1).encode() + b"\n")
+        keep("rerank", part, run[part]())
 
 
 if __name__ == "__main__":

@@ -12,33 +12,29 @@ Descriptors are MNIST's own pixels (784 numbers) and a random projection of them
 - *the product*: the matrix product of all queries and all images alone, which no exact way can do without.
 
 The three take turns in one run, ``--repeats`` times. Every repeat with the load of the machine (processes that want a
-core, the last minute's mean, this one included), the machine and the versions go to results/scoring.json; the table
-shows medians. On a busy machine trust the ratios only.
+core, the last minute's mean, this one included) goes to runs/scoring/, rows to results/scoring.csv; the table shows
+medians. On a busy machine trust the ratios only.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import label_ranking_average_precision_score
+from study import keep
 
 from lookalike import open_collection
-from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import CUTS, score
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.integer]
@@ -117,7 +113,6 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--sample", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "scoring.json")
     options = parser.parse_args()
     train, test = open_collection("mnist:train"), open_collection("mnist:test")
     labels, query_labels = np.asarray(train.labels), np.asarray(test.labels)[: options.queries]
@@ -134,14 +129,12 @@ def main() -> None:
     ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     raw = {
-        "machine": machine() | {"scikit-learn": version("scikit-learn")},
         "article_list": list(CUTS),
         "peak_memory_mib": round(peak),
         "results": results,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(raw, indent=1).encode() + b"\n")
+    settings = {"repeats": options.repeats, "the article's way": f"{options.sample} queries, scaled"}
+    keep("scoring", "scoring", raw, peers=["scikit-learn"], settings=settings)
 
     print(f"{options.queries:,} queries x {len(pixels):,} images, medians of {options.repeats}; peak {peak:,.0f} MiB")
     print(f"{'descriptors':<20}{'ours':>9}{'article':>11}{'ratio':>8}{'product':>9}{'LRAP differs by':>18}")

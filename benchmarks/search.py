@@ -1,6 +1,6 @@
 """Exact and approximate search against numpy, faiss, hnswlib, usearch and Lance's own index, in one run, in turn.
 
-Each part runs by itself and adds what it found to the results: ``python benchmarks/search.py exact``, ``binary``, ``pairs``;
+Each part runs by itself; raw runs go to runs/search/, rows to results/search.csv: ``python benchmarks/search.py exact``, ``binary``;
 ``build --side NAME``, of each side, then ``approximate``; ``growth --rows N``, of each size; and last ``chart``. What
 ``build`` and ``growth`` make stays in ``--cache`` with the seconds it took, so that timing can be run again without it (13 GB
 with 10,000,000 vectors). Peers: ``pip install faiss-cpu hnswlib usearch``.
@@ -25,24 +25,29 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from study import keep, select
 
 from lookalike.atomic import replace_file
-from lookalike.code_pairs import code_pairs
 from lookalike.mapped import MappedArrays
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.ivf import InvertedFile, write_lists
-from lookalike.reports.html import machine
 
 FloatArray = NDArray[np.float32]
-RESULTS = Path(__file__).parent / "results" / "search.json"
 CHART = Path(__file__).parents[1] / "docs" / "images" / "search.png"
 PEERS = ("faiss-cpu", "hnswlib", "usearch", "pylance")
+#: What the sides are told, for the record.
+SETTINGS = {
+    "faiss": "flat: its default number of threads, and one; IVFFlat 2 sqrt(n) lists, 8 iterations; HNSW M=16, efConstruction=80",
+    "hnswlib": "M=16, ef_construction=80", "usearch": "connectivity=16, expansion_add=80",
+    "Lance": "IVF_PQ, sqrt(n) partitions, dimension/8 parts, refine_factor=20, two threads",
+}  # fmt: skip
+#: The sizes of growth; the last is what a billion is reckoned from.
+GROWN = (10_000, 100_000, 1_000_000, 10_000_000)
 K = 10
 
 
@@ -78,6 +83,40 @@ def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list
             if turn:
                 found[name].append(seconds)
     return found
+
+
+def compared(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
+    """Time each in turn, by the clock and by the processor."""
+    processor: dict[str, list[float]] = {name: [] for name in works}
+
+    def watched(name: str) -> Callable[[], Any]:
+        def work() -> None:
+            begun = time.process_time()
+            works[name]()
+            processor[name].append(time.process_time() - begun)
+
+        return work
+
+    seconds = in_turn({name: watched(name) for name in works}, repeats)
+    by_processor = {name: values[1:] for name, values in processor.items()}  # the first turn warms up
+    return {"seconds": seconds, "processor_seconds": by_processor, "medians": medians(seconds)}
+
+
+def with_threads(count: int, work: Callable[[], Any]) -> Any:
+    """Let faiss use so many threads for a while."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        return work()
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def best_peer(by_side: dict[str, float]) -> float:
+    """Return how many times as fast as the best of the others we are."""
+    return min(seconds for side, seconds in by_side.items() if side != "ours") / by_side["ours"]
 
 
 def medians(found: dict[str, list[float]]) -> dict[str, float]:
@@ -117,52 +156,31 @@ def exact(repeats: int) -> list[dict[str, Any]]:
             return np.concatenate(answers)
 
         ours, theirs = database.nearest(queries, K)[0], flat.search(queries, K)[1]
-        one, few, many = queries[:1], queries[:4], queries
-        single = in_turn(
-            {
-                "ours": lambda: database.nearest(one, K),
-                "numpy": lambda: numpy_way(one),
-                "faiss": lambda: flat.search(one, K),
-            },
-            4 * repeats,
-        )
-        several = in_turn(
-            {
-                "ours": lambda: database.nearest(few, K),
-                "numpy": lambda: numpy_way(few),
-                "faiss": lambda: flat.search(few, K),
-            },
-            4 * repeats,
-        )
-        batch = in_turn(
-            {
-                "ours": lambda: database.nearest(many, K),
-                "numpy": lambda: numpy_way(many),
-                "faiss": lambda: flat.search(many, K),
-            },
-            repeats if rows * dimension < 9e7 else max(2, repeats - 1),
-        )
-        top = limits()
-        m_single, m_few, m_batch = medians(single), medians(several), medians(batch)
-        found.append(
-            {
-                "rows": rows,
-                "dimension": dimension,
-                "agree_with_faiss": float((ours == theirs).mean()),
-                "single": {"seconds": single, "medians": m_single},
-                "batch_4": {"seconds": several, "medians": m_few},
-                "batch_1000": {"seconds": batch, "medians": m_batch},
-                "limits": top,
-                "single_share_of_bandwidth": x.nbytes / m_single["ours"] / top["bytes_per_second"],
-                "batch_share_of_peak": 2 * x.size * 1000 / m_batch["ours"] / top["flop_per_second"],
-                "ratio_to_best": {
-                    "single": min(m_single["numpy"], m_single["faiss"]) / m_single["ours"],
-                    "batch_4": min(m_few["numpy"], m_few["faiss"]) / m_few["ours"],
-                    "batch_1000": min(m_batch["numpy"], m_batch["faiss"]) / m_batch["ours"],
-                },
+
+        def sides(some: FloatArray) -> dict[str, Callable[[], Any]]:
+            return {
+                "ours": lambda: database.nearest(some, K),
+                "numpy": lambda: numpy_way(some),
+                "faiss": lambda: flat.search(some, K),
+                "faiss, 1 thread": lambda: with_threads(1, lambda: flat.search(some, K)),
             }
+
+        top = limits()
+        found.append(
+            {"rows": rows, "dimension": dimension, "agree_with_faiss": float((ours == theirs).mean()), "limits": top}
         )
-        say(found[-1] | {"single": m_single, "batch_4": m_few, "batch_1000": m_batch})
+        for title, some, turns in (
+            ("single", queries[:1], 4 * repeats), ("batch_4", queries[:4], 4 * repeats),
+            ("batch_1000", queries, repeats if rows * dimension < 9e7 else max(2, repeats - 1)),
+        ):  # fmt: skip
+            found[-1][title] = compared(sides(some), turns)
+            say({"rows": rows, "dimension": dimension, title: found[-1][title]["medians"]})
+        single, batch = (found[-1][title]["medians"] for title in ("single", "batch_1000"))
+        found[-1] |= {
+            "single_share_of_bandwidth": x.nbytes / single["ours"] / top["bytes_per_second"],
+            "batch_share_of_peak": 2 * x.size * 1000 / batch["ours"] / top["flop_per_second"],
+            "ratio_to_best": {t: best_peer(found[-1][t]["medians"]) for t in ("single", "batch_4", "batch_1000")},
+        }
     return found
 
 
@@ -423,39 +441,24 @@ def binary(repeats: int) -> list[dict[str, Any]]:
         flat = faiss.IndexBinaryFlat(bits)
         flat.add(x)
         same = (database.nearest(queries, K)[1] == flat.search(queries, K)[0]).mean()
-        single = in_turn(
-            {"ours": lambda: database.nearest(queries[:1], K), "faiss": lambda: flat.search(queries[:1], K)},
-            5 * repeats,
-        )
-        batch = in_turn(
-            {"ours": lambda: database.nearest(queries, K), "faiss": lambda: flat.search(queries, K)}, repeats
-        )
+
+        def sides(some: NDArray[np.uint8]) -> dict[str, Callable[[], Any]]:
+            return {
+                "ours": lambda: database.nearest(some, K),
+                "faiss": lambda: flat.search(some, K),
+                "faiss, 1 thread": lambda: with_threads(1, lambda: flat.search(some, K)),
+            }
+
         found.append(
             {
                 "rows": len(x),
                 "bits": bits,
                 "distances_agree_with_faiss": float(same),
-                "single": {"seconds": single, "medians": medians(single)},
-                "batch_100": {"seconds": batch, "medians": medians(batch)},
+                "single": compared(sides(queries[:1]), 5 * repeats),
+                "batch_100": compared(sides(queries), repeats),
             }
         )
         say(found[-1])
-    return found
-
-
-def pairs(repeats: int) -> dict[str, Any]:
-    """Time all pairs within 8 of 500,000 codes of 64 bits: random ones, and clustered ones as of near-duplicate photos."""
-    found: dict[str, Any] = {}
-    for kind in ("random", "clustered"):
-        rng = np.random.default_rng(0)
-        codes = rng.integers(0, 256, (500_000, 8), dtype=np.uint8)
-        if kind == "clustered":  # every fifth code is another with some bits flipped
-            again = rng.integers(0, 400_000, 100_000)
-            codes[400_000:] = codes[again] ^ np.packbits(rng.random((100_000, 64)) < 0.08, axis=1)
-        count = len(code_pairs(codes, 8)[0])
-        seconds = [timed(lambda codes=codes: code_pairs(codes, 8)) for _ in range(repeats)]  # type: ignore[misc]
-        found[kind] = {"codes": 500_000, "bits": 64, "radius": 8, "pairs": count, "seconds": seconds}
-        say({kind: found[kind], "cbird_claims_seconds": 5.5})
     return found
 
 
@@ -497,12 +500,11 @@ def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
     return one
 
 
-def projected(found: list[dict[str, Any]], rows: int = 10**9, lists: int = 8192) -> dict[str, Any]:
+def projected(last: dict[str, Any], rows: int = 10**9, lists: int = 8192) -> dict[str, Any]:
     """Reckon, from the largest size that was measured, what so many 64-d vectors would take with the most lists there are.
 
     Searching grows with the rows that are read (exact: all; lists: those looked into), building lists with rows times lists.
     """
-    last = max(found, key=lambda one: int(one["rows"]))
     times = rows / last["rows"]
     probes = next(one["probes"] for one in last["lists"]["meter"] if one["k"] == K)
     longer = times * last["lists"]["lists"] / lists
@@ -529,33 +531,34 @@ def projected(found: list[dict[str, Any]], rows: int = 10**9, lists: int = 8192)
     }
 
 
-def chart(results: dict[str, Any]) -> None:
-    """Draw queries a second by recall, and how a query's time grows with the number of vectors."""
+def chart() -> None:
+    """Draw queries a second by recall, and how a query's time grows with the number of vectors, from the tidy table."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    def values(metric: str, **where: str) -> list[float]:
+        return [float(row["value"]) for row in select("search", metric=metric, **where)]
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for one in results["approximate"]:
-        ours = one["side"].startswith("lookalike")
-        shares = [step["recall"] for step in one["curve"]]
-        rates = [step["batch_per_second"] for step in one["curve"]]
-        left.plot(shares, rates, "o-", label=one["side"], lw=2.5 if ours else 1.2, ms=4)
+    for side in SIDES:
+        shares = values("recall@10", side=side, method="approximate")
+        rates = values("queries a second, 1,000 at a time", side=side)
+        left.plot(shares, rates, "o-", label=side, lw=2.5 if side.startswith("lookalike") else 1.2, ms=4)
     left.axvline(0.99, color="grey", lw=0.8, ls=":")
     left.set(yscale="log", xlim=(0.75, 1.005), xlabel="recall@10", ylabel="queries a second, 1,000 at a time")
     left.set_title("1,000,000 x 128, Euclid, 2 cores", fontsize=10)
     left.legend(fontsize=8)
-    rows = [one["rows"] for one in results["growth"]]
-    for name, label in (
-        ("exact_single_s_a_query", "exact, one query"),
-        ("exact_batch_s_a_query", "exact, each of many"),
-        ("lists_single_s_a_query", "lists, one query"),
-        ("lists_batch_s_a_query", "lists, each of many"),
-    ):
-        right.plot(rows, [one.get(name, np.nan) * 1e3 for one in results["growth"]], "o-", label=label, ms=4)
+    for method in ("exact", "approximate"):
+        for setting, label in (("one query", "one query"), ("each of many queries", "each of many")):
+            ms = [
+                values("ms", collection=f"{rows:,} x 64", method=method, setting=setting, run=f"growth, {rows}")
+                for rows in GROWN
+            ]
+            right.plot(GROWN, [found[0] if found else np.nan for found in ms], "o-", label=f"{method}, {label}", ms=4)
     right.set(xscale="log", yscale="log", xlabel="vectors of 64 float32", ylabel="milliseconds a query")
-    right.set_title("Growth, recall@10 of the lists .99 and more", fontsize=10)
+    right.set_title("Growth, recall@10 of approximate search .99 and more", fontsize=10)
     right.legend(fontsize=8)
     CHART.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(CHART, dpi=110)
@@ -567,17 +570,15 @@ def say(what: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["exact", "build", "approximate", "binary", "pairs", "growth", "chart"])
+    parser.add_argument("part", choices=["exact", "build", "approximate", "binary", "growth", "chart"])
     parser.add_argument("--side", action="append", choices=sorted(SIDES), help="build, approximate: only these.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="build, approximate, growth: of the database.")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "lookalike-benchmark-search"))
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
     if options.part == "chart":
-        chart(results)
+        chart()
         return
     names = options.side or list(SIDES)
     if options.part == "build":
@@ -586,31 +587,23 @@ def main() -> None:
             SIDES[name](data(options.rows, 128, options.cache), path)
             say({"side": name, **cost(path)})
         return
-    found: Any
+    found: dict[str, Any]
     if options.part == "exact":
-        found = exact(options.repeats)
+        found = {"exact": exact(options.repeats)}
     elif options.part == "approximate":
-        new = approximate(names, options.rows, options.repeats, options.cache)
-        found = [one for one in results.get("approximate", []) if one["side"] not in names] + new
+        found = {
+            f"approximate, {one['side']}": one
+            for one in approximate(names, options.rows, options.repeats, options.cache)
+        }
     elif options.part == "binary":
-        found = binary(options.repeats)
-    elif options.part == "pairs":
-        found = pairs(options.repeats)
+        found = {"binary": binary(options.repeats)}
     else:
-        others = [one for one in results.get("growth", []) if one["rows"] != options.rows and "exact_prepare_s" in one]
-        found = [*others, growth(options.rows, options.repeats, options.cache)]
-        found.sort(key=lambda one: int(one["rows"]))
-        results["projection"] = projected(found)
-    peers = {}
-    for name in PEERS:
-        try:
-            peers[name] = version(name)
-        except PackageNotFoundError:
-            peers[name] = "not installed"
-    results = {**results, "machine": machine() | peers, options.part: found}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(options.output) as f:
-        f.write(json.dumps(results, indent=1).encode() + b"\n")
+        one = growth(options.rows, options.repeats, options.cache)
+        found = {f"growth, {options.rows}": one}
+        if options.rows == GROWN[-1]:  # a smaller size is no ground to reckon from
+            found["projection"] = projected(one)
+    for part, raw in found.items():
+        keep("search", part, raw, peers=PEERS, settings=SETTINGS | {"repeats": options.repeats})
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@
 
 Makes an index of MNIST's 60,000 digits by `hog`, `pixels` and the `article` autoencoder (one short epoch: the time doesn't
 depend on the weights), then runs each command in a new process. An empty `python -c pass` and `import numpy` in the same run
-say what of it no program can avoid. Medians and every repeat go to results/startup.json.
+say what of it no program can avoid. Every repeat goes to runs/startup/, rows to results/startup.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,17 +17,16 @@ import tempfile
 import time
 from pathlib import Path
 
+from study import keep
+
 from lookalike import build_index, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import Autoencoder
 from lookalike.imaging.resize import save_image
-from lookalike.reports.html import machine
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "startup.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -57,14 +55,7 @@ def main() -> None:
                     seconds[title].append(time.perf_counter() - begun)
     for title, values in seconds.items():
         print(f"{title:<26} {statistics.median(values):.3f} s  ({min(values):.3f} to {max(values):.3f})")
-    record = {
-        "machine": machine(),
-        "images": 60_000,
-        "medians": {t: statistics.median(v) for t, v in seconds.items()},
-        "seconds": seconds,
-    }
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode())
+    keep("startup", "startup", {"seconds": seconds}, settings={"repeats": options.repeats, "images": 60_000})
 
 
 if __name__ == "__main__":

@@ -7,26 +7,26 @@ drawn once; PyTorch's is channels last, with fresh noise, pooling before activat
 named by --torch-python, since a project can't depend on PyTorch without its CUDA packages. Every side is a process of its own
 that trains one epoch when its turn comes; the others wait. TensorFlow leaves oneDNN off on this CPU (our `train` puts it on), so
 the Keras script runs both ways. The first round warms up and doesn't count. Also measured: the rate
-of a large float32 matrix product, which gives the arithmetic limit. Medians and all rounds go to results/training.json.
+of a large float32 matrix product, which gives the arithmetic limit. All rounds go to runs/training/, rows to results/training.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from study import keep
 
 from lookalike import open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS
-from lookalike.reports.html import machine
 
 #: Multiply-adds x 2 x 3 (forward, and backward to weights and to inputs) of one image, worked out from the layers.
 MFLOP = {"tutorial": 27.0, "article": 4.6}
@@ -134,9 +134,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--backend", default="tensorflow")
     parser.add_argument("--torch-python", help="a Python that has PyTorch; without it that side is left out")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "training.json")
     options = parser.parse_args()
-    images = options.output.with_suffix(".npy")
+    images = Path(tempfile.mkdtemp()) / "images.npy"
     np.save(images, open_collection(f"mnist:train[0:{options.images}]").array())
     results, n = {}, str(options.images)
     for preset in ARTICLE_PRESETS:
@@ -172,19 +171,19 @@ def main() -> None:
         }
         said = ", ".join(f"{name} {rate:,.0f} ({ratios[name]:.2f}x)" for name, rate in rates.items())
         print(f"{preset}: images/s {said}; {rates['lookalike'] / limit:.0%} of the limit {limit:,.0f}", flush=True)
-    images.unlink()
-    record = {
-        "machine": machine(),
+    shutil.rmtree(images.parent)
+    peers = {}
+    if options.torch_python:
+        asked = [options.torch_python, "-c", "import torch; print(torch.__version__)"]
+        peers["torch"] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    settings = {
         "backend": options.backend,
         "images": options.images,
         "batch": 128,
-        "results": results,
+        "rounds": options.rounds,
+        "precision": "float32",
     }
-    if options.torch_python:
-        asked = [options.torch_python, "-c", "import torch; print(torch.__version__)"]
-        record["torch"] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    with replace_file(options.output) as f:
-        f.write(json.dumps(record, indent=1).encode())
+    keep("training", "training", {"images": options.images, "results": results}, versions=peers, settings=settings)
 
 
 if __name__ == "__main__":

@@ -4,25 +4,23 @@
 
 On the collections of verdict.py, which says what the two folders hold; those in colour also in grey, small (28 pixels)
 and larger (96). Labels only score. The rule (`lookalike.selection.defaults`) was made with these in sight, so this shows what it
-does, not how well it generalises. Every figure goes to results/usual.json.
+does, not how well it generalises. Every figure goes to runs/usual/, rows to results/usual.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from study import keep
 from verdict import Case, Images, cases, labelled
 
 from lookalike import create_encoder, open_collection
-from lookalike.atomic import replace_file
 from lookalike.encoders.base import Encoder
-from lookalike.reports.html import machine
 from lookalike.selection.defaults import default_encoder, default_postprocessing
 
 SIDES = {"hog": 64, "neural": 224}
@@ -70,7 +68,6 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--emoji", type=Path, help="folder with the two npm packages, unpacked")
     parser.add_argument("--fonts", type=Path, help="folder with a .woff file of each font")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "usual.json")
     options = parser.parse_args()
     rows = []
     for whole in cases(options.shared, options.emoji, options.fonts):
@@ -84,8 +81,10 @@ def main() -> None:
                 row |= {"adapted": post, "made": scored(case, name, encoder)}
             print(row, flush=True)
             rows.append(row)
-    with replace_file(options.output) as f:
-        f.write(json.dumps({"machine": machine(), "rows": rows}, indent=1).encode() + b"\n")
+    if options.emoji and options.fonts:
+        keep("usual", "usual", rows)
+    else:
+        print("not kept, since it would replace rows of more collections: name --emoji and --fonts")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ holds both, unpacked): *emoji kinds* has subcategories for labels, *emoji vendor
 other vendor. *letters* are 46 characters in 24 fonts (npm packages @fontsource/NAME for the NAMEs in ``FONTS``; ``--fonts``
 names a folder that holds NAME-latin-400-normal.woff of each), *textures* are patches of 16 pictures that scikit-image
 brings along. Reported: Spearman's rank correlation in each collection, the figure that the other collections would
-have chosen, and how much the pick by it loses against the best. Every row goes to results/verdict.json.
+have chosen, and how much the pick by it loses against the best. Every row goes to runs/verdict/; correlations and losses
+to results/verdict.csv, verdict-within.csv and verdict-gains.csv.
 """
 
 from __future__ import annotations
@@ -21,19 +22,18 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.exact import Database
-from lookalike.reports.html import machine
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import Trial, run_trial
 
@@ -258,7 +258,10 @@ def kept_as(cache: Path, case: Case, name: str, ending: str) -> Path:
 def code() -> dict[str, str]:
     """Return the hashes of the files that the figures come from."""
     source = Path(__file__).parents[1] / "src/lookalike"
-    names = ("adapt.py", "damage.py", "scenes.py", "selftest.py", "projection.py", "recipes.py")
+    names = (
+        "selection/adapt.py", "selection/recipes.py", "selection/selftest.py", "transforms/augmentations.py", "transforms/views.py",
+        "encoders/postprocess.py",
+    )  # fmt: skip
     return {name: hashlib.sha256((source / name).read_bytes()).hexdigest()[:12] for name in names}
 
 
@@ -341,7 +344,6 @@ def main() -> None:
     parser.add_argument("--fonts", type=Path, help="folder with a .woff file of each font")
     parser.add_argument("--cache", type=Path, help="keep descriptors here, for trying again")
     parser.add_argument("--only", nargs="*", help="names of collections, two or more")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "verdict.json")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for case in cases(options.shared, options.emoji, options.fonts):
@@ -364,13 +366,14 @@ def main() -> None:
         print(
             f"{r['collection']:14} {r['score']:9} {r['figure']:18} rho {r['spearman']:.2f}  loss {r['loss']:.3f}  {r['pick']}  (best: {r['best']})"
         )
-    result = {
-        "machine": machine(), "versions": {p: version(p) for p in ("numpy", "scipy", "onnxruntime")},
-        "code": code(),
-        "rows": rows, "spearman": found, "leave_one_collection_out": chosen,
-    }  # fmt: skip
-    with replace_file(options.output) as f:
-        f.write(json.dumps(result, indent=1).encode() + b"\n")
+    if options.only or not (options.emoji and options.fonts):
+        print(
+            "not kept, since it would replace rows of more collections: name --emoji and --fonts, and leave out --only"
+        )
+        return
+    result = {"rows": rows, "spearman": found, "leave_one_collection_out": chosen}
+    settings = {"hashes of the code": code()}
+    keep("verdict", "verdict", result, peers=["scipy", "scikit-learn", "scikit-image"], settings=settings)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Try it by ``python examples/an_encoder.py``. To have it as ``--encoder profile``, put the class into a package of yours
 that says in its pyproject.toml
 
-    [project.entry-points."lookalike.encoders.base"]
+    [project.entry-points."lookalike.encoders"]
     profile = "your_package:Profile"
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lookalike.encoders.base import Encoder
 
-#: What a test adds to ``lookalike.encoders.base.TABLE``.
+#: What a test adds to ``lookalike.encoders.registry.TABLE``.
 ENTRY = ("quadrants:Quadrants", "")
 
 

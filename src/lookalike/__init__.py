@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lookalike.client.remote import connect
     from lookalike.collections.open import Collection, open_collection
     from lookalike.encoders.base import Encoder
-    from lookalike.encoders.base import create as create_encoder
-    from lookalike.encoders.base import load as load_encoder
+    from lookalike.encoders.registry import create as create_encoder
+    from lookalike.encoders.serialize import load as load_encoder
     from lookalike.errors import LookalikeError
     from lookalike.reports.evaluate import score
     from lookalike.search.engine import Match
@@ -38,8 +38,8 @@ _WHERE = {
     "Query": "search.request",
     "build_index": "api",
     "connect": "client.remote",
-    "create_encoder": "encoders.base:create",
-    "load_encoder": "encoders.base:load",
+    "create_encoder": "encoders.registry:create",
+    "load_encoder": "encoders.serialize:load",
     "open_collection": "collections.open",
     "open_index": "api",
     "score": "reports.evaluate",

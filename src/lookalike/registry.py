@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lookalike.errors import LookalikeError, UsageError, first_line, missing_extra, unknown_name
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -27,10 +29,8 @@ class Registry(Generic[T]):
         The group of entry points in which other packages name theirs.
     base : str
         ``"module:Class"``, which each of them must be a subclass of.
-    table : mapping of str to str
-        Ours: name -> ``"module:Class"``.
-    extras : mapping of str to str, optional
-        Name -> the extra of ``pip install lookalike[EXTRA]`` that its module needs.
+    table : mapping of str to str or (str, str)
+        Ours: name -> ``"module:Class"``, perhaps with the extra of ``pip install lookalike[EXTRA]`` that its module needs.
     error : type, optional
         What is raised where a stranger's class can't be used.
     """
@@ -40,13 +40,12 @@ class Registry(Generic[T]):
         what: str,
         group: str,
         base: str,
-        table: Mapping[str, str],
+        table: Mapping[str, str | tuple[str, str]],
         *,
-        extras: Mapping[str, str] | None = None,
         error: type[LookalikeError] = UsageError,
     ) -> None:
         self.what, self.group, self.base, self.table = what, group, base, table
-        self._extras, self._error = extras or {}, error
+        self._error = error
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is such a name; other packages are only looked through where it isn't ours."""
@@ -59,6 +58,8 @@ class Registry(Generic[T]):
 
     def installed(self) -> dict[str, EntryPoint]:
         """Return what other packages bring, none of it imported. A name of ours stays ours."""
+        from importlib.metadata import entry_points  # 10 ms that the names of ours don't need
+
         return {e.name: e for e in entry_points(group=self.group) if e.name not in self.table}
 
     def __getitem__(self, name: str) -> type[T]:
@@ -71,10 +72,12 @@ class Registry(Generic[T]):
         """
         if name not in self.table:
             return self._foreign(name)
+        entry = self.table[name]
+        target, extra = (entry, "") if isinstance(entry, str) else entry
         try:
-            found: type[T] = imported(self.table[name])
+            found: type[T] = imported(target)
         except ModuleNotFoundError as e:
-            if (extra := self._extras.get(name)) and not (e.name or "").startswith("lookalike"):
+            if extra and not (e.name or "").startswith("lookalike"):
                 raise missing_extra(f"the {self.what} '{name}'", extra) from e
             raise
         return found

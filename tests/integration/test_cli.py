@@ -22,7 +22,7 @@ from PIL import Image
 import lookalike
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import save_image
 from quadrants import ENTRY, Quadrants, pictures
@@ -700,7 +700,7 @@ def test_what_fails_is_exit_1_and_a_sentence(capsys, here):
 
 
 def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
-    monkeypatch.setattr("lookalike.encoders.base.describe", lambda name: 1 / 0)
+    monkeypatch.setattr("lookalike.encoders.registry.describe", lambda name: 1 / 0)
     text = refuse(capsys, 1, "encoders")
     assert text == "unexpected: ZeroDivisionError: division by zero. This is a bug in lookalike; please report it with the output of --debug"
     with pytest.raises(ZeroDivisionError):
@@ -714,7 +714,7 @@ def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
         def fail(name, error=error):
             raise error
 
-        monkeypatch.setattr("lookalike.encoders.base.describe", fail)
+        monkeypatch.setattr("lookalike.encoders.registry.describe", fail)
         assert said in refuse(capsys, code, "encoders")
 
 

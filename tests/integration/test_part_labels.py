@@ -31,7 +31,7 @@ def photos(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("rerank", [None, "expansion:k=3"])
+@pytest.mark.parametrize("rerank", [None, "query-expansion:k=3"])
 def test_what_has_no_label_is_not_ranked_and_does_not_ask(rerank, photos, tmp_path):
     index = build_index(photos, "pixels")
     assert sorted(set(index.labels.tolist())) == ["", "a", "b", "c"]

@@ -19,9 +19,9 @@ import pytest
 
 import lookalike
 from lookalike import build_index, open_index
-from lookalike.index.reader import IndexReader
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.resize import to_png
+from lookalike.index.reader import IndexReader
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
@@ -29,8 +29,8 @@ from test_serving import Site, events, first
 
 from lookalike.server import live as live_module
 from lookalike.server import service, uploads
-from lookalike.server.routes import files as file_routes
 from lookalike.server.live import LiveIndex
+from lookalike.server.routes import files as file_routes
 from lookalike.server.rules import Rules
 from lookalike.server.uploads import Decoder
 
@@ -319,7 +319,9 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
     statuses, lock = [], threading.Lock()
 
     def ask():
-        status, headers, said = site.ask("POST", "/api/search", {"likes": ["000.png"], "rerank": "reciprocal", "k": 3})
+        status, headers, said = site.ask(
+            "POST", "/api/search", {"likes": ["000.png"], "rerank": "k-reciprocal", "k": 3}
+        )
         with lock:
             statuses.append((status, headers.get("retry-after") or said))
 
@@ -329,7 +331,7 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
     assert begun.wait(20)
     until(lambda: len(statuses) == 60 - 1 - 32)  # one learns, 32 wait, and the rest is refused
     assert set(statuses) == {(429, "10")}
-    assert calls == ["reciprocal"]
+    assert calls == ["k-reciprocal"]
     assert site.post("/api/search", {"likes": ["001.png"], "k": 3})["matches"]
     assert site.get("/api/info")["images"] == COUNT
     assert site.ask("GET", "/api/thumbnail?id=000.png")[0] == 200

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create, load
 from lookalike.encoders.hashing import Hashing, Itq, even_frame
 from lookalike.encoders.postprocess import Projection
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import load
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
 from lookalike.neighbors.exact import Database

@@ -237,7 +237,7 @@ def map_(
 
 def encoders(as_json: AsJson = False) -> None:
     """List the encoders, with a sentence about each."""
-    from lookalike.encoders.base import TABLE, describe, installed_encoders
+    from lookalike.encoders.registry import TABLE, describe, installed_encoders
 
     names = sorted(TABLE | installed_encoders())
     rows = [

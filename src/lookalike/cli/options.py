@@ -13,6 +13,7 @@ import typer
 
 from lookalike.cli.find_index import named_index
 from lookalike.errors import UsageError
+from lookalike.search.rerank import RERANKERS
 
 T = TypeVar("T")
 
@@ -53,8 +54,7 @@ Rerank = Annotated[
     str | None,
     typer.Option(
         "--rerank",
-        help="Reorder the results by a second method: expansion, alpha-expansion, diffusion, reciprocal, geometric, views, "
-        "or auto.",
+        help=f"Re-rank the results: {', '.join(RERANKERS.table)}.",
     ),
 ]
 Seed = Annotated[

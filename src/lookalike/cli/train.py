@@ -86,7 +86,8 @@ class TrainOptions:
 def train(options: TrainOptions) -> None:
     """Train an encoder on a collection: a denoising autoencoder, or another (the only command that needs Keras)."""
     from lookalike import create_encoder, open_collection, progress
-    from lookalike.encoders.base import CHECKPOINT, TrainedEncoder, check_folder
+    from lookalike.encoders.serialize import CHECKPOINT, check_folder
+    from lookalike.encoders.trained import TrainedEncoder
     from lookalike.selection.compare import encoder_named, shown_to
 
     check_folder(options.output)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.base import DenoisingEncoder
 from lookalike.encoders.onnx.runtime import OnnxModel
+from lookalike.encoders.trained import DenoisingEncoder
 from lookalike.errors import UsageError, unknown_name
 from lookalike.transforms.augmentations import check_families, families_for
 

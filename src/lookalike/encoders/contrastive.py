@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.base import DenoisingEncoder
 from lookalike.encoders.onnx.runtime import OnnxModel
+from lookalike.encoders.trained import DenoisingEncoder
 from lookalike.errors import unknown_name
 
 #: Filters of the trunk's convolutions, each before a pooling; the last number is repeated for larger images.

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.encoders.attribution import Contribution
-from lookalike.encoders.base import CARD, Encoder, create, from_files
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import CARD, from_files
 from lookalike.errors import EncoderError, UsageError
 
 

@@ -17,7 +17,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.base import CARD, Encoder, TrainedEncoder, create, from_files
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import CARD, from_files
+from lookalike.encoders.trained import TrainedEncoder
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
 from lookalike.transforms.augmentations import check_families, damage, families_for

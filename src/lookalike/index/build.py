@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
 from lookalike.collections.open import Collection, is_built_in
-from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import create as create_encoder
+from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import EncoderError, IndexStoreError, unknown_name
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.manifest import (
@@ -210,7 +211,7 @@ def _columns(
         same_shape = shape is None or list(shape) == manifest.shape
         if manifest.default in loaded and same_shape and adapt in (None, manifest.view.post is not None):
             return complete, manifest.default
-        encoder = base.create(manifest.encoder, **manifest.params)
+        encoder = create_encoder(manifest.encoder, **manifest.params)
         if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
@@ -251,7 +252,7 @@ def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Co
     found = {}
     for column in manifest.columns:
         try:
-            found[column.column] = (column, base.load(path / column.encoder_folder))
+            found[column.column] = (column, load_encoder(path / column.encoder_folder))
         except EncoderError as e:
             if not rebuild:
                 raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lookalike.collections.tasks import read_entry
-from lookalike.encoders import base
+from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_manifest, reading
@@ -180,7 +180,7 @@ class _Check:
     def encoder(self, column: Column) -> None:
         """Load an encoder, which checks each of its files."""
         try:
-            fingerprint = base.load(self.path / column.encoder_folder).fingerprint
+            fingerprint = load_encoder(self.path / column.encoder_folder).fingerprint
         except LookalikeError as e:
             self.problems.append(f"the encoder {column.encoder}: {e}")
             return

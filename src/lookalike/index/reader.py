@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from lookalike.collections.folder import as_text
 from lookalike.collections.folder import id_of as as_id
-from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import is_encoder_name
+from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.decode import Limits, from_thumbnail
 from lookalike.index.manifest import (
@@ -151,7 +152,7 @@ class IndexReader:
     def encoder(self) -> Encoder:
         """The encoder that made the descriptors, from the index's own folder."""
         try:
-            encoder = base.load(self.path / self.manifest.view.encoder_folder)
+            encoder = load_encoder(self.path / self.manifest.view.encoder_folder)
         except LookalikeError as e:
             raise self._damage(f"its encoder can't be loaded: {e}") from e
         if encoder.fingerprint != self.manifest.fingerprint:
@@ -178,8 +179,8 @@ class IndexReader:
         """
         held = {c.column: c for c in self.manifest.columns}
         name = str(encoder)
-        if isinstance(encoder, Encoder) or (name not in held and not base.is_encoder_name(name)):
-            given = encoder if isinstance(encoder, Encoder) else base.load(encoder)
+        if isinstance(encoder, Encoder) or (name not in held and not is_encoder_name(name)):
+            given = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
             same = [c.column for c in held.values() if c.fingerprint == given.fingerprint]
             name = same[0] if same else f"{given.name} ({given.fingerprint})"
         return type(self)(self.path, self.manifest.with_encoder(name, self.path))

@@ -20,7 +20,8 @@ from lookalike.api import build_index
 from lookalike.atomic import begin_inventory, claim, claimed, replace_file
 from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders.autoencoder import ARTICLE_PRESETS, Autoencoder
-from lookalike.encoders.base import Encoder, create
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import create
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.reader import IndexReader
 from lookalike.reports import charts, evaluate, figures

@@ -17,7 +17,8 @@ from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, read_truth, write_qrels, write_run
 from lookalike.metrics.ranking import Difference, ScoreReport, Scores, compare_paired
 from lookalike.search.engine import readable_queries
-from lookalike.search.rerank.base import RerankRequest, create_reranker, ranking_values
+from lookalike.search.rerank.base import RerankRequest, ranking_values
+from lookalike.search.rerank.registry import create_reranker
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -186,7 +187,7 @@ def score(
     seed : int
         Of the draw and of the bootstrap.
     rerank : str, optional
-        What :func:`lookalike.search.rerank.base.create_reranker` takes. Show such a score beside the plain one: a re-ranking has
+        What :func:`lookalike.search.rerank.registry.create_reranker` takes. Show such a score beside the plain one: a re-ranking has
         seen the whole database, though no label and no other query.
     on_progress : callable, optional
         Called with (queries done, queries in all).

@@ -17,7 +17,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.calibration import PValue
 from lookalike.search.request import whole_number
-from lookalike.search.rerank.base import rerank as reranked
+from lookalike.search.rerank.registry import rerank as reranked
 from lookalike.search.restore import restore_queries
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def search(
     resize : bool
         Bring images of another size to the index's; an index of a folder always does.
     rerank : str, optional
-        What :func:`lookalike.search.rerank.base.create_reranker` takes: ``diffusion``, ``geometric``, ``auto``, ...
+        What :func:`lookalike.search.rerank.registry.create_reranker` takes: ``diffusion``, ``geometric``, ``auto``, ...
     on_note : callable, optional
         Called with a sentence before a step that takes long, and with what ``auto`` chose.
     denoise : str or Path, optional

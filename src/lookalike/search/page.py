@@ -37,9 +37,9 @@ from lookalike.search.rejection import (
     show,
 )
 from lookalike.search.request import Query
-from lookalike.search.rerank.base import rerank
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
 from lookalike.search.rerank.geometric import WIDER, recognised
+from lookalike.search.rerank.registry import rerank
 from lookalike.search.restore import restore_queries
 from lookalike.transforms.restorer import Restored
 

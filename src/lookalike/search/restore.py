@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders import base
 from lookalike.encoders.base import Encoder
+from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.vectors import DENOISING, cached_artifact
@@ -56,7 +56,7 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
         If the folder holds no encoder, or one for images of another size.
     """
     if str(by) != AUTO:
-        encoder = base.load(by)
+        encoder = load_encoder(by)
         shaped = images
         if encoder.is_fitted and len(encoder.shape_) != images.ndim - 1:  # grey to colour, or back
             shaped = np.stack([fit_to(image, (*image.shape[:2], *encoder.shape_[2:])) for image in images])

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.open import Collection, open_collection
-from lookalike.encoders import base as encoders
 from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import create as create_encoder
+from lookalike.encoders.registry import is_encoder_name
+from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.selection.robustness import Point, robustness
 from lookalike.selection.selftest import sample_rows
@@ -50,11 +52,11 @@ def encoder_named(name: str | Path) -> Encoder:
     """
     text = str(name)
     if text.startswith("hf:") or text.endswith(".onnx"):
-        return encoders.create("neural", model=text)
+        return create_encoder("neural", model=text)
     head, _, tail = text.partition(":")
-    if encoders.is_encoder_name(head):
-        return encoders.create(head, **dict(_parameter(part, text) for part in tail.split(",") if part))
-    return encoders.load(name)
+    if is_encoder_name(head):
+        return create_encoder(head, **dict(_parameter(part, text) for part in tail.split(",") if part))
+    return load_encoder(name)
 
 
 def _parameter(part: str, text: str) -> tuple[str, object]:

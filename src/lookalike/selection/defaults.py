@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.open import Collection
-from lookalike.encoders.base import Encoder, create
+from lookalike.encoders.base import Encoder
+from lookalike.encoders.registry import create
 from lookalike.errors import CollectionError, UsageError
 from lookalike.selection.adapt import AIMS, adapt
 from lookalike.selection.compare import shown_to

@@ -1,4 +1,4 @@
-"""What every encoder promises, run over all of ``lookalike.encoders.base.TABLE``; and the contract on one done by hand.
+"""What every encoder promises, run over all of ``lookalike.encoders.registry.TABLE``; and the contract on one done by hand.
 
 A new encoder needs nothing here. If the defaults of its parameters are too slow for a test, give quicker ones in QUICK.
 """
@@ -22,18 +22,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lookalike import open_collection
-from lookalike.encoders.base import (
-    CARD,
-    FORMAT,
-    TABLE,
-    Encoder,
-    create,
-    describe,
-    installed_encoders,
-    is_encoder_name,
-    load,
-    read_card,
-)
+from lookalike.encoders.base import FORMAT, Encoder
+from lookalike.encoders.registry import TABLE, create, describe, installed_encoders, is_encoder_name
+from lookalike.encoders.serialize import CARD, load, read_card
 from lookalike.errors import EncoderError, LookalikeError, UsageError
 from paths import ROOT
 
@@ -511,7 +502,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "others-1.0.dist-info").mkdir(parents=True)
     (site / "others-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
     (site / "others-1.0.dist-info" / "entry_points.txt").write_text(
-        "[lookalike.encoders.base]\nprofile = others:Profile\nhog = others:Profile\nlost = nowhere_to_be_found:Lost\n"
+        "[lookalike.encoders]\nprofile = others:Profile\nhog = others:Profile\nlost = nowhere_to_be_found:Lost\n"
         "broken = others_broken:Broken\nother-name = others:Profile\nnumber = others:NUMBER\n"
     )
     (site / "others.py").write_text(EXAMPLE.read_text() + "\nNUMBER = 7\n")

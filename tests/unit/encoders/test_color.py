@@ -7,8 +7,8 @@ import colorsys
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create
 from lookalike.encoders.color import SPACES, _hsv, _oklab, _shares
+from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 
 RED, GREEN, BLUE, BLACK, WHITE, GREY = (

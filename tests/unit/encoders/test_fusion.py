@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import CARD, TABLE, Encoder, create, load
+from lookalike.encoders.base import Encoder
 from lookalike.encoders.fusion import Fusion
+from lookalike.encoders.registry import TABLE, create
+from lookalike.encoders.serialize import CARD, load
 from lookalike.errors import EncoderError, LookalikeError, UsageError
 
 

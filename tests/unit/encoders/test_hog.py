@@ -7,8 +7,8 @@ from scipy.ndimage import map_coordinates, sobel
 
 from lookalike import open_collection
 from lookalike.encoders import hog
-from lookalike.encoders.base import create
 from lookalike.encoders.hog import Hog, bilinear_windows, deskew_glyphs
+from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 
 SHAPES = [(28, 28), (20, 31), (9, 5), (3, 40), (1, 6), (1, 1)]

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create, load
 from lookalike.encoders.local import WHOLE, Sift, Surf
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import load
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to

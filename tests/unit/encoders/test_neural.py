@@ -14,10 +14,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create, load, read_card
 from lookalike.encoders.neural import LITE0_FILE, LITE0_INT8, SHIPPED, Neural
 from lookalike.encoders.onnx.image_model import IMAGENET_MEAN, IMAGENET_STD, Settings, read_preprocessing, to_input
 from lookalike.encoders.postprocess import Projection
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import load, read_card
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image
 from paths import ROOT

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create, load, read_card
 from lookalike.encoders.postprocess import BLOCK_ROWS, FILE, Projection
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import load, read_card
 from lookalike.errors import EncoderError
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lookalike import build_index, open_collection, open_index
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.export import export
 from quadrants import ENTRY, pictures

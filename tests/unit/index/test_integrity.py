@@ -16,7 +16,7 @@ from PIL import Image
 
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.index.integrity import verify
 from lookalike.index.manifest import DATASET, facts_crc32, keys_crc32, read_manifest, write_manifest
 from lookalike.index.reopen import open_to_index

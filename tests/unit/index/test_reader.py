@@ -27,7 +27,7 @@ import lookalike
 from lookalike import build_index, open_index
 from lookalike.atomic import begin_inventory
 from lookalike.collections.open import Collection
-from lookalike.encoders.base import TABLE, create
+from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import CollectionError, EncoderError, ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image
 from lookalike.index.integrity import verify
@@ -868,7 +868,7 @@ sys.path.insert(0, {tests!r})
 import numpy as np
 from quadrants import ENTRY, Quadrants
 from lookalike import build_index
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 TABLE["quadrants"] = ENTRY
 images = np.random.default_rng(1).integers(1, 256, (6000, 2, 2), np.uint8)
 print("begun", flush=True)

@@ -17,7 +17,7 @@ import pytest
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.atomic import INVENTORY, adopt, begin_inventory, temporary_beside
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, LookalikeError
 from lookalike.index.integrity import verify
 from lookalike.index.manifest import (

@@ -21,7 +21,7 @@ from PIL import Image
 
 from lookalike import build_index, create_encoder, open_index
 from lookalike.atomic import INVENTORY, adopt, temporary_beside
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
 from lookalike.imaging.sandbox.api import Sandbox
 from lookalike.index.integrity import verify
@@ -896,7 +896,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import lookalike.index.sync
 from lookalike import build_index
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from quadrants import ENTRY, Quadrants
 TABLE["quadrants"] = ENTRY
 lookalike.index.sync._COMMIT_SECONDS = lookalike.index.sync._SHOW_SECONDS = 0.03

@@ -8,7 +8,7 @@ import pytest
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.collections.open import open_collection
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import vectors
 from lookalike.index.integrity import verify

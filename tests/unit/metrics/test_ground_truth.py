@@ -7,7 +7,7 @@ import pytest
 
 from lookalike import build_index, open_collection
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
 from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, Truth, read_truth, write_qrels, write_run

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import lookalike
-from lookalike.encoders.base import create
+from lookalike.encoders.registry import create
 from lookalike.neighbors.diffusion import Neighbours, find_neighbours, prepare_diffusion
 from lookalike.neighbors.embedding2d import (
     Layout,

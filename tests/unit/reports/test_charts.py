@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lookalike.encoders.base import create
+from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.reports import figures
 from lookalike.selection.compare import compare

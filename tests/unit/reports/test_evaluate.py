@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import label_ranking_average_precision_score
 
 from lookalike import build_index, open_collection, score
-from lookalike.encoders.base import TABLE, create
+from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import save_image
 from lookalike.metrics.ground_truth import GroundTruth, Truth

@@ -8,7 +8,7 @@ import pytest
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.reports.health import K, check_health, skewness_of_counts
 from quadrants import ENTRY, pictures
 

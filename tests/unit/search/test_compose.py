@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_collection
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import to_png
 from lookalike.search.compose import DISLIKED, LIKED, blend, read_example, weighted

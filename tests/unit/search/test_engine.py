@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lookalike import build_index, open_collection, open_index
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.resize import save_image
 from lookalike.search.engine import query_images, search
@@ -138,8 +138,8 @@ def test_the_index_opened_again_answers_the_same(index, tmp_path):
 def test_k_is_at_least_one_and_beyond_the_collection_it_is_all(index):
     assert len(index.search(QUERY, 4)) == 4
     assert index.search(QUERY, 5) == index.search(QUERY, np.int64(10**9)) == index.search(QUERY, 4)
-    assert [m.id for m in index.search(QUERY, 5, rerank="expansion")] == [
-        m.id for m in index.search(QUERY, 4, rerank="expansion")
+    assert [m.id for m in index.search(QUERY, 5, rerank="query-expansion")] == [
+        m.id for m in index.search(QUERY, 4, rerank="query-expansion")
     ]
     with pytest.raises(UsageError, match=r"k is 0; ask for at least 1"):
         index.search(QUERY, 0)

@@ -9,10 +9,10 @@ import lookalike
 from lookalike import build_index, open_collection
 from lookalike.cli.main import run
 from lookalike.encoders.attribution import Contribution, windows
-from lookalike.encoders.base import TABLE, create
 from lookalike.encoders.color import colours_of_bins
 from lookalike.encoders.onnx.feature_maps import averaged_into, with_output
 from lookalike.encoders.postprocess import Projection
+from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import fit_to, save_image
 from lookalike.neighbors.exact import Database

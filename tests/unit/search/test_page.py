@@ -8,7 +8,7 @@ import pytest
 
 import lookalike
 from lookalike import Query, build_index, open_collection, open_index
-from lookalike.encoders.base import TABLE
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.resize import save_image, to_png
 from lookalike.search.calibration import PValue
@@ -90,7 +90,7 @@ def test_the_json_is_the_documented_one(index):
 
 
 def test_in_a_second_order_no_gap_is_claimed(digits_index):
-    response = digits_index.ask({"images": [{"id": "7"}], "k": 3, "rerank": "expansion"})
+    response = digits_index.ask({"images": [{"id": "7"}], "k": 3, "rerank": "query-expansion"})
     nearest = digits_index.ask({"images": [{"id": "7"}], "k": 2}).matches[1]
     assert response.gap_after is None
     assert response.says.startswith("In a second order no gap is looked for; ")

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create, load
+from lookalike.encoders.registry import create
+from lookalike.encoders.serialize import load
 from lookalike.errors import UsageError
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database

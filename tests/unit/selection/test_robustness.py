@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create
+from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.selection.robustness import robustness
 from lookalike.transforms.augmentations import FAMILIES

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from lookalike.encoders.base import create
 from lookalike.encoders.postprocess import Projection
+from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.selection.selftest import (
     ALL,

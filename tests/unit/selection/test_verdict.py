@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lookalike.encoders.base import create
+from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.selection.adapt import AIMS, Recipe, choose
 from lookalike.selection.selftest import beats

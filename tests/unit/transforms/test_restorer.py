@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, open_index
-from lookalike.encoders.base import create
+from lookalike.encoders.registry import create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.index.integrity import verify
 from lookalike.search.engine import search

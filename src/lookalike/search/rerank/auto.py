@@ -24,7 +24,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import originals_of
 from lookalike.neighbors.distances import DISTANCES
-from lookalike.search.rerank.base import NONE, Reranker, RerankRequest, create_reranker
+from lookalike.search.rerank import RERANKERS
+from lookalike.search.rerank.base import Reranker, RerankRequest
+from lookalike.search.rerank.registry import NONE, create_reranker
 from lookalike.selection.selftest import FEWEST, bootstrap_interval
 from lookalike.transforms.augmentations import damage, families_for
 from lookalike.transforms.views import scene
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
 Float64Array = NDArray[np.float64]
 
 #: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
-TRIED = ("alpha-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "reciprocal", "geometric")
+TRIED = (
+    "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric",
+)  # fmt: skip
 #: Held-out images; of a geometric check, which takes longer, fewer.
 HELD_OUT, LOOKED_AT = 100, 60
 #: What is tried and how, in figures kept: of another make they are chosen again.
@@ -65,7 +69,7 @@ class AutoSelection:
     Attributes
     ----------
     method : str
-        As :func:`lookalike.search.rerank.base.create_reranker` takes it; ``none`` where none is better.
+        As :func:`lookalike.search.rerank.registry.create_reranker` takes it; ``none`` where none is better.
     figures : dict of str to dict
         Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
     held_out : int
@@ -95,7 +99,26 @@ class AutoSelection:
         return f"{said} ({told})"
 
 
-def choose(
+class Auto(Reranker):
+    """The re-ranking that damaged copies of the collection's own images choose."""
+
+    name = "auto"
+
+    @classmethod
+    def create(
+        cls,
+        index: IndexReader,
+        *,
+        distance: str | None = None,
+        on_note: Callable[[str], None] | None = None,
+        **params: Any,
+    ) -> Reranker | None:
+        """Make the one that is chosen; None where nothing that was tried is better beyond chance."""
+        chosen = select_rerank(index, on_note=on_note, **params).method
+        return create_reranker(chosen, index, distance=distance, on_note=on_note)
+
+
+def select_rerank(
     index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
 ) -> AutoSelection:
     """Choose a re-ranking by damaged copies of the index's own images.
@@ -113,7 +136,7 @@ def choose(
 
     Returns
     -------
-    Choice
+    AutoSelection
         Kept in the index, until its encoder changes or its size by a fifth.
 
     Raises
@@ -141,11 +164,11 @@ def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: t
     test = _Test(index, seed)
     results = {NONE: test.run(None)}
     for method in tried:
-        if method.startswith("geometric") and not test.has_details:
+        if RERANKERS[method.partition(":")[0]].needs_keypoints and not test.has_details:
             continue
         results[method] = test.run(create_reranker(method, index, on_note=note))
     return AutoSelection(
-        decide(results),
+        significant_winner(results),
         {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
         len(test.rows),
         len(index),
@@ -154,7 +177,7 @@ def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: t
     )
 
 
-def decide(results: dict[str, dict[str, Float64Array]]) -> str:
+def significant_winner(results: dict[str, dict[str, Float64Array]]) -> str:
     """Pick the re-ranking by the figures of each held-out image.
 
     Parameters
@@ -170,9 +193,9 @@ def decide(results: dict[str, dict[str, Float64Array]]) -> str:
     Examples
     --------
     >>> low, high = np.zeros(50), np.ones(50)
-    >>> decide({"none": {"first hit": high, "kind": low}, "a": {"first hit": low, "kind": high}})
+    >>> significant_winner({"none": {"first hit": high, "kind": low}, "a": {"first hit": low, "kind": high}})
     'none'
-    >>> decide({"none": {"first hit": high, "kind": low}, "a": {"first hit": high, "kind": high}})
+    >>> significant_winner({"none": {"first hit": high, "kind": low}, "a": {"first hit": high, "kind": high}})
     'a'
     """
     plain = results[NONE]
@@ -232,7 +255,7 @@ class _Test:
     def run(self, made: Reranker | None) -> dict[str, Float64Array]:
         """Return the figures of each held-out image; of one that looks at pictures, of the first few."""
         table, count = self.index.descriptors, len(self.rows)
-        looks = made is not None and made.looks
+        looks = made is not None and made.needs_picture
         some = min(count, LOOKED_AT) if looks else count
         damaged, in_scene = (asked.part(0, some) for asked in self.asked)
         first, theirs = self._lists(made, damaged)
@@ -264,4 +287,4 @@ class _Test:
         return first, marked
 
 
-__all__ = ["AutoSelection", "choose", "decide"]
+__all__ = ["AutoSelection", "select_rerank", "significant_winner"]

@@ -25,7 +25,7 @@ Float32Array = NDArray[np.float32]
 PLAIN = 1e-2
 
 
-class DiffusionReranker(Reranker):
+class Diffusion(Reranker):
     """Diffusion on the index's neighbour graph.
 
     Parameters
@@ -37,7 +37,8 @@ class DiffusionReranker(Reranker):
     """
 
     name = "diffusion"
-    own_distance = True
+    needs_own_distance = True
+    needs_graph = True
 
     def __init__(
         self,

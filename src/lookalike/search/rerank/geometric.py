@@ -36,7 +36,7 @@ WIDER = 4
 QUERY_SIDE = 640
 
 
-class GeometricCheck(Reranker):
+class Geometric(Reranker):
     """Geometric check of the first answers.
 
     Parameters
@@ -48,7 +48,8 @@ class GeometricCheck(Reranker):
     """
 
     name = "geometric"
-    looks = True
+    needs_picture = True
+    needs_keypoints = True
 
     def __init__(
         self,
@@ -164,7 +165,7 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
         if on_note is not None:
             on_note("checking, once, how many images here are known again by their details in a scene")
         rows = np.sort(np.random.default_rng([seed, 9]).permutation(len(index))[:SHOWN])
-        check = GeometricCheck(index)
+        check = Geometric(index)
         found = []
         for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):
             height, width = (
@@ -187,4 +188,4 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
     return float((learnt[1]["inliers"] >= VERIFIED).mean())
 
 
-__all__ = ["GeometricCheck", "recognised"]
+__all__ = ["Geometric", "recognised"]

@@ -43,8 +43,8 @@ class KReciprocal(Reranker):
         Share of the plain distance, 0 to 1.
     """
 
-    name = "reciprocal"
-    own_distance = True
+    name = "k-reciprocal"
+    needs_own_distance = True
 
     def __init__(
         self,

@@ -39,8 +39,8 @@ class MultiView(Reranker):
         The nearest view counts, or the mean of all.
     """
 
-    name = "views"
-    looks = True
+    name = "multi-view"
+    needs_picture = True
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Float32Array = NDArray[np.float32]
 
 
-class Expansion(Reranker):
+class QueryExpansion(Reranker):
     """Average or weighed query expansion.
 
     Parameters
@@ -40,7 +40,7 @@ class Expansion(Reranker):
         Neighbours that each image of the index moves towards, at most those of the graph; 0 for none.
     """
 
-    name = "expansion"
+    name = "query-expansion"
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Expansion(Reranker):
         distance: str | None = None,
         on_note: Callable[[str], None] | None = None,
         k: int = 10,
-        alpha: float = 3.0,
+        alpha: float = 0.0,
         augment: int = 0,
     ) -> None:
         super().__init__(index, distance=distance, on_note=on_note)
@@ -91,3 +91,21 @@ class Expansion(Reranker):
         lost = ~moved.any(axis=1)  # it and its answers cancel out
         moved[lost] = queries[lost]
         return self.moved.distances(moved.astype(np.float32)), [{}] * len(asked)
+
+
+class AlphaQueryExpansion(QueryExpansion):
+    """Query expansion whose answers are weighed by their similarity to the power alpha (Radenovic et al., 2018)."""
+
+    name = "alpha-query-expansion"
+
+    def __init__(
+        self,
+        index: IndexReader,
+        *,
+        distance: str | None = None,
+        on_note: Callable[[str], None] | None = None,
+        k: int = 10,
+        alpha: float = 3.0,
+        augment: int = 0,
+    ) -> None:
+        super().__init__(index, distance=distance, on_note=on_note, k=k, alpha=alpha, augment=augment)

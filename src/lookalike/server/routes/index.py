@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.saved_scores import saved_reports
-from lookalike.search.rerank.base import RERANKINGS
+from lookalike.search.rerank import RERANKERS
 from lookalike.server.live import SharedIndex
 from lookalike.server.prometheus import CONTENT_TYPE
 from lookalike.server.schemas import ERRORS, InfoModel, ReportModel, ReportsModel, StatusModel, SuggestModel
@@ -114,7 +114,7 @@ def _info(service: Service) -> dict[str, Any]:
         "default": manifest.default,
         "encoders": columns,
         "distances": sorted(DISTANCES),
-        "reranks": sorted(RERANKINGS),
+        "reranks": sorted(name for name in RERANKERS if name != "auto"),
         "labels": has_labels,
         "outcomes": manifest.outcomes,
         "version": manifest.dataset_version,

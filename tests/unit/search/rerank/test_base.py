@@ -12,15 +12,17 @@ from test_keypoints import scene
 
 from lookalike import build_index, open_collection, open_index
 from lookalike.cli.main import run
-from lookalike.encoders.base import TABLE
 from lookalike.encoders.local import detect_sift
+from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
 from lookalike.reports.evaluate import score
 from lookalike.search.engine import search
-from lookalike.search.rerank.auto import choose, decide
-from lookalike.search.rerank.base import RERANKINGS, RerankRequest, create_reranker, rerank
+from lookalike.search.rerank import RERANKERS
+from lookalike.search.rerank.auto import select_rerank, significant_winner
+from lookalike.search.rerank.base import RerankRequest
 from lookalike.search.rerank.geometric import recognised
 from lookalike.search.rerank.multi_view import views_of
+from lookalike.search.rerank.registry import create_reranker, rerank
 from quadrants import ENTRY, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0), (0, 0, 3, 4), (1, 0, 0, 7))
@@ -58,18 +60,18 @@ def scenes(tmp_path_factory):
 def test_expansion_asks_again_with_the_mean(index):
     query = np.array([[3, 4, 0, 0]], np.float32)
     unit = index.descriptors / np.linalg.norm(index.descriptors, axis=1, keepdims=True)
-    made = create_reranker("expansion:k=3", index)
+    made = create_reranker("query-expansion:k=3", index)
     moved = query[0] / 5 + unit[[0, 3, 1]].sum(axis=0)
     expected = 1 - unit @ moved / np.linalg.norm(moved)
     assert np.allclose(made.values(RerankRequest(query))[0][0], expected, atol=1e-6)
-    weighed = create_reranker("alpha-expansion:k=3,alpha=2", index)
+    weighed = create_reranker("alpha-query-expansion:k=3,alpha=2", index)
     moved = query[0] / 5 + unit[0] + unit[3] + 0.96**2 * unit[1]
     expected = 1 - unit @ moved / np.linalg.norm(moved)
     assert np.allclose(weighed.values(RerankRequest(query))[0][0], expected, atol=1e-6)
 
 
 def test_augmented_images_have_moved_towards_their_neighbours(index):
-    made = create_reranker("alpha-expansion:k=1,alpha=1,augment=1", index)
+    made = create_reranker("alpha-query-expansion:k=1,alpha=1,augment=1", index)
     unit = index.descriptors / np.linalg.norm(index.descriptors, axis=1, keepdims=True)
     moved = unit[1] + 0.96 * unit[0]  # its nearest is 0 or 3, which point the same way
     assert np.allclose(made.moved._descriptors[1], moved, atol=1e-5)
@@ -85,7 +87,7 @@ def test_the_views_are_turned_mirrored_and_cut():
 def test_a_turned_query_is_found_by_its_views(index):
     lying = np.rot90(pictures((3, 4, 0, 0))[0])
     assert index.search(lying, 1)[0].row != 0
-    found = index.search(lying, 1, rerank="views:kinds=turns")[0]
+    found = index.search(lying, 1, rerank="multi-view:kinds=turns")[0]
     assert found.row == 0
     assert found.distance > 0  # as it is without re-ranking
 
@@ -129,7 +131,7 @@ def sets_by_hand(table, k):
 
 def test_reciprocal_is_what_the_paper_says_and_no_query_sees_another(digits_index, asked):
     k, few, plain = 6, 3, 0.3
-    made = create_reranker(f"reciprocal:k={k},few={few},plain={plain}", digits_index)
+    made = create_reranker(f"k-reciprocal:k={k},few={few},plain={plain}", digits_index)
     values = made.values(asked)[0]
     for i in (0, 11):
         table = np.concatenate([asked.descriptors[i : i + 1], digits_index.descriptors])
@@ -144,7 +146,7 @@ def test_reciprocal_is_what_the_paper_says_and_no_query_sees_another(digits_inde
 
 
 @pytest.mark.parametrize(
-    "method", ["expansion", "alpha-expansion:augment=5", "diffusion", "reciprocal", "views", "none"]
+    "method", ["query-expansion", "alpha-query-expansion:augment=5", "diffusion", "k-reciprocal", "multi-view", "none"]
 )
 def test_a_query_is_answered_the_same_alone_and_among_others(digits_index, asked, method):
     many = rerank(digits_index, method, asked.descriptors, 5, picture=asked.picture)
@@ -174,13 +176,13 @@ def test_only_some_rows_may_answer(digits_index, asked):
 def test_packed_codes_are_re_ranked(tmp_path):
     index = build_index("mnist:train[0:120]", "itq", tmp_path / "codes")
     images = open_collection("mnist:test[0:3]")
-    for method in ("expansion", "alpha-expansion:augment=3", "diffusion", "reciprocal"):
+    for method in ("query-expansion", "alpha-query-expansion:augment=3", "diffusion", "k-reciprocal"):
         found = search(index, images, 4, rerank=method)
         assert all(len({m.row for m in result.matches}) == 4 for result in found)
     assert index.search("mnist:train[5]", 1, rerank="diffusion")[0].row == 5
 
 
-@pytest.mark.parametrize("method", ["expansion", "diffusion", "reciprocal"])
+@pytest.mark.parametrize("method", ["query-expansion", "diffusion", "k-reciprocal"])
 def test_two_images_are_enough(tmp_path, method):
     index = build_index("mnist:train[0:2]", "hog", tmp_path / "two")
     assert [m.row for m in index.search("mnist:train[1]", 2, rerank=method)] == [1, 0]
@@ -326,12 +328,12 @@ def test_too_few_images_to_choose_by(scenes):
 
 def test_auto_is_shown_and_kept(digits_index):
     notes = []
-    choice = choose(digits_index, on_note=notes.append, tried=("diffusion", "alpha-expansion"))
+    choice = select_rerank(digits_index, on_note=notes.append, tried=("diffusion", "alpha-query-expansion"))
     assert notes[-1] == choice.sentence()
     again = []
-    assert choose(digits_index, on_note=again.append) == choice
+    assert select_rerank(digits_index, on_note=again.append) == choice
     assert again == [choice.sentence()]
-    assert set(choice.figures) == {"none", "diffusion", "alpha-expansion"}
+    assert set(choice.figures) == {"none", "diffusion", "alpha-query-expansion"}
 
 
 def test_a_check_of_details_is_chosen_where_the_encoder_overlooks_pictures_in_a_scene(tmp_path):
@@ -339,7 +341,7 @@ def test_a_check_of_details_is_chosen_where_the_encoder_overlooks_pictures_in_a_
     folder.mkdir()
     for seed in range(48):
         scene(seed).save(folder / f"{seed:02d}.png")
-    choice = choose(build_index(folder, "color"), tried=("geometric", "alpha-expansion"))
+    choice = select_rerank(build_index(folder, "color"), tried=("geometric", "alpha-query-expansion"))
     assert choice.method == "geometric"
     assert choice.figures["none"]["first hit"] < 0.8 < choice.figures["geometric"]["first hit"]
 
@@ -349,13 +351,13 @@ def test_one_that_gives_everybody_the_same_answers_is_not_chosen():
     first = np.ones(80)
     kind = {"plain": rng.normal(0.5, 0.1, 80), "good": rng.normal(0.6, 0.1, 80), "collapsed": np.zeros(80)}
     results = {n: {"first hit": first, "kind": k} for n, k in zip(("none", "good", "flat"), kind.values(), strict=True)}
-    assert decide(results) == "good"
+    assert significant_winner(results) == "good"
     # One that was tried on fewer is compared on those.
     looked = {"first hit": np.ones(20), "kind": kind["plain"][:20]}
     dull = {"first hit": np.r_[np.ones(10), np.zeros(10), np.ones(60)], "kind": np.zeros(80)}
-    assert decide({"none": dull, "looked": looked | {"kind": np.zeros(20)}}) == "looked"
+    assert significant_winner({"none": dull, "looked": looked | {"kind": np.zeros(20)}}) == "looked"
     results["good"]["first hit"] = (rng.random(80) < 0.8).astype(float)
-    assert decide(results) == "none"
+    assert significant_winner(results) == "none"
 
 
 # Refused --------------------------------------------------------------------------------------------------------------
@@ -363,10 +365,10 @@ def test_one_that_gives_everybody_the_same_answers_is_not_chosen():
 
 def test_an_unknown_method_lists_the_known(index):
     with pytest.raises(
-        UsageError, match="unknown re-ranking 'difusion' .*'diffusion'.*known: alpha-expansion, auto, "
+        UsageError, match="unknown re-ranking 'difusion' .*'diffusion'.*known: alpha-query-expansion, auto, "
     ) as e:
         index.search(pictures((1, 0, 0, 0))[0], 1, rerank="difusion")
-    assert all(name in str(e.value) for name in RERANKINGS)
+    assert all(name in str(e.value) for name in RERANKERS)
 
 
 @pytest.mark.parametrize(
@@ -375,10 +377,10 @@ def test_an_unknown_method_lists_the_known(index):
         ("diffusion:beta=1", "unknown parameter of diffusion 'beta'"),
         ("diffusion:alpha=much", "give a number"),
         ("diffusion:alpha=1", "alpha is 1; it must be 0 to 0.999"),
-        ("expansion:k=0", "k is 0; it must be 1 to"),
-        ("reciprocal:k=2.5", "give a whole number"),
-        ("views:kinds=upside", "unknown kind of views 'upside'"),
-        ("views:by=max", "unknown way to join views 'max'"),
+        ("query-expansion:k=0", "k is 0; it must be 1 to"),
+        ("k-reciprocal:k=2.5", "give a whole number"),
+        ("multi-view:kinds=upside", "unknown kind of views 'upside'"),
+        ("multi-view:by=max", "unknown way to join views 'max'"),
     ],
 )
 def test_a_wrong_parameter_is_one_sentence(index, method, said):
@@ -393,7 +395,7 @@ def test_diffusion_keeps_to_the_encoders_own_distance(index):
 
 def test_words_have_no_picture(index):
     with pytest.raises(UsageError, match="looks at the query's picture"):
-        rerank(index, "views", np.ones((1, 4), np.float32), 1)
+        rerank(index, "multi-view", np.ones((1, 4), np.float32), 1)
 
 
 def test_opencv_missing_says_what_to_type(monkeypatch):

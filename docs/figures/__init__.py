@@ -1,0 +1,22 @@
+"""Which figures stand in the docs, and where in ``benchmarks/results`` each is: the tables and values of ``docs/tables.py``.
+
+A line of a table is a label and what it selects; a column adds the rest. Together they must name exactly one row of a file.
+"""
+
+from __future__ import annotations
+
+from tables import Value, digits
+
+from figures.article import ARTICLE
+from figures.encoders import ENCODERS
+from figures.selection import SELECTION
+from figures.speed import SPEED
+
+TABLES = ENCODERS | SELECTION | SPEED | ARTICLE
+_HOG_ON_MNIST = {"collection": "MNIST", "encoder": "hog deskew", "metric": "mAP"}
+VALUES = {
+    "adapt-few": Value("adapt", [{**_HOG_ON_MNIST, "aim": ""}, {**_HOG_ON_MNIST, "aim": "few"}], digits(3)),
+    "adapt-kind": Value("adapt", [{**_HOG_ON_MNIST, "aim": "kind"}], digits(3)),
+    "diffusion": Value("rerank", [{"run": "kind", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3)),
+    "wall": Value("rerank", [{"run": "museum", "queries": "wall", "method": m, "metric": "P@1"} for m in ("plain", "geometric")], digits(2)),
+}  # fmt: skip

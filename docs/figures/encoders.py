@@ -1,0 +1,112 @@
+"""Figures of docs/encoders.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tables import Column, Table, cell, digits, interval, significant
+
+from figures.lines import Lines, metrics, named, number_of
+
+COLLECTIONS = {
+    "MNIST": "MNIST, 3,000 training digits asked by 300 others", "digits": "scikit-learn's digits, 8 x 8", "Corel-1k": "Corel-1k",
+    "museum crops": "museum paintings, cut out of a photo", "museum wall": "museum paintings, on a wall",
+    "emoji kinds": "emoji, by kind", "emoji vendors": "emoji, asked by another vendor's",
+    "textures": "textures: cuttings from 16 pictures", "letters": "letters in 24 fonts",
+}  # fmt: skip
+_IN_GREY = ("Corel-1k", "emoji kinds", "emoji vendors", "textures")
+_USUAL: Lines = []
+for _name, _title in COLLECTIONS.items():
+    _USUAL.append((_title, {"collection": _name, "setting": "as it is"}))
+    for _side in ("28", "96") if _name in _IN_GREY else ():
+        _USUAL.append((f"{_title}, in grey, {_side} pixels", {"collection": _name, "setting": f"grey, {_side} pixels"}))
+
+
+def _usual(encoder: str, recipe: str, heading: str) -> list[Column]:
+    where = {"encoder": encoder, "recipe": recipe}
+    return [Column(f"{heading}: {m}", {**where, "metric": m}, digits(3), recipe != "unchanged") for m in ("P@1", "mAP")]
+
+
+_MNIST_ALL: dict[str, Any] = {"collection": "MNIST, 60,000 digits"}
+_HOG = {"collection": "MNIST", "encoder": "hog deskew", "study": "adapt"}
+_CODES = (("mAP", interval(3)), ("P@1", interval(3)), ("LRAP@1000", interval(3)))
+_KIND = "hog deskew, kernel (r 0.03, 50 neighbours)"
+_MUSEUM = [
+    Column(f"P@1, {title}", {"metric": "P@1", "collection": "287 paintings", "queries": title}, interval(2))
+    for title in ("crops", "on a wall")
+]
+
+ENCODERS = {
+    "costs": Table(
+        "costs", "encoder",
+        [(f"`{n}`" if " " not in n else n, {"encoder": n}) for n in (
+            "pixels", "hog", "hog deskew", "itq over hog", "color", "neural", "neural, 8 bits", "sift, VLAD", "surf, VLAD")],
+        [Column("image", {"metric": "bytes an image"}, cell("setting")),
+         Column("processor ms an image", {"metric": "processor ms an image"}, significant(2)),
+         Column("dimension", {"metric": "dimension"}, digits(0)), Column("bytes", {"metric": "bytes an image"}, digits(0))],
+    ),
+    "paintings": Table(
+        "costs", "287 paintings, 30 queries each",
+        [(n, {"encoder": n}) for n in (
+            "sift, VLAD", "sift, bag of words", "surf, VLAD", "surf, bag of words", "neural", "color", "hog, 64 x 64", "pixels, 64 x 64")],
+        _MUSEUM,
+    ),
+    "usual": Table(
+        "usual", "collection", _USUAL,
+        [Column("images", {"metric": "images"}, digits(0)),
+         *_usual("hog", "unchanged", "`hog`"), *_usual("neural", "unchanged", "`neural`"),
+         Column("taken", {"metric": "taken"}, lambda row: f"`{row['encoder']}`, {row['recipe']}"),
+         *_usual("hog", "adapted (r 0.1)", "`hog` adapted"), *_usual("neural", "centred", "`neural` centred")],
+    ),
+    "glyphs": Table(
+        "mnist-scores", "all 10,000 test digits of MNIST, cosine", [("`pixels`", {"encoder": "pixels"}), ("`hog`", {"encoder": "hog"}),
+         ("`hog`, `deskew`", {"encoder": "hog, deskewed"})],
+        metrics(("P@1", "mAP", "LRAP@1000"), interval(3)),
+    ),
+    "deep": Table(
+        "autoencoder", "MNIST, `deep`, all 10,000 test digits",
+        [("as it is", {"aim": ""}), ("adapted, `few`", {"aim": "few"}), ("adapted, `kind`", {"aim": "kind"}), ("adapted, both", {"aim": "both"})],
+        [Column("recipe", {**_MNIST_ALL, "metric": "mAP"}, cell("recipe")), Column("d", {**_MNIST_ALL, "metric": "dimension"}, digits(0)),
+         *metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
+    ),
+    "deep-photos": Table(
+        "autoencoder", "Corel-1k, each photo asks the others", named("encoder", "deep", "tutorial", "pixels", "hog", "color", "neural"),
+        [Column("d", {"collection": "Corel-1k", "metric": "dimension"}, digits(0)),
+         Column("processor seconds to fit", {"collection": "Corel-1k", "metric": "processor seconds to fit"}, digits(1)),
+         *metrics(("mAP", "P@1", "P@20"), interval(3), collection="Corel-1k")],
+    ),
+    "contrastive": Table(
+        "contrastive", "MNIST, all 10,000 test digits",
+        [(f"{title}, {epochs}", {"setting": epochs, "aim": aim, "noise": noise}) for title, aim, noise in (
+            ("as it is", "", ""), ("adapted, `few`", "few", ""), ("adapted, `kind`", "kind", ""), ("adapted, both", "both", ""),
+            ("noisy queries", "", "0.5"), ("noisy queries, adapted, `few`", "few", "0.5")) for epochs in ("14 epochs", "84 epochs")],
+        [Column("recipe", {**_MNIST_ALL, "metric": "mAP"}, cell("recipe")), *metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
+    ),
+    "contrastive-photos": Table(
+        "contrastive", "Corel-1k, each photo asks the others",
+        [(f"{title}, {epochs}", {"setting": epochs, "aim": aim}) for epochs in ("18 epochs", "148 epochs")
+         for title, aim in (("as it is", ""), ("adapted, `kind`", "kind"))],
+        [Column("recipe", {"collection": "Corel-1k", "metric": "mAP"}, cell("recipe")), *metrics(("mAP", "P@1", "P@20"), interval(3), collection="Corel-1k")],
+    ),
+    "contrastive-pilot": Table(
+        "contrastive-pilot", "10,000 training digits, 8 epochs",
+        [(s.replace("rate .", "learning rate 0."), {"setting": s}) for s in (
+            "simclr, temperature 0.2, rate .003", "simclr, temperature 0.2, rate .003, 1024 compared", "simclr, temperature 0.5, rate .003",
+            "vicreg, rate .003", "vicreg, rate .001", "vicreg, rate .001, 1024 compared")],
+        [Column(f"{m}, {r}", {"metric": f"self-test: {m}", "recipe": r}, digits(3))
+         for r in ("unchanged", "adapted (r 0.1)", "kernel (r 0.03, 50 neighbours)") for m in ("found", "kind@5%")],
+    ),
+    "codes": Table(
+        "codes", "MNIST, 60,000 digits",
+        [("`hog` with `deskew`", {**_HOG, "collection": "MNIST", "aim": ""}),
+         *((f"`itq` over it, {b} bits", {"encoder": f"itq, {b} bits", "recipe": "hog deskew, unchanged"}) for b in (28, 64, 256)),
+         ("`hashing` over it, 256 bits", {"encoder": "hashing, 256 bits", "recipe": "hog deskew, unchanged"}),
+         ("the same, adapted, `few`", {**_HOG, "aim": "few"}),
+         ("`itq` over that, 256 bits", {"encoder": "itq, 256 bits", "recipe": "hog deskew, adapted (r 0.1)"}),
+         ("adapted, `kind`", {**_HOG, "aim": "kind"}),
+         *((f"`itq` over that, {b} bits", {"encoder": f"itq, {b} bits", "recipe": _KIND}) for b in (28, 64, 256)),
+         ("`hashing` over that, 256 bits", {"encoder": "hashing, 256 bits", "recipe": _KIND})],
+        [*(Column(m, {"metric": m}, f) for m, f in _CODES), Column("queries", {"metric": "mAP"}, number_of),
+         Column("processor seconds to fit", {"metric": "processor seconds to fit"}, digits(1), True)],
+    ),
+}  # fmt: skip

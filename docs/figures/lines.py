@@ -1,0 +1,43 @@
+"""Lines and columns that several tables have, and more ways to write a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tables import Column, Form, Row
+
+Lines = list[tuple[str, Mapping[str, str]]]
+
+
+def named(column: str, *values: str) -> Lines:
+    """Return a line for each value of a column, labelled by it."""
+    return [(value, {column: value}) for value in values]
+
+
+def number_of(row: Row) -> str:
+    """Write the number of queries, where the run recorded it."""
+    return f"{int(row['n']):,}" if row["n"] else ""
+
+
+def metrics(names: Sequence[str], form: Form, *, optional: bool = False, **where: Any) -> list[Column]:
+    """Return a column for each metric, headed by its name."""
+    return [Column(name, {"metric": name, **where}, form, optional) for name in names]
+
+
+def spread(row: Row) -> str:
+    """Write a mean with the least and the greatest behind it."""
+    value, low, high = (f"{round(float(row[k]), 3) + 0.0:+.3f}" for k in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def spanned(count: int) -> Form:
+    """Return what writes a median with the least and the greatest repeat behind it."""
+    return lambda row: (
+        f"{float(row['value']):,.{count}f} ({float(row['low']):,.{count}f} to {float(row['high']):,.{count}f})"
+    )
+
+
+def percent(row: Row) -> str:
+    """Write a share."""
+    return f"{100 * float(row['value']):.0f} %"

@@ -1,0 +1,155 @@
+"""Figures of docs/adapt.md, ranking.md, robustness.md and searching.md."""
+
+from __future__ import annotations
+
+from tables import Column, Table, cell, digits, interval
+
+from figures.encoders import COLLECTIONS
+from figures.lines import metrics, spread
+
+_AIMS = (("unchanged", ""), ("`few`", "few"), ("`kind`", "kind"), ("`both`", "both"))
+_TRIED = [
+    (title, {"recipe": recipe}) for title, recipe in (
+        ("unchanged", "unchanged"), ("adapted (r .1)", "adapted (r 0.1)"), ("kernel (r .03, 20 neighbours)", "kernel (r 0.03, 20 neighbours)"),
+        ("Ledoit-Wolf", "ledoit-wolf"), ("families apart (r .1)", "each family (r 0.1)"), ("families by need (r .1)", "by need (r 0.1)"))
+]  # fmt: skip
+_TRIED_ON = (("MNIST 6,000", "hog deskew"), ("Corel-1k", "neural"), ("Corel-1k", "hog"), ("letters", "hog deskew"))
+_NETWORKS = [
+    (f"{kind}, {by}", {"recipe": f"{kind}, {by}, t {t}"})
+    for kind in ("linear", "hidden")
+    for by, t in (("damage", "1"), ("neighbours", "1"))
+]
+_GAINS = [
+    (f"`{aim}`, {title}", {"aim": aim, "collection": group}) for aim in ("few", "kind", "both")
+    for title, group in (("all pairs", "all"), ("collections with kinds", "all with kinds"), ("without", "all without kinds"))
+]  # fmt: skip
+
+
+_JUDGED = [(COLLECTIONS[name], {"collection": name}) for name in COLLECTIONS]
+_VERDICT = [
+    Column(f"{f} and {m}: {title}", {"setting": f"{f} for {m}", "metric": metric}, form)
+    for f, m in (("first hit", "P@1"), ("found", "P@1"), ("kind@5%", "mAP"))
+    for title, metric, form in (("Spearman", "Spearman", digits(2)), ("loss", "loss of the pick", digits(3)))
+]
+_FOLDS = {"collection": "Corel-1k, ten folds"}
+_DIFFUSIONS = (("plain", "plain", "plain"), ("`diffusion:alpha=0.9`", "diffusion:alpha=0.9", ""), ("`diffusion`", "diffusion:alpha=0.99", "diffusion"),
+               ("`diffusion:alpha=0.998`", "diffusion:alpha=0.998", "diffusion:alpha=0.998"))  # fmt: skip
+_WAYS = ("as it is", "blurred", "--denoise auto", "--denoise tutorial")
+_PAINTINGS = (("photographed on a wall (qsd2)", "wall"), ("cut out of a photograph (qsd1)", "crops"), ("turned by any angle", "turned"),
+              ("noise", "noise"), ("text over it", "text"), ("two in one photo", "two"))  # fmt: skip
+_ASKED = (
+    ("museum qsd1_w1", "neural"), ("museum qsd2_w1", "neural"), ("museum qsd1_w1", "neural, geometric"), ("museum qsd2_w1", "neural, geometric"),
+    ("museum qsd1_w1", "neural+color"), ("museum qsd2_w1", "neural+color"), ("museum qsd1_w1", "sift"), ("museum qsd2_w1", "sift"),
+    ("corel1k", "color"), ("corel1k", "neural"), ("mnist 20,000", "hog"), ("mnist 20,000", "hog, asked by photos"),
+)  # fmt: skip
+_THERE, _GONE = "its answers are there", "its answers are taken away"
+
+SELECTION = {
+    "adapt": Table(
+        "adapt", "collection, encoder, aim",
+        [(f"{c}, {e}: {title}", {"collection": c, "encoder": e, "aim": aim}) for c, e in (("MNIST", "hog deskew"), ("Corel-1k", "neural")) for title, aim in _AIMS],
+        [Column("recipe", {"metric": "mAP"}, cell("recipe")), Column("d", {"metric": "dimension"}, digits(0)),
+         *metrics(("mAP", "P@1"), interval(3)), *metrics(("LRAP@1000", "P@20"), interval(3), optional=True)],
+    ),
+    "default": Table(
+        "mnist-scores", "MNIST, all 10,000 test digits",
+        [("`hog`, unchanged", {"encoder": "hog"}), ("`hog`, default post-processing", {"encoder": "hog, default post-processing"})],
+        [Column("recipe", {"metric": "mAP"}, cell("recipe")), Column("d", {"metric": "dimension"}, digits(0)), *metrics(("mAP", "P@1"), interval(3))],
+    ),
+    "recipes": Table(
+        "recipes", "mAP, P@1",
+        _TRIED, [Column(f"{c}, {e}: {m}", {"collection": c, "encoder": e, "metric": m}, digits(3), True) for c, e in _TRIED_ON for m in ("mAP", "P@1")],
+    ),
+    "networks": Table(
+        "recipes-networks", "temperature 1", _NETWORKS,
+        [Column(f"{c}, {e}: {m}", {"collection": c, "encoder": e, "metric": m}, interval(3), True) for c, e in _TRIED_ON[:2] for m in ("mAP", "P@1")],
+    ),
+    "ledoit-wolf": Table(
+        "recipes", "Ledoit-Wolf, less adapted (r .1)",
+        [(f"{c}, {e}", {"collection": c, "encoder": e}) for c, e in (*_TRIED_ON[:3], ("emoji kinds", "hog"))],
+        [Column(m, {"metric": f"{m} less adapted (r 0.1)", "recipe": "ledoit-wolf"}, spread) for m in ("mAP", "P@1")],
+    ),
+    "verdict": Table("verdict", "collection", _JUDGED, [Column("rows", {"metric": "encoders x recipes"}, digits(0)), *_VERDICT]),
+    "verdict-within": Table(
+        "verdict-within", "within one encoder, mean of the pairs (least to greatest)",
+        [(title, {"collection": group}) for title, group in (("all pairs", "all"), ("collections with kinds", "all with kinds"), ("without", "all without kinds"))],
+        [Column(f"Spearman, {f} and {m}", {"setting": f"{f} for {m}"}, spread) for f, m in (("found", "P@1"), ("kind@5%", "mAP"))],
+    ),
+    "verdict-gains": Table(
+        "verdict-gains", "aim; mean of the pairs (least to greatest)", _GAINS,
+        [Column("pairs", {"metric": "P@1, less unchanged"}, cell("n")), *(Column(m, {"metric": f"{m}, less unchanged"}, spread) for m in ("P@1", "mAP"))],
+    ),
+    "rerank-mnist": Table(
+        "rerank", "MNIST, 60,000 asked by all 10,000 test digits; hog deskew, adapted for `kind`",
+        [("plain", {"method": "plain"}), ("diffusion", {"method": "diffusion"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
+        metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="kind"),
+    ),
+    "rerank-corel": Table(
+        "rerank", "Corel-1k, ten folds of 100 queries and 900 photos",
+        [(title, {**_FOLDS, "method": method, "run": "corel"}) for title, method, _ in _DIFFUSIONS],
+        [Column(f"{title}: {m}", {**where, "metric": m}, interval(3)) for title, where in (
+            ("neural", {"recipe": "unchanged"}), ("centred", {"recipe": "centred"}), ("for `kind`", {"aim": "kind"})) for m in ("mAP", "P@1")],
+    ),
+    "rerank-others": Table(
+        "rerank", "method", [("plain", {"method": "plain"}), *((f"`{m}`", {"method": m}) for m in ("query-expansion", "alpha-query-expansion", "k-reciprocal", "multi-view"))],
+        [*(Column(f"MNIST, 1,000 queries: {m}", {"run": "others-mnist", "metric": m}, interval(3)) for m in ("mAP", "P@1")),
+         *(Column(f"{title}: {m}", {"run": "others-corel", **where, "metric": m}, interval(3)) for title, where in (
+            ("Corel-1k, neural", {"recipe": "unchanged"}), ("Corel-1k, for `kind`", {"aim": "kind"})) for m in ("mAP", "P@1"))],
+    ),
+    "rerank-paintings": Table(
+        "rerank", "287 museum paintings, neural, 30 queries each", [(title, {"queries": name}) for title, name in _PAINTINGS],
+        [Column("P@1, plain", {"run": "museum", "method": "plain", "metric": "P@1"}, interval(2)),
+         Column("P@1, geometric", {"run": "museum", "method": "geometric", "metric": "P@1"}, digits(2)),
+         Column("verified", {"run": "museum", "method": "geometric", "metric": "verified"}, digits(2)),
+         Column("pairs a query", {"run": "museum", "method": "geometric", "metric": "pairs a query"}, digits(0)),
+         Column("processor ms a pair", {"run": "museum", "method": "geometric", "metric": "processor ms a pair"}, digits(1)),
+         Column("P@1, auto", {"run": "auto", "method": "auto", "metric": "P@1"}, digits(2), True)],
+    ),
+    "rerank-auto": Table(
+        "rerank", "287 museum paintings, by the self-test",
+        [(f"`{m}`" if m != "plain" else m, {"run": "auto", "method": m}) for m in (
+            "plain", "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric")],
+        [Column(m, {"metric": f"self-test: {m}"}, digits(3)) for m in ("first hit", "kind")],
+    ),
+    "rerank-speed": Table(
+        "rerank", "60,000 x 113, one query", [("plain", {"method": "plain"}), ("`diffusion`", {"method": "diffusion"})],
+        [Column("ms", {"run": "speed", "metric": "ms a query"}, interval(1))], "Medians (least to greatest).",
+    ),
+    "noise": Table(
+        "noise", "MNIST's 60,000 asked by test digits with noise 0.5: P@1",
+        [(title, {"encoder": e}) for title, e in (
+            ("pixels", "pixels"), ("hog, deskewed", "hog, deskewed"), ("hog, deskewed, adapted", "hog, deskewed, adapted"), ("autoencoder of the demo", "autoencoder"))],
+        [Column(f"`{w}`" if w.startswith("--") else w, {"noise": "0.5", "method": w, "metric": "P@1"}, interval(3)) for w in _WAYS],
+    ),
+    "noise-all": Table(
+        "noise", "the same, by all 10,000: P@1", [("hog, deskewed", {"encoder": "hog, deskewed"}), ("hog, deskewed, adapted", {"encoder": "hog, deskewed, adapted"})],
+        [Column(f"`{w}`" if w.startswith("--") else w, {"noise": "0.5", "method": w, "metric": "P@1 of all 10,000"}, interval(3)) for w in _WAYS if w != "blurred"],
+    ),
+    "noise-levels": Table(
+        "noise noise-ranking", "noise of the query", [(n.removesuffix(".0"), {"noise": n, "encoder": "hog, deskewed, adapted"}) for n in ("0.0", "0.1", "0.25", "0.5", "0.75", "1.0")],
+        [Column(f"{m}, {f'`{w}`' if w.startswith('--') else w}", {"method": w, "metric": m, **({} if m == "P@1" else {"study": "noise-ranking"})}, digits(3))
+         for m in ("P@1", "mAP", "LRAP@10") for w in ("as it is", "--denoise auto", "--denoise tutorial")],
+    ),
+    "noise-quality": Table(
+        "noise", "1,000 test digits: PSNR, dB", [(n, {"noise": n}) for n in ("0.1", "0.25", "0.5", "0.75", "1.0")],
+        [Column(f"`{w}`" if w.startswith("--") else w, {"method": w, "metric": "PSNR of queries, dB"}, digits(1)) for w in _WAYS],
+    ),
+    "nothing": Table(
+        "nothing", "query, encoder", [(f"{q}, {e}", {"run": f"{q}, {e}"}) for q, e in _ASKED],
+        [Column("queries", {"metric": "nothing like it", "setting": _GONE}, cell("n")),
+         *(Column(f"{title}: {where}", {"metric": metric, "setting": setting}, interval(2), True) for title, metric in (
+             ("says nothing", "nothing like it"), ("first stands out", "first stands out"), ("first verified", "first verified"))
+           for where, setting in (("answers there", _THERE), ("answers gone", _GONE))),
+         Column("area under ROC of the gap", {"metric": "area under ROC of the gap"}, interval(2), True),
+         Column("seconds a query", {"metric": "seconds a query"}, digits(1), True)],
+    ),
+    "nothing-views": Table(
+        "nothing", "encoder", [(title, {"run": run}) for title, run in (
+            ("museum paintings, neural", "museum qsd1_w1, neural"), ("museum paintings, neural+color", "museum qsd1_w1, neural+color"),
+            ("museum paintings, sift", "museum qsd1_w1, sift"), ("corel1k, color", "corel1k, color"), ("corel1k, neural", "corel1k, neural"),
+            ("mnist 20,000, hog", "mnist 20,000, hog"))],
+        [*(Column(f"{title}: {way}", {"metric": metric, "method": way}, digits(2)) for title, metric in (
+            ("silent though there", "silent though there"), ("silent, taken away", "silent, taken away")) for way in ("in a scene", "in part")),
+         Column("believed", {"metric": "silence is believed"}, lambda row: "yes" if row["value"] == "1" else "no")],
+    ),
+}  # fmt: skip

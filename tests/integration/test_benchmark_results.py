@@ -1,0 +1,149 @@
+"""Results of benchmarks: tidy tables that say what they were measured on, and docs whose figures are made from them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+study = pytest.importorskip("study", reason="the folder benchmarks isn't part of a source distribution")
+TABLES = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda p: p.stem)
+def test_a_table_is_short_and_says_what_each_value_was_measured_on(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 300
+    table = study.read(path.stem)
+    assert table.about["study"] == path.stem
+    assert (ROOT / table.about["script"].split()[0]).exists()
+    assert {row["run"] for row in table.rows} == set(table.runs)
+    for facts in table.runs.values():
+        assert {"commit", "date", "processor", "load", "versions"} <= facts.keys() or {"added", "raw"} <= facts.keys()
+    said = [tuple(v for k, v in row.items() if k not in ("value", "low", "high", "n")) for row in table.rows]
+    assert len(said) == len(set(said)), "two rows say the same of different values"
+    for row in table.rows:
+        value = float(row["value"])
+        if row.get("low"):
+            assert float(row["low"]) <= value <= float(row["high"]), row
+
+
+def test_nothing_raw_is_in_git():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of git")
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "benchmarks"], capture_output=True, text=True, check=True
+    )
+    assert {Path(name).suffix for name in tracked.stdout.split()} == {".py", ".csv"}
+
+
+def kept(folder, study_name, part, raw):
+    """Keep a raw run in a folder, as a script does."""
+    code = f"import study; study.keep({study_name!r}, {part!r}, {raw!r}, settings={{'threads': 1}})"
+    environment = os.environ | {"LOOKALIKE_BENCHMARKS": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (folder / "results" / f"{study_name}.csv").read_text(encoding="utf-8")
+
+
+def test_a_run_is_kept_raw_and_its_rows_replace_those_of_the_same_part_only(tmp_path):
+    row = {
+        "method": "itq",
+        "params": {"bits": 28},
+        "base": "hog",
+        "queries": 5,
+        "fit_processor_seconds": 1.25,
+        "images": 9,
+    }
+    kept(tmp_path, "codes", "one", row | {"scores": {"P@1": [0.5, 0.4, 0.6]}})
+    kept(tmp_path, "codes", "two", row | {"scores": {"P@1": [0.25, 0.125, 0.5]}})
+    text = kept(tmp_path, "codes", "one", row | {"scores": {"P@1": [0.75, 0.7, 0.8]}})
+    scores = [line for line in text.splitlines() if "P@1" in line]
+    assert [line.split(",")[0] for line in scores] == ["one", "two"]
+    assert scores[0].endswith("P@1,0.75,0.7,0.8,5")
+    assert scores[1].endswith("P@1,0.25,0.125,0.5,5")
+    raw = json.loads((tmp_path / "runs" / "codes" / "one.json").read_text(encoding="utf-8"))
+    assert raw["raw"]["scores"] == {"P@1": [0.75, 0.7, 0.8]}
+    assert raw["made_on"]["settings"] == {"threads": 1}
+    assert '"settings": {"threads": 1}' in text
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Return a copy of what the figures of the docs are made from, and of the pages."""
+    (tmp_path / "docs").mkdir()
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "docs" / "tables.py"]:
+        shutil.copy(page, tmp_path / page.relative_to(ROOT))
+    shutil.copytree(ROOT / "docs" / "figures", tmp_path / "docs" / "figures")
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("runs"))
+    return tmp_path
+
+
+def tables(folder, *arguments):
+    command = [sys.executable, str(folder / "docs" / "tables.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_figures_of_the_docs_are_those_of_the_tables():
+    done = tables(ROOT, "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_figure_that_was_edited_by_hand_is_found_and_made_again(copied):
+    page = copied / "docs" / "article.md"
+    text = page.read_text(encoding="utf-8")
+    assert "0.9547" not in text
+    page.write_text(text.replace("0.9544", "0.9547"), encoding="utf-8")
+    done = tables(copied, "--check")
+    assert done.returncode == 1
+    assert "article.md: figures out of date; run: python docs/tables.py" in done.stderr
+    assert tables(copied).returncode == 0
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_a_figure_that_no_file_has_is_refused(copied):
+    path = copied / "benchmarks" / "results" / "hamming.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "seconds to encode" not in line), encoding="utf-8")
+    done = tables(copied, "--check")
+    assert done.returncode == 1
+    assert "hamming.csv: expected one row with metric = 'seconds to encode'; found 0" in done.stderr
+
+
+def test_a_figure_that_two_rows_have_is_refused(copied):
+    path = copied / "benchmarks" / "results" / "hamming.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[-1]]), encoding="utf-8")
+    done = tables(copied, "--check")
+    assert done.returncode == 1
+    assert "found 2" in done.stderr
+
+
+#: Figures that somebody measured: scores of three digits, times and ratios.
+MEASURED = re.compile(
+    r"(?<![\d.])0?\.[1-9]\d\d\b|\b\d+(\.\d+)? ms\b|\b\d+(\.\d+)? ?(x|times) as\b|\b\d+ (images|queries) a second\b"
+)
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda p: p.name)
+def test_no_figure_is_typed_into_a_page(page):
+    text = re.sub(
+        r"<!-- (table|value): [\w-]+ -->.*?<!-- end -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)  # parameters and examples
+    found = [match.group() for match in MEASURED.finditer(text)]
+    assert not found, "keep it in benchmarks/results and show it by docs/figures"
+
+
+def test_a_mark_that_names_no_table_is_refused(copied):
+    page = copied / "docs" / "article.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("table: article ", "table: atricle "), encoding="utf-8")
+    done = tables(copied, "--check")
+    assert done.returncode == 1
+    assert "no table 'atricle'" in done.stderr
