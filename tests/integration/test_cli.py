@@ -283,7 +283,7 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
     stated = json.loads(call(capsys, *command, "--json"))
     assert stated["images"] == 100
     assert {row["encoder"] for row in stated["rows"]} == {"pixels", "hog (deskew=True)"}
-    assert set(stated["picks"]) == {"few", "kind", "both"}
+    assert set(stated["picks"]) == {"nearest", "category", "both"}
     out = call(capsys, *command)
     assert out.count("No label was read") == 3
     for sentence in stated["sentences"].values():

@@ -47,7 +47,7 @@ class IndexOptions:
     """What a run that writes an index is to do; each field as of :func:`lookalike.build_index`."""
 
     adapt: bool | None = None
-    aim: str = "few"
+    aim: str = "nearest"
     only: bool = False
     retry: bool = False
     rebuild: bool = False

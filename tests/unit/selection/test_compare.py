@@ -67,7 +67,7 @@ def test_the_verdict_is_repeatable_and_reads_no_label(photos, digits):
     figures = [[row.test.figures for row in verdict.rows] for verdict in (told, mute)]
     assert figures[0] == figures[1]
     assert {row.encoder for row in told.rows} == {"pixels", "hog"}
-    assert "No label was read" in told.sentence("few")
+    assert "No label was read" in told.sentence("nearest")
     assert len(told.table().splitlines()) == len(told.rows) + 1
 
 
@@ -76,7 +76,7 @@ def test_an_index_by_the_verdicts_pick(digits, tmp_path, monkeypatch):
     notes = []
     index = build_index(digits[0][:100], "best", tmp_path / "best", on_note=notes.append)
     pick = compare(digits[0][:100], ["pixels", "hog"], sample=100)
-    assert index.encoder.fingerprint == pick.encoders["few"].fingerprint
+    assert index.encoder.fingerprint == pick.encoders["nearest"].fingerprint
     assert len(notes) == 1
     assert verify(index) == []
     with pytest.raises(UsageError, match="unknown aim 'fwe'"):
@@ -87,7 +87,7 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
     assert plain.manifest.post is None
-    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
+    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
     assert adapted.manifest.post not in (None, "unchanged")
     assert adapted.manifest.dimension < plain.manifest.dimension
     assert [c.encoder for c in adapted.manifest.columns] == ["hog"]
@@ -98,7 +98,7 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
         np.testing.assert_array_equal(index.descriptors, index.encoder.encode(images))
     again = build_index(images, None, tmp_path / "index")
     assert again.manifest == adapted.manifest
-    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
+    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
     assert same.manifest == adapted.manifest
     back = build_index(images, "hog", tmp_path / "index", adapt=False)
     assert back.manifest.fingerprint == plain.manifest.fingerprint
