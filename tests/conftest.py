@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import os
 import signal
 import socket
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from paths import ROOT, TESTS
+
+os.environ.setdefault("LANCE_LOG", "error")  # as our own processes have it; a library sets no such thing
 
 
 def pytest_collection_modifyitems(items):

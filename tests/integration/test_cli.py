@@ -702,7 +702,10 @@ def test_what_fails_is_exit_1_and_a_sentence(capsys, here):
 def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
     monkeypatch.setattr("lookalike.encoders.registry.describe", lambda name: 1 / 0)
     text = refuse(capsys, 1, "encoders")
-    assert text == "unexpected: ZeroDivisionError: division by zero. This is a bug in lookalike; please report it with the output of --debug"
+    assert (
+        text
+        == "unexpected: ZeroDivisionError: division by zero. This is a bug in lookalike; please report it with the output of --debug"
+    )
     with pytest.raises(ZeroDivisionError):
         run(["encoders", "--debug"])
     for code, error, said in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -33,6 +34,7 @@ N_CHECKED = 8
 MAX_STORED_ROWS = 1_000_000
 #: Images whose facts stand ready because they were told lately, and most of one question that is answered from there.
 MAX_RECENT, MAX_RECENT_ROWS = 20_000, 1000
+_log = logging.getLogger(__name__)
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 _NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
@@ -382,6 +384,8 @@ class LiveIndex:
             self._prepare(index)
             self._swap(index, stamp)
         except (LookalikeError, OSError) as e:
+            if self.trouble != str(e):
+                _log.warning("%s: version %s goes on answering", e, self._views[None].manifest.dataset_version)
             self.trouble = str(e)
             if stamp is None:  # gone: look again until it is back
                 return
@@ -408,6 +412,7 @@ class LiveIndex:
         with self._lock:
             old, self._views = self._views, {None: index}
             self._stamp, self.trouble = stamp, None
+        _log.info("%s: version %s answers now", self.path, index.manifest.dataset_version)
         for view in old.values():
             view.close()
 
