@@ -103,16 +103,16 @@ def _curves(
 
     asked = None if families is None else [name.strip() for name in families.split(",")]
     with progress.counting("damaging") as show:
-        found = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
+        of_encoders = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
     if figure is not None:
         from lookalike.reports import charts, figures
 
         figures.save(
-            charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}),
+            charts.robustness_curves(of_encoders, {name: family.unit for name, family in FAMILIES.items()}),
             figure,
             overwrite=overwrite,
         )
     return {
         title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
-        for title, of_encoder in found.items()
+        for title, of_encoder in of_encoders.items()
     }

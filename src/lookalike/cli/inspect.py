@@ -54,21 +54,21 @@ def info(
         del stated[hidden]
     view = {name: getattr(manifest, name) for name in _VIEW}
     facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
-    found = None
+    report = None
     if health:
         from lookalike.reports.health import check_health
 
-        found = check_health(opened)
-        facts["health"] = found.to_json()
+        report = check_health(opened)
+        facts["health"] = report.to_json()
         if picture is not None:
             from lookalike.reports import contact_sheet, figures
 
-            figures.save(contact_sheet.contact_sheet(opened, found), picture, overwrite=overwrite)
+            figures.save(contact_sheet.contact_sheet(opened, report), picture, overwrite=overwrite)
     if as_json:
         print_json(facts)
         return
-    if found is not None:
-        print("\n".join(map(one_line, found.lines())))
+    if report is not None:
+        print("\n".join(map(one_line, report.lines())))
         return
     del facts["encoders"]
     facts["search"] = search_line(facts["search"])

@@ -89,10 +89,10 @@ def own_names() -> set[str]:
     """
     names = {socket.gethostname().lower(), socket.getfqdn().lower()}
     try:
-        found = socket.getaddrinfo(socket.gethostname(), None)
+        infos = socket.getaddrinfo(socket.gethostname(), None)
     except OSError:
-        found = []
-    for info in found:
+        infos = []
+    for info in infos:
         address = str(info[4][0]).partition("%")[0]
         names.add(f"[{address}]" if ":" in address else address)
     return names

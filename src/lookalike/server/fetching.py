@@ -195,10 +195,10 @@ class _Fetch:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         name = parts.hostname or ""
         try:
-            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as e:
             raise ImageError(f"{parts.geturl()}: no such host {name!r}; check the address") from e
-        addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
+        addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
         # All must be public: a name with one address outside and one inside is a trick.
         if not addresses or not all(self.fetcher.allowed(address) for address in addresses):
             raise UsageError(

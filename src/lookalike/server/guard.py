@@ -133,7 +133,7 @@ class Guard:
             if not isinstance(e.__cause__, LookalikeError) and not isinstance(e, LookalikeError):
                 raise
             if not answer.begun:
-                await answer.refuse(RefusedError(503, "the answer could be begun and not ended; ask again"))
+                await answer.refuse(RefusedError(503, "the answer broke off; try again"))
 
     async def _answer(
         self,
@@ -195,7 +195,7 @@ class Guard:
         if work.cancelled_caught and not body.gone.is_set() and not answer.begun:
             raise RefusedError(
                 503,
-                f"no answer within {seconds:g} s; what is learnt for it goes on, so ask again in a while",
+                f"no answer within {seconds:g} s; the work continues in the background, so try again later",
                 {"retry-after": "30"},
             )
 
@@ -209,7 +209,7 @@ class Guard:
             if not scope["path"]:  # without the slash, the page's own addresses would lead beside it
                 asked = scope.get("query_string", b"").decode("latin-1")
                 where = f"{prefix.rpartition('/')[2]}/" + (f"?{asked}" if asked else "")
-                raise RefusedError(307, "the page is one slash further", {"location": where})
+                raise RefusedError(307, "the page is at this address with a slash at its end", {"location": where})
             if scope["path"] == "/api/openapi.json":  # the one answer that says where the others are
                 scope["root_path"] = prefix
 
@@ -219,8 +219,8 @@ class Guard:
         if name not in self.rules.hosts:
             raise RefusedError(
                 421,
-                f"this server doesn't answer to the name {name[:100]!r}; ask it as {sorted(self.rules.hosts)[0]}, or start "
-                "it with --host-name",
+                f"the host name {name[:100]!r} isn't accepted; use {sorted(self.rules.hosts)[0]}, or start "
+                "the server with --host-name",
             )
 
     def _check_origin(self, scope: Scope, headers: RequestHeaders, origin: str | None, allowed: str | None) -> None:
@@ -231,7 +231,7 @@ class Guard:
         link = headers.one("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
         if foreign or (cross and not link):
             who = repr(origin[:100]) if origin else "another site"
-            raise RefusedError(403, f"pages of {who} may not ask here; allow one with --origin")
+            raise RefusedError(403, f"cross-origin requests from {who} are blocked; allow a site with --origin")
 
     def _is_sign_in(self, scope: Scope) -> bool:
         if self.rules.token is None or scope["path"] != "/" or scope["method"] != "GET":

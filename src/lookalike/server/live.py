@@ -79,12 +79,12 @@ class SharedIndex(IndexReader):
             As of :meth:`files`; made at the first call.
         """
         if not self._listed:
-            found: dict[str | None, list[dict[str, Any]]] = {None: self.files(), "left out": []}
-            for row in found[None]:
-                found.setdefault(row["outcome"], []).append(row)
+            by_outcome: dict[str | None, list[dict[str, Any]]] = {None: self.files(), "left out": []}
+            for row in by_outcome[None]:
+                by_outcome.setdefault(row["outcome"], []).append(row)
             if self.manifest.failed:
-                found["left out"] = [row for row in found[None] if row["outcome"] not in _NOT_LEFT_OUT]
-            self._listed = found
+                by_outcome["left out"] = [row for row in by_outcome[None] if row["outcome"] not in _NOT_LEFT_OUT]
+            self._listed = by_outcome
         return self._listed.get(outcome, [])
 
     def _batch_size(self, rows: int) -> int:
@@ -215,12 +215,12 @@ class _SharedDatabase:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         if rows is not None:
             return self._plain.nearest(queries, k, rows)
-        found: tuple[NDArray[np.int64], NDArray[np.float32]] = self._nearest(queries, k)
-        return found
+        answer: tuple[NDArray[np.int64], NDArray[np.float32]] = self._nearest(queries, k)
+        return answer
 
     def distances(self, queries: NDArray[Any]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._distances(queries)
-        return found
+        answer: NDArray[np.float32] = self._distances(queries)
+        return answer
 
 
 class LiveIndex:
@@ -418,7 +418,7 @@ class LiveIndex:
 
     def _stat(self) -> tuple[int, ...] | None:
         try:
-            found = (self.path / MANIFEST).stat()
+            stat = (self.path / MANIFEST).stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -73,8 +73,8 @@ class ImageModel(Strict):
         """
         given = [name for name in ("id", "upload", "data", "url") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise UsageError(f"an image needs exactly one of id, upload, data and url; this one has {found}")
+            names = " and ".join(given) or "none of them"
+            raise UsageError(f"an image needs exactly one of id, upload, data and url; this one has {names}")
         return given[0]
 
 
@@ -132,7 +132,7 @@ class ExplanationModel(BaseModel):
 
 
 class MatchModel(BaseModel):
-    """One answer."""
+    """One match."""
 
     rank: int
     id: str
@@ -144,7 +144,7 @@ class MatchModel(BaseModel):
     )
     chance_is_bound: bool | None = Field(None, description="Whether it is rarer than that: nothing so close was drawn.")
     score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
-    group: list[str] | None = Field(None, description="Answers folded into this one.")
+    group: list[str] | None = Field(None, description="Ids of the near-duplicates grouped with this match.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     width: int | None = Field(None, description="Of the upright image, in pixels.")
     height: int | None = None
@@ -352,8 +352,8 @@ class MapModel(BaseModel):
     version: str = Field(description="Of which descriptors it is; another after any change.")
     encoder: str
     count: int
-    places: str = Field(description="float32, x and y of each image by turns, within -1 and 1; y grows upwards.")
-    hills: str = Field(description="uint16, the hill of density that each lies on; 0 has most images.")
+    positions: str = Field(description="float32, x and y of each image in turn, from -1 to 1; y grows upwards.")
+    clusters: str = Field(description="uint16, the density cluster of each image; 0 has most images.")
     labels: str | None = Field(description="uint16, each image's place in label_names; null where there are none.")
     label_names: list[str]
 
