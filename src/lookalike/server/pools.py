@@ -15,7 +15,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from lookalike.server.admission import BusyError, Slots
-from lookalike.server.live import SharedIndex
+from lookalike.server.shared_index import SharedIndex
 
 T = TypeVar("T")
 

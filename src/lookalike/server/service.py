@@ -28,12 +28,13 @@ from lookalike.search.engine import describe
 from lookalike.search.page import answer
 from lookalike.search.request import Example, Query
 from lookalike.server.fetching import Fetcher
-from lookalike.server.live import LiveIndex, SharedIndex
+from lookalike.server.live import LiveIndex
 from lookalike.server.originals import Originals
 from lookalike.server.pictures import data_url
 from lookalike.server.pools import Pools, still_wanted
 from lookalike.server.prometheus import Metrics
 from lookalike.server.schemas import ImageModel, QueryModel
+from lookalike.server.shared_index import SharedIndex
 from lookalike.server.upload_cache import UploadCache
 from lookalike.server.uploads import LIMITS, Allowance, Decoder, Upload, raised
 

@@ -12,10 +12,10 @@ from pydantic import Field, StrictInt
 
 from lookalike.imaging.resize import fit_to
 from lookalike.search.restore import AUTO, denoise, restore_queries
-from lookalike.server.live import SharedIndex
 from lookalike.server.pictures import png_url
 from lookalike.server.schemas import ERRORS, DenoisedModel, ImageModel, Name, QueryModel, Strict, json_of
 from lookalike.server.service import ServiceOf
+from lookalike.server.shared_index import SharedIndex
 from lookalike.server.uploads import Allowance
 from lookalike.transforms.noise import add_noise
 from lookalike.transforms.restorer import Restored

@@ -19,10 +19,10 @@ from pydantic import ValidationError
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.saved_scores import saved_reports
 from lookalike.search.rerank import RERANKERS
-from lookalike.server.live import SharedIndex
 from lookalike.server.prometheus import CONTENT_TYPE
 from lookalike.server.schemas import ERRORS, InfoModel, ReportModel, ReportsModel, StatusModel, SuggestModel
 from lookalike.server.service import Service, ServiceOf
+from lookalike.server.shared_index import SharedIndex
 from lookalike.version import __version__
 
 router = APIRouter(responses=ERRORS)
