@@ -18,6 +18,8 @@ import pytest
 
 from paths import ROOT, TESTS
 
+os.environ.setdefault("LANCE_LOG", "error")  # as our own processes have it; a library sets no such thing
+
 
 def pytest_collection_modifyitems(items):
     """Mark each test by its folder; of the unit tests, ``make quick`` leaves out those that are marked ``slow``."""

@@ -141,7 +141,7 @@ def build_index(
     path: str | Path | None = None,
     *,
     adapt: bool | None = None,
-    aim: str = "few",
+    aim: str = "nearest",
     only: bool = False,
     retry: bool = False,
     rebuild: bool = False,
@@ -174,8 +174,8 @@ def build_index(
         Learn from augmented copies which differences to overlook, and keep that only where the self-test says that it
         helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
         in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
-    aim : {"few", "kind", "both"}
-        What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
+    aim : {"nearest", "category", "both"}
+        What ``adapt`` and ``best`` optimize: the nearest images, all images of the same category, or both.
     only : bool
         Drop the index's other encoders. Without it only an older one of the same name goes.
     retry : bool

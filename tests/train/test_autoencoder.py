@@ -433,7 +433,7 @@ def test_ctrl_c_leaves_the_best_model_so_far(tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "stopped by Ctrl-C, --resume goes on" in stderr
+    assert "interrupted by Ctrl-C, --resume continues" in stderr
     assert "Traceback" not in stderr
     assert load_encoder(folder).encode(open_collection("mnist:test[0:3]").array()).shape == (3, 128)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +43,8 @@ from lookalike.selection.adapt import adapt as learn_to_overlook
 from lookalike.selection.compare import compare, encoder_named, shown_to
 from lookalike.selection.defaults import default_encoder, default_postprocessing
 
+_log = logging.getLogger(__name__)
+
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
 
@@ -50,7 +53,7 @@ class IndexOptions:
     """What a run that writes an index is to do; each field as of :func:`lookalike.build_index`."""
 
     adapt: bool | None = None
-    aim: str = "few"
+    aim: str = "nearest"
     only: bool = False
     retry: bool = False
     rebuild: bool = False
@@ -99,7 +102,7 @@ def update_index(
         As of :func:`lookalike.build_index`.
     """
     begun = time.monotonic()
-    note = on_note or (lambda _: None)
+    note = on_note or _log.info
     with only_writer(path) as notes:
 
         def told(done: int, total: int) -> None:

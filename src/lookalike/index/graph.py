@@ -9,6 +9,7 @@ gone or changed since, and it is brought up to date before it is used.
 from __future__ import annotations
 
 import io
+import logging
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,8 @@ from lookalike.neighbors.diffusion import NEIGHBOURS, NeighborGraph, Neighbours,
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
+
+_log = logging.getLogger(__name__)
 
 #: Of more images a graph isn't made unasked: it takes minutes, and grows with their square.
 UNASKED = 100_000
@@ -62,7 +65,7 @@ def graph_of(
     UsageError
         If there is none yet of a collection so large that one should be asked for, or there are fewer than two images.
     """
-    note = on_note or (lambda _: None)
+    note = on_note or _log.info
     return index.cached("graph", lambda: _true_graph(index, asked, note, on_progress))
 
 

@@ -730,14 +730,12 @@ def encoder_folder(fingerprint: str) -> str:
 
 
 def import_lance() -> Any:
-    """Import Lance, which takes half a second, and keep its notes to itself.
+    """Import Lance, which takes half a second.
 
     Returns
     -------
     module
     """
-    os.environ.setdefault("LANCE_LOG", "error")  # its notes on new datasets are not for our users
-    os.environ.setdefault("RUST_BACKTRACE", "0")
     import lance
 
     return lance

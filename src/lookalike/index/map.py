@@ -7,6 +7,7 @@ that of the present one, but what has a place on it keeps that when the map is m
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +26,8 @@ from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, density_
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
+
+_log = logging.getLogger(__name__)
 
 #: Epochs where most images had a place before: enough for the new ones to find theirs.
 EPOCHS_AGAIN = 100
@@ -106,7 +109,7 @@ def make_map(
     OSError
         If the disk refuses.
     """
-    note = on_note or (lambda _: None)
+    note = on_note or _log.info
     report = on_progress or (lambda *_: None)
     if len(index) < 3:
         raise UsageError(f"{index.path}: holds {len(index)} images; a map needs three or more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -22,6 +23,8 @@ from lookalike.search.rerank.registry import create_reranker
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
+
+_log = logging.getLogger(__name__)
 
 #: What a person sees first; the rest is in the JSON.
 
@@ -245,7 +248,7 @@ def questions(
         As of :func:`score`.
     """
     known = read_truth(truth) if isinstance(truth, str | Path) else truth
-    tell = on_note or (lambda _: None)
+    tell = on_note or _log.info
     if leave_one_out:
         if queries is not None:
             raise UsageError("--leave-one-out asks by the index's own images; leave out the queries")

@@ -85,7 +85,7 @@ def test_held_out_images_are_not_learnt_from(material):
 def test_digits_are_found_better_by_their_labels(digits):
     images, labels = digits[0], np.array(digits[1])
     plain = create("hog").fit(images)
-    better, _ = adapt(plain, images[:150], aim="kind", recipes=QUICK)
+    better, _ = adapt(plain, images[:150], aim="category", recipes=QUICK)
 
     def mean_average_precision(encoder):
         database = Database(encoder.encode(images[:150]), encoder.distance)
@@ -133,7 +133,7 @@ def test_the_same_image_over_and_over_gives_no_nan():
 
 def test_bad_requests_are_refused(digits, material):
     plain = create("hog").fit(digits[0])
-    with pytest.raises(UsageError, match=r"unknown aim 'all'; known: both, few, kind"):
+    with pytest.raises(UsageError, match=r"unknown aim 'all'; known: both, category, nearest"):
         adapt(plain, digits[0], aim="all")
     with pytest.raises(UsageError, match="at least 8 images"):
         adapt(plain, digits[0][:2])

@@ -65,7 +65,7 @@ def test_an_index_by_the_verdicts_pick_which_repeats_and_reads_no_label(digits, 
     images, labels = digits[0][:100], digits[1][:100]
     told = compare(open_collection(images, labels=labels), ["pixels", "hog"], sample=100)
     assert {row.encoder for row in told.rows} == {"pixels", "hog"}
-    assert "No label was read" in told.sentence("few")
+    assert "No label was read" in told.sentence("nearest")
     assert len(told.table().splitlines()) == len(told.rows) + 1
 
     mute = []  # what the index goes by: the same images, without labels
@@ -79,7 +79,7 @@ def test_an_index_by_the_verdicts_pick_which_repeats_and_reads_no_label(digits, 
     index = build_index(images, "best", tmp_path / "best", on_note=notes.append)
     figures = [[row.test.figures for row in verdict.rows] for verdict in (told, *mute)]
     assert figures[0] == figures[1]
-    assert index.encoder.fingerprint == told.encoders["few"].fingerprint
+    assert index.encoder.fingerprint == told.encoders["nearest"].fingerprint
     assert len(notes) == 1
     assert verify(index) == []
 
@@ -94,7 +94,7 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
     assert plain.manifest.post is None
-    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
+    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
     assert adapted.manifest.post not in (None, "unchanged")
     assert adapted.manifest.dimension < plain.manifest.dimension
     assert [c.encoder for c in adapted.manifest.columns] == ["hog"]
@@ -105,7 +105,7 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
         np.testing.assert_array_equal(index.descriptors, index.encoder.encode(images))
     again = build_index(images, None, tmp_path / "index")
     assert again.manifest == adapted.manifest
-    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
+    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
     assert same.manifest == adapted.manifest
     back = build_index(images, "hog", tmp_path / "index", adapt=False)
     assert back.manifest.fingerprint == plain.manifest.fingerprint

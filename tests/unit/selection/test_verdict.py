@@ -93,7 +93,7 @@ def test_each_encoder_may_have_images_of_its_own_size(digits):
 def test_a_fitted_encoder_is_taken_as_it_is(digits):
     fitted = create("pixels").fit(digits[0])
     made = compare(digits[0], [fitted], recipes=RECIPES[:1])
-    assert made.encoders["few"].fingerprint == fitted.fingerprint
+    assert made.encoders["nearest"].fingerprint == fitted.fingerprint
 
 
 def test_bad_requests_are_refused(digits):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -44,6 +45,8 @@ from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
+
+_log = logging.getLogger(__name__)
 
 Float64Array = NDArray[np.float64]
 
@@ -145,7 +148,7 @@ def select_rerank(
     UsageError
         If there are too few images.
     """
-    note = on_note or (lambda _: None)
+    note = on_note or _log.info
     file = index.path / f"choice-{index.manifest.view.column}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
         stored = AutoSelection(**json.loads(file.read_bytes()))
