@@ -18,9 +18,9 @@ from lookalike.collections.folder import id_of
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.artifacts import CALIBRATION, REJECTION
 from lookalike.index.originals import originals_of
 from lookalike.index.reopen import collection_now
-from lookalike.index.vectors import cached_artifact
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
@@ -247,7 +247,9 @@ class _Kept:
     def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
         def make() -> DistanceCalibration:
             made = DistanceCalibration(
-                lambda: index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                lambda: index.descriptors,
+                database,
+                partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
             )
             made.chance(0.0)  # learnt now, and not by each thread that asks first
             return made
@@ -264,7 +266,10 @@ class _Kept:
 
         def make() -> RejectionRates:
             return estimate_rejection_rates(
-                views, lambda: index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                views,
+                lambda: index.descriptors,
+                database,
+                partial(REJECTION.cached, index.path, index.manifest, distance=database.distance),
             )
 
         return index.cached(f"silence by {database.distance}", make)

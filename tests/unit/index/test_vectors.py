@@ -34,7 +34,7 @@ def some_pictures(n, seed=0):
 
 
 def kept(path, kind="vectors"):
-    return sorted(p.name for p in path.glob(f"{kind}-*.sealed"))
+    return sorted(p.name for p in path.glob(f"{kind}-*.mapped"))
 
 
 def answers(index, k=20, **how):
@@ -191,7 +191,7 @@ def test_stale_or_damaged_lists_are_left_for_exact_search(path):
     assert any(name in problem for problem in verify(open_index(path)))
     build_index(some_pictures(3000), "quadrants", path)  # made again
     assert (path / name).read_bytes() == whole
-    (path / name).rename(path / "lists-0123456789abcdef.sealed")  # of another state
+    (path / name).rename(path / "ivf-0123456789abcdef.mapped")  # of another state
     assert answers(open_index(path), 10) == exact
     assert "sealed" not in str(verify(open_index(path)))
 
