@@ -97,7 +97,7 @@ def robustness(
 
     Examples
     --------
-    >>> from lookalike.encoders.base import create
+    >>> from lookalike.encoders.registry import create
     >>> images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     >>> curve = robustness(create("pixels").fit(images), images, ["mirror"])["mirror"]
     >>> [(point.amount, point.first_hit) for point in curve][0]
