@@ -964,7 +964,7 @@ def test_who_reads_its_output_may_go(folder, site):
         (["--host-name", "https://photos.example"], "without https:// and port"),
         (["--rate", "inf"], "the rate is inf"),
         (["--certificate", "none.pem", "--key", "none.key"], "none.pem: there is no such file"),
-        (["photos"], "both say what to serve"),
+        (["photos"], "both name the index to serve"),
     ],
 )
 def test_wrong_calls(folder, site, arguments, said, capsys):
