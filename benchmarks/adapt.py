@@ -24,10 +24,11 @@ from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.base import Encoder
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
-from lookalike.selection.selftest import bootstrap_interval, run_trial
+from lookalike.selection.selftest import run_trial
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")

@@ -25,10 +25,11 @@ from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.encoders.base import Encoder
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
-from lookalike.selection.selftest import bootstrap_interval, prepare_trial, run_trial
+from lookalike.selection.selftest import prepare_trial, run_trial
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
@@ -142,7 +143,7 @@ def beside(collection: str, paths: list[Path], scores: Any) -> dict[str, Any]:
         }
         if name != "neural":  # its copies take minutes, and nothing here is chosen by them
             tested = run_trial(prepare_trial(encoder, images, each=False))
-            facts[name]["self_test"] = {f: tested.figures[f] for f in ("first hit", "kind@5%")}
+            facts[name]["self_test"] = {f: tested.figures[f] for f in ("first hit", "category precision@5%")}
         facts[name]["scores"] = scores(encoder, images)
         say(f"{collection} {name}, {encoder.dimension_}-d", facts[name]["scores"])
     return facts

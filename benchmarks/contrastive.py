@@ -32,12 +32,13 @@ from lookalike.encoders.contrastive import NOISE, Contrastive, build
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.training import contrastive_loss
 from lookalike.encoders.training.pairs import families_to_learn
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
-from lookalike.selection.selftest import bootstrap_interval, run_trial
+from lookalike.selection.selftest import run_trial
 from lookalike.transforms import noise
-from lookalike.transforms.augmentations import kind_of
+from lookalike.transforms.grounds import kind_of
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
@@ -158,7 +159,9 @@ def pilot(images: Images) -> dict[str, Any]:
         found[name] = {}
         for recipe, post in learnt(material := prepare_material(encoder, images)).items():
             figures = run_trial(material.trial, post).figures
-            found[name][recipe] = {figure: figures[figure] for figure in ("found", "kind@5%")}
+            found[name][recipe] = {
+                figure: figures[figure] for figure in ("self-retrieval MRR", "category precision@5%")
+            }
             print(name, recipe, {k: round(v, 4) for k, v in found[name][recipe].items()}, flush=True)
     return found
 

@@ -23,8 +23,8 @@ from study import keep
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.imaging.resize import fit_to
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.neighbors.exact import Database
-from lookalike.selection.selftest import bootstrap_interval
 
 #: Encoder, its parameters, the side of its images, how many are encoded a repeat; a side of None means digits.
 TRIED: dict[str, tuple[str, dict[str, Any], int | None, int]] = {

@@ -24,13 +24,13 @@ from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.encoders.base import Encoder
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.reports import charts, figures
 from lookalike.search.restore import denoise
 from lookalike.selection.adapt import Recipe, adapt
-from lookalike.selection.selftest import bootstrap_interval
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 from lookalike.transforms.noise import add_noise, quality
 from lookalike.transforms.restorer import Restorer
 
@@ -53,7 +53,7 @@ def cleaned(noisy: Images, restorer: Restorer, autoencoder: Encoder) -> tuple[di
     seconds["by an autoencoder"] = time.process_time() - begun
     ways = {
         "as it is": noisy,
-        "blurred": damage(noisy, {"blur": 1 / 28}, exact=True),
+        "blurred": augment(noisy, {"blur": 1 / 28}, exact=True),
         "by the collection": restored.images,
         "by an autoencoder": by_network,
     }

@@ -28,7 +28,7 @@ from study import keep
 from lookalike import build_index, open_collection
 from lookalike.api import Index
 from lookalike.encoders.keypoints import VERIFIED
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.search.calibration import DEPTH, gap_odds
 from lookalike.search.page import answer, silence_of
 from lookalike.search.rejection import WAYS

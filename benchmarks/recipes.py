@@ -37,11 +37,12 @@ from verdict import ENCODERS, SIDES, Case, cases, described
 
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.postprocess import Projection
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
-from lookalike.selection.selftest import SelfTest, bootstrap_interval, run_trial
-from lookalike.transforms.augmentations import damage
+from lookalike.selection.selftest import SelfTest, run_trial
+from lookalike.transforms.augmentations import augment
 
 Float32Array = NDArray[np.float32]
 #: What is measured, and whether networks are.
@@ -88,7 +89,7 @@ def copies_by_family(case: Case, name: str, material: Material, everything: Floa
     shown = images[everything.any(axis=1)] if len(material.trial.database) != len(images) else images
     most = MOST_EACH_LARGE if encoder_name == "neural" else MOST_EACH
     some = shown[material.anchors[:most]]
-    made = {f: encoder.encode(damage(some, {f: a}, seed=7)) for f, a in material.trial.families.items()}
+    made = {f: encoder.encode(augment(some, {f: a}, seed=7)) for f, a in material.trial.families.items()}
     if file:
         np.savez(file, **made)
     return made
@@ -287,7 +288,7 @@ def measure(
             continue
         row = {"collection": case.name, "encoder": name, "images": len(database), "queries": len(values["P@1"])}
         row |= {"recipe": recipe_name, **facts}
-        row["self_test"] = {f: tested[recipe_name].figures[f] for f in ("found", "kind@5%")}
+        row["self_test"] = {f: tested[recipe_name].figures[f] for f in ("self-retrieval MRR", "category precision@5%")}
         for score, each in values.items():
             row[score] = [float(each.mean()), *bootstrap_interval(each)]
             for other in (LITTLE, REFERENCE):

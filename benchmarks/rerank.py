@@ -36,6 +36,7 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.api import Index
 from lookalike.encoders.base import Encoder
 from lookalike.imaging.resize import fit_to
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import per_query, rank_relevant, score_names
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.exact import Database
@@ -46,7 +47,6 @@ from lookalike.search.rerank.diffusion import spread
 from lookalike.search.rerank.registry import create_reranker, rerank
 from lookalike.selection.adapt import RECIPES, Learner, prepare_material
 from lookalike.selection.defaults import default_postprocessing
-from lookalike.selection.selftest import bootstrap_interval
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.

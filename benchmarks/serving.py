@@ -2,7 +2,7 @@
 
 ``python benchmarks/serving.py load INDEX`` asks two servers in turn, one that batches and one that answers each call
 alone, with 1, 16 and 64 clients; ``endure INDEX`` asks one for minutes while its decoders are killed and its index is
-committed again; ``drop INDEX`` drops images on the page in Chromium. Servers, and the clients, are processes of their own. INDEX holds digits: ``lookalike index mnist -e hog``.
+committed again; ``drop INDEX`` drops images on the page in Chromium. Servers, and the clients, are processes of their own. Raw runs go to runs/serving/, rows to results/serving.csv. INDEX holds digits: ``lookalike index mnist -e hog``.
 
 A request is a search for 20 matches: half by an image that is sent (a test digit, PNG), half by one of the index.
 """
@@ -22,18 +22,16 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study import keep
 
 import lookalike
 from lookalike.atomic import replace_file
-from lookalike.imaging.resize import to_png
-from lookalike.reports.html import machine
+from lookalike.imaging.encode import to_png
 
-RESULTS = Path(__file__).parent / "results" / "serving.json"
 CLIENTS = (1, 16, 64)
 REPEATS, SECONDS = 3, 4.0
 SIDES = ("batching", "alone")
@@ -43,19 +41,17 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
-    from lookalike.server.address import HOST
-    from lookalike.server.app import make_app
+    from lookalike.server.app import HOST
     from lookalike.server.connections import Server as Ours
     from lookalike.server.connections import configured
-    from lookalike.server.listening import listen_on
+    from lookalike.server.guard import Rules
     from lookalike.server.live import LiveIndex
     from lookalike.server.prometheus import Metrics
-    from lookalike.server.rules import Rules
+    from lookalike.server.routes import make_app
 
-    sys.setswitchinterval(0.0005)  # as `lookalike serve` does
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)
-    with listen_on(HOST, port) as listening:
+    with socket.create_server((HOST, port)) as listening:
         Ours(configured(app)).run(sockets=[listening])
 
 
@@ -333,14 +329,6 @@ def drop(index: Path) -> dict[str, Any]:
     }
 
 
-def keep(part: str, found: dict[str, Any]) -> None:
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    names = ("lookalike", "numpy", "fastapi", "uvicorn", "pylance")
-    results |= {"machine": machine(), "versions": {name: version(name) for name in names}, part: found}
-    with replace_file(RESULTS) as file:
-        file.write(json.dumps(results, indent=1).encode() + b"\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=["load", "endure", "drop", "serve", "ask"])
@@ -357,12 +345,18 @@ def main() -> None:
         serve(options.index, options.port, options.side == "batching")
     elif options.part == "ask":
         print(json.dumps(ask(options.port, options.size, options.clients, options.seconds, options.seed)))
-    elif options.part == "load":
-        keep("load", load(options.index))
-    elif options.part == "drop":
-        keep("drop", drop(options.index))
     else:
-        keep("endure", endure(options.index, options.work, options.seconds))
+        measured = {
+            "load": lambda: load(options.index), "drop": lambda: drop(options.index),
+            "endure": lambda: endure(options.index, options.work, options.seconds),
+        }  # fmt: skip
+        keep(
+            "serving",
+            options.part,
+            measured[options.part](),
+            peers=["fastapi", "uvicorn"],
+            settings={"rounds": REPEATS, "seconds a round": SECONDS},
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from study import keep
 
 from lookalike import build_index, open_collection
 from lookalike.encoders.autoencoder import Autoencoder
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import lookalike
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import Database
 from lookalike.reports import figures
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 from lookalike.transforms.noise import add_noise
 
 FOLDER = Path(__file__).parent / "images" / "encoders"
@@ -199,9 +199,9 @@ def hashing() -> Figure:
 
 
 def similarity(encoder: Any, ax: Any, title: str, side: int) -> None:
-    """How alike each photo (down) and the damaged copy of each (across) are: the lighter the more."""
+    """How alike each photo (down) and the augmented copy of each (across) are: the lighter the more."""
     images = np.stack([photo(name, side) for name in PHOTOS])
-    copies = damage(images, seed=3)
+    copies = augment(images, seed=3)
     both = np.concatenate([images, copies])
     fitted = encoder.fit(both)
     descriptors = fitted.encode(both)
@@ -230,7 +230,7 @@ def fusion() -> Figure:
 def contrastive() -> Figure:
     """What it is trained on: two copies of a picture that are to be told from all other pictures."""
     images = digits(4)
-    one, two = damage(images, seed=1), damage(images, seed=2)
+    one, two = augment(images, seed=1), augment(images, seed=2)
     figure, axes = sheet(8)
     for at in range(4):
         show(axes[2 * at], one[at], "to be near" if at == 0 else "")

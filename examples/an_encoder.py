@@ -11,7 +11,7 @@ import numpy as np
 
 import lookalike
 from lookalike.encoders.base import Encoder
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 
 
 class Profile(Encoder):

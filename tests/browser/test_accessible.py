@@ -10,7 +10,7 @@ import pytest
 import lookalike
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.index.map import make_map
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")

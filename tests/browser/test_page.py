@@ -13,7 +13,7 @@ import pytest
 
 import lookalike
 from lookalike import build_index
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")

@@ -24,7 +24,7 @@ from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE
 from lookalike.imaging.decode import read_image
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from quadrants import ENTRY, Quadrants, pictures
 
 COMMANDS = (
@@ -289,19 +289,19 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
     for sentence in stated["sentences"].values():
         assert sentence in out
     assert "unknown encoder 'hgo'" in refuse(capsys, 2, "compare", "mnist:test[0:20]", "--encoders", "hgo")
-    damaging = ("compare", "mnist:test[0:60]", "--encoders", "pixels,hog", "--damage", "--families", "turn,noise")
-    curves = json.loads(call(capsys, *damaging, "--json"))["damage"]
+    damaging = ("compare", "mnist:test[0:60]", "--encoders", "pixels,hog", "--robustness", "--families", "turn,noise")
+    curves = json.loads(call(capsys, *damaging, "--json"))["robustness"]
     assert {"pixels", "hog"} <= set(curves)
     for of_encoder in curves.values():
         assert set(of_encoder) == {"turn", "noise"}
         assert of_encoder["turn"][0]["first_hit"] == 1
         assert of_encoder["turn"][-1]["first_hit"] < 1
     pytest.importorskip("matplotlib")
-    drawn = ("--figure", "costs.png", "--damage-figure", "curves.png")
+    drawn = ("--figure", "costs.png", "--robustness-figure", "curves.png")
     assert "noise: share of damaged images" in call(capsys, *damaging, *drawn)
     assert Image.open("curves.png").width > 300
     assert Image.open("costs.png").width > 300
-    assert "belong to --damage" in refuse(capsys, 2, "compare", "mnist:test[0:60]", "--families", "turn")
+    assert "belong to --robustness" in refuse(capsys, 2, "compare", "mnist:test[0:60]", "--families", "turn")
 
 
 def test_a_noisy_query_is_denoised_and_shown(capsys):
@@ -414,7 +414,7 @@ def test_figures(capsys):
     # Before the work: neither index nor folder is there to be looked at.
     for command in (
         ("explain", "mnist:test[40]", "3", "-o"), ("score", "--plot"), ("compare", "nowhere", "--figure"),
-        ("compare", "nowhere", "--damage-figure"), ("info", "--health", "-o"), ("map", "-o"),
+        ("compare", "nowhere", "--robustness-figure"), ("info", "--health", "-o"), ("map", "-o"),
         ("denoise", "nowhere", "-e", "nowhere", "-o", "out", "--figure"),
     ):  # fmt: skip
         assert "found.gif: '.gif' names no kind of figure" in refuse(capsys, 2, *command, "found.gif")

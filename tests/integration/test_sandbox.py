@@ -1,4 +1,4 @@
-"""The leash: whatever a task does to its process, every other task is answered, and nothing of it stays behind."""
+"""The sandbox: whatever a task does to its process, every other task is answered, and nothing of it stays behind."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pytest
 
 import held
 from lookalike.errors import CollectionError
-from lookalike.imaging.sandbox import pool
+from lookalike.imaging.sandbox import worker_thread
 from lookalike.imaging.sandbox.api import Sandbox
+from lookalike.imaging.sandbox.pool import Pool
 from paths import TESTS as TESTS_FOLDER
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can")
@@ -284,14 +285,14 @@ def test_a_codec_that_only_says_that_it_ends_is_not_tried_for_ever():
 
 
 def test_an_answer_that_is_too_large_is_not_kept(monkeypatch):
-    monkeypatch.setattr(pool, "_ANSWER", 2**20)
+    monkeypatch.setattr(worker_thread, "_MAX_ANSWER", 2**20)
     facts = among_good_ones({"do": "blobs", "sizes": [2**19, 2**19]}).facts
     assert facts["outcome"] == "crashed"
     assert "its answer is over 1 MB" in facts["reason"]
 
 
 def test_a_codec_that_talks_for_ever_without_a_time_limit_is_stopped_by_the_size(monkeypatch):
-    monkeypatch.setattr(pool, "_ANSWER", 1000)
+    monkeypatch.setattr(worker_thread, "_MAX_ANSWER", 1000)
     assert among_good_ones({"do": "talk_for_ever"}).facts["outcome"] == "crashed"
 
 
@@ -343,7 +344,7 @@ def test_fifty_deaths_leave_no_file_open_and_no_process_behind():
 
 
 def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
-    monkeypatch.setattr(pool, "_HELD", 1000)
+    monkeypatch.setattr(Pool, "max_held", 1000)
     size = 3 * 2**20  # more than a pipe holds, so that workers wait for us
     with hostile(seconds=0.5) as sandbox:
         answers = sandbox.map([{"do": "blobs", "sizes": [size]}] * 12)
@@ -354,17 +355,17 @@ def test_a_worker_is_not_judged_while_nobody_listens(monkeypatch):
 
 
 def test_answers_that_nobody_takes_are_not_piled_up(monkeypatch):
-    monkeypatch.setattr(pool, "_HELD", 10 * 2**20)
+    monkeypatch.setattr(Pool, "max_held", 10 * 2**20)
     with hostile() as sandbox:
         answers = sandbox.map([{"do": "blobs", "sizes": [2**20]}] * 200)
         for _ in range(20):
             next(answers)
             time.sleep(0.02)
-            assert sandbox._crew.held <= 14 * 2**20
+            assert sandbox._pool.held <= 14 * 2**20
         assert len(list(answers)) == 180
 
 
-def test_a_leash_closes_while_its_workers_hang_and_can_be_used_again():
+def test_a_sandbox_closes_while_its_workers_hang_and_can_be_used_again():
     sandbox = hostile(seconds=1000)
     answers = sandbox.map([{"do": "sleep_in_c_with_the_gil"} if i else echo(0) for i in range(10)])
     pid = next(answers).facts["pid"]
@@ -377,7 +378,7 @@ def test_a_leash_closes_while_its_workers_hang_and_can_be_used_again():
     sandbox.close()
 
 
-def test_a_map_that_is_left_midway_leaves_the_leash_usable():
+def test_a_map_that_is_left_midway_leaves_the_sandbox_usable():
     with hostile() as sandbox:
         for _ in range(5):
             for i, answer in enumerate(sandbox.map(echo(i, seconds=0.01) for i in range(1000))):
@@ -385,21 +386,21 @@ def test_a_map_that_is_left_midway_leaves_the_leash_usable():
                 if i == 3:
                     break
         assert [a.facts["value"] for a in sandbox.map([echo("x"), echo("y")])] == ["x", "y"]
-        assert sandbox._crew.held == 0
+        assert sandbox._pool.held == 0
 
 
 def test_ctrl_c_is_heard_while_an_answer_is_waited_for_and_not_by_workers():
     program = """
 import os, signal, threading
 from lookalike.imaging.sandbox.api import Sandbox
-with Sandbox("hostile_codec:act", workers=1, seconds=1000) as leash:
-    first = next(leash.map([{"do": "echo"}])).facts["pid"]
+with Sandbox("hostile_codec:act", workers=1, seconds=1000) as sandbox:
+    first = next(sandbox.map([{"do": "echo"}])).facts["pid"]
     threading.Timer(0.5, os.killpg, (os.getpgid(0), signal.SIGINT)).start()
     try:
-        list(leash.map([{"do": "echo", "seconds": 2}]))
+        list(sandbox.map([{"do": "echo", "seconds": 2}]))
     except KeyboardInterrupt:
         print("heard")
-    print(next(leash.map([{"do": "echo"}])).facts["pid"] == first)
+    print(next(sandbox.map([{"do": "echo"}])).facts["pid"] == first)
 """
     done = run(program)
     assert done.stdout.split() == ["heard", "True"]
@@ -424,9 +425,9 @@ def test_workers_end_with_a_process_that_is_killed(do):
         pytest.skip("only the alarm, after 65 s, ends it here")
     program = f"""
 from lookalike.imaging.sandbox.api import Sandbox
-leash = Sandbox("hostile_codec:act", workers=1, seconds=20)
+sandbox = Sandbox("hostile_codec:act", workers=1, seconds=20)
 tasks = iter([{{"do": "echo"}}, {{"do": "{do}"}}])
-answers = leash.map(tasks)
+answers = sandbox.map(tasks)
 print(next(answers).facts["pid"], flush=True)
 next(answers)
 """
@@ -438,11 +439,11 @@ next(answers)
     assert wait_for_end(pid)
 
 
-def test_a_leash_that_was_not_closed_keeps_no_program_from_ending():
+def test_a_sandbox_that_was_not_closed_keeps_no_program_from_ending():
     program = """
 from lookalike.imaging.sandbox.api import Sandbox
-leash = Sandbox("hostile_codec:act", workers=1)
-print(next(leash.map([{"do": "echo"}])).facts["pid"])
+sandbox = Sandbox("hostile_codec:act", workers=1)
+print(next(sandbox.map([{"do": "echo"}])).facts["pid"])
 """
     assert wait_for_end(int(run(program).stdout))
 
@@ -516,7 +517,7 @@ def test_no_python_is_refused_in_words(monkeypatch):
     assert "no worker process can be started: No such file or directory" in refused("hostile_codec:act")
 
 
-def test_a_leash_that_failed_can_be_used_again(monkeypatch):
+def test_a_sandbox_that_failed_can_be_used_again(monkeypatch):
     with hostile() as sandbox:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", "/no/such/python")

@@ -20,7 +20,7 @@ import pytest
 import lookalike
 from lookalike import build_index, open_index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.index.reader import IndexReader
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")

@@ -31,7 +31,7 @@ from lookalike.client.http import ServerError
 from lookalike.client.remote import RemoteIndex
 from lookalike.errors import CollectionError, ImageError, UsageError
 from lookalike.imaging.decode import decode as read_bytes
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.index.map import make_map
 from lookalike.search.explain import explain
 from lookalike.search.restore import restore_queries
@@ -800,7 +800,7 @@ def test_the_index_is_found_as_people_name_it(folder, site, how):
 
 
 def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
-    from lookalike.index.store import only_writer
+    from lookalike.index.lock import only_writer
 
     made, photos = tmp_path / "made", tmp_path / "photos"
     build_index(folder, "pixels", made)
@@ -827,7 +827,7 @@ def test_it_waits_for_a_first_run_and_then_serves(folder, site, tmp_path):
 
 
 def test_a_first_run_that_ends_without_anything_is_waited_for_no_longer(tmp_path):
-    from lookalike.index.store import only_writer
+    from lookalike.index.lock import only_writer
 
     path = tmp_path / ".lookalike"
     with only_writer(path) as notes:

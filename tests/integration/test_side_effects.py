@@ -38,10 +38,11 @@ def state():
 AS_LIBRARY = (
     STATE
     + """
-import lance, onnxruntime, pyarrow, skimage  # what these set themselves is theirs
+import lance, onnxruntime, pyarrow  # what these set themselves is theirs
 before = state()
 import lookalike
-from lookalike.imaging.decode import Limits, read_image
+from lookalike.imaging.limits import Limits
+from lookalike.imaging.decode import read_image
 from lookalike.search import engine
 images = lookalike.open_collection(sys.argv[1])
 read_image(sys.argv[2], Limits(pixels=10**9))  # more than twice what Pillow allows

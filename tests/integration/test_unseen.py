@@ -12,7 +12,7 @@ import pytest
 
 from lookalike import build_index, open_collection, open_index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
 
 

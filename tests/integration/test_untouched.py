@@ -22,7 +22,7 @@ from faults import Faults
 from lookalike import build_index, create_encoder, open_index
 from lookalike.cli.main import run
 from lookalike.errors import LookalikeError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from program import one_sentence
 from program import run as in_a_process
 
@@ -166,8 +166,8 @@ def to_file(target):
         "score --qrels": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--qrels", target],
         "score --plot": ["score", "-i", "index", "--truth", "truth.json", "--leave-one-out", "--plot", target],
         "compare": ["compare", "others", "--encoders", "pixels", "--figure", target],
-        "compare --damage-figure": ["compare", "others", "--encoders", "pixels", "--damage", "--families", "turn",
-                                    "--sample", "8", "--damage-figure", target],
+        "compare --robustness-figure": ["compare", "others", "--encoders", "pixels", "--robustness", "--families", "turn",
+                                    "--sample", "8", "--robustness-figure", target],
         "denoise": ["denoise", "photos/x.png", "-e", "network", "-o", target],
         "denoise --figure": ["denoise", "photos/x.png", "-e", "network", "-o", "new/x.png", "--figure", target],
     }  # fmt: skip

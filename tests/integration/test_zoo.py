@@ -25,7 +25,7 @@ LEAKS = """
 import sys
 import held
 import lookalike
-from lookalike.imaging.decode import Limits
+from lookalike.imaging.limits import Limits
 
 def index(folder, path):
     lookalike.build_index(lookalike.open_collection(folder, size=24, limits=Limits(seconds=2)), "pixels", path)

@@ -12,15 +12,17 @@ import time
 import numpy as np
 import pytest
 
+from lazily import Lazily
 from lookalike import create_encoder, load_encoder
 from lookalike.cli.main import run
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
-from lookalike.encoders.training import contrastive_loss, loop, pairs
+from lookalike.encoders.training import contrastive_loss, pairs
+from lookalike.encoders.training.data import scaled
 from lookalike.errors import EncoderError, UsageError
 from lookalike.transforms import noise
-from lookalike.transforms.augmentations import FAMILIES, damage
+from lookalike.transforms.augmentations import FAMILIES, augment
 
-keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
+keras = Lazily("keras", "training needs lookalike[train]")
 
 QUICK = {"epochs": 2, "batch_size": 32, "precision": "float32", "dimension": 32}
 
@@ -89,7 +91,7 @@ def test_vicreg_is_the_papers_three_terms():
 # The pairs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pair_is_damaged_twice_and_only_the_first_view_is_noisy(images):
+def test_a_pair_is_augmented_twice_and_only_the_first_view_is_noisy(images):
     data = contrastive_loss.Data(images, plan_of(Contrastive(batch_size=64), images))
     views, clean = next(data.epoch(1))
     assert views.shape == (128, 14, 14, 1)
@@ -97,7 +99,7 @@ def test_a_pair_is_damaged_twice_and_only_the_first_view_is_noisy(images):
     assert 0.05 < (views[:64] - clean).std() < 0.5
     rng = np.random.default_rng([0, 1])
     chosen = rng.permutation(data._train)[:64]
-    first, second = pairs.damaged_pairs(images[chosen], pairs.families_to_learn(images), rng)
+    first, second = pairs.augmented_pairs(images[chosen], pairs.families_to_learn(images), rng)
     np.testing.assert_array_equal(clean[..., 0], first / np.float32(255))
     np.testing.assert_array_equal(views[64:, ..., 0], second / np.float32(255))
     assert (first != second).mean() > 0.1
@@ -115,7 +117,7 @@ def test_pairs_are_the_seeds_and_the_epochs(images):
     assert (first(0, 1) != first(1, 1)).any()
 
 
-def test_what_pairs_are_damaged_by_suits_the_collection(images):
+def test_what_pairs_are_augmented_by_suits_the_collection(images):
     assert set(pairs.families_to_learn(images)) == {"turn", "scale", "shear", "shift", "elastic", "contrast", "blur"}
     photos = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
     assert {"crop", "colour", "erase"} <= set(pairs.families_to_learn(photos))
@@ -156,7 +158,7 @@ def test_what_is_trained_is_the_network(shape):
     network.set_weights([rng.normal(size=w.shape, scale=0.2).astype(np.float32) for w in network.get_weights()])
     images = rng.integers(0, 256, (8, *shape), np.uint8)
     learner = plan_of(Contrastive(), images).learner(network, "float32")
-    x = loop.scaled(images)
+    x = scaled(images)
     projected, logits = (keras.ops.convert_to_numpy(out) for out in learner(x))
     _, expected, image = (np.asarray(out) for out in network(x))
     np.testing.assert_allclose(projected, expected.reshape(8, -1), rtol=1e-3, atol=1e-4)
@@ -165,7 +167,7 @@ def test_what_is_trained_is_the_network(shape):
 
 def test_training_brings_two_views_together_and_keeps_pictures_apart(trained, images):
     untrained = Contrastive(**{**QUICK, "learning_rate": 1e-12}).fit(images)
-    copies = damage(images, {name: FAMILIES[name].glyphs for name in ("turn", "scale", "shift")}, seed=5)
+    copies = augment(images, {name: FAMILIES[name].glyphs for name in ("turn", "scale", "shift")}, seed=5)
     before = agreement(untrained.encode(images), untrained.encode(copies))
     after = agreement(trained.encode(images), trained.encode(copies))
     assert after > before + 0.1
@@ -263,7 +265,7 @@ def test_ctrl_c_keeps_the_best_so_far(images, tmp_path):
 
 def test_bfloat16_is_near_float32(images):
     network = build((14, 14), 16)
-    x = loop.scaled(images[:8])
+    x = scaled(images[:8])
     exact, rough = (
         keras.ops.convert_to_numpy(plan_of(Contrastive(), images).learner(network, p)(x)[0])
         for p in ("float32", "bfloat16")
@@ -271,7 +273,7 @@ def test_bfloat16_is_near_float32(images):
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="jax is the backend under test already")
+@pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="jax is the backend under test already")
 def test_the_second_backend_trains_and_exports(tmp_path):
     pytest.importorskip("jax", reason="the second backend of the tests is not installed")
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
@@ -283,7 +285,7 @@ def test_the_second_backend_trains_and_exports(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     encoder = load_encoder(tmp_path / "e")
-    code, _, _ = encoder.keras_model()(loop.scaled(images))  # in this process, by the default backend
+    code, _, _ = encoder.keras_model()(scaled(images))  # in this process, by the default backend
     np.testing.assert_allclose(encoder.encode(images), np.asarray(code).reshape(12, -1), atol=1e-4)
 
 
@@ -295,8 +297,8 @@ def test_the_second_backend_trains_and_exports(tmp_path):
     [
         ({"loss": "simclip"}, r"unknown loss 'simclip' \(did you mean 'simclr'\?\); known: simclr, vicreg"),
         ({"precision": "half"}, "unknown precision 'half'"),
-        ({"families": {"trun": 3}}, "unknown damage family 'trun'"),
-        ({"families": {"turn": -3}}, "damage turn=-3: the amount is a number from 0"),
+        ({"families": {"trun": 3}}, "unknown augmentation family 'trun'"),
+        ({"families": {"turn": -3}}, "augmentation turn=-3: the amount is a number from 0"),
         ({"epochs": 0}, "contrastive: epochs is 0; it must be at least 1"),
         ({"batch_size": 1}, "contrastive: batch_size is 1; it must be at least 2"),
         ({"dimension": 1}, "contrastive: dimension is 1; it must be at least 2"),

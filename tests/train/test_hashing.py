@@ -8,14 +8,15 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from lookalike.encoders.hashing import Hashing, Itq, even_frame
+from lookalike.encoders.hashing import Hashing
+from lookalike.encoders.itq import Itq, even_frame
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.resize import average_down
 from lookalike.neighbors.exact import Database
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="pip install 'lookalike[train]'")
 
@@ -207,9 +208,9 @@ def test_bits_are_balanced_and_say_different_things(deep, digits):
     assert np.abs(shared).mean() < 0.25
 
 
-def test_damaged_copies_keep_most_of_their_bits(deep, digits):
+def test_augmented_copies_keep_most_of_their_bits(deep, digits):
     images, _ = digits
-    codes, copies = deep.encode(images), deep.encode(damage(images, seed=99))
+    codes, copies = deep.encode(images), deep.encode(augment(images, seed=99))
     changed = np.unpackbits(codes ^ copies, axis=1).mean()
     others = np.unpackbits(codes ^ np.roll(codes, 1, axis=0), axis=1).mean()
     assert changed < 0.5 * others
@@ -333,7 +334,7 @@ def test_hashing_over_an_encoder_that_is_fitted_already(digits, tmp_path):
         ({"neighbours": -1}, "hashing: neighbours is -1"),
         ({"drawing": -1}, "hashing: drawing is -1; it must be at least 0"),
         ({"drawing": 0, "agreement": 0}, "hashing: agreement is 0; it must be more than 0 where drawing is 0"),
-        ({"damage": {"trun": 3}}, r"unknown damage family 'trun' \(did you mean 'turn'\?\)"),
+        ({"families": {"trun": 3}}, r"unknown augmentation family 'trun' \(did you mean 'turn'\?\)"),
         ({"validation": 0.9}, "hashing: validation is 0.9; it must be 0 to 0.5"),
         ({"minutes": 0}, "hashing: minutes is 0; it must be more than 0"),
         ({"learning_rate": 0}, "hashing: learning_rate is 0; it must be more than 0"),

@@ -24,14 +24,16 @@ def compare(
         ),
     ] = None,
     sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Number of images to measure on.")] = 2000,
-    damage: Annotated[
+    robust: Annotated[
         bool,
         typer.Option(
-            "--damage", help="Also change images more and more, and measure how often they still find their originals."
+            "--robustness",
+            help="Also augment images more and more, and measure how often they still find their originals.",
         ),
     ] = False,
     families: Annotated[
-        str | None, typer.Option("--families", help="Families of changes for --damage: turn,noise,crop. Default: all.")
+        str | None,
+        typer.Option("--families", help="Augmentation families for --robustness: turn,noise,crop. Default: all."),
     ] = None,
     figure: Annotated[
         Path | None,
@@ -39,10 +41,12 @@ def compare(
             "--figure", callback=figure_name, help="Draw quality against cost and size to a .png, .svg or .pdf file."
         ),
     ] = None,
-    damage_figure: Annotated[
+    robustness_figure: Annotated[
         Path | None,
         typer.Option(
-            "--damage-figure", callback=figure_name, help="Draw the curves of --damage to a .png, .svg or .pdf file."
+            "--robustness-figure",
+            callback=figure_name,
+            help="Draw the curves of --robustness to a .png, .svg or .pdf file.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -55,11 +59,11 @@ def compare(
     from lookalike.selection.compare import TRIED
     from lookalike.selection.compare import compare as compare_encoders
 
-    if (families or damage_figure) and not damage:
-        raise UsageError("--families and --damage-figure belong to --damage; add it, or leave them out")
+    if (families or robustness_figure) and not robust:
+        raise UsageError("--families and --robustness-figure belong to --robustness; add it, or leave them out")
     from lookalike.outputs import check_outputs
 
-    check_outputs(figure, damage_figure, overwrite=overwrite, inputs=[collection])
+    check_outputs(figure, robustness_figure, overwrite=overwrite, inputs=[collection])
     # A comma stands between two encoders, or between two parameters of one.
     names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
     with progress.counting("comparing") as show:
@@ -68,9 +72,9 @@ def compare(
         from lookalike.reports import charts, figures
 
         figures.save(charts.cost_chart(verdict), figure, overwrite=overwrite)
-    curves = _curves(collection, verdict, families, sample, seed, damage_figure, overwrite) if damage else None
+    curves = _curves(collection, verdict, families, sample, seed, robustness_figure, overwrite) if robust else None
     if as_json:
-        print_json(verdict.to_json() | ({} if curves is None else {"damage": curves}))
+        print_json(verdict.to_json() | ({} if curves is None else {"robustness": curves}))
         return
     print(verdict.table())
     for aim in verdict.picks:
@@ -78,7 +82,7 @@ def compare(
         print(verdict.sentence(aim))
     wide = max(map(len, curves or ()), default=0)
     for family in next(iter(curves.values())) if curves else ():
-        print(f"\n{family}: share of damaged images that find their original first, and LRAP@10 of their own answers")
+        print(f"\n{family}: share of augmented images that find their original first, and LRAP@10 of their own answers")
         for title, of_encoder in (curves or {}).items():
             points = "  ".join(
                 f"{point['amount']:g}: {point['first_hit']:.2f} {point['lrap_10_own']:.2f}"
@@ -96,14 +100,16 @@ def _curves(
     figure: Path | None,
     overwrite: bool,
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Change images for every encoder as it is, and for the verdict's picks."""
+    """Augment images for every encoder as it is, and for the verdict's picks."""
     from lookalike import progress
-    from lookalike.selection.compare import damage_curves
+    from lookalike.selection.compare import augmentation_curves
     from lookalike.transforms.augmentations import FAMILIES
 
     asked = None if families is None else [name.strip() for name in families.split(",")]
-    with progress.counting("damaging") as show:
-        of_encoders = damage_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
+    with progress.counting("augmenting") as show:
+        of_encoders = augmentation_curves(
+            collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show
+        )
     if figure is not None:
         from lookalike.reports import charts, figures
 

@@ -154,7 +154,7 @@ def _write_images(images: Any, targets: list[Path], output: Path, overwrite: boo
 
     from lookalike import progress
     from lookalike.atomic import new_file
-    from lookalike.imaging.resize import save_image
+    from lookalike.imaging.encode import save_image
 
     if targets:
         with progress.counting("writing") as show:

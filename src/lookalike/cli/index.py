@@ -281,7 +281,7 @@ def _amount(option: str, text: str | None) -> int | None:
 
 def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
     """Undo the last indexing run; run it again to redo."""
-    from lookalike.index.store import rollback as roll_back
+    from lookalike.index.rollback import rollback as roll_back
 
     path = index_path or only_index()
     now, before = roll_back(path)

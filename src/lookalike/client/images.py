@@ -75,7 +75,7 @@ def file_of(image: str | Path | NDArray[np.generic]) -> bytes:
         If it is not exactly one image.
     """
     from lookalike.collections.open import open_collection
-    from lookalike.imaging.resize import to_png
+    from lookalike.imaging.encode import to_png
 
     if isinstance(image, str | Path) and Path(image).is_file():
         return Path(image).read_bytes()

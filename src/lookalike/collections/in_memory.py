@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lookalike.collections.arrays import as_images
 from lookalike.errors import CollectionError, ImageError, UsageError, first_line
 from lookalike.imaging.color import orientation_of, set_upright, to_plain
-from lookalike.imaging.decode import Limits
+from lookalike.imaging.limits import Limits
 
 #: What standard input is called on a command line.
 STANDARD_INPUT = "-"

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from lookalike.collections import archive
-from lookalike.collections.folder import Entry, changed_at
+from lookalike.collections.columns import Entry
+from lookalike.collections.folder import changed_at
 from lookalike.errors import ImageError, first_line
-from lookalike.imaging.decode import Limits, Picture, header_shape, pictures
+from lookalike.imaging.decode import Picture, header_shape, pictures
 from lookalike.imaging.decode_errors import too_many_bytes
 from lookalike.imaging.formats import NO_IMAGE, SUFFIXES
+from lookalike.imaging.limits import Limits
 
 if TYPE_CHECKING:
     from lookalike.imaging.sandbox.api import Answer

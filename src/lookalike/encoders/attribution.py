@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from lookalike.array_types import Float64Array
+from lookalike.transforms.windows import cell_shares
 
 #: Left, top, right and bottom of a part of an image, as shares of its width and height.
 Box = tuple[float, float, float, float]
@@ -55,46 +56,14 @@ class Contribution:
     def on(self, rows: int, columns: int) -> Float64Array:
         """Lay the values out over the whole image on a grid of another size; their sum stays as it is."""
         left, top, right, bottom = self.box
-        down = windows(self.values.shape[0], rows, top, bottom)
-        across = windows(self.values.shape[1], columns, left, right)
+        down = cell_shares(self.values.shape[0], rows, top, bottom)
+        across = cell_shares(self.values.shape[1], columns, left, right)
         laid: Float64Array = down @ self.values @ across.T
         return laid
 
 
-def windows(cells: int, pixels: int, start: float = 0.0, end: float = 1.0) -> Float64Array:
-    """Share each cell of a row out to the pixels of another: most to its centre, none from the next cell's on.
-
-    Cells of histograms and of networks see their neighbours' ground as well, and so their values are laid out.
-
-    Parameters
-    ----------
-    cells, pixels : int
-        Of the two rows.
-    start, end : float
-        Where the cells begin and end, as shares of the row of pixels, 0 <= start < end <= 1.
-
-    Returns
-    -------
-    ndarray of float64, shape (pixels, cells)
-        Columns add up to 1.
-
-    Examples
-    --------
-    >>> windows(2, 4).round(2)
-    array([[0.43, 0.  ],
-           [0.43, 0.14],
-           [0.14, 0.43],
-           [0.  , 0.43]])
-    """
-    cell = (end - start) * pixels / cells
-    centres = start * pixels + (np.arange(cells) + 0.5) * cell - 0.5
-    at = np.arange(pixels)[:, None]
-    weights = np.maximum(0, 1 - np.abs(at - centres) / max(cell, 1))
-    inside = np.where((at + 0.5 > start * pixels) & (at + 0.5 < end * pixels), weights, 0)
-    # Of a cell that lies between the centres of two pixels all is outside.
-    weights = np.where(inside.any(axis=0), inside, weights)
-    shares: Float64Array = weights / weights.sum(axis=0)
-    return shares
-
-
-__all__ = ["WHOLE", "Box", "Contribution", "windows"]
+__all__ = [
+    "WHOLE",
+    "Box",
+    "Contribution",
+]

@@ -3,7 +3,7 @@
 Sources: "Content Based Image Retrieval Using a Convolutional Denoising Autoencoder with Keras" (2017), preset
 ``article``; "Building Autoencoders in Keras" (F. Chollet, 2016, blog.keras.io), preset ``tutorial``; P. Vincent et al.,
 "Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008. The preset ``deep`` is ours: it undoes
-damage of many kinds (:mod:`lookalike.encoders.training.augmented_data`), not noise alone.
+augmentations of many kinds (:mod:`lookalike.encoders.training.augmented_data`), not noise alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.encoders.trained import DenoisingEncoder
 from lookalike.errors import UsageError, unknown_name
+from lookalike.neighbors.sampling import draw_rows
 from lookalike.transforms.augmentations import check_families, families_for
 
 #: The networks of the article and of the tutorial that it follows.
@@ -24,7 +25,7 @@ ARTICLE_PRESETS = ("article", "tutorial")
 PRESETS = (*ARTICLE_PRESETS, "deep")
 #: The preset ``deep``: filters of its first layer, doubled with each halving, and most filters; longest side of its
 #: smallest maps.
-FIRST_FILTERS, MOST_FILTERS, SMALLEST_MAPS = 16, 128, 4
+FIRST_FILTERS, MAX_FILTERS, SMALLEST_MAPS = 16, 128, 4
 #: Images that the mean code is taken from, at most.
 SAMPLE = 10_000
 
@@ -39,8 +40,8 @@ class Autoencoder(DenoisingEncoder):
         ``deep``: strided convolutions down to maps of at most 4 x 4, then one vector of ``code`` values, centred.
     noise : float
         Standard deviation of the Gaussian noise on pixels in 0..1, clipped to 0..1 afterwards. Where there is other
-        damage too, each image's is drawn between nothing and this.
-    damage : str or dict of str to float
+        augmentations too, each image's is drawn between nothing and this.
+    families : str or dict of str to float
         What the network learns to undo besides noise. ``auto``: nothing for ``article`` and ``tutorial``, for ``deep``
         the families that suit the images (:func:`lookalike.transforms.augmentations.families_for`). ``none``, or families with their
         amounts.
@@ -82,7 +83,7 @@ class Autoencoder(DenoisingEncoder):
         *,
         preset: str = "tutorial",
         noise: float = 0.5,
-        damage: str | dict[str, float] = "auto",
+        families: str | dict[str, float] = "auto",
         code: int = 128,
         fixed_noise: bool = False,
         epochs: int = 20,
@@ -96,7 +97,7 @@ class Autoencoder(DenoisingEncoder):
     ) -> None:
         self.preset = preset
         self.noise = noise
-        self.damage = damage
+        self.families = families
         self.code = code
         self.fixed_noise = fixed_noise
         self.epochs = epochs
@@ -128,13 +129,13 @@ class Autoencoder(DenoisingEncoder):
         from lookalike.encoders.training import augmented_data, loop
 
         plan = {name: self.params[name] for name in loop.Plan.__dataclass_fields__}
-        if not self._learns_damage():
+        if not self._learns_augmentations():
             return loop.Plan(**plan)
-        families = families_for(images) if self.damage == "auto" else check_families(self.damage, images)
+        families = families_for(images) if self.families == "auto" else check_families(self.families, images)
         return augmented_data.Plan(**plan, families=families)
 
-    def _learns_damage(self) -> bool:
-        return self.damage != "none" and (self.damage != "auto" or self.preset not in ARTICLE_PRESETS)
+    def _learns_augmentations(self) -> bool:
+        return self.families != "none" and (self.families != "auto" or self.preset not in ARTICLE_PRESETS)
 
     def check_params(self) -> None:
         """Refuse parameters out of range; ``fit`` does it too.
@@ -146,12 +147,12 @@ class Autoencoder(DenoisingEncoder):
         """
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
-        if isinstance(self.damage, str) and self.damage not in ("auto", "none"):
+        if isinstance(self.families, str) and self.families not in ("auto", "none"):
             raise UsageError(
-                f"autoencoder: damage is {self.damage!r}; it must be auto, none, or families with their amounts"
+                f"autoencoder: families is {self.families!r}; it must be auto, none, or families with their amounts"
             )
-        if self.fixed_noise and self._learns_damage():
-            raise UsageError("autoencoder: fixed_noise goes with noise alone; leave it out, or give damage='none'")
+        if self.fixed_noise and self._learns_augmentations():
+            raise UsageError("autoencoder: fixed_noise goes with noise alone; leave it out, or give families='none'")
         self._require(
             ("noise", 0 <= self.noise <= 10, "0 to 10"),
             ("code", self.code >= 1, "at least 1"),
@@ -182,9 +183,9 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
     keras.Sequential
         Of standard layers only; the one named ``encoder`` ends the encoding half. The output has the input's shape.
     """
-    from lookalike.encoders.training import loop
+    from lookalike.encoders.training.keras_backend import import_keras
 
-    keras = loop.import_keras()
+    keras = import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(32).tolist())
 
@@ -204,7 +205,7 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
         sides, filters = [(height, width)], [channels]
         while max(sides[-1]) > SMALLEST_MAPS:
             sides.append((-(-sides[-1][0] // 2), -(-sides[-1][1] // 2)))
-            filters.append(min(FIRST_FILTERS * 2 ** (len(filters) - 1), MOST_FILTERS))
+            filters.append(min(FIRST_FILTERS * 2 ** (len(filters) - 1), MAX_FILTERS))
             layers.append(conv(filters[-1], strides=2))
         maps = (*sides[-1], filters[-1])
         layers += [keras.layers.Flatten(), keras.layers.Dense(code, kernel_initializer=start(), name="encoder")]
@@ -240,7 +241,7 @@ def build(preset: str, shape: tuple[int, ...], seed: int = 0, *, code: int = 128
 
 
 def _some(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    return images[np.sort(np.random.default_rng(seed).permutation(len(images))[:SAMPLE])]
+    return images[draw_rows(np.random.default_rng(seed), len(images), SAMPLE)]
 
 
 def _doubled(keras: Any, now: tuple[int, int], wanted: tuple[int, int]) -> list[Any]:

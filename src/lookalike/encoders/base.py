@@ -14,9 +14,10 @@ import copy
 import hashlib
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.serialize import CARD, FORMAT, write_files
-from lookalike.errors import EncoderError
-
-if TYPE_CHECKING:
-    pass
+from lookalike.errors import EncoderError, UsageError
 
 # Files that no descriptor comes from: they serve further training, and a .keras file holds dates.
 _FOR_TRAINING = frozenset({"model.keras", "history.json"})
@@ -65,8 +63,8 @@ class Encoder:
     preferred_shape: ClassVar[tuple[int, ...] | None] = None
     can_denoise: ClassVar[bool] = False
     post_: Projection | None = None
-    # Names of the parameters on the card that it was loaded from: older cards lack those that came later.
-    _carded: frozenset[str] | None = None
+    # Parameter -> its name on the card that it was loaded from; older cards lack those that came later.
+    _carded: Mapping[str, str] | None = None
     shape_: tuple[int, ...]
     dimension_: int
 
@@ -319,10 +317,11 @@ class Encoder:
     def _card(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         if not self.is_fitted:
             raise EncoderError(f"{self.name} has not been fitted, so there is nothing to save; call fit(images) first")
+        on_card = {p: p for p in self.params} if self._carded is None else self._carded
         card: dict[str, Any] = {
             "format": FORMAT,
             "encoder": self.name,
-            "params": {p: v for p, v in self.params.items() if self._carded is None or p in self._carded},
+            "params": {on_card[p]: value for p, value in self.params.items() if p in on_card},
             "distance": self.distance,
             "shape": list(self.shape_),
             "dimension": self.dimension_,
@@ -369,3 +368,26 @@ def as_batch(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _say_shape(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]} {'colour' if len(shape) == 3 else 'grey'}"
+
+
+def check_whole(encoder: str, name: str, value: object, least: int, most: int) -> None:
+    """Refuse what is no whole number within bounds.
+
+    Parameters
+    ----------
+    encoder : str
+        Whose parameter it is.
+    name : str
+        The parameter.
+    value : object
+        What was given.
+    least, most : int
+        The bounds, both allowed.
+
+    Raises
+    ------
+    UsageError
+        If it isn't.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise UsageError(f"{encoder}: {name} is {value!r}; it must be a whole number from {least:,} to {most:,}")

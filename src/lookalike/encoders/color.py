@@ -14,12 +14,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError, unknown_name
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 SPACES = ("hsv", "oklab")
 #: Levels a channel that are told apart before colours are shared out to bins; finer than any bin.
@@ -27,7 +25,7 @@ LEVELS = 32
 #: Strips a cell, along each axis, within which all pixels weigh the same.
 STRIPS = 4
 #: Most cells a side.
-MOST = 64
+MAX_GRID = 64
 
 
 class Color(Encoder):
@@ -69,8 +67,8 @@ class Color(Encoder):
             raise unknown_name("color space", str(self.space), SPACES)
         if not isinstance(self.grid, int) or isinstance(self.grid, bool) or self.grid < 1:
             raise UsageError(f"color: grid is {self.grid!r}; it must be a whole number of at least 1")
-        if self.grid > MOST:  # the descriptor would fill the memory
-            raise UsageError(f"color: grid is a number above {MOST}; it must be 1 to {MOST}")
+        if self.grid > MAX_GRID:  # the descriptor would fill the memory
+            raise UsageError(f"color: grid is a number above {MAX_GRID}; it must be 1 to {MAX_GRID}")
 
     def _encode(self, images: NDArray[np.uint8]) -> Float32Array:
         number, height, width = images.shape[:3]

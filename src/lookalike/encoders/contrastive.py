@@ -1,4 +1,4 @@
-"""Contrastive learning on the collection itself: two damaged views of one picture get like descriptors.
+"""Contrastive learning on the collection itself: two augmented views of one picture get like descriptors.
 
 Sources: T. Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020 (SimCLR);
 A. Bardes et al., "VICReg", ICLR 2022; the trunk and the denoising are the autoencoder's (P. Vincent et al., ICML 2008).
@@ -27,7 +27,7 @@ NOISE = {"glyphs": 0.5, "photos": 0.1}
 
 
 class Contrastive(DenoisingEncoder):
-    """Contrastive learning from damaged copies; ``fit`` trains it with Keras, the rest runs on ONNX Runtime.
+    """Contrastive learning from augmented copies; ``fit`` trains it with Keras, the rest runs on ONNX Runtime.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class Contrastive(DenoisingEncoder):
         Greatest standard deviation of the noise on a first view, for pixels in 0..1. Default: 0.5 where most images are
         figures on a plain ground, else 0.1.
     families : dict of str to float, optional
-        The damage that makes the views, with its amounts (:data:`lookalike.transforms.augmentations.FAMILIES`). Default: what suits the
-        images.
+        Augmentations that make the views, with their amounts (:data:`lookalike.transforms.augmentations.FAMILIES`).
+        Default: those that suit the images.
     epochs : int
         Passes over the images.
     batch_size : int
@@ -59,7 +59,7 @@ class Contrastive(DenoisingEncoder):
     minutes : float, optional
         Stop after this long, in mid-epoch if need be, and keep the best model so far.
     seed : int
-        Of the weights, the order, the damage and the noise.
+        Of the weights, the order, the augmentations and the noise.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Contrastive(DenoisingEncoder):
     precision_ : str
         What it ran in, and why.
     families_ : dict of str to float
-        The damage that it learnt from.
+        The augmentations that it learnt from.
     """
 
     name = "contrastive"
@@ -112,7 +112,8 @@ class Contrastive(DenoisingEncoder):
         from lookalike.encoders.onnx import export
         from lookalike.encoders.training import contrastive_loss
         from lookalike.encoders.training.pairs import LOOKED_AT, families_to_learn
-        from lookalike.transforms.augmentations import check_families, kind_of
+        from lookalike.transforms.augmentations import check_families
+        from lookalike.transforms.grounds import kind_of
 
         self.check_params()
         some = images[:: -(-len(images) // LOOKED_AT)]
@@ -184,9 +185,9 @@ def build(shape: tuple[int, ...], dimension: int = 128, seed: int = 0) -> Any:
         ``LAST_SIDE``; after it ``encoder``, whose first convolution covers all of the last maps, then ``projector``, which
         serves the training alone; and ``decoder``, from the trunk's maps back to the input's shape.
     """
-    from lookalike.encoders.training import loop
+    from lookalike.encoders.training.keras_backend import import_keras
 
-    keras = loop.import_keras()
+    keras = import_keras()
     height, width, channels = shape[0], shape[1], shape[2] if len(shape) == 3 else 1
     seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
 

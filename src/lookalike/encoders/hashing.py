@@ -11,206 +11,32 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.base import Encoder
-from lookalike.encoders.registry import create
-from lookalike.encoders.serialize import CARD, from_files
+from lookalike.encoders.base import check_whole
+from lookalike.encoders.codes import MAX_BITS, SAMPLE, CodeEncoder
 from lookalike.encoders.trained import TrainedEncoder
-from lookalike.errors import EncoderError, UsageError
+from lookalike.errors import EncoderError
 from lookalike.imaging.resize import average_down
-from lookalike.transforms.augmentations import check_families, damage, families_for
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import draw_rows
+from lookalike.transforms.augmentations import augment, check_families, families_for
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-
-#: Images that rotations and thresholds are learnt from, at most.
-SAMPLE = 10_000
-#: Longest code, as the distance counts in 16 bits.
-MOST_BITS = 65_528
-#: Damaged copies of an image that the deep autoencoder learns from; most values of their descriptors, and of their
+#: Augmented copies of an image that the deep autoencoder learns from; most values of their descriptors, and of their
 #: pixels, which bound its memory and the time that the copies take.
-COPIES, MOST_VALUES, MOST_PIXELS = 3, 1e8, 1e9
+COPIES, MAX_VALUES, MAX_PIXELS = 3, 1e8, 1e9
 #: Longest side of an image whose pixels it reads; larger ones are averaged down, as Krizhevsky and Hinton trained on
 #: 32 x 32.
 LONGEST_SIDE = 32
 
 
-class CodeEncoder(Encoder):
-    """Binary codes of another encoder's descriptors: the base of ``itq`` and ``hashing``.
-
-    A subclass has the parameters ``base``, ``options``, ``bits`` and ``seed``.
-
-    Attributes
-    ----------
-    base_ : Encoder
-        The fitted base.
-    """
-
-    distance = "hamming"
-    dtype: ClassVar[type[np.generic]] = np.uint8
-    base: str
-    options: dict[str, Any] | None
-    base_: Encoder
-    _given: Encoder | None = None
-
-    @property
-    def preferred_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
-        """The base encoder's."""
-        return (getattr(self, "base_", None) or self._create_base()).preferred_shape
-
-    def fit_over(self, base: Encoder, images: NDArray[np.uint8]) -> Self:
-        """Learn the bits of an encoder that is fitted already, with whatever post-processing it has.
-
-        Parameters
-        ----------
-        base : Encoder
-            Fitted, of float descriptors; its name and parameters replace ``base`` and ``options``.
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            The collection, or a sample of it, of the size the base was fitted on.
-
-        Returns
-        -------
-        CodeEncoder
-            Itself.
-
-        Raises
-        ------
-        EncoderError
-            If there are fewer than two different images.
-        UsageError
-            If the base gives packed codes itself.
-        """
-        self.base, self.options = base.name, base.params
-        self._given = base
-        try:
-            return self.fit(images)
-        finally:
-            self._given = None
-
-    def _create_base(self) -> Encoder:
-        options = {} if self.options is None else self.options
-        if not isinstance(options, dict):
-            raise UsageError(f"{self.name}: options is {options!r}; it must hold parameters of {self.base}")
-        return create(self.base, **options)
-
-    def _get_base(self) -> Encoder:
-        """Return the base, fitted where it was given, checked in any case."""
-        base = self._create_base() if self._given is None else self._given
-        if base.dtype != np.float32:
-            raise UsageError(
-                f"{self.name}: base is {base.name!r}, which gives bits already; name an encoder of float descriptors"
-            )
-        return base
-
-    def _all_alike(self, count: int) -> EncoderError:
-        return EncoderError(
-            f"{self.name}: the {count:,} images given look all the same to {self.base}; bits are learnt from two or "
-            "more that differ"
-        )
-
-    def _base_files(self) -> dict[str, bytes]:
-        return {f"base-{name}": f for name, f in self.base_.to_files().items()}
-
-    def _set_base(self, files: dict[str, bytes], *others: str) -> None:
-        """Take back the base's files, or say that a part is missing; ``others`` must be there too."""
-        own = {name.removeprefix("base-"): f for name, f in files.items() if name.startswith("base-")}
-        if CARD not in own or not set(others) <= set(files):
-            raise EncoderError(f"the saved {self.name} over {self.base} lacks a part; train it again")
-        self.base_ = from_files(own, Path(f"{self.name} over {self.base}"))
-
-
-class Itq(CodeEncoder):
-    """Binary codes of any encoder's descriptors by iterative quantization (ITQ).
-
-    Descriptors are brought to length 1, centred, projected on their leading principal directions, brought to length 1
-    again and turned, so that the signs lose as little as can be; a bit is set where a value is above 0. Where
-    descriptors vary in fewer directions than there are bits, the turn becomes a frame: more, evenly spread directions.
-    A bit whose value is 0 up to rounding may fall either way from one machine to another.
-
-    Parameters
-    ----------
-    base : str
-        The encoder of float descriptors that is turned into bits.
-    bits : int
-        1 to 65,528. A code has ``ceil(bits / 8)`` bytes; what is left of the last one is 0.
-    iterations : int
-        Alternations between signs and turn.
-    seed : int
-        Of the first turn and of the sample that is learnt from.
-    options : dict, optional
-        The base encoder's parameters.
-
-    Attributes
-    ----------
-    base_ : Encoder
-        The fitted base.
-    """
-
-    name = "itq"
-
-    def __init__(
-        self,
-        *,
-        base: str = "hog",
-        bits: int = 256,
-        iterations: int = 50,
-        seed: int = 0,
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        self.base = base
-        self.bits = bits
-        self.iterations = iterations
-        self.seed = seed
-        self.options = options
-
-    def _fit(self, images: NDArray[np.uint8]) -> None:
-        base = self._get_base()
-        check_whole("itq", "bits", self.bits, 1, MOST_BITS)
-        check_whole("itq", "iterations", self.iterations, 1, 10_000)
-        if self._given is None:
-            base.fit(images)
-        rng = np.random.default_rng(self.seed)
-        chosen = np.sort(rng.permutation(len(images))[:SAMPLE])
-        descriptors = unit_rows(base.encode(images[chosen])).astype(np.float64)
-        mean = descriptors.mean(axis=0)
-        descriptors -= mean
-        variance, directions = np.linalg.eigh(descriptors.T @ descriptors)
-        some = int((variance > 1e-9 * max(float(variance[-1]), 1e-9 * len(descriptors))).sum())
-        if not some:
-            raise self._all_alike(len(images))
-        leading = directions[:, ::-1][:, : min(self.bits, some)]
-        points = unit_rows(descriptors @ leading)
-        turn = even_frame(points.shape[1], self.bits, rng)
-        for _ in range(self.iterations):
-            signs = np.where(points @ turn > 0, 1.0, -1.0)
-            left, _, right = np.linalg.svd(points.T @ signs, full_matrices=False)
-            turn = left @ right
-        self.base_, self.mean_, self.projection_ = base, mean, leading @ turn
-
-    def _encode(self, images: NDArray[np.uint8]) -> Any:
-        descriptors = unit_rows(self.base_.encode(images)).astype(np.float64)
-        return np.packbits((descriptors - self.mean_) @ self.projection_ > 0, axis=1)
-
-    def _get_weights(self) -> dict[str, bytes]:
-        file = io.BytesIO()
-        np.savez(file, mean=self.mean_, projection=self.projection_)
-        return self._base_files() | {"bits.npz": file.getvalue()}
-
-    def _set_weights(self, files: dict[str, bytes]) -> None:
-        self._set_base(files, "bits.npz")
-        arrays = np.load(io.BytesIO(files["bits.npz"]), allow_pickle=False)
-        self.mean_, self.projection_ = arrays["mean"], arrays["projection"]
-
-
 class Hashing(CodeEncoder, TrainedEncoder):
     """Binary codes from the middle of a deep autoencoder of descriptors; ``fit`` trains it with Keras, the rest is NumPy.
 
-    The network and what it learns are in :mod:`lookalike.encoders.training.hash_network`: from the bits of a damaged copy it must draw the
+    The network and what it learns are in :mod:`lookalike.encoders.training.hash_network`: from the bits of an augmented copy it must draw the
     image's descriptor, and two copies' bits must agree. Over ``pixels``, with ``agreement=0``, it is Krizhevsky and
     Hinton's deep autoencoder, without their layer-wise pre-training; images larger than 32 pixels are averaged down
     first then.
@@ -228,7 +54,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         copies of such neighbours. For everything of its kind; 0, for the closest few, where images don't come in kinds.
     drawing, agreement : float
         Weights of the two losses, not both 0.
-    damage : dict of str to float, optional
+    families : dict of str to float, optional
         Families with their amounts; by default those that suit the images.
     epochs : int
         Passes over the images.
@@ -241,7 +67,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
     minutes : float, optional
         Stop after this long, in mid-epoch if need be, and keep the best model so far.
     seed : int
-        Of the weights, the order and the damage.
+        Of the weights, the order and the augmentations.
 
     Attributes
     ----------
@@ -264,7 +90,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         neighbours: int = 5,
         drawing: float = 1.0,
         agreement: float = 1.0,
-        damage: dict[str, float] | None = None,
+        families: dict[str, float] | None = None,
         epochs: int = 10,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
@@ -278,7 +104,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         self.neighbours = neighbours
         self.drawing = drawing
         self.agreement = agreement
-        self.damage = damage
+        self.families = families
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -296,7 +122,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
 
         self.check_params()
         base = self._get_base()
-        families = families_for(images) if self.damage is None else check_families(self.damage, images)
+        families = families_for(images) if self.families is None else check_families(self.families, images)
         if len(images) < 2:
             raise EncoderError(f"training needs at least 2 images, there is {len(images)}; give more")
         seen = images if base.is_fitted or self.base != "pixels" else average_down(images, LONGEST_SIDE)
@@ -327,7 +153,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
         )
         network = bits.build(table.shape[2], self.bits, self.seed)
         result = self._train(network, table, plan)
-        sample = table[np.sort(np.random.default_rng(self.seed).permutation(len(table))[:SAMPLE]), 0]
+        sample = table[draw_rows(np.random.default_rng(self.seed), len(table), SAMPLE), 0]
         layers = bits.read_layers(network, sample)
         kernel, bias = layers[0]  # what was taken away and divided by becomes part of the first layer
         layers[0] = kernel / np.float32(deviation), bias - mean @ kernel / np.float32(deviation)
@@ -339,15 +165,14 @@ class Hashing(CodeEncoder, TrainedEncoder):
         self._set_network({"layers.npz": file.getvalue(), "history.json": json.dumps(history, indent=1).encode()})
 
     def _describe(self, images: NDArray[np.uint8], families: dict[str, float]) -> Any:
-        """Return unit descriptors of some images and of their damaged copies, shape (n, 1 + COPIES, d)."""
+        """Return unit descriptors of some images and of their augmented copies, shape (n, 1 + COPIES, d)."""
         length = self.base_.dimension_
         pixels = int(np.prod(images.shape[1:]))
-        most = int(min(MOST_VALUES / length / (1 + COPIES), MOST_PIXELS / pixels / COPIES))
-        rng = np.random.default_rng(self.seed)
-        images = images[np.sort(rng.permutation(len(images))[: max(2, most)])]
+        most = int(min(MAX_VALUES / length / (1 + COPIES), MAX_PIXELS / pixels / COPIES))
+        images = images[draw_rows(np.random.default_rng(self.seed), len(images), max(2, most))]
         table = np.empty((len(images), 1 + COPIES, length), np.float32)
         for i in range(1 + COPIES):
-            copies = damage(images, families, seed=self.seed + i) if i else images
+            copies = augment(images, families, seed=self.seed + i) if i else images
             table[:, i] = unit_rows(self.base_.encode(self._seen(copies)))
         return table
 
@@ -364,7 +189,7 @@ class Hashing(CodeEncoder, TrainedEncoder):
             If one is; the message names it and what it must be.
         """
         for name, least, most in (
-            ("bits", 1, MOST_BITS),
+            ("bits", 1, MAX_BITS),
             ("neighbours", 0, 1000),
             ("epochs", 1, 10**6),
             ("batch_size", 2, 10**6),
@@ -406,66 +231,3 @@ class Hashing(CodeEncoder, TrainedEncoder):
         self.history_ = record["history"]
         self.best_epoch_ = record["best_epoch"]
         self._files = files
-
-
-def unit_rows(table: NDArray[Any]) -> NDArray[Any]:
-    """Bring each row to length 1; a row of zeros stays as it is.
-
-    Parameters
-    ----------
-    table : ndarray of float, shape (n, d)
-        One row an image.
-
-    Returns
-    -------
-    ndarray of float, shape (n, d)
-        A copy.
-    """
-    lengths = np.linalg.norm(table, axis=1, keepdims=True)
-    unit: NDArray[Any] = table / np.where(lengths > 0, lengths, 1)
-    return unit
-
-
-def even_frame(rows: int, columns: int, rng: np.random.Generator) -> Float64Array:
-    """Draw a random matrix whose rows are orthonormal: a rotation where it is square.
-
-    Parameters
-    ----------
-    rows : int
-        Directions that descriptors vary in; at most ``columns``.
-    columns : int
-        Bits.
-    rng : Generator
-        What it is drawn by.
-
-    Returns
-    -------
-    ndarray of float64, shape (rows, columns)
-        Its columns lie evenly on the sphere of ``rows`` dimensions.
-    """
-    left, _, right = np.linalg.svd(rng.normal(size=(rows, columns)), full_matrices=False)
-    frame: Float64Array = left @ right
-    return frame
-
-
-def check_whole(encoder: str, name: str, value: object, least: int, most: int) -> None:
-    """Refuse what is no whole number within bounds.
-
-    Parameters
-    ----------
-    encoder : str
-        Whose parameter it is.
-    name : str
-        The parameter.
-    value : object
-        What was given.
-    least, most : int
-        The bounds, both allowed.
-
-    Raises
-    ------
-    UsageError
-        If it isn't.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise UsageError(f"{encoder}: {name} is {value!r}; it must be a whole number from {least:,} to {most:,}")

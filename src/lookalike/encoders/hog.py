@@ -15,12 +15,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.cores import usable_cores
-from lookalike.encoders.attribution import Contribution, windows
+from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
-
-Float32Array = NDArray[np.float32]
+from lookalike.transforms.grounds import border_and_median
+from lookalike.transforms.windows import bilinear_windows, cell_shares
 
 #: Pixels worked on at once. A block then fits the cache, and its matrix products are too small for BLAS to start
 #: threads of its own, which would get in the way of ours.
@@ -33,7 +34,7 @@ MAX_THREADS = 4
 #: Pixels a row. A steeper slant is that of a level stroke; the steepest of MNIST's 60,000 digits needs 1.9.
 MAX_SHEAR = 2.0
 #: Most cells a side, and most bins of one.
-MOST = 64
+MAX_CELLS = 64
 
 
 class Hog(Encoder):
@@ -74,8 +75,8 @@ class Hog(Encoder):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"hog: {name} is {value!r}; it must be a whole number of at least {least}")
-            if value > MOST:  # the descriptor would fill the memory
-                raise UsageError(f"hog: {name} is a number above {MOST}; it must be {least} to {MOST}")
+            if value > MAX_CELLS:  # the descriptor would fill the memory
+                raise UsageError(f"hog: {name} is a number above {MAX_CELLS}; it must be {least} to {MAX_CELLS}")
         if not isinstance(self.deskew, bool):
             raise UsageError(f"hog: deskew is {self.deskew!r}; it must be True or False")
 
@@ -213,35 +214,6 @@ def _difference(pixels: Float32Array, axis: int, out: Float32Array) -> None:
     out[0] -= pixels[0]
 
 
-def bilinear_windows(cells: int, size: int) -> Float32Array:
-    """Make the weights of each pixel of a row in each cell: 1 at the cell's centre, falling to 0 at the next cell's.
-
-    Parameters
-    ----------
-    cells : int
-        Cells along the row.
-    size : int
-        Pixels along the row.
-
-    Returns
-    -------
-    ndarray of float32, shape (cells, size)
-        In 0..1. Between the first and the last centre each pixel's weights add up to 1. Where cells are smaller than
-        pixels, a window is a pixel wide, so that no cell is empty.
-
-    Examples
-    --------
-    >>> bilinear_windows(2, 4)
-    array([[0.75, 0.75, 0.25, 0.  ],
-           [0.  , 0.25, 0.75, 0.75]], dtype=float32)
-    """
-    cell = size / cells
-    centres = (np.arange(cells) + 0.5) * cell - 0.5
-    away = np.abs(centres[:, None] - np.arange(size)) / max(cell, 1)
-    windows: Float32Array = np.maximum(0, 1 - away).astype(np.float32)
-    return windows
-
-
 def deskew_glyphs(images: NDArray[np.uint8]) -> Float32Array:
     """Cut glyphs from their ground, shear them upright and centre them.
 
@@ -278,9 +250,7 @@ def deskew_glyphs(images: NDArray[np.uint8]) -> Float32Array:
 
 
 def _ink(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    border = np.concatenate([images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]], axis=1)
-    middle = border.shape[1] // 2
-    ground = np.partition(border, middle, axis=1)[:, middle]  # (n,) or (n, 3)
+    _, ground = border_and_median(images)
     bright = ground.reshape(len(images), -1).mean(axis=1) > 127
     over = (-1,) + (1,) * (images.ndim - 1)
     ground = ground.reshape(len(images), 1, 1, *ground.shape[1:])
@@ -314,7 +284,7 @@ def _slanted(values: NDArray[np.float64], glyph: NDArray[np.uint8]) -> NDArray[n
     height, width = glyph.shape[:2]
     ink = _ink(glyph[None])
     (top,), (left,) = _source(ink if ink.ndim == 3 else ink.sum(axis=3, dtype=np.uint16))
-    upright = windows(len(values), height) @ values @ windows(len(values), width).T
+    upright = cell_shares(len(values), height) @ values @ cell_shares(len(values), width).T
     y = top.round().astype(np.intp).clip(0, height - 1)
     x = (left[:, None] + np.arange(width)).round().astype(np.intp).clip(0, width - 1)
     slanted = np.zeros((height, width))

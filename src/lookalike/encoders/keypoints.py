@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.encoders.local import detect_sift
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.transforms.homography import fit_homography
 
 #: Longer side, in pixels, that pictures are brought to; keypoints of each, at most; their least contrast.
 SIDE, POINTS, CONTRAST = 512, 1000, 0.02
@@ -34,7 +34,7 @@ APART = 0.008
 #: With as many inliers a picture is taken to show the same thing.
 VERIFIED = 7
 #: A map that magnifies more than this, or mirrors, isn't that of a picture.
-MOST_SCALE = 10.0
+MAX_SCALE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +58,7 @@ class Keypoints:
     @property
     def vectors(self) -> Float32Array:
         """The descriptors with length 1."""
-        vectors = self.descriptors.astype(np.float32)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-        return vectors
+        return unit_rows(self.descriptors.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +172,7 @@ def _best_guess(first: Float64Array, second: Float64Array) -> NDArray[np.bool_]:
     # Each also says how far it is scaled and turned itself.
     turned = np.abs((turn[None] - turn[:, None] + np.pi) % (2 * np.pi) - np.pi)
     agree = (off < GUESSED_WITHIN) & (np.abs(log_scale[None] - log_scale[:, None]) < np.log(2)) & (turned < np.pi / 5)
-    agree[np.abs(log_scale) > np.log(MOST_SCALE)] = False
+    agree[np.abs(log_scale) > np.log(MAX_SCALE)] = False
     best: NDArray[np.bool_] = agree[agree.sum(axis=1).argmax()]
     return best
 
@@ -191,29 +189,15 @@ def _refit(
         fitted = np.linalg.lstsq(np.hstack([x, ones]), y, rcond=None)[0]
         matrix = np.vstack([fitted.T, [0, 0, 1]])
     else:
-        matrix = _homography(x, y)
+        matrix = fit_homography(x, y)
     ahead = np.hstack([first, np.ones((len(first), 1))]) @ matrix.T
     depth = ahead[:, 2]
     moved = ahead[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)[:, None]
     size = np.linalg.det(matrix[:2, :2])
-    if not MOST_SCALE**-2 < size < MOST_SCALE**2:  # mirrored, or nearly a line
+    if not MAX_SCALE**-2 < size < MAX_SCALE**2:  # mirrored, or nearly a line
         return np.zeros(len(first), np.bool_)
     fits: NDArray[np.bool_] = (np.hypot(*(moved - second).T) < within) & (depth > 0)
     return fits
-
-
-def _homography(x: Float64Array, y: Float64Array) -> Float64Array:
-    """Fit by the direct linear transform (R. Hartley and A. Zisserman, *Multiple View Geometry*, algorithm 4.1)."""
-    zero, one = np.zeros(len(x)), np.ones(len(x))
-    u, v = x.T
-    rows = [
-        np.stack([u, v, one, zero, zero, zero, -y[:, 0] * u, -y[:, 0] * v, -y[:, 0]], axis=1),
-        np.stack([zero, zero, zero, u, v, one, -y[:, 1] * u, -y[:, 1] * v, -y[:, 1]], axis=1),
-    ]
-    table = np.concatenate(rows)
-    _, vectors = np.linalg.eigh(table.T @ table)
-    matrix: Float64Array = vectors[:, 0].reshape(3, 3)
-    return matrix / (matrix[2, 2] if abs(matrix[2, 2]) > 1e-12 else 1e-12)
 
 
 def _apart(places: Float64Array) -> int:

@@ -1,7 +1,6 @@
 """Local features: what many small places of an image look like, counted as visual words learnt from the collection.
 
-Unlike the other descriptors, these hardly change when an image is turned, cut out of a larger one, or partly covered;
-and the keypoints can be compared place by place afterwards.
+Unlike the other descriptors, these hardly change when an image is turned, cut out of a larger one, or partly covered.
 
 Sources: D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 60(2), 2004 (SIFT); H. Bay et al.,
 "SURF: Speeded Up Robust Features", ECCV 2006; R. Arandjelovic and A. Zisserman, "Three things everyone should know to
@@ -15,39 +14,21 @@ from __future__ import annotations
 import importlib
 import io
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.cores import usable_cores
-from lookalike.encoders.base import Encoder
-from lookalike.errors import EncoderError, UsageError, missing_extra, unknown_name
-
-Float32Array = NDArray[np.float32]
+from lookalike.encoders.base import Encoder, check_whole
+from lookalike.errors import EncoderError, missing_extra, unknown_name
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import draw_rows
 
 POOLINGS = ("vlad", "bow")
 #: Images whose keypoints words are learnt from, and keypoints in all, at most.
 SAMPLE_IMAGES, SAMPLE_KEYPOINTS = 2_000, 100_000
-#: Keypoint scales are kept as sixteenths of an octave: 1 to 62,700 pixels in a byte.
-SCALE_STEPS = 16
-#: What coordinates are fractions of.
-WHOLE = 65_535
-
-
-class Keypoints(NamedTuple):
-    """The keypoints of one image, compact: 8 bytes each, and the descriptor's."""
-
-    #: (k, 2): x and y from the upper left corner, in 65,535ths of the longer side.
-    xy: NDArray[np.uint16]
-    #: (k,): diameter in pixels is ``2 ** (scale / 16)``.
-    scale: NDArray[np.uint8]
-    #: (k,): direction, 256 to the full circle.
-    angle: NDArray[np.uint8]
-    #: (k,): the nearest visual word.
-    word: NDArray[np.uint16]
-    #: (k, 128) for SIFT, (k, 64) for SURF: compare as they are, by Euclidean distance.
-    descriptor: NDArray[np.uint8]
 
 
 class _Local(Encoder):
@@ -65,38 +46,6 @@ class _Local(Encoder):
         self.words = words
         self.points = points
         self.seed = seed
-
-    def keypoints(self, images: NDArray[np.uint8]) -> list[Keypoints]:
-        """Find the keypoints of images, for a geometric check.
-
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-            Images of the size the encoder was fitted on.
-
-        Returns
-        -------
-        list of Keypoints
-            One an image; with arrays of length 0 where there is nothing to hold on to.
-
-        Raises
-        ------
-        EncoderError
-            If it isn't fitted, or the images are of another size or type.
-        """
-        images = self.check_images(images)
-        return self._map(self._keypoints, images)
-
-    def _keypoints(self, image: NDArray[np.uint8]) -> Keypoints:
-        places, descriptors = self._found(image)
-        longest = max(image.shape[:2])
-        return Keypoints(
-            (places[:, :2] / longest * WHOLE).round().clip(0, WHOLE).astype(np.uint16),
-            (np.log2(np.maximum(places[:, 2], 1)) * SCALE_STEPS).round().clip(0, 255).astype(np.uint8),
-            ((places[:, 3] / 360 * 256).round().astype(np.int64) % 256).astype(np.uint8),
-            self._nearest_words(self._to_unit(descriptors)).astype(np.uint16),
-            descriptors,
-        )
 
     def _found(self, image: NDArray[np.uint8]) -> tuple[Float32Array, NDArray[np.uint8]]:
         """Return x, y, diameter in pixels and angle in degrees of the image's keypoints, (k, 4), and descriptors."""
@@ -119,8 +68,7 @@ class _Local(Encoder):
         """Turn bytes into vectors of length 1."""
         vectors = descriptors.astype(np.float32)
         vectors -= self.offset
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-        return vectors
+        return unit_rows(vectors)
 
     def _map(self, function: Any, images: NDArray[np.uint8]) -> list[Any]:
         """Apply a function to each image, on all cores: OpenCV and mahotas work outside Python's lock."""
@@ -130,7 +78,7 @@ class _Local(Encoder):
     def _fit(self, images: NDArray[np.uint8]) -> None:
         self._check_params()
         rng = np.random.default_rng(self.seed)
-        chosen = np.sort(rng.permutation(len(images))[:SAMPLE_IMAGES])
+        chosen = draw_rows(rng, len(images), SAMPLE_IMAGES)
         found = [descriptors for _, descriptors in self._map(self._found, images[chosen])]
         every = np.concatenate(found)
         if not len(every):
@@ -139,7 +87,7 @@ class _Local(Encoder):
                 f"{images.shape[1]} pixels, so there are no visual words to learn; use larger images or another encoder"
             )
         most = SAMPLE_KEYPOINTS
-        sample = self._to_unit(every if len(every) <= most else every[np.sort(rng.permutation(len(every))[:most])])
+        sample = self._to_unit(every if len(every) <= most else every[draw_rows(rng, len(every), most)])
         asked = self.words or (64 if self.pooling == "vlad" else 2_000)
         count = min(asked, len(np.unique(sample, axis=0)))
         cluster = _import("sklearn.cluster", self.name)
@@ -157,10 +105,7 @@ class _Local(Encoder):
             value = getattr(self, name)
             if name == "words" and value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise UsageError(
-                    f"{self.name}: {name} is {value!r}; it must be a whole number from {least:,} to {most:,}"
-                )
+            check_whole(self.name, name, value, least, most)
 
     def _nearest_words(self, vectors: Float32Array) -> NDArray[np.intp]:
         squares = np.einsum("ij,ij->i", self.centres_, self.centres_)

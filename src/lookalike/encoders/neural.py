@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.base import Encoder
-from lookalike.encoders.onnx.image_model import ImageModel, Settings, examine
+from lookalike.encoders.onnx.image_model import ImageModel, examine
 from lookalike.encoders.onnx.model_files import HUB, ModelFiles, read_model_files
 from lookalike.encoders.onnx.runtime import OnnxModel
+from lookalike.encoders.onnx.settings import Settings
 from lookalike.encoders.onnx.text_model import TextModel
 from lookalike.errors import EncoderError, UsageError
 

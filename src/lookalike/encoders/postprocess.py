@@ -15,9 +15,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.errors import EncoderError
-
-Float32Array = NDArray[np.float32]
 
 #: The file of a saved encoder that holds it.
 FILE = "post.npz"

@@ -25,7 +25,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "fusion": ("lookalike.encoders.fusion:Fusion", ""),
     "hashing": ("lookalike.encoders.hashing:Hashing", "train"),
     "hog": ("lookalike.encoders.hog:Hog", ""),
-    "itq": ("lookalike.encoders.hashing:Itq", ""),
+    "itq": ("lookalike.encoders.itq:Itq", ""),
     "neural": ("lookalike.encoders.neural:Neural", ""),
     "pixels": ("lookalike.encoders.pixels:Pixels", ""),
     "sift": ("lookalike.encoders.local:Sift", "local"),

@@ -26,6 +26,8 @@ CHECKPOINT = "checkpoint.npz"
 FORMAT = 1
 #: What a killed ``save`` may leave: the temporary file of one of its own.
 _PART = re.compile(r"\.(encoder\.json|checkpoint\.npz|.+-[0-9a-f]{12}\.\w+)\.[0-9a-f]{8}\.part")
+# Parameters by the names that earlier versions wrote on cards; a card keeps its names, and with them its fingerprint.
+_EARLIER_NAMES = {"damage": "families"}
 _CARD_KEYS = {
     "encoder": str,
     "params": dict,
@@ -83,7 +85,8 @@ def from_files(files: Mapping[str, bytes], folder: Path) -> Encoder:
     """
     card = _parse_card(files[CARD], folder / CARD)
     try:
-        encoder = create(card["encoder"], **card["params"])
+        params = {_EARLIER_NAMES.get(name, name): name for name in card["params"]}
+        encoder = create(card["encoder"], **{p: card["params"][name] for p, name in params.items()})
     except UsageError as e:
         raise EncoderError(f"{folder / CARD}: {e}; upgrade lookalike, or train again") from e
     contents = {}
@@ -106,7 +109,7 @@ def from_files(files: Mapping[str, bytes], folder: Path) -> Encoder:
             raise EncoderError(f"{folder / CARD}: {e}") from e
         contents.pop(POST_FILE)
     encoder._set_weights(contents)
-    encoder._carded = frozenset(card["params"])
+    encoder._carded = params
     if encoder.fingerprint != card["fingerprint"]:
         raise EncoderError(
             f"{folder / CARD}: edited since it was saved (its fingerprint differs); restore it from a copy, or train again"

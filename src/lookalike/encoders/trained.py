@@ -157,13 +157,13 @@ class DenoisingEncoder(TrainedEncoder):
         UsageError
             If Keras isn't installed.
         """
-        from lookalike.encoders.training import loop
+        from lookalike.encoders.training.keras_backend import from_keras_file
 
-        return loop.from_keras_file(self._files["model.keras"])
+        return from_keras_file(self._files["model.keras"])
 
     def _keep(self, network: Any, result: Result, halves: dict[str, bytes], **more: Any) -> None:
         """Take a trained network as the files it is saved as: its ONNX halves, and how the training went."""
-        from lookalike.encoders.training import loop
+        from lookalike.encoders.training.keras_backend import to_keras_file
 
         history = {
             "history": [asdict(e) for e in result.history],
@@ -171,7 +171,7 @@ class DenoisingEncoder(TrainedEncoder):
             "best_epoch": result.best_epoch,
             **more,
         }
-        files = {"model.keras": loop.to_keras_file(network), **halves}
+        files = {"model.keras": to_keras_file(network), **halves}
         self._set_weights(files | {"history.json": json.dumps(history, indent=1).encode()})
 
     def _get_weights(self) -> dict[str, bytes]:

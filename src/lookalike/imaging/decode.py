@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from lookalike.errors import ImageError, missing_extra
 from lookalike.imaging.color import is_grey, orientation_of, set_upright, to_plain
 from lookalike.imaging.decode_errors import image_file, reported, too_many_pixels
+from lookalike.imaging.encode import THUMBNAIL_SIDE, encode_thumbnail
 from lookalike.imaging.formats import (
     FORMATS,
     HEAD,
-    JPEG_END,
     LONG_HEAD,
     NO_IMAGE,
     UnreadKindError,
@@ -27,11 +26,12 @@ from lookalike.imaging.formats import (
     pillow,
     unread_format,
 )
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.png import note_transparency, note_what_is_seen, refuse_unread_kinds
-from lookalike.imaging.resize import THUMBNAIL_SIDE, encode_thumbnail, fit_picture
+from lookalike.imaging.resize import fit_picture
 from lookalike.imaging.strip import bare
 from lookalike.imaging.tiff_tags import with_picture_alone
-from lookalike.imaging.truncation import lacks_end, runs_out
+from lookalike.imaging.truncation import check_jpeg_end, lacks_end, runs_out
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,31 +41,6 @@ _GAP = 3  # a JPEG is decoded at least so many times as large as what is asked f
 _THUMBNAIL_GAP = 2  # the same where nothing is computed from it
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one image may cost.
-
-    Attributes
-    ----------
-    pixels : int
-        Of one frame; more are refused before they are decoded: a bomb, or an image that needs a tool made for its size.
-    bytes : int
-        Of a file.
-    frames : int
-        Read from one file where each is wanted.
-    seconds : float
-        Of wall clock, for one file with all its frames. Held by :mod:`lookalike.imaging.sandbox.api`, not here.
-    memory : int
-        Bytes that decoding one file may take, over what the process needs idle. Held by :mod:`lookalike.imaging.sandbox.api`.
-    """
-
-    pixels: int = 100_000_000
-    bytes: int = 256 * 2**20
-    frames: int = 1_000
-    seconds: float = 20.0
-    memory: int = 2**30
 
 
 _LIMITS = Limits()
@@ -362,7 +337,7 @@ def _loaded(
     if scaled is None and image.size != full:
         raise ValueError("another size than its header says")
     if image.format == "JPEG":
-        _check_jpeg_end(image, file.getvalue(), scan)
+        check_jpeg_end(image, file.getvalue(), scan)
     elif lacks_end(file.getvalue(), image.format):
         raise EOFError
     if image.format == "PNG":
@@ -396,33 +371,6 @@ def _enough(
         height, width = width, height
     share = _THUMBNAIL_GAP * (thumbnail or 0) / max(size)
     return max(width, round(share * size[0]), 1), max(height, round(share * size[1]), 1)
-
-
-def _check_jpeg_end(image: Image, data: bytes, scan: int) -> None:
-    """Refuse a picture that libjpeg filled with grey, since it warns of it only, and Pillow hides the warning."""
-    if data.rfind(JPEG_END, scan) < 0:
-        raise EOFError
-    width, height = image.size
-    last = image.getpixel((width - 1, height - 1))
-    if not {127, 128}.issuperset(last if isinstance(last, tuple) else (last,)):
-        return
-    block = max(1, 4 // image.decoderconfig[0])  # type: ignore[attr-defined]
-    corner = image.crop((max(width - block, 0), max(height - block, 0), width, height))
-    if any(high > 128 or low < 127 for low, high in np.atleast_2d(corner.getextrema()).tolist()):
-        return
-    # The corner is mid-grey, which is what missing data decode to, but may be meant so. Further bytes before the end
-    # fill what is missing, and are skipped where nothing is.
-    end = data.find(JPEG_END, scan)
-    if _jpeg_pixels(data) != _jpeg_pixels(data[:end] + bytes(range(1, 129)) + data[end:]):
-        raise EOFError
-
-
-def _jpeg_pixels(data: bytes) -> bytes:
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    image = JpegImageFile(io.BytesIO(data))
-    image.draft(None, (2048, 2048))  # to save memory; small ones stay as they are
-    return image.tobytes()
 
 
 def _further_frames(image: Image, data: bytes, where: str, limits: Limits) -> Iterator[Image]:

@@ -16,7 +16,7 @@ from lookalike.imaging.formats import UnreadKindError, name_of, pillow, pillow_l
 from lookalike.imaging.truncation import runs_out, unread_kind
 
 if TYPE_CHECKING:
-    from lookalike.imaging.decode import Limits
+    from lookalike.imaging.limits import Limits
 
 _CUT = re.compile(
     "truncat|not enough|unexpected end|end of (file|data|stream)|premature|incomplete|buffer is not large"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from lookalike.imaging.formats import JPEG_END, name_of
+import numpy as np
+
+from lookalike.imaging.formats import (
+    JPEG_END,
+    name_of,
+)
 from lookalike.imaging.png import png_chunks
 from lookalike.imaging.tiff_tags import chunks_run_out
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
 _OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
@@ -312,3 +321,30 @@ _CHECKED = {
     "PNG": _png_runs_out,
     "WEBP": _webp_runs_out,
 }
+
+
+def check_jpeg_end(image: Image, data: bytes, scan: int) -> None:
+    """Refuse a picture that libjpeg filled with grey, since it warns of it only, and Pillow hides the warning."""
+    if data.rfind(JPEG_END, scan) < 0:
+        raise EOFError
+    width, height = image.size
+    last = image.getpixel((width - 1, height - 1))
+    if not {127, 128}.issuperset(last if isinstance(last, tuple) else (last,)):
+        return
+    block = max(1, 4 // image.decoderconfig[0])  # type: ignore[attr-defined]
+    corner = image.crop((max(width - block, 0), max(height - block, 0), width, height))
+    if any(high > 128 or low < 127 for low, high in np.atleast_2d(corner.getextrema()).tolist()):
+        return
+    # The corner is mid-grey, which is what missing data decode to, but may be meant so. Further bytes before the end
+    # fill what is missing, and are skipped where nothing is.
+    end = data.find(JPEG_END, scan)
+    if _jpeg_pixels(data) != _jpeg_pixels(data[:end] + bytes(range(1, 129)) + data[end:]):
+        raise EOFError
+
+
+def _jpeg_pixels(data: bytes) -> bytes:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    image = JpegImageFile(io.BytesIO(data))
+    image.draft(None, (2048, 2048))  # to save memory; small ones stay as they are
+    return image.tobytes()

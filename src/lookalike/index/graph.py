@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import replace_file
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index.lock import only_writer
 from lookalike.index.manifest import read_manifest, write_manifest
-from lookalike.index.store import only_writer, sweep
+from lookalike.index.sweep import sweep
 from lookalike.neighbors.diffusion import NEIGHBOURS, NeighborGraph, Neighbours, find_neighbours, prepare_diffusion
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.graph import graph_of
-from lookalike.index.store import only_writer
+from lookalike.index.lock import only_writer
 from lookalike.index.vectors import ENDING, map_name
 from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
 from lookalike.neighbors.diffusion import Neighbours

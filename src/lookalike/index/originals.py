@@ -22,7 +22,7 @@ from lookalike.atomic import claim, replace_file
 from lookalike.encoders.keypoints import POINTS, SIDE, Keypoints, detect_keypoints
 from lookalike.errors import CollectionError
 from lookalike.index.reopen import collection_now
-from lookalike.index.store import KEYPOINTS
+from lookalike.index.sweep import KEYPOINTS
 
 if TYPE_CHECKING:
     from lookalike.collections.open import Collection

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.collections.open import Collection, is_built_in, open_collection
 from lookalike.errors import CollectionError, IndexStoreError
-from lookalike.imaging.decode import Limits
+from lookalike.imaging.limits import Limits
 from lookalike.index.manifest import UnreadableIndexError, read_manifest
 from lookalike.index.reader import IndexReader
 
@@ -76,7 +76,7 @@ def open_to_index(
     path_column, label_column : str, optional
         None goes by the index.
     limits : dict, optional
-        Fields of :class:`lookalike.imaging.decode.Limits`; None in it goes by the index.
+        Fields of :class:`lookalike.imaging.limits.Limits`; None in it goes by the index.
 
     Returns
     -------

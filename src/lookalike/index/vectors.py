@@ -116,7 +116,7 @@ def map_name(manifest: Manifest) -> str:
 
 
 def open_vectors(path: Path, manifest: Manifest) -> MappedArrays | None:
-    """Open the file of an index's descriptors, if there is one that is sound.
+    """Open the file of an index's descriptors, if there is one that fits.
 
     Parameters
     ----------
@@ -129,19 +129,18 @@ def open_vectors(path: Path, manifest: Manifest) -> MappedArrays | None:
     -------
     MappedArrays or None
         With the arrays ``descriptors``, (count, dimension), ``lengths`` (float64; not of packed codes) and ``keys``
-        (int64), all in the order of the index and checked to the last byte: every search reads all of it.
+        (int64), all in the order of the index. What is read of it is checked then: not every search reads all.
     """
     with suppress(OSError, ChecksumError, ValueError, KeyError):
         sealed = MappedArrays(path / f"{VECTORS}{content_id(manifest)}{ENDING}")
         if sealed.shape("descriptors") == (manifest.count, manifest.dimension):
-            sealed.check()
             return sealed
     return None
 
 
-def keep_vectors(
-    path: Path, manifest: Manifest, descriptors: NDArray[Any], keys: NDArray[np.int64]
-) -> NDArray[np.float64] | None:
+def write_vectors(
+    path: Path, manifest: Manifest, keys: NDArray[np.int64], fill: Callable[[NDArray[Any]], None]
+) -> MappedArrays | None:
     """Leave the descriptors of an index for the next search, if they are many; a disk that refuses is no error.
 
     Parameters
@@ -150,34 +149,35 @@ def keep_vectors(
         The index's folder.
     manifest : Manifest
         Looking through the encoder.
-    descriptors : ndarray of float32 or uint8, shape (m, d)
-        In the order of the index.
     keys : ndarray of int64, shape (m,)
-        Of their rows.
+        Of the rows, in the order of the index.
+    fill : callable
+        Given an array of float32 or uint8, shape (m, d), writes the descriptors there: it is mapped, so that they are in
+        memory only as far as there is room.
 
     Returns
     -------
-    ndarray of float64, shape (m,), or None
-        The lengths, if they were needed.
+    MappedArrays or None
+        As :func:`open_vectors` returns it; None where the descriptors are few, or the disk refuses.
     """
-    if descriptors.nbytes < LEAST_BYTES:
+    view = manifest.view
+    shape, kind = (view.count, view.dimension), np.dtype(view.dtype)
+    if view.count * view.dimension * kind.itemsize < LEAST_BYTES:
         return None
-    packed = descriptors.dtype == np.uint8
-    lengths = None if packed else lengths_of(descriptors)
-    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "descriptors": (descriptors.dtype, descriptors.shape),
-        "keys": ("<i8", keys.shape),
-    }
-    if lengths is not None:
-        shapes["lengths"] = ("<f8", lengths.shape)
-    with suppress(OSError):
+    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {"descriptors": (kind, shape), "keys": ("<i8", keys.shape)}
+    if kind != np.uint8:
+        shapes["lengths"] = ("<f8", keys.shape)
+    file = path / f"{VECTORS}{content_id(manifest)}{ENDING}"
+    try:
         facts = {"encoder": manifest.encoder, "fingerprint": manifest.fingerprint}
-        with writing_mapped(path / f"{VECTORS}{content_id(manifest)}{ENDING}", facts, shapes) as arrays:
-            arrays["descriptors"][:] = descriptors
+        with writing_mapped(file, facts, shapes) as arrays:
+            fill(arrays["descriptors"])
             arrays["keys"][:] = keys
-            if lengths is not None:
-                arrays["lengths"][:] = lengths
-    return lengths
+            if "lengths" in arrays:
+                arrays["lengths"][:] = lengths_of(arrays["descriptors"])
+        return MappedArrays(file)
+    except (OSError, ChecksumError):
+        return None
 
 
 def cached_artifact(

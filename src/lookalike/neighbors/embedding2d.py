@@ -274,8 +274,6 @@ def density_clusters(places: Float32Array) -> NDArray[np.uint16]:
     higher one, and the plane is divided among the hills as rain divides land (the watershed transform).
     """
     from scipy import ndimage
-    from skimage.morphology import h_maxima
-    from skimage.segmentation import watershed
 
     size = len(places)
     low, high = places.min(axis=0), places.max(axis=0)
@@ -287,12 +285,69 @@ def density_clusters(places: Float32Array) -> NDArray[np.uint16]:
     density = ndimage.gaussian_filter(counts, width / 3, mode="constant")
     # Below a hundredth of an image a cell there is nothing.
     height = np.log(np.maximum(density, 1e-2 * counts.sum() / GRID**2))
-    peaks, _ = ndimage.label(h_maxima(height, np.log(PROMINENCE)))  # type: ignore[no-untyped-call]
-    hill = watershed(-height, peaks)[cells[:, 0], cells[:, 1]]  # type: ignore[no-untyped-call]
+    hill = peak_basins(height, float(np.log(PROMINENCE)))[cells[:, 0], cells[:, 1]]
     names, which, many = np.unique(hill, return_inverse=True, return_counts=True)
     order = np.empty(len(names), np.uint16)
     order[np.argsort(-many, kind="stable")] = np.arange(len(names))
     return order[which]
 
 
-__all__ = ["Layout", "attraction", "density_clusters", "embed_2d", "principal_places", "spectral_init"]
+def peak_basins(height: NDArray[np.float64], prominence: float) -> NDArray[np.int64]:
+    """Assign every cell of a grid to the peak that it drains to, counting only prominent peaks.
+
+    Parameters
+    ----------
+    height : ndarray of float64, shape (rows, columns)
+        The surface.
+    prominence : float
+        A peak counts if it rises at least so far above the pass to a higher one; lower peaks join that one.
+
+    Returns
+    -------
+    ndarray of int64, shape (rows, columns)
+        Cells of one peak have one number.
+
+    Notes
+    -----
+    Cells are visited from the highest down and joined by union-find. Labels equal those of a watershed from the h-maxima
+    of the surface, as scikit-image computes it (``tests/unit/neighbors/test_embedding2d.py`` compares them).
+
+    Examples
+    --------
+    >>> basins = peak_basins(np.array([[3.0, 1.0, 2.0, 1.5, 1.8]]), 0.5)
+    >>> len(np.unique(basins)), bool(basins[0, 2] == basins[0, 4])
+    (2, True)
+    """
+    rows, columns = height.shape
+    padded = np.full((rows + 2, columns + 2), -np.inf)
+    padded[1:-1, 1:-1] = height
+    level = padded.ravel().tolist()
+    across = columns + 2
+    sides = (-across, -1, 1, across)
+    around = (*sides, -across - 1, -across + 1, across - 1, across + 1)
+    parent = [-1] * len(level)  # -1: not visited yet
+
+    def peak_of(cell: int) -> int:
+        while parent[cell] != cell:
+            parent[cell] = parent[parent[cell]]
+            cell = parent[cell]
+        return cell
+
+    for cell in np.argsort(-padded.ravel(), kind="stable")[: height.size].tolist():
+        visited = [cell + step for step in around if parent[cell + step] >= 0]
+        if not visited:
+            parent[cell] = cell
+            continue
+        # A cell belongs to its highest neighbour; those across a side go before those across a corner.
+        beside = [cell + step for step in sides if parent[cell + step] >= 0]
+        parent[cell] = peak_of(max(beside or visited, key=level.__getitem__))
+        meeting = {peak_of(neighbor) for neighbor in visited}
+        highest = max(meeting, key=lambda peak: (level[peak], -peak))
+        for peak in meeting - {highest}:
+            if level[peak] - level[cell] < prominence:
+                parent[peak] = highest
+    peaks = np.array([peak_of(cell) if root >= 0 else -1 for cell, root in enumerate(parent)], np.int64)
+    return peaks.reshape(padded.shape)[1:-1, 1:-1]
+
+
+__all__ = ["Layout", "attraction", "density_clusters", "embed_2d", "peak_basins", "principal_places", "spectral_init"]

@@ -25,17 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError, unknown_name
 from lookalike.neighbors.distances import DISTANCES, Distance
-from lookalike.neighbors.distances.base import (
-    LONGEST,
-    MANY_QUERIES,
-    ROUNDING,
-    Float32Array,
-    Float64Array,
-    Int64Array,
-    lengths_of,
-)
+from lookalike.neighbors.distances.base import LONGEST, MANY_QUERIES, ROUNDING, lengths_of
 from lookalike.neighbors.tiling import MOST_ANSWERS, candidates
 
 #: Most bytes a block of queries x database may take; one query's row is always allowed.

@@ -1,4 +1,4 @@
-"""Charts of what encoders are worth: figures against cost and size, and what is still found as damage or noise grows.
+"""Charts of what encoders are worth: figures against cost and size, and what is still found as augmentations or noise grow.
 
 As in :mod:`lookalike.reports.figures`, whose colours and pen these use, each function returns a ``matplotlib.figure.Figure``.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lookalike.selection.robustness import Point
     from lookalike.selection.verdict import Verdict
 
-#: What the two charts of a kind of damage show: the title, and the points' field.
-DAMAGE_FIGURES = {"original found first": "first_hit", "LRAP@10, its own answers": "lrap_10_own"}
+#: What the two charts of a augmentation family show: the title, and the points' field.
+ROBUSTNESS_FIGURES = {"original found first": "first_hit", "LRAP@10, its own answers": "lrap_10_own"}
 
 
 def cost_chart(verdict: Verdict) -> Figure:
@@ -95,20 +95,20 @@ def cost_chart(verdict: Verdict) -> Figure:
 
 
 def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units: Mapping[str, str]) -> Figure:
-    """Draw what a damaged image still finds: two small charts a kind of damage, a line an encoder.
+    """Draw what an augmented image still finds: two small charts a augmentation family, a line an encoder.
 
     Parameters
     ----------
     curves : mapping of str to mapping of str to sequence of Point
-        For each encoder and kind of damage the points, by rising amount.
+        For each encoder and augmentation family the points, by rising amount.
     units : mapping of str to str
-        For each kind of damage what its amount counts.
+        For each augmentation family what its amount counts.
 
     Returns
     -------
     Figure
-        Four charts a line, so two kinds of damage, one legend above them: at left how often the original comes first,
-        at right LRAP@10 where the right answers are those of the undamaged image.
+        Four charts a line, so two augmentation families, one legend above them: at left how often the original comes first,
+        at right LRAP@10 where the right answers are those of the unchanged image.
 
     Raises
     ------
@@ -118,17 +118,17 @@ def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units
     families = list(dict.fromkeys(family for of_encoder in curves.values() for family in of_encoder))
     if not families:
         raise UsageError(
-            "robustness_curves: there is no curve to draw; give at least one encoder and one kind of damage"
+            "robustness_curves: there is no curve to draw; give at least one encoder and one augmentation family"
         )
     most, side, high = min(2, len(families)), 1.9, 1.75
     lines, top = -(-len(families) // most), 0.75 + 0.2 * ((len(curves) - 1) // 2)
     width, height = max(6.5, most * 2 * side + 0.3), top + lines * high
     figure = blank_figure(width, height)
-    _title(figure, "What a damaged image still finds", width, height)
+    _title(figure, "What an augmented image still finds", width, height)
     drawn: dict[str, Any] = {}
     for place, family in enumerate(families):
         down, right = divmod(place, most)
-        for half, (title, score) in enumerate(DAMAGE_FIGURES.items()):
+        for half, (title, score) in enumerate(ROBUSTNESS_FIGURES.items()):
             left = 0.4 + (2 * right + half) * side + 0.15 * right
             bottom = height - top - (down + 1) * high + 0.62
             ax = _axes(figure, left / width, bottom / height, (side - 0.4) / width, (high - 0.98) / height)

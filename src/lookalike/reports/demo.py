@@ -24,33 +24,22 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.reader import IndexReader
+from lookalike.metrics.ranking import SHOWN
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.reports import charts, evaluate, figures
 from lookalike.reports.evaluate import IndexScore
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.search.restore import denoise
 from lookalike.selection.robustness import Point, robustness
-from lookalike.selection.selftest import sample_rows
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import FAMILIES
 
 _FULL_EPOCHS = 20
 _SHOWN_QUERIES = 10
 _EUCLIDEAN = "article, Euclidean"
-_DAMAGED, _DAMAGED_AMONG = 100, 2000
-_DAMAGE = ("turn", "scale", "shift", "crop", "blur", "noise", "jpeg")
-_METRICS = (
-    "P@1",
-    "P@10",
-    "recall@100",
-    "R-precision",
-    "mAP",
-    "mAP@R",
-    "LRAP@10",
-    "LRAP@100",
-    "LRAP@1000",
-    "LRAP@10000",
-    "LRAP@60000",
-)
+_AUGMENTED, _AUGMENTED_AMONG = 100, 2000
+_FAMILIES = ("turn", "scale", "shift", "crop", "blur", "noise", "jpeg")
+_METRICS = (*SHOWN, "LRAP@10", "LRAP@100", "LRAP@1000", "LRAP@10000", "LRAP@60000")
 
 
 @dataclass
@@ -117,10 +106,10 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
     with run.step(f"scoring {len(asked):,} queries by article, Euclidean"):
         euclidean = evaluate.score(run.indexes["article"], asked, distance="euclidean", seed=seed)
         run.scores[_EUCLIDEAN] = euclidean
-    with run.step("damaging digits more and more"):
-        some = train.array()[sample_rows(len(train), _DAMAGED_AMONG, seed)]
+    with run.step("augmenting digits more and more"):
+        some = train.array()[sample_rows(len(train), _AUGMENTED_AMONG, seed)]
         for name, index in run.indexes.items():
-            run.curves[name] = robustness(index.encoder, some, _DAMAGE, queries=_DAMAGED, seed=seed)
+            run.curves[name] = robustness(index.encoder, some, _FAMILIES, queries=_AUGMENTED, seed=seed)
     with replace_file(folder / "scores.json") as f:
         f.write(json.dumps({name: s.to_json() for name, s in run.scores.items()}, indent=1).encode())
     progress.say("drawing the report")
@@ -166,7 +155,7 @@ def _report(run: _Run, train: Collection, test: Collection, asked: Collection) -
         Section("What a search finds", [*_answers(run, train, asked)]),
         Section("Noise in, digits out", [*_denoising(run, test)]),
         Section("How good the order is", [*_scores(run, asked, len(train))]),
-        Section("What survives damage", [*_robustness(run, len(train))]),
+        Section("How robust the encoders are", [*_robustness(run, len(train))]),
         Section("How it was trained", [*_training(run, len(train))]),
         Section("How to read these numbers", [_glossary()]),
         Section("What was run", [*_conditions(run)]),
@@ -277,16 +266,16 @@ def _scores(run: _Run, asked: Collection, count: int) -> Iterator[str | Picture 
 
 
 def _robustness(run: _Run, count: int) -> Iterator[str | Picture]:
-    among, asked = min(count, _DAMAGED_AMONG), min(count, _DAMAGED)
+    among, asked = min(count, _AUGMENTED_AMONG), min(count, _AUGMENTED)
     yield (
-        f"{asked} of {among:,} training digits are damaged more and more, one way at a time, and must find their originals. "
+        f"{asked} of {among:,} training digits are augmented more and more, one way at a time, and must find their originals. "
         "No label is needed for that."
     )
     yield Picture(
         charts.robustness_curves(run.curves, {name: family.unit for name, family in FAMILIES.items()}),
-        "For each kind of damage: at left, how often the original comes first; at right LRAP@10, where the right answers are the "
-        "ten that the undamaged digit finds with the same encoder, itself among them.",
-        f"Curves over {', '.join(_DAMAGE)} for {len(run.curves)} encoders.",
+        "For each augmentation family: at left, how often the original comes first; at right LRAP@10, where the right answers are the "
+        "ten that the unchanged digit finds with the same encoder, itself among them.",
+        f"Curves over {', '.join(_FAMILIES)} for {len(run.curves)} encoders.",
     )
 
 

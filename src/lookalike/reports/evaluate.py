@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: What a person sees first; the rest is in the JSON.
-SHOWN = ("P@1", "P@10", "recall@10", "recall@100", "recall@1000", "R-precision", "mAP", "mAP@R")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class IndexScore(ScoreReport):
             f"{self.title}: {self.queries:,} queries against {self.database:,} images",
             f"{'':<14}{'score':>8}   95 % interval",
         ]
-        for name in (*SHOWN, *(f"LRAP@{n}" for n, _ in self.lrap)):
+        for name in (*ranking.SHOWN_IN_TEXT, *(f"LRAP@{n}" for n, _ in self.lrap)):
             low, high = self.intervals[name]
             lines.append(f"{name:<14}{self.metrics[name]:>8.4f}   {low:.4f} to {high:.4f}")
         if self.without_relevant:

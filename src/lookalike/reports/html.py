@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 import lookalike
 from lookalike.atomic import replace_file
 from lookalike.cores import usable_cores
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, missing_extra
 from lookalike.reports import figures
 
 if TYPE_CHECKING:
@@ -207,146 +207,46 @@ _DARK = "".join(f"--{name}:{dark};" for name, dark in _THEME.values())
 # Nothing but what is in the file may load, whoever opens it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-_STYLE = f"""
-:root{{color-scheme:light dark;{_LIGHT}--tint:#f1f4f7;--best:#e3f3ec}}
-@media screen and (prefers-color-scheme:dark){{:root{{{_DARK}--tint:#1e2329;--best:#173a2e}}}}
-*{{box-sizing:border-box}}
-html{{-webkit-text-size-adjust:100%;text-size-adjust:100%}}
-body{{margin:0;background:var(--paper);color:var(--ink);
- font:1.0625rem/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}}
-main,footer{{max-width:47rem;margin:0 auto;padding:0 1.25rem}}
-header{{padding:4.5rem 0 .5rem}}
-.maker{{margin:0;color:var(--blue);font-weight:600;font-size:.875rem}}
-h1{{margin:.35rem 0 1.25rem;font-size:clamp(1.9rem,1.3rem + 2.6vw,2.75rem);line-height:1.12;
- letter-spacing:-.022em;text-wrap:balance}}
-.lead{{margin:0;font-size:1.25rem;line-height:1.5;text-wrap:pretty}}
-section{{margin-top:3.25rem}}
-h2{{margin:0 0 .9rem;padding-top:1.1rem;border-top:1px solid var(--rule);font-size:1.3rem;
- line-height:1.3;letter-spacing:-.01em}}
-p{{margin:0 0 1rem}}
-figure,.table{{margin:1.6rem 0}} figure+.table{{margin-top:2.75rem}}
-.scroll{{overflow-x:auto}}
-.scroll:focus-visible{{outline:2px solid var(--blue);outline-offset:4px}}
-figure svg{{display:block;width:100%;height:auto}}
-figure svg *{{stroke-linejoin:round}}
-figure svg text{{font-family:inherit!important}}
-figure img{{display:block;max-width:100%;height:auto;background:#fff;border-radius:.5rem}}
-figcaption,caption{{color:var(--muted);font-size:.9375rem;line-height:1.5;text-align:left}}
-figcaption{{margin-top:.75rem}}
-caption{{padding-bottom:.8rem;color:var(--ink)}}
-table{{width:100%;border-collapse:collapse;font-size:.9375rem;line-height:1.35}}
-table:not(:has(th:nth-child(3))){{width:auto;min-width:18rem}}
-th,td{{padding:.5rem .7rem;text-align:left;vertical-align:baseline;border-bottom:1px solid var(--rule)}}
-thead th{{border-bottom:1.5px solid var(--muted);vertical-align:bottom}}
-th:first-child,td:first-child{{padding-left:0}}
-tbody th{{font-weight:500}}
-.number{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums lining-nums}}
-.best{{background:var(--best)}}
-.interval{{display:block;color:var(--muted);font-size:.78rem;font-weight:400;line-height:1.25}}
-dl{{margin:1.2rem 0;font-size:1rem;line-height:1.5}}
-dl div{{display:grid;grid-template-columns:11rem 1fr;gap:.2rem 1.25rem;padding:.5rem 0;
- border-bottom:1px solid var(--rule)}}
-dt{{font-weight:500}}
-dd{{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}}
-pre{{margin:1.2rem 0;padding:.9rem 1.1rem;background:var(--tint);border-radius:.5rem;overflow-x:auto;
- font-size:.9rem;line-height:1.5}}
-code{{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace}}
-footer{{margin-top:4rem;padding-bottom:3rem;color:var(--muted);font-size:.875rem}}
-@media (max-width:40rem){{
- body{{font-size:1rem}} header{{padding-top:2.25rem}} .lead{{font-size:1.125rem}}
- dl div{{grid-template-columns:6.5rem 1fr}}
- figure .scroll{{margin-right:-1.25rem}}
- table{{font-size:.875rem}} th,td{{padding:.45rem .35rem}} .interval{{white-space:normal}}
-}}
-@media print{{
- :root{{color-scheme:light}} body{{font-size:10.5pt}} main,footer{{max-width:none;padding:0}} header{{padding-top:0}}
- section{{margin-top:1.8rem}} h2,p:has(+figure){{break-after:avoid}} figure,.table,dl div,pre{{break-inside:avoid}}
- figure svg{{min-width:0!important;max-height:14.5cm}} .scroll{{overflow:visible}} .best{{print-color-adjust:exact}}
-}}
-"""
-
-
-def _tag(name: str, content: str = "", **attributes: str) -> str:
-    """Make one element; ``content`` is HTML already, attributes are text; ``class_`` and ``aria_label`` as in HTML."""
-    given = "".join(f' {k.rstrip("_").replace("_", "-")}="{escape(v)}"' for k, v in attributes.items())
-    return f"<{name}{given}>{content}</{name}>"
-
 
 def _page(report: Report) -> str:
-    sections = []
-    for i, section in enumerate(report.sections, 1):
-        heading = _tag("h2", escape(section.title), id=f"part{i}")
-        blocks = [_block(block, f"f{i}-{j}-") for j, block in enumerate(section.blocks, 1)]
-        sections.append(_tag("section", "\n".join(["", heading, *blocks, ""]), aria_labelledby=f"part{i}"))
-    header = _tag(
-        "header",
-        _tag("p", "lookalike", class_="maker")
-        + _tag("h1", escape(report.title))
-        + _tag("p", escape(report.lead), class_="lead"),
+    try:
+        import jinja2
+    except ModuleNotFoundError as e:
+        raise missing_extra("a report", "plots") from e
+
+    # Figures are SVG already; every other text is escaped.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
     )
-    footer = _tag(
-        "footer", escape(f"Written by lookalike {lookalike.__version__}. This file is complete: it loads nothing.")
+    page: str = environment.get_template("report.html.jinja").render(
+        report=report,
+        policy=_POLICY,
+        light=_LIGHT,
+        dark=_DARK,
+        style_of=_style_of,
+        drawing=_drawing,
+        version=lookalike.__version__,
     )
-    head = "\n".join(
-        [
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<link rel="icon" href="data:,">',
-            _tag("title", escape(report.title)),
-            _tag("style", _STYLE),
-        ]
-    )
-    body = "\n".join([_tag("main", "\n".join([header, *sections])), footer])
-    return "<!doctype html>\n" + _tag("html", f"\n{_tag('head', head)}\n{_tag('body', body)}\n", lang="en") + "\n"
+    return page
 
 
-def _block(block: str | Picture | Table | Facts | Code, prefix: str) -> str:
-    match block:
-        case Picture():
-            caption = _tag("figcaption", escape(block.caption))
-            return _tag("figure", _scroll(_drawing(block, prefix), block.alt) + caption)
-        case Table():
-            return _table(block)
-        case Facts():
-            pairs = (_tag("div", _tag("dt", escape(k)) + _tag("dd", escape(v))) for k, v in block.items.items())
-            return _tag("dl", "\n".join(pairs))
-        case Code():
-            return _tag("pre", _tag("code", escape(block.text)))
-        case _:
-            return _tag("p", escape(block))
-
-
-def _scroll(content: str, what: str) -> str:
-    """Let something wide scroll by itself, from the keyboard too, so that the page never does."""
-    return _tag("div", content, class_="scroll", tabindex="0", role="group", aria_label=what)
-
-
-def _table(table: Table) -> str:
+def _style_of(table: Table) -> tuple[list[bool], set[tuple[int, int]]]:
+    """Return which columns of a table hold numbers, and which cells, (row, column), are bold."""
     for row in table.rows:
         if len(row) != len(table.header):
             raise ValueError(f"the row {row!r} has {len(row)} cells, the header {len(table.header)}")
-    columns = list(zip(*table.rows, strict=True))
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.header)
     numbers = [bool(column) and not any(isinstance(cell, str) for cell in column) for column in columns]
-    kind: list[dict[str, str]] = [{"class_": "number"} if number else {} for number in numbers]
-    bold = set()  # (row, column)
+    bold: set[tuple[int, int]] = set()
     if table.best == "row":
         bold = {(r, c) for r, row in enumerate(table.rows) for c in _highest(["", *row[1:]])}
     elif table.best == "column":
         bold = {(r, c) for c, column in enumerate(columns) for r in _highest(column)}
-    head = "".join(_tag("th", escape(name), scope="col", **k) for name, k in zip(table.header, kind, strict=False))
-    body = []
-    for r, (name, *cells) in enumerate(table.rows):
-        row = _tag("th", _cell(name), scope="row")
-        for c, cell in enumerate(cells, 1):
-            if (r, c) in bold:
-                row += _tag("td", _tag("strong", _cell(cell)), class_="number best")
-            else:
-                row += _tag("td", _cell(cell), **kind[c])
-        body.append(_tag("tr", row))
-    caption = _tag("caption", escape(table.caption)) if table.caption else ""
-    content = caption + _tag("thead", _tag("tr", head)) + _tag("tbody", "\n".join(body))
-    return _tag("div", _scroll(_tag("table", content), table.caption or "table"), class_="table")
+    return numbers, bold
 
 
 def _highest(cells: Sequence[str | Value | None]) -> list[int]:
@@ -356,16 +256,6 @@ def _highest(cells: Sequence[str | Value | None]) -> list[int]:
         return []
     best = max(values.values(), key=lambda v: v.value)
     return [i for i, v in values.items() if v.form.format(v.value) == best.form.format(best.value)]
-
-
-def _cell(cell: str | Value | None) -> str:
-    if not isinstance(cell, Value):
-        return escape("–" if cell is None else cell)
-    text = escape(cell.form.format(cell.value))
-    if cell.interval is not None:
-        low, high = (escape(cell.form.format(end)) for end in cell.interval)
-        text += _tag("span", f" {low}–<wbr>{high}", class_="interval")
-    return text
 
 
 # Figures ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from lookalike.atomic import claim, replace_file
 from lookalike.errors import UsageError
 from lookalike.index.reader import IndexReader
 from lookalike.index.run_status import read_plain
-from lookalike.index.store import SCORES
+from lookalike.index.sweep import SCORES
 from lookalike.reports.evaluate import IndexScore
 
 #: Most reports that are looked at, and bytes of one: what is larger isn't one of ours.

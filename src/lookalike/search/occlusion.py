@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.neighbors.exact import Database
 from lookalike.search.engine import similarity
+from lookalike.transforms.windows import hiding_windows
 
 if TYPE_CHECKING:
     from typing import Any
@@ -88,7 +89,7 @@ def covered(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         Row by row.
     """
     height, width = image.shape[:2]
-    down, across = _windows(height), _windows(width)
+    down, across = hiding_windows(GRID, height), hiding_windows(GRID, width)
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     ground = np.median(border, axis=0).astype(np.float32)
     hidden = np.empty((GRID, GRID, *image.shape), np.uint8)
@@ -98,15 +99,6 @@ def covered(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
             window = window if image.ndim == 2 else window[..., None]
             hidden[i, j] = (image + (ground - image) * window).round()
     return hidden.reshape(-1, *image.shape)
-
-
-def _windows(size: int) -> NDArray[np.float32]:
-    """Return how far each pixel of a row is hidden at each place: a place wholly, half a place beside it less and less."""
-    place = size / GRID
-    centres = (np.arange(GRID) + 0.5) * place - 0.5
-    away = np.abs(centres[:, None] - np.arange(size)) / place
-    hidden: NDArray[np.float32] = np.clip(1.5 - away, 0, 1).astype(np.float32)
-    return hidden
 
 
 __all__ = ["GRID", "covered", "falls", "similarities"]

@@ -12,7 +12,7 @@ encoder has to keep still. How often that is right and wrong of real queries was
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from lookalike.search.calibration import (
     gap_after,
     within_background,
 )
-from lookalike.transforms.augmentations import damage
+from lookalike.transforms.augmentations import augment
 from lookalike.transforms.views import scene
 
 #: The ways that images are shown in, and how many images are.
@@ -42,6 +42,7 @@ CUT = 0.5
 WRONG, RIGHT = 0.1, 0.5
 #: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't.
 SEEN = 0.25
+_TOGETHER_BYTES = 2**26  # of the distances of queries to all images
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def assess_match(
 
 def estimate_rejection_rates(
     views: Callable[[list[int], str], NDArray[Any]],
-    descriptors: NDArray[Any],
+    descriptors: Callable[[], NDArray[Any]],
     database: Database,
     once: Once = lambda _kind, _terms, learn: learn(),
     seed: int = 0,
@@ -149,8 +150,8 @@ def estimate_rejection_rates(
     ----------
     views : callable
         Rows, and one of ``WAYS`` -> descriptors of these images shown so; a row of zeros for a view that shows nothing.
-    descriptors : ndarray, shape (n, d)
-        Of the collection.
+    descriptors : callable
+        Returns those of the collection, ndarray of shape (n, d); only called where there is something to learn.
     database : Database
         Of the same.
     once : callable, optional
@@ -171,11 +172,12 @@ def estimate_rejection_rates(
         for way, name in enumerate(WAYS):
             asked = views(rows.tolist(), name)
             blank = ~asked.any(axis=1)
-            asked[blank] = descriptors[rows[blank]]  # of nothing nothing can be said
+            asked[blank] = descriptors()[rows[blank]]  # of nothing nothing can be said
             found, distances = database.nearest(asked, min(DEPTH + 1, size))
+            everything_of = _distances_in_parts(database, asked)
             for i, row in enumerate(rows.tolist()):
                 near, others = distances[i][:DEPTH], distances[i][found[i] != row][:DEPTH]
-                everything = database.distances(asked[i : i + 1])[0]
+                everything = next(everything_of)
                 met[0, way, i] = _is_silent(near, everything, size)
                 met[1, way, i] = _is_silent(others, np.delete(everything, row), size - 1)
                 met[2, way, i] = found[i][0] == row and gap_after(near) == 1
@@ -187,6 +189,13 @@ def estimate_rejection_rates(
     terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": seed}
     _, arrays = once(by_distance(SILENCE, database.distance), terms, learn)
     return RejectionRates(*(arrays["met"] != 0))
+
+
+def _distances_in_parts(database: Database, asked: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+    """Yield each query's distances to all images; as many queries go through the collection together as memory allows."""
+    together = max(1, _TOGETHER_BYTES // (4 * database.size))
+    for start in range(0, len(asked), together):
+        yield from database.distances(asked[start : start + together])
 
 
 def _is_silent(nearest: NDArray[Any], distances: NDArray[Any], count: int) -> bool:
@@ -207,7 +216,7 @@ def show(images: NDArray[np.uint8], way: str) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, same shape
     """
-    return scene(images) if way == WAYS[0] else damage(images, {"crop": CUT})
+    return scene(images) if way == WAYS[0] else augment(images, {"crop": CUT})
 
 
 __all__ = ["MatchConfidence", "RejectionRates", "assess_match", "estimate_rejection_rates", "show"]

@@ -17,7 +17,7 @@ from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.vectors import DENOISING, cached_artifact
 from lookalike.transforms.restorer import Restored, Restorer
-from lookalike.transforms.wiener import LEARNT_FORM, MOST_WHOLE, PATCH
+from lookalike.transforms.wiener import LEARNT_FORM, MAX_WHOLE, PATCH
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -80,7 +80,7 @@ def _learnt_from(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
         return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
 
     images = some(MOST_PATCHED)
-    if len(index) > len(images) and all(image.shape == shape for image in images) and images[0].size <= MOST_WHOLE:
+    if len(index) > len(images) and all(image.shape == shape for image in images) and images[0].size <= MAX_WHOLE:
         images = some(MOST_IMAGES)
     alike = [image for image in images if image.shape == shape]
     if len(alike) < len(images):  # whole images must be as the query is

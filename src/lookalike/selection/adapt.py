@@ -56,9 +56,17 @@ class Aim:
 
 #: Aim -> what decides; see ``docs/adapt.md``.
 AIMS = {
-    "nearest": Aim("the nearest images", "found", "", "P@1", 9, 0.46, 0.87),
-    "category": Aim("all images of the same category", "kind@5%", "", "mAP", 6, 0.47, 0.96),
-    "both": Aim("the category, with the nearest images first", "kind@5%", "found", "mAP", 6, 0.47, 0.96),
+    "nearest": Aim("the nearest images", "self-retrieval MRR", "", "P@1", 9, 0.46, 0.87),
+    "category": Aim("all images of the same category", "category precision@5%", "", "mAP", 6, 0.47, 0.96),
+    "both": Aim(
+        "the category, with the nearest images first",
+        "category precision@5%",
+        "self-retrieval MRR",
+        "mAP",
+        6,
+        0.47,
+        0.96,
+    ),
 }
 
 
@@ -106,12 +114,12 @@ def adapt(
     encoder : Encoder
         Fitted, with float descriptors; not changed.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MOST_DATABASE`` a sample is taken.
+        The collection; of more than ``MAX_DATABASE`` a sample is taken.
     aim : str or Aim
         ``nearest`` for the nearest images, ``category`` for all images of the same category, ``both`` for the category among what
-        doesn't find damaged copies less often beyond chance; or another.
+        doesn't find augmented copies less often beyond chance; or another.
     families : mapping of str to float, or iterable of str, optional
-        The damage to overlook; by default what suits the images.
+        The augmentations to overlook; by default what suits the images.
     recipes : sequence of Recipe
         What to try.
     seed : int

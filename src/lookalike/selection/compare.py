@@ -15,8 +15,8 @@ from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.robustness import Point, robustness
-from lookalike.selection.selftest import sample_rows
 from lookalike.selection.verdict import SAMPLE, Verdict
 from lookalike.selection.verdict import compare as compare_images
 
@@ -114,7 +114,7 @@ def compare(
     names : sequence of str
         What :func:`encoder_named` takes.
     families : mapping of str to float, or iterable of str, optional
-        The damage of the self-test; by default what suits the images.
+        The augmentations of the self-test; by default what suits the images.
     sample : int
         Most images to try on.
     seed : int
@@ -139,7 +139,7 @@ def compare(
     return compare_images(at_its_size, tried, families=families, sample=sample, seed=seed, progress=on_progress)
 
 
-def damage_curves(
+def augmentation_curves(
     collection: str | Path | NDArray[np.generic] | Collection,
     encoders: Mapping[str, Encoder],
     families: Iterable[str] | None = None,
@@ -149,7 +149,7 @@ def damage_curves(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, list[Point]]]:
-    """Damage images more and more, and see with each encoder how often they still find their originals.
+    """Augment images more and more, and measure for each encoder how often they still find their originals.
 
     Parameters
     ----------
@@ -158,18 +158,18 @@ def damage_curves(
     encoders : mapping of str to Encoder
         By title; those that aren't fitted are fitted on the sample.
     families : iterable of str, optional
-        Kinds of damage; by default all that can change such images.
+        Augmentation families; by default all that can change such images.
     sample, queries : int
-        Images to find, and of them those that are damaged, at most.
+        Images to find, and of them those that are augmented, at most.
     seed : int
-        Of the sample and the damage.
+        Of the sample and the augmentations.
     on_progress : callable, optional
         Called with (encoders done, encoders in all).
 
     Returns
     -------
     dict of str to dict of str to list of Point
-        For each encoder and kind of damage, the undamaged images first.
+        For each encoder and augmentation family, the unchanged images first.
 
     Raises
     ------

@@ -11,11 +11,12 @@ from lookalike.collections.open import Collection
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create
 from lookalike.errors import CollectionError, UsageError
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.adapt import AIMS, adapt
 from lookalike.selection.compare import shown_to
 from lookalike.selection.recipes import UNCHANGED, Recipe, centred
-from lookalike.selection.selftest import sample_rows
-from lookalike.transforms.augmentations import kind_of
+from lookalike.transforms.grounds import kind_of
 
 #: Images that are looked at to see what kind they are.
 LOOKED_AT = 48
@@ -33,7 +34,7 @@ GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
 #: What decides: how surely images are found again, among those by which images of a kind see each other no less.
 HARMLESS = replace(AIMS["nearest"], keeps=AIMS["category"].figure)
 #: Fewest images for that; and most, and most pixels, which bounds the time to some seconds.
-FEWEST_TRIED, MOST_TRIED, MOST_PIXELS = 100, 5000, 2.5e7
+MIN_TRIED, MAX_TRIED, MAX_PIXELS = 100, 5000, 2.5e7
 
 
 def default_encoder(images: Collection) -> str | None:
@@ -83,14 +84,14 @@ def default_postprocessing(name: str, images: Collection) -> tuple[Encoder, str]
     shown = shown_to(encoder, images)
     most = CENTRED_BY
     if name == "hog":
-        most = min(MOST_TRIED, max(FEWEST_TRIED, int(MOST_PIXELS / np.prod(shown.shape))))
-    if len(shown) < FEWEST_TRIED:
+        most = min(MAX_TRIED, max(MIN_TRIED, int(MAX_PIXELS / np.prod(shown.shape))))
+    if len(shown) < MIN_TRIED:
         return None
     try:
         sample = shown.take(sample_rows(len(shown), most, 0)).array()
     except CollectionError:  # of those drawn none can be read
         return None
-    if len(sample) < FEWEST_TRIED // 2:
+    if len(sample) < MIN_TRIED // 2:
         return None
     encoder.fit(sample)
     if name != "hog":
@@ -106,7 +107,7 @@ def _less_the_mean(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder
     """Take off the mean of the descriptors: what all these images have in common."""
     rows = encoder.encode(sample)
     rows = rows[rows.any(axis=1)]
-    mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).sum(axis=0) / max(1, len(rows))
+    mean = unit_rows(rows).sum(axis=0) / max(1, len(rows))
     if not 0 < mean @ mean < ALIKE:
         return None
     return encoder.with_post(centred(mean, unit=True)), "centred"

@@ -1,6 +1,6 @@
 """Recipes -> projections: which differences between descriptors don't matter, learnt without labels.
 
-Two scatters are compared. *Within*: how descriptors differ between an image and its damaged copies, and, for the forms
+Two scatters are compared. *Within*: how descriptors differ between an image and its augmented copies, and, for the forms
 that use them, between an image and its nearest neighbours in the space so found. *Total*: how they vary over the
 collection. Directions that vary over the collection more than within are kept, and weighed by how much more:
 ``St v = w (Sw + r tr(Sw)/d I) v``, ``w > 1``, scaled by ``sqrt((w - 1) / w)``; then cosine. This is linear discriminant
@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.scatter import LONGEST, leading_directions, neighbour_scatter, solve
-from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, Trial, prepare_trial, sample_rows
-from lookalike.transforms.augmentations import check_families, damage, families_for
+from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, Trial, prepare_trial
+from lookalike.transforms.augmentations import augment, check_families, families_for
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-
-#: Damaged copies of an image, and most images that get them.
-COPIES, MOST_ANCHORS = 4, 3000
-#: Most values of damaged images (their pixels times channels): bounds the time on large pictures.
-MOST_VALUES = 2.5e8
+#: Augmented copies of an image, and most images that get them.
+COPIES, MAX_ANCHORS = 4, 3000
+#: Most values of augmented images (their pixels times channels): bounds the time on large pictures.
+MAX_VALUES = 2.5e8
 #: Descriptors longer than ``LONGEST`` are first reduced to so many principal components.
 REDUCED = 512
 #: The kernel form: principal components that it looks at, and random features.
@@ -86,9 +86,9 @@ class Material:
     Attributes
     ----------
     anchors : ndarray of int64, shape (a,)
-        Rows of the trial's database that were damaged; none of them is held out.
+        Rows of the trial's database that were augmented; none of them is held out.
     copies : ndarray of float32, shape (c, a, d)
-        Their damaged copies.
+        Their augmented copies.
     trial : Trial
         The collection's descriptors, and the copies of held-out images.
     unit : bool
@@ -106,26 +106,26 @@ def prepare_material(
     images: NDArray[np.uint8],
     families: Mapping[str, float] | Iterable[str] | None = None,
     *,
-    queries: int = MOST_QUERIES,
+    queries: int = MAX_QUERIES,
     each: bool = False,
     seed: int = 0,
 ) -> Material:
-    """Encode a collection and damaged copies: some to learn from, those of other images to be judged by.
+    """Encode a collection and augmented copies: some to learn from, those of other images to be judged by.
 
     Parameters
     ----------
     encoder : Encoder
         Fitted, with float descriptors; its post-processing is left aside.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MOST_DATABASE`` a sample is taken.
+        The collection; of more than ``MAX_DATABASE`` a sample is taken.
     families : mapping of str to float, or iterable of str, optional
-        The damage; by default what suits the images.
+        The augmentations; by default what suits the images.
     queries : int
         How many images are held out to judge by, at most a quarter of the collection.
     each : bool
         Judge by each family alone, too.
     seed : int
-        Of the sample and the damage.
+        Of the sample and the augmentations.
 
     Returns
     -------
@@ -139,15 +139,15 @@ def prepare_material(
     if np.dtype(encoder.dtype) != np.float32:
         raise UsageError(f"{encoder.name} gives packed codes, which can't be adapted; adapt its base encoder instead")
     plain = encoder.with_post(None)
-    images = images[sample_rows(len(images), MOST_DATABASE, seed)]
+    images = images[sample_rows(len(images), MAX_DATABASE, seed)]
     named = families_for(images) if families is None else check_families(families, images)
     trial = prepare_trial(plain, images, named, queries=queries, each=each, seed=seed)
     # The trial left blank images out: find the others' places the same way.
     shown = images if len(trial.database) == len(images) else images[plain.encode(images).any(axis=1)]
     free = np.setdiff1d(np.arange(len(trial.database)), trial.originals)
-    most = min(MOST_ANCHORS, max(FEWEST, int(MOST_VALUES / COPIES / np.prod(images.shape[1:]))))
+    most = min(MAX_ANCHORS, max(MIN_IMAGES, int(MAX_VALUES / COPIES / np.prod(images.shape[1:]))))
     anchors = free[sample_rows(len(free), most, seed + 1)]
-    copies = np.stack([plain.encode(damage(shown[anchors], named, seed=seed + i)) for i in range(COPIES)])
+    copies = np.stack([plain.encode(augment(shown[anchors], named, seed=seed + i)) for i in range(COPIES)])
     return Material(anchors, copies, trial, plain.distance == "cosine")
 
 
@@ -213,7 +213,7 @@ class Learner:
         self.mean = self.table.mean(axis=0)
         self.reduction = leading_directions(self.table - self.mean, REDUCED) if self.table.shape[1] > LONGEST else None
         self.total: dict[str, Float64Array] = {}
-        self.damage: dict[str, Float64Array] = {}
+        self.augmentations: dict[str, Float64Array] = {}
         self.near: NDArray[np.int64] | None = None
 
     def learn(self, recipe: Recipe) -> Projection | None:
@@ -265,8 +265,7 @@ class Learner:
     def _scaled(self, rows: Float32Array) -> Float32Array:
         if not self.material.unit:
             return rows
-        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-        return np.asarray(rows / np.where(lengths == 0, 1, lengths), np.float32)
+        return np.asarray(unit_rows(rows), np.float32)
 
     def _solve(
         self, space: str, features: Callable[[Float32Array], Float32Array], recipe: Recipe
@@ -281,19 +280,18 @@ class Learner:
             for some in copies:
                 away = features(self._scaled(some)) - centre - rows[anchors]
                 within += away.T @ away
-            self.damage[space] = within / (len(copies) * len(anchors))
-        within = self.damage[space]
+            self.augmentations[space] = within / (len(copies) * len(anchors))
+        within = self.augmentations[space]
         if recipe.neighbours:
             within = neighbour_scatter(rows, self.neighbours()[:, : recipe.neighbours])
         return centre, solve(self.total[space], within, recipe.shrink)
 
     def neighbours(self) -> NDArray[np.int64]:
-        """Find each image's nearest others, in the space that damage alone gives."""
+        """Find each image's nearest others, in the space that augmented copies alone give."""
         if self.near is None:
             post = self.learn(Recipe("adapted", 0.3)) or self.learn(Recipe("centred"))
             assert post is not None
-            rows = post.apply(self.material.trial.database)
-            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+            rows = unit_rows(post.apply(self.material.trial.database))
             most = min(max(r.neighbours for r in RECIPES), max(1, len(rows) // 4))
             near = np.empty((len(rows), most), np.int64)
             for start in range(0, len(rows), 256):

@@ -1,8 +1,8 @@
-"""How far an image may be damaged and still find its original: curves over the amount of each kind of damage.
+"""How far an image may be augmented and still find its original: curves over the amount of each augmentation family.
 
 Two figures need no label. ``first hit``: the original comes first. ``LRAP@10``: how well the first ten answers stay, where
-the right ones are the ten that the undamaged image finds, itself among them; it is the article's score (label ranking
-average precision of the first ten, divided by the right ones found there, 0 if none is) with the encoder's own undamaged
+the right ones are the ten that the unchanged image finds, itself among them; it is the article's score (label ranking
+average precision of the first ten, divided by the right ones found there, 0 if none is) with the encoder's own unchanged
 answers in the place of a label. It says that the answers stay, not that they were good. With the original as the one
 right answer it would be the reciprocal rank, which the first-hit rate tells nearly as well.
 """
@@ -18,26 +18,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import per_query, rank_relevant
 from lookalike.neighbors.exact import Database
-from lookalike.selection.selftest import FEWEST, MOST_DATABASE, MOST_QUERIES, bootstrap_interval, sample_rows
-from lookalike.transforms.augmentations import FAMILIES, check_families, damage
+from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES
+from lookalike.transforms.augmentations import FAMILIES, augment, check_families
 
 
 @dataclass(frozen=True)
 class Point:
-    """One amount of damage.
+    """One amount of an augmentation.
 
     Attributes
     ----------
     amount : float
-        In the family's unit; 0 is the undamaged image.
+        In the family's unit; 0 is the unchanged image.
     first_hit : float
-        Share of damaged images whose original comes first.
+        Share of augmented images whose original comes first.
     first_hit_interval : (float, float)
         Its 95 % percentile bootstrap interval over images.
     lrap_10_own : float
-        LRAP@10 without labels: the right answers are the ten that the undamaged image finds, itself among them.
+        LRAP@10 without labels: the right answers are the ten that the unchanged image finds, itself among them.
     lrap_10_own_interval : (float, float)
         Its interval.
     lrap_10 : float or None
@@ -65,30 +67,30 @@ def robustness(
     families: Iterable[str] | None = None,
     *,
     labels: ArrayLike | None = None,
-    queries: int = MOST_QUERIES,
+    queries: int = MAX_QUERIES,
     seed: int = 0,
 ) -> dict[str, list[Point]]:
-    """Damage images more and more, one family at a time, and see whether they still find their originals.
+    """Augment images more and more, one family at a time, and see whether they still find their originals.
 
     Parameters
     ----------
     encoder : Encoder
         Fitted.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MOST_DATABASE`` a sample is taken.
+        The collection; of more than ``MAX_DATABASE`` a sample is taken.
     families : iterable of str, optional
-        Names of damage families; by default all that can change such images.
+        Names of augmentation families; by default all that can change such images.
     labels : array of numbers or text, shape (n,), optional
         For LRAP@10; nothing is chosen or learnt by them.
     queries : int
-        How many images are damaged.
+        How many images are augmented.
     seed : int
-        Of the sample and the damage.
+        Of the sample and the augmentations.
 
     Returns
     -------
     dict of str to list of Point
-        For each family the undamaged images first, then the amounts of its ``curve``, rising.
+        For each family the unchanged images first, then the amounts of its ``curve``, rising.
 
     Raises
     ------
@@ -109,20 +111,20 @@ def robustness(
     of = None if labels is None else np.asarray(labels)
     if of is not None and of.shape != (len(images),):
         raise UsageError(f"labels have shape {of.shape}; give one for each of the {len(images):,} images")
-    rows = sample_rows(len(images), MOST_DATABASE, seed)
+    rows = sample_rows(len(images), MAX_DATABASE, seed)
     table = encoder.encode(images[rows])
     seen = table.any(axis=1)
     rows, table = rows[seen], table[seen]
-    if len(rows) < FEWEST:
+    if len(rows) < MIN_IMAGES:
         raise UsageError(
-            f"robustness needs at least {FEWEST} images that aren't blank to {encoder.name}, here are {len(rows)}; "
+            f"robustness needs at least {MIN_IMAGES} images that aren't blank to {encoder.name}, here are {len(rows)}; "
             "give more images"
         )
     database = Database(table, encoder.distance)
     originals = sample_rows(len(rows), queries, seed + 1)
     shown = images[rows[originals]]
     cut = min(10, len(rows))
-    kept = np.zeros((len(originals), len(rows)), bool)  # what the undamaged image finds
+    kept = np.zeros((len(originals), len(rows)), bool)  # what the unchanged image finds
     order = np.argsort(database.distances(table[originals]), axis=1, kind="stable")
     np.put_along_axis(kept, order[:, :cut], values=True, axis=1)
 
@@ -145,9 +147,9 @@ def robustness(
         own_figures = (float(stay.mean()), bootstrap_interval(stay))
         return Point(amount, float(first.mean()), bootstrap_interval(first), *own_figures, *by_labels)
 
-    undamaged = measured(shown, 0.0)
+    unchanged = measured(shown, 0.0)
     return {
-        name: [undamaged]
-        + [measured(damage(shown, {name: amount}, seed=seed, exact=True), amount) for amount in FAMILIES[name].curve]
+        name: [unchanged]
+        + [measured(augment(shown, {name: amount}, seed=seed, exact=True), amount) for amount in FAMILIES[name].curve]
         for name in names
     }

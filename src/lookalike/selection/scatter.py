@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.selection.selftest import sample_rows
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
+from lookalike.array_types import Float32Array, Float64Array
+from lookalike.neighbors.linalg import falling_eigenvectors
+from lookalike.neighbors.sampling import sample_rows
 
 #: Descriptors longer than this have their principal directions found by a sample.
 LONGEST = 1536
@@ -100,12 +99,12 @@ def leading_directions(rows: Float32Array, most: int) -> Float32Array:
     number, length = some.shape
     most = min(most, number - 1 or 1, length)
     if length <= number:
-        _, directions = np.linalg.eigh((some.T @ some).astype(np.float64))
-        found = directions[:, ::-1][:, :most]
+        _, directions = falling_eigenvectors((some.T @ some).astype(np.float64))
+        found = directions[:, :most]
     else:
-        values, sides = np.linalg.eigh((some @ some.T).astype(np.float64))
-        kept = values[::-1][:most] > 1e-9 * max(values[-1], 1e-30)
-        found = some.T @ sides[:, ::-1][:, :most][:, kept]
+        values, sides = falling_eigenvectors((some @ some.T).astype(np.float64))
+        kept = values[:most] > 1e-9 * max(values[0], 1e-30)
+        found = some.T @ sides[:, :most][:, kept]
         found = found / np.linalg.norm(found, axis=0)
     return np.ascontiguousarray(_signed(found), np.float32)
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
+from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
-from lookalike.selection.selftest import MOST_QUERIES, SelfTest, beats, prepare_trial, run_trial, sample_rows
+from lookalike.selection.selftest import MAX_QUERIES, SelfTest, beats, prepare_trial, run_trial
 
 Images = NDArray[np.uint8]
 
@@ -82,7 +83,7 @@ class Verdict:
     images : int
         How many images were tried.
     families : dict of str to float
-        The damage.
+        The augmentations.
     rows : list of Row
         In the order they were tried.
     picks : dict of str to int
@@ -189,7 +190,7 @@ def compare(
     recipes: Sequence[Recipe] = RECIPES,
     families: Mapping[str, float] | Iterable[str] | None = None,
     sample: int = SAMPLE,
-    queries: int = MOST_QUERIES,
+    queries: int = MAX_QUERIES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verdict:
@@ -204,7 +205,7 @@ def compare(
     recipes : sequence of Recipe
         Post-processings to try; packed codes are tried as they are.
     families : mapping of str to float, or iterable of str, optional
-        The damage; by default what suits the images.
+        The augmentations; by default what suits the images.
     sample : int
         Most images to try on.
     queries : int

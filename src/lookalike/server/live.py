@@ -14,8 +14,8 @@ import numpy as np
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
 from lookalike.index.reader import IndexReader
-from lookalike.search.page import prepare
-from lookalike.server.shared_index import SharedIndex, Stage
+from lookalike.search.page import prepare, prepare_words
+from lookalike.server.shared_index import MAX_STORED_ROWS, SharedIndex, Stage
 
 #: How often a request looks whether a newer version was committed, in seconds.
 CHECK_SECONDS = 0.5
@@ -197,8 +197,11 @@ class LiveIndex:
 
     def _warm(self) -> SharedIndex:
         index = SharedIndex(self.path, read_manifest(self.path), self.stage, batching=self.batching)
+        index.descriptors  # noqa: B018  (checked now, not by the first request; so is what is known of all images)
+        if index.manifest.rows <= MAX_STORED_ROWS:
+            index.row_of("")
+            index.fact_table  # noqa: B018
         index.database()
-        index.ids  # noqa: B018  (read now, not by the first request)
         index.encoder  # noqa: B018
         return index
 
@@ -210,6 +213,8 @@ class LiveIndex:
                 prepare(index)
                 index.facts([0])
                 index.thumbnail_bytes([0])
+        with suppress(LookalikeError, OSError):
+            prepare_words(index)  # beside the first queries: few of them ask by words
 
     def _swap(self, index: SharedIndex, stamp: tuple[int, ...] | None) -> None:
         with self._lock:

@@ -7,12 +7,12 @@ import threading
 from pathlib import PurePosixPath
 
 from lookalike.collections.arrays import image_hash
-from lookalike.collections.folder import Entry, id_of
+from lookalike.collections.columns import Entry
 from lookalike.collections.open import Collection
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
-from lookalike.imaging.decode import Limits
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
+from lookalike.imaging.limits import Limits
 from lookalike.index.reader import IndexReader
 from lookalike.index.reopen import collection_now
 
@@ -37,7 +37,6 @@ class Originals:
         self.limits = limits
         self._lock = threading.Lock()
         self._found: tuple[Collection | None, dict[str, Entry]] | None = None
-        self._rows: dict[str, int] | None = None
         self._places: dict[str, int] | None = None
 
     def row(self, identity: str) -> int:
@@ -58,12 +57,10 @@ class Originals:
         UnknownImageError
             If the index has none of that id.
         """
-        if self._rows is None:
-            self._rows = {name: row for row, name in enumerate(self.index.ids)}
-        try:
-            return self._rows[identity if identity in self._rows else id_of(identity)]
-        except KeyError:
-            raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results") from None
+        row = self.index.row_of(identity)
+        if row is None:
+            raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results")
+        return row
 
     def read(self, identity: str) -> tuple[bytes, str]:
         """Return the file that an image was read from, if it still is what was indexed.

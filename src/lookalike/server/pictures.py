@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 
 
 def media_type(file: bytes) -> str:

@@ -27,6 +27,7 @@ MAX_RECENT, MAX_RECENT_ROWS = 20_000, 1000
 #: The name of a stage -> a context that times it.
 Stage = Callable[[str], AbstractContextManager[Any]]
 
+_STORED = (*FACTS, "facts_crc32")
 _NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
 _MAX_QUERIES, _MAX_IMAGES, _MAX_TABLES = 256, 64, 32
 
@@ -106,8 +107,8 @@ class SharedIndex(IndexReader):
         if not np.array_equal(stored[at], wanted):
             return super()._read(columns, keys)  # what is wrong is said there
         with self._reading():
-            if self.manifest.rows <= MAX_STORED_ROWS and set(columns) <= set(self._stored.column_names):
-                return self._stored.take(places[at]).select(list(columns))
+            if self.manifest.rows <= MAX_STORED_ROWS and set(columns) <= set(_STORED):
+                return self._everything.select(list(columns)).take(self._stored_places[at])
             return self._dataset.take(places[at].tolist(), list(columns))
 
     def _facts(self, rows: Sequence[int]) -> list[Facts]:
@@ -124,9 +125,9 @@ class SharedIndex(IndexReader):
         return [recent[row] for row in rows]
 
     @cached_property
-    def _stored(self) -> Any:
-        """What is told of every answer, of all rows in the dataset's order."""
-        return super()._read([*FACTS, "facts_crc32"]).combine_chunks()  # many chunks make every look-up slow
+    def _stored_places(self) -> NDArray[np.int64]:
+        """The place of each key, ascending, among the facts that are held in memory."""
+        return np.argsort(self._everything["key"].to_numpy())
 
     @cached_property
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from lookalike.cores import usable_cores
 from lookalike.errors import ImageError, UsageError
-from lookalike.imaging.decode import Limits, decode
-from lookalike.imaging.resize import fit_to, to_png
+from lookalike.imaging.decode import decode
+from lookalike.imaging.encode import to_png
+from lookalike.imaging.limits import Limits
+from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Sandbox
 
 #: The longest side that is kept of an uploaded picture: no encoder looks at more.

@@ -1,11 +1,11 @@
-"""Images -> damaged copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
+"""Images -> augmented copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
 
-What a search should overlook is shown by example: a damaged copy is the same picture to a person. Families, each with
+What a search should overlook is shown by example: an augmented copy is the same picture to a person. Families, each with
 an amount in its own unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
 from each pixel to where it is read, bilinearly. Beyond its border a picture with a plain ground goes on in that ground,
 any other is mirrored. Then come tone and colour, blur, noise, JPEG and erasing, in that order.
 
-A new family is a line in :data:`FAMILIES` and a few in :func:`damage`.
+A new family is a line in :data:`FAMILIES` and a few in :func:`augment`.
 """
 
 from __future__ import annotations
@@ -18,24 +18,22 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.errors import UsageError, unknown_name
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
+from lookalike.transforms.grounds import kind_of, plain_grounds
+from lookalike.transforms.windows import smooth_windows
 
 #: Values worked on at once: what is made of them on the way stays in a core's cache.
 BLOCK_VALUES = 2**17
 #: Control points a side of an elastic field; between them it is smooth.
 ELASTIC_POINTS = 5
-#: Most that a grey value of the border may differ from a plain ground, and least of the border that must be like it.
-PLAIN_WITHIN, PLAIN_SHARE = 24, 0.8
 #: Weights of red, green and blue in a grey value (ITU-R BT.601).
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class Family:
-    """One way to damage an image.
+    """One way to augment an image.
 
     Attributes
     ----------
@@ -75,57 +73,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def plain_grounds(images: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Tell which images stand on a plain ground, and the ground.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The images.
-
-    Returns
-    -------
-    plain : ndarray of bool, shape (n,)
-        Whether at least ``PLAIN_SHARE`` of the border is within ``PLAIN_WITHIN`` grey values of its median.
-    ground : ndarray of uint8, shape (n, channels)
-        The border's median.
-
-    Examples
-    --------
-    >>> plain, ground = plain_grounds(np.full((1, 4, 4), 200, np.uint8))
-    >>> plain.tolist(), ground.tolist()
-    ([True], [[200]])
-    """
-    images = images[..., None] if images.ndim == 3 else images
-    border = np.concatenate([images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]], axis=1)
-    middle = border.shape[1] // 2
-    ground = np.partition(border, middle, axis=1)[:, middle]
-    away = np.abs(border.astype(np.int16) - ground[:, None]).max(axis=2)
-    return (away <= PLAIN_WITHIN).mean(axis=1) >= PLAIN_SHARE, ground
-
-
-def kind_of(images: NDArray[np.uint8]) -> str:
-    """Tell whether a collection is of glyphs (figures on a plain ground) or photos.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection, or a sample of it.
-
-    Returns
-    -------
-    str
-        ``"glyphs"`` if more than half of the images stand on a plain ground, else ``"photos"``.
-
-    Examples
-    --------
-    >>> kind_of(np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8))
-    'photos'
-    """
-    plain, _ = plain_grounds(images)
-    return "glyphs" if 2 * plain.sum() > len(plain) else "photos"
-
-
 def families_for(images: NDArray[np.uint8]) -> dict[str, float]:
     """Return the families that suit a collection, with their amounts.
 
@@ -161,7 +108,7 @@ def check_families(families: Mapping[str, float] | Iterable[str], images: NDArra
     families : mapping of str to float, or iterable of str
         Amounts by name; or names, which get the amount that suits the images, or photos if it is off for them.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        What shall be damaged.
+        What shall be augmented.
 
     Returns
     -------
@@ -174,7 +121,7 @@ def check_families(families: Mapping[str, float] | Iterable[str], images: NDArra
     """
     for name in families:
         if name not in FAMILIES:
-            raise unknown_name("damage family", name, FAMILIES)
+            raise unknown_name("augmentation family", name, FAMILIES)
     if not isinstance(families, Mapping):
         suited = families_for(images)
         return {name: suited.get(name) or FAMILIES[name].photos or FAMILIES[name].curve[-1] for name in families}
@@ -182,18 +129,18 @@ def check_families(families: Mapping[str, float] | Iterable[str], images: NDArra
         family = FAMILIES[name]
         if not isinstance(amount, int | float) or not 0 <= amount <= family.most:
             most = "" if family.most == np.inf else f" to {family.most:g}"
-            raise UsageError(f"damage {name}={amount!r}: the amount is a number from 0{most} ({family.unit})")
+            raise UsageError(f"augmentation {name}={amount!r}: the amount is a number from 0{most} ({family.unit})")
     return {name: float(amount) for name, amount in families.items()}
 
 
-def damage(
+def augment(
     images: NDArray[np.uint8],
     families: Mapping[str, float] | Iterable[str] | None = None,
     *,
     seed: int = 0,
     exact: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return a damaged copy of every image.
+    """Return an augmented copy of every image.
 
     Each image gets a draw of its own from every family, between nothing and the amount. A family's draws depend on the
     seed, on its name and on the image's place, so switching another family on or off doesn't change them.
@@ -221,7 +168,7 @@ def damage(
     Examples
     --------
     >>> image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
-    >>> damage(image, {"mirror": 1}, exact=True).tolist()
+    >>> augment(image, {"mirror": 1}, exact=True).tolist()
     [[[2, 1, 0], [5, 4, 3]]]
     """
     families = families_for(images) if families is None else check_families(families, images)
@@ -363,7 +310,7 @@ class _Maps:
             self.field = (
                 points * draws["elastic"][:, None, None, None] * np.reshape([height, width], (1, 2, 1, 1))
             ).astype(np.float32)
-        self.down, self.across = _smooth_windows(height), _smooth_windows(width)
+        self.down, self.across = smooth_windows(ELASTIC_POINTS, height), smooth_windows(ELASTIC_POINTS, width)
         self.y, self.x = (a.astype(np.float32) for a in np.mgrid[:height, :width])
         self.centre = ((height - 1) / 2, (width - 1) / 2)
 
@@ -384,14 +331,6 @@ class _Maps:
                 at += self.down.T @ self.field[part, axis] @ self.across
             found.append(at)
         return found[0], found[1]
-
-
-def _smooth_windows(size: int) -> Float32Array:
-    """Weights of each pixel of a row at each control point, shape (points, size): Gaussian, adding up to 1."""
-    at = np.linspace(0, size - 1, ELASTIC_POINTS)
-    apart = max(size - 1, 1) / (ELASTIC_POINTS - 1)
-    weights = np.exp(-0.5 * ((at[:, None] - np.arange(size)) / (0.6 * apart)) ** 2)
-    return np.asarray(weights / weights.sum(axis=0), np.float32)
 
 
 def _tone(pixels: Float32Array, draws: _Draws, part: slice, plain: NDArray[np.bool_]) -> None:

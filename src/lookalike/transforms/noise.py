@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import EncoderError
 
-_SSIM_WINDOW = 7  # scikit-image's default side; smaller images get the largest odd window that fits
+_SSIM_WINDOW = 7  # side in pixels, scikit-image's default; smaller images get the largest odd window that fits
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,41 @@ def quality(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> Quality:
     side = min(images.shape[1:3])
     if side < 3:
         raise EncoderError(f"SSIM needs sides of at least 3 pixels, these are {images.shape[2]} x {images.shape[1]}")
-    from skimage import metrics
-
-    structural_similarity: Any = metrics.structural_similarity  # untyped
     mse = float(np.mean(((images.astype(np.float32) - clean) / 255) ** 2, dtype=np.float64))
-    channel = -1 if images.ndim == 4 else None
     window = min(_SSIM_WINDOW, side - 1 + side % 2)
-    ssim = [
-        structural_similarity(a, b, data_range=255, channel_axis=channel, win_size=window)
-        for a, b in zip(images, clean, strict=True)
-    ]
+    ssim = [structural_similarity(a, b, window) for a, b in zip(images, clean, strict=True)]
     return Quality(mse, float("inf") if mse == 0 else -10 * float(np.log10(mse)), float(np.mean(ssim)))
+
+
+def structural_similarity(image: NDArray[np.uint8], clean: NDArray[np.uint8], window: int) -> float:
+    """Return the mean structural similarity of two images, as scikit-image defines it (uniform window, sample covariance).
+
+    Parameters
+    ----------
+    image, clean : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The images; channels are compared one by one.
+    window : int
+        Side of the window in pixels: odd, no longer than a side of the image.
+
+    Returns
+    -------
+    float
+        Up to 1, which is reached by equal images.
+    """
+    from scipy import ndimage
+
+    x, y = image.astype(np.float64), clean.astype(np.float64)
+    size = (window, window, 1)[: image.ndim]
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(ndimage.uniform_filter(values, size))
+
+    mean_x, mean_y = mean(x), mean(y)
+    unbiased = window**2 / (window**2 - 1)
+    variance_x, variance_y = (unbiased * (mean(v * v) - m * m) for v, m in ((x, mean_x), (y, mean_y)))
+    covariance = unbiased * (mean(x * y) - mean_x * mean_y)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    edge = (window - 1) // 2  # where the window would reach beyond the border
+    return float(similarity[edge : image.shape[0] - edge, edge : image.shape[1] - edge].mean())

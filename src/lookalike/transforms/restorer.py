@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.transforms.noise import add_noise
-from lookalike.transforms.wiener import GROUPS, MOST_WHOLE, NEIGHBORS, PATCH, GlobalWiener, PatchWiener
+from lookalike.transforms.wiener import GROUPS, MAX_WHOLE, NEIGHBORS, PATCH, GlobalWiener, PatchWiener
 
 Images = NDArray[np.uint8]
 
@@ -37,7 +37,7 @@ MEASURED, TRIED = 64, 24
 #: The level at which the forms are compared.
 TRIED_LEVEL = 0.3
 #: Fewest images to learn from.
-FEWEST = 8
+MIN_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -114,21 +114,21 @@ class Restorer:
         Raises
         ------
         UsageError
-            If there are fewer than ``FEWEST`` images, or the form asked for doesn't suit their sizes.
+            If there are fewer than ``MIN_IMAGES`` images, or the form asked for doesn't suit their sizes.
         """
         if self.form not in (None, "whole", "patches"):
             raise UsageError(f"unknown form '{self.form}'; known: whole, patches")
-        if len(images) < FEWEST:
+        if len(images) < MIN_IMAGES:
             raise UsageError(
-                f"denoising by the collection needs at least {FEWEST} images, here are {len(images)}; "
+                f"denoising by the collection needs at least {MIN_IMAGES} images, here are {len(images)}; "
                 "denoise by a trained autoencoder, or give more images"
             )
         alike = len({image.shape for image in images}) == 1
-        fits_whole = alike and images[0].size <= MOST_WHOLE
+        fits_whole = alike and images[0].size <= MAX_WHOLE
         fits_patches = min(min(image.shape[:2]) for image in images) >= PATCH
         if not (fits_whole or fits_patches) or (self.form == "whole" and not fits_whole):
             raise UsageError(
-                f"denoising by the collection needs images of one size with at most {MOST_WHOLE} values, "
+                f"denoising by the collection needs images of one size with at most {MAX_WHOLE} values, "
                 f"or sides of at least {PATCH} pixels"
             )
         rng = np.random.default_rng(self.seed)

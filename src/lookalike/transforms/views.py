@@ -1,8 +1,8 @@
 """Images -> other views of them: in a scene (smaller, elsewhere, seen from a side, on a plain wall), and as halves.
 
-A photo is asked for otherwise than by slightly damaged copies: it hangs on a wall, is a part of a page, was taken from
+A photo is asked for otherwise than by slightly augmented copies: it hangs on a wall, is a part of a page, was taken from
 further away; and what is of its kind shows other places of a like thing. Encoders that compare the same places of two
-images find slightly damaged copies all too well, and are found out here.
+images find slightly augmented copies all too well, and are found out here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.transforms.augmentations import plain_grounds
-
-Float64Array = NDArray[np.float64]
+from lookalike.transforms.grounds import plain_grounds
+from lookalike.transforms.homography import four_point_homographies
 
 #: Least and greatest share of the side that the picture keeps.
 KEPT = (0.45, 0.85)
@@ -55,7 +54,7 @@ def scene(images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:
     placed = corners + rng.uniform(-ASKEW, ASKEW, (number, 4, 2))
     placed = placed * kept + rng.uniform(-0.5, 0.5, (number, 1, 2)) * (1 - kept)
     plain, ground = plain_grounds(images)
-    maps = _homographies(placed, corners)
+    maps = four_point_homographies(placed, corners)
     at = np.moveaxis(np.mgrid[:height, :width].astype(np.float64), 0, -1) + 0.5
     at = np.concatenate([at / [height, width] - 0.5, np.ones((height, width, 1))], axis=-1)
     made = np.empty_like(images)
@@ -105,15 +104,3 @@ def halves(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
         return made
 
     return stretched(images[:, :, :half]), stretched(images[:, :, width - half :])
-
-
-def _homographies(start: Float64Array, end: Float64Array) -> Float64Array:
-    """Return the projective maps (n, 3, 3) that send each four points (n, 4, 2) to the same four (4, 2)."""
-    y, x = start[..., 0], start[..., 1]
-    none, one = np.zeros_like(y), np.ones_like(y)
-    ends = np.broadcast_to(end, start.shape)
-    down = np.stack([y, x, one, none, none, none, -y * ends[..., 0], -x * ends[..., 0]], axis=-1)
-    across = np.stack([none, none, none, y, x, one, -y * ends[..., 1], -x * ends[..., 1]], axis=-1)
-    right = np.concatenate([ends[..., 0], ends[..., 1]], axis=1)
-    found = np.linalg.solve(np.concatenate([down, across], axis=1), right[..., None])[..., 0]
-    return np.concatenate([found, np.ones((len(found), 1))], axis=1).reshape(-1, 3, 3)

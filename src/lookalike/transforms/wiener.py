@@ -19,17 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.errors import EncoderError
+from lookalike.neighbors.linalg import falling_eigenvectors
+from lookalike.neighbors.sampling import draw_rows
 
-Float32Array = NDArray[np.float32]
 Images = NDArray[np.uint8]
 
 #: Kin of an image, and how often they are looked for again.
 NEIGHBORS, ITERATIONS = 200, 2
 #: Principal components in which kin are looked for; most values of an image for the form ``whole``.
-COMPONENTS, MOST_WHOLE = 100, 3072
+COMPONENTS, MAX_WHOLE = 100, 3072
 #: Side of a patch, its step, groups of patches, and patches they are learnt from.
-PATCH, STEP, GROUPS, MOST_PATCHES = 8, 3, 48, 40_000
+PATCH, STEP, GROUPS, MAX_PATCHES = 8, 3, 48, 40_000
 #: Contrast that is taken for what the noise left, as a share of its level.
 FLAT = 0.2
 
@@ -87,7 +89,7 @@ def affine(values: Images, level: float) -> tuple[Float32Array, Float32Array, Fl
 
 
 #: What of all that is in what was learnt and kept; not of the level, which comes with an image.
-LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patches": MOST_PATCHES}
+LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patches": MAX_PATCHES}
 
 
 class GlobalWiener:
@@ -101,7 +103,7 @@ class GlobalWiener:
         self.centre = some.mean(axis=0)
         some -= self.centre
         most = min(COMPONENTS, some.shape[1])
-        self.axes = np.linalg.eigh(some.T @ some)[1][:, ::-1][:, :most].astype(np.float32)
+        self.axes = falling_eigenvectors(some.T @ some)[1][:, :most].astype(np.float32)
         self.codes = np.concatenate(
             [
                 (self.values[i : i + 4096] * np.float32(1 / 255) - self.centre) @ self.axes
@@ -113,8 +115,7 @@ class GlobalWiener:
     def _hold(self, images: Images, seed: int) -> None:
         self.shape = images.shape[1:]
         self.values = images.reshape(len(images), -1)
-        rows = np.random.default_rng(seed).permutation(len(images))[: self.LEARNT]
-        self.sample = self.values[np.sort(rows)]
+        self.sample = self.values[draw_rows(np.random.default_rng(seed), len(images), self.LEARNT)]
         self._first: dict[float, tuple[Float32Array, Float32Array, Float32Array]] = {}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -183,7 +184,7 @@ class PatchWiener:
         self.channels = images[0].shape[2:]
         rng = np.random.default_rng(seed)
         some = rng.permutation(len(images))[:1000]
-        each = -(-MOST_PATCHES // len(some))
+        each = -(-MAX_PATCHES // len(some))
         rows = []
         for i in some:
             # A patch's place stands for it, so that only those that are drawn are copied.

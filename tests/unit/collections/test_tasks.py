@@ -14,7 +14,8 @@ import pytest
 from test_archive import pack
 
 from lookalike.collections.archive import list_archive
-from lookalike.collections.folder import Entry, file_entry, scan
+from lookalike.collections.columns import Entry
+from lookalike.collections.folder import file_entry, scan
 from lookalike.collections.tasks import (
     CAPTION_BYTES,
     from_answer,
@@ -25,7 +26,8 @@ from lookalike.collections.tasks import (
     to_task,
 )
 from lookalike.errors import ImageError
-from lookalike.imaging.decode import Limits, read_image
+from lookalike.imaging.decode import read_image
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Answer, Sandbox
 

@@ -7,9 +7,10 @@ from scipy.ndimage import map_coordinates, sobel
 
 from lookalike import open_collection
 from lookalike.encoders import hog
-from lookalike.encoders.hog import Hog, bilinear_windows, deskew_glyphs
+from lookalike.encoders.hog import Hog, deskew_glyphs
 from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
+from lookalike.transforms.windows import bilinear_windows
 
 SHAPES = [(28, 28), (20, 31), (9, 5), (3, 40), (1, 6), (1, 1)]
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from lookalike.encoders.neural import LITE0_FILE, LITE0_INT8, SHIPPED, Neural
-from lookalike.encoders.onnx.image_model import IMAGENET_MEAN, IMAGENET_STD, Settings, read_preprocessing, to_input
+from lookalike.encoders.onnx.preprocessing import IMAGENET_MEAN, IMAGENET_STD, read_preprocessing, to_input
+from lookalike.encoders.onnx.settings import Settings
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load, read_card
@@ -788,7 +789,7 @@ def hub(tmp_path):
 
     def run(name, up=True):
         code = (
-            "import sys, numpy as np\nfrom lookalike.encoders.base import create\nfrom lookalike.errors import LookalikeError\n"
+            "import sys, numpy as np\nfrom lookalike.encoders.registry import create\nfrom lookalike.errors import LookalikeError\n"
             "images = np.eye(3, dtype=np.uint8)[:, None, None].repeat(8, axis=1).repeat(8, axis=2) * np.uint8(255)\n"
             "try:\n    e = create('neural', model=sys.argv[1]).fit(images)\n"
             "    print(e.encode(images).round(3).tolist(), e.encode_text(['red']).tolist())\n"

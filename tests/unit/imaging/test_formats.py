@@ -22,9 +22,10 @@ from lookalike.collections.folder import scan
 from lookalike.collections.open import open_collection
 from lookalike.collections.tasks import from_answer, read_task, to_task
 from lookalike.errors import ImageError
-from lookalike.imaging.decode import Limits, decode, header_shape
+from lookalike.imaging.decode import decode, header_shape
+from lookalike.imaging.encode import to_png
 from lookalike.imaging.formats import LONG_HEAD, format_of, looks_like_image, unread_format
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.limits import Limits
 from lookalike.imaging.sandbox.api import Answer
 from lookalike.search.request import Example, Query
 from lookalike.server.uploads import LIMITS, Decoder, raised

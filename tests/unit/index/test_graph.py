@@ -15,8 +15,9 @@ from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.index.graph import graph_of
 from lookalike.index.integrity import verify
+from lookalike.index.lock import only_writer
 from lookalike.index.manifest import read_manifest, write_manifest
-from lookalike.index.store import only_writer, rollback
+from lookalike.index.rollback import rollback
 from lookalike.neighbors.diffusion import find_neighbours
 
 

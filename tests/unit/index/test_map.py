@@ -95,6 +95,7 @@ def test_too_few_images_are_refused(tmp_path):
         make_map(build_index(tmp_path / "photos", "pixels"))
 
 
+@pytest.mark.slow
 def test_the_command_says_what_came_of_it_and_draws(photos, tmp_path, capsys):
     index = build_index(photos, "pixels")
     capsys.readouterr()
@@ -122,6 +123,7 @@ def site(photos):
     made.stop()
 
 
+@pytest.mark.slow
 def test_the_service_gives_positions_clusters_labels_and_ids(site, photos):
     index = open_index(photos / ".lookalike")
     said = site.get("/api/map", 404)

@@ -12,7 +12,7 @@ from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import vectors
 from lookalike.index.integrity import verify
-from lookalike.index.store import rollback
+from lookalike.index.rollback import rollback
 from lookalike.index.vectors import DENOISING, cached_artifact
 from lookalike.search.engine import search
 from quadrants import ENTRY
@@ -53,6 +53,7 @@ def test_the_first_search_leaves_descriptors_that_the_next_one_maps(path):
     assert not verify(open_index(path))
 
 
+@pytest.mark.slow
 def test_whatever_byte_is_changed_the_answers_are_right(path):
     expected = answers(build_index(some_pictures(3000), "quadrants", path))
     (name,) = kept(path)
@@ -175,6 +176,7 @@ def test_lists_are_kept_true_to_the_collection(path):
     assert open_index(path).searching()["auto"] == "approximate"
 
 
+@pytest.mark.slow
 def test_stale_or_damaged_lists_are_left_for_exact_search(path):
     build_index(some_pictures(3000), "quadrants", path, approximate=True)
     exact = answers(open_index(path), 10, how="exact")

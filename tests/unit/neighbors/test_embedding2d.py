@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 import lookalike
@@ -14,6 +15,7 @@ from lookalike.neighbors.embedding2d import (
     attraction,
     density_clusters,
     embed_2d,
+    peak_basins,
     principal_places,
     spectral_init,
 )
@@ -36,6 +38,7 @@ def places(digits):
     return embed_2d(digits[1], spectral_init(prepare_diffusion(digits[1]), digits[0]))
 
 
+@pytest.mark.slow
 def test_neighbours_stay_near(digits, places):
     trustworthiness = pytest.importorskip("sklearn.manifold", reason="scikit-learn isn't installed").trustworthiness
     start = principal_places(digits[0])
@@ -49,6 +52,7 @@ def test_images_of_one_label_come_together_unseen(digits, places):
     assert (digits[2][near[:, 1:]] == digits[2][:, None]).mean() > 0.85
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_places(digits, places):
     start = spectral_init(prepare_diffusion(digits[1]), digits[0])
     assert (embed_2d(digits[1], start) == places).all()
@@ -77,6 +81,7 @@ def test_the_attraction_is_the_papers(digits):
             assert weights[0, row] >= one - 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 4, 20])
 def test_few_or_equal_images_have_places_too(n):
     for descriptors in (np.ones((n, 4), np.float32), np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)):
@@ -111,6 +116,22 @@ def test_groups_become_hills_the_largest_first():
     hills = density_clusters(np.concatenate(groups).astype(np.float32))
     assert np.bincount(hills).tolist() == [400, 300, 200]
     assert [len(set(part)) for part in np.split(hills, [200, 600])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("prominence", [0.2, np.log(2)])
+@pytest.mark.parametrize(("seed", "smooth"), [(0, 2), (1, 4), (2, 8)])
+def test_basins_are_those_of_scikit_images_watershed(seed, smooth, prominence):
+    morphology, segmentation = pytest.importorskip("skimage.morphology"), pytest.importorskip("skimage.segmentation")
+    height = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(128, 128)), smooth)
+    height /= height.std()
+    peaks, _ = ndimage.label(morphology.h_maxima(height, prominence))
+    expected = segmentation.watershed(-height, peaks)
+    basins = peak_basins(height, float(prominence))
+    assert len(np.unique(basins)) == peaks.max()
+    own = basins[peaks > 0], expected[peaks > 0]  # each peak of theirs is in a basin of its own
+    assert len(set(zip(*own, strict=True))) == peaks.max()
+    of_theirs = {theirs: ours for ours, theirs in zip(*own, strict=True)}
+    assert np.mean([of_theirs[theirs] == ours for ours, theirs in zip(basins.flat, expected.flat, strict=True)]) > 0.99
 
 
 def test_pictures_are_spread_out():

@@ -15,6 +15,7 @@ pytest.importorskip("matplotlib", reason="charts are drawn; install lookalike[pl
 from lookalike.reports import charts
 
 
+@pytest.mark.slow
 def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
     verdict = compare(digits[0][:60], ["pixels", "hog"], sample=60)
     figure = charts.cost_chart(verdict)
@@ -29,7 +30,7 @@ def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
     assert figures.render(figure, "png").startswith(b"\x89PNG")
 
 
-def test_damage_is_drawn_as_both_figures(digits):
+def test_robustness_is_drawn_as_both_figures(digits):
     images = digits[0][:40]
     curves = {name: robustness(create(name).fit(images), images, ["turn"], queries=10) for name in ("pixels", "hog")}
     first, stays = charts.robustness_curves(curves, {"turn": "degrees"}).axes

@@ -9,7 +9,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 from lookalike import build_index, open_collection, score
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.metrics.ground_truth import GroundTruth, Truth
 from lookalike.reports.evaluate import compare_indexes, encoder_title, questions, sample_queries
 from quadrants import ENTRY, pictures
@@ -75,6 +75,7 @@ def test_the_distance_can_be_named(index):
     assert euclidean.metrics["mAP"] == pytest.approx((1 + 2 / 3) / 2)
 
 
+@pytest.mark.slow
 def test_digits_score_as_scikit_learn_has_it(digits_index):
     asked = open_collection("mnist:test[0:80]")
     report = score(digits_index, asked)

@@ -159,6 +159,7 @@ def test_packed_codes_and_other_distances(encoder, options, digits, tmp_path):
     assert [f.name for f in health.findings] == ["hubs", "duplicates", "blank", "oddities"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_it_and_draws_a_sheet(digits, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     build_index(open_collection(digits[0]), "hog", tmp_path / "index")

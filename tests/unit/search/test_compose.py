@@ -7,7 +7,7 @@ from PIL import Image
 from lookalike import build_index, open_collection
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.search.compose import DISLIKED, LIKED, blend, read_example, weighted
 from lookalike.search.request import Example, Query
 from quadrants import ENTRY, pictures

@@ -10,7 +10,7 @@ from PIL import Image
 from lookalike import build_index, open_collection, open_index
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.search.engine import query_images, search
 from quadrants import ENTRY, Quadrants, pictures
 

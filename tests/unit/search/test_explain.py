@@ -8,17 +8,19 @@ import pytest
 import lookalike
 from lookalike import build_index, open_collection
 from lookalike.cli.main import run
-from lookalike.encoders.attribution import Contribution, windows
+from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.color import colours_of_bins
 from lookalike.encoders.onnx.feature_maps import averaged_into, with_output
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.resize import fit_to, save_image
+from lookalike.imaging.encode import save_image
+from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.reports.heatmap import overlay, smooth
 from lookalike.search.explain import EXACT, HIDING, explain, picture_of, read_pair
 from lookalike.search.occlusion import GRID, covered, falls
+from lookalike.transforms.windows import cell_shares
 from quadrants import ENTRY, Quadrants, pictures
 
 
@@ -57,6 +59,7 @@ def test_pixels_by_hand(tmp_path):
     assert found.says == "Similarity 0.679 (cosine); half of it comes from 25% of the query and 25% of the answer."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "options"),
     [
@@ -259,8 +262,8 @@ def test_values_laid_on_another_grid_keep_their_sum_and_place():
     laid = Contribution("x", np.array([[1.0, 3.0]]), box=(0.5, 0.0, 1.0, 1.0)).on(2, 8)
     one, other = np.array([3, 3, 1, 0]) / 7, np.array([0, 1, 3, 3]) / 7
     np.testing.assert_allclose(laid, [[0, 0, 0, 0, *(one + 3 * other) / 2]] * 2)
-    np.testing.assert_allclose(windows(28, 28), np.eye(28), atol=1e-12)
-    np.testing.assert_allclose(windows(9, 4, 0.3, 0.4).sum(axis=0), np.ones(9))
+    np.testing.assert_allclose(cell_shares(28, 28), np.eye(28), atol=1e-12)
+    np.testing.assert_allclose(cell_shares(9, 4, 0.3, 0.4).sum(axis=0), np.ones(9))
 
 
 def test_what_a_model_averages_is_found_and_given():
@@ -319,6 +322,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_says_why_and_draws_it(photos, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     index = ["-i", str(photos / ".lookalike")]

@@ -34,7 +34,7 @@ def test_the_closed_form_by_hand():
     assert np.isfinite(solve(np.eye(3), np.zeros((3, 3)), 0.3)).all()
 
 
-def test_directions_that_damage_moves_are_overlooked(material):
+def test_directions_that_augmentations_move_are_overlooked(material):
     post = learn(material, Recipe("adapted", 0.3))
     rows, anchors = material.trial.database, material.anchors
 
@@ -52,6 +52,7 @@ def test_neighbours_scatter_is_the_mean_over_pairs(material):
     np.testing.assert_allclose(neighbour_scatter(rows, near), np.mean(pairs, axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_every_recipe_gives_a_usable_projection(material, recipe):
     post = learn(material, recipe)
@@ -67,6 +68,7 @@ def test_every_recipe_gives_a_usable_projection(material, recipe):
     json.dumps(post.params)
 
 
+@pytest.mark.slow
 def test_the_order_of_recipes_makes_no_difference(material):
     one, other = Learner(material), Learner(material)
     for recipe in reversed(RECIPES):
@@ -92,6 +94,7 @@ def test_digits_are_found_better_by_their_labels(digits):
     assert mean_average_precision(better) > mean_average_precision(plain) + 0.02
 
 
+@pytest.mark.slow
 def test_it_says_what_it_tried_and_repeats(digits, tmp_path):
     plain = create("hog").fit(digits[0])
     steps = []
@@ -134,7 +137,7 @@ def test_bad_requests_are_refused(digits, material):
         adapt(plain, digits[0], aim="all")
     with pytest.raises(UsageError, match="at least 8 images"):
         adapt(plain, digits[0][:2])
-    with pytest.raises(UsageError, match="unknown damage family 'twist'"):
+    with pytest.raises(UsageError, match="unknown augmentation family 'twist'"):
         adapt(plain, digits[0], families=["twist"])
     with pytest.raises(UsageError, match="unknown recipe 'magic'.*known: " + ", ".join(sorted(NAMES))):
         learn(material, Recipe("magic"))

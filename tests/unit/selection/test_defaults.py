@@ -5,13 +5,14 @@ import pytest
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.errors import IndexStoreError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 from lookalike.selection.adapt import adapt
-from lookalike.selection.defaults import FEWEST_TRIED, GENTLE, default_encoder, default_postprocessing
+from lookalike.selection.defaults import GENTLE, MIN_TRIED, default_encoder, default_postprocessing
 from lookalike.selection.recipes import UNCHANGED, Recipe
 from lookalike.selection.selftest import beats
 
 
+@pytest.mark.slow
 def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
     grey = digits[0][:60]
     colour = grey[..., None] // np.array([1, 2, 3], np.uint8)
@@ -45,6 +46,7 @@ def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
     assert notes == []  # nothing is said of what images look like that nobody has seen
 
 
+@pytest.mark.slow
 def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
     glyphs = digits[0][:400]
     encoder, post = default_postprocessing("hog", open_collection(glyphs))
@@ -62,9 +64,10 @@ def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
     assert open_index(tmp_path / "index").search(glyphs[3], 1)[0].id == "3"
 
 
+@pytest.mark.slow
 def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
     rng = np.random.default_rng(0)
-    photos = np.kron(rng.integers(0, 256, (FEWEST_TRIED, 6, 6, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    photos = np.kron(rng.integers(0, 256, (MIN_TRIED, 6, 6, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
     notes: list[str] = []
     index = build_index(photos, None, tmp_path / "index", on_note=notes.append)
     assert notes[0].startswith("encoder: neural, centred, which suits")
@@ -79,27 +82,29 @@ def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
     assert plain.manifest.view.post is None
 
 
+@pytest.mark.slow
 def test_where_all_photos_are_one_nothing_is_taken_off(tmp_path):
     photo = np.kron(np.random.default_rng(0).integers(0, 256, (6, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    photos = np.repeat(photo[None], FEWEST_TRIED, axis=0)
+    photos = np.repeat(photo[None], MIN_TRIED, axis=0)
     assert default_postprocessing("neural", open_collection(photos)) is None
     index = build_index(photos, None, tmp_path / "index")
-    assert len(index) == FEWEST_TRIED
+    assert len(index) == MIN_TRIED
     assert index.search(photo, 1)[0].distance == pytest.approx(0, abs=1e-6)
 
 
 def test_what_is_said_not_to_be_adapted_or_cannot_be_isnt(digits):
-    assert default_postprocessing("hog", open_collection(digits[0][: FEWEST_TRIED - 1])) is None
+    assert default_postprocessing("hog", open_collection(digits[0][: MIN_TRIED - 1])) is None
     assert (
-        default_postprocessing("hog", open_collection(np.zeros((FEWEST_TRIED, 28, 28), np.uint8))) is None
+        default_postprocessing("hog", open_collection(np.zeros((MIN_TRIED, 28, 28), np.uint8))) is None
     )  # all are blank
 
 
+@pytest.mark.slow
 def test_of_files_that_cannot_be_read_nothing_is_learnt(digits, tmp_path):
-    for n in range(FEWEST_TRIED + 20):
+    for n in range(MIN_TRIED + 20):
         (tmp_path / f"{n:03}.png").write_bytes(b"no image")
     assert default_postprocessing("hog", open_collection(tmp_path)) is None
-    for n in range(0, FEWEST_TRIED, 3):  # 34 can: too few
+    for n in range(0, MIN_TRIED, 3):  # 34 can: too few
         save_image(digits[0][n], tmp_path / f"{n:03}.png", overwrite=True)
     assert default_postprocessing("hog", open_collection(tmp_path)) is None
 
@@ -111,6 +116,6 @@ def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
     recipes = (UNCHANGED, Recipe("centred"))
     _, adaptation = adapt(create_encoder("hog").fit(blocks), blocks, recipes=recipes)
     assert adaptation.chosen == "centred"
-    assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "kind@5%")
+    assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "category precision@5%")
     monkeypatch.setattr("lookalike.selection.defaults.GENTLE", recipes)
     assert default_postprocessing("hog", open_collection(blocks))[1] == "unchanged"

@@ -1,4 +1,4 @@
-"""Curves of what is still found as damage grows."""
+"""Curves of what is still found as augmentations grow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def curves(digits):
     return robustness(create("hog").fit(digits[0]), digits[0], ["turn", "noise", "erase"], labels=digits[1], queries=60)
 
 
-def test_undamaged_images_find_themselves(curves):
+def test_unchanged_images_find_themselves(curves):
     for curve in curves.values():
         assert (curve[0].amount, curve[0].first_hit) == (0, 1)
         assert curve[0].lrap_10_own == pytest.approx(1, abs=0.01)
@@ -29,7 +29,7 @@ def test_the_amounts_are_the_familys(curves):
         assert [point.amount for point in curve] == [0, *FAMILIES[name].curve]
 
 
-def test_more_damage_is_found_less(curves):
+def test_more_augmentation_is_found_less(curves):
     for name in ("turn", "erase"):
         assert curves[name][0].first_hit > curves[name][4].first_hit + 0.1
         assert curves[name][0].lrap_10 > curves[name][4].lrap_10 + 0.1
@@ -80,7 +80,7 @@ def test_by_default_all_that_can_change_such_images(digits):
 
 def test_bad_requests_are_refused(digits):
     encoder = create("hog").fit(digits[0])
-    with pytest.raises(UsageError, match="unknown damage family 'twist'"):
+    with pytest.raises(UsageError, match="unknown augmentation family 'twist'"):
         robustness(encoder, digits[0], ["twist"])
     with pytest.raises(UsageError, match=r"labels have shape \(3,\); give one for each of the 200 images"):
         robustness(encoder, digits[0], ["turn"], labels=[1, 2, 3])

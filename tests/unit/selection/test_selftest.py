@@ -10,17 +10,8 @@ import pytest
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
-from lookalike.selection.selftest import (
-    ALL,
-    LEFT,
-    RIGHT,
-    SCENE,
-    Trial,
-    prepare_trial,
-    run_trial,
-    sample_rows,
-    self_test,
-)
+from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.selftest import ALL, LEFT, RIGHT, SCENE, Trial, prepare_trial, run_trial, self_test
 
 
 def on_a_line(places, copies, originals):
@@ -44,8 +35,8 @@ def test_figures_by_hand():
     assert test.per_query["agreement@2"].tolist() == [1, 0]
     # The nearest of image 0 is 1, whose other nearest 2 without 0 and itself are 2, 3: of {1, 2} without 1 only 2 is there.
     # The nearest of image 3 is 4; without 3 and itself its nearest 2 are 5, 2; of {4, 5} without 4, 5 is there.
-    assert test.per_query["kin@2"].tolist() == [0.5, 0.5]
-    assert test.per_query["kind@2"].tolist() == [0.5, 0]
+    assert test.per_query["neighbour agreement@2"].tolist() == [0.5, 0.5]
+    assert test.per_query["category precision@2"].tolist() == [0.5, 0]
     assert test.first_hits == {"turn": 0.5}
 
 
@@ -55,12 +46,14 @@ def test_all_three_ways_count_alike():
     trial.copies.update({SCENE: other, LEFT: trial.copies[ALL], RIGHT: other})
     test = run_trial(trial, lists=[2])
     assert test.per_query["first hit"].tolist() == [1]
-    assert test.per_query["found"].tolist() == [pytest.approx((1 + 1 / 3 + (1 + 1 / 3) / 2) / 3)]
+    assert test.per_query["self-retrieval MRR"].tolist() == [pytest.approx((1 + 1 / 3 + (1 + 1 / 3) / 2) / 3)]
     # Without image 0 itself all find 1 and 2, as it does; its nearest, 1, finds one of them.
     assert test.per_query["agreement@2"].tolist() == [1]
-    assert test.per_query["kind@2"].tolist() == [0.5]
+    assert test.per_query["category precision@2"].tolist() == [0.5]
     trial.copies[RIGHT] = on_a_line([0], [12], [0]).copies[ALL]  # finds 4, and 3 or 5
-    assert run_trial(trial, lists=[2]).per_query["kind@2"].tolist() == [pytest.approx((1 + 1 + 0) / 3 * 0.5)]
+    assert run_trial(trial, lists=[2]).per_query["category precision@2"].tolist() == [
+        pytest.approx((1 + 1 + 0) / 3 * 0.5)
+    ]
 
 
 def test_equal_distances_are_no_worse():
@@ -95,7 +88,7 @@ def test_intervals_hold_the_figures_and_it_becomes_json(digits):
     assert test.queries == 30
 
 
-def test_less_damage_is_found_more_often(digits):
+def test_less_augmentation_is_found_more_often(digits):
     encoder = create("pixels").fit(digits[0])
     rates = [self_test(encoder, digits[0], {"turn": a}).figures["first hit"] for a in (1, 30, 90)]
     assert rates[0] > 0.95

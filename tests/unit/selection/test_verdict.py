@@ -20,6 +20,7 @@ def verdict(digits):
     return compare(digits[0], [create("pixels"), create("hog", deskew=True)], recipes=RECIPES)
 
 
+@pytest.mark.slow
 def test_there_is_a_row_for_each_encoder_and_post_processing(verdict):
     names = [(row.encoder, row.recipe) for row in verdict.rows]
     assert names == [(e, str(r)) for e in ("pixels", "hog (deskew=True)") for r in RECIPES]
@@ -64,6 +65,7 @@ def test_the_table_and_the_json_say_the_same(verdict):
         assert f"{made['rows'][pick['row']]['figures'][pick['figure']]:.3f}" in lines[1 + pick["row"]]
 
 
+@pytest.mark.slow
 def test_it_repeats_but_for_the_clock(verdict, digits):
     again = compare(digits[0], [create("pixels"), create("hog", deskew=True)], recipes=RECIPES)
     assert [r.test for r in again.rows] == [r.test for r in verdict.rows]
@@ -99,5 +101,5 @@ def test_bad_requests_are_refused(digits):
         compare(digits[0], [])
     with pytest.raises(UsageError, match="at least 8 images"):
         compare(digits[0][:1], [create("hog")])
-    with pytest.raises(UsageError, match="unknown damage family"):
+    with pytest.raises(UsageError, match="unknown augmentation family"):
         compare(digits[0], [create("hog")], families=["twist"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lookalike.errors import ImageError
-from lookalike.imaging.resize import to_png
+from lookalike.imaging.encode import to_png
 from lookalike.server import uploads
 from lookalike.server.upload_cache import UploadCache
 from lookalike.server.uploads import MAX_SIDE, Allowance, Decoder, Upload

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.transforms.views import _homographies, halves, scene
+from lookalike.transforms.homography import _homographies
+from lookalike.transforms.views import halves, scene
 
 
 def photos(shape=(40, 60, 3), n=4):

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from lookalike.errors import EncoderError
 
 #: Most fields that are looked at, and deepest graph within a graph: no model has so many, and a person waits.
-MOST_FIELDS, DEEPEST = 5_000_000, 60
+MAX_FIELDS, MAX_DEPTH = 5_000_000, 60
 
 _VARINT, _EIGHT, _LENGTH, _FOUR = 0, 1, 2, 5
 # Message -> its fields that may hold a tensor, and the message each is.
@@ -53,7 +53,7 @@ def check_model(model: bytes, name: str) -> None:
     """
     if model[4:8] == _ORT:
         raise ValueError("it is of ONNX Runtime's own format")
-    left = MOST_FIELDS
+    left = MAX_FIELDS
     messages = [("model", memoryview(model), 0)]
     while messages:
         kind, message, depth = messages.pop()
@@ -67,7 +67,7 @@ def check_model(model: bytes, name: str) -> None:
                 )
             if number in held and wire == _LENGTH and isinstance(value, memoryview):
                 messages.append((held[number], value, depth + 1))
-            if left < 0 or depth > DEEPEST:
+            if left < 0 or depth > MAX_DEPTH:
                 raise ValueError("it has too many parts")
 
 

@@ -86,38 +86,14 @@ class TextModel:
             raise missing_extra("a query in words", "hub") from e
         session = self.model.session
         self._inputs = session.get_inputs()
-        shapes = {i.name: i.shape for i in self._inputs}
         try:
-            config = json.loads(self._config_json or b"{}")
-            limit = config.get("model_max_length")
-            pad = config.get("pad_token")
-            pad = pad.get("content") if isinstance(pad, dict) else pad
             tokenizer = Tokenizer.from_str(self._tokenizer_json.decode())
-            own = tokenizer.padding or {}
-            token = pad or own.get("pad_token") or ""
-            number = tokenizer.token_to_id(token) if token else None
-            padding = {"pad_id": own.get("pad_id", 0) if number is None else number, "pad_token": token or "[PAD]"}
-            fixed = shapes["input_ids"][1] if isinstance(shapes["input_ids"][1], int) else None
-            length = fixed or (int(limit) if limit is not None and limit <= _NO_LIMIT else None)
-            if length:
-                tokenizer.enable_truncation(length)
-            if length and (fixed or "attention_mask" not in shapes):
-                tokenizer.enable_padding(length=length, **padding)
-            else:
-                tokenizer.no_padding()
+            _set_length(tokenizer, json.loads(self._config_json or b"{}"), {i.name: i.shape for i in self._inputs})
         except Exception as e:  # tokenizers raises bare Exceptions
             raise EncoderError(
                 f"the model's tokenizer can't be used ({type(e).__name__}: {first_line(e)}); download it again"
             ) from e
-        outputs = {o.name: o.shape for o in session.get_outputs() if o.name not in _NOT_OF_A_TEXT}
-        flat = [name for name, shape in outputs.items() if len(shape) == 2]
-        found = [name for name in OUTPUTS if name in flat] + flat
-        if not found:
-            raise EncoderError(
-                f"the text model gives {', '.join(outputs) or 'nothing'}, no vector [n, d] among them; "
-                "export it with its pooling"
-            )
-        self._output = found[0]
+        self._output = _vector_output(session)
         self._tokenizer = tokenizer
 
     def _vector(self, text: str) -> NDArray[np.float32]:
@@ -142,3 +118,39 @@ class TextModel:
         if not np.isfinite(vector).all():
             raise EncoderError(f"the text model gives NaN or infinity for '{text}'; use one in single precision")
         return vector
+
+
+def _set_length(tokenizer: Any, config: dict[str, Any], shapes: dict[str, Any]) -> None:
+    """Let a tokenizer cut texts at the length that the model takes, and fill them up to it where the model needs that."""
+    fixed = shapes["input_ids"][1] if isinstance(shapes["input_ids"][1], int) else None
+    limit = config.get("model_max_length")
+    length = fixed or (int(limit) if limit is not None and limit <= _NO_LIMIT else None)
+    if length:
+        tokenizer.enable_truncation(length)
+    if length and (fixed or "attention_mask" not in shapes):
+        tokenizer.enable_padding(length=length, **_padding(tokenizer, config))
+    else:
+        tokenizer.no_padding()
+
+
+def _padding(tokenizer: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the token that texts are filled up with: the configuration's, else the tokenizer's own."""
+    pad = config.get("pad_token")
+    pad = pad.get("content") if isinstance(pad, dict) else pad
+    own = tokenizer.padding or {}
+    token = pad or own.get("pad_token") or ""
+    number = tokenizer.token_to_id(token) if token else None
+    return {"pad_id": own.get("pad_id", 0) if number is None else number, "pad_token": token or "[PAD]"}
+
+
+def _vector_output(session: Any) -> str:
+    """Return the name of the output that is one vector a text."""
+    outputs = {o.name: o.shape for o in session.get_outputs() if o.name not in _NOT_OF_A_TEXT}
+    flat = [name for name, shape in outputs.items() if len(shape) == 2]
+    usable = [name for name in OUTPUTS if name in flat] + flat
+    if not usable:
+        raise EncoderError(
+            f"the text model gives {', '.join(outputs) or 'nothing'}, no vector [n, d] among them; "
+            "export it with its pooling"
+        )
+    return str(usable[0])

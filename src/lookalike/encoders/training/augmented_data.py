@@ -1,8 +1,8 @@
-"""Images -> damaged copies and their originals, batch by batch: a network that learns from them learns to undo damage.
+"""Images -> augmented copies and their originals, batch by batch: a network that learns from them learns to undo augmentations.
 
 It can't know how an image stood before it was turned or sheared, so the best that it can draw is a mean over all that
-it may have been: its code has no use for what the damage changes. P. Vincent et al., "Extracting and Composing Robust
-Features with Denoising Autoencoders", ICML 2008, with more than noise for damage.
+it may have been: its code has no use for what the augmentations change. P. Vincent et al., "Extracting and Composing Robust
+Features with Denoising Autoencoders", ICML 2008, with more than noise for corruption.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.training import loop
-from lookalike.transforms.augmentations import damage
+from lookalike.encoders.training.data import TrainingData, scaled, with_noise
+from lookalike.transforms.augmentations import augment
 
-Float32Array = NDArray[np.float32]
-
-#: Batches whose images are damaged at once: a call costs as much as some dozen small images.
+#: Batches whose images are augmented at once: a call costs as much as some dozen small images.
 BLOCK_BATCHES = 8
 
 
 @dataclass(frozen=True)
 class Plan(loop.Plan):
-    """How to train; ``noise`` is the most that an image gets after its damage, each as much as chance will have it.
+    """How to train; ``noise`` is the most that an image gets after its augmentations, each as much as chance will have it.
 
     Attributes
     ----------
     families : dict of str to float
-        The damage, with its amounts; see :mod:`lookalike.transforms.augmentations`.
+        The augmentations, with its amounts; see :mod:`lookalike.transforms.augmentations`.
     """
 
     families: dict[str, float]
 
     def data(self, images: NDArray[np.uint8]) -> Data:
-        """Return damaged copies and their originals."""
+        """Return augmented copies and their originals."""
         return Data(images, self)
 
 
-class Data(loop.Data):
-    """Damaged copies and their originals, the same for the same seed and epoch."""
+class Data(TrainingData):
+    """Augmented copies and their originals, the same for the same seed and epoch."""
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:
         super().__init__(images, plan)
@@ -56,7 +56,7 @@ class Data(loop.Data):
             yield from self._batches(order[start : start + block], rng, self.batch_size)
 
     def validate(self, learner: Any) -> float | None:
-        """Return the loss on the images held out, whose damage is the same each time."""
+        """Return the loss on the images held out, whose augmentations are the same each time."""
         if not len(self._held_out):
             return None
         rng, total = np.random.default_rng([self._plan.seed, 0]), 0.0
@@ -68,8 +68,8 @@ class Data(loop.Data):
         self, chosen: NDArray[np.int64], rng: np.random.Generator, size: int
     ) -> Iterator[tuple[Float32Array, Float32Array]]:
         originals = self._images[chosen]
-        copies = damage(originals, self._families, seed=int(rng.integers(2**31)))
+        copies = augment(originals, self._families, seed=int(rng.integers(2**31)))
         for start in range(0, len(chosen), size):
-            part = loop.scaled(copies[start : start + size])
-            noisy = loop.with_noise(part, self._most_noise, rng, up_to=True)
-            yield noisy, loop.scaled(originals[start : start + size])
+            part = scaled(copies[start : start + size])
+            noisy = with_noise(part, self._most_noise, rng, up_to=True)
+            yield noisy, scaled(originals[start : start + size])

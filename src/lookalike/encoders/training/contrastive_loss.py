@@ -23,16 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.training import loop
-from lookalike.encoders.training.pairs import damaged_pairs
-
-Float32Array = NDArray[np.float32]
+from lookalike.encoders.training.data import TrainingData, scaled, with_noise
+from lookalike.encoders.training.forward import forward
+from lookalike.encoders.training.keras_backend import import_keras
+from lookalike.encoders.training.pairs import augmented_pairs
 
 LOSSES = ("simclr", "vicreg")
 #: Weights of agreement, variance and covariance in VICReg's loss, as in its paper.
 VICREG_WEIGHTS = (25.0, 25.0, 1.0)
 #: Fewest images held out: with fewer, a view finds its other half by chance.
-FEWEST_HELD_OUT = 16
+MIN_HELD_OUT = 16
 #: Share of the average that a step's weights make up, once there were enough steps.
 LEAST_SHARE = 0.002
 
@@ -55,7 +57,7 @@ class Plan(loop.Plan):
         return _learner(network, self, precision)
 
 
-class Data(loop.Data):
+class Data(TrainingData):
     """Pairs of views, batch by batch: the first half of a batch noisy first views, then second views as they are."""
 
     whole_batches = True
@@ -66,7 +68,7 @@ class Data(loop.Data):
 
     def _how_many_to_hold_out(self) -> int:
         wanted = super()._how_many_to_hold_out()
-        return wanted if wanted >= FEWEST_HELD_OUT else 0
+        return wanted if wanted >= MIN_HELD_OUT else 0
 
     def validate(self, learner: Any) -> float | None:
         """Return the loss of the averaged weights."""
@@ -75,13 +77,13 @@ class Data(loop.Data):
 
     def _batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
         """Return views of shape (2 b, h, w, channels), and the first of them without noise, (b, h, w, channels)."""
-        first, second = (loop.scaled(views) for views in damaged_pairs(self._images[chosen], self._families, rng))
-        return np.concatenate([loop.with_noise(first, self._plan.noise, rng, up_to=True), second]), first
+        first, second = (scaled(views) for views in augmented_pairs(self._images[chosen], self._families, rng))
+        return np.concatenate([with_noise(first, self._plan.noise, rng, up_to=True), second]), first
 
 
 def _learner(network: Any, plan: Plan, precision: str) -> Any:
-    """Wrap the network for training: the same variables, computed by :func:`lookalike.encoders.training.loop.forward`."""
-    keras = loop.import_keras()
+    """Wrap the network for training: the same variables, computed by :func:`lookalike.encoders.training.forward.forward`."""
+    keras = import_keras()
     ops = keras.ops
 
     class Learner(keras.Model):  # type: ignore[misc, name-defined]
@@ -90,7 +92,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
             self.network = network
 
         def call(self, x: Any) -> Any:
-            maps = ops.relu(loop.forward(network.get_layer("trunk"), x, precision))
+            maps = ops.relu(forward(network.get_layer("trunk"), x, precision))
             projected = ops.reshape(maps, (-1, int(np.prod(maps.shape[1:]))))
             for name in ("encoder", "projector"):
                 for layer in network.get_layer(name).layers:
@@ -101,7 +103,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
             first = maps[: ops.shape(x)[0] // 2]
             if not plan.denoising:
                 return projected, first
-            return projected, loop.forward(network.get_layer("decoder"), first, precision)
+            return projected, forward(network.get_layer("decoder"), first, precision)
 
         def compute_loss(self, x: Any, y: Any, y_pred: Any, *_: Any, **__: Any) -> Any:  # noqa: ARG002
             projected, logits = y_pred

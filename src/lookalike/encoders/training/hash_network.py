@@ -1,11 +1,11 @@
-"""Descriptors of images and of their damaged copies -> a deep network of binary codes.
+"""Descriptors of images and of their augmented copies -> a deep network of binary codes.
 
 An autoencoder, d - 1,024 - 512 - bits - 512 - 1,024 - d, of fully connected layers with a binary middle, after
 A. Krizhevsky and G. Hinton, "Using Very Deep Autoencoders for Content-Based Image Retrieval", ESANN 2011. What they
 trained layer by layer as restricted Boltzmann machines, rectified units, Glorot's weights and Adam train at once. Two
 terms are added up:
 
-*Drawing*: the bits of a damaged copy must give back the descriptor of the image. Bits are rounded in the forward pass,
+*Drawing*: the bits of an augmented copy must give back the descriptor of the image. Bits are rounded in the forward pass,
 and in the backward pass have the gradient of a hyperbolic tangent (the straight-through estimator).
 
 *Agreement*: the tangents of two copies of an image must agree, bit by bit over a batch, and no two bits may say the
@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.encoders.training import loop as training
+from lookalike.array_types import Float32Array
+from lookalike.encoders.training import loop
+from lookalike.encoders.training.data import TrainingData
+from lookalike.encoders.training.keras_backend import import_keras
 from lookalike.neighbors.exact import Database
-
-Float32Array = NDArray[np.float32]
 
 #: Units of the two hidden layers on either side of the code.
 HIDDEN = (1024, 512)
@@ -42,7 +43,7 @@ _BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Plan(training.Plan):
+class Plan(loop.Plan):
     """How to train; the fields are explained at :class:`lookalike.encoders.hashing.Hashing`."""
 
     drawing: float
@@ -58,19 +59,19 @@ class Plan(training.Plan):
         return _learner(network, self)
 
 
-class Data(training.Data):
-    """Pairs of damaged copies' descriptors, and those of their images, the same for the same seed and epoch.
+class Data(TrainingData):
+    """Pairs of augmented copies' descriptors, and those of their images, the same for the same seed and epoch.
 
     Parameters
     ----------
     table : ndarray of float32, shape (n, 1 + copies, d)
-        For each image its own descriptor, then those of its damaged copies.
+        For each image its own descriptor, then those of its augmented copies.
     plan : Plan
         How.
     """
 
     whole_batches = True  # over a short batch at the end, bits would hardly vary
-    fewest_held_out = 2
+    min_held_out = 2
 
     def __init__(self, table: NDArray[Any], plan: Plan) -> None:
         super().__init__(table, plan)
@@ -115,7 +116,7 @@ def build(length: int, bits: int, seed: int) -> Any:
     keras.Sequential
         Six dense layers; the third, without an activation, is the code before it is rounded.
     """
-    keras = training.import_keras()
+    keras = import_keras()
     seeds = iter(np.random.SeedSequence(seed).generate_state(6).tolist())
 
     def layer(units: int, activation: str | None = "relu") -> Any:
@@ -128,7 +129,7 @@ def build(length: int, bits: int, seed: int) -> Any:
 
 
 def _learner(network: Any, plan: Plan) -> Any:
-    keras = training.import_keras()
+    keras = import_keras()
     ops = keras.ops
 
     class Learner(keras.Model):  # type: ignore[misc, name-defined]
@@ -157,7 +158,7 @@ def _learner(network: Any, plan: Plan) -> Any:
             wrong = ops.mean(ops.square(drawn - y)) / (ops.mean(ops.square(y)) + 1e-12)
             return plan.drawing * wrong + plan.agreement * disagreement(soft)
 
-    cls, rate = training.OPTIMIZERS[plan.optimizer]
+    cls, rate = loop.OPTIMIZERS[plan.optimizer]
     optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
     learner = Learner()
     learner.compile(optimizer)

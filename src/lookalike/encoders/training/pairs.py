@@ -1,6 +1,6 @@
-"""Images -> pairs of damaged copies: two views of one picture, by which a network learns what to overlook.
+"""Images -> pairs of augmented copies: two views of one picture, by which a network learns what to overlook.
 
-The damage is that of :mod:`lookalike.transforms.augmentations`, by its families and amounts; what serves a judge of searches but not the
+The augmentations is that of :mod:`lookalike.transforms.augmentations`, by its families and amounts; what serves a judge of searches but not the
 training is left out: noise, which the training adds itself, and JPEG, which would cost as much as all the rest.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.transforms.augmentations import damage, families_for
+from lookalike.transforms.augmentations import augment, families_for
 
-#: Families that no pair is damaged by unless they are asked for.
+#: Families that no pair is augmented by unless they are asked for.
 LEFT_OUT = frozenset({"noise", "jpeg"})
 #: Most images that are looked at to tell which families suit a collection.
 LOOKED_AT = 1000
@@ -41,10 +41,10 @@ def families_to_learn(images: NDArray[np.uint8]) -> dict[str, float]:
     return {name: amount for name, amount in suited.items() if name not in LEFT_OUT}
 
 
-def damaged_pairs(
+def augmented_pairs(
     images: NDArray[np.uint8], families: Mapping[str, float], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return two damaged copies of every image, drawn apart from each other.
+    """Return two augmented copies of every image, drawn apart from each other.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def damaged_pairs(
     families : mapping of str to float
         Amounts by name.
     rng : Generator
-        What the damage is drawn by.
+        What the augmentations is drawn by.
 
     Returns
     -------
@@ -63,9 +63,9 @@ def damaged_pairs(
     Examples
     --------
     >>> pictures = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
-    >>> one, other = damaged_pairs(pictures, {}, np.random.default_rng(0))
+    >>> one, other = augmented_pairs(pictures, {}, np.random.default_rng(0))
     >>> bool((one == pictures).all() and (other == pictures).all())
     True
     """
     first, second = (int(seed) for seed in rng.integers(2**32, size=2))
-    return damage(images, families, seed=first), damage(images, families, seed=second)
+    return augment(images, families, seed=first), augment(images, families, seed=second)

@@ -1,6 +1,6 @@
-"""Work that may hang, eat memory or crash, done in processes that can be killed: such a task costs itself, never the run.
+"""Tasks -> answers, computed in processes that can be killed: a task that hangs, takes too much memory or crashes fails alone.
 
-A thread keeps each process: it starts it, hands it tasks, listens to it, kills it when it is over time or memory, and
+A thread runs each process: it starts it, sends it tasks, reads its answers, kills it when it is over time or memory, and
 starts the next. Tasks and answers travel as JSON and raw bytes, never as pickles: a decoder that somebody has taken
 over by a crafted file can lie about files and do no more to the process that asked.
 """
@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from lookalike.imaging.sandbox.pool import Pool, Task
+from lookalike.imaging.sandbox.pool import Pool
+from lookalike.imaging.sandbox.worker_thread import Task
 
 
 class Answer(NamedTuple):
@@ -49,14 +50,14 @@ class Sandbox:
 
     Notes
     -----
-    Workers are started when there is work for them, and end with the ``with`` block or :meth:`close`; a leash can be
+    Workers are started when there is work for them, and end with the ``with`` block or :meth:`close`; a sandbox can be
     used again after that. Where a worker has died, its other tasks are given to others. A task is only called crashed
     if a fresh worker dies of it too, so none pays for what an earlier one broke.
 
     Examples
     --------
-    >>> with Sandbox("lookalike.collections.tasks:read_task") as leash:  # doctest: +SKIP
-    ...     for answer in leash.map(tasks):
+    >>> with Sandbox("lookalike.collections.tasks:read_task") as sandbox:  # doctest: +SKIP
+    ...     for answer in sandbox.map(tasks):
     ...         print(answer.facts)
     """
 
@@ -72,8 +73,8 @@ class Sandbox:
         self.workers = workers
         self.seconds = seconds
         self.memory = memory
-        self._crew: Pool | None = None
-        self._hiring = threading.Lock()
+        self._pool: Pool | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -86,9 +87,9 @@ class Sandbox:
 
     def close(self) -> None:
         """End the workers at once, whatever they are doing."""
-        if self._crew is not None:
-            self._crew.stop(RuntimeError("the leash was closed while its answers were being read"))
-            self._crew = None
+        if self._pool is not None:
+            self._pool.stop(RuntimeError("the sandbox was closed while its answers were being read"))
+            self._pool = None
 
     def map(self, tasks: Iterable[dict[str, Any]], ahead: int = 256) -> Iterator[Answer]:
         """Run the function over tasks; one map at a time.
@@ -110,7 +111,7 @@ class Sandbox:
         CollectionError
             If a worker can't be started or can't import the function.
         """
-        crew, source, more = self._hired(), iter(tasks), True
+        pool, source, more = self._running_pool(), iter(tasks), True
         flight: deque[Task] = deque()
         try:
             while True:
@@ -120,16 +121,16 @@ class Sandbox:
                     if task is None:
                         more = False
                     else:
-                        flight.append(crew.submit(task))
+                        flight.append(pool.submit(task))
                         pulled = True
                 if not flight:
                     return
-                asked = flight[0]
-                crew.wait_for(asked)
+                first = flight[0]
+                pool.wait_for(first)
                 flight.popleft()
-                yield Answer(asked.facts, asked.blobs)
+                yield Answer(first.facts, first.blobs)
         finally:
-            crew.drop(flight)
+            pool.drop(flight)
 
     def run(self, task: dict[str, Any]) -> Answer:
         """Run the function over one task; any number of threads may do so at a time.
@@ -149,16 +150,16 @@ class Sandbox:
         CollectionError
             If a worker can't be started or can't import the function.
         """
-        crew = self._hired()
-        asked = crew.submit(task)
+        pool = self._running_pool()
+        sent = pool.submit(task)
         try:
-            crew.wait_for(asked)
-            return Answer(asked.facts, asked.blobs)
+            pool.wait_for(sent)
+            return Answer(sent.facts, sent.blobs)
         finally:
-            crew.drop([asked] if not asked.done else [])
+            pool.drop([sent] if not sent.done else [])
 
-    def _hired(self) -> Pool:
-        with self._hiring:
-            if self._crew is None or self._crew.failure is not None:
-                self._crew = Pool(self.function, self.workers, self.seconds, self.memory)
-            return self._crew
+    def _running_pool(self) -> Pool:
+        with self._lock:
+            if self._pool is None or self._pool.failure is not None:
+                self._pool = Pool(self.function, self.workers, self.seconds, self.memory)
+            return self._pool

@@ -1,4 +1,4 @@
-"""A task -> what its function yields, message by message, in a process that may hang, burst or crash; see api.py."""
+"""A task -> what its function yields, message by message, in a process that may hang, burst or crash; see :mod:`lookalike.imaging.sandbox.api`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _JOINED = 2**18  # bytes of blobs that are sent in one piece
 
 
 def serve(function: str, seconds: float, memory: int, parent: int) -> None:
-    """Be a worker: answer tasks until there are no more. Only a leash calls this, in a process of its own.
+    """Be a worker: answer tasks until there are no more. Only a sandbox calls this, in a process of its own.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class _Room:
         wanted = size + self.memory
         if most != resource.RLIM_INFINITY:
             wanted = min(wanted, most)
-        with contextlib.suppress(OSError, ValueError, OverflowError):  # the leash itself looks too
+        with contextlib.suppress(OSError, ValueError, OverflowError):  # the sandbox itself checks too
             resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
 
 

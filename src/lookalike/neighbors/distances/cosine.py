@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError
 from lookalike.neighbors.distances.base import (
     NOTHING,
@@ -16,10 +17,7 @@ from lookalike.neighbors.distances.base import (
     SHORT_ROWS,
     SHORTEST,
     Distance,
-    Float32Array,
-    Float64Array,
     FloatArray,
-    Int64Array,
     finite_table,
     squared_lengths,
 )

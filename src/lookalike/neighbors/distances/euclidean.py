@@ -6,16 +6,8 @@ import math
 
 import numpy as np
 
-from lookalike.neighbors.distances.base import (
-    ROUNDING,
-    SHORT_ROWS,
-    Distance,
-    Float32Array,
-    Float64Array,
-    FloatArray,
-    Int64Array,
-    squared_lengths,
-)
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
+from lookalike.neighbors.distances.base import ROUNDING, SHORT_ROWS, Distance, FloatArray, squared_lengths
 
 
 class Euclidean(Distance):

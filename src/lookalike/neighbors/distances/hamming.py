@@ -10,14 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.neighbors.distances.base import (
-    NOTHING,
-    Distance,
-    Float32Array,
-    Float64Array,
-    Int64Array,
-    read_in_parts,
-)
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
+from lookalike.neighbors.distances.base import NOTHING, Distance, read_in_parts
 from lookalike.neighbors.hamming_scan import nearest_codes
 
 #: Codes, and words of 64 bits of each, whose bits are counted at a time: more leave the processor's cache, fewer cost

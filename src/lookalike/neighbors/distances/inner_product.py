@@ -10,14 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.neighbors.distances.base import (
-    ROUNDING,
-    Distance,
-    Float32Array,
-    Float64Array,
-    FloatArray,
-    Int64Array,
-)
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
+from lookalike.neighbors.distances.base import ROUNDING, Distance, FloatArray
 
 
 class InnerProduct(Distance):

@@ -1,10 +1,10 @@
-"""Which re-ranking for this collection? Damaged copies of its own images say so, without a label.
+"""Which re-ranking for this collection? Augmented copies of its own images say so, without a label.
 
-Held-out images are damaged, and shown in a scene (:mod:`lookalike.transforms.views`); each copy is asked for by every re-ranking.
-Slight damage alone is no test of what a geometric check is for: the plain search finds it too. Two figures count, both 0 to 1:
+Held-out images are augmented, and shown in a scene (:mod:`lookalike.transforms.views`); each copy is asked for by every re-ranking.
+Slight augmentations alone are no test of what a geometric check is for: the plain search finds it too. Two figures count, both 0 to 1:
 
 ``first hit``
-    Share of copies, damaged and in a scene, whose original comes first.
+    Share of copies, augmented and in a scene, whose original comes first.
 ``kind``
     How alike the lists are that belong together, against lists that don't: the first 5 % found by an image and by its copy,
     times those by the image and by its nearest other, as in :mod:`lookalike.selection.selftest`; less the overlap of two images
@@ -34,12 +34,13 @@ from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.originals import originals_of
+from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank import RERANKERS
 from lookalike.search.rerank.base import Reranker, RerankRequest
 from lookalike.search.rerank.registry import NONE, create_reranker
-from lookalike.selection.selftest import FEWEST, bootstrap_interval
-from lookalike.transforms.augmentations import damage, families_for
+from lookalike.selection.selftest import MIN_IMAGES
+from lookalike.transforms.augmentations import augment, families_for
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ HELD_OUT, LOOKED_AT = 100, 60
 FORMAT_VERSION = 3
 #: Images come in kinds where ``kind`` is at least this for one that is tried.
 KINDS_FROM = 0.3
-#: Smaller pictures have too few details to check. Larger ones are damaged at this size.
+#: Smaller pictures have too few details to check. Larger ones are augmented at this size.
 SMALLEST, SIDE = 64, 320
 #: Length of the compared lists, as a share of the collection.
 SHARE = 0.05
@@ -76,7 +77,7 @@ class AutoSelection:
     figures : dict of str to dict
         Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
     held_out : int
-        Images that were damaged.
+        Images that were augmented.
     images : int
         In the index then.
     fingerprint : str
@@ -95,7 +96,7 @@ class AutoSelection:
     def sentence(self) -> str:
         """Say what was chosen, and by what."""
         plain, chosen = self.figures[NONE], self.figures[self.method]
-        said = f"re-ranking chosen by {self.held_out} damaged copies, without labels: {self.method}"
+        said = f"re-ranking chosen by {self.held_out} augmented copies, without labels: {self.method}"
         if self.method == NONE:
             return f"{said}; nothing that was tried is better beyond chance"
         told = ", ".join(f"{name} {plain[name]:.2f} to {chosen[name]:.2f}" for name in ("first hit", "kind"))
@@ -103,7 +104,7 @@ class AutoSelection:
 
 
 class Auto(Reranker):
-    """The re-ranking that damaged copies of the collection's own images choose."""
+    """The re-ranking that augmented copies of the collection's own images choose."""
 
     name = "auto"
 
@@ -124,7 +125,7 @@ class Auto(Reranker):
 def select_rerank(
     index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0, tried: tuple[str, ...] = TRIED
 ) -> AutoSelection:
-    """Choose a re-ranking by damaged copies of the index's own images.
+    """Choose a re-ranking by augmented copies of the index's own images.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def select_rerank(
     on_note : callable, optional
         Called with sentences: before it begins, and with what was chosen.
     seed : int
-        Of the images held out and the damage.
+        Of the images held out and the augmentations.
     tried : tuple of str
         What to try.
 
@@ -163,7 +164,7 @@ def select_rerank(
 
 
 def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: tuple[str, ...]) -> AutoSelection:
-    note("choosing a re-ranking by damaged copies of these images, once; it may take a minute or two")
+    note("choosing a re-ranking by augmented copies of these images, once; it may take a minute or two")
     test = _Test(index, seed)
     results = {NONE: test.run(None)}
     for method in tried:
@@ -219,13 +220,13 @@ def _one_by_one(pictures: NDArray[np.uint8]) -> Callable[[int], NDArray[np.uint8
 
 
 class _Test:
-    """Held-out images of an index, and their damaged copies."""
+    """Held-out images of an index, and their augmented copies."""
 
     def __init__(self, index: IndexReader, seed: int) -> None:
-        if len(index) < FEWEST * 4:
+        if len(index) < MIN_IMAGES * 4:
             raise UsageError(
-                f"a re-ranking is chosen by damaged copies, for which {len(index)} images are too few; index at least "
-                f"{FEWEST * 4}, or name one yourself"
+                f"a re-ranking is chosen by augmented copies, for which {len(index)} images are too few; index at least "
+                f"{MIN_IMAGES * 4}, or name one yourself"
             )
         self.index = index
         rows = np.random.default_rng([seed, 7]).permutation(len(index))[: min(HELD_OUT, len(index) // 4)]
@@ -235,14 +236,14 @@ class _Test:
         self.has_details = large and importlib.util.find_spec("cv2") is not None
         size = (max(SIDE, shape[0]), max(SIDE, shape[1]), *shape[2:]) if large else shape
         shown = np.stack([fit_to(p, size) for p in pictures])
-        ways = damage(shown, families_for(shown), seed=seed + 1000), scene(shown, seed=seed)
+        ways = augment(shown, families_for(shown), seed=seed + 1000), scene(shown, seed=seed)
         encoded = [index.encoder.encode(np.stack([fit_to(c, shape) for c in copies])) for copies in ways]
         seen = np.ones(len(rows), np.bool_)
         if DISTANCES[index.manifest.distance].directional:
             seen = np.all([table.any(axis=1) for table in encoded], axis=0)
         if not seen.any():
             raise UsageError(
-                f"{index.path}: every damaged copy is blank to {index.manifest.encoder}; name a re-ranking yourself"
+                f"{index.path}: every augmented copy is blank to {index.manifest.encoder}; name a re-ranking yourself"
             )
         self.rows = rows[seen]
         self.asked = [
@@ -260,8 +261,8 @@ class _Test:
         table, count = self.index.descriptors, len(self.rows)
         looks = made is not None and made.needs_picture
         some = min(count, LOOKED_AT) if looks else count
-        damaged, in_scene = (asked.part(0, some) for asked in self.asked)
-        first, theirs = self._lists(made, damaged)
+        augmented, in_scene = (asked.part(0, some) for asked in self.asked)
+        first, theirs = self._lists(made, augmented)
         first = (first + self._lists(made, in_scene)[0]) / 2
         if looks:  # it puts the same picture first, and leaves the others as they were
             made, theirs = None, self._lists(None, self.asked[0])[1]

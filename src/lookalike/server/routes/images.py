@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from lookalike.errors import ImageError
-from lookalike.imaging.resize import to_png, to_thumbnail
+from lookalike.imaging.encode import to_png, to_thumbnail
 from lookalike.server.pictures import picture_response
 from lookalike.server.schemas import ERRORS, FactsModel, PageModel
 from lookalike.server.service import ServiceOf

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from lookalike.errors import ImageError
-from lookalike.imaging.resize import fit_to, to_png
+from lookalike.imaging.encode import to_png
+from lookalike.imaging.resize import fit_to
 from lookalike.reports.heatmap import overlay
 from lookalike.search.explain import explain as explain_pair
 from lookalike.search.request import MOST_EXAMPLES

@@ -11,9 +11,9 @@ import pytest
 
 from lookalike import build_index, load_encoder, open_index
 from lookalike.encoders.neural import SHIPPED, Neural
-from lookalike.encoders.onnx.image_model import Settings
-from lookalike.encoders.onnx.model_check import DEEPEST, check_model
+from lookalike.encoders.onnx.model_check import MAX_DEPTH, check_model
 from lookalike.encoders.onnx.runtime import OnnxModel
+from lookalike.encoders.onnx.settings import Settings
 from lookalike.errors import EncoderError, LookalikeError
 from paths import ROOT
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_followed_is_refused(content):
 
 def test_too_deep_and_too_many_are_refused():
     with pytest.raises(ValueError, match="too many parts"):
-        check_model(deep(DEEPEST // 3 + 3).SerializeToString(), "m")
+        check_model(deep(MAX_DEPTH // 3 + 3).SerializeToString(), "m")
 
 
 def test_sound_models_are_taken():
@@ -253,7 +253,7 @@ def test_every_model_is_opened_at_one_place():
         for line in p.read_text().splitlines()
         if "InferenceSession(" in line and "`" not in line
     ]
-    assert found == ["inference.py"]
+    assert found == ["runtime.py"]
 
 
 WELL = {"input": "x", "type": "float32", "layout": "NCHW", "channels": 3, "size": [8, 8], "resize": [8, 8], "resample": 3,

@@ -11,7 +11,7 @@ from test_neural import PLAIN, mean_colour, text_model, tokenizer_json, write
 from lookalike import build_index, create_encoder
 from lookalike.cli.main import run
 from lookalike.errors import UsageError
-from lookalike.imaging.resize import save_image
+from lookalike.imaging.encode import save_image
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0), "yellow": (255, 255, 0)}
 
@@ -65,6 +65,7 @@ def test_the_command_line_and_a_saved_query_take_words(index, tmp_path, capsys):
     assert again == found
 
 
+@pytest.mark.slow
 def test_a_server_takes_words(index):
     pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
     from test_serving import Site

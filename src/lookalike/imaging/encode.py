@@ -1,0 +1,152 @@
+"""Arrays of pixels -> files: PNG, thumbnails for an index, and images in the formats of their endings."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.atomic import new_file
+from lookalike.errors import ImageError, UsageError, unknown_name
+from lookalike.imaging.formats import PNG_SIGNATURE, pillow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: No side of a stored thumbnail is longer.
+THUMBNAIL_SIDE = 128
+_WRITES = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+_PNG_THUMBNAIL = 64  # up to this side a thumbnail is kept without loss: blocks of 8 pixels would show
+
+
+def to_png(image: NDArray[np.uint8], longest: int | None = None) -> bytes:
+    """Encode one image as PNG.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The image.
+    longest : int, optional
+        Scale down so that no side is longer than this.
+
+    Returns
+    -------
+    bytes
+        A PNG file, written by hand after the W3C's recommendation (unfiltered rows, one IDAT): for thumbnails of a few
+        hundred bytes it takes a fifth of Pillow's time (0.27 ms each, measured on 10,000 digits).
+    """
+    if longest is not None and max(image.shape[:2]) > longest:
+        import PIL.Image
+
+        picture = PIL.Image.fromarray(image)
+        picture.thumbnail((longest, longest))
+        image = np.asarray(picture)
+    height, width = image.shape[:2]
+    rows = np.zeros((height, 1 + image[0].size), np.uint8)  # each row begins with its filter, 0 for none
+    rows[:, 1:] = image.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if image.ndim == 3 else 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def to_thumbnail(image: NDArray[np.uint8], longest: int = THUMBNAIL_SIDE) -> bytes:
+    """Encode one image for showing, as :func:`lookalike.imaging.decode.pictures` does.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The image.
+    longest : int
+        Scale down so that no side is longer than this.
+
+    Returns
+    -------
+    bytes
+        A PNG file where the image is grey or small, else a JPEG file.
+    """
+    return encode_thumbnail(pillow().fromarray(image), (image.shape[1], image.shape[0]), longest)
+
+
+def encode_thumbnail(
+    picture: Image,
+    size: tuple[int, int],
+    longest: int,
+    box: tuple[float, float, float, float] | None = None,
+) -> bytes:
+    """Do :func:`to_thumbnail`'s work on a picture, or a part of it.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        In mode L or RGB; it may have been scaled down already.
+    size : tuple of int
+        Its full width and height.
+    longest : int
+        No side of the thumbnail is longer.
+    box : tuple of float, optional
+        Left, top, right and bottom of the part; all of it if None.
+
+    Returns
+    -------
+    bytes
+        A PNG or JPEG file.
+    """
+    pil = pillow()
+    share = min(1, longest / max(size))
+    width, height = (max(1, round(side * share)) for side in size)
+    if box is not None or picture.size != (width, height):
+        picture = picture.resize((width, height), pil.Resampling.BICUBIC, box, reducing_gap=1.0)
+    if picture.mode == "L" or max(width, height) <= _PNG_THUMBNAIL:
+        return to_png(np.asarray(picture))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = False) -> None:
+    """Write one image to a file, whole or not at all.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w) or (h, w, 3)
+        The image.
+    path : str or Path
+        Its ending picks the format: ``.png``, ``.jpg``, ``.bmp``, ``.tif`` or ``.webp``.
+    overwrite : bool
+        Whether a file that lies there may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If the ending isn't known, or the file exists and may not be replaced.
+    ImageError
+        If the disk refuses.
+    """
+    import PIL.Image
+
+    path = Path(path)
+    ending = path.suffix.lower()
+    if not ending:
+        raise UsageError(f"{path}: give it an ending, one of: {', '.join(sorted(_WRITES))}")
+    if ending not in _WRITES:
+        raise unknown_name("image ending", ending, _WRITES)
+    try:
+        with new_file(path, overwrite=overwrite) as f:
+            PIL.Image.fromarray(image).save(f, _WRITES[ending])
+    except (OSError, ValueError) as e:  # Pillow says ValueError where a format can't hold so large an image
+        raise ImageError(f"{path}: can't be written: {getattr(e, 'strerror', None) or e}") from e
