@@ -488,7 +488,7 @@ def test_a_newer_version_is_answered_from_without_a_stop(tmp_path):
         # Gone, what was opened still answers, and the server says so.
         path.rename(tmp_path / "elsewhere")
         time.sleep(0.6)
-        assert "is gone" in site.get("/api/ready", 503)["error"]
+        assert "has been removed" in site.get("/api/ready", 503)["error"]
         assert site.get("/api/info")["images"] == 60
     finally:
         site.stop()
@@ -546,7 +546,7 @@ def test_the_client_answers_as_a_local_index(site, folder):
 
 #: Of a local index what no other machine could use: its files, its arrays whole, and what is made of them.
 LOCAL_ONLY = {
-    "path", "manifest", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "cached", "why", "limits",
+    "path", "manifest", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "cached", "why", "limits", "row_of", "descriptors_of", "fact_table"
 }  # fmt: skip
 #: By id, one at a time, where a local index takes rows.
 BY_ID = {"thumbnails": "thumbnail", "thumbnail_bytes": "thumbnail"}
@@ -963,7 +963,7 @@ def test_who_reads_its_output_may_go(folder, site):
         (["--origin", "shop.example"], "expected the origin of a site"),
         (["--host-name", "https://photos.example"], "without https:// and port"),
         (["--rate", "inf"], "the rate is inf"),
-        (["--certificate", "none.pem", "--key", "none.key"], "none.pem: there is no such file"),
+        (["--certificate", "none.pem", "--key", "none.key"], "none.pem: no such file"),
         (["photos"], "both name the index to serve"),
     ],
 )
