@@ -177,7 +177,7 @@ def test_the_command_prints_it_and_draws_a_sheet(digits, tmp_path, capsys):
 def test_a_sheet_without_health_is_a_wrong_call(tmp_path, capsys):
     build_index(open_collection(rays([0, 40])), "quadrants", tmp_path / "index")
     assert run(["info", "-i", str(tmp_path / "index"), "-o", str(tmp_path / "sheet.png")]) == 2
-    assert "--picture shows what --health finds" in capsys.readouterr().err
+    assert "--picture draws what --health reports" in capsys.readouterr().err
     assert open_index(tmp_path / "index").manifest.count == 2
 
 
