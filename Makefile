@@ -21,7 +21,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 $(TESTS)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -q tests/unit
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=25 -q -m 'not slow' tests/unit
 
 # Where the system allows it, in a network of its own that leads nowhere.
 torture: ALONE = $(shell unshare --net true 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up; exec \"\$$@\"' sh")

@@ -1,8 +1,8 @@
 """Binary codes on MNIST: ITQ and the deep network over deskewed HOG, plain and adapted, 28, 64 and 256 bits.
 
-    python benchmarks/codes.py --cache FOLDER [--only itq-256-kind ...] [--learn 20000] [--queries 2000]
+    python benchmarks/codes.py --cache FOLDER [--only itq-256-category ...] [--learn 20000] [--queries 2000]
 
-The base is adapted once for each aim (``few``, ``kind``; the self-test chooses the recipe) and kept in the cache, so
+The base is adapted once for each aim (``nearest``, ``category``; the self-test chooses the recipe) and kept in the cache, so
 that rows can be made one by one: METHOD-BITS-BASE, in that order. ``hashing`` learns from a random sample of the
 60,000 digits. Random test digits ask all 60,000. Labels only score. Each row, with 95 % intervals and processor time,
 goes to runs/codes/, its rows to results/codes.csv.
@@ -24,7 +24,7 @@ from lookalike.metrics.ranking import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import adapt
 
-METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "few", "kind")
+METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "nearest", "category")
 METRICS = ("mAP", "P@1", "LRAP@1000")
 EPOCHS = 6
 
@@ -71,7 +71,7 @@ def row(method: str, bits: int, over: str, options: argparse.Namespace) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for the adapted bases")
-    parser.add_argument("--only", nargs="*", help="rows such as itq-256-kind")
+    parser.add_argument("--only", nargs="*", help="rows such as itq-256-category")
     parser.add_argument("--learn", type=int, default=20_000, help="digits that hashing learns from")
     parser.add_argument("--queries", type=int, default=2000)
     options = parser.parse_args()

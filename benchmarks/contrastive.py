@@ -6,7 +6,7 @@ A machine that other work shares can't tell what ten minutes are. So the length 
 epoch takes was measured with all other work stopped (``--rate``, which trains for a few steps and ends). A training
 goes on from the checkpoint in FOLDER; so what 15 epochs began, 90 go on with.
 
-Scored by labels: the encoder's descriptors as they are, what `adapt` chose for the aims few and kind, and queries with
+Scored by labels: the encoder's descriptors as they are, what `adapt` chose for the aims nearest and category, and queries with
 noise of deviation 0.5. Labels choose nothing: loss and temperature were chosen by the self-test on 10,000 training
 digits (``--pilot``). Raw runs go to runs/contrastive/, one for each collection and number of epochs, rows
 to results/contrastive.csv and contrastive-pilot.csv.
@@ -97,7 +97,7 @@ def score_digits(encoder: Contrastive, data: tuple[Images, NDArray[Any], Images,
     scores = {"plain": figures(encoder, queries), "plain, noisy queries": figures(encoder, noisy)}
     for aim, (one, recipe) in adapted(encoder, images).items():
         scores[f"adapted, {aim}"] = figures(one, queries) | {"recipe": recipe}
-        if aim == "few":
+        if aim == "nearest":
             scores[f"adapted, {aim}, noisy queries"] = figures(one, noisy) | {"recipe": recipe}
     quality = {
         "noisy": noise.quality(noisy[:1000], queries[:1000]).to_json(),

@@ -5,7 +5,7 @@
 Gaussian noise is added to the queries only and the sum is clipped to 0..1. Ways to ask: the noisy image as it is;
 blurred; restored by the collection (closed form, the noise estimated for each image, `--denoise auto`); denoised by the
 autoencoder 'tutorial' that `lookalike demo` trained (with noise of 0.5 and no label). Encoders: raw pixels, deskewed HOG,
-the same adapted (the self-test chooses the recipe, aim `few`), the autoencoder 'article'. All scores over a draw of the
+the same adapted (the self-test chooses the recipe, aim `nearest`), the autoencoder 'article'. All scores over a draw of the
 test queries at each noise; P@1 over all 10,000 at 0.5. Labels only score. How the collection's denoiser is set (kin,
 rounds) was chosen by the squared error on training digits held out, which takes no label either. Raw results, with 95 %
 bootstrap intervals, go to runs/noise/, rows to results/noise.csv and noise-ranking.csv, the figure to ../docs/images/noise.png.
@@ -88,7 +88,7 @@ def main() -> None:
     fitting = time.process_time() - begun
     network = load_encoder(options.demo / "tutorial")
     deskewed = create_encoder("hog", deskew=True).fit(images)
-    adapted, adaptation = adapt(deskewed, images, aim="few", recipes=RECIPES)
+    adapted, adaptation = adapt(deskewed, images, aim="nearest", recipes=RECIPES)
     encoders = {
         "pixels": create_encoder("pixels").fit(images),
         "hog, deskewed": deskewed,

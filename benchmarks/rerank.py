@@ -1,8 +1,8 @@
 """What re-ranking without labels buys, plain and re-ranked side by side, and what it costs.
 
-    python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only few kind corel museum auto others-mnist others-corel speed]
+    python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only nearest category corel museum auto others-mnist others-corel speed]
 
-- ``few``, ``kind``: MNIST's 60,000 training digits asked with all 10,000 test digits, by deskewed HOG with the projection
+- ``nearest``, ``category``: MNIST's 60,000 training digits asked with all 10,000 test digits, by deskewed HOG with the projection
   that ``adapt`` chose for that aim (results/adapt.csv). Diffusion as it is by default, and as the self-test chooses it.
 - ``corel``: Corel-1k in ten folds: the graph is made of nine, and asked with the images of the tenth. And what the self-test
   chooses for all of it.
@@ -10,7 +10,7 @@
   angle, noisy, with text over them, two in one photo (either is right).
 - ``auto``: the paintings on a wall and cut out again, by what the self-test chooses, which has not seen these photographs.
 - ``others-mnist``, ``others-corel``: expansion, reciprocal neighbours and views, each as it is by default, beside the plain order:
-  MNIST (the index of ``kind``) asked with 1,000 test digits, and Corel-1k in the ten folds.
+  MNIST (the index of ``category``) asked with 1,000 test digits, and Corel-1k in the ten folds.
 - ``speed``: the neighbour graph of 60,000, and a single query, against the same without re-ranking, in turn.
 
 Parameters are those that the package has; labels score and nothing else. Raw runs go to runs/rerank/, rows to
@@ -97,12 +97,12 @@ def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, En
     labels = np.array([photo.parent.name for photo in photos])
     images = np.stack([fit_to(np.asarray(Image.open(p).convert("RGB")), (224, 224, 3)) for p in photos])
     encoder = create_encoder("neural").fit(images)
-    chosen = next(select("adapt", collection="Corel-1k", encoder="neural", aim="kind"))["recipe"]
+    chosen = next(select("adapt", collection="Corel-1k", encoder="neural", aim="category"))["recipe"]
     recipe = next(r for r in RECIPES if str(r) == chosen)
     post = Learner(prepare_material(encoder, images)).learn(recipe)
     unasked = default_postprocessing("neural", open_collection(images))
     assert unasked is not None
-    return images, labels, {"unchanged": encoder, unasked[1]: unasked[0], "kind": encoder.with_post(post)}
+    return images, labels, {"unchanged": encoder, unasked[1]: unasked[0], "category": encoder.with_post(post)}
 
 
 def parted(count: int, folds: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -145,7 +145,7 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
 
 
 def others_mnist(work: Path) -> dict[str, Any]:
-    index = digits("kind", work)
+    index = digits("category", work)
     facts: dict[str, Any] = {"queries": 1000}
     for method in OTHERS:
         begun = time.process_time()
@@ -268,7 +268,7 @@ def museum(shared: Path, work: Path) -> dict[str, Any]:
 
 
 def speed(work: Path, repeats: int = 30) -> dict[str, Any]:
-    index = digits("kind", work)
+    index = digits("category", work)
     queries = index.encoder.encode(open_collection("mnist:test[0:200]").array())
     database = index.database()
     begun = time.perf_counter()
@@ -301,13 +301,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-rerank")
-    parts = ["few", "kind", "corel", "museum", "auto", "others-mnist", "others-corel", "speed"]
+    parts = ["nearest", "category", "corel", "museum", "auto", "others-mnist", "others-corel", "speed"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     run: dict[str, Callable[[], dict[str, Any]]] = {
-        "few": lambda: mnist("few", options.work),
-        "kind": lambda: mnist("kind", options.work),
+        "nearest": lambda: mnist("nearest", options.work),
+        "category": lambda: mnist("category", options.work),
         "corel": lambda: corel(options.shared),
         "museum": lambda: museum(options.shared, options.work),
         "auto": lambda: auto(options.shared, options.work),

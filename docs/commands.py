@@ -18,8 +18,8 @@ HEAD = """# The commands
 
 Written by `docs/commands.py` from the commands' own `--help`; a test keeps it true.
 
-Results go to standard output, progress and words to standard error. Exit code 0: done; 1: the work failed; 2: the call
-was wrong; 130: stopped by Ctrl-C. Every command takes `--debug`, which shows the traceback of an error.
+Results go to standard output, progress and messages to standard error. Exit code 0: done; 1: the work failed; 2: the
+command line was wrong; 130: interrupted by Ctrl-C. Every command takes `--debug`, which prints the traceback of an error.
 """
 
 

@@ -33,7 +33,7 @@ def answer(resolver, seen):
         resolver.sendto(question[:2] + b"\x81\x83" + question[4:6] + bytes(6) + question[12:], client)
 
 
-def estimate_rejection_rates(wire, seen):
+def listen(wire, seen):
     """Note each address that isn't this machine's own, whatever the protocol."""
     while True:
         packet, where = wire.recvfrom(65536)
@@ -60,7 +60,7 @@ def main(found, *command):
         resolver.bind(("127.0.0.1", 53))
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL_PACKETS))
         wire.bind(("lo", 0))
-        for work, where in ((answer, resolver), (estimate_rejection_rates, wire)):
+        for work, where in ((answer, resolver), (listen, wire)):
             threading.Thread(target=work, args=(where, seen), daemon=True).start()
         code = subprocess.run(command, check=False).returncode
         # What was sent before is read before: this is the last, and it is waited for.

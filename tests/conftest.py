@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import os
 import signal
 import socket
+
+# Of several processes side by side each gets one core: threads of linear algebra that wait spin, and would take the others'.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import numpy as np
 import pytest
 
 from paths import ROOT, TESTS
 
+os.environ.setdefault("LANCE_LOG", "error")  # as our own processes have it; a library sets no such thing
+
 
 def pytest_collection_modifyitems(items):
-    """Mark each test by its folder: ``-m unit`` is what ``make quick`` runs."""
+    """Mark each test by its folder; of the unit tests, ``make quick`` leaves out those that are marked ``slow``."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("unit", "integration", "browser", "train"):

@@ -16,8 +16,8 @@ from figures.speed import SPEED
 TABLES = ENCODERS | SELECTION | SPEED | ARTICLE | LIBRARIES
 _HOG_ON_MNIST = {"collection": "MNIST", "encoder": "hog deskew", "metric": "mAP"}
 VALUES = {
-    "adapt-few": Value("adapt", [{**_HOG_ON_MNIST, "aim": ""}, {**_HOG_ON_MNIST, "aim": "few"}], digits(3)),
-    "adapt-kind": Value("adapt", [{**_HOG_ON_MNIST, "aim": "kind"}], digits(3)),
-    "diffusion": Value("rerank", [{"run": "kind", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3)),
+    "adapt-nearest": Value("adapt", [{**_HOG_ON_MNIST, "aim": ""}, {**_HOG_ON_MNIST, "aim": "nearest"}], digits(3)),
+    "adapt-category": Value("adapt", [{**_HOG_ON_MNIST, "aim": "category"}], digits(3)),
+    "diffusion": Value("rerank", [{"run": "category", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3)),
     "wall": Value("rerank", [{"run": "museum", "queries": "wall", "method": m, "metric": "P@1"} for m in ("plain", "geometric")], digits(2)),
 }  # fmt: skip

@@ -65,7 +65,7 @@ ENCODERS = {
     ),
     "deep": Table(
         "autoencoder", "MNIST, `deep`, all 10,000 test digits",
-        [("as it is", {"aim": ""}), ("adapted, `few`", {"aim": "few"}), ("adapted, `kind`", {"aim": "kind"}), ("adapted, both", {"aim": "both"})],
+        [("as it is", {"aim": ""}), ("adapted, `nearest`", {"aim": "nearest"}), ("adapted, `category`", {"aim": "category"}), ("adapted, both", {"aim": "both"})],
         [Column("recipe", {**_MNIST_ALL, "metric": "mAP"}, cell("recipe")), Column("d", {**_MNIST_ALL, "metric": "dimension"}, digits(0)),
          *metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
     ),
@@ -78,14 +78,14 @@ ENCODERS = {
     "contrastive": Table(
         "contrastive", "MNIST, all 10,000 test digits",
         [(f"{title}, {epochs}", {"setting": epochs, "aim": aim, "noise": noise}) for title, aim, noise in (
-            ("as it is", "", ""), ("adapted, `few`", "few", ""), ("adapted, `kind`", "kind", ""), ("adapted, both", "both", ""),
-            ("noisy queries", "", "0.5"), ("noisy queries, adapted, `few`", "few", "0.5")) for epochs in ("14 epochs", "84 epochs")],
+            ("as it is", "", ""), ("adapted, `nearest`", "nearest", ""), ("adapted, `category`", "category", ""), ("adapted, both", "both", ""),
+            ("noisy queries", "", "0.5"), ("noisy queries, adapted, `nearest`", "nearest", "0.5")) for epochs in ("14 epochs", "84 epochs")],
         [Column("recipe", {**_MNIST_ALL, "metric": "mAP"}, cell("recipe")), *metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
     ),
     "contrastive-photos": Table(
         "contrastive", "Corel-1k, each photo asks the others",
         [(f"{title}, {epochs}", {"setting": epochs, "aim": aim}) for epochs in ("18 epochs", "148 epochs")
-         for title, aim in (("as it is", ""), ("adapted, `kind`", "kind"))],
+         for title, aim in (("as it is", ""), ("adapted, `category`", "category"))],
         [Column("recipe", {"collection": "Corel-1k", "metric": "mAP"}, cell("recipe")), *metrics(("mAP", "P@1", "P@20"), interval(3), collection="Corel-1k")],
     ),
     "contrastive-pilot": Table(
@@ -101,9 +101,9 @@ ENCODERS = {
         [("`hog` with `deskew`", {**_HOG, "collection": "MNIST", "aim": ""}),
          *((f"`itq` over it, {b} bits", {"encoder": f"itq, {b} bits", "recipe": "hog deskew, unchanged"}) for b in (28, 64, 256)),
          ("`hashing` over it, 256 bits", {"encoder": "hashing, 256 bits", "recipe": "hog deskew, unchanged"}),
-         ("the same, adapted, `few`", {**_HOG, "aim": "few"}),
+         ("the same, adapted, `nearest`", {**_HOG, "aim": "nearest"}),
          ("`itq` over that, 256 bits", {"encoder": "itq, 256 bits", "recipe": "hog deskew, adapted (r 0.1)"}),
-         ("adapted, `kind`", {**_HOG, "aim": "kind"}),
+         ("adapted, `category`", {**_HOG, "aim": "category"}),
          *((f"`itq` over that, {b} bits", {"encoder": f"itq, {b} bits", "recipe": _KIND}) for b in (28, 64, 256)),
          ("`hashing` over that, 256 bits", {"encoder": "hashing, 256 bits", "recipe": _KIND})],
         [*(Column(m, {"metric": m}, f) for m, f in _CODES), Column("queries", {"metric": "mAP"}, number_of),

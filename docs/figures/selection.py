@@ -7,7 +7,7 @@ from tables import Column, Table, cell, digits, interval
 from figures.encoders import COLLECTIONS
 from figures.lines import metrics, spread
 
-_AIMS = (("unchanged", ""), ("`few`", "few"), ("`kind`", "kind"), ("`both`", "both"))
+_AIMS = (("unchanged", ""), ("`nearest`", "nearest"), ("`category`", "category"), ("`both`", "both"))
 _TRIED = [
     (title, {"recipe": recipe}) for title, recipe in (
         ("unchanged", "unchanged"), ("adapted (r .1)", "adapted (r 0.1)"), ("kernel (r .03, 20 neighbours)", "kernel (r 0.03, 20 neighbours)"),
@@ -20,7 +20,7 @@ _NETWORKS = [
     for by, t in (("damage", "1"), ("neighbours", "1"))
 ]
 _GAINS = [
-    (f"`{aim}`, {title}", {"aim": aim, "collection": group}) for aim in ("few", "kind", "both")
+    (f"`{aim}`, {title}", {"aim": aim, "collection": group}) for aim in ("nearest", "category", "both")
     for title, group in (("all pairs", "all"), ("collections with kinds", "all with kinds"), ("without", "all without kinds"))
 ]  # fmt: skip
 
@@ -80,21 +80,21 @@ SELECTION = {
         [Column("pairs", {"metric": "P@1, less unchanged"}, cell("n")), *(Column(m, {"metric": f"{m}, less unchanged"}, spread) for m in ("P@1", "mAP"))],
     ),
     "rerank-mnist": Table(
-        "rerank", "MNIST, 60,000 asked by all 10,000 test digits; hog deskew, adapted for `kind`",
+        "rerank", "MNIST, 60,000 asked by all 10,000 test digits; hog deskew, adapted for `category`",
         [("plain", {"method": "plain"}), ("diffusion", {"method": "diffusion"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
-        metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="kind"),
+        metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="category"),
     ),
     "rerank-corel": Table(
         "rerank", "Corel-1k, ten folds of 100 queries and 900 photos",
         [(title, {**_FOLDS, "method": method, "run": "corel"}) for title, method, _ in _DIFFUSIONS],
         [Column(f"{title}: {m}", {**where, "metric": m}, interval(3)) for title, where in (
-            ("neural", {"recipe": "unchanged"}), ("centred", {"recipe": "centred"}), ("for `kind`", {"aim": "kind"})) for m in ("mAP", "P@1")],
+            ("neural", {"recipe": "unchanged"}), ("centred", {"recipe": "centred"}), ("for `category`", {"aim": "category"})) for m in ("mAP", "P@1")],
     ),
     "rerank-others": Table(
         "rerank", "method", [("plain", {"method": "plain"}), *((f"`{m}`", {"method": m}) for m in ("query-expansion", "alpha-query-expansion", "k-reciprocal", "multi-view"))],
         [*(Column(f"MNIST, 1,000 queries: {m}", {"run": "others-mnist", "metric": m}, interval(3)) for m in ("mAP", "P@1")),
          *(Column(f"{title}: {m}", {"run": "others-corel", **where, "metric": m}, interval(3)) for title, where in (
-            ("Corel-1k, neural", {"recipe": "unchanged"}), ("Corel-1k, for `kind`", {"aim": "kind"})) for m in ("mAP", "P@1"))],
+            ("Corel-1k, neural", {"recipe": "unchanged"}), ("Corel-1k, for `category`", {"aim": "category"})) for m in ("mAP", "P@1"))],
     ),
     "rerank-paintings": Table(
         "rerank", "287 museum paintings, neural, 30 queries each", [(title, {"queries": name}) for title, name in _PAINTINGS],

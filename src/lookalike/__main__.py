@@ -6,7 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 
-STOPPED = b"lookalike: stopped; the same command goes on\n"
+STOPPED = b"lookalike: interrupted; run the same command to continue\n"
 
 
 def main() -> None:
@@ -15,11 +15,10 @@ def main() -> None:
     if heeded := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
     gc.set_threshold(100_000, 50, 100)  # imports make many objects and no garbage
-    # Read by ONNX Runtime when it is imported, also by a process that we start; a user's own setting wins.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from lookalike.process import own_process
     from lookalike.terminal import open_closed_streams
 
+    own_process()
     open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names that the terminal's encoding lacks are spelt out

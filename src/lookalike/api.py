@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,10 @@ from numpy.typing import NDArray
 
 from lookalike.collections.open import Collection, Source
 from lookalike.encoders.base import Encoder
-from lookalike.errors import UsageError
+from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.manifest import read_manifest
 from lookalike.index.reader import IndexReader
+from lookalike.index.vectors import CROSSOVER_BYTES
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -138,7 +141,7 @@ def build_index(
     path: str | Path | None = None,
     *,
     adapt: bool | None = None,
-    aim: str = "few",
+    aim: str = "nearest",
     only: bool = False,
     retry: bool = False,
     rebuild: bool = False,
@@ -171,8 +174,8 @@ def build_index(
         Learn from augmented copies which differences to overlook, and keep that only where the self-test says that it
         helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
         in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
-    aim : {"few", "kind", "both"}
-        What the self-test goes by, for ``adapt`` and ``best``: the closest few, everything of its kind, or both.
+    aim : {"nearest", "category", "both"}
+        What ``adapt`` and ``best`` optimize: the nearest images, all images of the same category, or both.
     only : bool
         Drop the index's other encoders. Without it only an older one of the same name goes.
     retry : bool
@@ -212,8 +215,8 @@ def build_index(
         If no image could be indexed, the folder holds something else, another process writes, or the disk refuses.
     """
     from lookalike.index.build import IndexOptions, update_index
+    from lookalike.index.lock import check_target
     from lookalike.index.reopen import default_path, open_to_index
-    from lookalike.index.store import check_target
 
     if path is None:
         if isinstance(collection, (Collection, np.ndarray)):
@@ -234,7 +237,25 @@ def build_index(
         approximate=approximate,
     )
     images = open_to_index(collection, path)
-    index, summary = update_index(images, encoder, path, options, on_progress=on_progress, on_note=on_note)
+    index, summary = update_index(
+        images,
+        encoder,
+        path,
+        options,
+        on_progress=on_progress,
+        on_note=on_note,
+        on_written=partial(_learn_early, on_note=on_note),
+    )
     if on_summary is not None:
         on_summary(summary)
     return Index(index.path, index.manifest)
+
+
+def _learn_early(index: IndexReader, on_note: Callable[[str], None] | None) -> None:
+    """Learn now what the first search of a large index would wait for; of a small one that is a moment."""
+    from lookalike.search.page import prepare
+
+    view = index.manifest.view
+    if view.count * view.dimension * np.dtype(view.dtype).itemsize >= CROSSOVER_BYTES:
+        with suppress(LookalikeError, OSError):  # the search that meets the same trouble tells it
+            prepare(index, on_note)

@@ -138,6 +138,29 @@ class MappedArrays:
             self._check((place + start * size) // BLOCK_BYTES, (place + stop * size - 1) // BLOCK_BYTES + 1)
         return array[start:stop]
 
+    def check_rows(self, name: str, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        """Check some stretches of rows of an array together, on all cores.
+
+        Parameters
+        ----------
+        name : str
+            As it was sealed.
+        starts, stops : ndarray of int64, shape (s,)
+            Rows; of no empty stretch.
+
+        Raises
+        ------
+        ChecksumError
+            If they aren't what was written.
+        """
+        place, size = self._places[name] - _HEAD_BYTES, self._arrays[name].strides[0]
+        wanted = np.zeros(len(self._checks), np.bool_)
+        for first, last in zip(
+            (place + starts * size) // BLOCK_BYTES, (place + stops * size - 1) // BLOCK_BYTES, strict=True
+        ):
+            wanted[first : last + 1] = True
+        self._check_blocks(np.flatnonzero(wanted & ~self._seen))
+
     def take(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """Return a copy of some rows of an array, checked.
 
@@ -164,9 +187,12 @@ class MappedArrays:
         self._check(0, len(self._checks))
 
     def _check(self, first: int, last: int) -> None:
-        if self._seen[first:last].all():
+        if not self._seen[first:last].all():
+            self._check_blocks(first + np.flatnonzero(~self._seen[first:last]))
+
+    def _check_blocks(self, blocks: NDArray[np.int64]) -> None:
+        if not len(blocks):
             return
-        blocks = (first + np.flatnonzero(~self._seen[first:last])).tolist()
         parts = [part.tolist() for part in np.array_split(blocks, min(usable_cores(), -(-len(blocks) // 16)))]
         if len(parts) == 1:
             good = [self._is_good(parts[0])]
@@ -175,7 +201,7 @@ class MappedArrays:
                 good = list(pool.map(self._is_good, parts))
         if not all(good):
             raise ChecksumError(f"{self.path}: a block isn't what was written")
-        self._seen[first:last] = True
+        self._seen[blocks] = True
 
     def _is_good(self, blocks: list[int]) -> bool:
         data = self._bytes.data[_HEAD_BYTES : self._end]

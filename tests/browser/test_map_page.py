@@ -49,7 +49,7 @@ class MapPage(Page):
 
     @property
     def sight(self):
-        return int(self.one("#view-map .says").text.split()[0].replace(",", ""))
+        return int(self.one("#view-map .message").text.split()[0].replace(",", ""))
 
     def inked(self):
         """Return how many pixels of the dots' canvas are drawn on, just after it was drawn."""
@@ -96,12 +96,12 @@ def test_the_whole_collection_is_dots_coloured_by_label(page):
     page.shot("map")
 
 
-def test_hills_can_be_the_colours(page):
+def test_density_clusters_can_be_the_colours(page):
     page.map()
     page.browser.execute_script(
-        "const s = document.querySelector('#view-map select'); s.value = 'hills'; s.dispatchEvent(new Event('change'))"
+        "const s = document.querySelector('#view-map select'); s.value = 'clusters'; s.dispatchEvent(new Event('change'))"
     )
-    page.wait(lambda: page.one(".legend button").text.startswith("Hill 1"))
+    page.wait(lambda: page.one(".legend button").text.startswith("Cluster 1"))
     assert sum(int(e.text.replace(",", "")) for e in page.all(".legend small")) == COUNT
     page.shot("map by hill")
 

@@ -165,7 +165,7 @@ def test_scores_tell_what_to_type_and_then_are_shown(page, site):
 
 def test_it_opens_on_the_collection(page):
     page.open()
-    page.wait(lambda: "300 images" in page.one("#says").text)
+    page.wait(lambda: "300 images" in page.one("#message").text)
     assert len(page.all(".tile")) > 10
     page.wait(lambda: "1 file left out" in page.one("#state").text)
     page.shot("start")
@@ -196,7 +196,7 @@ def test_the_address_holds_the_query_and_back_goes_back(page):
     page.browser.refresh()
     page.wait(lambda: page.ids()[:8] == before)
     page.browser.back()
-    page.wait(lambda: "300 images" in page.one("#says").text)
+    page.wait(lambda: "300 images" in page.one("#message").text)
     page.browser.forward()
     page.wait(lambda: page.ids()[:8] == before)
 
@@ -307,7 +307,7 @@ def test_words_and_filters_are_told_apart_and_removed(page):
     page.wait(lambda: page.names() and all("digit 3/" in name for name in page.names()))
     page.shot("filter")
     page.click("#chips button", "Remove where label = 'digit 3'")
-    page.wait(lambda: "300 images" in page.one("#says").text)
+    page.wait(lambda: "300 images" in page.one("#message").text)
     page.one("#words").send_keys("digit 5", Keys.ENTER)
     page.wait(lambda: page.names() and "digit 5/" in page.names()[0])
     assert page.query() == {"words": "digit 5"}
@@ -317,7 +317,7 @@ def test_a_wrong_filter_and_no_match_are_told(page):
     page.expected = "400"
     page.open()
     page.one("#words").send_keys("label =", Keys.ENTER)
-    page.wait(lambda: "That didn't work" in page.one("#results").text)
+    page.wait(lambda: "The search failed" in page.one("#results").text)
     assert "filter" in page.one("#toast").text
     page.shot("wrong")
     page.open({"where": "label = 'no such'"}, tab="search")

@@ -367,7 +367,7 @@ def test_ctrl_c_at_any_moment_is_130_and_no_traceback(when, photos):
     command = [sys.executable, "-c", HELD, when, "search", "photos/one.png", "-i", "photos", "--where", "width > 3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, ""), done.stderr
-    assert done.stderr == "lookalike: stopped; the same command goes on\n"
+    assert done.stderr == "lookalike: interrupted; run the same command to continue\n"
 
 
 def test_ctrl_c_that_is_ignored_stays_ignored(photos):

@@ -283,7 +283,7 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
     stated = json.loads(call(capsys, *command, "--json"))
     assert stated["images"] == 100
     assert {row["encoder"] for row in stated["rows"]} == {"pixels", "hog (deskew=True)"}
-    assert set(stated["picks"]) == {"few", "kind", "both"}
+    assert set(stated["picks"]) == {"nearest", "category", "both"}
     out = call(capsys, *command)
     assert out.count("No label was read") == 3
     for sentence in stated["sentences"].values():
@@ -322,7 +322,7 @@ def test_a_noisy_query_is_denoised_and_shown(capsys):
 
 def test_a_query_is_an_image_or_words(capsys):
     call(capsys, "index", "mnist:test[0:20]", "-o", "i.lookalike")
-    assert "name one query" in refuse(capsys, 2, "search")
+    assert "give one query" in refuse(capsys, 2, "search")
     assert "can't read words" in refuse(capsys, 2, "search", "mnist:test[3]", "--text", "a three")
     assert "can't read words" in refuse(capsys, 2, "search", "--text", "a three")
 
@@ -470,7 +470,7 @@ def test_a_trained_encoder_indexes_and_is_not_overwritten(trained, capsys):
     assert "autoencoder 128-d" in out
     assert call(capsys, "search", "mnist:test[3]", "-k", 1, "-e", trained).splitlines()[1].split()[:2] == ["1", "3"]
     again = ("train", "mnist:train[0:64]", "-o", trained, "--preset", "article", "--epochs", "1")
-    assert "add --resume to go on with it, or --restart to begin anew" in refuse(capsys, 2, *again)
+    assert "add --resume to continue it, or --restart to start from scratch" in refuse(capsys, 2, *again)
     assert "exclude each other" in refuse(capsys, 2, *again, "--resume", "--restart")
 
 
@@ -557,7 +557,7 @@ def test_denoise_refusals(trained, capsys):
     ("arguments", "said"),
     [
         (["nonsense"], "No such command 'nonsense'"),
-        (["search"], "name one query: an image, or words with --text"),
+        (["search"], "give one query: an image, or words with --text"),
         (["index", "mnist", "--nope"], "No such option: --nope"),
         (["train", "mnist"], "Missing option '--output'"),
         (["search", "x.png", "-k"], "requires an argument"),
@@ -669,7 +669,7 @@ def test_a_filter_alone_lists_and_a_wrong_one_says_where(capsys):
     assert "filter, character 7: expected" in refuse(capsys, 2, "search", "--where", "label 7")
     assert "only dislikes say" in refuse(capsys, 2, "search", "--dislike", "3")
     assert "the crop reaches to 30, 28" in refuse(capsys, 2, "search", "mnist:test[3][10,0,20,28]")
-    assert "shows a query image" in refuse(capsys, 2, "search", "--words", "7", "-o", "x.png")
+    assert "shows the query image" in refuse(capsys, 2, "search", "--words", "7", "-o", "x.png")
 
 
 # Work that fails ------------------------------------------------------------------------------------------------------
@@ -702,13 +702,16 @@ def test_what_fails_is_exit_1_and_a_sentence(capsys, here):
 def test_a_fault_of_ours_is_said_to_be_one(capsys, monkeypatch):
     monkeypatch.setattr("lookalike.encoders.registry.describe", lambda name: 1 / 0)
     text = refuse(capsys, 1, "encoders")
-    assert text == "unexpected: ZeroDivisionError: division by zero. This is a fault of ours; --debug shows where"
+    assert (
+        text
+        == "unexpected: ZeroDivisionError: division by zero. This is a bug in lookalike; please report it with the output of --debug"
+    )
     with pytest.raises(ZeroDivisionError):
         run(["encoders", "--debug"])
     for code, error, said in (
         (1, MemoryError(), "there is not enough memory"),
         (1, PermissionError(13, "Permission denied", "x"), "x: Permission denied"),
-        (130, KeyboardInterrupt(), "stopped; the same command goes on"),
+        (130, KeyboardInterrupt(), "interrupted; run the same command to continue"),
     ):
 
         def fail(name, error=error):
@@ -793,7 +796,7 @@ def test_ctrl_c_while_indexing_keeps_what_was_done(there_is_one, here, capsys):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert sentence(err.splitlines(keepends=True)[-1]) == "stopped; the same command goes on"
+    assert sentence(err.splitlines(keepends=True)[-1]) == "interrupted; run the same command to continue"
     assert "Traceback" not in err
     if Path("i.lookalike/manifest.json").exists():
         assert call(capsys, "verify").startswith("i.lookalike: sound; ")

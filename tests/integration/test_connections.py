@@ -14,9 +14,12 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from lookalike.server import connections
-from lookalike.server.connections import Listening, Server, configured
-from lookalike.server.guard import PIECE, Guard, Rules
+from lookalike.server import connections, listening
+from lookalike.server.connections import Server, configured
+from lookalike.server.guard import Guard
+from lookalike.server.listening import ListeningSocket
+from lookalike.server.outgoing import PIECE
+from lookalike.server.rules import Rules
 
 LARGE = 64 * 2**20
 
@@ -24,14 +27,14 @@ LARGE = 64 * 2**20
 class Served:
     """An application behind the guard, on a port of its own."""
 
-    def __init__(self, app, rules=None, most=64, hard=None, **options):
+    def __init__(self, app, rules=None, limit=64, hard=None, **options):
         self.guard = Guard(app, rules or Rules())
-        self.socket = Listening(socket.AF_INET)
-        self.socket.most = hard or most + connections.MARGIN
+        self.socket = ListeningSocket(socket.AF_INET)
+        self.socket.limit = hard or limit + listening.MARGIN
         self.socket.bind(("127.0.0.1", 0))
         self.socket.listen(256)
         self.port = self.socket.getsockname()[1]
-        self.server = Server(configured(self.guard, most=most, **options), on_stop=self.guard.stop)
+        self.server = Server(configured(self.guard, limit=limit, **options), on_stop=self.guard.stop)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         wait_until(lambda: self.server.started)
@@ -127,7 +130,7 @@ def made(request):
 )  # fmt: skip
 def test_a_head_that_does_not_end_ends_its_connection(made, monkeypatch, sent):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr("lookalike.server.guard.REFUSED_SECONDS", 0.2)
+    monkeypatch.setattr("lookalike.server.incoming.REFUSED_SECONDS", 0.2)
     served = made(hello)
     slow = served.connected(sent)
     said = left_of(slow)  # comes to its end, or the socket's own 20 s raise
@@ -170,21 +173,21 @@ def test_an_answer_that_nobody_reads_is_held_in_pieces_and_then_not_at_all(made,
     wait_until(lambda: served.guard.in_flight == 0)
     for one in unread:
         assert len(left_of(one)) < LARGE
-    assert served.guard._sent.size == 0
+    assert served.guard._sent.held == 0
 
 
 def test_who_reads_gets_all(made):
     served = made(large)
     status, body = served.get("/api/original")
     assert (status, len(body)) == (200, LARGE)
-    assert served.guard._sent.size == 0
+    assert served.guard._sent.held == 0
 
 
 # Too many -------------------------------------------------------------------------------------------------------------
 
 
 def test_connections_that_ask_for_nothing_make_room_for_those_that_do(made):
-    served = made(hello, most=8)
+    served = made(hello, limit=8)
     idle = [served.connected(sent) for sent in (b"", b"GET", HEAD) for _ in range(10)]
     assert [served.get() for _ in range(5)] == [(200, b"hello")] * 5
     wait_until(lambda: len(served.connections) <= 9)
@@ -200,7 +203,7 @@ def test_there_are_never_more_than_the_listening_socket_may_accept(made):
             await asyncio.sleep(0.01)
         await hello(scope, receive, send)
 
-    served = made(waits, most=4, hard=6)
+    served = made(waits, limit=4, hard=6)
     asking = [served.connected(HEAD + b"Connection: close\r\n\r\n") for _ in range(4)]
     wait_until(lambda: served.guard.in_flight == 4)
     for one in [served.connected(HEAD + b"\r\n") for _ in range(10)]:
@@ -211,29 +214,38 @@ def test_there_are_never_more_than_the_listening_socket_may_accept(made):
 
 
 def test_a_listening_socket_counts_all_that_it_has_accepted_whatever_becomes_of_them():
-    with Listening(socket.AF_INET) as listening:
-        listening.most = 3
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(1)
-        clients = [socket.create_connection(listening.getsockname(), timeout=20) for _ in range(6)]
-        accepted = [listening.accept()[0] for _ in range(3)]
+    with ListeningSocket(socket.AF_INET) as sock:
+        sock.limit = 3
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(1)
+        clients = [socket.create_connection(sock.getsockname(), timeout=20) for _ in range(6)]
+        accepted = [sock.accept()[0] for _ in range(3)]
         for _ in range(2):
             with pytest.raises(ConnectionAbortedError):
-                listening.accept()
+                sock.accept()
         assert left_of(clients[3]) == left_of(clients[4]) == b""
         accepted.pop().close()
-        accepted.append(listening.accept()[0])
+        accepted.append(sock.accept()[0])
         for one in (*accepted, *clients):
             one.close()
+
+
+def test_a_burst_of_clients_may_wait_to_be_accepted_however_few_are_accepted_in_one_go():
+    with ListeningSocket(socket.AF_INET) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(4)  # what uvicorn asks for; the system would let no more than five clients wait
+        clients = [socket.create_connection(sock.getsockname(), timeout=1) for _ in range(40)]
+        for client in clients:
+            client.close()
 
 
 def test_few_files_that_may_be_open_mean_few_connections(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
-    assert connections.most_connections() == 96
+    assert listening.max_connections() == 96
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert connections.most_connections() == connections.MOST
+    assert listening.max_connections() == listening.MAX_CONNECTIONS
 
 
 # Nonsense -------------------------------------------------------------------------------------------------------------
@@ -326,7 +338,7 @@ def test_what_is_done_for_a_client_ends_with_it(made):
     asking.close()
     assert ended.wait(20)
     wait_until(lambda: served.guard.in_flight == 0)
-    assert served.guard._held.size == 0
+    assert served.guard._held.held == 0
 
 
 def test_a_server_ends_whatever_its_clients_and_threads_do(caplog):

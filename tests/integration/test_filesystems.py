@@ -16,7 +16,7 @@ from lookalike import build_index, open_index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
-from lookalike.index.store import only_writer
+from lookalike.index.lock import only_writer
 from program import lookalike, run
 
 SHIM = r"""
@@ -101,8 +101,9 @@ def test_an_index_is_made_and_updated_where_it_is_lacking(photos, tmp_path, lack
     (photos / "0.png").unlink()
     (photos / "1.png").rename(photos / "z.png")
     assert "1 renamed" in lookalike(*command, env=environment)
-    lookalike("rollback", "-i", photos / ".lookalike", env=environment)
-    lookalike(*command, env=environment)
+    if len(lacks) > 1:  # where all is lacking at once, the way back and forth as well
+        lookalike("rollback", "-i", photos / ".lookalike", env=environment)
+        lookalike(*command, env=environment)
     index = open_index(photos / ".lookalike")
     assert (index.ids, verify(index)) == (["2.png", "3.png", "4.png", "z.png"], [])
 
@@ -183,7 +184,7 @@ def test_what_comes_into_a_folder_while_its_first_run_fails_stays(tmp_path):
 
 def test_a_damaged_index_stays_until_the_new_one_is_complete(photos, tmp_path, monkeypatch):
     """--rebuild is asked for by name; killed in the middle it has lost nothing, and goes on."""
-    from lookalike.index import sync
+    from lookalike.index.sync import commit
 
     path = tmp_path / "i"
     build_index(photos, "pixels", path, workers=1)
@@ -199,7 +200,7 @@ def test_a_damaged_index_stays_until_the_new_one_is_complete(photos, tmp_path, m
     with pytest.raises(IndexStoreError, match=r"the index is damaged .*--rebuild"):
         build_index(photos, "pixels", path, workers=1)
     check()
-    monkeypatch.setattr(sync, "_COMMIT_SECONDS", -1)
+    monkeypatch.setattr(commit, "COMMIT_SECONDS", -1)
 
     def stop(done, _total):
         if done >= 3:

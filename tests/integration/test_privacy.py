@@ -169,4 +169,4 @@ def test_onnx_runtime_is_imported_at_one_place():
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.match(r"\s*(import|from) onnxruntime", line)
     ]
-    assert found == [("runtime.py", "    import onnxruntime")]
+    assert found == [("runtime.py", "        import onnxruntime")]

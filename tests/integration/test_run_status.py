@@ -13,12 +13,13 @@ import time
 import pytest
 
 import lookalike
-import lookalike.index.sync
+import lookalike.index.sync.commit
+import lookalike.index.sync.run
 from lookalike import build_index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.encode import to_png
+from lookalike.index.lock import only_writer
 from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
-from lookalike.index.store import only_writer
 
 AT, LONG = 31, 60
 
@@ -36,7 +37,7 @@ class Held:
     """A real run that stands still after some files until it is let go."""
 
     def __init__(self, folder, monkeypatch):
-        monkeypatch.setattr(lookalike.index.sync, "_SHOW_SECONDS", 0)  # so that each file is told
+        monkeypatch.setattr(lookalike.index.sync.run, "_SHOW_SECONDS", 0)  # so that each file is told
         self.there, self.go = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.run, args=[folder], daemon=True)
         self.thread.start()
@@ -84,7 +85,7 @@ def test_a_note_is_taken_once_a_second(tmp_path):
 def test_a_run_that_was_killed_counts_for_nothing(tmp_path):
     code = f"""
 import time
-from lookalike.index.store import only_writer
+from lookalike.index.lock import only_writer
 from pathlib import Path
 with only_writer(Path({str(tmp_path / "index")!r})) as notes:
     notes.note(3, 9)

@@ -19,18 +19,19 @@ import pytest
 
 import lookalike
 from lookalike import build_index, open_index
-from lookalike.api import Index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.encode import to_png
+from lookalike.index.reader import IndexReader
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
 from test_serving import Site, events, first
 
 from lookalike.server import live as live_module
-from lookalike.server import routes, uploads
-from lookalike.server.guard import Rules
+from lookalike.server import service, uploads
 from lookalike.server.live import LiveIndex
+from lookalike.server.routes import files as file_routes
+from lookalike.server.rules import Rules
 from lookalike.server.uploads import Decoder
 
 COUNT = 60
@@ -221,7 +222,7 @@ def test_a_query_of_many_images_holds_a_few_of_them_at_a_time(site, monkeypatch)
     crops = {"images": [{"id": f"{n:03}.png", "crop": [0, 0, 40, 40]} for n in range(50)], "k": 3}
     site.post("/api/search", crops)
     assert most[0] <= 3
-    monkeypatch.setattr(routes, "AT_ONCE", 1)
+    monkeypatch.setattr(service, "BATCH_SIZE", 1)
     again = site.post("/api/search", query)
     assert [m["id"] for m in again["matches"]] == [m["id"] for m in many["matches"]]
 
@@ -251,9 +252,9 @@ def test_a_query_of_many_images_answers_as_the_index_itself_does(site, folder):
 def test_all_images_of_a_request_together_have_so_many_pixels_whatever_door(site, monkeypatch):
     monkeypatch.setattr(uploads, "TOGETHER_PIXELS", 15 * 28 * 28)
     images = [{"data": sent(n)} for n in range(1, 21)]
-    assert "megapixels; ask by fewer" in site.post("/api/search", {"images": images}, 413)["error"]
+    assert "megapixels; send fewer" in site.post("/api/search", {"images": images}, 413)["error"]
     crops = [{"id": f"{n:03}.png", "crop": [0, 0, 9, 9]} for n in range(20)]
-    assert "megapixels; ask by fewer" in site.post("/api/search", {"images": crops}, 413)["error"]
+    assert "megapixels; send fewer" in site.post("/api/search", {"images": crops}, 413)["error"]
     part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
     form = b"".join(part + base64.b64decode(image["data"]) + b"\r\n" for image in images) + b"--x--\r\n"
     assert site.ask("POST", "/api/search/upload", form, {"Content-Type": "multipart/form-data; boundary=x"})[0] == 413
@@ -261,9 +262,9 @@ def test_all_images_of_a_request_together_have_so_many_pixels_whatever_door(site
 
 
 def test_so_many_images_are_denoised_together(site, monkeypatch):
-    monkeypatch.setattr(routes, "DENOISED_BYTES", 5 * 84 * 84)
+    monkeypatch.setattr(service, "MAX_DENOISED_BYTES", 5 * 84 * 84)
     query = {"images": [{"data": sent(n)} for n in range(1, 9)], "denoise": "auto"}
-    assert "denoised at once are too many" in site.post("/api/search", query, 413)["error"]
+    assert "too many to denoise in one query" in site.post("/api/search", query, 413)["error"]
 
 
 def test_a_query_ends_with_its_client(site, monkeypatch):
@@ -302,7 +303,7 @@ def until(true):
 
 
 def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypatch):
-    begun, go_on, calls, answer = threading.Event(), threading.Event(), [], routes.answer
+    begun, go_on, calls, answer = threading.Event(), threading.Event(), [], service.answer
 
     def slow(index, query, **options):
         if query.rerank is not None:
@@ -311,7 +312,7 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
             assert go_on.wait(30)
         return answer(index, query, **options)
 
-    monkeypatch.setattr(routes, "answer", slow)
+    monkeypatch.setattr(service, "answer", slow)
     # What the questions before had learnt was kept in the index, which is opened anew for that.
     until(lambda: site.live.current() and site.live._stat() == site.live._stamp)
     site.live.current().learnt.clear()
@@ -328,7 +329,7 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
     for thread in asking:
         thread.start()
     assert begun.wait(20)
-    until(lambda: len(statuses) == 60 - 1 - 32)  # one learns, 32 wait, and the rest is told to come again
+    until(lambda: len(statuses) == 60 - 1 - 32)  # one learns, 32 wait, and the rest is refused
     assert set(statuses) == {(429, "10")}
     assert calls == ["k-reciprocal"]
     assert site.post("/api/search", {"likes": ["001.png"], "k": 3})["matches"]
@@ -342,13 +343,13 @@ def test_pages_facts_and_searches_do_not_wait_for_what_is_learnt(site, monkeypat
 
 
 def test_files_are_paged_without_looking_at_all_of_them_each_time(folder, monkeypatch):
-    calls, files = [0], Index.files
+    calls, files = [0], IndexReader.files
 
     def counted(self):
         calls[0] += 1
         return files(self)
 
-    monkeypatch.setattr(Index, "files", counted)
+    monkeypatch.setattr(IndexReader, "files", counted)
     made = Site(folder / ".lookalike")
     try:
         with lookalike.connect(made.url) as remote:
@@ -368,7 +369,7 @@ def test_a_download_is_bounded_and_goes_nowhere_else(site, folder, monkeypatch):
     with zipfile.ZipFile(BytesIO(data)) as archive:
         assert archive.namelist() == ["000.png", "001.png"]
         assert archive.read("001.png") == (folder / "001.png").read_bytes()
-    monkeypatch.setattr(routes, "MOST_PACKED", 100)
+    monkeypatch.setattr(file_routes, "MAX_BYTES", 100)
     assert "choose fewer" in site.post("/api/download", {"ids": ["000.png"]}, 413)["error"]
 
 
@@ -509,7 +510,7 @@ def test_another_picture_is_never_served_as_the_original(tmp_path, kind):
 
 
 def test_it_is_ready_only_while_its_data_can_be_read(copy, monkeypatch):
-    monkeypatch.setattr(live_module, "BELIEVED", 0.0)
+    monkeypatch.setattr(live_module, "TRUST_SECONDS", 0.0)
     made = Site(copy / ".lookalike")
     try:
         assert made.get("/api/ready") == {"status": "ready"}

@@ -17,7 +17,7 @@ from lookalike import open_index
 from lookalike.collections.watch import watch
 from lookalike.errors import UsageError
 from lookalike.index.integrity import verify
-from lookalike.index.store import only_writer
+from lookalike.index.lock import only_writer
 
 pytest.importorskip("watchfiles")
 LONG = 30  # seconds that nothing should take

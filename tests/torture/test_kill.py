@@ -35,8 +35,9 @@ MOMENTS = (
 # The command, committing as often as is asked.
 RUN = """
 import sys
-import lookalike.index.sync
-lookalike.index.sync._COMMIT_SECONDS = float(sys.argv[1])
+import lookalike.index.sync.commit
+import lookalike.index.sync.run
+lookalike.index.sync.commit.COMMIT_SECONDS = float(sys.argv[1])
 from lookalike.cli.main import run
 sys.exit(run(sys.argv[2:]))
 """

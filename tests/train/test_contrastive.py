@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from lazily import Lazily
 from lookalike import create_encoder, load_encoder
 from lookalike.cli.main import run
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
@@ -21,7 +22,7 @@ from lookalike.errors import EncoderError, UsageError
 from lookalike.transforms import noise
 from lookalike.transforms.augmentations import FAMILIES, augment
 
-keras = pytest.importorskip("keras", reason="training needs lookalike[train]")
+keras = Lazily("keras", "training needs lookalike[train]")
 
 QUICK = {"epochs": 2, "batch_size": 32, "precision": "float32", "dimension": 32}
 
@@ -272,7 +273,7 @@ def test_bfloat16_is_near_float32(images):
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="jax is the backend under test already")
+@pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="jax is the backend under test already")
 def test_the_second_backend_trains_and_exports(tmp_path):
     pytest.importorskip("jax", reason="the second backend of the tests is not installed")
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from lazily import Lazily
 from lookalike import open_collection, open_index
 from lookalike.reports import demo
 
-pytest.importorskip("keras", reason="the demo trains; install lookalike[train]")
+Lazily("keras", "the demo trains; install lookalike[train]")
 pytest.importorskip("matplotlib", reason="the demo draws; install lookalike[plots]")
 
 

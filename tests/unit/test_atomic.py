@@ -27,7 +27,7 @@ from lookalike.atomic import (
 )
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.imaging.encode import save_image
-from lookalike.index.store import only_writer
+from lookalike.index.lock import only_writer
 
 
 @pytest.fixture
@@ -215,6 +215,7 @@ def test_a_new_file_takes_no_others_place_even_if_that_came_meanwhile(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["late.txt", "sub"]
 
 
+@pytest.mark.slow
 def test_a_copy_by_hard_links_isnt_written_to(tmp_path):
     """``cp -al`` is how many programs back up: what is appended here would be there too."""
     rng = np.random.default_rng(0)
@@ -243,6 +244,7 @@ def test_a_long_name_in_any_script_is_written(tmp_path):
     assert file.read_bytes() == b"whole"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mine", [b"my own notes", b"# files of mine", b"\0", b"# files that look"])
 def test_a_persons_inventory_in_an_index_stays_and_a_cut_one_of_ours_is_mended(tmp_path, mine):
     photos, path = tmp_path / "photos", tmp_path / "index"

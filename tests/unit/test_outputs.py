@@ -46,6 +46,7 @@ def test_whatever_an_id_holds(ending):
     check(output_names(HOSTILE, ending), len(HOSTILE), ending)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(), max_size=60), max_size=12), st.sampled_from([".png", ""]))
 def test_any_text_makes_names_that_any_system_takes(ids, ending):
     check(output_names(ids, ending), len(ids), ending)

@@ -1,4 +1,4 @@
-"""The command that judges encoders without a label: compare."""
+"""The command ``compare``: which encoder is best on a collection, measured without labels."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli.main import AsJson, Overwrite, Seed, Source, app, figure_name, print_json
+from lookalike.cli.format import print_json
+from lookalike.cli.options import AsJson, Overwrite, Seed, Source, figure_name
 
 if TYPE_CHECKING:
     from lookalike.selection.verdict import Verdict
 
 
-@app.command()
 def compare(
     collection: Source,
     encoders: Annotated[
         str | None,
-        typer.Option("--encoders", help="With commas: pixels,hog,neural. Default: all that need no training."),
+        typer.Option(
+            "--encoders", help="Encoders, separated by commas: pixels,hog,neural. Default: all that need no training."
+        ),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Try on so many images.")] = 2000,
+    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Number of images to measure on.")] = 2000,
     robust: Annotated[
         bool,
-        typer.Option("--robustness", help="Also augment images more and more: how often do they find their originals?"),
+        typer.Option(
+            "--robustness",
+            help="Also augment images more and more, and measure how often they still find their originals.",
+        ),
     ] = False,
     families: Annotated[
         str | None,
@@ -33,20 +38,22 @@ def compare(
     figure: Annotated[
         Path | None,
         typer.Option(
-            "--figure", callback=figure_name, help="Draw figures against cost and size to a .png, .svg or .pdf."
+            "--figure", callback=figure_name, help="Draw quality against cost and size to a .png, .svg or .pdf file."
         ),
     ] = None,
     robustness_figure: Annotated[
         Path | None,
         typer.Option(
-            "--robustness-figure", callback=figure_name, help="Draw the curves of --robustness to a .png, .svg or .pdf."
+            "--robustness-figure",
+            callback=figure_name,
+            help="Draw the curves of --robustness to a .png, .svg or .pdf file.",
         ),
     ] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Say without a label which encoder is best on these images, and which post-processing."""
+    """Measure without labels which encoder is best on these images, and which post-processing."""
     from lookalike import progress
     from lookalike.errors import UsageError
     from lookalike.selection.compare import TRIED
@@ -100,16 +107,18 @@ def _curves(
 
     asked = None if families is None else [name.strip() for name in families.split(",")]
     with progress.counting("augmenting") as show:
-        found = augmentation_curves(collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show)
+        of_encoders = augmentation_curves(
+            collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show
+        )
     if figure is not None:
         from lookalike.reports import charts, figures
 
         figures.save(
-            charts.robustness_curves(found, {name: family.unit for name, family in FAMILIES.items()}),
+            charts.robustness_curves(of_encoders, {name: family.unit for name, family in FAMILIES.items()}),
             figure,
             overwrite=overwrite,
         )
     return {
         title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
-        for title, of_encoder in found.items()
+        for title, of_encoder in of_encoders.items()
     }

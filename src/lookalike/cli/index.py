@@ -7,215 +7,260 @@ import re
 import shlex
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.main import AsJson, IndexPath, Size, Source, app, only_index, parse_size, print_json
+from lookalike.cli.find_index import only_index
+from lookalike.cli.format import print_json, summary_line
+from lookalike.cli.options import AsJson, IndexPath, Size, Source, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
 
 _BACK_OFF = (1, 2, 5, 10, 30, 60)  # seconds after which a watch tries again what failed
-#: More than any machine has; a system refuses limits beyond it.
-_MOST = 10**15
+#: More than any machine has; operating systems refuse limits beyond it.
+_MAX_AMOUNT = 10**15
 
 
-@app.command()
-def index(
-    collection: Source,
+@dataclass(frozen=True)
+class IndexCommand:
+    """What ``lookalike index`` takes."""
+
+    collection: Source
     encoder: Annotated[
         str | None,
         typer.Option(
             "--encoder",
             "-e",
-            help="A name (lookalike encoders; hog:deskew=true; neural+color), a trained one's folder, an .onnx image model, "
-            "hf:owner/name, or best. Default: what the index has; for a new one hog or neural, by what the images look like.",
+            help="An encoder's name (see: lookalike encoders; with parameters hog:deskew=true; joined neural+color), a trained "
+            "encoder's folder, an .onnx image model, hf:owner/name, or best. Default: the index's own encoder; for a new index "
+            "hog or neural, chosen from the images.",
         ),
-    ] = None,
+    ] = None
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The index's folder. Default: beside the collection.")
-    ] = None,
-    size: Size = None,
-    deskew: Annotated[bool, typer.Option("--deskew", help="hog: set glyphs upright first.")] = False,
+    ] = None
+    size: Size = None
+    deskew: Annotated[bool, typer.Option("--deskew", help="hog: straighten slanted glyphs first.")] = False
     adapt: Annotated[
         bool | None,
         typer.Option(
             "--adapt/--no-adapt",
-            help="Learn what to overlook from augmented copies, if the self-test says it helps; also --adapt auto. "
-            "Default: what the index has; for a new one, where no --encoder is named, only what does no harm.",
+            help="Fit label-free post-processing to the images; it is used only if it improves the self-test. Also: --adapt "
+            "auto. Default: the index's own; for a new index without --encoder, the default post-processing.",
         ),
-    ] = None,
+    ] = None
     aim: Annotated[
-        str, typer.Option("--aim", help="few, kind or both: what --adapt and --encoder best are to be good at.")
-    ] = "few",
+        str,
+        typer.Option(
+            "--aim",
+            help="What --adapt and --encoder best optimize: nearest (the few most similar images first), category (all images "
+            "of the same kind), or both.",
+        ),
+    ] = "nearest"
     include: Annotated[
-        list[str] | None, typer.Option("--include", help="Only files like this: '*.jpg', 'scans/*'. May be repeated.")
-    ] = None,
+        list[str] | None,
+        typer.Option("--include", help="Only files that match this pattern: '*.jpg', 'scans/*'. May be repeated."),
+    ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Leave out files and folders like this. May be repeated.")
-    ] = None,
+        list[str] | None,
+        typer.Option("--exclude", help="Leave out files and folders that match this pattern. May be repeated."),
+    ] = None
     hidden: Annotated[
-        bool | None, typer.Option("--hidden/--no-hidden", help="Take files and folders whose name begins with a dot.")
-    ] = None,
+        bool | None,
+        typer.Option("--hidden/--no-hidden", help="Include files and folders whose names begin with a dot."),
+    ] = None
     links: Annotated[
         bool | None,
         typer.Option("--links/--no-links", help="Follow links that lead out of the folder. [default: links]"),
-    ] = None,
+    ] = None
     path_column: Annotated[
-        str | None, typer.Option("--path-column", help="Of a table that lists images: the column of the paths.")
-    ] = None,
+        str | None, typer.Option("--path-column", help="In a table of images: the column of the paths.")
+    ] = None
     label_column: Annotated[
-        str | None, typer.Option("--label-column", help="Of a table that lists images: the column of the labels.")
-    ] = None,
+        str | None, typer.Option("--label-column", help="In a table of images: the column of the labels.")
+    ] = None
     frames: Annotated[
-        str | None, typer.Option("--frames", help="first or each, of animations and of TIFFs with several pages.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.1, help="Time limit a file. [default: 20]")
-    ] = None,
-    memory: Annotated[str | None, typer.Option("--memory", help="Memory limit a file. [default: 1.07GB]")] = None,
-    max_pixels: Annotated[
-        str | None, typer.Option("--max-pixels", help="Limit of one picture. [default: 100M]")
-    ] = None,
-    max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Limit of one file. [default: 268MB]")] = None,
+        str | None,
+        typer.Option("--frames", help="first or each: which frames of animations and pages of TIFFs to index."),
+    ] = None
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="Time limit per file. [default: 20]")] = (
+        None
+    )
+    memory: Annotated[str | None, typer.Option("--memory", help="Memory limit per file. [default: 1.07GB]")] = None
+    max_pixels: Annotated[str | None, typer.Option("--max-pixels", help="Pixel limit per image. [default: 100M]")] = (
+        None
+    )
+    max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Size limit per file. [default: 268MB]")] = None
     max_frames: Annotated[
-        int | None, typer.Option("--max-frames", min=1, help="Limit with --frames each. [default: 1000]")
-    ] = None,
+        int | None, typer.Option("--max-frames", min=1, help="Frame limit per file with --frames each. [default: 1000]")
+    ] = None
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes that decode. Default: one a core.")
-    ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try files again that failed before.")] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Read and encode every image anew.")] = False,
-    only: Annotated[
-        bool, typer.Option("--only", help="Drop the index's other encoders when this one is complete.")
-    ] = False,
+        int | None, typer.Option("--workers", min=1, help="Number of decoding processes. Default: one per core.")
+    ] = None
+    retry: Annotated[bool, typer.Option("--retry", help="Read files again that failed before.")] = False
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Read and encode every image again.")] = False
+    only: Annotated[bool, typer.Option("--only", help="Drop the index's other encoders when this one is complete.")] = (
+        False
+    )
     replace_collection: Annotated[
         bool,
         typer.Option(
             "--replace-collection",
-            help="The index held another collection: keep the pictures that are in both, and drop the others.",
+            help="Let this collection replace another one in the index: images in both are kept, all others dropped.",
         ),
-    ] = False,
+    ] = False
     drop_unseen: Annotated[
         bool,
         typer.Option(
-            "--drop-unseen", help="Drop what can't be seen now too: on a disk that isn't there, in a closed folder."
+            "--drop-unseen",
+            help="Also drop images that can't be reached now: on a disk that isn't mounted, in a folder without permission.",
         ),
-    ] = False,
+    ] = False
     graph: Annotated[
         bool | None,
-        typer.Option("--graph/--no-graph", help="Keep the neighbour graph that --rerank diffusion goes by."),
-    ] = None,
+        typer.Option("--graph/--no-graph", help="Store the neighbour graph that --rerank diffusion uses."),
+    ] = None
     approximate: Annotated[
         bool | None,
         typer.Option(
-            "--approximate/--no-approximate", help="Keep lists for approximate search. Default: of a large index."
+            "--approximate/--no-approximate",
+            help="Build an approximate (IVF) index. Default: only for large collections.",
         ),
-    ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay, and index again whenever files change.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make an index of a collection, or make it true again: only what is new, changed, renamed or gone costs work."""
-    from lookalike import create_encoder, progress
-    from lookalike.index.manifest import DamagedIndexError
-    from lookalike.index.reopen import default_path, open_to_index
+    ] = None
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep running, and update the index whenever files change.")
+    ] = False
+    as_json: AsJson = False
 
-    if encoder in ("autoencoder", "contrastive"):
-        what, option = ("an autoencoder", "") if encoder == "autoencoder" else (f"'{encoder}'", f" -e {encoder}")
-        raise UsageError(
-            f"{what} is trained first: lookalike train {collection}{option} -o FOLDER, then --encoder FOLDER"
-        )
-    if deskew and encoder not in (None, "hog"):
-        raise UsageError("--deskew belongs to the encoder 'hog'; leave it out, or use --encoder hog")
-    if frames not in (None, "first", "each"):
-        raise UsageError(f"--frames {frames}: expected first or each")
-    limits = {
-        "seconds": seconds,
-        "memory": _amount("--memory", memory),
-        "pixels": _amount("--max-pixels", max_pixels),
-        "bytes": _amount("--max-bytes", max_bytes),
-        "frames": max_frames,
-    }
-    path = output or default_path(collection)
+    def check(self) -> None:
+        """Refuse what makes no sense before anything is read."""
+        if self.encoder in ("autoencoder", "contrastive"):
+            trained = "an autoencoder" if self.encoder == "autoencoder" else f"'{self.encoder}'"
+            option = "" if self.encoder == "autoencoder" else f" -e {self.encoder}"
+            raise UsageError(
+                f"{trained} is trained first: lookalike train {self.collection}{option} -o FOLDER, then --encoder FOLDER"
+            )
+        if self.deskew and self.encoder not in (None, "hog"):
+            raise UsageError("--deskew belongs to the encoder 'hog'; leave it out, or use --encoder hog")
+        if self.frames not in (None, "first", "each"):
+            raise UsageError(f"--frames {self.frames}: expected first or each")
 
-    def run() -> Summary:
-        images = open_to_index(
-            collection,
-            path,
-            size=parse_size(size),
-            include=include,
-            exclude=exclude,
-            hidden=hidden,
-            each=None if frames is None else frames == "each",
-            links=links,
-            path_column=path_column,
-            label_column=label_column,
-            limits=limits,
-        )
-        return _index(
-            images, create_encoder("hog", deskew=True) if deskew else encoder, path, adapt=adapt, aim=aim,
-            only=only, retry=retry, rebuild=rebuild, replace_collection=replace_collection, drop_unseen=drop_unseen, graph=graph,
-            workers=workers, approximate=approximate,
-        )  # fmt: skip
-
-    if not watch:
-        _show(run(), as_json)
-        return
-    from lookalike.collections.watch import watch as watching
-
-    done = False
-    for _ in watching(collection):
-        for seconds_more in itertools.chain(_BACK_OFF, itertools.repeat(_BACK_OFF[-1])):
-            try:
-                # It may lie on a disk that is out: another one would lie hidden below it.
-                if done and not path.is_dir():
-                    raise IndexStoreError(f"{path}: the index isn't there any more; put it back, or end the watch")
-                _show(run(), as_json)
-            except (LookalikeError, OSError, MemoryError) as e:
-                # A wrong call stays one, and so does a damaged index; all else may pass: a lock, a full or absent disk.
-                if not done and isinstance(e, UsageError | EncoderError | DamagedIndexError):
-                    raise
-                progress.say(f"{e}; the watch goes on, and tries again in {seconds_more} s")
-                time.sleep(seconds_more)
-                continue
-            sys.stdout.flush()  # who reads it waits for it now
-            done, retry, rebuild, replace_collection, drop_unseen = True, False, False, False, False
-            break
+    def limits(self) -> dict[str, float | int | None]:
+        """Return what one file may cost, as :func:`lookalike.index.reopen.open_to_index` takes it."""
+        return {
+            "seconds": self.seconds,
+            "memory": _amount("--memory", self.memory),
+            "pixels": _amount("--max-pixels", self.max_pixels),
+            "bytes": _amount("--max-bytes", self.max_bytes),
+            "frames": self.max_frames,
+        }
 
 
-def _index(images: Any, encoder: Any, path: Path, **options: Any) -> Summary:
-    from lookalike import build_index, progress
+@takes(IndexCommand)
+def index(options: IndexCommand) -> None:
+    """Create an index of a collection, or update it: only new, changed, renamed and deleted files cost work."""
+    from lookalike.index.reopen import default_path
 
+    options.check()
+    path = options.output or default_path(options.collection)
+    size, limits = parse_size(options.size), options.limits()
+
+    def run(options: IndexCommand) -> None:
+        _show(_update(options, path, size, limits), options.as_json)
+
+    if options.watch:
+        _watch(run, options, path)
+    else:
+        run(options)
+
+
+def _update(
+    options: IndexCommand,
+    path: Path,
+    size: int | tuple[int, int] | None,
+    limits: dict[str, float | int | None],
+) -> Summary:
+    """Bring an index to what its collection is now."""
+    from lookalike import build_index, create_encoder, progress
+    from lookalike.index.reopen import open_to_index
+
+    images = open_to_index(
+        options.collection,
+        path,
+        size=size,
+        include=options.include,
+        exclude=options.exclude,
+        hidden=options.hidden,
+        each=None if options.frames is None else options.frames == "each",
+        links=options.links,
+        path_column=options.path_column,
+        label_column=options.label_column,
+        limits=limits,
+    )
     summaries: list[Summary] = []
     with progress.counting("indexing") as show:
         build_index(
-            images, encoder, path, on_progress=show, on_summary=summaries.append, on_note=progress.say, **options
+            images,
+            create_encoder("hog", deskew=True) if options.deskew else options.encoder,
+            path,
+            adapt=options.adapt,
+            aim=options.aim,
+            only=options.only,
+            retry=options.retry,
+            rebuild=options.rebuild,
+            replace_collection=options.replace_collection,
+            drop_unseen=options.drop_unseen,
+            graph=options.graph,
+            approximate=options.approximate,
+            workers=options.workers,
+            on_progress=show,
+            on_summary=summaries.append,
+            on_note=progress.say,
         )
     return summaries[0]
 
 
-def _show(s: Summary, as_json: bool) -> None:
+def _watch(run: Callable[[IndexCommand], None], options: IndexCommand, path: Path) -> None:
+    """Update the index whenever files change; what fails is tried again, later and later."""
+    from lookalike import progress
+    from lookalike.collections.watch import watch
+    from lookalike.index.manifest import DamagedIndexError
+
+    done = False
+    for _ in watch(options.collection):
+        for seconds in itertools.chain(_BACK_OFF, itertools.repeat(_BACK_OFF[-1])):
+            try:
+                # It may lie on a disk that isn't mounted: another one would lie hidden below it.
+                if done and not path.is_dir():
+                    raise IndexStoreError(f"{path}: the index isn't there any more; put it back, or end the watch")
+                run(options)
+            except (LookalikeError, OSError, MemoryError) as e:
+                # A wrong call stays one, and so does a damaged index; all else may pass: a lock, a full or absent disk.
+                if not done and isinstance(e, UsageError | EncoderError | DamagedIndexError):
+                    raise
+                progress.say(f"{e}; the watch goes on, and tries again in {seconds} s")
+                time.sleep(seconds)
+                continue
+            sys.stdout.flush()  # a program that reads it waits for it now
+            done = True
+            options = replace(options, retry=False, rebuild=False, replace_collection=False, drop_unseen=False)
+            break
+
+
+def _show(summary: Summary, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(s))
+        print_json(asdict(summary))
         return
-    done = [f"{s.indexed:,} {'image' if s.indexed == 1 else 'images'} indexed"]
-    copies = "duplicate" if s.duplicates == 1 else "duplicates"
-    counts = {"unchanged": s.unchanged, "renamed": s.renamed, copies: s.duplicates, "removed": s.removed}
-    counts |= {"kept that can't be seen now": s.unseen}
-    done += [f"{n:,} {what}" for what, n in counts.items() if n]
-    if s.failed:
-        found = ("indexed", "duplicate", "caption")
-        kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in s.outcomes.items() if outcome not in found)
-        done.append(f"{s.failed:,} left out ({kinds}: lookalike files --broken -i {shlex.quote(str(s.path))})")
-    made = f"{s.encoder} {s.dimension}-d, {s.seconds:.1f} s ({s.images_per_second:,.0f} a second)"
-    print(f"{s.path}: {', '.join(done)}; {made}", flush=True)
     from lookalike import progress
 
-    where = shlex.quote(str(s.path))
+    print(summary_line(summary), flush=True)
+    where = shlex.quote(str(summary.path))
     progress.say(f"next: lookalike search IMAGE -i {where}; its page: lookalike serve -i {where}")
 
 
@@ -227,20 +272,19 @@ def _amount(option: str, text: str | None) -> int | None:
     amount = 0
     if found and (found[2] or not found[3]):
         amount = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " "))
-    if not 1 <= amount <= _MOST:
+    if not 1 <= amount <= _MAX_AMOUNT:
         raise UsageError(
             f"{option} {text[:40]}: expected an amount such as 500MB, 2GB or 100M (MiB and GiB count in 1,024; at most 1000T)"
         )
     return amount
 
 
-@app.command()
 def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
-    """Go back to the state before the last run; once more goes forward again."""
-    from lookalike.index.store import rollback as go_back
+    """Undo the last indexing run; run it again to redo."""
+    from lookalike.index.rollback import rollback as roll_back
 
     path = index_path or only_index()
-    now, before = go_back(path)
+    now, before = roll_back(path)
     if as_json:
         print_json({"path": str(path), "now": now.written, "before": before.written, "rows": now.rows})
         return

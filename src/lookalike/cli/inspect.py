@@ -1,45 +1,52 @@
-"""The commands that look at an index and what made it: info, files, why, verify, export, map, encoders."""
+"""The commands that report on an index, check it or export it: info, files, why, verify, export, map, encoders."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lookalike.cli.main import AsJson, IndexPath, Overwrite, app, figure_name, open_, print_json
+from lookalike.cli.find_index import open_named
+from lookalike.cli.format import in_words, print_json, search_line
+from lookalike.cli.options import AsJson, EncoderName, IndexPath, Overwrite, figure_name
 from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
-EncoderName = Annotated[
-    str | None,
-    typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
-]
+#: What the manifest says of the encoder that the index is looked at through.
 _VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count", "failed")
 
 
-@app.command()
 def info(
     index_path: IndexPath = None,
     encoder: EncoderName = None,
     health: Annotated[
-        bool, typer.Option("--health", help="Look for images that answer everything, near-equal, blank and odd ones.")
+        bool,
+        typer.Option(
+            "--health",
+            help="Report hub images (in the top 10 of unusually many others), near-duplicates, blank images and outliers.",
+        ),
     ] = False,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", "-o", callback=figure_name, help="With --health: draw them to a .png, .svg or .pdf."),
+        typer.Option(
+            "--picture",
+            "-o",
+            callback=figure_name,
+            help="With --health: draw these images to a .png, .svg or .pdf file.",
+        ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show an index's manifest: what it holds and what made it; with --health what to look at in it."""
+    """Print an index's manifest: its collection, encoders and settings; with --health, images to check."""
     if picture is not None and not health:
-        raise UsageError("--picture shows what --health finds; give both")
+        raise UsageError("--picture draws what --health reports; give both")
     from lookalike.outputs import check_outputs
 
     check_outputs(picture, overwrite=overwrite)
-    opened = open_(index_path, encoder)
+    opened = open_named(index_path, encoder)
     manifest = opened.manifest
     stated = manifest.to_json()
     held = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
@@ -47,75 +54,44 @@ def info(
         del stated[hidden]
     view = {name: getattr(manifest, name) for name in _VIEW}
     facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
-    found = None
+    report = None
     if health:
         from lookalike.reports.health import check_health
 
-        found = check_health(opened)
-        facts["health"] = found.to_json()
+        report = check_health(opened)
+        facts["health"] = report.to_json()
         if picture is not None:
             from lookalike.reports import contact_sheet, figures
 
-            figures.save(contact_sheet.contact_sheet(opened, found), picture, overwrite=overwrite)
+            figures.save(contact_sheet.contact_sheet(opened, report), picture, overwrite=overwrite)
     if as_json:
         print_json(facts)
         return
-    if found is not None:
-        print("\n".join(map(one_line, found.lines())))
+    if report is not None:
+        print("\n".join(map(one_line, report.lines())))
         return
     del facts["encoders"]
-    facts["search"] = _searching(facts["search"])
+    facts["search"] = search_line(facts["search"])
     for name, value in facts.items():
-        print(f"{name:<15} {_in_words(value)}")
-    for one in held:
-        state = "" if one["complete"] else ", not complete: run the same lookalike index again"
-        post = f", {one['post']}" if one["post"] else ""
+        print(f"{name:<15} {in_words(value)}")
+    for column in held:
+        state = "" if column["complete"] else ", not complete: run the same lookalike index again"
+        post = f", {column['post']}" if column["post"] else ""
         print(
-            f"{'encoder':<15} {one['encoder']}{post} {one['dimension']}-d, {one['count']:,} images ({one['fingerprint']}){state}"
+            f"{'encoder':<15} {column['encoder']}{post} {column['dimension']}-d, {column['count']:,} images ({column['fingerprint']}){state}"
         )
     if not manifest.complete:
-        print(f"{'':<15} the last run did not end; the same lookalike index goes on")
+        print(f"{'':<15} the last run was interrupted; run the same lookalike index to continue")
 
 
-def _in_words(value: object) -> str:
-    """Write what a manifest holds as a person reads it: no brackets of JSON, and yes, no and none for what they are."""
-    if value is None or value in ([], {}):
-        return "none"
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case dict():
-            told = ((k, f"({_in_words(v)})" if isinstance(v, dict) and v else _in_words(v)) for k, v in value.items())
-            return ", ".join(f"{k} {text}" for k, text in told)
-        case list() if all(isinstance(v, int) for v in value):
-            return " x ".join(map(str, value))
-        case list():
-            return " ".join(map(_in_words, value))
-    return str(value)
-
-
-def _searching(found: dict[str, Any]) -> str:
-    """Say in a line how searches are done, and what the recall meter found."""
-    told = f"{found['auto']} ({found['why']})"
-    for one in found.get("meter", []):
-        low, high = one["low"], one["high"]
-        short = "" if one["met"] else f", below {found['floor']}: exact"
-        told += (
-            f"; recall@{one['k']} {one['recall']:.3f} ({low:.3f} to {high:.3f}, {one['queries']} queries) in {one['probes']:,} "
-            f"of {found['lists']:,} lists{short}"
-        )
-    return told
-
-
-@app.command()
 def files(
     index_path: IndexPath = None,
-    broken: Annotated[bool, typer.Option("--broken", help="Only those that were left out.")] = False,
+    broken: Annotated[bool, typer.Option("--broken", help="Only files that were left out.")] = False,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, with a header.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the list as CSV, with a header.")] = False,
 ) -> None:
-    """List every file of an index with its outcome; those left out with stage and reason."""
-    opened = open_(index_path, None)
+    """List every file of an index with its outcome; files that were left out with stage and reason."""
+    opened = open_named(index_path, None)
     rows = opened.failures() if broken else opened.files()
     if as_json:
         print_json(rows)
@@ -132,44 +108,46 @@ def files(
             print(one_line(row["path"]) + one_line(why))
 
 
-@app.command()
 def why(
-    file: Annotated[str, typer.Argument(help="A file of the collection: its path, or as lookalike files lists it.")],
+    file: Annotated[
+        str, typer.Argument(help="A file of the collection: its path, or its name as lookalike files lists it.")
+    ],
     index_path: IndexPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what became of one file, and why."""
+    """Print the outcome of one file, and its reason."""
     from lookalike.index.reader import index_of
     from lookalike.index.reopen import changed_since
 
-    opened = open_(index_path or index_of(file), None, file)
-    found = opened.why(file)
-    found["now"] = changed_since(opened, found)
+    opened = open_named(index_path or index_of(file), None, file)
+    facts = opened.why(file)
+    facts["now"] = changed_since(opened, facts)
     if as_json:
-        print_json(found)
+        print_json(facts)
         return
-    stage = f" at the stage '{found['stage']}'" if found["stage"] else ""
-    print(f"{one_line(found['path'])}: {found['outcome']}{stage}")
+    stage = f" at the stage '{facts['stage']}'" if facts["stage"] else ""
+    print(f"{one_line(facts['path'])}: {facts['outcome']}{stage}")
     for name in ("reason", "now"):
-        if found[name]:
-            print(f"  {one_line(found[name])}")
-    told = ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns")
-    known = {k: v for k, v in found.items() if v not in (None, []) and k not in told}
+        if facts[name]:
+            print(f"  {one_line(facts[name])}")
+    shown = ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns")
+    known = {k: v for k, v in facts.items() if v not in (None, []) and k not in shown}
     for name, value in known.items():
         print(f"  {name:<9} {one_line(', '.join(value) if isinstance(value, list) else str(value))}")
 
 
-@app.command()
 def verify(
     index_path: IndexPath = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also compare every file with what was indexed.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also compare every file's content with what was indexed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check an index to its last byte: ids, counts, hashes, descriptors, thumbnails, encoders."""
+    """Check an index byte by byte, and list every problem: ids, counts, hashes, descriptors, thumbnails, encoders."""
     from lookalike import progress
     from lookalike.index.integrity import verify as check
 
-    opened = open_(index_path, None)
+    opened = open_named(index_path, None)
     with progress.counting("checking") as show:
         problems = check(opened, deep=deep, on_progress=show)
     if as_json:
@@ -184,41 +162,42 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
 def export(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .parquet file, or an .npy file (facts go to a .csv beside it).")
+        Path,
+        typer.Option(
+            "--output", "-o", help="A .parquet file, or an .npy file (with the metadata in a .csv beside it)."
+        ),
     ],
     index_path: IndexPath = None,
     encoder: EncoderName = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write descriptors and facts for other programs."""
+    """Write descriptors and metadata to a file for other programs."""
     from lookalike.index.export import export as write
 
-    opened = open_(index_path, encoder)
+    opened = open_named(index_path, encoder)
     written = write(opened, output, overwrite=overwrite)
     print(
         f"{' and '.join(map(str, written))}: {len(opened):,} rows, {opened.manifest.encoder} {opened.manifest.dimension}-d"
     )
 
 
-@app.command(name="map")
-def make_map(
+def map_(
     index_path: IndexPath = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", callback=figure_name, help="Also draw it: a .png, .svg or .pdf file."),
+        typer.Option("--output", "-o", callback=figure_name, help="Also draw the map to a .png, .svg or .pdf file."),
     ] = None,
     encoder: EncoderName = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of what is drawn at random. Default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed. Default: 0.")] = None,
     anew: Annotated[
-        bool, typer.Option("--anew", help="Make it from nothing: same index, same seed, same map.")
+        bool, typer.Option("--anew", help="Ignore the earlier map: same index, same seed, same map.")
     ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lay the collection out in the plane, like near like, once; the page's map tab shows it."""
+    """Compute a 2-D map of the collection, similar images close together, for the Map tab of the page."""
     import time
 
     import numpy as np
@@ -228,10 +207,10 @@ def make_map(
     from lookalike.outputs import check_outputs
 
     check_outputs(output, overwrite=overwrite)
-    opened = open_(index_path, encoder)
+    opened = open_named(index_path, encoder)
     started = time.monotonic()
-    with progress.counting("looking for neighbours") as neighbours, progress.counting("laying out") as laying:
-        shown = {"neighbours": neighbours, "laying out": laying}
+    with progress.counting("looking for neighbours") as neighbours, progress.counting("laying out") as layout_progress:
+        shown = {"neighbours": neighbours, "laying out": layout_progress}
         layout = make(
             opened, seed=seed, anew=anew, on_note=progress.say, on_progress=lambda what, *done: shown[what](*done)
         )
@@ -242,23 +221,22 @@ def make_map(
 
         chosen = layout.spread_out()
         save(map_chart(layout, chosen, opened.thumbnails(chosen)), output, overwrite=overwrite)
-    hills = np.bincount(layout.hills).tolist()
+    clusters = np.bincount(layout.hills).tolist()
     if as_json:
         picture = None if output is None else str(output)
         held = {"index": str(opened.path), "encoder": opened.manifest.view.column, "images": len(opened)}
-        print_json({**held, "hills": hills, "seconds": round(seconds, 1), "picture": picture})
+        print_json({**held, "clusters": clusters, "seconds": round(seconds, 1), "picture": picture})
         return
     print(
-        f"{opened.path}: a map of {len(opened):,} images by {opened.manifest.encoder}, {len(hills)} hills; "
-        f"look at it: lookalike serve -i {shlex.quote(str(opened.path))}"
+        f"{opened.path}: a map of {len(opened):,} images by {opened.manifest.encoder}, {len(clusters)} density clusters; "
+        f"show it: lookalike serve -i {shlex.quote(str(opened.path))}"
     )
     if output is not None:
         print(output)
 
 
-@app.command()
 def encoders(as_json: AsJson = False) -> None:
-    """List the encoders and what each is."""
+    """List the encoders, with a sentence about each."""
     from lookalike.encoders.registry import TABLE, describe, installed_encoders
 
     names = sorted(TABLE | installed_encoders())

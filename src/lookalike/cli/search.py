@@ -1,29 +1,29 @@
-"""The commands that ask an index: search, explain, score."""
+"""The command ``search``: one query of any make, or a folder of query images."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike.cli.main import (
+from lookalike.cli.find_index import open_named
+from lookalike.cli.format import print_json, result_lines
+from lookalike.cli.options import (
     AsJson,
     DistanceName,
+    EncoderName,
     IndexPath,
     Overwrite,
+    Rerank,
     Resize,
-    Seed,
-    app,
     figure_name,
-    open_,
-    print_json,
+    takes,
 )
 from lookalike.errors import UsageError
 from lookalike.progress import say
-from lookalike.search.rerank import RERANKERS
 from lookalike.terminal import one_line
 
 if TYPE_CHECKING:
@@ -31,161 +31,221 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lookalike.api import Index
-    from lookalike.reports.evaluate import Comparison, IndexScore
+    from lookalike.collections.open import Collection
     from lookalike.search.engine import Result
     from lookalike.search.page import Response
-    from lookalike.search.request import Example
+    from lookalike.search.request import Example, Query
 
-Rerank = Annotated[
-    str | None,
-    typer.Option(
-        "--rerank",
-        help=f"Re-rank the answers: {', '.join(RERANKERS.table)}.",
-    ),
-]
+#: Any of these makes a query; the other options only refine one.
+_SEARCHED_BY = {"images", "likes", "dislikes", "text", "words", "where"}
+#: All that can be said of a folder of queries.
+_OF_MANY = {"images", "k", "distance", "resize", "rerank", "denoise"}
 
 
-@app.command()
-def search(
+@dataclass(frozen=True)
+class SearchOptions:
+    """What ``lookalike search`` takes."""
+
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            help="An image file, perhaps with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]; - is standard "
-            "input. Several are one query together; one folder of images, or mnist:test[0:10], is as many queries."
+            help="An image file, optionally with a crop: photo.jpg[x,y,width,height]; mnist:test[7], digits.npy[0]; - is "
+            "standard input. Several images are one query together. One folder of images, or mnist:test[0:10], is one query "
+            "per image."
         ),
-    ] = None,
-    index_path: IndexPath = None,
-    k: Annotated[int | None, typer.Option("-k", help="How many answers. Default: 10.")] = None,
-    distance: DistanceName = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
-    ] = None,
-    resize: Resize = False,
-    rerank: Rerank = None,
+    ] = None
+    index_path: IndexPath = None
+    k: Annotated[int | None, typer.Option("-k", help="Number of results. Default: 10.")] = None
+    distance: DistanceName = None
+    encoder: EncoderName = None
+    resize: Resize = False
+    rerank: Rerank = None
     denoise: Annotated[
         str | None,
-        typer.Option("--denoise", help="Take noise out first: 'auto', by the collection; or an autoencoder's folder."),
-    ] = None,
+        typer.Option(
+            "--denoise",
+            help="Remove noise from the query first: 'auto' learns how from the collection; or an autoencoder's folder.",
+        ),
+    ] = None
     exact: Annotated[
         bool | None,
         typer.Option(
-            "--exact/--approximate", help="Compare with every image, or look into a few lists. Default: as info says."
+            "--exact/--approximate",
+            help="Compare with every image, or only with those in a few IVF lists. Default: as 'lookalike info' says.",
         ),
-    ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Search by words, where the encoder can read.")] = None,
+    ] = None
+    text: Annotated[
+        str | None, typer.Option("--text", help="Search by a description in words, if the encoder has a text model.")
+    ] = None
     weight: Annotated[
-        list[float] | None, typer.Option("--weight", help="Weight of an image of the query; once for each, in order.")
-    ] = None,
+        list[float] | None,
+        typer.Option("--weight", help="Weight of a query image. Repeat it once for each image, in order."),
+    ] = None
     like: Annotated[
-        list[str] | None, typer.Option("--like", help="Id or path of an indexed image to come nearer to.")
-    ] = None,
-    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="Id or path of one to go away from.")] = None,
+        list[str] | None,
+        typer.Option("--like", help="Move the query towards this indexed image: its id or path. May be repeated."),
+    ] = None
+    dislike: Annotated[
+        list[str] | None,
+        typer.Option("--dislike", help="Move the query away from this indexed image: its id or path. May be repeated."),
+    ] = None
     words: Annotated[
-        str | None, typer.Option("--words", help="Only images with these words in caption, name, metadata or label.")
-    ] = None,
+        str | None,
+        typer.Option("--words", help="Only images with these words in caption, file name, metadata or label."),
+    ] = None
     where: Annotated[
-        str | None, typer.Option("--where", help="Only these: \"width > 1000 and label = 'cat'\" (docs/searching.md).")
-    ] = None,
-    within: Annotated[float | None, typer.Option("--within", help="The largest distance that counts.")] = None,
+        str | None,
+        typer.Option(
+            "--where", help="Only images that pass this filter: \"width > 1000 and label = 'cat'\" (docs/searching.md)."
+        ),
+    ] = None
+    within: Annotated[float | None, typer.Option("--within", help="Only images within this distance of the query.")] = (
+        None
+    )
     group: Annotated[
-        float | None, typer.Option("--group", help="Fold answers that are this near to a better one into it.")
-    ] = None,
-    offset: Annotated[int | None, typer.Option("--offset", help="Leave out so many of the first answers.")] = None,
+        float | None,
+        typer.Option("--group", help="Group near-duplicates: results within this distance of a better one join it."),
+    ] = None
+    offset: Annotated[int | None, typer.Option("--offset", help="Skip this many of the first results.")] = None
     saved: Annotated[
         Path | None,
-        typer.Option("--query", help="Ask what was saved; options given beside it go before it. - is standard input."),
-    ] = None,
-    save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None,
+        typer.Option("--query", help="Run a saved query; other options override it. - is standard input."),
+    ] = None
+    save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", "-o", callback=figure_name, help="Draw query and answers to a .png, .svg or .pdf."),
-    ] = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Find the images nearest to a query image, or to all that a query is made of."""
-    import numpy as np
+        typer.Option(
+            "--picture", "-o", callback=figure_name, help="Draw the query and its results to a .png, .svg or .pdf file."
+        ),
+    ] = None
+    overwrite: Overwrite = False
+    as_json: AsJson = False
 
-    from lookalike import open_collection, progress
-    from lookalike.index.reader import id_of
+    @property
+    def how(self) -> str:
+        """Exact or approximate search, as the library names it."""
+        return "auto" if self.exact is None else "exact" if self.exact else "approximate"
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of a query that the command line names, and no others."""
+        fields: dict[str, Any] = {
+            "likes": tuple(self.like or ()), "dislikes": tuple(self.dislike or ()), "text": self.text, "words": self.words,
+            "where": self.where, "k": self.k, "offset": self.offset, "within": self.within, "group": self.group,
+            "distance": self.distance, "rerank": self.rerank, "denoise": self.denoise, "resize": self.resize or None,
+            "images": tuple(_examples(self.query or [], self.weight or [])),
+        }  # fmt: skip
+        return {name: value for name, value in fields.items() if value not in (None, ())}
+
+
+@takes(SearchOptions)
+def search(options: SearchOptions) -> None:
+    """Find the images most similar to a query image, or to several images, words and filters together."""
     from lookalike.outputs import check_outputs
-    from lookalike.search import engine as searching
+
+    check_outputs(options.picture, options.save_query, overwrite=options.overwrite, inputs=options.query or [])
+    given = options.given()
+    if options.saved is None and not set(given) & _SEARCHED_BY:
+        raise UsageError(
+            "give one query: an image, or words with --text; or --like, --words, --where, or a saved one with --query"
+        )
+    name = _one_name(options, given)
+    index = None
+    if name is not None:
+        from lookalike import open_collection
+
+        index = open_named(options.index_path, options.encoder, name)
+        queries = open_collection(name, limits=index.limits)
+        if len(queries) != 1:
+            _check_many(options, given, name, len(queries))
+            _search_each(index, queries, options)
+            return
+    _search_one(index, options, given)
+
+
+def _one_name(options: SearchOptions, given: dict[str, Any]) -> str | None:
+    """Return the only image that was named, if it may turn out to be a folder of them."""
+    if not options.query or len(options.query) != 1:
+        return None
+    example = given["images"][0]
+    return options.query[0] if example.crop is None and example.path is not None else None
+
+
+def _check_many(options: SearchOptions, given: dict[str, Any], name: str, n: int) -> None:
+    one_query = options.saved is not None or options.save_query is not None or options.weight
+    if one_query or not set(given) <= _OF_MANY:
+        raise UsageError(f"{name}: contains {n:,} images, each a query; with these options, name one of them")
+
+
+def _search_each(index: Index, queries: Collection, options: SearchOptions) -> None:
+    """Answer each image of a collection by itself."""
+    from lookalike.search import engine
+
+    results = engine.search(
+        index,
+        queries,
+        10 if options.k is None else options.k,
+        distance=options.distance,
+        resize=options.resize,
+        rerank=options.rerank,
+        denoise=options.denoise,
+        how=options.how,
+        on_note=say,
+    )
+    if options.picture is not None:
+        answered = [i for i, result in enumerate(results) if result.error is None]
+        shown = [queries.read(i) for i in answered]
+        _draw(index, shown, [results[i] for i in answered], options.picture, options.overwrite)
+    _show(results, options.as_json)
+
+
+def _search_one(index: Index | None, options: SearchOptions, given: dict[str, Any]) -> None:
+    """Answer one query, whatever it is made of."""
+    from lookalike.index.reader import id_of
     from lookalike.search import page
     from lookalike.search.request import Query
 
-    check_outputs(picture, save_query, overwrite=overwrite, inputs=query or [])
-    how = "auto" if exact is None else "exact" if exact else "approximate"
-    given: dict[str, Any] = {
-        "likes": tuple(like or ()), "dislikes": tuple(dislike or ()), "text": text, "words": words, "where": where, "k": k,
-        "offset": offset, "within": within, "group": group, "distance": distance, "rerank": rerank, "denoise": denoise,
-        "resize": resize or None, "images": tuple(_examples(query or [], weight or [])),
-    }  # fmt: skip
-    given = {name: value for name, value in given.items() if value not in (None, ())}
-    if saved is None and not set(given) & {"images", "likes", "dislikes", "text", "words", "where"}:
-        raise UsageError(
-            "name one query: an image, or words with --text; or --like, --words, --where, or a saved one with --query"
+    query: Query = Query(**given) if options.saved is None else Query.load(options.saved).but(**given)
+    if options.picture is not None and not query.images:
+        raise UsageError("--picture shows the query image; leave it out of a search without one")
+    if index is None or options.saved is not None:  # a saved query may name another encoder
+        first = next((example.path for example in query.images if example.path is not None), None)
+        index = open_named(options.index_path, options.encoder or query.encoder, first)
+    if options.like or options.dislike:  # as a person types them: paths from here
+        query = query.but(
+            likes=tuple(id_of(index, name) for name in query.likes),
+            dislikes=tuple(id_of(index, name) for name in query.dislikes),
         )
-    alone = (
-        saved is None
-        and save_query is None
-        and set(given) <= {"images", "k", "distance", "resize", "rerank", "denoise"}
-        and not weight
-    )
-    one = query[0] if query and len(query) == 1 and given["images"][0].crop is None else None
-    if one is not None and given["images"][0].path is not None:
-        opened = open_(index_path, encoder, one)
-        queries = open_collection(one, limits=opened.limits)
-        if len(queries) != 1 and not alone:
-            raise UsageError(
-                f"{one}: holds {len(queries):,} images, each a query; name one of them beside other options"
-            )
-        if len(queries) != 1:
-            results = searching.search(
-                opened, queries, 10 if k is None else k, distance=distance, resize=resize, rerank=rerank, denoise=denoise,
-                how=how, on_note=progress.say,
-            )  # fmt: skip
-            answered = [i for i, result in enumerate(results) if result.error is None]
-            _draw(opened, [queries.read(i) for i in answered], [results[i] for i in answered], picture, overwrite)
-            _show(results, as_json)
-            return
-    asked = Query(**given) if saved is None else Query.load(saved).but(**given)
-    if picture is not None and not asked.images:
-        raise UsageError("--picture shows a query image; leave it out of a search without one")
-    first = next((example.path for example in asked.images if example.path is not None), None)
-    opened = open_(index_path, encoder or asked.encoder, first)
-    if like or dislike:  # as a person types them: paths from here
-        asked = asked.but(
-            likes=tuple(id_of(opened, name) for name in asked.likes),
-            dislikes=tuple(id_of(opened, name) for name in asked.dislikes),
-        )
-    if save_query is not None:
-        (asked if encoder is None else asked.but(encoder=encoder)).save(save_query, overwrite=overwrite)
-    response = page.answer(opened, asked.but(encoder=None), how=how, on_note=progress.say)
-    if picture is not None:
+    if options.save_query is not None:
+        saved = query if options.encoder is None else query.but(encoder=options.encoder)
+        saved.save(options.save_query, overwrite=options.overwrite)
+    response = page.answer(index, query.but(encoder=None), how=options.how, on_note=say)
+    if options.picture is not None:
+        import numpy as np
+
         from lookalike.reports.figures import as_tiles
 
-        beside = as_tiles(page.shown(opened, asked))
-        _draw(opened, [np.concatenate(beside, axis=1)], [response], picture, overwrite)
-    _show([response], as_json)
+        shown = np.concatenate(as_tiles(page.shown(index, query)), axis=1)
+        _draw(index, [shown], [response], options.picture, options.overwrite)
+    _show([response], options.as_json)
 
 
-def _examples(paths: list[str], weights: list[float]) -> list[Example]:
+def _examples(paths: list[str], weights: list[float]) -> Iterator[Example]:
     from lookalike.search.request import Example
 
     if weights and len(weights) != len(paths):
         raise UsageError(f"{len(weights)} weights for {len(paths)} images; give --weight once for each image, in order")
-    return [Example.parse(path, weight) for path, weight in zip(paths, weights or [1.0] * len(paths), strict=True)]
+    for path, weight in zip(paths, weights or [1.0] * len(paths), strict=True):
+        yield Example.parse(path, weight)
 
 
 def _draw(
-    opened: Index,
+    index: Index,
     shown: list[NDArray[np.uint8]],
     results: Sequence[Result | Response],
-    picture: Path | None,
+    picture: Path,
     overwrite: bool,
 ) -> None:
-    if picture is None or not any(r.matches for r in results):
+    if not any(r.matches for r in results):
         return
     import numpy as np
 
@@ -194,7 +254,7 @@ def _draw(
     # One size for all that are drawn together; the query as it is, not as the encoder was given it.
     denoised = [None if r.denoised is None else np.concatenate(list(r.denoised.images), axis=1) for r in results]
     groups = [
-        [image, *([] if clean is None else [clean]), *opened.thumbnails([m.row for m in r.matches])]
+        [image, *([] if clean is None else [clean]), *index.thumbnails([m.row for m in r.matches])]
         for image, clean, r in zip(shown, denoised, results, strict=True)
     ]
     tiles = figures.as_tiles([image for group in groups for image in group])
@@ -214,186 +274,12 @@ def _draw(
 
 
 def _show(results: Sequence[Result | Response], as_json: bool) -> None:
-    for error in filter(None, (getattr(result, "error", None) for result in results)):
+    errors = [getattr(result, "error", None) for result in results]
+    for error in filter(None, errors):
         say(f"left out: {one_line(error)}")
     if as_json:
-        print_json({"results": [r.to_json() for r in results]})
+        print_json({"results": [result.to_json() for result in results]})
         return
-    for result in results:
-        if getattr(result, "error", None) is not None:
-            continue
-        print(one_line(result.query) + (f" ({result.denoised.to_text()})" if result.denoised else ""))
-        for m in result.matches:
-            known = "" if math.isnan(m.distance) else f"  distance {m.distance:.4f}  similarity {m.similarity:.4f}"
-            label = "" if m.label is None else f"  label {one_line(m.label)}"
-            inliers = "" if m.inliers is None else f"  inliers {m.inliers}"
-            chance = "" if m.chance is None else f"  {m.chance.in_short}"
-            group = f"  and {len(m.group):,} nearly equal" if m.group else ""
-            print(f"{m.rank:>5}  {one_line(m.id)}{known}{label}{inliers}{chance}{group}")
-            if m.rank == getattr(result, "gap_after", None):
-                print("       ----")
-        if says := getattr(result, "says", ""):
-            print(says)
-
-
-@app.command()
-def explain(
-    query: Annotated[
-        str,
-        typer.Argument(
-            help="An image of the index by its id, or a file, perhaps with a crop: photo.jpg[x,y,width,height]."
-        ),
-    ],
-    match: Annotated[str, typer.Argument(help="An image of the index by its id, as search lists it, or by its path.")],
-    index_path: IndexPath = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            "-o",
-            callback=figure_name,
-            help="Draw both with the heat of what counts, to a .png, .svg or .pdf.",
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say why two images are alike: which parts of each account for it, and each encoder's share."""
-    from lookalike.index.reader import id_of
-    from lookalike.outputs import check_outputs
-    from lookalike.search import explain
-
-    check_outputs(picture, overwrite=overwrite, inputs=[query])
-    opened = open_(index_path, encoder, query)
-    pair = explain.read_pair(opened, query, id_of(opened, match))
-    found = explain.explain(opened, *pair)
-    if picture is not None:
-        from lookalike.reports import contact_sheet, figures
-
-        figures.save(contact_sheet.explained(*pair, found), picture, overwrite=overwrite)
-    if as_json:
-        print_json({"query": query, "match": match, **found.to_json()})
-    else:
-        print(found.says)
-
-
-@app.command()
-def score(
-    queries: Annotated[
-        str | None, typer.Argument(help="Query images. Default: mnist:test for an index of mnist.")
-    ] = None,
-    index_path: IndexPath = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the last that was completed."),
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option("--truth", help="The right answers, where labels don't say them: .json, .csv or TREC's .qrels."),
-    ] = None,
-    leave_one_out: Annotated[
-        bool, typer.Option("--leave-one-out", help="Ask by each of the index's own images against all others.")
-    ] = False,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against", help="Another index of the same images, or another encoder of this one, to compare with."
-        ),
-    ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option("--queries", min=1, max=10**9, help="Take so many of them, drawn by the seed. Default: all."),
-    ] = None,
-    distance: DistanceName = None,
-    resize: Resize = False,
-    seed: Seed = 0,
-    rerank: Rerank = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", callback=figure_name, help="Draw the curve of LRAP by n to a .png, .svg or .pdf."),
-    ] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Write the first 1,000 answers each as a TREC run.")] = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC's qrels.")] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the report with the index, for the Scores tab of the page.")
-    ] = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Rank the whole index for every query, and print how good the rankings are by labels or ground truth."""
-    from lookalike import open_index, progress
-    from lookalike.metrics import ranking
-    from lookalike.outputs import check_outputs
-    from lookalike.reports import evaluate
-
-    check_outputs(plot, run, qrels, overwrite=overwrite, inputs=[p for p in (queries, truth) if p])
-    opened = open_(index_path, encoder)
-    chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
-    compared = None
-    if against is not None:
-        is_index = (Path(against) / "manifest.json").is_file()
-        other = open_index(against) if is_index else opened.with_encoder(against)
-        with progress.counting("scoring") as show:
-            compared = evaluate.compare_indexes(
-                opened, other, queries, distance=distance, on_progress=show, on_note=progress.say, **chosen  # type: ignore[arg-type]
-            )  # fmt: skip
-        reports = [compared.first, compared.second]
-    else:
-        asked = evaluate.questions(opened, queries, **chosen, distance=distance, on_note=progress.say)  # type: ignore[arg-type]
-        found = []
-        for method in [None] if rerank is None else [None, rerank]:
-            with progress.counting("scoring" if method is None else f"scoring {method}") as show:
-                found.append(
-                    evaluate.rank(
-                        opened, asked, distance=distance, rerank=method, on_progress=show, on_note=progress.say
-                    )
-                )
-        reports = [
-            evaluate.report_of(opened, one, distance, seed, method)
-            for one, method in zip(found, (None, rerank), strict=False)
-        ]
-        if rerank is not None:
-            compared = evaluate.Comparison(
-                reports[0], reports[1], ranking.compare_paired(found[0], found[1], seed=seed)
-            )
-        evaluate.export_trec(opened, asked, run=run, qrels=qrels, distance=distance, overwrite=overwrite)
-    if plot is not None:
-        from lookalike.reports import figures
-
-        titles = [r.title for r in reports] if len({r.title for r in reports}) == len(reports) else ["first", "second"]
-        curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
-        bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
-        figures.save(figures.score_curves(curves, bands), plot, overwrite=overwrite)
-    _tell(reports, compared, as_json=as_json, indexes=1 if against is None else 2)
-    if keep:  # last: what took minutes to work out has been told, whatever the disk says
-        indexes = (opened, opened if against is None else other)
-        _keep(indexes, reports, "its own images" if leave_one_out else queries or "the test set")
-
-
-def _tell(reports: list[IndexScore], compared: Comparison | None, *, as_json: bool, indexes: int) -> None:
-    """Print what was scored: one index, two of them beside each other, or one with and without a re-ranking."""
-    if as_json:
-        if compared is None:
-            print_json(reports[0].to_json())
-        elif indexes == 2:
-            print_json(compared.to_json())
-        else:
-            differences = compared.to_json()["differences"]
-            print_json(reports[0].to_json() | {"reranked": reports[1].to_json(), "differences": differences})
-        return
-    print("\n\n".join(report.to_text() for report in reports))
-    if compared is not None:
-        print()
-        for name in ("P@1", "R-precision", "mAP"):
-            print(compared.sentence(name))
-
-
-def _keep(indexes: tuple[Index, Index], reports: list[IndexScore], queries: str) -> None:
-    from lookalike.reports.saved_scores import save_report
-
-    for index, report in zip(indexes, reports, strict=False):
-        save_report(index, report, queries)
+    for result, error in zip(results, errors, strict=True):
+        if error is None:
+            print("\n".join(result_lines(result)))

@@ -1,4 +1,4 @@
-"""Requests to a server over one connection that is kept open; answers, or the server's own sentence why not."""
+"""Requests to a server over one connection that is kept open; its answers, or its error message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bytes_of(token: str) -> bytes:
 
 
 #: Characters of a server's sentence that are shown.
-_LONGEST = 4000
+_MAX_MESSAGE = 4000
 
 
 class ServerError(LookalikeError):
@@ -136,18 +136,18 @@ class Connection:
                 raise ServerError(f"{self} doesn't answer: {first_line(e)}; is 'lookalike serve' running there?") from e
         if response.status >= 400:
             try:
-                said = str(json.loads(content)["error"])
+                message = str(json.loads(content)["error"])
             except (ValueError, KeyError, TypeError, RecursionError):
-                said = f"the server answered {response.status}"
+                message = f"the server answered {response.status}"
             # Shown on a terminal, which some characters command.
-            said = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in said[:_LONGEST])
-            raise ServerError(said, response.status)
+            message = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message[:_MAX_MESSAGE])
+            raise ServerError(message, response.status)
         return content
 
     def _opened(self) -> http.client.HTTPConnection:
         if self._open is None:
-            made = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
-            self._open = made(self.host, timeout=self.seconds)
+            connection_type = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+            self._open = connection_type(self.host, timeout=self.seconds)
         return self._open
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from lookalike.client.http import Connection, ServerError
+from lookalike.client.images import Image, image_entry, pixels_of
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from lookalike.search.page import Response
     from lookalike.search.request import Query
 
-#: An image to ask by: a file here, ``mnist:test[7]``, an array (h, w) or (h, w, 3); or as a query's JSON has it, such as
-#: ``{"id": "cats/tom.jpg"}`` for one of the server's.
-Image: TypeAlias = Union[str, Path, "NDArray[np.generic]", Mapping[str, Any]]
-
 
 @dataclass(frozen=True, eq=False)
 class Denoised:
@@ -37,15 +33,15 @@ class Denoised:
         Of the size of the index's images.
     noisy_matches, denoised_matches : list of Match
         The nearest first.
-    says : str
-        What was done, in a sentence.
+    message : str
+        What removed the noise, in a sentence.
     """
 
     noisy: NDArray[np.uint8]
     denoised: NDArray[np.uint8]
     noisy_matches: list[Match]
     denoised_matches: list[Match]
-    says: str
+    message: str
 
 
 def connect(url: str, token: str | None = None, *, seconds: float = 60.0) -> RemoteIndex:
@@ -174,7 +170,7 @@ class RemoteIndex:
         """
         from lookalike.search.request import Example, Query
 
-        example = Example.from_json(_sent(query))
+        example = Example.from_json(image_entry(query))
         return self.ask(Query(images=(example,), k=k, distance=distance, rerank=rerank, denoise=denoise)).matches
 
     def ask(self, query: Query | Mapping[str, Any]) -> Response:
@@ -202,15 +198,15 @@ class RemoteIndex:
         from lookalike.search.request import Query
         from lookalike.transforms.restorer import Restored
 
-        asked = {"encoder": self._encoder} | Query.from_json(query).to_json()
-        asked.pop("resize", None)
-        asked["images"] = [_sent(entry) for entry in asked.get("images", [])]
-        said = self._connection.json("POST", "/api/search", asked)
-        said["how"] = said.get("search", "exact")
-        said["matches"] = [Match.from_json(match) for match in said["matches"]]
-        if told := said.get("denoised"):
-            said["denoised"] = Restored(np.empty((0, 0, 0), np.uint8), (told["noise"],), told["by"])
-        return Response(**{name: said[name] for name in Response.__dataclass_fields__ if name in said})
+        request = {"encoder": self._encoder} | Query.from_json(query).to_json()
+        request.pop("resize", None)
+        request["images"] = [image_entry(entry) for entry in request.get("images", [])]
+        response = self._connection.json("POST", "/api/search", request)
+        response["how"] = response.get("search", "exact")
+        response["matches"] = [Match.from_json(match) for match in response["matches"]]
+        if denoised := response.get("denoised"):
+            response["denoised"] = Restored(np.empty((0, 0, 0), np.uint8), (denoised["noise"],), denoised["by"])
+        return Response(**{name: response[name] for name in Response.__dataclass_fields__ if name in response})
 
     def encode(self, image: Image, encoder: str | None = None) -> NDArray[Any]:
         """Return an image's descriptor.
@@ -234,9 +230,9 @@ class RemoteIndex:
         """
         import numpy as np
 
-        asked = {"image": _sent(image), "encoder": encoder or self._encoder}
-        said = self._connection.json("POST", "/api/encode", asked)
-        return np.array(said["descriptor"], said["dtype"])
+        request = {"image": image_entry(image), "encoder": encoder or self._encoder}
+        response = self._connection.json("POST", "/api/encode", request)
+        return np.array(response["descriptor"], response["dtype"])
 
     def denoise(self, image: Image, *, noise: float = 0.0, k: int = 10, seed: int = 0) -> Denoised:
         """Take the noise out of an image, by the index's encoder if it can, else by what the index's images look like.
@@ -264,13 +260,15 @@ class RemoteIndex:
         """
         from lookalike.search.engine import Match
 
-        asked = {"image": _sent(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
-        said = self._connection.json("POST", "/api/denoise", asked)
+        request = {"image": image_entry(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
+        response = self._connection.json("POST", "/api/denoise", request)
         noisy, denoised = (
-            _pixels(b64decode(said[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
+            pixels_of(b64decode(response[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
         )
-        near, nearer = ([Match.from_json(one) for one in said[name]["matches"]] for name in ("noisy", "denoised"))
-        return Denoised(noisy, denoised, near, nearer, said["says"])
+        near, nearer = (
+            [Match.from_json(match) for match in response[name]["matches"]] for name in ("noisy", "denoised")
+        )
+        return Denoised(noisy, denoised, near, nearer, response["message"])
 
     def explain(self, image: Image, match: str) -> Explanation:
         """Say which parts of two images account for their similarity, as :func:`lookalike.search.explain.explain` does.
@@ -295,28 +293,28 @@ class RemoteIndex:
 
         from lookalike.search.explain import Explanation
 
-        asked = {"image": _sent(image), "match": match, "encoder": self._encoder, "maps": True}
-        said = self._connection.json("POST", "/api/explain", asked)
-        points = said["points"]
+        request = {"image": image_entry(image), "match": match, "encoder": self._encoder, "maps": True}
+        response = self._connection.json("POST", "/api/explain", request)
+        points = response["points"]
         return Explanation(
-            said["encoder"],
-            said["distance"],
-            said["similarity"],
-            said["method"],
-            np.array(said["query_map"], np.float32),
-            np.array(said["match_map"], np.float32),
-            said["shares"],
-            [((one["rgb"][0], one["rgb"][1], one["rgb"][2]), one["share"]) for one in said["colours"]],
+            response["encoder"],
+            response["distance"],
+            response["similarity"],
+            response["method"],
+            np.array(response["query_map"], np.float32),
+            np.array(response["match_map"], np.float32),
+            response["shares"],
+            [((item["rgb"][0], item["rgb"][1], item["rgb"][2]), item["share"]) for item in response["colours"]],
             points and (np.array(points[0], np.float32), np.array(points[1], np.float32)),
-            said["says"],
+            response["says"],
         )
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
         """Return what the index holds and can do."""
-        found: dict[str, Any] = self._connection.json("GET", "/api/info")
-        return found
+        info: dict[str, Any] = self._connection.json("GET", "/api/info")
+        return info
 
     def ready(self) -> bool:
         """Tell whether the server answers and its index is where it was."""
@@ -364,13 +362,13 @@ class RemoteIndex:
         """One an indexed image, or None if the collection has none, or not for all; asked for anew each time."""
         import numpy as np
 
-        found = [facts["label"] for facts in self.images()]
-        return None if None in found else np.array(found, np.str_)
+        labels = [facts["label"] for facts in self.images()]
+        return None if None in labels else np.array(labels, np.str_)
 
     def facts(self, identity: str) -> dict[str, Any]:
         """Return what is stored of one image, by its id: ``label``, ``caption``, ``metadata``, ``width``, ``height``, ``size``."""
-        found: dict[str, Any] = self._connection.json("GET", f"/api/image?id={quote(identity, safe='')}")
-        return found
+        facts: dict[str, Any] = self._connection.json("GET", f"/api/image?id={quote(identity, safe='')}")
+        return facts
 
     def original(self, identity: str) -> bytes:
         """Return the file of one image, by its id."""
@@ -390,7 +388,7 @@ class RemoteIndex:
         -------
         ndarray of uint8, shape (h, w) or (h, w, 3)
         """
-        return _pixels(self._connection.call("GET", f"/api/picture?{urlencode({'id': identity, 'side': side})}"))
+        return pixels_of(self._connection.call("GET", f"/api/picture?{urlencode({'id': identity, 'side': side})}"))
 
     def thumbnail(self, identity: str) -> bytes:
         """Return the thumbnail of one image, by its id: a PNG or JPEG."""
@@ -402,8 +400,8 @@ class RemoteIndex:
 
     def reports(self) -> list[dict[str, Any]]:
         """Return the score reports that ``lookalike score --keep`` left with the index, the newest first."""
-        found: list[dict[str, Any]] = self._connection.json("GET", "/api/reports")["reports"]
-        return found
+        reports: list[dict[str, Any]] = self._connection.json("GET", "/api/reports")["reports"]
+        return reports
 
     def map(self) -> Layout:
         """Return where each image lies in the plane, as :func:`lookalike.index.map.open_map` does.
@@ -422,47 +420,18 @@ class RemoteIndex:
 
         from lookalike.neighbors.embedding2d import Layout
 
-        said = self._connection.json(
+        response = self._connection.json(
             "GET", "/api/map" + (f"?{urlencode({'encoder': self._encoder})}" if self._encoder else "")
         )
-        places = np.frombuffer(b64decode(said["places"]), "<f4").astype(np.float32)
-        return Layout(places.reshape(-1, 2), np.frombuffer(b64decode(said["hills"]), "<u2").astype(np.uint16))
+        positions = np.frombuffer(b64decode(response["positions"]), "<f4").astype(np.float32)
+        return Layout(positions.reshape(-1, 2), np.frombuffer(b64decode(response["clusters"]), "<u2").astype(np.uint16))
 
     # The connection ---------------------------------------------------------------------------------------------------
 
-    def _pages(self, path: str, name: str, asked: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, name: str, params: dict[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the entries of a listing, page by page."""
         offset: int | None = 0
         while offset is not None:
-            page = self._connection.json("GET", f"{path}?{urlencode({**asked, 'offset': offset, 'limit': 1000})}")
+            page = self._connection.json("GET", f"{path}?{urlencode({**params, 'offset': offset, 'limit': 1000})}")
             yield from page[name]
             offset = page["next"]
-
-
-def _sent(image: Image) -> dict[str, Any]:
-    """Return an image as a query's JSON has it, with the bytes of files here in it."""
-    if not isinstance(image, Mapping):
-        return {"data": b64encode(_file_of(image)).decode("ascii")}
-    entry = dict(image)
-    if "path" in entry:
-        entry["data"] = b64encode(_file_of(entry.pop("path"))).decode("ascii")
-    return entry
-
-
-def _pixels(file: bytes) -> NDArray[np.uint8]:
-    from lookalike.imaging.decode import decode
-
-    return decode(file, "what the server sent")
-
-
-def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:
-    """Return an image as a file's bytes: as it is where it is a file, else a PNG."""
-    from lookalike.collections.open import open_collection
-    from lookalike.imaging.encode import to_png
-
-    if isinstance(image, str | Path) and Path(image).is_file():
-        return Path(image).read_bytes()
-    collection = open_collection(image)
-    if len(collection) != 1:
-        raise UsageError(f"one query image expected, {len(collection)} given")
-    return to_png(collection.read(0))

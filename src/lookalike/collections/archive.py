@@ -18,7 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
-from lookalike.collections.folder import Entry, as_text, captions_of, changed_at, id_of, with_unique_ids
+from lookalike.collections.columns import Entries, EntriesBuilder, Entry
+from lookalike.collections.folder import as_text, captions_of, changed_at, id_of, with_unique_ids
 from lookalike.errors import CollectionError, ImageError, first_line
 from lookalike.imaging.decode_errors import too_many_bytes
 from lookalike.imaging.formats import LONG_HEAD, looks_like_image, unread_format
@@ -93,7 +94,7 @@ def _is_old_tar(header: bytes) -> bool:
         return False
 
 
-def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
+def list_archive(path: str | Path, *, hidden: bool = False) -> Entries:
     """List the files in an archive; a compressed tar is inflated once for that, and nothing is kept of it.
 
     Parameters
@@ -105,7 +106,7 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
 
     Returns
     -------
-    list of Entry
+    Entries
         In the order of the archive. Of members of one name the last counts, as when unpacked. Encrypted ones have the
         outcome ``unreadable``; links and devices ``unsupported``.
 
@@ -134,11 +135,11 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
         raise CollectionError(f"{name}: a damaged archive or none at all: {reason}; copy it again") from e
     captions = _captions(identity for identity, member in found.items() if member.outcome is None)
     texts = set(captions.values())
-    entries = []
+    entries = EntriesBuilder()
     for identity, member in found.items():
         text = found[captions[identity]] if identity in captions else None
         outcome = "caption" if identity in texts else member.outcome
-        entries.append(
+        entries.add(
             Entry(
                 identity,
                 (kind, path, member.place),
@@ -151,7 +152,7 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> list[Entry]:
                 f"{name}/{identity}: {member.words}" if member.words else None,
             )
         )
-    return with_unique_ids(entries)
+    return with_unique_ids(entries.finish())
 
 
 def _what_it_is(path: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import Entry
+from lookalike.collections.columns import Entries, Entry
 from lookalike.collections.tasks import Reading, from_answer, read_entry, read_head, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import decode, pictures
@@ -62,38 +62,48 @@ class Files:
     ----------
     name : str
         What the collection is called in reasons.
-    entries : list of Entry
+    entries : Entries
         All its files.
     options : ReadOptions
         How they are read.
     """
 
-    def __init__(self, name: str, entries: list[Entry], options: ReadOptions) -> None:
+    def __init__(self, name: str, entries: Entries, options: ReadOptions) -> None:
         self.name = name
         self.entries = entries
         self.options = options
 
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.members)
+
     @cached_property
-    def members(self) -> list[Entry]:
+    def members(self) -> Entries:
         """The entries that are images by their ending or, for want of a known one, by their first bytes."""
-        return [entry for entry in self.entries if _may_be_image(entry)]
+        named, listed = _are_named_as_images(self.entries), _may_be_read(self.entries)
+        found = named & listed
+        rest = np.flatnonzero(~named & listed)
+        found[rest] = [_looks_like_image(entry) for entry in self.entries.take(rest)]
+        return self.entries.take(found)
 
     @property
     def hold_images(self) -> bool:
         """Whether any is one; no more is looked into than that takes."""
-        named = (entry for entry in self.entries if _is_named_as_image(entry))
-        return any(map(_may_be_image, named)) or any(map(_may_be_image, self.entries))
+        named, listed = _are_named_as_images(self.entries), _may_be_read(self.entries)
+        return bool((named & listed).any()) or any(map(_looks_like_image, self.entries.take(listed)))
 
     @cached_property
     def ids(self) -> list[str]:
         """Of the images."""
-        return [entry.id for entry in self.members]
+        return list(self.members.column("id").to_pylist())
 
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
         """Of the images, empty where one has none; None where all that have one have the same."""
-        found = [entry.label or "" for entry in self.members]
-        return np.array(found) if len(set(found) - {""}) > 1 else None
+        found = self.members.column("label")
+        if len({label for label in found.unique().to_pylist() if label}) < 2:
+            return None
+        return np.array([label or "" for label in found.to_pylist()])
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -129,7 +139,7 @@ class Files:
         Files
             In the order given.
         """
-        some = Files(self.name, [self.members[p] for p in positions], self.options)
+        some = Files(self.name, self.members.take(positions), self.options)
         some.members = some.entries  # what has been looked into is not looked into again: it may be gone by now
         return some
 
@@ -260,11 +270,23 @@ def fitted(data: bytes, where: str, shape: tuple[int, ...], limits: Limits) -> N
     raise ImageError(f"{where}: holds no picture; leave it out", "damaged")
 
 
-def _is_named_as_image(entry: Entry) -> bool:
-    return os.path.splitext(entry.id)[1].lower() in SUFFIXES
+def _are_named_as_images(entries: Entries) -> NDArray[np.bool_]:
+    import pyarrow.compute as pc
+
+    endings = "|".join(re.escape(suffix.removeprefix(".")) for suffix in sorted(SUFFIXES))
+    named = pc.match_substring_regex(entries.column("id"), rf"[^./][^/]*\.({endings})$", ignore_case=True)
+    return np.asarray(named.to_numpy(), np.bool_)
 
 
-def _may_be_image(entry: Entry) -> bool:
-    if entry.outcome in ("caption", "unsupported"):
-        return False
-    return _is_named_as_image(entry) or (entry.outcome is None and looks_like_image(read_head(entry)))
+def _may_be_read(entries: Entries) -> NDArray[np.bool_]:
+    """Tell the files that aren't known to be none of an image."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = pc.is_in(entries.column("outcome"), value_set=pa.array(["caption", "unsupported"]))
+    return np.asarray(pc.invert(known).to_numpy(), np.bool_)
+
+
+def _looks_like_image(entry: Entry) -> bool:
+    """Tell a file that isn't named as an image by its first bytes."""
+    return entry.outcome is None and looks_like_image(read_head(entry))

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from lookalike.collections.folder import Entry, as_text, changed_at, file_entry, id_of, with_unique_ids
+from lookalike.collections.columns import Entries, EntriesBuilder, Entry
+from lookalike.collections.folder import as_text, changed_at, file_entry, id_of, with_unique_ids
 from lookalike.errors import CollectionError, first_line
 
 #: The endings by which a list is told.
@@ -66,7 +67,7 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS
 
 
-def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  # noqa: B008  (it is never changed)
+def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noqa: B008  (it is never changed)
     """Read a list of image files.
 
     Parameters
@@ -82,7 +83,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  #
 
     Returns
     -------
-    list of Entry
+    Entries
         In the order of the list, a path once, as it came first. What isn't there has the outcome ``gone``.
 
     Raises
@@ -99,33 +100,34 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> list[Entry]:  #
     except Exception as e:  # csv and pyarrow raise many kinds on damaged files
         reason = getattr(e, "strerror", None) or first_line(e)
         raise CollectionError(f"{name}: not a list that can be read: {reason}; save it again") from e
-    entries: dict[str, Entry] = {}
+    entries, seen, first = EntriesBuilder(), set[str](), None
+    any_there = False
     for given, metadata in rows:
         if isinstance(given, Entry):
             label = metadata.pop(_LABEL_COLUMN, None)
             said = None if label in (None, "") else str(label)
-            entries[given.id] = replace(given, label=said, metadata=metadata or None)
-            continue
-        full = os.path.normpath(os.path.join(folder, given))
-        inside = full.startswith(os.path.join(folder, ""))
-        identity = id_of((os.path.relpath(full, folder) if inside else full).replace(os.sep, "/"))
-        if identity not in entries:
+            entry = replace(given, label=said, metadata=metadata or None)
+        else:
+            full = os.path.normpath(os.path.join(folder, given))
+            inside = full.startswith(os.path.join(folder, ""))
+            identity = id_of((os.path.relpath(full, folder) if inside else full).replace(os.sep, "/"))
+            if identity in seen:
+                continue
             label = metadata.pop(_LABEL_COLUMN, None)
-            entries[identity] = file_entry(
-                identity,
-                full,
-                f"{name}/{identity}",
-                label=None if label in (None, "") else str(label),
-                metadata=metadata or None,
-            )
-    if not entries:
+            said = None if label in (None, "") else str(label)
+            entry = file_entry(identity, full, f"{name}/{identity}", label=said, metadata=metadata or None)
+        seen.add(entry.id)
+        entries.add(entry)
+        first = first or entry.source[1]
+        any_there = any_there or entry.outcome != "gone"
+    if first is None:
         raise CollectionError(f"{name}: an empty list; write a path of an image a line")
-    if all(entry.outcome == "gone" for entry in entries.values()):
+    if not any_there:
         raise CollectionError(
-            f"{name}: none of its {len(entries):,} files is there, the first is {next(iter(entries.values())).source[1]!r}; "
+            f"{name}: none of its {len(seen):,} files is there, the first is {first!r}; "
             "relative paths begin at the list's folder, and --path-column names another column"
         )
-    return with_unique_ids(list(entries.values()))
+    return with_unique_ids(entries.finish())
 
 
 def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:

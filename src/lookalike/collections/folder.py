@@ -14,14 +14,18 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lookalike.collections.columns import Entries, EntriesBuilder, Entry
 from lookalike.errors import CollectionError
 from lookalike.imaging.formats import SUFFIXES
 
 _INDEX_ENDING = ".lookalike"
+_EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
 _FRAME = re.compile(r"(.+)#\d+", re.DOTALL)
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
@@ -32,47 +36,13 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of a collection, before it is read.
-
-    Attributes
-    ----------
-    id : str
-        Path relative to the collection, with ``/``; bytes that are no UTF-8 written as escapes. Unique in it.
-    source : tuple of str
-        What the reader opens: ``("file", path)``, ``("zip", archive, member)`` or ``("tar", archive, place)``.
-    size, mtime_ns : int
-        In bytes, and when it was last changed; of an archive's member the time is the archive's.
-    label : str or None
-        The folder it lies in, or what a list says.
-    caption : (str, str) or None
-        Where :func:`lookalike.collections.tasks.read_caption` finds the sidecar text, and a stamp that changes when the text does:
-        ``size:mtime_ns``.
-    metadata : dict or None
-        A list's other columns; fit for JSON.
-    outcome, reason : str or None
-        What is known of it without reading: ``unsupported``, ``unreadable``, ``gone``, ``caption``.
-    """
-
-    id: str
-    source: tuple[str, ...]
-    size: int
-    mtime_ns: int
-    label: str | None = None
-    caption: tuple[str, str] | None = None
-    metadata: dict[str, Any] | None = None
-    outcome: str | None = None
-    reason: str | None = None
-
-
 @dataclass(frozen=True)
 class Scan:
     """What a folder holds.
 
     Attributes
     ----------
-    entries : list of Entry
+    entries : Entries
         Sorted by id.
     unlisted : dict of str to str
         Folders that could not be listed, by their path relative to the collection, and why. What an index knows of
@@ -86,7 +56,7 @@ class Scan:
         leads to end in ``/``.
     """
 
-    entries: list[Entry]
+    entries: Entries
     unlisted: dict[str, str]
     skipped: int
     empty: dict[str, int]
@@ -142,8 +112,7 @@ def scan(
     """
     walk = _Walk(os.path.abspath(folder), as_text(str(folder)), _matcher(include), _matcher(exclude), hidden, links)
     walk.run()
-    entries = with_unique_ids(walk.entries)
-    entries.sort(key=lambda entry: entry.id)
+    entries = with_unique_ids(walk.entries.finish()).sorted()
     return Scan(entries, walk.unlisted, walk.skipped, walk.empty, sorted(walk.mounts))
 
 
@@ -235,28 +204,31 @@ def file_entry(
     )
 
 
-def chosen(entries: Iterable[Entry], include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Entry]:
+def chosen(entries: Entries, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Entries:
     """Choose entries by the patterns that :func:`scan` takes, where they come from elsewhere than a folder.
 
     Parameters
     ----------
-    entries : iterable of Entry
+    entries : Entries
         Of an archive or a list.
     include, exclude : sequence of str
         As for :func:`scan`.
 
     Returns
     -------
-    list of Entry
+    Entries
         In the order they came.
     """
     wanted, unwanted = _matcher(include), _matcher(exclude)
+    if wanted is None and unwanted is None:
+        return entries
 
     def is_left_out(identity: str) -> bool:
         parts = identity.split("/")
         return unwanted is not None and any(unwanted.match("/".join(parts[:i])) for i in range(1, len(parts) + 1))
 
-    return [e for e in entries if not (wanted and not wanted.match(e.id)) and not is_left_out(e.id)]
+    ids = entries.column("id").to_pylist()
+    return entries.take(np.array([not (wanted and not wanted.match(i)) and not is_left_out(i) for i in ids], np.bool_))
 
 
 def captions_of(names: Iterable[str]) -> dict[str, str]:
@@ -318,7 +290,7 @@ class _Walk:
         hidden: bool,
         links: bool = True,
     ) -> None:
-        self.entries: list[Entry] = []
+        self.entries = EntriesBuilder()
         self.unlisted: dict[str, str] = {}
         self.skipped = 0
         self.empty: dict[str, int] = {}
@@ -366,12 +338,11 @@ class _Walk:
                 return
             raise CollectionError(f"{self._name}: an index, not images; give the folder that it was made of")
         self._disks[relative] = status.st_dev
-        self._take(children, relative)
+        self._take(path, children, relative)
 
-    def _take(self, children: list[os.DirEntry[str]], relative: str) -> None:
+    def _take(self, path: str, children: list[os.DirEntry[str]], relative: str) -> None:
         before = f"{relative}/" if relative else ""
-        label = id_of(relative) or None
-        files: list[tuple[os.DirEntry[str], os.stat_result]] = []
+        files: list[tuple[str, int, int]] = []  # names, sizes, times
         for child in children:
             name = child.name
             if name[0] == "." and not self._hidden:
@@ -392,36 +363,47 @@ class _Walk:
                 self._add_unreadable(child, before + name, e)
                 continue
             if stat.S_ISREG(status.st_mode):
-                files.append((child, status))
+                files.append((name, status.st_size, status.st_mtime_ns))
             elif stat.S_ISDIR(status.st_mode):
                 heapq.heappush(self._links, (before + name, child.path))
             else:
                 words = f"{_kind(status.st_mode)}, not a file; leave it out"
                 self._add_known(child.path, before + name, "unsupported", words)
-        # Text behind a link that leads out of the collection isn't a caption: it may be anything of this machine's.
-        captions = captions_of(
-            child.name
-            for child, _ in files
-            if not (child.name.lower().endswith(".txt") and child.is_symlink()) or self._leads_inside(child.path)
+        if files:
+            self._add_files(path, before, files)
+
+    def _add_files(self, path: str, before: str, files: list[tuple[str, int, int]]) -> None:
+        """Add the files of one folder, all at once."""
+        captions: dict[str, str] = {}
+        stamps: dict[str, str] = {}
+        if any(name.endswith((".txt", ".TXT")) or name.lower().endswith(".txt") for name, _, _ in files):
+            captions = captions_of(name for name, _, _ in files if self._may_be_caption(os.path.join(path, name)))
+            named = frozenset(captions.values())
+            stamps = {name: f"{size}:{changed}" for name, size, changed in files if name in named}
+        if self._include is not None:
+            files = [file for file in files if self._include.match(before + file[0])]
+        names = [name for name, _, _ in files]
+        is_plain = before.isascii() and "".join(names).isascii()
+        texts = [captions.get(name) for name in names] if captions else None
+        folder = os.path.join(path, "")
+        self.entries.extend(
+            len(files),
+            id=[before + name for name in names] if is_plain else [id_of(before + name) for name in names],
+            kind="file",
+            path=[folder + name for name in names],
+            size=[size for _, size, _ in files],
+            mtime_ns=[
+                changed if _EARLIEST <= changed <= _LATEST else within_64_bits(changed) for _, _, changed in files
+            ],
+            label=id_of(before[:-1]) or None,
+            caption=texts and [text and folder + text for text in texts],
+            caption_stamp=texts and [text and stamps[text] for text in texts],
+            outcome=["caption" if name in stamps else None for name in names] if stamps else None,
         )
-        named = frozenset(captions.values())
-        texts = {child.name: (child.path, _stamp(status)) for child, status in files if child.name in named}
-        for child, status in files:
-            name = child.name
-            if self._include and not self._include.match(before + name):
-                continue
-            self.entries.append(
-                Entry(
-                    id_of(before + name),
-                    ("file", child.path),
-                    status.st_size,
-                    changed_at(status),
-                    label,
-                    texts[captions[name]] if name in captions else None,
-                    None,
-                    "caption" if name in texts else None,
-                )
-            )
+
+    def _may_be_caption(self, path: str) -> bool:
+        """Tell text behind a link that leads out of the collection from a caption: it may be anything of this machine's."""
+        return not (path.lower().endswith(".txt") and os.path.islink(path)) or self._leads_inside(path)
 
     def _leads_inside(self, path: str) -> bool:
         return os.path.realpath(path).startswith(os.path.join(os.path.realpath(self._root), ""))
@@ -444,9 +426,8 @@ class _Walk:
         except OSError:
             size, changed = 0, 0
         label = name.rpartition("/")[0] or None
-        self.entries.append(
-            Entry(name, ("file", path), size, changed, label, outcome=outcome, reason=f"{self._name}/{name}: {words}")
-        )
+        reason = f"{self._name}/{name}: {words}"
+        self.entries.add(Entry(name, ("file", path), size, changed, label, outcome=outcome, reason=reason))
 
 
 def changed_at(status: os.stat_result) -> int:
@@ -478,15 +459,11 @@ def within_64_bits(number: int) -> int:
     int
         In -2**63 .. 2**63 - 1.
     """
-    return max(-(2**63), min(number, 2**63 - 1))
+    return max(_EARLIEST, min(number, _LATEST))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-
-
-def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def _kind(mode: int) -> str:
@@ -510,29 +487,40 @@ def _matcher(patterns: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(compiled)) if compiled else None
 
 
-def with_unique_ids(entries: list[Entry]) -> list[Entry]:
+def with_unique_ids(entries: Entries) -> Entries:
     """Mark ids that read as another's: of a name whose bytes were escaped, or that looks like a frame of another file.
 
     Parameters
     ----------
-    entries : list of Entry
+    entries : Entries
         Of one collection.
 
     Returns
     -------
-    list of Entry
+    Entries
         In the same order. ``a.gif#1`` beside ``a.gif``, whose second frame that is, becomes ``a.gif#1~``.
     """
-    names = {entry.id for entry in entries}
-    frames = {name for name in names if (found := _FRAME.fullmatch(name)) and found[1] in names}
-    if len(names) == len(entries) and not frames:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    held = entries.column("id")
+    maybe = held.filter(pc.match_substring(held, "#"))  # by which most are told apart at once
+    maybe = maybe.filter(pc.match_substring_regex(maybe, r"(?s).#\p{Nd}+$")).to_pylist()
+    files = {name: found[1] for name in maybe if (found := _FRAME.fullmatch(name))}
+    beside = pa.array(sorted(set(files.values())), held.type)
+    there = set(held.filter(pc.is_in(held, value_set=beside)).to_pylist()) if files else set()
+    frames = {name for name, file in files.items() if file in there}
+    if not frames and pc.count_distinct(held).as_py() == len(entries):
         return entries
-    seen: set[str] = set(frames)
-    unique = {}
-    for entry in sorted(entries, key=lambda e: (not e.source[1].endswith(e.id), e.source)):
-        identity = entry.id
-        while identity in seen:
-            identity += "~"
-        seen.add(identity)
-        unique[id(entry)] = entry if identity == entry.id else replace(entry, id=identity)
-    return [unique[id(entry)] for entry in entries]
+    ids, kinds, paths = (entries.column(name).to_pylist() for name in ("id", "kind", "path"))
+    members = entries.column("member").to_pylist()
+    seen = set(frames)
+
+    def rank(row: int) -> tuple[bool, str, bytes, bytes]:
+        return not paths[row].endswith(ids[row].encode()), kinds[row], paths[row], members[row] or b""
+
+    for row in sorted(range(len(ids)), key=rank):
+        while ids[row] in seen:
+            ids[row] += "~"
+        seen.add(ids[row])
+    return entries.replace("id", ids)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from lookalike.collections import archive, file_list, idx
 from lookalike.collections.arrays import as_batch, as_labels, image_hash, read_numpy
 from lookalike.collections.builtin import mnist_files
+from lookalike.collections.columns import Entries
 from lookalike.collections.entries import DEFAULT_SIDE, Files, ReadOptions, fitted
-from lookalike.collections.folder import Entry, as_text, chosen, file_entry, scan
+from lookalike.collections.folder import as_text, chosen, file_entry, scan
 from lookalike.collections.in_memory import content_of, from_base64, pixels_of
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, ImageError, UsageError, unknown_name
@@ -97,7 +98,7 @@ class Collection:
         ``files``, each read when it is wanted, or ``array``.
     ordered : bool
         Whether an image's place means something, as in an array and a list; a folder is in the order of its names.
-    entries : list of Entry or None
+    entries : Entries or None
         All files, those that are no images too; None where there are none.
     unlisted : dict of str to str
         Folders that could not be listed, and why.
@@ -147,7 +148,7 @@ class Collection:
         return f"<Collection {self.name!r} of kind {self.kind}>"
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids) if self._files is None else len(self._files)
 
     @property
     def kind(self) -> str:
@@ -181,7 +182,7 @@ class Collection:
         return sandbox
 
     @property
-    def entries(self) -> list[Entry] | None:
+    def entries(self) -> Entries | None:
         """All files, in the order of the collection; None where it is of no files."""
         return None if self._files is None else self._files.entries
 
@@ -553,7 +554,7 @@ def _from_folder(folder: Path, options: ReadOptions) -> Collection:
 
 def _from_entries(
     path: Path,
-    entries: list[Entry],
+    entries: Entries,
     options: ReadOptions,
     *,
     unlisted: dict[str, str] | None = None,

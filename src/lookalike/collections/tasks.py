@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from lookalike.collections import archive
-from lookalike.collections.folder import Entry, changed_at
+from lookalike.collections.columns import Entry
+from lookalike.collections.folder import changed_at
 from lookalike.errors import ImageError, first_line
 from lookalike.imaging.decode import Picture, header_shape, pictures
 from lookalike.imaging.decode_errors import too_many_bytes

@@ -282,8 +282,6 @@ def _opened(file: BinaryIO, where: str, limits: Limits) -> Image:
         raise ImageError(f"{where}: {what}", "unsupported")
     if name == "HEIC" and not _has_heic():
         raise ImageError(str(missing_extra(f"{where}: reading HEIC", "heic")), "unsupported")
-    if pil.MAX_IMAGE_PIXELS and limits.pixels > 2 * pil.MAX_IMAGE_PIXELS:  # Pillow's own limit, twice which it refuses
-        pil.MAX_IMAGE_PIXELS = limits.pixels
     file.seek(0)
     # What `PIL.Image.open` does too, but it swallows the reason of a failure, and looks for further pictures in a JPEG.
     if name == "PNG" and len(head) == HEAD:

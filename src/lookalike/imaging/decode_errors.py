@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lookalike.errors import ImageError, first_line
-from lookalike.imaging.formats import UnreadKindError, name_of, pillow
+from lookalike.imaging.formats import UnreadKindError, name_of, pillow, pillow_limit
 from lookalike.imaging.truncation import runs_out, unread_kind
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def reported(where: str, limits: Limits, source: bytes | BinaryIO) -> Iterator[N
         _check_bytes(len(source), where, limits)
     pil = pillow()
     try:
-        yield
+        with pillow_limit(limits.pixels):
+            yield
     except ImageError:
         raise
     except UnreadKindError as e:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -137,7 +139,7 @@ class UnreadKindError(Exception):
 
 @cache
 def pillow() -> Any:
-    """Import Pillow with what reads ``FORMATS``, and silence it.
+    """Import Pillow with what reads ``FORMATS``.
 
     Returns
     -------
@@ -154,9 +156,42 @@ def pillow() -> Any:
     import PIL.TiffImagePlugin
     import PIL.WebPImagePlugin
 
-    # Pillow warns of much that spoils nothing. Set once: to set and restore it around each image is not thread-safe.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     return PIL.Image
+
+
+_limit_lock = threading.Lock()
+_raised: list[int] = []
+_own_limit: int | None = None
+
+
+@contextmanager
+def pillow_limit(pixels: int) -> Iterator[None]:
+    """Let Pillow decode images of a number of pixels; the last of several users at a time sets its limit back.
+
+    Parameters
+    ----------
+    pixels : int
+        How many. Pillow's own limit, twice which it refuses, is touched only where this is more.
+
+    Yields
+    ------
+    None
+    """
+    global _own_limit  # noqa: PLW0603
+    pil = pillow()
+    with _limit_lock:
+        limit = _own_limit if _raised else pil.MAX_IMAGE_PIXELS
+        if raises := limit is not None and pixels > 2 * limit:
+            _own_limit = limit
+            _raised.append(pixels)
+            pil.MAX_IMAGE_PIXELS = max(_raised)
+    try:
+        yield
+    finally:
+        if raises:
+            with _limit_lock:
+                _raised.remove(pixels)
+                pil.MAX_IMAGE_PIXELS = max(_raised) if _raised else _own_limit
 
 
 def looks_like_image(head: bytes) -> bool:

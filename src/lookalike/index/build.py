@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,8 @@ from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import EncoderError, IndexStoreError, unknown_name
 from lookalike.index.graph import refresh_graphs
+from lookalike.index.lance_store import LanceStore
+from lookalike.index.lock import only_writer
 from lookalike.index.manifest import (
     MANIFEST,
     PREVIOUS,
@@ -31,13 +34,16 @@ from lookalike.index.manifest import (
 )
 from lookalike.index.reader import IndexReader
 from lookalike.index.schema import FACTS
-from lookalike.index.store import Store, only_writer, save_encoder, sweep
-from lookalike.index.sync import Summary, Sync, place_of
+from lookalike.index.store import Store, place_of
+from lookalike.index.sweep import save_encoder, sweep
+from lookalike.index.sync import Rules, Summary, Sync, Target
 from lookalike.index.vectors import keep_lists
 from lookalike.selection.adapt import AIMS
 from lookalike.selection.adapt import adapt as learn_to_overlook
 from lookalike.selection.compare import compare, encoder_named, shown_to
 from lookalike.selection.defaults import default_encoder, default_postprocessing
+
+_log = logging.getLogger(__name__)
 
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
@@ -47,7 +53,7 @@ class IndexOptions:
     """What a run that writes an index is to do; each field as of :func:`lookalike.build_index`."""
 
     adapt: bool | None = None
-    aim: str = "few"
+    aim: str = "nearest"
     only: bool = False
     retry: bool = False
     rebuild: bool = False
@@ -66,6 +72,7 @@ def update_index(
     *,
     on_progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_written: Callable[[IndexReader], None] | None = None,
 ) -> tuple[IndexReader, Summary]:
     """Make an index, or update it; the work of :func:`lookalike.build_index`.
 
@@ -76,11 +83,13 @@ def update_index(
     encoder : str, Path, Encoder or None
         As of :func:`lookalike.build_index`.
     path : Path
-        The index's folder, found fit by :func:`lookalike.index.store.check_target`.
+        The index's folder, found fit by :func:`lookalike.index.lock.check_target`.
     options : IndexOptions
         What to do.
     on_progress, on_note : callable, optional
         As of :func:`lookalike.build_index`.
+    on_written : callable, optional
+        Called with the index once it is written and others may write again, as a part of the run.
 
     Returns
     -------
@@ -93,7 +102,7 @@ def update_index(
         As of :func:`lookalike.build_index`.
     """
     begun = time.monotonic()
-    note = on_note or (lambda _: None)
+    note = on_note or _log.info
     with only_writer(path) as notes:
 
         def told(done: int, total: int) -> None:
@@ -114,15 +123,14 @@ def update_index(
             goes_on = manifest is not None and manifest is not said  # an interrupted rebuilding
             each = manifest is not None and manifest.reading.get("each", False) != images.options.each
             run = Sync(
-                images,
+                Target(images, columns, default, options.only),
                 store,
                 manifest,
-                columns,
-                default,
-                only=options.only,
-                retry=options.retry,
-                rebuild=(options.rebuild and not goes_on) or each,
-                drop_unseen=options.drop_unseen,
+                Rules(
+                    retry=options.retry,
+                    rebuild=(options.rebuild and not goes_on) or each,
+                    drop_unseen=options.drop_unseen,
+                ),
                 workers=options.workers,
                 on_progress=told,
             )
@@ -132,9 +140,9 @@ def update_index(
         except BaseException:
             sweep(path)
             raise
-    if options.graph is not None or manifest.graphs:
-        refresh_graphs(path, wanted=options.graph, on_note=on_note)
-        index = IndexReader(path, read_manifest(path))
+    refresh_graphs(path, wanted=options.graph, on_note=on_note)
+    if on_written is not None:
+        on_written(index)
     return index, run.summary(time.monotonic() - begun)
 
 
@@ -149,11 +157,11 @@ def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Man
     """
     if not (path / MANIFEST).exists() and MANIFEST not in claimed(path):
         sweep(path)  # of what a killed run has left
-        return None, None, Store(path, None)
+        return None, None, LanceStore(path, None)
     said: Manifest | None = None
     try:
         said = read_manifest(path)
-        return said, said, Store(path, said)
+        return said, said, LanceStore(path, said)
     except DamagedIndexError as e:
         if not rebuild:
             raise
@@ -164,8 +172,8 @@ def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Man
     if (path / REBUILDING).exists():
         with suppress(DamagedIndexError):
             begun = read_manifest(path, REBUILDING)
-            return said or begun, begun, Store(path, begun, aside=True)
-    return said, None, Store(path, None, aside=True)
+            return said or begun, begun, LanceStore(path, begun, aside=True)
+    return said, None, LanceStore(path, None, aside=True)
 
 
 def _check_collection(path: Path, manifest: Manifest, images: Collection, store: Store) -> None:
@@ -185,12 +193,17 @@ def _check_collection(path: Path, manifest: Manifest, images: Collection, store:
 
 def _is_a_copy(store: Store, images: Collection) -> bool:
     """Tell whether a collection holds most of an index's files, under the same names: who copies one copies its index."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if "id" not in store.columns or images.entries is None:
         return True
     table = store.read(["id", "size", "outcome", "frame"])
-    rows = zip(*(table[name].to_pylist() for name in ("id", "size", "outcome", "frame")), strict=True)
-    known = {(identity, size) for identity, size, outcome, frame in rows if outcome == "indexed" and not frame}
-    return 2 * len(known.intersection((entry.id, entry.size) for entry in images.entries)) >= len(known)
+    known = table.filter(pc.and_(pc.equal(table["outcome"], "indexed"), pc.equal(table["frame"], 0)))
+    place = pc.index_in(images.entries.column("id"), value_set=known["id"].combine_chunks().cast(pa.large_string()))
+    sizes = known["size"].take(place)  # of the files that both have, by the collection's order
+    same = pc.sum(pc.equal(sizes, images.entries.column("size"))).as_py() or 0
+    return bool(2 * same >= known.num_rows)
 
 
 def _columns(

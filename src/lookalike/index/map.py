@@ -7,6 +7,7 @@ that of the present one, but what has a place on it keeps that when the map is m
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index.artifacts import ENDING, MAP, UNSOUND
 from lookalike.index.graph import graph_of
-from lookalike.index.store import only_writer
-from lookalike.index.vectors import ENDING, map_name
-from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
+from lookalike.index.lock import only_writer
+from lookalike.mapped import MappedArrays
 from lookalike.neighbors.diffusion import Neighbours
 from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, density_clusters, embed_2d, spectral_init
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
+
+_log = logging.getLogger(__name__)
 
 #: Epochs where most images had a place before: enough for the new ones to find theirs.
 EPOCHS_AGAIN = 100
@@ -65,7 +68,7 @@ def map_version(index: IndexReader) -> str:
         Hexadecimal digits: of the descriptors, and of the encoder.
     """
     marks = zlib.crc32(_marks(index).tobytes())
-    return f"{marks:08x}-{map_name(index.manifest).removesuffix(ENDING)[-8:]}"
+    return f"{marks:08x}-{MAP.file_name(index.manifest).removesuffix(ENDING)[-8:]}"
 
 
 def make_map(
@@ -106,7 +109,7 @@ def make_map(
     OSError
         If the disk refuses.
     """
-    note = on_note or (lambda _: None)
+    note = on_note or _log.info
     report = on_progress or (lambda *_: None)
     if len(index) < 3:
         raise UsageError(f"{index.path}: holds {len(index)} images; a map needs three or more")
@@ -140,11 +143,11 @@ def make_map(
 
 def _stored(index: IndexReader) -> MappedArrays | None:
     """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
-    with suppress(OSError, ChecksumError, ValueError, KeyError):
-        sealed = MappedArrays(index.path / map_name(index.manifest))
-        sealed.check()
-        if {"places", "hills", "marks"} <= set(sealed.names):
-            return sealed
+    kept = MAP.read(index.path, index.manifest)
+    with suppress(*UNSOUND):
+        if kept is not None and {"places", "hills", "marks"} <= set(kept.names):
+            kept.check()
+            return kept
     return None
 
 
@@ -169,7 +172,7 @@ def _keep(index: IndexReader, layout: Layout, facts: dict[str, float]) -> None:
         "marks": ("<i8", marks.shape),
     }
     stated = {"encoder": index.manifest.encoder, "fingerprint": index.manifest.fingerprint, **facts}
-    with only_writer(index.path), writing_mapped(index.path / map_name(index.manifest), stated, shapes) as arrays:
+    with only_writer(index.path), MAP.writing(index.path, index.manifest, stated, shapes) as arrays:
         arrays["places"][:] = layout.places
         arrays["hills"][:] = layout.hills
         arrays["marks"][:] = marks

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import threading
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import as_text
-from lookalike.collections.folder import id_of as as_id
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
-from lookalike.imaging.decode import from_thumbnail
 from lookalike.imaging.limits import Limits
 from lookalike.index.manifest import (
     MANIFEST,
-    DamagedIndexError,
     Manifest,
-    facts_crc32,
-    keys_crc32,
-    open_dataset,
-    read_manifest,
-    reading,
 )
-from lookalike.index.schema import FACTS, REFUSED, Facts, descriptors_of, duplicate_keys, facts_of, sorted_indices
-from lookalike.index.vectors import CROSSOVER_BYTES, keep_vectors, open_lists, open_vectors
+from lookalike.index.rows import FEW, RowReader
+from lookalike.index.schema import (
+    descriptors_of,
+)
+from lookalike.index.vectors import CROSSOVER_BYTES, open_lists, open_vectors, write_vectors
 from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
@@ -44,7 +34,6 @@ from lookalike.neighbors.ivf import FLOOR, InvertedFile
 T = TypeVar("T")
 #: How to search.
 HOW = ("auto", "exact", "approximate")
-_FEW = 4096  # rows that are looked up one by one; more are read with all others
 
 
 def index_of(file: str | Path) -> Path | None:
@@ -79,11 +68,12 @@ def id_of(index: IndexReader, typed: str) -> str:
     str
         The id; what was typed where the index has no such image.
     """
-    known = index._known_ids
-    return next((name for name in (typed, as_id(typed), *index._names_of(typed)) if name in known), typed)
+    rows = (index.row_of(name) for name in (typed, *index._names_of(typed)))
+    row = next((row for row in rows if row is not None), None)
+    return typed if row is None else index.ids[row]
 
 
-class IndexReader:
+class IndexReader(RowReader):
     """A stored collection, open for reading: its rows, descriptors, thumbnails and nearest neighbours.
 
     Attributes
@@ -94,19 +84,11 @@ class IndexReader:
         What it was made of, looked at through one of its encoders.
     """
 
-    #: The process in which Lance was first used. Its threads aren't in one forked from that: it waits for ever there, or crashes.
-    _lance_runs_in: ClassVar[int | None] = None
-
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
-        self.manifest = manifest
+        super().__init__(path, manifest)
         self._made: dict[str, Any] = {}
         self._making: dict[str, threading.RLock] = {}
         self._lock = threading.Lock()
-        self._lengths: NDArray[np.float64] | None = None
-
-    def __len__(self) -> int:
-        return self.manifest.count
 
     def __repr__(self) -> str:
         p = self.manifest
@@ -187,34 +169,49 @@ class IndexReader:
         return type(self)(self.path, self.manifest.with_encoder(name, self.path))
 
     @cached_property
-    def ids(self) -> list[str]:
-        """One an indexed image, in the order of the descriptors."""
-        return list(self._table["id"].take(self._rows).to_pylist())
-
-    @cached_property
-    def labels(self) -> NDArray[np.str_] | None:
-        """One an indexed image, empty where an image has none; None if no image has one."""
-        labels = [facts.label or "" for facts in self._facts(range(len(self)))]
-        return np.array(labels, np.str_) if any(labels) else None
-
-    @cached_property
-    def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
-        checks = self._table[f"{self.manifest.view.column}_crc32"].to_numpy()[self._rows]
-        return self._keys, checks.astype(np.int64)
-
-    @cached_property
     def descriptors(self) -> NDArray[Any]:
         """The descriptors as the encoder gave them, float32 (packed codes uint8), shape (count, dimension); read-only.
 
         Each is checked against its CRC-32, so that a changed byte on the disk is an error and not another answer. Of a
         large index they are mapped from the file that the first search left (:mod:`lookalike.index.vectors`).
         """
-        if self._vectors is not None:
-            return self._vectors.array("descriptors")
-        out = self._assembled()
-        self._lengths = keep_vectors(self.path, self.manifest, out, self._keys)
+        mapped = self._mapped("descriptors")
+        if mapped is not None:
+            return mapped
+        made = write_vectors(self.path, self.manifest, self._keys, self._assemble)
+        if made is not None:
+            self._vectors = made
+            return made.rows("descriptors", 0, len(self), checked=False)  # it was checked on its way there
+        out = np.empty((len(self), self.manifest.dimension), self.manifest.view.dtype)
+        self._assemble(out)
+        out.flags.writeable = False
         return out
+
+    def descriptors_of(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Return a copy of the descriptors of some rows; of a large index no more is read than that takes.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of ``descriptors``.
+
+        Returns
+        -------
+        ndarray of float32 or uint8, shape (r, dimension)
+        """
+        if "descriptors" not in vars(self) and self._vectors is not None:
+            with suppress(ChecksumError):  # made again below
+                return self._vectors.take("descriptors", rows)
+        return np.asarray(self.descriptors[list(rows)])
+
+    def _mapped(self, name: str) -> NDArray[Any] | None:
+        """Return a whole array of the mapped file, checked; one that isn't what was written is made again, with all others."""
+        if self._vectors is not None and name in self._vectors:
+            try:
+                return self._vectors.array(name)
+            except ChecksumError:
+                self._vectors = None
+        return None
 
     @cached_property
     def _vectors(self) -> MappedArrays | None:
@@ -224,12 +221,12 @@ class IndexReader:
     def _lists(self) -> InvertedFile | None:
         return open_lists(self.path, self.manifest)
 
-    def _assembled(self) -> NDArray[Any]:
+    def _assemble(self, out: NDArray[Any]) -> None:
         """Put the descriptors together from the dataset, each checked."""
         column = self.manifest.view.column
         keys = self._keys
         place = np.argsort(keys)  # of each key, in the order of the rows
-        out, done = np.empty((len(self), self.manifest.dimension), self.manifest.view.dtype), 0
+        done = 0
         with self._reading():
             # Small batches in few buffers touch little fresh memory, which costs more than the copy into `out`.
             for batch in self._dataset.to_batches(
@@ -243,8 +240,6 @@ class IndexReader:
                 out[place[at]] = found
         if done != len(self):
             raise self._damage(f"it doesn't hold {len(self):,} descriptors")
-        out.flags.writeable = False
-        return out
 
     def database(self, distance: str | None = None) -> Database:
         """Return the descriptors made ready for a distance; made once, then kept.
@@ -265,10 +260,12 @@ class IndexReader:
         return self.cached(f"database of {distance}", lambda: self._database(distance))
 
     def _database(self, distance: str) -> Database:
-        table = self.descriptors
-        if self._vectors is not None and "lengths" in self._vectors:
-            self._lengths = self._vectors.array("lengths")
-        return Database(table, distance, self._lengths)
+        if "descriptors" in vars(self) or self._vectors is None:
+            return self._whole_database(distance)
+        return cast("Database", _LateDatabase(distance, self.manifest, partial(self._whole_database, distance)))
+
+    def _whole_database(self, distance: str) -> Database:
+        return Database(self.descriptors, distance, self._mapped("lengths"))
 
     def nearest(
         self,
@@ -369,279 +366,42 @@ class IndexReader:
             f"lookalike index {self.manifest.collection} -o {self.path} --approximate"
         )
 
-    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return what is stored of some indexed images.
-
-        Parameters
-        ----------
-        rows : sequence of int
-            Rows of ``descriptors``.
-
-        Returns
-        -------
-        list of dict
-            Keys ``id``, ``position`` (the row), ``label``, ``caption``, ``metadata`` (dict or None), ``width``,
-            ``height``, ``size`` (bytes), ``hash``, ``frame``, ``mtime_ns``.
-        """
-        return [
-            {
-                "id": facts.id,
-                "position": row,
-                "label": facts.label,
-                "caption": facts.caption,
-                "metadata": None if facts.metadata is None else json.loads(facts.metadata),
-                "width": facts.width,
-                "height": facts.height,
-                "size": facts.size,
-                "hash": facts.hash,
-                "frame": facts.frame,
-                "mtime_ns": facts.mtime_ns,
-            }
-            for row, facts in zip(rows, self._facts(rows), strict=True)
-        ]
-
-    def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
-        """Return the stored pictures of some indexed images, none of whose sides is over 128 pixels.
-
-        Parameters
-        ----------
-        rows : sequence of int
-            Rows of ``descriptors``.
-
-        Returns
-        -------
-        list of ndarray of uint8
-            Of shape (h, w) or (h, w, 3).
-        """
-        with self._reading():
-            return [from_thumbnail(data) for data in self.thumbnail_bytes(rows)]
-
-    def thumbnail_bytes(self, rows: Sequence[int]) -> list[bytes]:
-        """Return the stored pictures of some indexed images as the files they are kept as.
-
-        Parameters
-        ----------
-        rows : sequence of int
-            Rows of ``descriptors``.
-
-        Returns
-        -------
-        list of bytes
-            A PNG or JPEG each.
-        """
-        keys = self._keys_of(rows)
-        table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
-        with self._reading():
-            found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
-            if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
-                raise self._damage("a thumbnail isn't what was written")
-            return [found[key] for key in keys]
-
-    def files(self) -> list[dict[str, Any]]:
-        """Return every file of the collection, in its order, and what became of it.
-
-        Returns
-        -------
-        list of dict
-            Keys ``path``, ``outcome``, ``stage`` and ``reason`` (None if it was indexed). Outcomes: docs/reading.md.
-        """
-        stored = self._everything
-        checks = self._table[f"{self.manifest.view.column}_crc32"].to_pylist()
-        again = duplicate_keys(stored) if self.manifest.outcomes.get("duplicate") else set()
-        first: dict[str | None, str] = {}
-        rows = []
-        for facts, check in zip(stored, checks, strict=True):
-            outcome, stage, reason = facts.outcome, facts.stage, facts.reason
-            if facts.key in again:
-                outcome, stage, reason = "duplicate", "index", f"{facts.id}: same bytes as {first[facts.hash]}"
-            elif outcome == "indexed" and check in (None, REFUSED):
-                outcome, stage, reason = (
-                    "blank",
-                    "encode",
-                    f"{facts.id}: {self.manifest.encoder} has no descriptor for it",
-                )
-            if facts.outcome == "indexed":
-                first.setdefault(facts.hash, facts.id)
-            rows.append({"path": facts.id, "outcome": outcome, "stage": stage, "reason": reason})
-        return rows
-
-    def failures(self) -> list[dict[str, Any]]:
-        """Return the files that have no descriptor.
-
-        Returns
-        -------
-        list of dict
-            As :meth:`files`.
-        """
-        found = ("indexed", "duplicate", "caption")
-        return [row for row in self.files() if row["outcome"] not in found] if self.manifest.failed else []
-
-    def why(self, file: str | Path) -> dict[str, Any]:
-        """Say what became of one file; :func:`lookalike.index.reopen.changed_since` tells whether it has changed since.
-
-        Parameters
-        ----------
-        file : str or Path
-            A path relative to the collection, or any path that leads into it.
-
-        Returns
-        -------
-        dict
-            As of :meth:`files`, with what is known of it: ``frame``, ``hash``, ``size``, ``mtime_ns``, ``width``, ``height``,
-            ``label``, ``caption``, ``metadata``, and ``encoders`` (those that have a descriptor).
-
-        Raises
-        ------
-        UsageError
-            If the index doesn't know it; the message says what may be the reason.
-        """
-        names = [as_id(str(file)), *self._names_of(file)]
-        places = {facts.id: i for i, facts in reversed(list(enumerate(self._everything)))}
-        found = next((places[name] for name in names if name in places), None)
-        if found is None:
-            raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
-        facts = self._everything[found]
-        row = self.files()[found]
-        held = {c.column for c in self.manifest.columns}
-        (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
-        return row | {
-            "frame": facts.frame,
-            "hash": facts.hash,
-            "size": facts.size,
-            "mtime_ns": facts.mtime_ns,
-            "width": facts.width,
-            "height": facts.height,
-            "label": facts.label,
-            "caption": facts.caption,
-            "metadata": None if facts.metadata is None else json.loads(facts.metadata),
-            "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
-        }
-
-    @cached_property
-    def _known_ids(self) -> frozenset[str]:
-        return frozenset(self.ids)
-
-    def _names_of(self, file: str | Path) -> list[str]:
-        """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
-        text, page = as_text(str(file)), ""
-        if frame := re.fullmatch(r"(.*)(#\d+)", text, re.DOTALL):
-            text, page = frame.groups()
-        path, source = Path(text), Path(self.manifest.source)
-        roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
-        found = []
-        for whole in (path.parent.resolve() / path.name, path.resolve()):
-            found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
-            found.append(whole.as_posix())
-        plain = os.path.normpath(text).replace(os.sep, "/")
-        found += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
-        return [as_id(name) + page for name in dict.fromkeys(found)]
-
-    def _why_unknown(self, name: str) -> str:
-        if any(part.startswith(".") for part in name.split("/")) and not self.manifest.reading.get("hidden"):
-            return "its name or folder is hidden (index with --hidden to take such files)"
-        if self.manifest.reading.get("include") or self.manifest.reading.get("exclude"):
-            return "--include or --exclude may leave it out, or it is newer than the last run; index again"
-        if (Path(self.manifest.source) / name).exists():
-            return f"it is newer than the last run; index again: lookalike index {self.manifest.collection}"
-        return f"no such file in {self.manifest.collection}; lookalike files lists all it knows"
-
-    # What is stored ----------------------------------------------------------------------------------------------
-
-    @property
-    def _dataset(self) -> Any:
-        """The rows of one version: what is written meanwhile doesn't show in it."""
-        if IndexReader._lance_runs_in not in (None, os.getpid()):
-            raise IndexStoreError(
-                f"{self.path}: Lance, which reads it, doesn't run in a process that was forked after it was used; start "
-                "the process by multiprocessing.get_context('spawn'), or open the index only there"
-            )
-        IndexReader._lance_runs_in = os.getpid()
-        return self._opened
-
-    @cached_property
-    def _opened(self) -> Any:
-        return open_dataset(self.path, self.manifest)
-
-    @cached_property
-    def _table(self) -> Any:
-        """What the rows' order takes, sorted by it, and the encoder's checks: of exactly the rows that were written."""
-        table = self._read(["key", "id", "frame", "position", f"{self.manifest.view.column}_crc32"])
-        keys = table["key"].to_numpy()
-        if (len(keys), keys_crc32(keys)) != (self.manifest.rows, self.manifest.keys_crc32):
-            raise self._damage("its rows aren't those that were written")
-        with self._reading():
-            return table.take(sorted_indices(table))
-
-    @cached_property
-    def _rows(self) -> NDArray[np.int64]:
-        """The rows of the table that have a descriptor: row ``i`` of the descriptors is row ``_rows[i]`` there."""
-        there = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
-        rows = np.flatnonzero(there)
-        if len(rows) != len(self):
-            raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
-        return rows
-
-    @property
-    def keys(self) -> NDArray[np.int64]:
-        """The key of each indexed image's row in the dataset, in the order of the descriptors."""
-        return self._keys
-
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
-        if self._vectors is not None:
-            return self._vectors.array("keys")
+        mapped = self._mapped("keys")
+        if mapped is not None:
+            return mapped
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
 
     def _keys_of(self, rows: Sequence[int]) -> list[int]:
         """Return the keys of some rows; of few, only what is needed is read of a large index."""
-        if self._vectors is None and self._lists is not None and len(rows) < _FEW:
+        if self._vectors is None and self._lists is not None and len(rows) < FEW:
             with suppress(ChecksumError):
                 return [int(key) for key in self._lists.keys(rows)]
         return [int(key) for key in self._keys[list(rows)]]
 
-    @cached_property
-    def _everything(self) -> list[Facts]:
-        """The facts of all rows of the table."""
-        return self._facts_by_key(self._table["key"].to_pylist(), None)
 
-    def _facts(self, rows: Sequence[int]) -> list[Facts]:
-        keys = self._keys_of(rows)
-        return self._facts_by_key(keys, keys if len(keys) < _FEW else None)
+class _LateDatabase:
+    """A :class:`Database` of a mapped file, which is read and checked when distances are first asked for.
 
-    def _facts_by_key(self, keys: list[int], read: list[int] | None) -> list[Facts]:
-        """Return the facts of these rows, each checked to say what was written."""
-        table = self._read([*FACTS, "facts_crc32"], read)
-        found = {facts.key: facts for facts in facts_of(table)}
-        checks = dict(zip(found, table["facts_crc32"].to_pylist(), strict=True))
-        facts = [found[key] for key in keys]
-        for one in facts:
-            if checks[one.key] != facts_crc32(one):
-                raise self._damage(f"what it says about the image {one.id!r} isn't what was written")
-        return facts
+    An approximate search goes by its own file, and most answers take no more than how large the database is.
+    """
 
-    def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
-        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
-        with self._reading():
-            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.manifest.rows))
+    def __init__(self, distance: str, manifest: Manifest, make: Callable[[], Database]) -> None:
+        self.distance, self.size, self.dimension = distance, manifest.count, manifest.dimension
+        self.measure = DISTANCES[distance]  # what a distance says of itself, it says without descriptors
+        self._make: Callable[[], Database] | None = make
+        self._made: Database | None = None
+        self._lock = threading.Lock()
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            with reading(self.path):
-                yield
-        except DamagedIndexError as e:
-            raise self._as_it_is(e) from e
-
-    def _as_it_is(self, damage: DamagedIndexError) -> IndexStoreError:
-        """Tell damage from what another run has replaced since this was opened."""
-        newest, mine = read_manifest(self.path), self.manifest
-        if (newest.dataset_version, newest.written) == (mine.dataset_version, mine.written):
-            return damage
-        return IndexStoreError(f"{self.path}: the index was written since it was opened; open it again")
-
-    def _damage(self, reason: str) -> IndexStoreError:
-        return self._as_it_is(DamagedIndexError(self.path, reason))
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        with self._lock:
+            if self._made is None and self._make is not None:
+                self._made, self._make = self._make(), None  # nor does it hold the index any longer
+        return getattr(self._made, name)
 
 
 __all__ = ["IndexReader", "Manifest", "id_of", "index_of"]

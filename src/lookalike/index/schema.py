@@ -3,59 +3,114 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.manifest import Column, descriptor_crc32, facts_crc32
-from lookalike.index.store import descriptor_fields
+from lookalike.index.manifest import Column, descriptor_crc32
 
 #: Outcomes of a picture that was read, whatever its encoders made of it; all others are of files that weren't.
 READ = ("indexed", "blank", "no descriptor")
 #: In the place of a descriptor's check: an encoder has seen the picture and has no descriptor for it.
 REFUSED = -1
+_AT_ONCE = 2**14  # rows that are checked together
+
+
+#: How a column is stored, where that doesn't follow from its Python type; whether answers show it, and filters know it.
+_Int32 = Annotated[int, "int32"]
+_Hidden, _NotFiltered = "hidden", "not filtered"
 
 
 class Facts(NamedTuple):
-    """What an index knows of one picture, or of a file that couldn't be used."""
+    """What an index knows of one picture, or of a file that couldn't be used: the schema of its rows, one fact a column.
 
-    key: int
+    A column more is a line here, and one where it is filled (:mod:`lookalike.index.sync.records`): its type in the store,
+    its check, what answers show and what filters know follow from this class.
+    """
+
+    key: Annotated[int, _Hidden]
     id: str
-    frame: int = 0
+    frame: _Int32 = 0
     position: int | None = None
     label: str | None = None
     caption: str | None = None
-    caption_stamp: str | None = None
-    metadata: str | None = None
-    hash: str | None = None
+    caption_stamp: Annotated[str | None, _Hidden] = None
+    metadata: Annotated[str | None, _NotFiltered] = None
+    hash: Annotated[str | None, _NotFiltered] = None
     size: int | None = None
-    mtime_ns: int | None = None
-    width: int | None = None
-    height: int | None = None
-    outcome: str = "indexed"
-    stage: str | None = None
-    reason: str | None = None
+    mtime_ns: Annotated[int | None, _NotFiltered] = None
+    width: _Int32 | None = None
+    height: _Int32 | None = None
+    outcome: Annotated[str, _Hidden] = "indexed"
+    stage: Annotated[str | None, _Hidden] = None
+    reason: Annotated[str | None, _Hidden] = None
 
     @property
     def file(self) -> str:
         """Id of the file it is in: all frames of an animation are in one."""
         return self.id.removesuffix(f"#{self.frame}") if self.frame else self.id
 
+    @property
+    def is_read(self) -> bool:
+        """Whether it is a picture's, whatever its encoders made of it."""
+        return self.outcome in READ
 
+
+class _Field(NamedTuple):
+    kind: str
+    marks: frozenset[str]
+
+
+def _field_of(hint: Any) -> _Field:
+    """Read a column's type in Arrow, and what is marked, from the type of a fact."""
+    marks: set[str] = set()
+    kind = "string"
+    parts = [hint]
+    while parts:
+        part = parts.pop()
+        if get_origin(part) is Annotated:
+            marks.update(part.__metadata__)
+            parts.append(part.__origin__)
+        elif get_origin(part) is not None:
+            parts += get_args(part)
+        elif part is int:
+            kind = "int64"
+    return _Field("int32" if "int32" in marks else kind, frozenset(marks))
+
+
+_FIELDS = {name: _field_of(hint) for name, hint in get_type_hints(Facts, include_extras=True).items()}
 #: Columns whose values ``facts_crc32`` covers, in this order.
 FACTS = Facts._fields
+#: Those that are shown with every answer; and of them, those that filters know by their name.
+SHOWN = tuple(name for name, field in _FIELDS.items() if _Hidden not in field.marks)
+FILTERED = {name: _FIELDS[name].kind for name in SHOWN if _NotFiltered not in _FIELDS[name].marks}
+#: Of a row and an encoder: not encoded yet, seen and without a descriptor, or with one.
+UNSEEN, SEEN, ENCODED = 0, 1, 2
 
 
 @dataclass
-class Row:
-    """One row: facts, thumbnail, and for each column a descriptor, None (seen, no descriptor), or nothing (not seen)."""
+class Described:
+    """Descriptors of some rows by one encoder.
 
-    facts: Facts
-    thumbnail: bytes | None
-    descriptors: dict[str, NDArray[Any] | None]
+    Attributes
+    ----------
+    matrix : ndarray of float32 or uint8, shape (n, d)
+        What it is of a row without one counts for nothing.
+    states : ndarray of int8, shape (n,)
+        ``UNSEEN``, ``SEEN`` or ``ENCODED``.
+    """
+
+    matrix: NDArray[Any]
+    states: NDArray[np.int8]
+
+    @classmethod
+    def nothing(cls, count: int, column: Column) -> Described:
+        """Return that of rows which the encoder hasn't seen."""
+        return cls(np.zeros((count, column.dimension), column.dtype), np.zeros(count, np.int8))
 
 
 def schema(columns: Sequence[Column]) -> Any:
@@ -73,9 +128,7 @@ def schema(columns: Sequence[Column]) -> Any:
     """
     import pyarrow as pa
 
-    numbers = {"key": pa.int64(), "frame": pa.int32(), "position": pa.int64(), "size": pa.int64()}
-    numbers |= {"mtime_ns": pa.int64(), "width": pa.int32(), "height": pa.int32()}
-    fields = [pa.field(name, numbers.get(name, pa.string())) for name in FACTS]
+    fields = [pa.field(name, getattr(pa, field.kind)()) for name, field in _FIELDS.items()]
     fields += [pa.field("facts_crc32", pa.uint32())]
     fields += [pa.field("thumbnail", pa.binary()), pa.field("thumbnail_crc32", pa.uint32())]
     for column in columns:
@@ -83,15 +136,44 @@ def schema(columns: Sequence[Column]) -> Any:
     return pa.schema(fields)
 
 
-def to_table(rows: Sequence[Row], columns: Sequence[Column]) -> Any:
+def descriptor_fields(column: Column) -> Any:
+    """Return the Arrow schema of an encoder's two columns.
+
+    Parameters
+    ----------
+    column : Column
+        The encoder.
+
+    Returns
+    -------
+    pyarrow.Schema
+        The descriptor (null where there is none), and its check (null: not encoded yet; -1: no descriptor).
+    """
+    import pyarrow as pa
+
+    value = pa.from_numpy_dtype(np.dtype(column.dtype))
+    name = column.column
+    return pa.schema([pa.field(name, pa.list_(value, column.dimension)), pa.field(f"{name}_crc32", pa.int64())])
+
+
+def to_table(
+    facts: Sequence[Facts],
+    thumbnails: Sequence[bytes | None],
+    described: Mapping[str, Described],
+    columns: Sequence[Column],
+) -> Any:
     """Bring rows to the form they are stored in, with their checks.
 
     Parameters
     ----------
-    rows : sequence of Row
+    facts : sequence of Facts, length n
         At least one.
+    thumbnails : sequence of bytes or None, length n
+        Of the pictures.
+    described : mapping
+        Column of an encoder -> the descriptors of the rows; one that isn't named has seen none.
     columns : sequence of Column
-        The encoders of the dataset; a row needn't hold a descriptor of each.
+        The encoders of the dataset.
 
     Returns
     -------
@@ -101,34 +183,74 @@ def to_table(rows: Sequence[Row], columns: Sequence[Column]) -> Any:
     import pyarrow as pa
 
     form = schema(columns)
-    facts = dict(zip(FACTS, zip(*(row.facts for row in rows), strict=True), strict=True))
-    arrays = {name: pa.array(values, form.field(name).type) for name, values in facts.items()}
-    arrays["facts_crc32"] = pa.array([facts_crc32(row.facts) for row in rows], pa.uint32())
-    pictures = [row.thumbnail for row in rows]
-    arrays["thumbnail"] = pa.array(pictures, pa.binary())
-    arrays["thumbnail_crc32"] = pa.array([None if p is None else zlib.crc32(p) for p in pictures], pa.uint32())
-    keys = np.array(facts["key"], np.int64)
+    values = dict(zip(FACTS, zip(*facts, strict=True), strict=True))
+    arrays = {name: pa.array(values[name], form.field(name).type) for name in FACTS}
+    arrays["facts_crc32"] = pa.array(facts_checks(pa.table(arrays)))
+    arrays["thumbnail"] = pa.array(thumbnails, pa.binary())
+    arrays["thumbnail_crc32"] = pa.array([None if p is None else zlib.crc32(p) for p in thumbnails], pa.uint32())
+    keys = np.array(values["key"], np.int64)
     for column in columns:
-        name, matrix = column.column, np.zeros((len(rows), column.dimension), column.dtype)
-        checks: list[int | None] = [None] * len(rows)
-        there = []
-        for i, row in enumerate(rows):
-            if name in row.descriptors:
-                descriptor = row.descriptors[name]
-                if descriptor is None:
-                    checks[i] = REFUSED
-                else:
-                    matrix[i] = descriptor
-                    there.append(i)
-        for i, check in zip(there, descriptor_crc32(matrix[there], keys[there].tolist()), strict=True):
-            checks[i] = check
-        absent = np.ones(len(rows), np.bool_)
-        absent[there] = False
+        name = column.column
+        found = described.get(name) or Described.nothing(len(facts), column)
+        there = found.states == ENCODED
+        checks = np.full(len(facts), REFUSED, np.int64)
+        checks[there] = descriptor_crc32(np.ascontiguousarray(found.matrix[there]), keys[there].tolist())
         arrays[name] = pa.FixedSizeListArray.from_arrays(
-            pa.array(matrix.reshape(-1)), column.dimension, mask=pa.array(absent) if absent.any() else None
+            pa.array(found.matrix.reshape(-1)), column.dimension, mask=None if there.all() else pa.array(~there)
         )
-        arrays[f"{name}_crc32"] = pa.array(checks, pa.int64())
+        arrays[f"{name}_crc32"] = pa.array(checks, mask=found.states == UNSEEN)
     return pa.table([arrays[f.name] for f in form], schema=form)
+
+
+def facts_checks(table: Any) -> NDArray[np.uint32]:
+    """Return the check of each row's facts, as :func:`lookalike.index.manifest.facts_crc32` makes that of one.
+
+    Parameters
+    ----------
+    table : pyarrow.Table or RecordBatch
+        With the columns of ``FACTS``.
+
+    Returns
+    -------
+    ndarray of uint32, shape (n,)
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = np.empty(table.num_rows, np.uint32)
+    for start in range(0, table.num_rows, _AT_ONCE):
+        part = table.slice(start, _AT_ONCE)
+        texts = [pc.fill_null(pc.cast(part[name], pa.large_string()), "\1") for name in FACTS]
+        joined = pc.binary_join_element_wise(*texts, pa.scalar("\0", pa.large_string()))
+        joined = joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+        edges = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1].tolist()
+        data = memoryview(joined.buffers()[2])
+        found[start : start + len(joined)] = [zlib.crc32(data[a:b]) for a, b in pairwise(edges)]
+    return found
+
+
+def files_of(table: Any) -> Any:
+    """Return the id of the file that each row's picture is in: all frames of an animation are in one.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        With the columns ``id`` and ``frame``.
+
+    Returns
+    -------
+    pyarrow.Array of large_string
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = table["id"].combine_chunks().cast(pa.large_string())
+    later = pc.greater(table["frame"].combine_chunks(), 0)
+    if not pc.any(later).as_py():
+        return ids
+    some = zip(ids.filter(later).to_pylist(), table["frame"].filter(later).to_pylist(), strict=True)
+    files = [identity.removesuffix(f"#{frame}") for identity, frame in some]
+    return pc.replace_with_mask(ids, later, pa.array(files, pa.large_string()))
 
 
 def facts_of(table: Any) -> list[Facts]:
@@ -183,29 +305,34 @@ def descriptors_of(table: Any, column: str) -> tuple[NDArray[Any], NDArray[np.bo
     return matrix, there
 
 
-def duplicate_keys(facts: Iterable[Facts]) -> set[int]:
+def duplicates_in(table: Any) -> NDArray[np.bool_]:
     """Tell which rows hold the same bytes as one before them.
 
     Parameters
     ----------
-    facts : iterable of Facts
-        Of all rows.
+    table : pyarrow.Table
+        With the columns ``hash``, ``frame`` and ``outcome``, in the order of :func:`sorted_indices`.
 
     Returns
     -------
-    set of int
-        Their keys; of each set of equal files the first by position, or by id, isn't among them.
+    ndarray of bool, shape (n,)
+        Of each set of equal files all but the first.
     """
-    first: dict[tuple[str, int], Facts] = {}
-    found = set()
-    for one in sorted((f for f in facts if f.outcome == "indexed" and f.hash), key=_in_order):
-        if first.setdefault((one.hash or "", one.frame), one) is not one:
-            found.add(one.key)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    hashes = table["hash"]
+    counted = pc.and_(pc.equal(table["outcome"], "indexed"), pc.fill_null(pc.not_equal(hashes, ""), False))
+    rows = np.flatnonzero(
+        counted.to_numpy(zero_copy_only=False) if isinstance(counted, pa.Array) else counted.to_numpy()
+    )
+    found = np.zeros(table.num_rows, np.bool_)
+    if len(rows):
+        codes = hashes.take(rows).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        pairs = codes << 32 | table["frame"].take(rows).to_numpy()
+        found[rows] = True
+        found[rows[np.unique(pairs, return_index=True)[1]]] = False
     return found
-
-
-def _in_order(facts: Facts) -> tuple[int, str, int]:
-    return (-1 if facts.position is None else facts.position, facts.file, facts.frame)
 
 
 def sorted_indices(table: Any) -> Any:
@@ -214,16 +341,19 @@ def sorted_indices(table: Any) -> Any:
     Parameters
     ----------
     table : pyarrow.Table
-        With the columns ``key``, ``id``, ``frame`` and ``position``.
+        With the columns ``id``, ``frame`` and ``position``.
 
     Returns
     -------
     pyarrow.Array
         For ``table.take``.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pc.any(pc.greater(table["frame"], 0)).as_py():
-        facts = [Facts(**row) for row in table.select(["key", "id", "frame", "position"]).to_pylist()]
-        return np.array(sorted(range(len(facts)), key=lambda i: _in_order(facts[i])), np.int64)
-    return pc.sort_indices(table, [("position", "ascending"), ("id", "ascending")])
+    by = {"position": pc.fill_null(table["position"], -1), "file": files_of(table), "frame": table["frame"]}
+    if table["position"].null_count == table.num_rows:
+        del by["position"]
+    if not pc.any(pc.greater(table["frame"], 0)).as_py():
+        del by["frame"]
+    return pc.sort_indices(pa.table(by), [(name, "ascending") for name in by])

@@ -49,8 +49,6 @@ from lookalike.neighbors.exact import Block, Database
 
 #: The article's list of n for LRAP@n.
 CUTS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 30000, 40000, 50000, 60000)
-PRECISION_AT = (1, 10)
-RECALL_AT = (1, 10, 100, 1000)
 #: The bits of float32's infinity: NaN is above, any number below.
 INFINITY = 0x7F800000
 
@@ -192,6 +190,81 @@ def _positions(size: int, dropped: int) -> NDArray[np.uint32]:
     return (np.arange(size, dtype=np.uint32) >> np.uint32(dropped)) << np.uint32(1)
 
 
+class Hits:
+    """Where one query's relevant images stand, and the sums that every score is made of.
+
+    Parameters
+    ----------
+    ranks : ndarray of int64, shape (R,)
+        Ranks of all its relevant images in the whole database, counted from 1, ascending; at least one.
+    """
+
+    def __init__(self, ranks: Int64Array) -> None:
+        self.total = len(ranks)
+        self._ranks = ranks
+        self._precisions = np.cumsum(np.arange(1, self.total + 1) / ranks)
+
+    def found(self, n: Any) -> Any:
+        """Return how many relevant images are among the first ``n``, an int or an array of them."""
+        return np.searchsorted(self._ranks, n, side="right")
+
+    def gained(self, n: Any) -> Any:
+        """Return the sum of the precision at each relevant rank up to ``n``, an int or an array of them."""
+        found = self.found(n)
+        return np.where(found > 0, self._precisions[found - 1], 0.0)
+
+    @property
+    def gained_in_all(self) -> float:
+        """The sum of the precision at every relevant rank."""
+        return float(self._precisions[-1])
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score of a query, by its name.
+
+    Attributes
+    ----------
+    name : str
+        As reports, tables, the page and JSON call it.
+    value : callable
+        Hits -> the score, 0..1. A query with nothing relevant in the database scores 0 and isn't asked.
+    shown : {"everywhere", "in text", "in JSON"}
+        Whether the page's and the demo's tables show it, the command's text alone, or neither.
+    """
+
+    name: str
+    value: Callable[[Hits], float]
+    shown: str = "everywhere"
+
+
+def precision_at(k: int) -> Callable[[Hits], float]:
+    """Return P@k, which divides by ``k`` even if there are fewer relevant images."""
+    return lambda hits: float(hits.found(k) / k)
+
+
+def recall_at(k: int) -> Callable[[Hits], float]:
+    """Return recall@k: the share of the relevant images that is found."""
+    return lambda hits: float(hits.found(k) / hits.total)
+
+
+#: Every score but the curve of LRAP@n, in the order in which they are shown. A new metric is one line here.
+METRICS = (
+    Metric("P@1", precision_at(1)),
+    Metric("P@10", precision_at(10)),
+    Metric("recall@1", recall_at(1), "in JSON"),
+    Metric("recall@10", recall_at(10), "in text"),
+    Metric("recall@100", recall_at(100)),
+    Metric("recall@1000", recall_at(1000), "in text"),
+    Metric("R-precision", lambda hits: float(hits.found(hits.total) / hits.total)),
+    Metric("mAP", lambda hits: hits.gained_in_all / hits.total),
+    Metric("mAP@R", lambda hits: float(hits.gained(hits.total) / hits.total)),
+)
+#: Names of those that the page and the demo show, and of those that the text of a report does.
+SHOWN = tuple(metric.name for metric in METRICS if metric.shown == "everywhere")
+SHOWN_IN_TEXT = tuple(metric.name for metric in METRICS if metric.shown != "in JSON")
+
+
 def score_names(cuts: Sequence[int]) -> list[str]:
     """Return the names of the scores of one query, in :func:`per_query`'s order.
 
@@ -209,8 +282,7 @@ def score_names(cuts: Sequence[int]) -> list[str]:
     >>> score_names([10])[-4:]
     ['R-precision', 'mAP', 'mAP@R', 'LRAP@10']
     """
-    counted = [f"P@{k}" for k in PRECISION_AT] + [f"recall@{k}" for k in RECALL_AT]
-    return [*counted, "R-precision", "mAP", "mAP@R", *(f"LRAP@{n}" for n in cuts)]
+    return [*(metric.name for metric in METRICS), *(f"LRAP@{n}" for n in cuts)]
 
 
 def per_query(ranks: Int64Array, cuts: Sequence[int]) -> Float64Array:
@@ -235,22 +307,11 @@ def per_query(ranks: Int64Array, cuts: Sequence[int]) -> Float64Array:
     >>> per_query(np.array([1, 3]), [1, 2, 3])[-3:].round(4).tolist()
     [1.0, 1.0, 0.8333]
     """
-    total = len(ranks)
-    at = np.array([*PRECISION_AT, *RECALL_AT, total, *cuts])
-    if not total:
-        return np.zeros(len(at) + 2)
-    added = np.cumsum(np.arange(1, total + 1) / ranks)
-    found = np.searchsorted(ranks, at, side="right")
-    gained = np.where(found > 0, added[found - 1], 0.0)
-    p, r, fixed = len(PRECISION_AT), len(PRECISION_AT) + len(RECALL_AT), len(PRECISION_AT) + len(RECALL_AT) + 1
-    return np.concatenate(
-        [
-            found[:p] / at[:p],
-            found[p:fixed] / total,
-            [added[-1] / total, gained[r] / total],
-            gained[fixed:] / np.maximum(found[fixed:], 1),
-        ]
-    )
+    if not len(ranks):
+        return np.zeros(len(METRICS) + len(cuts))
+    hits, at = Hits(ranks), np.array(cuts, np.int64)
+    curve = hits.gained(at) / np.maximum(hits.found(at), 1)
+    return np.concatenate([[metric.value(hits) for metric in METRICS], curve])
 
 
 @dataclass(frozen=True)

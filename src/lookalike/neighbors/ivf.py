@@ -13,7 +13,7 @@ search stays exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ _FEWEST, _MOST_LISTS = 16, 8192
 _SEED = 0
 #: From this many on, queries look into lists together, and no more than so many.
 _TOGETHER, _MOST_TOGETHER = 16, 1024
-_AT_ONCE = 2**16  # rows moved or put into lists at a time
+_AT_ONCE = 2**23  # numbers moved or put into lists at a time
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ class InvertedFile:
             part = slice(start, start + _MOST_TOGETHER)
             some, long = asked[part], lengths[part]
             chosen = self._chosen(some, long, k, probes)
+            self._check(np.unique(np.concatenate(chosen)))
             left, errors = self._measure.prepare(some, long)[0], self._measure.errors(long)
             if len(some) >= _TOGETHER:
                 who, places = visit(left, errors, k, chosen, self._starts, self._list, self._measure.complete)
@@ -197,13 +198,16 @@ class InvertedFile:
             positions[part], distances[part] = rows[first], exact[first]
         return positions, distances
 
+    def _check(self, lists: Int64Array) -> None:
+        """Check lists that weren't yet, all of them together."""
+        fresh = lists[~self._sound[lists] & (self._sizes[lists] > 0)]
+        if len(fresh):
+            self._stored.check_rows("descriptors", self._starts[fresh], self._starts[fresh + 1])
+            self._sound[fresh] = True
+
     def _list(self, one: int) -> Float32Array:
-        """Return the descriptors of a list, checked the first time."""
-        start, stop = int(self._starts[one]), int(self._starts[one + 1])
-        if not self._sound[one]:
-            self._stored.rows("descriptors", start, stop)
-            self._sound[one] = True
-        return self._all[start:stop]
+        """Return the descriptors of a list, which was checked."""
+        return self._all[int(self._starts[one]) : int(self._starts[one + 1])]
 
     def _chosen(self, asked: Float32Array, lengths: Float64Array, k: int, probes: int) -> list[Int64Array]:
         """Return the lists each query looks into, the nearest first."""
@@ -274,6 +278,9 @@ class _Filled:
     def rows(self, name: str, start: int, stop: int, *, checked: bool = True) -> NDArray[Any]:  # noqa: ARG002
         return self._arrays[name][start:stop]
 
+    def check_rows(self, name: str, starts: Int64Array, stops: Int64Array) -> None:
+        """Check nothing: what was just written is as it was written."""
+
     def take(self, name: str, rows: Sequence[int] | Int64Array) -> NDArray[Any]:
         return np.asarray(self._arrays[name][np.asarray(rows, np.int64)])
 
@@ -319,8 +326,7 @@ def write_lists(
         centres = _learn(descriptors, lengths, distance)
     owner = np.empty(len(descriptors), np.int64)
     nearest = Database(centres, "euclidean")
-    for start in range(0, len(descriptors), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for part in _parts(*descriptors.shape):
         owner[part] = nearest.nearest(DISTANCES[distance].placed(descriptors[part], lengths[part]), 1)[0][:, 0]
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(len(centres) + 1))
@@ -334,8 +340,7 @@ def write_lists(
         "starts": ("<i8", starts.shape),
     }
     with writing_mapped(path, stated, shapes) as arrays:
-        for start in range(0, len(order), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
+        for part in _parts(*descriptors.shape):
             arrays["descriptors"][part] = descriptors[order[part]]
         small = {"rows": order, "lengths": lengths[order], "keys": keys, "centres": centres, "starts": starts}
         for name, values in small.items():
@@ -344,19 +349,30 @@ def write_lists(
     return InvertedFile(MappedArrays(path))
 
 
+def _parts(count: int, dimension: int) -> Iterator[slice]:
+    """Yield rows that are worked on together, so that many don't take memory as a whole."""
+    step = max(1, _AT_ONCE // dimension)
+    for start in range(0, count, step):
+        yield slice(start, start + step)
+
+
 def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> Float32Array:
     """Return centres by k-means on a sample: 2 sqrt(m) of them, so that choosing and looking into lists cost alike."""
     count = max(_FEWEST, min(_MOST_LISTS, int(2 * len(descriptors) ** 0.5)))
     count = min(count, len(descriptors))
     rng = np.random.default_rng(_SEED)
     some = np.sort(rng.choice(len(descriptors), min(len(descriptors), _TRAIN_PER_LIST * count), replace=False))
-    sample = DISTANCES[distance].placed(descriptors[some], lengths[some])
+    sample = np.empty((len(some), descriptors.shape[1]), np.float32)
+    for part in _parts(*sample.shape):
+        sample[part] = DISTANCES[distance].placed(descriptors[some[part]], lengths[some[part]])
     centres = sample[rng.choice(len(sample), count, replace=False)].copy()
     for _ in range(_TURNS):
-        owner = Database(centres, "euclidean").nearest(sample, 1)[0][:, 0]
+        nearest = Database(centres, "euclidean")
+        owner = np.concatenate([nearest.nearest(sample[part], 1)[0][:, 0] for part in _parts(*sample.shape)])
         order = np.argsort(owner, kind="stable")
         held, first, many = np.unique(owner[order], return_index=True, return_counts=True)
-        centres[held] = np.add.reduceat(sample[order], first, axis=0) / many[:, None]
+        for one, start, count_held in zip(held.tolist(), first.tolist(), many.tolist(), strict=True):
+            centres[one] = np.add.reduce(sample[order[start : start + count_held]], axis=0) / count_held
         empty = np.setdiff1d(np.arange(count), held)
         centres[empty] = sample[rng.choice(len(sample), len(empty), replace=False)]
         if DISTANCES[distance].directional:

@@ -71,18 +71,34 @@ def candidates(
     each = max(1, min(TILE_QUERIES, -(-len(left) // threads)))
     starts = range(0, len(left), each)
 
-    def work(start: int, many: int = each) -> tuple[Int64Array, Int64Array]:
-        part = slice(start, start + many)
-        found = _of_some(left[part], 2 * errors[part], k, size, multiply)
-        if found is not None:
-            return found[0] + start, found[1]
-        halves = [work(start, many // 2), work(start + many // 2, many - many // 2)]
-        queries, rows = (np.concatenate(parts) for parts in zip(*halves, strict=True))
-        return queries, rows
+    def work(start: int) -> T:
+        part = slice(start, start + each)
+        queries, rows = _of_all(left[part], 2 * errors[part], k, size, multiply)
+        return settle(queries + start, rows)
 
     with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
-            yield from pool.map(lambda start: settle(*work(start)), starts[first : first + 4 * threads])
+            yield from pool.map(work, starts[first : first + 4 * threads])
+
+
+def _of_all(
+    left: Float32Array,
+    spans: Float64Array,
+    k: int,
+    size: int,
+    multiply: Callable[[int, int, Float32Array, Float32Array], None],
+) -> tuple[Int64Array, Int64Array]:
+    """Return the pairs of some queries; of half as many at a time where they are too many to hold.
+
+    It is no function within another: one that calls itself there is kept alive, with all queries, until a garbage collection.
+    """
+    found = _of_some(left, spans, k, size, multiply)
+    if found is not None:
+        return found
+    half = len(left) // 2
+    first = _of_all(left[:half], spans[:half], k, size, multiply)
+    second = _of_all(left[half:], spans[half:], k, size, multiply)
+    return np.concatenate([first[0], second[0] + half]), np.concatenate([first[1], second[1]])
 
 
 def _of_some(

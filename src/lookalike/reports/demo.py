@@ -24,6 +24,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.reader import IndexReader
+from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.reports import charts, evaluate, figures
 from lookalike.reports.evaluate import IndexScore
@@ -38,19 +39,7 @@ _SHOWN_QUERIES = 10
 _EUCLIDEAN = "article, Euclidean"
 _AUGMENTED, _AUGMENTED_AMONG = 100, 2000
 _FAMILIES = ("turn", "scale", "shift", "crop", "blur", "noise", "jpeg")
-_METRICS = (
-    "P@1",
-    "P@10",
-    "recall@100",
-    "R-precision",
-    "mAP",
-    "mAP@R",
-    "LRAP@10",
-    "LRAP@100",
-    "LRAP@1000",
-    "LRAP@10000",
-    "LRAP@60000",
-)
+_METRICS = (*SHOWN, "LRAP@10", "LRAP@100", "LRAP@1000", "LRAP@10000", "LRAP@60000")
 
 
 @dataclass

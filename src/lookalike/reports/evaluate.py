@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -23,8 +24,9 @@ from lookalike.search.rerank.registry import create_reranker
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
+_log = logging.getLogger(__name__)
+
 #: What a person sees first; the rest is in the JSON.
-SHOWN = ("P@1", "P@10", "recall@10", "recall@100", "recall@1000", "R-precision", "mAP", "mAP@R")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class IndexScore(ScoreReport):
             f"{self.title}: {self.queries:,} queries against {self.database:,} images",
             f"{'':<14}{'score':>8}   95 % interval",
         ]
-        for name in (*SHOWN, *(f"LRAP@{n}" for n, _ in self.lrap)):
+        for name in (*ranking.SHOWN_IN_TEXT, *(f"LRAP@{n}" for n, _ in self.lrap)):
             low, high = self.intervals[name]
             lines.append(f"{name:<14}{self.metrics[name]:>8.4f}   {low:.4f} to {high:.4f}")
         if self.without_relevant:
@@ -246,7 +248,7 @@ def questions(
         As of :func:`score`.
     """
     known = read_truth(truth) if isinstance(truth, str | Path) else truth
-    tell = on_note or (lambda _: None)
+    tell = on_note or _log.info
     if leave_one_out:
         if queries is not None:
             raise UsageError("--leave-one-out asks by the index's own images; leave out the queries")

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.vectors import PAIRS, by_distance
 from lookalike.neighbors.exact import Database
 
-#: Facts and arrays, as :func:`lookalike.index.vectors.cached_artifact` keeps them.
+#: Facts and arrays, as :func:`lookalike.index.artifacts.Artifact.cached` keeps them.
 Learnt = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
 #: Given a kind, terms and a function that learns, returns what that does, or what it did before.
-Once = Callable[[str, Mapping[str, Any], Callable[[], Learnt]], Learnt]
+Once = Callable[[Mapping[str, Any], Callable[[], Learnt]], Learnt]
 
 #: Images whose pairs are counted; of 2,048 these are 2.1 million.
 SAMPLE = 2048
@@ -90,8 +89,8 @@ class DistanceCalibration:
 
     Parameters
     ----------
-    descriptors : ndarray, shape (n, d)
-        Of the whole collection.
+    descriptors : ndarray, shape (n, d), or callable
+        Of the whole collection; or what returns them, and is called and let go when there is something to learn.
     database : Database
         Of the same.
     once : callable, optional
@@ -102,9 +101,9 @@ class DistanceCalibration:
 
     def __init__(
         self,
-        descriptors: NDArray[Any],
+        descriptors: NDArray[Any] | Callable[[], NDArray[Any]],
         database: Database,
-        once: Once = lambda _kind, _terms, learn: learn(),
+        once: Once = lambda _terms, learn: learn(),
         seed: int = 0,
     ) -> None:
         self._descriptors = descriptors
@@ -144,14 +143,17 @@ class DistanceCalibration:
             "far": FAR,
             "seed": self._seed,
         }
-        return self._once(by_distance(PAIRS, self._database.distance), terms, self._learn)
+        found = self._once(terms, self._learn)
+        self._descriptors = np.empty((0, 0))
+        return found
 
     def _learn(self) -> Learnt:
         """Return how many pairs there are, their median and ``far``; and pairs with their ranks from 1, ascending."""
         rng = np.random.default_rng([self._seed, 1])
         size = self._database.size
         rows = np.arange(size) if size <= SAMPLE else np.sort(rng.choice(size, SAMPLE, replace=False))
-        some = self._descriptors[rows]
+        descriptors = self._descriptors() if callable(self._descriptors) else self._descriptors
+        some = descriptors[rows]
         between = Database(some, self._database.distance).distances(some)
         pairs = between[np.triu_indices(len(rows), 1)]
         pairs.sort()
@@ -165,7 +167,7 @@ class DistanceCalibration:
             "pairs": len(pairs),
             "median": float(pairs[len(pairs) // 2]) if len(pairs) else 0.0,
             "products": self._rounding(some),
-            "far": self._farthest(),
+            "far": self._farthest(descriptors),
         }
         return facts, {"distances": pairs[ranks - 1], "ranks": ranks}
 
@@ -175,13 +177,13 @@ class DistanceCalibration:
             ROUNDING_OF_PRODUCTS * math.sqrt(descriptors.shape[1]) * self._database.measure.product_scale(descriptors)
         )
 
-    def _farthest(self) -> float:
+    def _farthest(self, descriptors: NDArray[Any]) -> float:
         size = self._database.size
         if size < 2:
             return math.inf
         rng = np.random.default_rng([self._seed, 2])
         rows = rng.choice(size, min(OWN, size), replace=False)
-        found, distances = self._database.nearest(self._descriptors[rows], 2)
+        found, distances = self._database.nearest(descriptors[rows], 2)
         nearest = np.where(found[:, 0] == rows, distances[:, 1], distances[:, 0])
         # As many own images may be farther that a new one like them is as likely to be: its place among n is any of n + 1.
         place = math.ceil(FAR * (len(nearest) + 1))

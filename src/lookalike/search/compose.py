@@ -80,7 +80,7 @@ def blend(
             weights.append(SHOWN * example.weight)
             continue
         if example.id is not None and example.crop is None:
-            vectors.append(index.descriptors[find_row(example.id)])
+            vectors.append(index.descriptors_of([find_row(example.id)])[0])
             weights.append(SHOWN * example.weight)
             continue
         stored = example.pixels if example.id is None else read_stored(find_row(example.id))
@@ -96,7 +96,7 @@ def blend(
         weights.append(SHOWN)
     for ids, weight in ((query.likes, LIKED), (query.dislikes, -DISLIKED)):
         for name in ids:
-            vectors.append(index.descriptors[find_row(name)])
+            vectors.append(index.descriptors_of([find_row(name)])[0])
             weights.append(weight / len(ids))
     return weighted(vectors, weights, distance)
 

@@ -199,16 +199,15 @@ def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.ui
     CollectionError
         If the file can't be read.
     """
-    rows = {name: row for row, name in reversed(list(enumerate(index.ids)))}
 
     def row_of(name: str) -> int:
-        name = name if name in rows else id_of(name)
-        if name not in rows:
-            raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
-        return rows[name]
+        row = index.row_of(name)
+        if row is None:
+            raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
+        return row
 
     answer = picture_of(index, row_of(match))
-    if query in rows or id_of(query) in rows:
+    if index.row_of(query) is not None:
         return picture_of(index, row_of(query)), answer
     return show_example(index, Example.parse(query), row_of), answer
 

@@ -33,10 +33,12 @@ from numpy.typing import NDArray
 
 from lookalike.collections.folder import id_of
 from lookalike.errors import UsageError, unknown_name
+from lookalike.index.fact_table import FactTable
+from lookalike.index.schema import FILTERED
 
 #: Columns of every index; metadata adds its keys.
-TEXTS = ("id", "label", "caption")
-NUMBERS = ("width", "height", "size", "frame", "position", "mtime")
+TEXTS = tuple(name for name, kind in FILTERED.items() if kind == "string")
+NUMBERS = (*(name for name, kind in FILTERED.items() if kind != "string"), "mtime")
 #: Longest filter, and deepest nesting, that is read: a person never needs more, and a program can't exhaust the stack.
 LONGEST, DEEPEST = 10_000, 50
 
@@ -131,7 +133,6 @@ class _Compare:
     value: _Value
 
     def true_of(self, columns: _Columns) -> Any:
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         compare, value = _COMPARE[self.sign], self.value
@@ -145,8 +146,7 @@ class _Compare:
             kind, value = "number", float(bool(_as_truth(value)))
         held = columns(self.column, kind)
         if kind == "number" and _is_long(value, held):
-            exact = [None if v is None else compare(v, value) for v in columns.numbers(self.column)]
-            return pa.array(exact, pa.bool_())  # of what is known of none, too
+            return columns.compared(self.column, lambda number: compare(number, value))
         return getattr(pc, _ARROW[compare])(held, value)
 
 
@@ -175,7 +175,7 @@ class _In:
                 held = text
             elif kind == "number" and any(_is_long(value, held) for value in values):
                 exact = set(values)
-                same = pa.array([None if v is None else v in exact for v in columns.numbers(self.column)], pa.bool_())
+                same = columns.compared(self.column, exact.__contains__)
             else:
                 same = pc.is_in(held, pa.array(values, held.type))
             same = pc.if_else(pc.is_valid(held), same, None)  # what isn't known is neither in nor not in
@@ -231,13 +231,13 @@ class Filter:
         self.text = text
         self._root = root
 
-    def true_of(self, facts: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
+    def true_of(self, facts: FactTable | Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
         """Tell of which images the filter is true.
 
         Parameters
         ----------
-        facts : sequence of mapping
-            What :meth:`lookalike.Index.facts` returns.
+        facts : FactTable, or sequence of mapping
+            Columns, or what :meth:`lookalike.Index.facts` returns.
 
         Returns
         -------
@@ -251,18 +251,21 @@ class Filter:
         """
         import pyarrow.compute as pc
 
-        found = self._root.true_of(_Columns(self.text, facts))
+        found = self._root.true_of(_Columns(self.text, FactTable.of(facts)))
         return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False), np.bool_)
 
 
 class _Columns:
-    """Columns of facts as Arrow arrays, each made once: as ``text``, ``number``, ``truth`` or ``time`` (seconds since 1970)."""
+    """Columns of facts as Arrow arrays, each made once: as ``text``, ``number``, ``truth`` or ``time`` (seconds since 1970).
 
-    def __init__(self, text: str, facts: Sequence[Mapping[str, Any]]) -> None:
+    Python's own rules say what a value reads as; they are asked once for each value there is, not for each image.
+    """
+
+    def __init__(self, text: str, facts: FactTable) -> None:
         self.text = text
         self.facts = facts
         self.made: dict[tuple[str, str], Any] = {}
-        self.values: dict[str, list[Any]] = {}
+        self.held: dict[str, tuple[list[Any], NDArray[np.int64]]] = {}
 
     def __call__(self, column: _Column, kind: str) -> Any:
         import pyarrow as pa
@@ -270,8 +273,15 @@ class _Columns:
         key = (column.name, kind)
         if key not in self.made:
             convert, of = _KINDS[kind]
-            self.made[key] = pa.array([convert(v) for v in self.values_of(column)], getattr(pa, of)())
+            self.made[key] = self.read_as(column, convert, getattr(pa, of)())
         return self.made[key]
+
+    def read_as(self, column: _Column, convert: Callable[[Any], Any], kind: Any) -> Any:
+        """Return what becomes of each image's value."""
+        import pyarrow as pa
+
+        values, which = self.values_of(column)
+        return pa.array([convert(value) for value in values], kind).take(pa.array(which))
 
     def kind_of(self, column: _Column, value: _Value) -> str:
         """Tell as what a column is compared with a value."""
@@ -279,33 +289,49 @@ class _Columns:
             return "truth"
         if not isinstance(value, str):
             return "number"
-        if value.lower() in ("true", "false") and any(isinstance(v, bool) for v in self.values_of(column)):
+        if value.lower() in ("true", "false") and any(isinstance(v, bool) for v in self.values_of(column)[0]):
             return "truth"
         if _as_time(value) is not None and self(column, "time").null_count < len(self.facts):
             return "time"
         return "text"
 
-    def numbers(self, column: _Column) -> list[float | int | None]:
-        """Return what reads as numbers, whole ones exactly."""
-        return [_exactly(v) for v in self.values_of(column)]
+    def compared(self, column: _Column, compare: Callable[[float | int], bool]) -> Any:
+        """Compare what reads as numbers, whole ones exactly."""
+        import pyarrow as pa
 
-    def values_of(self, column: _Column) -> list[Any]:
-        if column.name not in self.values:
-            self.values[column.name] = self._values(column)
-        return self.values[column.name]
+        def of(value: Any) -> bool | None:
+            number = _exactly(value)
+            return None if number is None else compare(number)
 
-    def _values(self, column: _Column) -> list[Any]:
+        return self.read_as(column, of, pa.bool_())
+
+    def values_of(self, column: _Column) -> tuple[list[Any], NDArray[np.int64]]:
+        """Return the values that a column has, and which of them each image has."""
+        if column.name not in self.held:
+            self.held[column.name] = self._values(column)
+        return self.held[column.name]
+
+    def _values(self, column: _Column) -> tuple[list[Any], NDArray[np.int64]]:
         name = column.name
-        if name == "mtime":
-            return [f["mtime_ns"] / 1e9 if f["mtime_ns"] else None for f in self.facts]  # 0 in an array
         if name in TEXTS or name in NUMBERS:
-            return [f[name] for f in self.facts]
-        known = {key for f in self.facts for key in f["metadata"] or ()}
+            values, which = _apart(self.facts.column("mtime_ns" if name == "mtime" else name))
+            if name == "mtime":
+                values = [value / 1e9 if value else None for value in values]  # 0 in an array
+            return values, which
+        known = self.facts.metadata_keys
         key = name if name in known else name.removeprefix("metadata.")
         if key not in known:
             known |= {*TEXTS, *NUMBERS}
             raise FilterError(self.text, column.at, str(unknown_name("column", name, known)))
-        return [(f["metadata"] or {}).get(key) for f in self.facts]
+        texts = self.facts.metadata.indices.fill_null(len(self.facts.parsed))
+        return [*(one.get(key) for one in self.facts.parsed), None], texts.to_numpy().astype(np.int64)
+
+
+def _apart(column: Any) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return the values of a column once each, unknown last, and which of them each row has."""
+    found = column.dictionary_encode()
+    values = found.dictionary.to_pylist()
+    return [*values, None], found.indices.fill_null(len(values)).to_numpy().astype(np.int64)
 
 
 def _as_number(value: Any) -> float | None:

@@ -11,22 +11,21 @@ file names are ready in well under a second.
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
+from lookalike.index.fact_table import FactTable
 
 K1, B = 1.2, 0.75
 
 #: Longest text that is looked for, in characters, and most words of it.
 LONGEST, MOST = 2_000, 100
+_AT_ONCE = 4096  # texts that are split together: what is worked on stays in the processor's cache
 
 # Scripts that put no blanks between words: Han, kana, Hangul (where endings cling to words), Thai, Lao, Burmese, Khmer.
 _UNDIVIDED = (
@@ -38,6 +37,9 @@ _UNDIVIDED = (
 _SIGNS = "\u0900-\u0963\u0966-\u0dff"
 _PART = re.compile(rf"(?P<run>[{_UNDIVIDED}]+)|(?P<word>(?:(?![{_UNDIVIDED}])[^\W_]|[{_SIGNS}])+)")
 _TERM = re.compile(r"(?P<sign>-?)(?P<text>\S+)")
+
+#: Of each byte of plain text: its small letter or digit, and 0 where it is none and divides.
+_LETTERS = np.array([ord(chr(c).lower()) if c < 128 and chr(c).isalnum() else 0 for c in range(256)], np.uint8)
 
 
 def words_of(text: str) -> list[str]:
@@ -91,8 +93,8 @@ class Words:
 
     Parameters
     ----------
-    facts : sequence of mapping
-        What :meth:`lookalike.Index.facts` returns: id, caption, label and the values of the metadata are read.
+    facts : FactTable, or sequence of mapping
+        Columns, or what :meth:`lookalike.Index.facts` returns: id, caption, label and the values of the metadata are read.
 
     Examples
     --------
@@ -102,20 +104,20 @@ class Words:
     [0.42, 0.5, 0.0]
     """
 
-    def __init__(self, facts: Sequence[Mapping[str, Any]]) -> None:
-        postings: dict[str, tuple[list[int], list[int]]] = {}
-        lengths = np.zeros(len(facts))
-        for row, fact in enumerate(facts):
-            found = _held_of(" ".join(_texts(fact)))
-            lengths[row] = len(found)
-            for word, count in Counter(found).items():
-                rows, counts = postings.setdefault(word, ([], []))
-                rows.append(row)
-                counts.append(count)
-        self._postings = postings
-        self._sorted = sorted(postings)
-        self._size = len(facts)
-        self._norm = K1 * (1 - B + B * lengths / max(float(lengths.mean()) if len(facts) else 1.0, 1e-9))
+    def __init__(self, facts: FactTable | Sequence[Mapping[str, Any]]) -> None:
+        table = FactTable.of(facts)
+        self._size = len(table)
+        lengths = np.zeros(self._size, np.int64)
+        found: list[Any] = []
+        owners: list[NDArray[np.int32]] = []
+        for start in range(0, self._size, _AT_ONCE):
+            words, many = _words_in(_texts(table, start, start + _AT_ONCE))
+            found.append(words)
+            owners.append(np.repeat(np.arange(start, start + len(many), dtype=np.int32), many))
+            lengths[start : start + len(many)] = many
+        self._words, self._owners, self._starts = _postings(found, owners)
+        mean = float(lengths.mean()) if self._size else 1.0
+        self._norm = K1 * (1 - B + B * lengths / max(mean, 1e-9))
 
     def scores(self, asked: str) -> NDArray[np.float64]:
         """Score every image.
@@ -146,8 +148,7 @@ class Words:
             if count > MOST:
                 raise UsageError(f"over {MOST} words to look for; give fewer")
             for i, word in enumerate(parts):
-                alike = self._beginning(word) if text.endswith("*") and i == len(parts) - 1 else [word]
-                score = self._score(alike)
+                score = self._score(self._numbers_of(word, begins=text.endswith("*") and i == len(parts) - 1))
                 if sign:
                     fits &= score == 0
                 else:
@@ -158,25 +159,85 @@ class Words:
             raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
         return np.where(fits, total, 0.0)
 
-    def _beginning(self, start: str) -> list[str]:
-        first = bisect_left(self._sorted, start)
-        return self._sorted[first : bisect_left(self._sorted, start + chr(sys.maxunicode), first)]
+    def _numbers_of(self, word: str, *, begins: bool) -> list[int]:
+        """Return the numbers of a word, or of all that begin so."""
+        import pyarrow.compute as pc
 
-    def _score(self, words: Iterable[str]) -> NDArray[np.float64]:
-        counts = np.zeros(self._size)
-        for word in words:
-            if word in self._postings:
-                rows, found = self._postings[word]
-                counts[rows] += found
+        if begins:
+            return np.flatnonzero(pc.starts_with(self._words, word).to_numpy(zero_copy_only=False)).tolist()
+        number = self._words.index(word).as_py()
+        return [number] if number >= 0 else []
+
+    def _score(self, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """Score all images by how often they hold one of some words."""
+        places = [self._owners[self._starts[number] : self._starts[number + 1]] for number in numbers]
+        rows = np.concatenate(places) if places else np.empty(0, np.int32)
+        counts = np.bincount(rows, minlength=self._size).astype(np.float64)
         holding = int((counts > 0).sum())
         rarity = np.log(1 + (self._size - holding + 0.5) / (holding + 0.5))
         scores: NDArray[np.float64] = rarity * counts * (K1 + 1) / (counts + self._norm)
         return scores
 
 
-def _texts(fact: Mapping[str, Any]) -> Iterable[str]:
-    yield fact["id"]
-    for name in ("caption", "label"):
-        if fact[name] is not None:
-            yield fact[name]
-    yield from (str(value) for value in (fact["metadata"] or {}).values() if value is not None)
+def _texts(table: FactTable, start: int, stop: int) -> Any:
+    """Return what is said of some images, as an Arrow array of text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = [table.column(name)[start:stop].cast(pa.string()) for name in ("id", "caption", "label")]
+    values = [" ".join(str(v) for v in one.values() if v is not None) for one in table.parsed]
+    parts.append(pa.array(values, pa.string()).take(table.metadata.indices[start:stop]))
+    return pc.binary_join_element_wise(*parts, " ", null_handling="skip")
+
+
+def _words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
+    """Return the words of some texts, one after another, as an Arrow array, and how many each has."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
+    if plain.all():
+        return _ascii_words_in(texts)
+    many = np.zeros(len(texts), np.int64)
+    held = [_held_of(text) for text in texts.filter(pa.array(~plain)).to_pylist()]
+    many[~plain] = [len(words) for words in held]
+    found, many[plain] = _ascii_words_in(texts.filter(pa.array(plain)))
+    # Each text's own words must stand where its number says: those of plain texts come first, then the others'.
+    order = np.concatenate([np.repeat(np.flatnonzero(part), many[part]) for part in (plain, ~plain)])
+    words = pa.concat_arrays([found, pa.array([word for words in held for word in words], pa.string())])
+    return words.take(np.argsort(order, kind="stable")), many
+
+
+def _ascii_words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
+    """Do the same for plain text, where every byte is a character, without looking at one by one."""
+    import pyarrow as pa
+
+    if not len(texts):
+        return pa.array([], pa.string()), np.zeros(0, np.int64)
+    edges = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[edges[0] : edges[-1]]
+    edges = edges - edges[0]
+    letters = _LETTERS[data]
+    inside = letters != 0
+    begins = inside.copy()
+    begins[1:] &= ~inside[:-1]
+    first = edges[:-1][edges[:-1] < len(data)]
+    begins[first] |= inside[first]  # a text's first word, though the text before ends in a letter
+    starts = np.flatnonzero(begins)
+    kept = np.cumsum(inside, dtype=np.int32)
+    places = np.append(kept[starts] - 1, kept[-1:] if len(kept) else 0).astype(np.int32)
+    words = pa.StringArray.from_buffers(len(starts), pa.py_buffer(places), pa.py_buffer(letters[inside]))
+    return words, np.diff(np.searchsorted(starts, edges))
+
+
+def _postings(found: list[Any], owners: list[NDArray[np.int32]]) -> tuple[Any, NDArray[np.int32], NDArray[np.int64]]:
+    """Return all words once, the rows that hold them by word, and where those of each word begin."""
+    import pyarrow as pa
+
+    words = pa.chunked_array(found, pa.string()).dictionary_encode().combine_chunks()
+    numbers = words.indices.to_numpy()
+    many = np.bincount(numbers, minlength=len(words.dictionary))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(many)])
+    pairs = numbers.astype(np.int64) << 32 | np.concatenate([np.empty(0, np.int32), *owners])
+    pairs.sort()  # much faster than to sort rows by numbers
+    return words.dictionary, pairs.astype(np.int32), starts

@@ -18,9 +18,9 @@ from lookalike.collections.folder import id_of
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.artifacts import CALIBRATION, REJECTION
 from lookalike.index.originals import originals_of
 from lookalike.index.reopen import collection_now
-from lookalike.index.vectors import cached_artifact
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
@@ -168,16 +168,30 @@ def _check_rerank(query: Query) -> None:
             raise UsageError(f"{name} goes by distance, and re-ranked answers don't; leave one of the two out")
 
 
-def prepare(index: IndexReader) -> None:
+def prepare(index: IndexReader, on_note: Callable[[str], None] | None = None) -> None:
     """Make what the first query by image would wait for; without it, that query makes it.
 
     Parameters
     ----------
     index : IndexReader
         What will be asked, by its encoder's own distance.
+    on_note : callable, optional
+        Called with a sentence before what takes a while, if it wasn't done before.
     """
-    _kept(index).closeness_of(index, index.database()).chance(0.0)
-    silence_of(index)
+    kept, database = _kept(index), index.database()
+    kept.closeness_of(index, database).chance(0.0)
+    kept.silence_of(index, database, on_note)
+
+
+def prepare_words(index: IndexReader) -> None:
+    """Make what the first search by words would wait for.
+
+    Parameters
+    ----------
+    index : IndexReader
+        What will be asked.
+    """
+    _kept(index).words_of(index)
 
 
 def silence_of(index: IndexReader) -> RejectionRates:
@@ -221,26 +235,21 @@ class _Kept:
     What is made holds no index, or a closed one would stay in memory.
     """
 
-    def facts_of(self, index: IndexReader) -> list[dict[str, Any]]:
-        return index.cached("facts", lambda: index.facts(range(len(index))))
-
     def words_of(self, index: IndexReader) -> Words:
-        return index.cached("words", lambda: Words(self.facts_of(index)))
+        return index.cached("words", lambda: Words(index.fact_table))
 
     def row_of(self, index: IndexReader, name: str) -> int:
-        def make() -> dict[str, int]:
-            return {identity: row for row, identity in reversed(list(enumerate(index.ids)))}
-
-        places = index.cached("places", make)
-        name = name if name in places else id_of(name)
-        if name not in places:
-            raise UsageError(f"{name}: no image of {index.path} has that id; lookalike files lists all")
-        return places[name]
+        row = index.row_of(name)
+        if row is None:
+            raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
+        return row
 
     def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
         def make() -> DistanceCalibration:
             made = DistanceCalibration(
-                index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                lambda: index.descriptors,
+                database,
+                partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
             )
             made.chance(0.0)  # learnt now, and not by each thread that asks first
             return made
@@ -257,7 +266,10 @@ class _Kept:
 
         def make() -> RejectionRates:
             return estimate_rejection_rates(
-                views, index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                views,
+                lambda: index.descriptors,
+                database,
+                partial(REJECTION.cached, index.path, index.manifest, distance=database.distance),
             )
 
         return index.cached(f"silence by {database.distance}", make)
@@ -284,7 +296,7 @@ def _passing(index: IndexReader, query: Query, kept: _Kept) -> tuple[NDArray[np.
     passing = np.ones(len(index), np.bool_)
     scores = None
     if query.where is not None:
-        passing &= filters.parse(query.where).true_of(kept.facts_of(index))
+        passing &= filters.parse(query.where).true_of(index.fact_table)
     if query.words is not None:
         scores = kept.words_of(index).scores(query.words)
         passing &= scores > 0
@@ -321,6 +333,7 @@ class _Ranking:
         self.index = index
         self.wanted = how
         self.how = "exact"
+        self.inliers: dict[int, int] = {}
         self.asked = asked[None]
         self.rows = rows
         self.some = None if len(rows) == len(index) else rows
@@ -368,6 +381,47 @@ class _Reranked(_Ranking):
         return found.rows, found.distances
 
 
+class _Asked:
+    """What a query by image asks with: one descriptor, made of all that it shows, likes, dislikes and says."""
+
+    def __init__(self, index: IndexReader, query: Query, kept: _Kept) -> None:
+        self._index, self._query = index, query
+        self._find_row = partial(kept.row_of, index)
+        self.restored: Restored | None = None
+        self.descriptor = blend(
+            index,
+            query,
+            index.database(query.distance).distance,
+            self._find_row,
+            self._read_stored,
+            None if query.denoise is None else self._restore,
+        )
+        #: Rows that the query names: they are answers as well, but tell nothing of how near others are.
+        self.own = {self._find_row(e.id) for e in query.images if e.id is not None}
+        self.own |= {self._find_row(name) for name in query.likes}
+
+    def picture(self, _: int) -> NDArray[np.uint8]:
+        """Return the first image of the query, for re-rankings that look at it."""
+        example = self._query.images[0]
+        whole = example.id is not None and example.crop is None
+        found: NDArray[np.uint8] = (
+            self._read_stored(self._find_row(example.id or ""))
+            if whole
+            else show_example(self._index, example, self._find_row)
+        )
+        return found
+
+    def _read_stored(self, row: int) -> Any:
+        (facts,) = self._index.facts([row])
+        (thumbnail,) = self._index.thumbnails([row])
+        size = facts["width"], facts["height"]
+        return read_whole(collection_now(self._index), facts["id"], thumbnail, size, facts["hash"] or "")
+
+    def _restore(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.restored = restore_queries(self._index, images, self._query.denoise or "")
+        return self.restored.images
+
+
 def _by_image(
     index: IndexReader,
     query: Query,
@@ -376,71 +430,80 @@ def _by_image(
     how: str,
     on_note: Callable[[str], None] | None,
 ) -> Response:
-    database = index.database(query.distance)
-
-    def read_stored(row: int) -> Any:
-        (facts,) = index.facts([row])
-        (thumbnail,) = index.thumbnails([row])
-        size = facts["width"], facts["height"]
-        return read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
-
-    restored: Restored | None = None
-
-    def restore(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        nonlocal restored
-        restored = restore_queries(index, images, query.denoise or "")
-        return restored.images
-
-    find_row = partial(kept.row_of, index)
-    asked = blend(index, query, database.distance, find_row, read_stored, None if query.denoise is None else restore)
-    own = {kept.row_of(index, e.id) for e in query.images if e.id is not None}
-    own |= {kept.row_of(index, name) for name in query.likes}
-    ranking = _Ranking(index, database, asked, rows, how)
-    near_rows, near = ranking.first(max(query.offset + query.k, DEPTH + len(own)))
-    total = len(rows) if query.within is None else ranking.within(query.within)
-    order = ranking
+    """Answer by distance: describe the query, rank, put a page together, and say what it means."""
+    asked = _Asked(index, query, kept)
+    plain = _Ranking(index, index.database(query.distance), asked.descriptor, rows, how)
+    near_rows, near = plain.first(max(query.offset + query.k, DEPTH + len(asked.own)))
+    total = len(rows) if query.within is None else plain.within(query.within)
+    order = plain
     if query.rerank is not None:
-
-        def picture(_: int) -> NDArray[np.uint8]:
-            example = query.images[0]
-            whole = example.id is not None and example.crop is None
-            found: NDArray[np.uint8] = (
-                read_stored(find_row(example.id or "")) if whole else show_example(index, example, find_row)
-            )
-            return found
-
-        order = _Reranked(ranking, index, query, picture if query.images else None, on_note)
+        order = _Reranked(plain, index, query, asked.picture if query.images else None, on_note)
     page = _Page(index, query, order, total)
-    inliers = order.inliers if isinstance(order, _Reranked) else {}
-    closeness = None if query.text is not None else kept.closeness_of(index, database)
-    matches = _matches(index, page, database, query.offset, closeness, inliers)
+    calibration = None if query.text is not None else kept.closeness_of(index, plain.database)
+    matches = _matches(index, page, plain.database, query.offset, calibration, order.inliers)
     if not total:
         return _response(query, matches, total, 0, None, True, _none_says(query))
-    others = near[~np.isin(near_rows, list(own))][:DEPTH]
-    gap = gap_after(others)
-    edge = None if gap is None else float(others[gap - 1])
-    verdict = MatchConfidence()
-    if closeness is not None and len(others):
-        verdict = assess_match(
-            others,
-            lambda: np.delete(database.distances(asked[None])[0], list(own)),
-            len(rows),
-            closeness,
-            partial(kept.silence_of, index, database, on_note),
+    others = near[~np.isin(near_rows, list(asked.own))][:DEPTH]
+    means = _Meaning(index, query, kept, plain, page, others, calibration, on_note)
+    gap, nothing, says = means.of(asked, order.inliers)
+    response = _response(query, matches, total, page.count, gap, nothing, says)
+    return replace(response, denoised=asked.restored, how=plain.how)
+
+
+class _Meaning:
+    """What the distances of a page's answers mean in this collection."""
+
+    def __init__(
+        self,
+        index: IndexReader,
+        query: Query,
+        kept: _Kept,
+        ranking: _Ranking,
+        page: _Page,
+        others: NDArray[np.float32],
+        calibration: DistanceCalibration | None,
+        on_note: Callable[[str], None] | None,
+    ) -> None:
+        self._index, self._query, self._kept, self._ranking = index, query, kept, ranking
+        self._page, self._others, self._on_note = page, others, on_note
+        self._calibration = calibration if len(others) else None
+
+    def of(self, asked: _Asked, inliers: dict[int, int]) -> tuple[int | None, bool, str]:
+        """Return the rank of the gap, whether there is nothing like the query here, and both in a sentence."""
+        gap = gap_after(self._others)
+        edge = None if gap is None else float(self._others[gap - 1])
+        gap_rank = None if edge is None or self._query.rerank is not None else self._page.answers_until(edge)
+        verified = sum(count >= VERIFIED for count in inliers.values())
+        if verified:  # seen detail by detail: no share of distances speaks against that
+            return gap_rank, False, _says_verified(verified)
+        confidence = self._confidence(asked)
+        if inliers:
+            confidence = _looked_at(self._index, inliers, len(self._ranking.rows), self._on_note) or confidence
+        if confidence.nothing:
+            return gap_rank, True, confidence.says
+        chance = None
+        if self._calibration is not None:
+            chance = self._calibration.chance(float(self._others[0]) if edge is None or gap_rank is None else edge)
+        return gap_rank, False, _says(gap_rank, self._why_none(), chance, confidence.says)
+
+    def _confidence(self, asked: _Asked) -> MatchConfidence:
+        """Assess whether the nearest answers are matches at all."""
+        if self._calibration is None:
+            return MatchConfidence()
+        database = self._ranking.database
+        return assess_match(
+            self._others,
+            lambda: np.delete(database.distances(asked.descriptor[None])[0], list(asked.own)),
+            len(self._ranking.rows),
+            self._calibration,
+            partial(self._kept.silence_of, self._index, database, self._on_note),
         )
-    gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
-    chance = None
-    if closeness is not None and len(others):
-        chance = closeness.chance(float(others[0]) if edge is None or gap_rank is None else edge)
-    if inliers:  # seen detail by detail: no share of distances speaks against that
-        verdict = _looked_at(index, inliers, len(rows), on_note) or verdict
-    why_none = _REORDERED if query.rerank is not None else _TOO_FEW if len(others) < SHALLOWEST else _FADING
-    says = verdict.says if verdict.nothing else _says(gap_rank, why_none, chance, verdict.says)
-    verified = sum(count >= VERIFIED for count in inliers.values())
-    if verified:
-        verdict, says = MatchConfidence(), _says_verified(verified)
-    response = _response(query, matches, total, page.count, gap_rank, verdict.nothing, says)
-    return replace(response, denoised=restored, how=ranking.how)
+
+    def _why_none(self) -> str:
+        """Say why no answers stand out from the rest, for the case that none do."""
+        if self._query.rerank is not None:
+            return _REORDERED
+        return _TOO_FEW if len(self._others) < SHALLOWEST else _FADING
 
 
 def _matches(
@@ -480,7 +543,7 @@ class _Page:
             while True:
                 rows, distances = ranking.first(depth)
                 leaders, owner = group_near_duplicates(
-                    index.descriptors[rows], ranking.database.distance, query.group, wanted + 1
+                    index.descriptors_of(rows), ranking.database.distance, query.group, wanted + 1
                 )
                 full = len(leaders) > wanted
                 last = float(distances[leaders[wanted - 1]]) if full else math.inf

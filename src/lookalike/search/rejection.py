@@ -12,14 +12,13 @@ encoder has to keep still. How often that is right and wrong of real queries was
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.vectors import SILENCE, by_distance
 from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import (
     DEPTH,
@@ -42,6 +41,7 @@ CUT = 0.5
 WRONG, RIGHT = 0.1, 0.5
 #: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't.
 SEEN = 0.25
+_TOGETHER_BYTES = 2**26  # of the distances of queries to all images
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +138,9 @@ def assess_match(
 
 def estimate_rejection_rates(
     views: Callable[[list[int], str], NDArray[Any]],
-    descriptors: NDArray[Any],
+    descriptors: Callable[[], NDArray[Any]],
     database: Database,
-    once: Once = lambda _kind, _terms, learn: learn(),
+    once: Once = lambda _terms, learn: learn(),
     seed: int = 0,
 ) -> RejectionRates:
     """Ask for views of a collection's own images.
@@ -149,8 +149,8 @@ def estimate_rejection_rates(
     ----------
     views : callable
         Rows, and one of ``WAYS`` -> descriptors of these images shown so; a row of zeros for a view that shows nothing.
-    descriptors : ndarray, shape (n, d)
-        Of the collection.
+    descriptors : callable
+        Returns those of the collection, ndarray of shape (n, d); only called where there is something to learn.
     database : Database
         Of the same.
     once : callable, optional
@@ -171,11 +171,12 @@ def estimate_rejection_rates(
         for way, name in enumerate(WAYS):
             asked = views(rows.tolist(), name)
             blank = ~asked.any(axis=1)
-            asked[blank] = descriptors[rows[blank]]  # of nothing nothing can be said
+            asked[blank] = descriptors()[rows[blank]]  # of nothing nothing can be said
             found, distances = database.nearest(asked, min(DEPTH + 1, size))
+            everything_of = _distances_in_parts(database, asked)
             for i, row in enumerate(rows.tolist()):
                 near, others = distances[i][:DEPTH], distances[i][found[i] != row][:DEPTH]
-                everything = database.distances(asked[i : i + 1])[0]
+                everything = next(everything_of)
                 met[0, way, i] = _is_silent(near, everything, size)
                 met[1, way, i] = _is_silent(others, np.delete(everything, row), size - 1)
                 met[2, way, i] = found[i][0] == row and gap_after(near) == 1
@@ -185,8 +186,15 @@ def estimate_rejection_rates(
         none = np.zeros((len(WAYS), 0), np.bool_)
         return RejectionRates(none, none, none)
     terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": seed}
-    _, arrays = once(by_distance(SILENCE, database.distance), terms, learn)
+    _, arrays = once(terms, learn)
     return RejectionRates(*(arrays["met"] != 0))
+
+
+def _distances_in_parts(database: Database, asked: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+    """Yield each query's distances to all images; as many queries go through the collection together as memory allows."""
+    together = max(1, _TOGETHER_BYTES // (4 * database.size))
+    for start in range(0, len(asked), together):
+        yield from database.distances(asked[start : start + together])
 
 
 def _is_silent(nearest: NDArray[Any], distances: NDArray[Any], count: int) -> bool:

@@ -56,10 +56,16 @@ class Aim:
 
 #: Aim -> what decides; see ``docs/adapt.md``.
 AIMS = {
-    "few": Aim("the closest few", "self-retrieval MRR", "", "P@1", 9, 0.46, 0.87),
-    "kind": Aim("everything of its kind", "category precision@5%", "", "mAP", 6, 0.47, 0.96),
+    "nearest": Aim("the nearest images", "self-retrieval MRR", "", "P@1", 9, 0.46, 0.87),
+    "category": Aim("all images of the same category", "category precision@5%", "", "mAP", 6, 0.47, 0.96),
     "both": Aim(
-        "its kind, with an eye on the closest few", "category precision@5%", "self-retrieval MRR", "mAP", 6, 0.47, 0.96
+        "the category, with the nearest images first",
+        "category precision@5%",
+        "self-retrieval MRR",
+        "mAP",
+        6,
+        0.47,
+        0.96,
     ),
 }
 
@@ -71,7 +77,7 @@ class Adaptation:
     Attributes
     ----------
     aim : str
-        ``few``, ``kind`` or ``both``; the words of an aim that was given as such.
+        ``nearest``, ``category`` or ``both``; the words of an aim that was given as such.
     figure : str
         The self-test's figure that decided.
     chosen : str
@@ -95,7 +101,7 @@ def adapt(
     encoder: Encoder,
     images: NDArray[np.uint8],
     *,
-    aim: str | Aim = "few",
+    aim: str | Aim = "nearest",
     families: Mapping[str, float] | Iterable[str] | None = None,
     recipes: Sequence[Recipe] = RECIPES,
     seed: int = 0,
@@ -110,7 +116,7 @@ def adapt(
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection; of more than ``MAX_DATABASE`` a sample is taken.
     aim : str or Aim
-        ``few`` for the closest few, ``kind`` for everything of its kind, ``both`` for its kind among what
+        ``nearest`` for the nearest images, ``category`` for all images of the same category, ``both`` for the category among what
         doesn't find augmented copies less often beyond chance; or another.
     families : mapping of str to float, or iterable of str, optional
         The augmentations to overlook; by default what suits the images.

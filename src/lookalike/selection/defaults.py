@@ -32,7 +32,7 @@ CENTRED_BY, ALIKE = 200, 0.99
 #: (``benchmarks/usual.py``). Its ``deskew`` isn't: copies are found better by it even where it harms.
 GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
 #: What decides: how surely images are found again, among those by which images of a kind see each other no less.
-HARMLESS = replace(AIMS["few"], keeps=AIMS["kind"].figure)
+HARMLESS = replace(AIMS["nearest"], keeps=AIMS["category"].figure)
 #: Fewest images for that; and most, and most pixels, which bounds the time to some seconds.
 MIN_TRIED, MAX_TRIED, MAX_PIXELS = 100, 5000, 2.5e7
 

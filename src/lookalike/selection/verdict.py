@@ -1,7 +1,7 @@
 """Several encoders and a sample of a collection -> their self-test figures, costs and the best for each aim, without labels.
 
 :func:`compare` gives a :class:`Verdict`: a row for each encoder and post-processing, with its figures, its cost and its
-size, and a pick for each aim: the closest *few* images, everything of its *kind*, or its kind with an eye on the few (*both*). What the figures are worth was
+size, and a pick for each aim: the *nearest* images, all images of the same *category*, or *both*. What the figures are worth was
 measured on collections with labels (``benchmarks/verdict.py``); the verdict's sentence says no more than that.
 """
 
@@ -92,7 +92,7 @@ class Verdict:
         Aim -> that encoder, ready to use.
     candidates : dict of str to Encoder
         By title: each encoder as it is, and where that is another with the post-processing that it would get for the
-        closest few.
+        nearest images.
     """
 
     images: int
@@ -112,7 +112,7 @@ class Verdict:
         Parameters
         ----------
         aim : str
-            ``few``, ``kind`` or ``both``.
+            ``nearest``, ``category`` or ``both``.
 
         Returns
         -------
@@ -269,7 +269,7 @@ def compare(
     picks = {aim: _pick(rows, aim) for aim in AIMS}
     chosen = {aim: posts[i][0].with_post(posts[i][1]) for aim, i in picks.items()}
     plain_rows = [i for i, row in enumerate(rows) if row.recipe == str(UNCHANGED)]
-    candidates = {rows[i].title: posts[i][0].with_post(posts[i][1]) for i in (*plain_rows, *_choices(rows, "few"))}
+    candidates = {rows[i].title: posts[i][0].with_post(posts[i][1]) for i in (*plain_rows, *_choices(rows, "nearest"))}
     return Verdict(number, named, rows, picks, chosen, candidates)
 
 

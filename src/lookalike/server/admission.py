@@ -1,4 +1,4 @@
-"""How much of one kind of work a server takes on at a time: so many at work, so many that wait, and nobody else."""
+"""How much of one kind of work a server takes on at a time: a number at work, a number that wait, and the rest is refused."""
 
 from __future__ import annotations
 
@@ -25,31 +25,34 @@ class BusyError(LookalikeError):
         self.seconds = max(1, math.ceil(seconds))
 
 
-class Places:
-    """An asynchronous context manager that at most so many requests are in at a time.
+class Slots:
+    """An asynchronous context manager that a limited number of requests can be in at a time.
 
     Parameters
     ----------
     what : str
         What they do, as an error says it: ``requests are being worked on``.
-    most : int
-        How many may be in.
+    limit : int
+        How many can be in.
     queue : int
-        How many more may wait for a place; the rest is told to come again.
+        How many more can wait for a slot; the rest is refused.
     seconds : float
-        How long one may wait.
-    again : float
-        After how many seconds the rest should come again.
+        How long one can wait.
+    retry_seconds : float
+        After how many seconds a refused request should be sent again.
     """
 
-    def __init__(self, what: str, most: int, queue: int = 0, seconds: float = 10.0, again: float = 1.0) -> None:
-        self.what, self.most, self.queue, self.seconds, self.again = what, most, queue, seconds, again
+    def __init__(
+        self, what: str, limit: int, queue: int = 0, seconds: float = 10.0, retry_seconds: float = 1.0
+    ) -> None:
+        self.what, self.limit, self.queue = what, limit, queue
+        self.seconds, self.retry_seconds = seconds, retry_seconds
         self.inside = self.waiting = 0
-        self._free = asyncio.Semaphore(most)
+        self._free = asyncio.Semaphore(limit)
 
     def busy(self) -> BusyError:
-        """Return what those are told that find no place."""
-        return BusyError(f"{self.inside + self.waiting} {self.what}; come again", self.again)
+        """Return the error of a request that finds no slot."""
+        return BusyError(f"{self.inside + self.waiting} {self.what}; try again later", self.retry_seconds)
 
     async def __aenter__(self) -> None:
         if self._free.locked():
@@ -72,4 +75,33 @@ class Places:
         self._free.release()
 
 
-__all__ = ["BusyError", "Places"]
+class ByteBudget:
+    """Bytes that all requests together hold.
+
+    Parameters
+    ----------
+    limit : int
+        How many they can hold.
+    what : str
+        What the bytes are, as an error says it.
+    """
+
+    def __init__(self, limit: int, what: str) -> None:
+        self.limit, self.what, self.held = limit, what, 0
+
+    def take(self, size: int) -> None:
+        """Count some more; refuse them where they are too many."""
+        if self.held + size > self.limit:
+            raise BusyError(f"{self.held / 2**20:,.0f} MB of {self.what} are held already; try again later", 2)
+        self.held += size
+
+    def take_anyway(self, size: int) -> None:
+        """Count some more that can't be refused any longer."""
+        self.held += size
+
+    def give_back(self, size: int) -> None:
+        """Count some less."""
+        self.held -= size
+
+
+__all__ = ["BusyError", "Slots"]

@@ -32,7 +32,7 @@ class Batcher:
     function : callable
         ``function(rows, key)`` -> an array with a row for each of ``rows``, or a tuple of such arrays. One row's answer
         must not depend on the others.
-    most : int
+    max_rows : int
         Rows of one batch, unless a single call has more.
 
     Attributes
@@ -41,9 +41,9 @@ class Batcher:
         How many were made, and in how many batches.
     """
 
-    def __init__(self, function: Callable[[NDArray[Any], Any], Any], most: int = 64) -> None:
+    def __init__(self, function: Callable[[NDArray[Any], Any], Any], max_rows: int = 64) -> None:
         self.function = function
-        self.most = most
+        self.max_rows = max_rows
         self.calls = self.batches = 0
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
@@ -98,7 +98,7 @@ class Batcher:
         batch, size, others = [first], len(first.rows), deque[_Call]()
         while self._waiting:
             call = self._waiting.popleft()
-            if call.key == first.key and size + len(call.rows) <= self.most:
+            if call.key == first.key and size + len(call.rows) <= self.max_rows:
                 batch.append(call)
                 size += len(call.rows)
             else:

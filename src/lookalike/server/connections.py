@@ -11,9 +11,7 @@ import asyncio
 import json
 import logging
 import socket
-import sys
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -23,7 +21,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from lookalike.server.guard import HEADERS
+from lookalike.server.listening import MAX_CONNECTIONS, max_connections
+from lookalike.server.outgoing import HEADERS
 
 #: In which the head of a request must have come, and the rest of one that nobody reads; also a TLS handshake.
 HEAD_SECONDS = 10.0
@@ -31,60 +30,19 @@ HEAD_SECONDS = 10.0
 STALL_SECONDS = 30.0
 #: Between two requests of a connection.
 IDLE_SECONDS = 15
-#: Connections at a time: what 60 browsers open at most. Fewer where the process may open few files, half of which they get.
-MOST = 512
-#: Accepted in one go, and how many more than ``MOST`` may be open until those in whose place they come are closed.
-_AT_ONCE, MARGIN = 16, 64
+#: Connections accepted in one go.
+_ACCEPTED_AT_ONCE = 16
 #: Of the body of a request that has been answered without it, so much is thrown away before the connection is.
 UNWANTED = 64 * 1024
 #: How long what runs may go on after Ctrl-C or SIGTERM: first for the clients to take their answers, then for the rest.
 CUT_SECONDS, END_SECONDS = 0.8, 1.3
 
 
-def most_connections() -> int:
-    """Return how many connections there may be at a time.
-
-    Returns
-    -------
-    int
-        ``MOST``, or half of the files that this process may open without :data:`MARGIN` if that is less.
-    """
-    if sys.platform == "win32":  # whose select takes 512
-        return 512 - 2 * MARGIN
-    import resource
-
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST if files == resource.RLIM_INFINITY else max(8, min(MOST, (files - MARGIN) // 2))
-
-
-class Listening(socket.socket):
-    """A listening socket that accepts no more connections than there may be; what is over is closed at once."""
-
-    most = MOST + MARGIN
-
-    def __init__(self, family: int, kind: int = socket.SOCK_STREAM) -> None:
-        super().__init__(family, kind)
-        self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-
-    def estimate_rejection_rates(self, backlog: int = 1024) -> None:
-        """Listen; as many may wait to be accepted as the system allows, however few are accepted in one go."""
-        super().listen(max(backlog, 1024))
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept one, as of :meth:`socket.socket.accept`; also those whose TLS handshake doesn't end are counted."""
-        made, address = super().accept()
-        self._accepted.add(made)
-        if sum(one.fileno() >= 0 for one in self._accepted) > self.most:
-            made.close()
-            raise ConnectionAbortedError("too many connections")
-        return made, address
-
-
 class Connection(H11Protocol):
     """A connection whose client has to say what it wants, and to take what it gets, in time."""
 
     #: Connections beside which a new one takes the place of the one that has been without a request for longest.
-    most: ClassVar[int] = MOST
+    limit: ClassVar[int] = MAX_CONNECTIONS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; among too many, in the place of the one that has asked for nothing for longest."""
@@ -93,10 +51,10 @@ class Connection(H11Protocol):
         self._stuck: float | None = None
         self._unwanted = 0
         super().connection_made(transport)
-        there = [one for one in self.connections if isinstance(one, Connection) and not one.transport.is_closing()]
-        if len(there) > self.most:
-            idle = [one for one in there if one.between and one is not self]
-            (min(idle, key=lambda one: one._used) if idle else self).transport.abort()
+        open_ = [item for item in self.connections if isinstance(item, Connection) and not item.transport.is_closing()]
+        if len(open_) > self.limit:
+            idle = [item for item in open_ if item.between and item is not self]
+            (min(idle, key=lambda item: item._used) if idle else self).transport.abort()
 
     @property
     def between(self) -> bool:
@@ -160,8 +118,8 @@ class Connection(H11Protocol):
             What is wrong.
         """
         body = json.dumps({"error": sentence}).encode()
-        said = HEADERS | {"content-type": "application/json", "cache-control": "no-store", "connection": "close"}
-        headers = [(name.encode(), value.encode()) for name, value in said.items()]
+        fields = HEADERS | {"content-type": "application/json", "cache-control": "no-store", "connection": "close"}
+        headers = [(name.encode(), value.encode()) for name, value in fields.items()]
         headers.append((b"content-length", str(len(body)).encode()))
         try:
             for event in (
@@ -237,7 +195,7 @@ class Server(uvicorn.Server):
 
 
 def configured(
-    app: Any, *, tls: tuple[Path, Path] | None = None, proxies: Sequence[str] = (), most: int | None = None
+    app: Any, *, tls: tuple[Path, Path] | None = None, proxies: Sequence[str] = (), limit: int | None = None
 ) -> uvicorn.Config:
     """Return how uvicorn is to serve an application.
 
@@ -249,7 +207,7 @@ def configured(
         Certificate and key.
     proxies : sequence of str
         Addresses and networks of proxies; what others say of whom they ask for isn't believed.
-    most : int, optional
+    limit : int, optional
         Connections at a time.
 
     Returns
@@ -258,7 +216,7 @@ def configured(
     """
     # What a client's form lacks is its fault, and told to it alone: without a handler each would be a line on our own output.
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())
-    bounded = type("Connection", (Connection,), {"most": most or most_connections()})
+    bounded = type("Connection", (Connection,), {"limit": limit or max_connections()})
     return uvicorn.Config(
         app,
         http=bounded,
@@ -270,7 +228,7 @@ def configured(
         date_header=True,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
-        backlog=_AT_ONCE,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=IDLE_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
         ssl_certfile=None if tls is None else str(tls[0]),
@@ -278,4 +236,4 @@ def configured(
     )
 
 
-__all__ = ["MARGIN", "Connection", "Listening", "Server", "configured", "most_connections"]
+__all__ = ["Connection", "Server", "configured"]

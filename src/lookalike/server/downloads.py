@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from lookalike.outputs import output_names
 
 #: Bytes of all files of one archive.
-MOST = 2**30
+MAX_BYTES = 2**30
 
 
-def packed(ids: Sequence[str], read: Callable[[str], bytes]) -> Iterator[bytes]:
-    """Make an archive, piece by piece.
+def zip_stream(ids: Sequence[str], read: Callable[[str], bytes]) -> Iterator[bytes]:
+    """Make a ZIP archive, piece by piece.
 
     Parameters
     ----------
@@ -54,4 +54,4 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-__all__ = ["packed"]
+__all__ = ["MAX_BYTES", "zip_stream"]

@@ -27,9 +27,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _REDIRECTS = 5
 _CHUNK = 1 << 16
 #: How often it is looked whether an answer is wanted any more, in seconds.
-_LOOK = 0.25
+_CHECK_SECONDS = 0.25
 #: Fetched at a time. A name server that doesn't answer holds a thread for longer than it is waited for.
-MOST = 16
+MAX_FETCHES = 16
 #: What IANA's registries of special-purpose addresses, of both kinds, list, reachable from everywhere or not, and multicast.
 #: https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry
 _SPECIAL_4 = [
@@ -78,7 +78,7 @@ def is_public(address: Address) -> bool:
     return not any(address in network for network in _SPECIAL_6)
 
 
-_places = threading.BoundedSemaphore(MOST)
+_slots = threading.BoundedSemaphore(MAX_FETCHES)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Fetcher:
 
     Parameters
     ----------
-    most : int
+    max_bytes : int
         Bytes that are read.
     seconds : float
         For everything: names, redirects and body.
@@ -95,7 +95,7 @@ class Fetcher:
         Tells which addresses may be asked.
     """
 
-    most: int = 32 * 2**20
+    max_bytes: int = 32 * 2**20
     seconds: float = 15.0
     allowed: Callable[[Address], bool] = is_public
 
@@ -127,14 +127,14 @@ class Fetcher:
         """
         work = _Fetch(self, url)
         seconds = self.seconds if seconds is None else min(self.seconds, seconds)
-        if not work.places.acquire(blocking=False):
-            raise BusyError(f"{MOST} images are being fetched; come again", 2)
+        if not work.slots.acquire(blocking=False):
+            raise BusyError(f"{MAX_FETCHES} images are being fetched; try again later", 2)
         ends = time.monotonic() + seconds
         thread = threading.Thread(target=work.run, name="lookalike-fetch", daemon=True)
         thread.start()
         try:
             while thread.is_alive() and (left := ends - time.monotonic()) > 0:
-                thread.join(min(left, _LOOK))
+                thread.join(min(left, _CHECK_SECONDS))
                 wanted()
             late = thread.is_alive()
         finally:
@@ -152,7 +152,7 @@ class _Fetch:
     """One URL on its way."""
 
     def __init__(self, fetcher: Fetcher, url: str) -> None:
-        self.fetcher, self.url, self.places = fetcher, url, _places
+        self.fetcher, self.url, self.slots = fetcher, url, _slots
         self.body: bytes | None = None
         self.error: Exception | None = None
         self._lock = threading.Lock()
@@ -165,7 +165,7 @@ class _Fetch:
         except Exception as e:
             self.error = e
         finally:
-            self.places.release()
+            self.slots.release()
 
     def cut(self) -> None:
         """Wake the thread wherever it waits for the other side, for the last time."""
@@ -187,7 +187,7 @@ class _Fetch:
                 url = urljoin(url, where)
                 continue
             if status != 200:
-                raise ImageError(f"{url}: the server there answered {status}; save the image and drop it instead")
+                raise ImageError(f"{url}: its server answered {status}; save the image and drop it instead")
             return body
         raise ImageError(f"{url}: redirected more than {_REDIRECTS} times; give the image's own address")
 
@@ -195,14 +195,14 @@ class _Fetch:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         name = parts.hostname or ""
         try:
-            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as e:
             raise ImageError(f"{parts.geturl()}: no such host {name!r}; check the address") from e
-        addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
+        addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
         # All must be public: a name with one address outside and one inside is a trick.
         if not addresses or not all(self.fetcher.allowed(address) for address in addresses):
             raise UsageError(
-                f"{parts.geturl()}: leads into a private network, which isn't asked; only public hosts are"
+                f"{parts.geturl()}: leads into a private network; images are fetched from public hosts only"
             )
         return addresses[0], port
 
@@ -237,8 +237,8 @@ class _Fetch:
         size = 0
         while part := response.read1(_CHUNK):
             size += len(part)
-            if size > self.fetcher.most:
-                raise ValueError(f"it is over {self.fetcher.most / 2**20:g} MB")
+            if size > self.fetcher.max_bytes:
+                raise ValueError(f"it is over {self.fetcher.max_bytes / 2**20:g} MB")
             parts.append(part)
         if self._ended:
             raise TimeoutError("it isn't wanted any more")
@@ -250,9 +250,9 @@ def _checked(url: str) -> SplitResult:
         parts = urlsplit(url.strip())
         parts.port  # noqa: B018  (raises where it is no number)
     except ValueError as e:
-        raise UsageError(f"{url}: not a web address ({first_line(e)}); it begins with https://") from e
+        raise UsageError(f"{url}: not a web address ({first_line(e)}); expected https://...") from e
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        raise UsageError(f"{url}: not a web address that is fetched; it begins with https:// and holds no password")
+        raise UsageError(f"{url}: not a web address that can be fetched; expected https://... without a password")
     if any(ord(c) < 33 for c in parts.geturl()):
-        raise UsageError(f"{url!r}: holds a blank or control character; copy the address again")
+        raise UsageError(f"{url!r}: contains a space or control character; copy the address again")
     return parts

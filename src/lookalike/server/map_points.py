@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lookalike.index.reader import IndexReader
 
-_MOST_LABELS = 2**16
+_MAX_LABELS = 2**16
 
 
 class NoMapError(UsageError):
@@ -50,15 +50,15 @@ def map_json(index: IndexReader) -> dict[str, Any]:
     column = index.manifest.view.column
     if layout is None:
         raise NoMapError(
-            f"no map by {column} of the index as it is now; make one: lookalike map -i {quote(str(index.path))} -e {quote(column)}"
+            f"no map by {column} of the index as it is now; create one with: lookalike map -i {quote(str(index.path))} -e {quote(column)}"
         )
     names, codes = _labels(index)
     return {
         "version": map_version(index),
         "encoder": column,
         "count": len(index),
-        "places": _packed(layout.places.astype("<f4")),
-        "hills": _packed(layout.hills.astype("<u2")),
+        "positions": _packed(layout.places.astype("<f4")),
+        "clusters": _packed(layout.hills.astype("<u2")),
         "labels": None if codes is None else _packed(codes),
         "label_names": names,
     }
@@ -100,7 +100,7 @@ def _labels(index: IndexReader) -> tuple[list[str], NDArray[np.uint16] | None]:
     if index.labels is None:
         return [], None
     names, codes = np.unique(index.labels, return_inverse=True)
-    if len(names) > _MOST_LABELS:
+    if len(names) > _MAX_LABELS:
         return [], None
     return names.tolist(), codes.astype("<u2")
 

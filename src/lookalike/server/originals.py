@@ -7,7 +7,7 @@ import threading
 from pathlib import PurePosixPath
 
 from lookalike.collections.arrays import image_hash
-from lookalike.collections.folder import Entry, id_of
+from lookalike.collections.columns import Entry
 from lookalike.collections.open import Collection
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import ImageError, UsageError
@@ -37,7 +37,6 @@ class Originals:
         self.limits = limits
         self._lock = threading.Lock()
         self._found: tuple[Collection | None, dict[str, Entry]] | None = None
-        self._rows: dict[str, int] | None = None
         self._places: dict[str, int] | None = None
 
     def row(self, identity: str) -> int:
@@ -58,12 +57,10 @@ class Originals:
         UnknownImageError
             If the index has none of that id.
         """
-        if self._rows is None:
-            self._rows = {name: row for row, name in enumerate(self.index.ids)}
-        try:
-            return self._rows[identity if identity in self._rows else id_of(identity)]
-        except KeyError:
-            raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results") from None
+        row = self.index.row_of(identity)
+        if row is None:
+            raise UnknownImageError(f"no image {identity!r} in the index; ids are those of search results")
+        return row
 
     def read(self, identity: str) -> tuple[bytes, str]:
         """Return the file that an image was read from, if it still is what was indexed.
@@ -89,21 +86,21 @@ class Originals:
         (facts,) = self.index.facts([row])
         collection, entries = self._collection()
         if collection is None:
-            raise ImageError(f"{identity}: the collection isn't there any more; only its thumbnail is", "gone")
+            raise ImageError(f"{identity}: the collection can't be reached any more; only the thumbnail is left", "gone")
         if collection.array_ is not None:
             position = self._positions(collection).get(identity)
             if position is None:
-                raise ImageError(f"{identity}: no longer in the collection; index again", "gone")
+                raise ImageError(f"{identity}: no longer in the collection; run lookalike index again", "gone")
             image = collection.array_[position]
             if image_hash(image) != facts["hash"]:
-                raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
+                raise ImageError(f"{identity}: changed since it was indexed; run lookalike index again", "changed")
             return to_png(image), f"{PurePosixPath(identity).name or 'image'}.png"
         entry = entries.get(identity) or entries.get(identity.rpartition("#")[0])
         if entry is None:
-            raise ImageError(f"{identity}: no longer there; index again", "gone")
+            raise ImageError(f"{identity}: no longer there; run lookalike index again", "gone")
         data = read_entry(entry, identity, self.limits)
         if hashlib.sha256(data).hexdigest() != facts["hash"]:
-            raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
+            raise ImageError(f"{identity}: changed since it was indexed; run lookalike index again", "changed")
         return data, PurePosixPath(entry.id).name
 
     def _positions(self, collection: Collection) -> dict[str, int]:

@@ -14,33 +14,33 @@ from typing import Any, TypeVar
 import anyio.from_thread
 import anyio.to_thread
 
-from lookalike.server.admission import BusyError, Places
-from lookalike.server.live import SharedIndex
+from lookalike.server.admission import BusyError, Slots
+from lookalike.server.shared_index import SharedIndex
 
 T = TypeVar("T")
 
 #: Threads for pages, facts and thumbnails.
-LIGHT = 64
+LIGHT_THREADS = 64
 #: Searches at a time: those that come together are answered together.
-QUERIES = 128
+MAX_QUERIES = 128
 #: Re-ranked and denoised searches, explanations and maps at a time, how many more wait, and for how long at most.
-COSTLY, COSTLY_QUEUE, COSTLY_SECONDS = 4, 32, 60.0
+MAX_COSTLY, MAX_COSTLY_QUEUE, COSTLY_SECONDS = 4, 32, 60.0
 #: Things that are learnt at a time; how many more wait for that, and how many questions for what is being learnt. (What
 #: every search needs is learnt with the first of them, in its place, and as many wait for that as are answered at a time.)
-LEARNING, LEARNING_QUEUE, WAITING = 2, 8, 32
-#: After how many seconds it makes sense to come again for what is being learnt.
-AGAIN = 10.0
+MAX_LEARNING, MAX_LEARNING_QUEUE, MAX_WAITING = 2, 8, 32
+#: After how many seconds what is being learnt should be asked for again.
+RETRY_SECONDS = 10.0
 
 
 class Pools:
     """The threads that answer, by what they are for: ``queries``, ``costly`` and ``learning``."""
 
     def __init__(self) -> None:
-        self._places = {
-            "queries": Places("searches are being answered", QUERIES),
-            "costly": Places("costly questions are being answered", COSTLY, COSTLY_QUEUE, COSTLY_SECONDS, 2),
-            # Only one waits for each thing, and is told to come again by its own deadline.
-            "learning": Places("things are being learnt", LEARNING, LEARNING_QUEUE, float(10**6), AGAIN),
+        self._slots = {
+            "queries": Slots("searches are being answered", MAX_QUERIES),
+            "costly": Slots("costly requests are being answered", MAX_COSTLY, MAX_COSTLY_QUEUE, COSTLY_SECONDS, 2),
+            # Only one waits for each thing, and its own deadline ends the wait.
+            "learning": Slots("things are being learnt", MAX_LEARNING, MAX_LEARNING_QUEUE, float(10**6), RETRY_SECONDS),
         }
         self._limiter: anyio.CapacityLimiter | None = None
         self._learning: dict[tuple[int, Hashable], asyncio.Task[Any]] = {}
@@ -66,9 +66,9 @@ class Pools:
         BusyError
             If there is too much to do.
         """
-        if self._limiter is None:  # the places count; this only keeps them apart from other threads
-            self._limiter = anyio.CapacityLimiter(QUERIES + COSTLY + LEARNING)
-        async with self._places[pool]:
+        if self._limiter is None:  # the slots count; this only keeps them apart from other threads
+            self._limiter = anyio.CapacityLimiter(MAX_QUERIES + MAX_COSTLY + MAX_LEARNING)
+        async with self._slots[pool]:
             return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     async def learnt(
@@ -113,8 +113,10 @@ class Pools:
                 learning = self._learning[key] = asyncio.ensure_future(self._first(index, kind, work, first))
                 learning.add_done_callback(lambda done: self._forget(key, done))
                 return await asyncio.shield(learning)
-            if self._waiting[first] >= (WAITING if first == "learning" else QUERIES):
-                raise BusyError(f"{self._waiting[first]} questions wait for what is being learnt; come again", AGAIN)
+            if self._waiting[first] >= (MAX_WAITING if first == "learning" else MAX_QUERIES):
+                raise BusyError(
+                    f"{self._waiting[first]} requests wait for what is being learnt; try again later", RETRY_SECONDS
+                )
             self._waiting[first] += 1
             try:
                 await asyncio.wait([learning])

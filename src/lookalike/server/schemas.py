@@ -26,21 +26,21 @@ Name = Annotated[StrictStr, Field(max_length=1000)]
 Typed = Annotated[StrictStr, Field(max_length=10_000)]
 
 
-def json_of(model: type[BaseModel], found: Any) -> Response:
+def json_of(model: type[BaseModel], content: Any) -> Response:
     """Return an answer as its JSON, made in the thread that answers and not in the one that all wait for.
 
     Parameters
     ----------
     model : type of BaseModel
         What the answer is by the OpenAPI.
-    found : object
+    content : object
         What it is to hold.
 
     Returns
     -------
     Response
     """
-    return Response(model.model_validate(found).model_dump_json(), media_type="application/json")
+    return Response(model.model_validate(content).model_dump_json(), media_type="application/json")
 
 
 class Strict(BaseModel):
@@ -73,8 +73,8 @@ class ImageModel(Strict):
         """
         given = [name for name in ("id", "upload", "data", "url") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise UsageError(f"an image needs exactly one of id, upload, data and url; this one has {found}")
+            names = " and ".join(given) or "none of them"
+            raise UsageError(f"an image needs exactly one of id, upload, data and url; this one has {names}")
         return given[0]
 
 
@@ -132,7 +132,7 @@ class ExplanationModel(BaseModel):
 
 
 class MatchModel(BaseModel):
-    """One answer."""
+    """One match."""
 
     rank: int
     id: str
@@ -144,7 +144,7 @@ class MatchModel(BaseModel):
     )
     chance_is_bound: bool | None = Field(None, description="Whether it is rarer than that: nothing so close was drawn.")
     score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
-    group: list[str] | None = Field(None, description="Answers folded into this one.")
+    group: list[str] | None = Field(None, description="Ids of the near-duplicates grouped with this match.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     width: int | None = Field(None, description="Of the upright image, in pixels.")
     height: int | None = None
@@ -174,6 +174,26 @@ class ErrorModel(BaseModel):
     """What went wrong, in a sentence with what to do."""
 
     error: str
+
+
+#: What the OpenAPI says of each status.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorModel, "description": description}
+    for status, description in {
+        400: "The request can't be answered; the sentence says what to change",
+        401: "A token is needed",
+        403: "Not from that site",
+        404: "There is no such image",
+        408: "The body came too slowly",
+        409: "The image has changed since it was indexed",
+        413: "Too large",
+        415: "Not an image in a format that is read",
+        421: "Not this server's name",
+        422: "Read, but wrong: a value of another kind, a damaged image",
+        429: "Too many requests; see Retry-After",
+        503: "The index, its images or the decoders can't be had now, or not in time",
+    }.items()
+}
 
 
 class FactsModel(BaseModel):
@@ -278,8 +298,8 @@ class StatusModel(BaseModel):
     status: str
 
 
-class FoundModel(BaseModel):
-    """A picture and the nearest to it."""
+class PictureModel(BaseModel):
+    """A picture and the images nearest to it."""
 
     picture: str = Field(description="A data: URL of a PNG.")
     matches: list[MatchModel]
@@ -288,9 +308,9 @@ class FoundModel(BaseModel):
 class DenoisedModel(BaseModel):
     """An image with noise, and the same image after it was taken away."""
 
-    noisy: FoundModel
-    denoised: FoundModel
-    says: str
+    noisy: PictureModel
+    denoised: PictureModel
+    message: str = Field(description="What removed the noise, in a sentence.")
 
 
 class ReportModel(BaseModel):
@@ -332,8 +352,8 @@ class MapModel(BaseModel):
     version: str = Field(description="Of which descriptors it is; another after any change.")
     encoder: str
     count: int
-    places: str = Field(description="float32, x and y of each image by turns, within -1 and 1; y grows upwards.")
-    hills: str = Field(description="uint16, the hill of density that each lies on; 0 has most images.")
+    positions: str = Field(description="float32, x and y of each image in turn, from -1 to 1; y grows upwards.")
+    clusters: str = Field(description="uint16, the density cluster of each image; 0 has most images.")
     labels: str | None = Field(description="uint16, each image's place in label_names; null where there are none.")
     label_names: list[str]
 

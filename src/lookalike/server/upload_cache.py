@@ -10,28 +10,28 @@ from lookalike.errors import UsageError
 from lookalike.server.uploads import Upload
 
 #: Bytes of files that are kept; the longest unused go first.
-MOST = 256 * 2**20
+MAX_BYTES = 256 * 2**20
 #: Files that are kept: of tiny ones the names would take more than what they hold.
-MOST_FILES = 50_000
+MAX_FILES = 50_000
 #: Of how many of them the decoded picture is kept too: the page asks by what it just sent, and shows it.
-DECODED = 16
+MAX_DECODED = 16
 
 
 class ForgottenUploadError(UsageError):
     """What was sent isn't kept any more."""
 
 
-class Kept:
+class UploadCache:
     """Files by the hash of their content, in memory only: they are gone when the server ends.
 
     Parameters
     ----------
-    most : int
+    max_bytes : int
         Bytes in all.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self.most = most
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
         self._files: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
         self._decoded: OrderedDict[str, Upload] = OrderedDict()
@@ -60,9 +60,9 @@ class Kept:
             self._files.move_to_end(name)
             self._decoded[name] = decoded
             self._decoded.move_to_end(name)
-            while len(self._decoded) > DECODED:
+            while len(self._decoded) > MAX_DECODED:
                 self._decoded.popitem(last=False)
-            while len(self._files) > 1 and (self._size > self.most or len(self._files) > MOST_FILES):
+            while len(self._files) > 1 and (self._size > self.max_bytes or len(self._files) > MAX_FILES):
                 self._size -= len(self._files.popitem(last=False)[1])
         return name
 
@@ -91,6 +91,6 @@ class Kept:
         """
         with self._lock:
             if name not in self._files:
-                raise ForgottenUploadError("that picture isn't kept any more; send it again")
+                raise ForgottenUploadError("that image isn't kept any more; send it again")
             self._files.move_to_end(name)
             return self._files[name]

@@ -25,7 +25,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.imaging.sandbox.api import Sandbox
 
 #: The longest side that is kept of an uploaded picture: no encoder looks at more.
-LONGEST = 1024
+MAX_SIDE = 1024
 #: What an upload may cost: less than a file of one's own folder.
 LIMITS = Limits(pixels=60_000_000, bytes=32 * 2**20, seconds=10.0, memory=2**30)
 #: What all images of one request may cost together: as many pixels as four of the largest, and a minute.
@@ -63,7 +63,7 @@ class Allowance:
         """
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise ImageError(f"the images of this request took over {TOGETHER_SECONDS:g} s; ask by fewer", "too large")
+            raise ImageError(f"the images of this request took over {TOGETHER_SECONDS:g} s; send fewer", "too large")
         return left
 
 
@@ -74,7 +74,7 @@ class Upload:
     Attributes
     ----------
     pixels : ndarray of uint8, shape (h, w) or (h, w, 3)
-        Upright, cropped where that was asked for, no side over ``LONGEST``.
+        Upright, cropped where that was asked for, no side over ``MAX_SIDE``.
     width, height : int
         Of the whole upright picture, as it was sent.
     """
@@ -97,7 +97,7 @@ class Decoder:
 
     def __init__(self, limits: Limits = LIMITS, workers: int | None = None) -> None:
         self.limits = limits
-        self._leash = Sandbox(
+        self._sandbox = Sandbox(
             "lookalike.server.uploads:decode_task", workers=workers, seconds=limits.seconds, memory=limits.memory
         )
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -112,12 +112,12 @@ class Decoder:
         """Start the workers, so that the first picture that is sent finds them ready."""
         picture = b64encode(to_png(np.zeros((8, 8), np.uint8))).decode("ascii")
         task = {"data": picture, "where": "warm.png", "crop": None, "limits": vars(self.limits)}
-        for _ in self._leash.map([task] * (self._leash.workers or usable_cores())):
+        for _ in self._sandbox.map([task] * (self._sandbox.workers or usable_cores())):
             pass
 
     def close(self) -> None:
         """End the workers and forget what was sent."""
-        self._leash.close()
+        self._sandbox.close()
         with self._making:
             if self._folder is not None:
                 with suppress(OSError):
@@ -136,10 +136,10 @@ class Decoder:
             try:
                 name = self._written(data)
             except OSError:
-                told = {"data": b64encode(data).decode("ascii")}
+                source = {"data": b64encode(data).decode("ascii")}
             else:
-                told = {"path": name}
-            yield told
+                source = {"path": name}
+            yield source
         finally:
             if name:
                 with suppress(OSError):
@@ -195,20 +195,20 @@ class Decoder:
             If the crop lies outside.
         """
         if not data:
-            raise ImageError(f"{where}: empty, no byte was sent; choose an image file", "empty")
+            raise ImageError(f"{where}: the file is empty; choose an image file", "empty")
         # A picture may have as many pixels as the index may have, and no more than are left to its request.
         allowed = limits = self.limits if limits is None else raised(self.limits, limits)
         if allowance is not None:
             allowance.seconds()
             limits = replace(limits, pixels=allowance.within(limits.pixels))
-        with self._handed_over(data) as told:
-            answer = self._leash.run({**told, "where": where, "crop": crop, "limits": vars(limits)})
+        with self._handed_over(data) as source:
+            answer = self._sandbox.run({**source, "where": where, "crop": crop, "limits": vars(limits)})
         facts = answer.facts
         if outcome := facts.get("outcome"):
             if outcome == "bomb" and limits.pixels < allowed.pixels:
                 most = TOGETHER_PIXELS / 1e6
                 raise ImageError(
-                    f"{where}: with it the images of this request have over {most:g} megapixels; ask by fewer", "bomb"
+                    f"{where}: this image brings the request over {most:g} megapixels; send fewer", "bomb"
                 )
             if outcome == "outside":
                 raise UsageError(str(facts.get("reason")))
@@ -216,14 +216,14 @@ class Decoder:
         try:
             shape = tuple(int(n) for n in facts["shape"])
             pixels = np.frombuffer(answer.blobs[0], np.uint8).reshape(shape)
-            if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or max(shape[:2]) > LONGEST:
+            if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or max(shape[:2]) > MAX_SIDE:
                 raise ValueError
             upload = Upload(pixels, int(facts["width"]), int(facts["height"]))
             if allowance is not None:
                 allowance.take(upload.width * upload.height)
             return upload
         except (KeyError, IndexError, TypeError, ValueError):
-            raise ImageError(f"{where}: the decoder's answer makes no sense; try another image", "crashed") from None
+            raise ImageError(f"{where}: the decoder sent an invalid answer; try another image", "crashed") from None
 
 
 def raised(ours: Limits, index: Limits) -> Limits:
@@ -243,7 +243,7 @@ def raised(ours: Limits, index: Limits) -> Limits:
 
 
 def decode_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
-    """Decode one picture; runs on the leash.
+    """Decode one picture; runs in the sandbox.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def decode_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[byt
             yield {"outcome": "outside", "reason": reason}, []
             return
         image = image[y : y + h, x : x + w]
-    scale = LONGEST / max(image.shape[:2])
+    scale = MAX_SIDE / max(image.shape[:2])
     if scale < 1:
         sides = [max(1, round(side * scale)) for side in image.shape[:2]]
         image = fit_to(image, (*sides, *image.shape[2:]))

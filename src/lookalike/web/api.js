@@ -13,8 +13,8 @@ async function call(path, options = {}) {
     throw new ServiceError("The server doesn't answer; is 'lookalike serve' still running?", 0);
   }
   if (!response.ok) {
-    const told = await response.json().catch(() => ({}));
-    throw new ServiceError(told.error ?? `The server answered ${response.status}.`, response.status);
+    const content = await response.json().catch(() => ({}));
+    throw new ServiceError(content.error ?? `The server answered ${response.status}.`, response.status);
   }
   return response;
 }
@@ -24,7 +24,7 @@ const post = (path, body, signal) =>
   json(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
 
 export const info = () => json("api/info");
-// The first answers bring their pictures along: those that are in sight at once.
+// The first results include their pictures: those that are visible at once.
 const PICTURES = 30;
 export const search = (query, signal) => post(query.offset ? "api/search" : `api/search?pictures=${PICTURES}`, query, signal);
 export const explain = (query, signal) => post("api/explain", query, signal);
@@ -38,7 +38,7 @@ export const files = (outcome, offset, limit = 200) =>
   json(`api/files?offset=${offset}&limit=${limit}${outcome ? `&outcome=${encodeURIComponent(outcome)}` : ""}`);
 export const suggest = (text) => json(`api/suggest?q=${encodeURIComponent(text)}`);
 
-// One question by files; the answer says in `uploads` what to ask by again.
+// One query by files; `uploads` of the response names them for further queries.
 export function searchByFiles(files, query, signal) {
   const form = new FormData();
   for (const file of files) form.append("images", file, "image");

@@ -211,10 +211,10 @@ async function show(now) {
   $("results").classList.add("busy");
   try {
     const first = ready ?? (await api.search(query, running.signal));
-    $("says").textContent = first.says ?? "";
-    $("says").classList.toggle("none", Boolean(first.nothing_like_it));
+    $("message").textContent = first.says ?? "";
+    $("message").classList.toggle("none", Boolean(first.nothing_like_it));
     if (!first.matches.length) {
-      empty(left, "Nothing matches", "Remove a chip, widen the filter, or ask by another image.");
+      empty(left, "Nothing matches", "Remove a chip, widen the filter, or search by another image.");
       return undefined;
     }
     const title = now.versus ? ordering(query) : "";
@@ -232,8 +232,8 @@ async function show(now) {
   } catch (error) {
     failed(error);
     if (error.name !== "AbortError") {
-      $("says").textContent = "";
-      empty(left, "That didn't work", error.message);
+      $("message").textContent = "";
+      empty(left, "The search failed", error.message);
     }
   } finally {
     $("results").classList.remove("busy");
@@ -245,12 +245,12 @@ const ordering = (query) =>
   `${query.encoder ?? facts?.default}, ${query.distance ?? "its own distance"}${query.rerank ? `, ${query.rerank}` : ""}`;
 
 async function browse(place) {
-  $("says").textContent = facts
-    ? `${facts.images.toLocaleString("en")} images. Drop one here, or click one, to find what is like it.`
+  $("message").textContent = facts
+    ? `${facts.images.toLocaleString("en")} images. Drop an image here, or click one, to find similar images.`
     : "";
-  $("says").classList.remove("none");
+  $("message").classList.remove("none");
   if (facts && !facts.images) {
-    empty(place, "This index holds no image yet", "Run 'lookalike index' on a folder; the page shows them as they come.");
+    empty(place, "This index has no images yet", "Run 'lookalike index' on a folder; the page shows them as they are indexed.");
     return;
   }
   const grid = new Grid(place, {
@@ -296,7 +296,7 @@ function showOptions(now) {
 // News of the index ---------------------------------------------------------------------------------------------------
 
 function stateOf({ gone, run, trouble, complete, images, committed, outcomes }) {
-  if (gone) return "The index is gone; what was read of it still answers.";
+  if (gone) return "The index has been removed; searches use the version in memory.";
   if (run) return `Indexing: ${leftOf(run)}`;
   if (trouble) return trouble;
   if (!complete) return `Indexing: ${committed.toLocaleString("en")} so far`;
@@ -320,12 +320,12 @@ function listen() {
 function stream() {
   const source = new EventSource("api/events");
   source.addEventListener("index", (event) => {
-    const told = JSON.parse(event.data);
+    const message = JSON.parse(event.data);
     // Read aloud when something has happened, and not each second while it does.
-    $("state").setAttribute("aria-live", told.run ? "off" : "polite");
-    $("state").textContent = stateOf(told);
-    showRun($("view-files"), told.run);
-    if (facts && told.version !== facts.version) refresh().catch(failed);
+    $("state").setAttribute("aria-live", message.run ? "off" : "polite");
+    $("state").textContent = stateOf(message);
+    showRun($("view-files"), message.run);
+    if (facts && message.version !== facts.version) refresh().catch(failed);
   });
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) $("state").textContent = "The server doesn't answer.";
@@ -390,15 +390,15 @@ function wire() {
     document.querySelectorAll(".tile.picked").forEach((tile) => tile.classList.remove("picked"));
   });
   $("like-selection").addEventListener("click", () => {
-    const all = [...picked], some = Math.min(all.length, LIKED);
-    const liked = Array.from({ length: some }, (_, at) => all[Math.floor((at * all.length) / some)]);
-    if (some < all.length) tell(`Liked ${some} of the ${all.length.toLocaleString("en")}, spread over them.`);
+    const all = [...picked], count = Math.min(all.length, LIKED);
+    const liked = Array.from({ length: count }, (_, at) => all[Math.floor((at * all.length) / count)]);
+    if (count < all.length) tell(`Liked ${count} of the ${all.length.toLocaleString("en")}, spread over them.`);
     state.change({ likes: [...new Set([...state.read().query.likes, ...liked])] });
   });
   $("list-selection").addEventListener("click", () => save(new Blob([[...picked].map((id) => `${id}\n`).join("")]), "selection.txt"));
   $("save-selection").addEventListener("click", async () => {
     if (picked.size > ZIPPED) {
-      tell(`A download holds ${ZIPPED} files at most; select fewer, or save the list.`);
+      tell(`A download contains at most ${ZIPPED} files; select fewer, or save the list.`);
       return;
     }
     try {

@@ -1,14 +1,14 @@
-// What became of every file: those left out first, with the reason.
+// The Files tab: the outcome of every file, those left out first, with the reason.
 
 import * as api from "./api.js";
 
 const cell = (text, name = "td") => Object.assign(document.createElement(name), { textContent: text ?? "" });
 
 const DONE = Object.assign(document.createElement("progress"), { ariaLabel: "Files that the index run has been through" });
-const box = document.createElement("p"), said = document.createElement("span");
+const box = document.createElement("p"), label = document.createElement("span");
 box.className = "run";
 box.hidden = true;
-box.append(DONE, said);
+box.append(DONE, label);
 
 // How far a run is, and how long it will take at this rate.
 export function leftOf({ done, total, rate }) {
@@ -23,7 +23,7 @@ export function showRun(place, run) {
   box.hidden = !run;
   if (!run) return;
   Object.assign(DONE, { max: run.total, value: run.done });
-  said.textContent = `An index run is under way: ${leftOf(run)}`;
+  label.textContent = `Indexing is under way: ${leftOf(run)}`;
   if (!place.contains(box)) place.prepend(box);
 }
 

@@ -136,23 +136,23 @@ export class Grid {
     caption.title = label(item);
     const acts = document.createElement("div");
     acts.className = "acts";
-    for (const [name, sign, said] of [["like", "+", "More like"], ["dislike", "\u2212", "Less like"], ["pick", "\u2713", "Select"]]) {
+    for (const [name, sign, title] of [["like", "+", "More like"], ["dislike", "\u2212", "Less like"], ["pick", "\u2713", "Select"]]) {
       const button = document.createElement("button");
       button.type = "button";
       button.dataset.act = name;
       button.textContent = sign;
-      button.title = said;
+      button.title = title;
       button.tabIndex = -1;
-      button.setAttribute("aria-label", `${said} ${item.id}`);
+      button.setAttribute("aria-label", `${title} ${item.id}`);
       acts.append(button);
     }
     tile.append(open, caption, acts);
     if (item.group?.length) {
-      const folded = document.createElement("span");
-      folded.className = "folded";
-      folded.textContent = `+${item.group.length}`;
-      folded.title = item.group.join("\n");
-      tile.append(folded);
+      const grouped = document.createElement("span");
+      grouped.className = "grouped";
+      grouped.textContent = `+${item.group.length}`;
+      grouped.title = item.group.join("\n");
+      tile.append(grouped);
     }
     this.space.append(tile);
     this.shown.set(at, tile);

@@ -19,7 +19,7 @@ const make = (name, properties = {}, ...children) => {
 };
 const button = (text, title, onclick) => make("button", { type: "button", textContent: text, title, onclick, attributes: { "aria-label": title } });
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
-const said = (number) => number.toLocaleString("en");
+const formatted = (number) => number.toLocaleString("en");
 
 let shown = null;
 
@@ -35,8 +35,8 @@ export async function draw(place, page) {
     shown = new MapView(place, page, map, key);
   } catch (error) {
     if (error.status !== 404) page.tell(error.message);
-    const again = button("Look again", "Look again", () => draw(place, page));
-    const title = make("strong", { textContent: error.status === 404 ? "No map yet" : "The map didn't come" });
+    const again = button("Try again", "Try again", () => draw(place, page));
+    const title = make("strong", { textContent: error.status === 404 ? "No map yet" : "The map can't be loaded" });
     place.replaceChildren(make("div", { className: "empty" }, title, make("p", { textContent: error.message }), again));
   }
   return undefined;
@@ -55,14 +55,14 @@ function hue(at) {
 class MapView {
   constructor(place, page, map, key) {
     Object.assign(this, { page, map, key, ids: new Map(), pictures: new Map(), near: [], selected: new Set(), alone: null, pointers: new Map() });
-    this.places = new Float32Array(bytes(map.places));
+    this.positions = new Float32Array(bytes(map.positions));
     const number = (text) => text && new Uint16Array(bytes(text));
-    this.groupings = { hills: { of: number(map.hills), name: (at) => `Hill ${at + 1}` } };
+    this.groupings = { clusters: { of: number(map.clusters), name: (at) => `Cluster ${at + 1}` } };
     if (map.labels && map.label_names.length > 1)
       this.groupings.labels = { of: number(map.labels), name: (at) => map.label_names[at] };
     this.ending = new AbortController();
     this.#build(place);
-    this.#group(this.groupings.labels ? "labels" : "hills");
+    this.#group(this.groupings.labels ? "labels" : "clusters");
     this.whole();
   }
 
@@ -75,7 +75,7 @@ class MapView {
 
   #build(place) {
     const choose = make("select", { onchange: () => this.#group(choose.value) });
-    for (const [name, text] of [["hills", "hills of density"], ["labels", "labels"]])
+    for (const [name, text] of [["clusters", "density clusters"], ["labels", "labels"]])
       if (this.groupings[name]) choose.append(new Option(text, name));
     if (this.groupings.labels) choose.value = "labels";
     this.lassoing = button("Select", "Draw a line round images to select them (or hold Shift and drag)", () => this.#lasso(!this.lasso));
@@ -84,14 +84,14 @@ class MapView {
       make("label", {}, "Colour by ", choose), this.lassoing,
       button("\u2212", "Zoom out (minus)", () => this.zoom(1 / 1.6)), button("+", "Zoom in (plus)", () => this.zoom(1.6)),
       button("Whole map", "Show the whole map (0)", () => this.whole()));
-    this.says = make("p", { className: "says", attributes: { "aria-live": "polite" } });
+    this.message = make("p", { className: "message", attributes: { "aria-live": "polite" } });
     this.legend = make("ul", { className: "legend", attributes: { "aria-label": "What the colours mean" } });
     this.over = make("canvas", { className: "over", tabIndex: 0, attributes: {
       role: "application",
-      "aria-label": `Map of ${said(this.map.count)} images. Arrow keys move, plus and minus zoom, 0 shows all, Enter opens the image in the middle.` } });
+      "aria-label": `Map of ${formatted(this.map.count)} images. Arrow keys move, plus and minus zoom, 0 shows all, Enter opens the image in the middle.` } });
     this.peek = make("figure", { className: "peek", hidden: true }, make("img", { alt: "" }), make("figcaption"));
     this.box = make("div", { className: "map" }, this.over, this.peek);
-    place.replaceChildren(controls, make("div", { className: "mapped" }, this.box, this.legend), this.says);
+    place.replaceChildren(controls, make("div", { className: "mapped" }, this.box, this.legend), this.message);
     this.pen = this.over.getContext("2d");
     this.#points(state.read().draw);
     this.sized = new ResizeObserver(() => this.resize());
@@ -111,7 +111,7 @@ class MapView {
       this.resize();
     });
     this.box.dataset.renderer = this.points.name;
-    return this.points.places(this.places);
+    return this.points.places(this.positions);
   }
 
   #listen() {
@@ -161,7 +161,7 @@ class MapView {
     const entry = (one, count, text) => {
       const swatch = make("span", { className: "swatch" });
       swatch.style.background = `rgb(${this.colour.get(one) ?? [128, 128, 128]})`;
-      const item = make("button", { type: "button", title: `Show only ${text}` }, swatch, `${text} `, make("small", { textContent: said(count) }));
+      const item = make("button", { type: "button", title: `Show only ${text}` }, swatch, `${text} `, make("small", { textContent: formatted(count) }));
       item.setAttribute("aria-pressed", "false");
       item.onclick = () => {
         this.alone = this.alone === one ? null : one;
@@ -175,7 +175,7 @@ class MapView {
     const rest = byCount.slice(NAMED).reduce((sum, [, count]) => sum + count, 0);
     this.legend.replaceChildren(
       ...named.map(([one, count]) => entry(one, count, this.grouping.name(one))),
-      ...(rest ? [make("li", { className: "rest", textContent: `${said(byCount.length - NAMED)} more, grey: ${said(rest)}` })] : []));
+      ...(rest ? [make("li", { className: "rest", textContent: `${formatted(byCount.length - NAMED)} more, grey: ${formatted(rest)}` })] : []));
     this.#paint();
   }
 
@@ -196,8 +196,8 @@ class MapView {
   #fit(rows) {
     let [left, low, right, high] = [Infinity, Infinity, -Infinity, -Infinity];
     for (const row of rows) {
-      left = Math.min(left, this.places[2 * row]), right = Math.max(right, this.places[2 * row]);
-      low = Math.min(low, this.places[2 * row + 1]), high = Math.max(high, this.places[2 * row + 1]);
+      left = Math.min(left, this.positions[2 * row]), right = Math.max(right, this.positions[2 * row]);
+      low = Math.min(low, this.positions[2 * row + 1]), high = Math.max(high, this.positions[2 * row + 1]);
     }
     const scale = 0.94 * Math.min(this.width / Math.max(right - left, 0.02), this.height / Math.max(high - low, 0.02));
     this.at = { x: (left + right) / 2, y: (low + high) / 2, scale };
@@ -229,7 +229,7 @@ class MapView {
 
   #screen(row) {
     const { x, y, scale } = this.at;
-    return [(this.places[2 * row] - x) * scale + this.width / 2, (y - this.places[2 * row + 1]) * scale + this.height / 2];
+    return [(this.positions[2 * row] - x) * scale + this.width / 2, (y - this.positions[2 * row + 1]) * scale + this.height / 2];
   }
 
   changed() {
@@ -278,12 +278,12 @@ class MapView {
   #apart(rows, apart) {
     const cells = new Map(), taken = [];
     for (const row of rows) {
-      const x = this.places[2 * row], y = this.places[2 * row + 1], left = Math.floor(x / apart), low = Math.floor(y / apart);
+      const x = this.positions[2 * row], y = this.positions[2 * row + 1], left = Math.floor(x / apart), low = Math.floor(y / apart);
       let free = true;
       for (let i = left - 1; free && i <= left + 1; i++)
         for (let j = low - 1; free && j <= low + 1; j++)
           free = (cells.get(`${i} ${j}`) ?? []).every((other) =>
-            Math.max(Math.abs(this.places[2 * other] - x), Math.abs(this.places[2 * other + 1] - y)) >= apart);
+            Math.max(Math.abs(this.positions[2 * other] - x), Math.abs(this.positions[2 * other + 1] - y)) >= apart);
       if (!free) continue;
       const cell = `${left} ${low}`;
       cells.set(cell, [...(cells.get(cell) ?? []), row]);
@@ -297,8 +297,8 @@ class MapView {
     const { x, y, scale } = this.at, sees = [];
     const halfX = this.width / 2 / scale, halfY = this.height / 2 / scale;
     for (let row = 0; row < this.map.count; row++)
-      if (Math.abs(this.places[2 * row] - x) < halfX && Math.abs(this.places[2 * row + 1] - y) < halfY) sees.push(row);
-    this.says.textContent = `${said(sees.length)} of ${said(this.map.count)} images in sight` +
+      if (Math.abs(this.positions[2 * row] - x) < halfX && Math.abs(this.positions[2 * row + 1] - y) < halfY) sees.push(row);
+    this.message.textContent = `${formatted(sees.length)} of ${formatted(this.map.count)} images in sight` +
       (sees.length > NEAR ? "; zoom in to see them." : ".");
     let near = [];
     if (sees.length <= NEAR) {

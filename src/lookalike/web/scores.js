@@ -37,7 +37,7 @@ function curves(reports) {
   }
   for (let n = 10 ** Math.ceil(Math.log10(least)); n <= most; n *= 10)
     svg.append(shape("text", { x: x(n), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, n.toLocaleString("en")));
-  svg.append(shape("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, "first n answers; LRAP@n upwards"));
+  svg.append(shape("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, "n: the first n results; vertical: LRAP@n"));
   reports.forEach((report, at) => {
     const low95 = report.lrap.map(([n]) => [n, report.intervals[`LRAP@${n}`]?.[0]]);
     const high95 = report.lrap.map(([n]) => [n, report.intervals[`LRAP@${n}`]?.[1]]);
@@ -56,15 +56,15 @@ function legend(at) {
 }
 
 function table(reports) {
-  const found = make("table"), head = found.createTHead().insertRow(), body = found.createTBody();
-  found.createCaption().textContent = "Means over the queries; beneath each its 95 % interval";
+  const element = make("table"), head = element.createTHead().insertRow(), body = element.createTBody();
+  element.createCaption().textContent = "Means over the queries; beneath each its 95 % interval";
   head.append(make("td"));
   for (const name of ["Scored", "Queries", "Images", ...SHOWN])
     head.append(make("th", { scope: "col", textContent: name }));
   reports.forEach((report, at) => {
     const row = body.insertRow();
     const title = make("th", { scope: "row", textContent: report.title });
-    if (!report.current) title.append(make("small", { textContent: " of an earlier state of the index" }));
+    if (!report.current) title.append(make("small", { textContent: " of an earlier version of the index" }));
     row.append(make("td", {}, legend(at)), title, make("td", { textContent: report.queries.toLocaleString("en") }),
       make("td", { textContent: report.database.toLocaleString("en") }));
     for (const name of SHOWN) {
@@ -73,24 +73,24 @@ function table(reports) {
       if (interval) cell.append(make("small", { textContent: `${interval[0].toFixed(3)} to ${interval[1].toFixed(3)}` }));
     }
   });
-  return make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Scores" }, found);
+  return make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Scores" }, element);
 }
 
 export async function draw(place, { tell }) {
-  let found;
+  let content;
   try {
-    found = await api.reports();
+    content = await api.reports();
   } catch (error) {
     tell(error.message);
     return;
   }
-  const heading = make("h2", { textContent: "How good the answers are" });
-  if (!found.reports.length) {
+  const heading = make("h2", { textContent: "Quality of the rankings" });
+  if (!content.reports.length) {
     place.replaceChildren(heading, make("div", { className: "empty" },
       make("strong", { textContent: "Nothing has been scored yet" }),
-      "Scores need images whose right answers are known: by their folders, a list, or a file given with --truth. Type ",
+      "Scores need images whose right answers are known: from their folders, a list, or a file given with --truth. Run ",
       make("code", { textContent: "lookalike score --leave-one-out --keep -i INDEX" })));
     return;
   }
-  place.replaceChildren(heading, curves(found.reports), table(found.reports));
+  place.replaceChildren(heading, curves(content.reports), table(content.reports));
 }

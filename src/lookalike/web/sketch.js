@@ -4,7 +4,7 @@ const SIDE = 280;
 
 export function openSketch(dialog, done) {
   dialog.innerHTML = `
-    <h2 id="sketch-title">Draw what you look for</h2>
+    <h2 id="sketch-title">Draw a query</h2>
     <canvas class="paper" width="${SIDE}" height="${SIDE}" tabindex="0" aria-label="Drawing area"></canvas>
     <div class="row">
       <label>Pen <input id="pen" type="range" min="4" max="40" value="18"></label>
@@ -12,7 +12,7 @@ export function openSketch(dialog, done) {
       <label>Colour <input id="colour" type="color" value="#000000"></label>
     </div>
     <div class="row">
-      <button type="button" id="sketch-done" class="main">Search by it</button>
+      <button type="button" id="sketch-done" class="main">Search by drawing</button>
       <button type="button" id="sketch-clear">Clear</button>
       <button type="button" id="sketch-close">Close</button>
     </div>`;

@@ -63,20 +63,20 @@ export function openViewer(dialog, list, start, { facts, tell, act, query, crop 
       if (crop) crop(box);
       else state.ask({ images: [{ ...source, crop: box }] });
     });
-    const told = [
+    const known = [
       item.rank && ["Rank", item.rank],
       item.similarity !== undefined && item.similarity !== null && ["Similarity", `${percent(item.similarity)} (distance ${item.distance.toFixed(4)})`],
       meaning(item.chance) && ["Meaning", meaning(item.chance)],
       item.inliers && ["Keypoints", `${item.inliers} agree`],
       item.group?.length && ["Folded in", item.group.join(", ")],
     ].filter(Boolean);
-    fill(list_, told);
+    fill(list_, known);
     if (item.id) {
       try {
         const stored = await api.image(item.id);
         if (list[at] !== item) return;
         fill(list_, [
-          ...told,
+          ...known,
           ["Size", stored.width ? `${stored.width} x ${stored.height} pixels, ${bytes(stored.size)}` : ""],
           ["Label", stored.label], ["Caption", stored.caption], ...Object.entries(stored.metadata ?? {}),
         ].filter(([, value]) => value));
@@ -165,13 +165,13 @@ async function originalSize(picture, item) {
 }
 
 async function why(item, query, out, tell) {
-  out.replaceChildren(make("p", { textContent: "Looking closer ..." }));
+  out.replaceChildren(make("p", { textContent: "Computing the explanation ..." }));
   try {
-    const found = await api.explain({ image: query.images[0], match: item.id, encoder: query.encoder ?? null });
+    const explanation = await api.explain({ image: query.images[0], match: item.id, encoder: query.encoder ?? null });
     out.replaceChildren(
-      make("figure", {}, make("img", { src: found.query, alt: "The query, with the parts that account for the similarity" }), make("figcaption", { textContent: "Query" })),
-      make("figure", {}, make("img", { src: found.match, alt: "The answer, with the parts that account for the similarity" }), make("figcaption", { textContent: "Answer" })),
-      make("p", { textContent: found.says }),
+      make("figure", {}, make("img", { src: explanation.query, alt: "The query, with the parts that account for the similarity" }), make("figcaption", { textContent: "Query" })),
+      make("figure", {}, make("img", { src: explanation.match, alt: "The match, with the parts that account for the similarity" }), make("figcaption", { textContent: "Match" })),
+      make("p", { textContent: explanation.says }),
     );
   } catch (error) {
     out.replaceChildren();

@@ -199,6 +199,7 @@ def test_a_tar_whose_member_has_an_impossible_size_is_refused(tmp_path, size):
     assert "a size of" in refused(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_archive_is_refused_or_its_members_are(tmp_path, kind):
     """Cut or changed anywhere: an error of ours or the bytes as they were; only a plain tar has no checksums."""

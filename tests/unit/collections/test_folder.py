@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from lookalike.collections.folder import Entry, captions_of, chosen, file_entry, scan
+from lookalike.collections.columns import Entry
+from lookalike.collections.folder import captions_of, chosen, file_entry, scan
 from lookalike.errors import CollectionError
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="Windows makes links for administrators only")

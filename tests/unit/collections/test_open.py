@@ -409,6 +409,7 @@ def test_of_a_large_folder_files_from_all_over_are_looked_at(tmp_path):
     assert len(collection) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_a_damaged_file_is_reported_at_its_position_and_shifts_nothing(tmp_path, size):
     array = pixels(7, 6, 6)
@@ -547,6 +548,7 @@ def test_limits_count_however_a_file_is_read(tmp_path):
     assert "more than 9 pixels" in refused(tmp_path / "a.png", ImageError, limits=Limits(pixels=9))
 
 
+@pytest.mark.slow
 def test_files_are_decoded_in_other_processes_only(tmp_path):
     """What a codec does to its process, it does not do to this one: here none is ever loaded."""
     for i in range(3):
@@ -579,6 +581,7 @@ def test_an_image_fitted_here_is_the_same_as_in_a_batch(tmp_path):
 # Archives and lists ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
 def test_an_archive_is_the_folder_that_was_packed(tmp_path, kind):
     for i, name in enumerate(("red/a.png", "red/b.png", "blue/a.png", "blue/notes.md")):
@@ -746,6 +749,7 @@ def test_the_package_names_are_these():
     assert lookalike.Collection is Collection
 
 
+@pytest.mark.slow
 def test_arrays_that_inflate_without_end_are_refused_before_they_do(tmp_path):
     import zipfile
 

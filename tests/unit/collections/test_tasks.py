@@ -14,7 +14,8 @@ import pytest
 from test_archive import pack
 
 from lookalike.collections.archive import list_archive
-from lookalike.collections.folder import Entry, file_entry, scan
+from lookalike.collections.columns import Entry
+from lookalike.collections.folder import file_entry, scan
 from lookalike.collections.tasks import (
     CAPTION_BYTES,
     from_answer,

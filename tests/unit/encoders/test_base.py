@@ -32,17 +32,34 @@ QUICK: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 1, "precision": "float32"},
     "contrastive": {"epochs": 1, "batch_size": 35, "precision": "float32"},
     "hashing": {"epochs": 2, "bits": 64},
+    "itq": {"bits": 64},
     "sift": {"words": 16, "points": 100},
     "surf": {"words": 16, "points": 100},
 }
 CASES = [(name, QUICK.get(name, {})) for name in sorted(TABLE)]
-CASES += [("hog", {"deskew": True}), ("color", {"space": "oklab"}), ("itq", {"bits": 28}), ("sift", {"pooling": "bow"})]
+CASES += [
+    ("hog", {"deskew": True}),
+    ("color", {"space": "oklab"}),
+    ("itq", {"bits": 28}),
+    ("sift", {"pooling": "bow", "words": 16, "points": 100}),
+]
 #: extra -> a module that it brings
 EXTRAS = {"train": "keras", "local": "cv2"}
 SHAPES = [(28, 28), (20, 31), (31, 20, 3)]
 HEAVY = ["keras", "tensorflow", "jax", "torch", "matplotlib", "lance", "skimage", "sklearn", "cv2", "mahotas", "onnx"]
 
-every_encoder = pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join([c[0], *c[1].keys()]), indirect=True)
+#: Three that stand for all where the contract's own code is what is tested: one that learns nothing, one that learns, and
+#: one of packed codes. What an encoder does itself is tested on each, by the smoke test and where ``every_encoder`` stands.
+WHOLE = [("hog", {}), ("color", {}), ("itq", {"bits": 28})]
+
+
+def over(cases: list[tuple[str, dict[str, Any]]]) -> pytest.MarkDecorator:
+    """Run over some encoders. A training takes seconds, so those that need Keras are left to the whole suite."""
+    marked = [pytest.param(c, marks=[pytest.mark.slow] * (TABLE[c[0]][1] == "train")) for c in cases]
+    return pytest.mark.parametrize("case", marked, ids=["-".join([c[0], *c[1].keys()]) for c in cases], indirect=True)
+
+
+every_encoder, three_encoders = over(CASES), over(WHOLE)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 
 
@@ -161,7 +178,35 @@ def test_unknown_names_list_the_known_ones() -> None:
 # Encoding -------------------------------------------------------------------------------------------------------------
 
 
+def shapes_of(case: tuple[str, dict[str, Any]]) -> list[tuple[int, ...]]:
+    """Return the shapes that the smoke test looks at: grey and colour; of a training, which takes seconds, grey alone."""
+    return SHAPES[:1] if TABLE[case[0]][1] == "train" else [SHAPES[0], SHAPES[2]]
+
+
 @every_encoder
+def test_it_describes_saves_and_loads(case, tmp_path: Path) -> None:
+    """Smoke-test what each encoder does itself: sizes, batches, order, blank images, untouched input, files."""
+    for shape in shapes_of(case):
+        encoder, images = fitted(case, shape), images_of(shape).copy()
+        whole = encoder.encode(images)
+        np.testing.assert_array_equal(images, images_of(shape))
+        assert (whole.dtype, whole.shape) == (encoder.dtype, (len(images), encoder.dimension_))
+        assert np.isfinite(whole).all()
+        assert len(np.unique(whole, axis=0)) > 0.9 * len(images)
+        order = np.random.default_rng(0).permutation(len(images))
+        parts = [encoder.encode(images[order[i : i + 7]]) for i in range(0, len(images), 7)]
+        assert_same(np.concatenate(parts), whole[order])
+        assert_same(encoder.encode(images[3:4]), whole[3:4])
+        flat = np.stack([np.full(shape, grey, np.uint8) for grey in (0, 1, 128, 255)])
+        with np.errstate(all="raise", under="ignore"):
+            assert np.isfinite(encoder.encode(flat)).all()
+        again = load(encoder.save(tmp_path / f"{len(shape)}"))
+        np.testing.assert_array_equal(again.encode(images), whole)
+        assert again.fingerprint == encoder.fingerprint
+        assert again.params == encoder.params
+
+
+@three_encoders
 @every_shape
 def test_one_descriptor_an_image(case, shape) -> None:
     encoder, images = fitted(case, shape), images_of(shape)
@@ -177,7 +222,7 @@ def test_one_descriptor_an_image(case, shape) -> None:
     assert none.dtype == encoder.dtype
 
 
-@every_encoder
+@three_encoders
 @every_shape
 def test_neither_batch_nor_order_matters(case, shape) -> None:
     encoder, images = fitted(case, shape), images_of(shape)
@@ -191,7 +236,7 @@ def test_neither_batch_nor_order_matters(case, shape) -> None:
     np.testing.assert_array_equal(encoder.encode(images), whole)
 
 
-@every_encoder
+@three_encoders
 @every_shape
 def test_blank_and_saturated_images_give_numbers(case, shape) -> None:
     flat = np.stack([np.full(shape, grey, np.uint8) for grey in (0, 1, 128, 255)])
@@ -203,7 +248,7 @@ def test_blank_and_saturated_images_give_numbers(case, shape) -> None:
         assert np.isfinite(fitted(case, shape).encode(np.concatenate([flat, extreme]))).all()
 
 
-@every_encoder
+@three_encoders
 @every_shape
 def test_the_images_are_not_written_to(case, shape) -> None:
     images = images_of(shape).copy()  # writeable, so that a copy made only where it must be doesn't hide a fault
@@ -211,7 +256,7 @@ def test_the_images_are_not_written_to(case, shape) -> None:
     np.testing.assert_array_equal(images, images_of(shape))
 
 
-@every_encoder
+@three_encoders
 def test_fit_returns_itself_and_writes_to_nothing(case) -> None:
     images = images_of((20, 31), 8).copy()
     encoder = create(case[0], **case[1])
@@ -220,13 +265,13 @@ def test_fit_returns_itself_and_writes_to_nothing(case) -> None:
     np.testing.assert_array_equal(images, images_of((20, 31), 8))
 
 
-@every_encoder
+@three_encoders
 def test_images_may_be_a_view(case) -> None:
     wide = np.concatenate([images_of((28, 28))] * 2, axis=2)
     assert_same(fitted(case).encode(wide[:, :, :28]), fitted(case).encode(images_of((28, 28))))
 
 
-@every_encoder
+@three_encoders
 def test_other_images_than_it_was_fitted_on_are_refused(case) -> None:
     encoder = fitted(case)
     with pytest.raises(EncoderError, match="takes images of 28 x 28 grey, these are 31 x 20 grey; resize them"):
@@ -235,7 +280,7 @@ def test_other_images_than_it_was_fitted_on_are_refused(case) -> None:
         encoder.encode(np.zeros((2, 28, 28, 3), np.uint8))
 
 
-@every_encoder
+@three_encoders
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -270,7 +315,7 @@ def test_before_fit_it_says_so(name: str, tmp_path: Path) -> None:
 # Saving and loading ---------------------------------------------------------------------------------------------------
 
 
-@every_encoder
+@three_encoders
 @every_shape
 def test_saved_and_loaded_it_is_the_same(case, shape, tmp_path: Path) -> None:
     encoder, images = fitted(case, shape), images_of(shape)
@@ -325,7 +370,7 @@ def test_the_fingerprint_tells_encoders_apart(case) -> None:
     assert all(len(e.fingerprint) == 16 and int(e.fingerprint, 16) >= 0 for e in encoders)
 
 
-@every_encoder
+@three_encoders
 def test_saving_over_another_replaces_it(case, mean_grey: MeanGrey, tmp_path: Path) -> None:
     mean_grey.save(tmp_path)
     fitted(case).save(tmp_path)
@@ -334,7 +379,7 @@ def test_saving_over_another_replaces_it(case, mean_grey: MeanGrey, tmp_path: Pa
     assert {file.name for file in tmp_path.iterdir()} == {CARD, *named}
 
 
-@every_encoder
+@three_encoders
 def test_a_file_that_was_changed_cut_or_lost_is_refused(case, mean_grey: MeanGrey, tmp_path: Path) -> None:
     for encoder in (fitted(case), mean_grey):
         whole = encoder.save(tmp_path / encoder.name)

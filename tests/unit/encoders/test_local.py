@@ -44,6 +44,7 @@ def first_hits(encoder, queries, images):
     return np.mean(positions[:, 0] == np.arange(len(queries)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("pooling", ["vlad", "bow"])
 def test_turned_images_are_found_and_cut_ones_by_sift(name, pooling):
@@ -182,6 +183,7 @@ def test_wrong_parameters_are_refused_in_a_sentence(params, message):
         create("sift", **params).fit(drawings(1))
 
 
+@pytest.mark.slow
 def test_paintings_photographed_on_a_wall_are_found(shared):
     museum = shared("museum-2022")
     queries = sorted((museum / "qsd2_w1").glob("*.jpg"))[:10]

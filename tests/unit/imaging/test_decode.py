@@ -521,6 +521,7 @@ def distance(a, b):
     return np.abs(a - b).mean(), np.abs(a - b).max(), 1 - (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7])
 @pytest.mark.parametrize("size", [(1100, 1533), (1601, 1207), (777, 2040)])
 def test_a_large_jpeg_is_scaled_while_it_is_decoded_within_the_tolerance(size, orientation):
@@ -873,6 +874,7 @@ def test_damage_anywhere_gives_an_image_or_a_sentence(tmp_path, name, request):
     assert {"image", "truncated"} <= outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hostile", "near-duplicates", "exif-orientation"])
 def test_every_hostile_file_gives_an_image_or_an_outcome(shared, name):
     paths = sorted(p for p in shared(name).rglob("*") if p.is_file())

@@ -315,3 +315,18 @@ def test_the_server_takes_pictures_as_large_as_its_index_does():
         assert decoder.decode(saved("PNG"), limits=Limits(pixels=63)).width == 7
     finally:
         decoder.close()
+
+
+def test_pillow_s_own_limit_is_raised_for_a_while_and_set_back_by_the_last(monkeypatch):
+    import PIL.Image
+
+    from lookalike.imaging.formats import pillow_limit
+
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)
+    with pillow_limit(2000):
+        assert PIL.Image.MAX_IMAGE_PIXELS == 1000  # Pillow refuses more than twice its limit
+    with pillow_limit(5000):
+        with pillow_limit(9000):
+            assert PIL.Image.MAX_IMAGE_PIXELS == 9000
+        assert PIL.Image.MAX_IMAGE_PIXELS == 5000
+    assert PIL.Image.MAX_IMAGE_PIXELS == 1000

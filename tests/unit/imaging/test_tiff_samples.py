@@ -82,6 +82,7 @@ def found():
     return counted
 
 
+@pytest.mark.slow
 def test_every_layout_is_read_as_it_is_meant_or_refused_as_unsupported(found):
     assert found.wrong == []
     assert found.total > 800
@@ -167,6 +168,7 @@ KNOWN = {
 }
 
 
+@pytest.mark.slow
 def test_real_and_hostile_files_are_shown_as_libvips_does(shared):
     compared = 0
     for path in sorted(path for path in shared("hostile").rglob("*") if path.is_file()):

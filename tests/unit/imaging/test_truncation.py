@@ -111,6 +111,7 @@ def test_a_file_whose_end_was_never_written_is_not_read(name):
         assert outcome(data[:end] + bytes(len(data) - end)) in ("truncated", "damaged"), percent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (640, 480), (2000, 3000), (3000, 30)])
 def test_pictures_of_one_colour_are_whole_though_they_may_end_in_zeros(size):
     for colour in ("black", "white", "grey", "red"):

@@ -291,6 +291,7 @@ def test_a_shortened_or_lost_data_file_is_said_and_not_raised(path, keep):
     assert not [problem for problem in found if "\n" in problem or "Traceback" in problem]
 
 
+@pytest.mark.slow
 def test_every_bit_that_is_flipped_in_the_data_is_found_or_matters_to_nobody(path):
     """Of what it calls sound, all that can be asked is answered as before.
 

@@ -95,12 +95,13 @@ def test_too_few_images_are_refused(tmp_path):
         make_map(build_index(tmp_path / "photos", "pixels"))
 
 
+@pytest.mark.slow
 def test_the_command_says_what_came_of_it_and_draws(photos, tmp_path, capsys):
     index = build_index(photos, "pixels")
     capsys.readouterr()
     assert run(["map", "-i", str(index.path), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["images"] == sum(said["hills"]) == 60
+    assert said["images"] == sum(said["clusters"]) == 60
     assert run(["map", "-i", str(index.path), "-e", "nothing"]) != 0
     assert "nothing" in capsys.readouterr().err
     pytest.importorskip("matplotlib", reason="the extra plots isn't installed")
@@ -122,7 +123,8 @@ def site(photos):
     made.stop()
 
 
-def test_the_service_gives_places_hills_labels_and_ids(site, photos):
+@pytest.mark.slow
+def test_the_service_gives_positions_clusters_labels_and_ids(site, photos):
     index = open_index(photos / ".lookalike")
     said = site.get("/api/map", 404)
     assert f"lookalike map -i {index.path} -e pixels" in said["error"]
@@ -133,8 +135,8 @@ def test_the_service_gives_places_hills_labels_and_ids(site, photos):
         return np.frombuffer(base64.b64decode(said[name]), dtype)
 
     assert said["count"] == 60
-    assert (array("places", "<f4").reshape(-1, 2) == layout.places).all()
-    assert (array("hills", "<u2") == layout.hills).all()
+    assert (array("positions", "<f4").reshape(-1, 2) == layout.places).all()
+    assert (array("clusters", "<u2") == layout.hills).all()
     assert [said["label_names"][at] for at in array("labels", "<u2")] == index.labels.tolist()
     body = {"version": said["version"], "encoder": "pixels", "rows": [5, 0, 59]}
     assert site.post("/api/map/ids", body)["ids"] == [index.ids[5], index.ids[0], index.ids[59]]

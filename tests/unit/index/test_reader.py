@@ -42,8 +42,8 @@ from lookalike.index.manifest import (
     write_manifest,
 )
 from lookalike.index.reopen import default_path
+from lookalike.index.rollback import rollback
 from lookalike.index.schema import FACTS
-from lookalike.index.store import rollback
 from paths import TESTS
 from quadrants import ENTRY, Quadrants, pictures
 
@@ -236,6 +236,7 @@ def test_an_array_needs_a_path():
 # Images that fail -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_failures_never_shift_ids_against_vectors(path, seed):
     """A random half of the images is unreadable, blank or ends in NaN; each other keeps its own row."""
@@ -580,6 +581,7 @@ def or_refusal(call):
         return str(e)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_never_a_wrong_answer(path):
     """Lance has no checksums: without ours half of these give other answers in silence."""
     images = random_pictures(400)
@@ -630,6 +632,7 @@ def test_a_changed_manifest_is_never_a_wrong_answer(path):
     assert answers(open_index(path)) == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 10, 0.3, 0.9, 0.999])
 def test_a_shortened_data_file(path, keep):
     build_index(random_pictures(3000), "quadrants", path)
@@ -734,6 +737,7 @@ def test_an_open_index_stays_as_it_was(path):
     assert len(open_index(path)) == 9
 
 
+@pytest.mark.slow
 def test_searching_while_an_index_is_rebuilt_sees_the_old_or_the_new(path):
     versions = [pictures(*ROWS), pictures(*ROWS[::-1], (1, 1, 1, 1))]
     right = [answers(build_index(images, "quadrants", path)) for images in versions]
@@ -792,6 +796,7 @@ class Stops(Quadrants):
         return super()._encode(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [EncoderError("it broke"), MemoryError(), ZeroDivisionError()])
 @pytest.mark.parametrize("there_is_one", [True, False])
 def test_an_error_in_the_middle_comes_out_as_it_is(path, error, there_is_one):
@@ -808,6 +813,7 @@ def test_an_error_in_the_middle_comes_out_as_it_is(path, error, there_is_one):
         assert not path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there_is_one", [True, False])
 def test_ctrl_c_keeps_what_is_encoded(path, monkeypatch, there_is_one):
     """Two batches have been through all encoders: they are committed, and the same call goes on from there."""
@@ -877,6 +883,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_leaves_the_old_index_and_the_same_command_completes(path):
     """Each run is killed a seeded moment after one of its batches; the last is let through."""
     before = answers(build_index(pictures(*ROWS), "quadrants", path))
@@ -942,6 +949,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_index(small_disk):
     path = small_disk / "index"
     before = answers(build_index(pictures(*ROWS), "quadrants", path))

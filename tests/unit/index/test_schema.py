@@ -14,14 +14,13 @@ from lookalike.index.schema import (
     FACTS,
     REFUSED,
     Facts,
-    Row,
     descriptors_of,
-    duplicate_keys,
+    duplicates_in,
     facts_of,
     schema,
     sorted_indices,
-    to_table,
 )
+from stored import Row, to_table
 
 ONE, OTHER = (
     Column(name, name, {}, "0" * 16, "cosine", 3, "float32", None, [4, 4], False) for name in ("one", "other")
@@ -166,6 +165,12 @@ def test_the_file_of_a_frame():
         "a#1.gif",
         "cats/tom.gif",
     ]
+
+
+def duplicate_keys(facts):
+    rows = to_table([Row(f, b"") for f in facts], [])
+    rows = rows.take(sorted_indices(rows))
+    return set(rows["key"].filter(duplicates_in(rows)).to_pylist())
 
 
 def test_of_equal_files_the_first_is_no_duplicate_in_whatever_order_they_come():

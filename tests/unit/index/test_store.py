@@ -20,6 +20,8 @@ from lookalike.atomic import INVENTORY, adopt, begin_inventory, temporary_beside
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, LookalikeError
 from lookalike.index.integrity import verify
+from lookalike.index.lance_store import LanceStore
+from lookalike.index.lock import check_target, only_writer
 from lookalike.index.manifest import (
     DATASET,
     FORMAT,
@@ -33,10 +35,12 @@ from lookalike.index.manifest import (
     read_manifest,
     write_manifest,
 )
-from lookalike.index.schema import Facts, Row, descriptors_of, to_table
-from lookalike.index.store import Store, check_target, only_writer, rollback, sweep
+from lookalike.index.rollback import rollback
+from lookalike.index.schema import Facts, descriptors_of
+from lookalike.index.sweep import sweep
 from paths import TESTS
 from quadrants import ENTRY, Quadrants, pictures
+from stored import Row, to_table
 
 COLUMN, OTHER = (Column(name, name, {}, fingerprint * 16, "cosine", 2, "float32", None, [2, 2], False) for name, fingerprint in
                  (("one", "1"), ("other", "2")))  # fmt: skip
@@ -96,7 +100,7 @@ def one_sentence(error):
 
 
 def test_rows_are_seen_from_the_commit_on(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1, 2, 3))
     with pytest.raises(IndexStoreError, match="begun and has no manifest"):
         read_manifest(path)
@@ -113,12 +117,12 @@ def test_rows_are_seen_from_the_commit_on(path):
 
 
 def test_what_a_killed_run_wrote_is_forgotten_by_the_next(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1, 2, 3))
     manifest = store.commit(EMPTY)
     store.append(rows(4, 5))
     store.delete([1])
-    again = Store(path, manifest)  # as after kill -9
+    again = LanceStore(path, manifest)  # as after kill -9
     assert sorted(again.keys) == [1, 2, 3]
     again.append(rows(6))
     again.commit(manifest)
@@ -126,10 +130,10 @@ def test_what_a_killed_run_wrote_is_forgotten_by_the_next(path):
 
 
 def test_an_empty_store_begins_beside_what_lies_there(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1, 2))
     first = store.commit(EMPTY)
-    again = Store(path, None)
+    again = LanceStore(path, None)
     assert (again.columns, len(again.keys)) == ([], 0)
     again.append(rows(9))
     second = again.commit(EMPTY)
@@ -140,18 +144,18 @@ def test_an_empty_store_begins_beside_what_lies_there(path):
 
 def test_many_rows_are_deleted_and_read_by_key(path):
     many = range(20_000)
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(*many))
     store.delete(k for k in many if k % 3)
     manifest = store.commit(EMPTY)
     assert keys_in(path) == list(range(0, 20_000, 3))
-    found = Store(path, manifest).read(["key", "one", "one_crc32"], [3, 9000, 4])
+    found = LanceStore(path, manifest).read(["key", "one", "one_crc32"], [3, 9000, 4])
     assert sorted(found["key"].to_pylist()) == [3, 9000]
     assert descriptors_of(found, "one")[1].all()
 
 
 def test_another_encoders_columns_come_empty_and_go(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1, 2))
     before = store.columns
     store.commit(EMPTY)
@@ -169,11 +173,10 @@ def test_another_encoders_columns_come_empty_and_go(path):
 
 
 def test_many_small_fragments_become_few(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     for key in range(40):
         store.append(rows(key))
     store.delete([5])
-    store.merge_fragments()
     store.commit(EMPTY)
     dataset = open_dataset(path, read_manifest(path))
     assert len(dataset.get_fragments()) < 5
@@ -183,12 +186,12 @@ def test_many_small_fragments_become_few(path):
 
 
 def test_rows_that_are_not_those_of_the_manifest_are_damage(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1, 2, 3))
     manifest = store.commit(EMPTY)
     for said in ({"rows": 2}, {"keys_crc32": 1}):
         with pytest.raises(DamagedIndexError, match="its rows aren't those that were written"):
-            Store(path, replace(manifest, **said))
+            LanceStore(path, replace(manifest, **said))
 
 
 # Where an index may be written ----------------------------------------------------------------------------------------
@@ -249,7 +252,7 @@ def versions(path):
 
 
 def test_a_sweep_keeps_what_the_two_manifests_name_and_nothing_else(path):
-    store, said = Store(path, None), []
+    store, said = LanceStore(path, None), []
     for key in range(5):
         store.append(rows(key))
         said.append(store.commit(EMPTY))
@@ -276,7 +279,7 @@ def test_a_sweep_keeps_what_the_two_manifests_name_and_nothing_else(path):
 
 
 def test_a_sweep_where_no_manifest_was_written_leaves_nothing(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1))
     (path / f"encoder-{'1' * 16}").mkdir()
     adopt(path, f"encoder-{'1' * 16}")
@@ -285,7 +288,7 @@ def test_a_sweep_where_no_manifest_was_written_leaves_nothing(path):
 
 
 def test_a_sweep_goes_by_the_manifest_alone_where_the_one_before_is_damaged(path):
-    store = Store(path, None)
+    store = LanceStore(path, None)
     store.append(rows(1))
     store.commit(EMPTY)
     store.append(rows(2))
@@ -313,6 +316,7 @@ def state(path):
     return index.manifest.encoder, [tuple(v) for v in index.descriptors.tolist()]
 
 
+@pytest.mark.slow
 def test_back_and_forth(path):
     build_index(collection(*FIRST), "quadrants", path)
     build_index(collection(*SECOND), "quadrants", path)
@@ -342,8 +346,8 @@ def test_back_to_an_encoder_that_was_given_up(path):
 def test_a_run_that_was_stopped_is_no_state_to_go_back_to(path, monkeypatch):
     build_index(collection(*FIRST), "quadrants", path)
     many = [(n, 1, 1, 1) for n in range(1, 9)]
-    monkeypatch.setattr("lookalike.index.sync._BATCH_IMAGES", 2)
-    monkeypatch.setattr("lookalike.index.sync._SHOW_SECONDS", -1)
+    monkeypatch.setattr("lookalike.index.sync.run._BATCH_IMAGES", 2)
+    monkeypatch.setattr("lookalike.index.sync.run._SHOW_SECONDS", -1)
 
     def stop(done, _):
         if done == 5:
@@ -416,7 +420,7 @@ def test_a_rollback_killed_half_way_has_lost_nothing_but_the_way_forward(path, m
         calls.append(arguments)
         write_manifest(*arguments)
 
-    monkeypatch.setattr("lookalike.index.store.write_manifest", once)
+    monkeypatch.setattr("lookalike.index.rollback.write_manifest", once)
     with pytest.raises(KeyboardInterrupt):
         rollback(path)
     monkeypatch.undo()
@@ -467,6 +471,7 @@ def kinds(path):
     return [p for p in found.values() if p.name != "writing.lock"]
 
 
+@pytest.mark.slow
 def test_whatever_byte_is_changed_no_answer_is_wrong(rich):
     """In a process of its own: a length that was changed may make a library ask for more memory than there is."""
     path, _ = rich
@@ -506,6 +511,7 @@ def flip(path):
     assert everything(path) == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [None, 0, 0.5, 0.98])
 def test_whatever_file_is_lost_or_cut_no_answer_is_wrong_and_rebuild_mends_it(rich, keep, tmp_path):
     path, images = rich
@@ -594,3 +600,15 @@ def test_a_path_that_lance_cannot_open_is_told_and_is_no_damage(tmp_path, path, 
             attempt()
     moved.rename(path)
     assert len(open_index(path)) == len(images)
+
+
+def test_what_can_not_be_dropped_is_said_and_costs_nothing_else(path, caplog):
+    build_index(collection(*FIRST), "quadrants", path)
+    adopt(path, "graph-0000000000000000.mapped")
+    (path / "graph-0000000000000000.mapped").write_bytes(b"of an older run")
+    next((path / DATASET / "data").iterdir()).unlink()
+    sweep(path)
+    assert not (path / "graph-0000000000000000.mapped").exists()
+    assert read_manifest(path).rows == len(FIRST)
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "lookalike.index")
+    assert said.startswith(f"{path}: what is old in {DATASET} is left until the next run: ")

@@ -25,10 +25,10 @@ from lookalike.encoders.registry import TABLE
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError
 from lookalike.imaging.sandbox.api import Sandbox
 from lookalike.index.integrity import verify
+from lookalike.index.lance_store import LanceStore
 from lookalike.index.manifest import DATASET, MANIFEST, PREVIOUS, read_manifest, write_manifest
 from lookalike.index.reopen import open_to_index
 from lookalike.index.schema import FACTS, facts_of
-from lookalike.index.store import Store
 from paths import TESTS
 from quadrants import ENTRY, Quadrants
 
@@ -304,7 +304,7 @@ def test_a_deleted_file_is_taken_out(some, sync, asked, encoded):
 @pytest.mark.parametrize("seconds", [5, -1], ids=["one commit", "a commit a file"])
 def test_files_that_swap_names_swap_vectors(some, sync, asked, encoded, monkeypatch, names, seconds):
     """With a commit a file the row that another is to be copied from has gone before: that file is read again."""
-    monkeypatch.setattr("lookalike.index.sync._COMMIT_SECONDS", seconds)
+    monkeypatch.setattr("lookalike.index.sync.commit.COMMIT_SECONDS", seconds)
     sync()
     for old, new in itertools.pairwise(("aside.png", *names, "aside.png")[::-1]):
         some.move(new, old)
@@ -401,6 +401,7 @@ def test_a_copy_of_a_bad_file_is_not_tried_and_says_its_own_name(some, sync, enc
 # What is said of a file -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_captions_come_change_and_go_without_a_look_at_the_picture(some, sync, asked, encoded):
     sync()
     for text in ("a cat", "a black cat"):
@@ -456,6 +457,7 @@ def test_what_failed_is_tried_again_only_when_asked(some, sync, asked, encoded):
     assert held(some) == SOME
 
 
+@pytest.mark.slow
 def test_retry_with_another_limit_brings_in_what_was_over_it(some, sync, asked):
     some.put("large.png", saved(np.full((6, 6), 50, np.uint8)))
     index = some.folder / ".lookalike"
@@ -519,6 +521,7 @@ def test_a_file_that_was_away_for_a_moment_is_read_when_it_is_back(some, sync, c
 # What is taken of a folder --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frames_first_each_and_first_again(photos, sync, encoded):
     pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 20, 30)]
     file = io.BytesIO()
@@ -648,7 +651,7 @@ def test_another_encoder_is_built_beside_and_answers_once_it_is_complete(some, s
 
 
 def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photos, sync, asked, monkeypatch):
-    monkeypatch.setattr("lookalike.index.sync._BATCH_IMAGES", 5)
+    monkeypatch.setattr("lookalike.index.sync.run._BATCH_IMAGES", 5)
     pixels, seen, stops = type(create_encoder("pixels")), [], [KeyboardInterrupt]
     encode = pixels._encode
 
@@ -787,6 +790,7 @@ def check_between(found, before=SOME, after=CHANGED):
     assert found.keys() >= before.keys() & after.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [5, -1], ids=["at the end", "midway"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("call", ["append", "delete", "commit"])
@@ -795,7 +799,7 @@ def test_whatever_stops_a_write_the_index_is_whole_and_the_same_call_goes_on(
     changed, sync, monkeypatch, error, call, moment, seconds
 ):
     """Python hears Ctrl-C when a call into Lance returns: what that wrote is there by then, and must not be again."""
-    function, stops = getattr(Store, call), [error]
+    function, stops = getattr(LanceStore, call), [error]
 
     def stop():
         if isinstance(error, KeyboardInterrupt):
@@ -814,8 +818,8 @@ def test_whatever_stops_a_write_the_index_is_whole_and_the_same_call_goes_on(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, call, stopped)
-        patch.setattr("lookalike.index.sync._COMMIT_SECONDS", seconds)
+        patch.setattr(LanceStore, call, stopped)
+        patch.setattr("lookalike.index.sync.commit.COMMIT_SECONDS", seconds)
         with pytest.raises(IndexStoreError if isinstance(error, OSError) else type(error)):
             sync()
     found = held(changed)
@@ -830,7 +834,7 @@ def test_whatever_stops_a_write_the_index_is_whole_and_the_same_call_goes_on(
 def test_ctrl_c_keeps_the_files_that_are_through(photos, sync, asked, encoded, monkeypatch):
     for n in range(20):
         photos.put(f"{n:02}.png", (n + 1, 2, 3, 4))
-    monkeypatch.setattr("lookalike.index.sync._SHOW_SECONDS", -1)
+    monkeypatch.setattr("lookalike.index.sync.run._SHOW_SECONDS", -1)
 
     def stop(done, total):
         if done == 12:
@@ -848,8 +852,8 @@ def test_ctrl_c_keeps_the_files_that_are_through(photos, sync, asked, encoded, m
 
 def test_readers_see_whole_states_between_commits(changed, sync, monkeypatch):
     """Each file is as it was or as it is, at any moment of a run that commits after every file."""
-    monkeypatch.setattr("lookalike.index.sync._SHOW_SECONDS", -1)
-    monkeypatch.setattr("lookalike.index.sync._COMMIT_SECONDS", -1)
+    monkeypatch.setattr("lookalike.index.sync.run._SHOW_SECONDS", -1)
+    monkeypatch.setattr("lookalike.index.sync.commit.COMMIT_SECONDS", -1)
     states = []
     before = open_index(changed.folder / ".lookalike")
     sync(on_progress=lambda *_: states.append(held(changed)))
@@ -865,7 +869,7 @@ def test_after_a_run_only_what_manifests_name_is_left(changed, sync, monkeypatch
     import lance
 
     index = changed.folder / ".lookalike"
-    monkeypatch.setattr("lookalike.index.sync._COMMIT_SECONDS", -1)
+    monkeypatch.setattr("lookalike.index.sync.commit.COMMIT_SECONDS", -1)
     for orphan in (f"{DATASET}/data/{'01' * 12}{'a' * 26}.lance", "encoder-0123456789abcdef/encoder.json"):
         (index / orphan).parent.mkdir(exist_ok=True)
         (index / orphan).write_bytes(b"half")
@@ -894,13 +898,14 @@ def test_after_a_run_only_what_manifests_name_is_left(changed, sync, monkeypatch
 RUN = """
 import sys
 sys.path.insert(0, {tests!r})
-import lookalike.index.sync
+import lookalike.index.sync.commit
+import lookalike.index.sync.run
 from lookalike import build_index
 from lookalike.encoders.registry import TABLE
 from quadrants import ENTRY, Quadrants
 TABLE["quadrants"] = ENTRY
-lookalike.index.sync._COMMIT_SECONDS = lookalike.index.sync._SHOW_SECONDS = 0.03
-lookalike.index.sync._BATCH_IMAGES = 10
+lookalike.index.sync.commit.COMMIT_SECONDS = lookalike.index.sync.run._SHOW_SECONDS = 0.03
+lookalike.index.sync.run._BATCH_IMAGES = 10
 print("begun", flush=True)
 build_index({source!r}, Quadrants(seconds=0.02), {path!r}, workers=1, on_progress=lambda *n: print(*n, flush=True))
 print("done", flush=True)
@@ -912,6 +917,7 @@ def started(photos, path):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_kill_9_between_any_two_files(photos, tmp_path):
     """Nothing that was committed is lost, the same call goes on, and at the end it is as if nobody had been killed."""
     rng, index = random.Random(3), tmp_path / "index"
@@ -958,6 +964,7 @@ def test_a_writer_in_another_process_is_refused_and_its_lock_goes_with_it(photos
 # Any order, any number ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [None, (45, 61, 3)], ids=["digits", "colour"])
 @pytest.mark.parametrize("encoder", ["pixels", "hog"])
 def test_a_vector_is_the_same_whatever_the_batch_and_the_order(tmp_path, digits, monkeypatch, encoder, shape):
@@ -966,11 +973,12 @@ def test_a_vector_is_the_same_whatever_the_batch_and_the_order(tmp_path, digits,
     whole = build_index(images, encoder, tmp_path / "whole").descriptors
     order = np.random.default_rng(0).permutation(130)
     for size in (1, 7, 64):
-        monkeypatch.setattr("lookalike.index.sync._BATCH_IMAGES", size)
+        monkeypatch.setattr("lookalike.index.sync.run._BATCH_IMAGES", size)
         index = build_index(images[order], encoder, tmp_path / str(size))
         np.testing.assert_array_equal(index.descriptors, whole[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["pixels", "hog"])
 def test_a_vector_is_the_same_whatever_the_number_of_workers(photos, digits, tmp_path, encoder):
     for n, image in enumerate(digits[0][:40]):
@@ -986,6 +994,7 @@ def test_a_vector_is_the_same_whatever_the_number_of_workers(photos, digits, tmp
     np.testing.assert_array_equal(listed.descriptors, alone[[int(name[:2]) for name in names]])
 
 
+@pytest.mark.slow
 def test_60_000_unchanged_images_cost_no_write(tmp_path):
     path = tmp_path / "index"
     first = build_index("mnist:train", "quadrants", path)
@@ -1068,11 +1077,12 @@ class Shuffle:
         return expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_after_any_changes_the_index_is_as_one_made_from_scratch(photos, sync, tmp_path, monkeypatch, seed):
     shuffle = Shuffle(photos, seed)
-    monkeypatch.setattr("lookalike.index.sync._BATCH_IMAGES", (1024, 3)[seed % 2])
-    monkeypatch.setattr("lookalike.index.sync._COMMIT_SECONDS", (5, -1)[seed // 2])
+    monkeypatch.setattr("lookalike.index.sync.run._BATCH_IMAGES", (1024, 3)[seed % 2])
+    monkeypatch.setattr("lookalike.index.sync.commit.COMMIT_SECONDS", (5, -1)[seed // 2])
     for _ in range(8):
         for _ in range(shuffle.rng.randint(1, 9)):
             shuffle.step()

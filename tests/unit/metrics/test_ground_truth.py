@@ -205,6 +205,7 @@ def test_names_with_blanks_survive_and_equal_distances_stay_in_order(tmp_path):
     assert found[0][5] == "a%20tag"
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     build_index("mnist:train[0:300]", "pixels", "digits.lookalike")
@@ -220,6 +221,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "none.json: can't be read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_museum_ground_truth_as_it_comes(shared, tmp_path):
     museum = shared("museum-2022")
     index = build_index(open_collection(museum / "BBDD", size=32), "color", tmp_path / "museum")

@@ -32,6 +32,7 @@ def scored(ranks, cuts):
 # scikit-learn's score -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_label_ranking_equals_scikit_learn_on_thousands_of_cases():
     rng = np.random.default_rng(0)
     for case in range(2500):

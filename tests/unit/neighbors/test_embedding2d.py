@@ -38,6 +38,7 @@ def places(digits):
     return embed_2d(digits[1], spectral_init(prepare_diffusion(digits[1]), digits[0]))
 
 
+@pytest.mark.slow
 def test_neighbours_stay_near(digits, places):
     trustworthiness = pytest.importorskip("sklearn.manifold", reason="scikit-learn isn't installed").trustworthiness
     start = principal_places(digits[0])
@@ -51,6 +52,7 @@ def test_images_of_one_label_come_together_unseen(digits, places):
     assert (digits[2][near[:, 1:]] == digits[2][:, None]).mean() > 0.85
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_places(digits, places):
     start = spectral_init(prepare_diffusion(digits[1]), digits[0])
     assert (embed_2d(digits[1], start) == places).all()
@@ -79,6 +81,7 @@ def test_the_attraction_is_the_papers(digits):
             assert weights[0, row] >= one - 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 4, 20])
 def test_few_or_equal_images_have_places_too(n):
     for descriptors in (np.ones((n, 4), np.float32), np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)):

@@ -23,6 +23,7 @@ def plainly(points, radius, most):
     return leaders, owner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("radius", "most"), [(0.0, 2000), (0.3, 2000), (0.3, 7), (1.0, 5), (10.0, 3)])
 def test_it_folds_as_defined(radius, most):
     points = np.random.default_rng(0).normal(size=(530, 3)).astype(np.float32)

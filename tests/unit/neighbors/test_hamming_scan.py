@@ -20,6 +20,7 @@ def check(codes, queries, k):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 3, 4, 7, 16])
 @pytest.mark.parametrize("size", [1, 5, 4096, 4097, 30_000])
 def test_the_nearest_are_those_of_a_full_sort(width, size):

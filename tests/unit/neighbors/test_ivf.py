@@ -27,6 +27,7 @@ def made(request, tmp_path_factory):
     return x, write_lists(path, x, np.arange(4000) * 3 + 1, request.param, facts={"of": "this test"}), path
 
 
+@pytest.mark.slow
 def test_looking_into_all_lists_is_exact(made):
     x, lists, _ = made
     queries = np.concatenate([x[100:103], clustered(40, 1)])
@@ -89,6 +90,7 @@ def test_what_was_written_is_opened(made):
     assert opened.told()["lists"] == len(lists) == int(2 * 4000**0.5)
 
 
+@pytest.mark.slow
 def test_noise_without_structure_is_left_to_exact_search(tmp_path):
     x = np.random.default_rng(0).normal(size=(1500, 200)).astype(np.float32)
     lists = write_lists(tmp_path / "x.sealed", x, np.arange(1500), "euclidean")
@@ -96,6 +98,7 @@ def test_noise_without_structure_is_left_to_exact_search(tmp_path):
     assert lists.probes(10) is None
 
 
+@pytest.mark.slow
 def test_centres_go_on(made, tmp_path):
     x, lists, _ = made
     more = np.concatenate([x, clustered(500, 6)])
@@ -116,6 +119,7 @@ def test_a_handful_of_descriptors(tmp_path, rows):
     assert sorted(found[0].tolist()) == list(range(rows))
 
 
+@pytest.mark.slow
 def test_a_changed_list_is_an_error_when_it_is_looked_into(tmp_path):
     x = clustered(40_000)
     path = tmp_path / "x.sealed"

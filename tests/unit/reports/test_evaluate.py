@@ -75,6 +75,7 @@ def test_the_distance_can_be_named(index):
     assert euclidean.metrics["mAP"] == pytest.approx((1 + 2 / 3) / 2)
 
 
+@pytest.mark.slow
 def test_digits_score_as_scikit_learn_has_it(digits_index):
     asked = open_collection("mnist:test[0:80]")
     report = score(digits_index, asked)

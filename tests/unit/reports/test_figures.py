@@ -388,7 +388,7 @@ def test_a_failed_write_leaves_the_old_figure(tmp_path):
     path.write_bytes(b"old")
     done = run(
         "import resource, numpy as np\n"
-        "from lookalike import plots\n"
+        "from lookalike.reports import figures as plots\n"
         "figure = plots.denoising_pairs(*[np.zeros((1, 4, 4), np.uint8)] * 2)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"  # the disk is full after 500 bytes
         f"plots.save(figure, {str(path)!r}, overwrite=True)\n"
@@ -416,14 +416,14 @@ def test_a_vector_figure_keeps_the_very_pixels():
 
 
 def run(code):
-    environment = os.environ | {"PYTHONPATH": str(Path(figures.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(figures.__file__).parents[2])}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
 
 def test_no_pyplot_and_no_matplotlib_until_a_figure_is_drawn():
     done = run(
         "import sys, numpy as np\n"
-        "from lookalike import plots, report\n"
+        "from lookalike.reports import figures as plots, html\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plots.render(plots.denoising_pairs(*[np.zeros((1, 4, 4), np.uint8)] * 2), 'png')\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
@@ -435,7 +435,7 @@ def test_a_missing_matplotlib_says_what_to_type():
     done = run(
         "import sys, numpy as np\n"
         "sys.modules['matplotlib'] = None\n"
-        "from lookalike import plots\n"
+        "from lookalike.reports import figures as plots\n"
         "plots.score_curves({'a': [(10, .5)]})\n"
     )
     assert done.returncode == 1

@@ -159,6 +159,7 @@ def test_packed_codes_and_other_distances(encoder, options, digits, tmp_path):
     assert [f.name for f in health.findings] == ["hubs", "duplicates", "blank", "oddities"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_it_and_draws_a_sheet(digits, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     build_index(open_collection(digits[0]), "hog", tmp_path / "index")
@@ -176,7 +177,7 @@ def test_the_command_prints_it_and_draws_a_sheet(digits, tmp_path, capsys):
 def test_a_sheet_without_health_is_a_wrong_call(tmp_path, capsys):
     build_index(open_collection(rays([0, 40])), "quadrants", tmp_path / "index")
     assert run(["info", "-i", str(tmp_path / "index"), "-o", str(tmp_path / "sheet.png")]) == 2
-    assert "--picture shows what --health finds" in capsys.readouterr().err
+    assert "--picture draws what --health reports" in capsys.readouterr().err
     assert open_index(tmp_path / "index").manifest.count == 2
 
 

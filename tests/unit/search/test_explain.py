@@ -59,6 +59,7 @@ def test_pixels_by_hand(tmp_path):
     assert found.says == "Similarity 0.679 (cosine); half of it comes from 25% of the query and 25% of the answer."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "options"),
     [
@@ -321,6 +322,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_says_why_and_draws_it(photos, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     index = ["-i", str(photos / ".lookalike")]

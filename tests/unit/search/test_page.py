@@ -193,6 +193,7 @@ def test_a_threshold_cuts_exactly(digits_index):
     assert some.next is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{}, {"group": 0.12}, {"where": "label != 1"}, {"within": 0.4}, {"group": 0.12, "within": 0.4}]
 )
@@ -285,6 +286,7 @@ def test_a_photo_among_digits_has_nothing_like_it(digits_index, tmp_path):
     assert response.says == "Nothing like it here: the nearest is farther than 99% of the images here are from theirs."
 
 
+@pytest.mark.slow
 def test_paintings_that_are_not_there(shared, tmp_path):
     museum = shared("museum-2022")
     right = json.loads((museum / "qsd1_w1" / "gt_corresps.json").read_text())[:8]

@@ -33,7 +33,7 @@ def overlooked_in_a_scene(rows, way):
 
 
 def heard(views):
-    return estimate_rejection_rates(views, POINTS, DATABASE)
+    return estimate_rejection_rates(views, lambda: POINTS, DATABASE)
 
 
 def verdict(asked, silence):
@@ -92,7 +92,7 @@ def test_nothing_is_said_only_where_silence_is_believed():
 def test_a_view_that_shows_nothing_and_a_few_images_tell_nothing():
     blank = heard(lambda rows, _: np.zeros((len(rows), 20), np.float32))
     assert blank.wrong.mean() == 0
-    few = estimate_rejection_rates(found_again, POINTS[:8], Database(POINTS[:8], "euclidean"))
+    few = estimate_rejection_rates(found_again, lambda: POINTS[:8], Database(POINTS[:8], "euclidean"))
     assert (few.is_believed, few.doubt()) == (False, "")
 
 

@@ -52,6 +52,7 @@ def test_neighbours_scatter_is_the_mean_over_pairs(material):
     np.testing.assert_allclose(neighbour_scatter(rows, near), np.mean(pairs, axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_every_recipe_gives_a_usable_projection(material, recipe):
     post = learn(material, recipe)
@@ -67,6 +68,7 @@ def test_every_recipe_gives_a_usable_projection(material, recipe):
     json.dumps(post.params)
 
 
+@pytest.mark.slow
 def test_the_order_of_recipes_makes_no_difference(material):
     one, other = Learner(material), Learner(material)
     for recipe in reversed(RECIPES):
@@ -83,7 +85,7 @@ def test_held_out_images_are_not_learnt_from(material):
 def test_digits_are_found_better_by_their_labels(digits):
     images, labels = digits[0], np.array(digits[1])
     plain = create("hog").fit(images)
-    better, _ = adapt(plain, images[:150], aim="kind", recipes=QUICK)
+    better, _ = adapt(plain, images[:150], aim="category", recipes=QUICK)
 
     def mean_average_precision(encoder):
         database = Database(encoder.encode(images[:150]), encoder.distance)
@@ -92,6 +94,7 @@ def test_digits_are_found_better_by_their_labels(digits):
     assert mean_average_precision(better) > mean_average_precision(plain) + 0.02
 
 
+@pytest.mark.slow
 def test_it_says_what_it_tried_and_repeats(digits, tmp_path):
     plain = create("hog").fit(digits[0])
     steps = []
@@ -130,7 +133,7 @@ def test_the_same_image_over_and_over_gives_no_nan():
 
 def test_bad_requests_are_refused(digits, material):
     plain = create("hog").fit(digits[0])
-    with pytest.raises(UsageError, match=r"unknown aim 'all'; known: both, few, kind"):
+    with pytest.raises(UsageError, match=r"unknown aim 'all'; known: both, category, nearest"):
         adapt(plain, digits[0], aim="all")
     with pytest.raises(UsageError, match="at least 8 images"):
         adapt(plain, digits[0][:2])

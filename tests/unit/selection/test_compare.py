@@ -60,34 +60,41 @@ def test_files_come_at_the_size_that_an_encoder_wants_and_arrays_as_they_are(pho
     assert shown_to(create_encoder("color"), digits) is digits
 
 
-def test_the_verdict_is_repeatable_and_reads_no_label(photos, digits):
-    images, labels = digits
-    told = compare(open_collection(images, labels=labels), ["pixels", "hog"], sample=120)
-    mute = compare(images, ["pixels", "hog"], sample=120)
-    figures = [[row.test.figures for row in verdict.rows] for verdict in (told, mute)]
-    assert figures[0] == figures[1]
+@pytest.mark.slow
+def test_an_index_by_the_verdicts_pick_which_repeats_and_reads_no_label(digits, tmp_path, monkeypatch):
+    images, labels = digits[0][:100], digits[1][:100]
+    told = compare(open_collection(images, labels=labels), ["pixels", "hog"], sample=100)
     assert {row.encoder for row in told.rows} == {"pixels", "hog"}
-    assert "No label was read" in told.sentence("few")
+    assert "No label was read" in told.sentence("nearest")
     assert len(told.table().splitlines()) == len(told.rows) + 1
 
+    mute = []  # what the index goes by: the same images, without labels
 
-def test_an_index_by_the_verdicts_pick(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("lookalike.index.build.compare", lambda images: compare(images, ["pixels", "hog"], sample=100))
+    def without_labels(images):
+        mute.append(compare(images, ["pixels", "hog"], sample=100))
+        return mute[0]
+
+    monkeypatch.setattr("lookalike.index.build.compare", without_labels)
     notes = []
-    index = build_index(digits[0][:100], "best", tmp_path / "best", on_note=notes.append)
-    pick = compare(digits[0][:100], ["pixels", "hog"], sample=100)
-    assert index.encoder.fingerprint == pick.encoders["few"].fingerprint
+    index = build_index(images, "best", tmp_path / "best", on_note=notes.append)
+    figures = [[row.test.figures for row in verdict.rows] for verdict in (told, *mute)]
+    assert figures[0] == figures[1]
+    assert index.encoder.fingerprint == told.encoders["nearest"].fingerprint
     assert len(notes) == 1
     assert verify(index) == []
+
+
+def test_an_unknown_aim_is_refused(digits, tmp_path):
     with pytest.raises(UsageError, match="unknown aim 'fwe'"):
         build_index(digits[0][:100], "best", tmp_path / "other", aim="fwe")
 
 
+@pytest.mark.slow
 def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
     assert plain.manifest.post is None
-    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
+    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
     assert adapted.manifest.post not in (None, "unchanged")
     assert adapted.manifest.dimension < plain.manifest.dimension
     assert [c.encoder for c in adapted.manifest.columns] == ["hog"]
@@ -98,12 +105,13 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
         np.testing.assert_array_equal(index.descriptors, index.encoder.encode(images))
     again = build_index(images, None, tmp_path / "index")
     assert again.manifest == adapted.manifest
-    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="kind")
+    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
     assert same.manifest == adapted.manifest
     back = build_index(images, "hog", tmp_path / "index", adapt=False)
     assert back.manifest.fingerprint == plain.manifest.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["neural", "color", "hog+color"])
 def test_photos_are_indexed_at_the_encoders_own_size(photos, encoder, tmp_path):
     index = build_index(photos, encoder, tmp_path / "index")
@@ -113,6 +121,7 @@ def test_photos_are_indexed_at_the_encoders_own_size(photos, encoder, tmp_path):
     assert verify(index) == []
 
 
+@pytest.mark.slow
 def test_codes_are_indexed_searched_and_verified(digits, tmp_path):
     index = build_index(digits[0], "itq", tmp_path / "index")
     assert (index.descriptors.dtype, index.descriptors.shape) == (np.uint8, (200, 32))

@@ -12,6 +12,7 @@ from lookalike.selection.recipes import UNCHANGED, Recipe
 from lookalike.selection.selftest import beats
 
 
+@pytest.mark.slow
 def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
     grey = digits[0][:60]
     colour = grey[..., None] // np.array([1, 2, 3], np.uint8)
@@ -45,6 +46,7 @@ def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
     assert notes == []  # nothing is said of what images look like that nobody has seen
 
 
+@pytest.mark.slow
 def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
     glyphs = digits[0][:400]
     encoder, post = default_postprocessing("hog", open_collection(glyphs))
@@ -62,6 +64,7 @@ def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
     assert open_index(tmp_path / "index").search(glyphs[3], 1)[0].id == "3"
 
 
+@pytest.mark.slow
 def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
     rng = np.random.default_rng(0)
     photos = np.kron(rng.integers(0, 256, (MIN_TRIED, 6, 6, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
@@ -79,6 +82,7 @@ def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
     assert plain.manifest.view.post is None
 
 
+@pytest.mark.slow
 def test_where_all_photos_are_one_nothing_is_taken_off(tmp_path):
     photo = np.kron(np.random.default_rng(0).integers(0, 256, (6, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     photos = np.repeat(photo[None], MIN_TRIED, axis=0)
@@ -95,6 +99,7 @@ def test_what_is_said_not_to_be_adapted_or_cannot_be_isnt(digits):
     )  # all are blank
 
 
+@pytest.mark.slow
 def test_of_files_that_cannot_be_read_nothing_is_learnt(digits, tmp_path):
     for n in range(MIN_TRIED + 20):
         (tmp_path / f"{n:03}.png").write_bytes(b"no image")

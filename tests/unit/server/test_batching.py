@@ -30,7 +30,7 @@ class Held:
 def together(calls):
     """Make the first call, and while it is held the others."""
     held = Held()
-    batcher = Batcher(held, most=8)
+    batcher = Batcher(held, max_rows=8)
     with ThreadPoolExecutor(len(calls)) as pool:
         first = pool.submit(batcher, *calls[0])
         assert held.begun.wait(5)

@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 
 from lookalike.outputs import output_names
-from lookalike.server.downloads import packed
+from lookalike.server.downloads import zip_stream
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_each_file_is_read_when_those_before_it_have_been_taken(tmp_path):
         read.append(identity)
         return identity.encode() * 100_000
 
-    pieces = packed(["a", "b", "c"], file_of)
+    pieces = zip_stream(["a", "b", "c"], file_of)
     whole = next(pieces)
     assert read == ["a"]
     whole += b"".join(pieces)

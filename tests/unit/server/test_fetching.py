@@ -118,7 +118,7 @@ def test_what_nobody_wants_any_more_is_not_fetched(site):
 
 
 def test_so_many_are_fetched_at_a_time(monkeypatch):
-    monkeypatch.setattr("lookalike.server.fetching._places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr("lookalike.server.fetching._slots", threading.BoundedSemaphore(1))
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(20) and [])
     with pytest.raises(ImageError):
@@ -188,4 +188,4 @@ def test_each_redirect_is_checked(site):
 )
 def test_what_does_not_end_well_is_said(site, path, said):
     with pytest.raises(ImageError, match=said):
-        Fetcher(most=1000, seconds=0.5, allowed=anywhere).fetch(site + path)
+        Fetcher(max_bytes=1000, seconds=0.5, allowed=anywhere).fetch(site + path)

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from lookalike.server.admission import BusyError, Places
-from lookalike.server.guard import COOKIE, Guard, Rules
+from lookalike.server.admission import BusyError, Slots
+from lookalike.server.guard import Guard
+from lookalike.server.rules import COOKIE, Rules
 
 TOKEN = "correct-horse-battery"
 
@@ -214,7 +215,7 @@ def signed_in(guard, query):
 @pytest.mark.parametrize("token", TOKENS)
 def test_any_token_signs_in_by_the_address_that_is_printed(token):
     from lookalike.client.http import _for_a_header
-    from lookalike.server.app import address_of
+    from lookalike.server.address import address_of
 
     guard = Guard(echo, Rules(token=token, port=8321))
     address = address_of("127.0.0.1", 8321, token)
@@ -381,14 +382,14 @@ def test_slow_bodies_take_no_place_of_those_that_ask_for_pages():
     assert ("/api/info", 200) in statuses[:17]
     assert [status for _, status in statuses].count(429) == 16  # four were taken on: half of all
     assert [status for _, status in statuses[17:]] == [408] * 4
-    assert (guard.in_flight, guard._held.size) == (0, 0)
+    assert (guard.in_flight, guard._held.held) == (0, 0)
 
 
 def test_few_bodies_are_received_at_a_time():
     guard = Guard(echo, Rules(bodies=2, body_seconds=0.2))
     statuses = together(guard, [("/api/search", "POST", [never]) for _ in range(6)])
-    assert sorted(status for _, status in statuses) == [408] * 4 + [429] * 2  # two wait for the places of the first two
-    assert (guard.in_flight, guard._held.size) == (0, 0)
+    assert sorted(status for _, status in statuses) == [408] * 4 + [429] * 2  # two wait for the slots of the first two
+    assert (guard.in_flight, guard._held.held) == (0, 0)
 
 
 def test_bodies_are_counted_together_while_they_come():
@@ -405,7 +406,7 @@ def test_bodies_are_counted_together_while_they_come():
 
     statuses = together(guard, [("/api/search", "POST", [b"a" * 600, waits]), ("/api/search", "POST", [frees, b""])])
     assert statuses == [("/api/search", 429), ("/api/search", 200)]
-    assert guard._held.size == 0
+    assert guard._held.held == 0
 
 
 def test_files_are_sent_to_few_at_a_time_and_counted_in_the_rate():
@@ -454,28 +455,28 @@ def test_who_may_be_another_machine(client, headers, rules, remote):
 
 def test_places_are_given_to_so_many_and_waited_for_by_so_many():
     async def run():
-        places = Places("cooks are in the kitchen", 1, queue=1, seconds=30)
+        slots = Slots("cooks are in the kitchen", 1, queue=1, seconds=30)
         done, order = asyncio.Event(), []
 
         async def cook(name):
-            async with places:
+            async with slots:
                 order.append(name)
                 await done.wait()
 
         first, second = asyncio.ensure_future(cook("first")), asyncio.ensure_future(cook("second"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        with pytest.raises(BusyError, match="2 cooks are in the kitchen; come again"):
+        with pytest.raises(BusyError, match="2 cooks are in the kitchen; try again later"):
             await cook("third")
         done.set()
         await asyncio.gather(first, second)
         assert order == ["first", "second"]
-        assert (places.inside, places.waiting) == (0, 0)
-        async with places:  # a place that was waited for in vain is free again
-            places.seconds = 0.01
+        assert (slots.inside, slots.waiting) == (0, 0)
+        async with slots:  # a place that was waited for in vain is free again
+            slots.seconds = 0.01
             with pytest.raises(BusyError):
                 await cook("late")
-        async with places:
+        async with slots:
             pass
 
     asyncio.run(run())

@@ -59,14 +59,14 @@ def test_what_is_learnt_is_learnt_once_and_all_who_wait_get_their_answers():
 
 
 def test_too_many_that_wait_are_told_to_come_again(monkeypatch):
-    monkeypatch.setattr(pools, "WAITING", 3)
+    monkeypatch.setattr(pools, "MAX_WAITING", 3)
 
     async def run():
         made, index, learns = Pools(), an_index(), Learns()
         where = {"first": "learning", "pool": "costly"}
         waiting = [asyncio.ensure_future(made.learnt(index, "auto", learns, **where)) for _ in range(4)]
         await until(learns.begun)
-        with pytest.raises(BusyError, match="3 questions wait for what is being learnt") as told:
+        with pytest.raises(BusyError, match="3 requests wait for what is being learnt") as told:
             await made.learnt(index, "auto", learns, **where)
         assert told.value.seconds == 10
         plain = await asyncio.gather(*(made.learnt(index, "plain", lambda: 1) for _ in range(20)))
@@ -114,13 +114,13 @@ def test_a_question_that_fails_leaves_learning_to_the_next():
 
 
 def test_costly_questions_are_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(pools, "COSTLY_QUEUE", 2)
+    monkeypatch.setattr(pools, "MAX_COSTLY_QUEUE", 2)
 
     async def run():
         made, learns = Pools(), Learns()
-        asked = [asyncio.ensure_future(made.run("costly", learns)) for _ in range(pools.COSTLY + 2)]
+        asked = [asyncio.ensure_future(made.run("costly", learns)) for _ in range(pools.MAX_COSTLY + 2)]
         await until(learns.begun)
-        with pytest.raises(BusyError, match="costly questions are being answered; come again"):
+        with pytest.raises(BusyError, match="costly requests are being answered; try again later"):
             await made.run("costly", learns)
         assert await made.run("queries", lambda: 1) == 1
         learns.go_on.set()

@@ -13,8 +13,8 @@ import pytest
 from lookalike.errors import ImageError
 from lookalike.imaging.encode import to_png
 from lookalike.server import uploads
-from lookalike.server.upload_cache import Kept
-from lookalike.server.uploads import LONGEST, Allowance, Decoder, Upload
+from lookalike.server.upload_cache import UploadCache
+from lookalike.server.uploads import MAX_SIDE, Allowance, Decoder, Upload
 
 PICTURE = np.arange(40 * 30, dtype=np.uint8).reshape(40, 30)
 DATA = to_png(PICTURE)
@@ -76,7 +76,7 @@ def test_all_pictures_of_a_request_together_have_so_many_pixels(decoder, monkeyp
     for _ in range(2):
         decoder.decode(DATA, allowance=allowance)
     assert allowance.pixels == 600
-    with pytest.raises(ImageError, match="images of this request have over") as told:
+    with pytest.raises(ImageError, match="brings the request over") as told:
         decoder.decode(DATA, allowance=allowance)
     assert told.value.outcome == "bomb"
     assert decoder.decode(to_png(PICTURE[:20]), allowance=allowance).height == 20
@@ -91,7 +91,7 @@ def test_a_large_picture_costs_what_it_is_and_not_what_is_kept_of_it(decoder):
     allowance = Allowance()
     before = allowance.pixels
     shown = decoder.decode(file.getvalue(), allowance=allowance)
-    assert max(shown.pixels.shape) == LONGEST
+    assert max(shown.pixels.shape) == MAX_SIDE
     assert before - allowance.pixels == 6_000_000
 
 
@@ -103,8 +103,8 @@ def test_all_pictures_of_a_request_together_have_so_much_time(decoder, monkeypat
 
 
 def test_tiny_files_are_kept_no_longer_than_their_number_allows(monkeypatch):
-    monkeypatch.setattr("lookalike.server.upload_cache.MOST_FILES", 10)
-    kept = Kept()
+    monkeypatch.setattr("lookalike.server.upload_cache.MAX_FILES", 10)
+    kept = UploadCache()
     names = [kept.add(b"%d" % n, Upload(PICTURE, 30, 40)) for n in range(30)]
     assert len(kept._files) == 10
     assert kept.get(names[-1]) == b"29"

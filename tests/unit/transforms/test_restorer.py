@@ -102,6 +102,7 @@ def test_clean_images_are_left_as_they_are(restorer, digits):
 # Restoring -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_noisy_digits_are_restored_and_found_again(restorer, digits):
     images, labels = digits[0][160:], np.array(digits[1])
     noisy = add_noise(images, 0.5, 1)
@@ -133,6 +134,7 @@ def test_pictures_are_restored_by_their_patches():
     assert "patches" in known.of(0).to_json()["by"]
 
 
+@pytest.mark.slow
 def test_the_form_is_chosen_by_held_out_images():
     assert Restorer().fit(stripes(40, side=16)).form_ == "patches"
     # Sums of a few patterns without any local order: only whole images tell what belongs together.
@@ -159,6 +161,7 @@ def test_what_cannot_be_restored(restorer, digits):
 # A search --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_index_is_asked_by_noisy_images(digits, tmp_path):
     index = build_index(digits[0], "hog", tmp_path / "digits.lookalike")
     noisy = add_noise(digits[0][:40], 0.5, 1)
@@ -177,6 +180,7 @@ def test_an_index_is_asked_by_noisy_images(digits, tmp_path):
     assert index.search(noisy[0], 1, denoise="auto")[0] == clean[0].matches[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["whole", "patches"])
 def test_what_clean_images_look_like_is_learnt_once_and_kept_in_the_index(form, tmp_path, monkeypatch):
     images = stripes(40, side=64)

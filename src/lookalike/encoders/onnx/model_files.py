@@ -6,12 +6,12 @@ The layout is the one that Hugging Face's ONNX exports have: graphs in ``onnx/``
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import EncoderError, UsageError, first_line, missing_extra
+from lookalike.process import import_environment
 
 #: What a model on Hugging Face's hub is named by.
 HUB = "hf:"
@@ -128,9 +128,15 @@ def _read(path: Path) -> bytes:
 
 def _on_hub(model: str) -> Find:
     """Return what finds a file of a repository in the cache or on the hub."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when it is imported
     try:
-        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+        with import_environment(HF_HUB_DISABLE_TELEMETRY="1"):
+            from huggingface_hub import (
+                errors,
+                get_hf_file_metadata,
+                hf_hub_download,
+                hf_hub_url,
+                try_to_load_from_cache,
+            )
     except ImportError as e:
         raise missing_extra(f"the model '{model}'", "hub") from e
     repository = model.removeprefix(HUB)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lookalike.cores import usable_cores
 from lookalike.encoders.onnx.model_check import check_model
 from lookalike.errors import EncoderError, first_line
+from lookalike.process import import_environment
 
 # Measured (benchmarks/encoding.py): activations of 64 small images stay in the cache, and one thread a block of 64
 # beats ONNX Runtime's own threads inside one operator.
@@ -128,9 +129,11 @@ def onnx_runtime() -> Any:
         ``onnxruntime``; no other line of ours imports it.
     """
     already = "onnxruntime" in sys.modules
-    asked = os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
+    with import_environment(ORT_DISABLE_TELEMETRY="1"):
+        import onnxruntime
 
-    if already and asked == "1":  # imported by the user's own program: what we run isn't reported all the same
+    if (
+        already and os.environ.get("ORT_DISABLE_TELEMETRY", "1") == "1"
+    ):  # imported by the user's own program: what we run isn't reported all the same
         onnxruntime.disable_telemetry_events()
     return onnxruntime

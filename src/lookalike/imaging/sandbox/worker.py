@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lookalike.errors import first_line
+from lookalike.process import ignore_pillow
 
 #: How often a worker's memory is looked at, in seconds.
 TICK = 0.25
@@ -43,6 +44,7 @@ def serve(function: str, seconds: float, memory: int, parent: int) -> None:
         os.dup2(nowhere, file)
     os.close(nowhere)
     _tie_to(parent)
+    ignore_pillow()
     alarm = _Alarm(3 * seconds + 5)
     if sys.platform != "win32":
         os.set_blocking(answers, False)

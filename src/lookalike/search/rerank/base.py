@@ -7,6 +7,7 @@ looks at all. A query never sees another query: each is ranked as if it were alo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,8 @@ from lookalike.errors import UsageError
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
     from lookalike.neighbors.exact import Database
+
+_log = logging.getLogger(__name__)
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -99,7 +102,7 @@ class Reranker:
     ) -> None:
         self.index = index
         self.database: Database = index.database(distance)
-        self.note = on_note or (lambda _: None)
+        self.note = on_note or _log.info
         if self.needs_own_distance and self.database.distance != index.manifest.distance:
             raise UsageError(
                 f"re-ranking by {self.name} goes by the encoder's own distance, {index.manifest.distance}; leave the "

@@ -191,6 +191,7 @@ def test_two_images_are_enough(tmp_path, method):
 # Geometry -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_turned_part_of_a_picture_is_verified_first_and_says_its_inliers(scenes):
     part = scene(5).crop((40, 30, 260, 220)).rotate(70, Image.Resampling.BICUBIC, expand=True)
     first, second = search(scenes, np.asarray(part), 2, rerank="geometric")[0].matches
@@ -224,6 +225,7 @@ def test_keypoints_are_kept_and_a_damaged_file_of_them_is_made_again(scenes):
     assert search(open_index(scenes.path), query, 3, rerank="geometric")[0].matches == before
 
 
+@pytest.mark.slow
 def test_keypoints_of_another_picture_are_never_kept_under_a_hash(tmp_path):
     """A file that is changed and changed back is found again; while it is another, its thumbnail stands in."""
     folder = tmp_path / "scenes"
@@ -243,6 +245,7 @@ def test_keypoints_of_another_picture_are_never_kept_under_a_hash(tmp_path):
     assert list(index.path.glob(f"keypoints-*/*/{digest}-0.npz"))
 
 
+@pytest.mark.slow
 def test_keypoints_that_are_none_are_made_again(scenes):
     query = np.asarray(scene(3))
     before = search(scenes, query, 3, rerank="geometric")[0].matches
@@ -263,6 +266,7 @@ def test_keypoints_that_are_none_are_made_again(scenes):
     assert search(open_index(scenes.path), query, 3, rerank="geometric")[0].matches == before
 
 
+@pytest.mark.slow
 def test_keypoints_go_with_the_last_state_that_holds_their_picture(tmp_path):
     folder = tmp_path / "scenes"
     folder.mkdir()
@@ -285,6 +289,7 @@ def test_keypoints_go_with_the_last_state_that_holds_their_picture(tmp_path):
     assert held() == [name for name in before if not name.startswith(gone)]
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said_where_the_check_would_have_found_it(scenes, tmp_path):
     part = scene(5).crop((40, 30, 260, 220)).rotate(70, Image.Resampling.BICUBIC, expand=True)
     part.save(tmp_path / "part.png")
@@ -308,6 +313,7 @@ def test_what_is_not_there_is_said_where_the_check_would_have_found_it(scenes, t
     assert "Nothing here shows" not in index.ask(query).says
 
 
+@pytest.mark.slow
 def test_the_picture_that_has_gone_is_judged_by_its_thumbnail(tmp_path):
     folder = tmp_path / "scenes"
     folder.mkdir()
@@ -326,6 +332,7 @@ def test_too_few_images_to_choose_by(scenes):
         search(scenes, np.asarray(scene(1)), 1, rerank="auto")
 
 
+@pytest.mark.slow
 def test_auto_is_shown_and_kept(digits_index):
     notes = []
     choice = select_rerank(digits_index, on_note=notes.append, tried=("diffusion", "alpha-query-expansion"))
@@ -336,6 +343,7 @@ def test_auto_is_shown_and_kept(digits_index):
     assert set(choice.figures) == {"none", "diffusion", "alpha-query-expansion"}
 
 
+@pytest.mark.slow
 def test_a_check_of_details_is_chosen_where_the_encoder_overlooks_pictures_in_a_scene(tmp_path):
     folder = tmp_path / "scenes"
     folder.mkdir()
@@ -407,6 +415,7 @@ def test_opencv_missing_says_what_to_type(monkeypatch):
 # The commands ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_score_shows_plain_and_re_ranked_side_by_side(digits_index, capsys):
     command = ["score", "mnist:test[0:30]", "-i", str(digits_index.path), "--rerank", "diffusion"]
     assert run([*command, "--json"]) == 0

@@ -1,0 +1,144 @@
+"""What commands take: options that several share, and commands whose options are a dataclass. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from lookalike.cli.find_index import named_index
+from lookalike.errors import UsageError
+from lookalike.search.rerank import RERANKERS
+
+T = TypeVar("T")
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, an image, a .zip or .tar, a list (.txt, .csv, .parquet), an IDX, .npy or .npz file, or 'mnist'; "
+        "[7] or [10:20] selects some of its images."
+    ),
+]
+IndexPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        "-i",
+        callback=named_index,
+        help="The index's folder, or the collection that it was made from. Default: the only index in this folder or in "
+        "one above it.",
+    ),
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option("--encoder", "-e", help="One of the index's encoders. Default: the one that was completed last."),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace existing output files. Without it nothing is overwritten."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Size = Annotated[
+    str | None, typer.Option("--size", help="Resize every image to this size: 64, or 80x60 (width x height).")
+]
+DistanceName = Annotated[
+    str | None,
+    typer.Option("--distance", help="cosine, euclidean or 'inner product'. Default: the encoder's own (cosine)."),
+]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        help=f"Re-rank the results: {', '.join(RERANKERS.table)}.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**63 - 1,
+        help="Random seed. Same seed, same result (of a training: with the same --precision).",
+    ),
+]
+Resize = Annotated[
+    bool, typer.Option("--resize", help="Resize images of another size to that of the index or the encoder.")
+]
+
+
+def figure_name(path: Path | None) -> Path | None:
+    """Refuse a figure's file name before the work that it would show, if its format can't be drawn: an option's callback.
+
+    Parameters
+    ----------
+    path : Path or None
+        What was given.
+
+    Returns
+    -------
+    Path or None
+        The same.
+
+    Raises
+    ------
+    UsageError
+        As of :func:`lookalike.reports.figures.check_kind`.
+    """
+    if path is not None:
+        from lookalike.reports.figures import check_kind
+
+        check_kind(path)
+    return path
+
+
+def parse_size(size: str | None) -> int | tuple[int, int] | None:
+    """Read ``64`` or ``80x60``."""
+    if size is None:
+        return None
+    parts = size.strip().lower().split("x")
+    if len(parts) > 2 or not all(p.isdecimal() and len(p) < 10 and int(p) > 0 for p in parts):
+        raise UsageError(f"--size {size[:40]}: expected a side in pixels such as 64, or width x height such as 80x60")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[1]), int(parts[0]))
+
+
+def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
+    """Let a command take its options as one dataclass.
+
+    Parameters
+    ----------
+    options : type
+        A dataclass; each field is annotated with a ``typer.Option`` or ``typer.Argument``, and its default is the option's.
+
+    Returns
+    -------
+    callable
+        A decorator: a function of one such object -> the function that typer calls, with a parameter for each field.
+    """
+
+    def decorate(command: Callable[[T], None]) -> Callable[..., None]:
+        hints = get_type_hints(options, include_extras=True)
+
+        @wraps(command)
+        def with_options(**values: Any) -> None:
+            command(options(**values))
+
+        with_options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                    annotation=hints[field.name],
+                )
+                for field in fields(options)  # type: ignore[arg-type]
+            ]
+        )
+        with_options.__annotations__ = hints
+        return with_options
+
+    return decorate

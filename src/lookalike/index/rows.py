@@ -1,0 +1,377 @@
+"""The rows of an index, open for reading: what is stored of each image, and each file, checked to be what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.collections.folder import as_text
+from lookalike.collections.folder import id_of as as_id
+from lookalike.errors import IndexStoreError, UsageError
+from lookalike.imaging.decode import from_thumbnail
+from lookalike.index.fact_table import FactTable, shown
+from lookalike.index.manifest import (
+    DamagedIndexError,
+    Manifest,
+    keys_crc32,
+    open_dataset,
+    read_manifest,
+    reading,
+)
+from lookalike.index.schema import (
+    FACTS,
+    REFUSED,
+    SHOWN,
+    Facts,
+    duplicates_in,
+    facts_checks,
+    facts_of,
+    sorted_indices,
+)
+
+#: Rows that are looked up one by one; more are read with all others.
+FEW = 4096
+
+
+class RowReader:
+    """The rows of one version of an index.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    manifest : Manifest
+        What it was made of, looked at through one of its encoders: the images are those that have its descriptor.
+    """
+
+    #: The process in which Lance was first used. Its threads aren't in one forked from that: it waits for ever there, or crashes.
+    _lance_runs_in: ClassVar[int | None] = None
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """One an indexed image, in the order of the descriptors."""
+        return list(self._ids.to_pylist())
+
+    @cached_property
+    def _ids(self) -> Any:
+        return self._table["id"].take(self._rows).combine_chunks()
+
+    @cached_property
+    def _by_id(self) -> NDArray[np.int64]:
+        """The rows in the order of their ids, in which one is found in a few steps."""
+        import pyarrow.compute as pc
+
+        order: NDArray[np.int64] = pc.sort_indices(self._ids).to_numpy().astype(np.int64)
+        return order
+
+    def row_of(self, identity: str) -> int | None:
+        """Return the row of an indexed image.
+
+        Parameters
+        ----------
+        identity : str
+            Its id, in whatever form of accents.
+
+        Returns
+        -------
+        int or None
+            None where no image has that id; of several the first.
+        """
+        ids, order = self._ids, self._by_id
+        for name in dict.fromkeys((identity, as_id(identity))):
+            place = bisect_left(order, name, key=lambda row: ids[int(row)].as_py())
+            if place < len(order) and ids[int(order[place])].as_py() == name:
+                return int(order[place])
+        return None
+
+    @cached_property
+    def labels(self) -> NDArray[np.str_] | None:
+        """One an indexed image, empty where an image has none; None if no image has one."""
+        labels = self.fact_table.column("label")
+        if not any(labels.unique().to_pylist()):
+            return None
+        return np.array([label or "" for label in labels.to_pylist()], np.str_)
+
+    @cached_property
+    def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
+        checks = self._table[f"{self.manifest.view.column}_crc32"].to_numpy()[self._rows]
+        return self._keys, checks.astype(np.int64)
+
+    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return what is stored of some indexed images.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of ``descriptors``.
+
+        Returns
+        -------
+        list of dict
+            Keys ``id``, ``position`` (the row), ``label``, ``caption``, ``metadata`` (dict or None), ``width``,
+            ``height``, ``size`` (bytes), ``hash``, ``frame``, ``mtime_ns``.
+        """
+        return [shown(facts, row) for row, facts in zip(rows, self._facts(rows), strict=True)]
+
+    @cached_property
+    def fact_table(self) -> FactTable:
+        """What :meth:`facts` returns of all indexed images, as columns; each checked to say what was written."""
+        columns = self._everything.select([name for name in SHOWN if name != "position"])
+        return FactTable(columns if len(self._rows) == columns.num_rows else columns.take(self._rows))
+
+    def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
+        """Return the stored pictures of some indexed images, none of whose sides is over 128 pixels.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of ``descriptors``.
+
+        Returns
+        -------
+        list of ndarray of uint8
+            Of shape (h, w) or (h, w, 3).
+        """
+        with self._reading():
+            return [from_thumbnail(data) for data in self.thumbnail_bytes(rows)]
+
+    def thumbnail_bytes(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the stored pictures of some indexed images as the files they are kept as.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Rows of ``descriptors``.
+
+        Returns
+        -------
+        list of bytes
+            A PNG or JPEG each.
+        """
+        keys = self._keys_of(rows)
+        table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
+        with self._reading():
+            found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
+            if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
+                raise self._damage("a thumbnail isn't what was written")
+            return [found[key] for key in keys]
+
+    def files(self) -> list[dict[str, Any]]:
+        """Return every file of the collection, in its order, and what became of it.
+
+        Returns
+        -------
+        list of dict
+            Keys ``path``, ``outcome``, ``stage`` and ``reason`` (None if it was indexed). Outcomes: docs/reading.md.
+        """
+        stored = self._everything
+        again = np.zeros(stored.num_rows, np.bool_)
+        if self.manifest.outcomes.get("duplicate"):
+            again = duplicates_in(stored)
+        checks = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy()
+        columns = (stored[name].to_pylist() for name in ("id", "hash", "outcome", "stage", "reason"))
+        first: dict[str | None, str] = {}
+        rows = []
+        for name, digest, outcome, stage, reason, is_again, refused in zip(
+            *columns, again.tolist(), (checks == REFUSED).tolist(), strict=True
+        ):
+            row = {"path": name, "outcome": outcome, "stage": stage, "reason": reason}
+            if is_again:
+                row |= {"outcome": "duplicate", "stage": "index", "reason": f"{name}: same bytes as {first[digest]}"}
+            elif outcome == "indexed" and refused:
+                why = f"{name}: {self.manifest.encoder} has no descriptor for it"
+                row |= {"outcome": "blank", "stage": "encode", "reason": why}
+            if outcome == "indexed":
+                first.setdefault(digest, name)
+            rows.append(row)
+        return rows
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the files that have no descriptor.
+
+        Returns
+        -------
+        list of dict
+            As :meth:`files`.
+        """
+        found = ("indexed", "duplicate", "caption")
+        return [row for row in self.files() if row["outcome"] not in found] if self.manifest.failed else []
+
+    def why(self, file: str | Path) -> dict[str, Any]:
+        """Say what became of one file; :func:`lookalike.index.reopen.changed_since` tells whether it has changed since.
+
+        Parameters
+        ----------
+        file : str or Path
+            A path relative to the collection, or any path that leads into it.
+
+        Returns
+        -------
+        dict
+            As of :meth:`files`, with what is known of it: ``frame``, ``hash``, ``size``, ``mtime_ns``, ``width``, ``height``,
+            ``label``, ``caption``, ``metadata``, and ``encoders`` (those that have a descriptor).
+
+        Raises
+        ------
+        UsageError
+            If the index doesn't know it; the message says what may be the reason.
+        """
+        names = [as_id(str(file)), *self._names_of(file)]
+        ids = self._everything["id"]
+        found = next((place for name in names if (place := ids.index(name).as_py()) >= 0), -1)
+        if found < 0:
+            raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
+        (facts,) = facts_of(self._everything.slice(found, 1))
+        row = self.files()[found]
+        held = {c.column for c in self.manifest.columns}
+        (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
+        return row | {
+            "frame": facts.frame,
+            "hash": facts.hash,
+            "size": facts.size,
+            "mtime_ns": facts.mtime_ns,
+            "width": facts.width,
+            "height": facts.height,
+            "label": facts.label,
+            "caption": facts.caption,
+            "metadata": None if facts.metadata is None else json.loads(facts.metadata),
+            "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
+        }
+
+    def _names_of(self, file: str | Path) -> list[str]:
+        """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
+        text, page = as_text(str(file)), ""
+        if frame := re.fullmatch(r"(.*)(#\d+)", text, re.DOTALL):
+            text, page = frame.groups()
+        path, source = Path(text), Path(self.manifest.source)
+        roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
+        found = []
+        for whole in (path.parent.resolve() / path.name, path.resolve()):
+            found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
+            found.append(whole.as_posix())
+        plain = os.path.normpath(text).replace(os.sep, "/")
+        found += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
+        return [as_id(name) + page for name in dict.fromkeys(found)]
+
+    def _why_unknown(self, name: str) -> str:
+        if any(part.startswith(".") for part in name.split("/")) and not self.manifest.reading.get("hidden"):
+            return "its name or folder is hidden (index with --hidden to take such files)"
+        if self.manifest.reading.get("include") or self.manifest.reading.get("exclude"):
+            return "--include or --exclude may leave it out, or it is newer than the last run; index again"
+        if (Path(self.manifest.source) / name).exists():
+            return f"it is newer than the last run; index again: lookalike index {self.manifest.collection}"
+        return f"no such file in {self.manifest.collection}; lookalike files lists all it knows"
+
+    @property
+    def _dataset(self) -> Any:
+        """The rows of one version: what is written meanwhile doesn't show in it."""
+        if RowReader._lance_runs_in not in (None, os.getpid()):
+            raise IndexStoreError(
+                f"{self.path}: Lance, which reads it, doesn't run in a process that was forked after it was used; start "
+                "the process by multiprocessing.get_context('spawn'), or open the index only there"
+            )
+        RowReader._lance_runs_in = os.getpid()
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> Any:
+        return open_dataset(self.path, self.manifest)
+
+    @cached_property
+    def _table(self) -> Any:
+        """What the rows' order takes, sorted by it, and the encoder's checks: of exactly the rows that were written."""
+        table = self._read(["key", "id", "frame", "position", f"{self.manifest.view.column}_crc32"])
+        keys = table["key"].to_numpy()
+        if (len(keys), keys_crc32(keys)) != (self.manifest.rows, self.manifest.keys_crc32):
+            raise self._damage("its rows aren't those that were written")
+        with self._reading():
+            return table.take(sorted_indices(table))
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        """The rows of the table that have a descriptor: row ``i`` of the descriptors is row ``_rows[i]`` there."""
+        there = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy() != REFUSED
+        rows = np.flatnonzero(there)
+        if len(rows) != len(self):
+            raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
+        return rows
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """The key of each indexed image's row in the dataset, in the order of the descriptors."""
+        return self._keys
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
+        return keys
+
+    def _keys_of(self, rows: Sequence[int]) -> list[int]:
+        """Return the keys of some rows."""
+        return [int(key) for key in self._keys[list(rows)]]
+
+    @cached_property
+    def _everything(self) -> Any:
+        """The facts of all rows of the table, as columns in its order, each row checked to say what was written."""
+        table = self._checked(self._read([*FACTS, "facts_crc32"]))
+        order = np.argsort(table["key"].to_numpy())
+        wanted = self._table["key"].to_numpy()
+        places = order[np.searchsorted(table["key"].to_numpy(), wanted, sorter=order)]
+        return table.combine_chunks().take(places)
+
+    def _facts(self, rows: Sequence[int]) -> list[Facts]:
+        """Return the facts of some indexed images, each checked to say what was written."""
+        if len(rows) >= FEW:
+            return facts_of(self._everything.take(self._rows[list(rows)]))
+        keys = self._keys_of(rows)
+        found = {facts.key: facts for facts in facts_of(self._checked(self._read([*FACTS, "facts_crc32"], keys)))}
+        return [found[key] for key in keys]
+
+    def _checked(self, table: Any) -> Any:
+        wrong = np.flatnonzero(facts_checks(table) != table["facts_crc32"].to_numpy())
+        if len(wrong):
+            identity = table["id"][int(wrong[0])].as_py()
+            raise self._damage(f"what it says about the image {identity!r} isn't what was written")
+        return table
+
+    def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
+        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
+        with self._reading():
+            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.manifest.rows))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with reading(self.path):
+                yield
+        except DamagedIndexError as e:
+            raise self._as_it_is(e) from e
+
+    def _as_it_is(self, damage: DamagedIndexError) -> IndexStoreError:
+        """Tell damage from what another run has replaced since this was opened."""
+        newest, mine = read_manifest(self.path), self.manifest
+        if (newest.dataset_version, newest.written) == (mine.dataset_version, mine.written):
+            return damage
+        return IndexStoreError(f"{self.path}: the index was written since it was opened; open it again")
+
+    def _damage(self, reason: str) -> IndexStoreError:
+        return self._as_it_is(DamagedIndexError(self.path, reason))
