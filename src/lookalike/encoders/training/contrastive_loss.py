@@ -125,9 +125,8 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
         def averaged(self) -> Any:
             return _Averaged(network, self.average)
 
-    cls, rate = loop.OPTIMIZERS[plan.optimizer]
     network.get_layer("decoder").trainable = plan.denoising > 0
-    optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
+    optimizer = loop.make_optimizer(plan)
     learner = Learner()
     learner.compile(optimizer)
     optimizer.build(network.trainable_variables)

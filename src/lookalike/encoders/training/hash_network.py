@@ -158,8 +158,7 @@ def _learner(network: Any, plan: Plan) -> Any:
             wrong = ops.mean(ops.square(drawn - y)) / (ops.mean(ops.square(y)) + 1e-12)
             return plan.drawing * wrong + plan.agreement * disagreement(soft)
 
-    cls, rate = loop.OPTIMIZERS[plan.optimizer]
-    optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
+    optimizer = loop.make_optimizer(plan)
     learner = Learner()
     learner.compile(optimizer)
     optimizer.build(network.trainable_variables)

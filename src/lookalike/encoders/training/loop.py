@@ -124,6 +124,22 @@ def train(
     return Result(state.history, state.best_epoch, stopped, f"{precision} ({why})")
 
 
+def make_optimizer(plan: Plan) -> Any:
+    """Make the optimizer that a plan names, with its learning rate or the optimizer's default one.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its ``optimizer`` is in :data:`OPTIMIZERS`.
+
+    Returns
+    -------
+    keras.optimizers.Optimizer
+    """
+    name, rate = OPTIMIZERS[plan.optimizer]
+    return getattr(import_keras().optimizers, name)(rate if plan.learning_rate is None else plan.learning_rate)
+
+
 def _learner(network: Any, plan: Plan, precision: str) -> Any:
     """Wrap the network for training: the same variables, computed by :func:`forward`."""
     keras = import_keras()
@@ -136,8 +152,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
         def call(self, x: Any) -> Any:
             return forward(self.network, x, precision)
 
-    cls, rate = OPTIMIZERS[plan.optimizer]
-    optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
+    optimizer = make_optimizer(plan)
     learner = Learner()
     learner.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
     optimizer.build(network.trainable_variables)
