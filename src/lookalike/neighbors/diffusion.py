@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.neighbors.exact import Database
+from lookalike.neighbors.others import others_than
 
 Float32Array = NDArray[np.float32]
 
@@ -118,9 +119,7 @@ def find_neighbours(
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
         near, far = database.nearest(descriptors[some], k + 1)
-        # An image is its own nearest, but of equal ones another may come first; where it isn't among them, drop the last.
-        others = near != some[:, None]
-        others[others.all(axis=1), -1] = False
+        others = others_than(some, near)
         rows[some] = near[others].reshape(-1, k)
         squares[some] = database.measure.to_squares(far[others].reshape(-1, k))
         if on_progress is not None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
+from lookalike.neighbors.others import others_than
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -194,10 +195,9 @@ def _neighbours(descriptors: NDArray[Any], database: Database, asked: Int64Array
     for start in range(0, len(asked), 1000):
         part = asked[start : start + 1000]
         found, near = database.nearest(descriptors[part], k)
-        own = found == part[:, None]
-        own[~own.any(axis=1), -1] = True  # more than K at distance 0, and itself not among them: the last goes
-        rows[start : start + len(part), : k - 1] = found[~own].reshape(len(part), k - 1)
-        distances[start : start + len(part), : k - 1] = near[~own].reshape(len(part), k - 1)
+        others = others_than(part, found)
+        rows[start : start + len(part), : k - 1] = found[others].reshape(len(part), k - 1)
+        distances[start : start + len(part), : k - 1] = near[others].reshape(len(part), k - 1)
     return rows, distances
 
 

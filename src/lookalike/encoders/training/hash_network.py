@@ -29,6 +29,7 @@ from lookalike.encoders.training import loop
 from lookalike.encoders.training.data import TrainingData
 from lookalike.encoders.training.keras_backend import import_keras
 from lookalike.neighbors.exact import Database
+from lookalike.neighbors.others import others_than
 
 #: Units of the two hidden layers on either side of the code.
 HIDDEN = (1024, 512)
@@ -93,10 +94,7 @@ def _nearest(descriptors: Float32Array, count: int) -> NDArray[np.int64]:
     count = min(count, len(descriptors) - 1)
     rows, _ = Database(descriptors, "euclidean").nearest(descriptors, count + 1)
     near = np.asarray(rows, np.int64)
-    itself = near == np.arange(len(near))[:, None]
-    itself[~itself.any(axis=1), -1] = True  # among more than ``count`` equal images it may be missing
-    others: NDArray[np.int64] = near[~itself].reshape(len(near), count)
-    return others
+    return near[others_than(np.arange(len(near)), near)].reshape(len(near), count)
 
 
 def build(length: int, bits: int, seed: int) -> Any:
