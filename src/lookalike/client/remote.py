@@ -196,7 +196,7 @@ class RemoteIndex:
         from lookalike.search.engine import Match
         from lookalike.search.page import Response
         from lookalike.search.request import Query
-        from lookalike.transforms.restorer import Restored
+        from lookalike.transforms.restorer import RestoredImages
 
         request = {"encoder": self._encoder} | Query.from_json(query).to_json()
         request.pop("resize", None)
@@ -205,7 +205,7 @@ class RemoteIndex:
         response["how"] = response.get("search", "exact")
         response["matches"] = [Match.from_json(match) for match in response["matches"]]
         if denoised := response.get("denoised"):
-            response["denoised"] = Restored(np.empty((0, 0, 0), np.uint8), (denoised["noise"],), denoised["by"])
+            response["denoised"] = RestoredImages(np.empty((0, 0, 0), np.uint8), (denoised["noise"],), denoised["by"])
         return Response(**{name: response[name] for name in Response.__dataclass_fields__ if name in response})
 
     def encode(self, image: Image, encoder: str | None = None) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from lookalike.search.restore import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
-    from lookalike.transforms.restorer import Restored
+    from lookalike.transforms.restorer import RestoredImages
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Result:
         The nearest first.
     how : str
         Whether they were found by ``exact`` or ``approximate`` search.
-    denoised : Restored or None
+    denoised : RestoredImages or None
         The image that was searched with in its place, where that was asked for; it alone.
     error : str or None
         Why this query has no answer, where others have: it can't be read, or can't be compared.
@@ -139,7 +139,7 @@ class Result:
     query: str
     matches: list[Match]
     how: str = "exact"
-    denoised: Restored | None = None
+    denoised: RestoredImages | None = None
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def search(
     else:
         results = _results(index, answered, by, *index.nearest(asked.descriptors, k, distance=by, how=how))
     if (restored := asked.restored) is not None:
-        results = [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
+        results = [replace(r, denoised=restored.image(i)) for i, r in enumerate(results)]
     good = dict(zip(asked.positions, results, strict=True))
     return [good.get(i) or Result(title, [], error=asked.failed[i]) for i, title in enumerate(titles)]
 
@@ -239,14 +239,14 @@ class Readable:
         One row each.
     failed : dict of int to str
         Place of each other query -> why it can't be asked.
-    restored : Restored or None
+    restored : RestoredImages or None
         What was searched with, where noise was taken out.
     """
 
     positions: list[int]
     descriptors: NDArray[Any]
     failed: dict[int, str]
-    restored: Restored | None = None
+    restored: RestoredImages | None = None
 
 
 def readable_queries(
@@ -303,7 +303,7 @@ def readable_queries(
     if not kept.any() and first is not None:
         raise first
     if restored is not None and not kept.all():
-        restored = restored.some(np.flatnonzero(kept))
+        restored = restored.take(np.flatnonzero(kept))
     return Readable([p for p, good in zip(positions, kept, strict=True) if good], descriptors[kept], failed, restored)
 
 

@@ -41,7 +41,7 @@ from lookalike.search.rerank.geometric import DEPTH as CHECKED
 from lookalike.search.rerank.geometric import WIDER, recognised
 from lookalike.search.rerank.registry import rerank
 from lookalike.search.restore import restore_queries
-from lookalike.transforms.restorer import Restored
+from lookalike.transforms.restorer import RestoredImages
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -76,7 +76,7 @@ class Response:
         Whether there seems to be nothing like the query here.
     says : str
         All that in a sentence.
-    denoised : Restored or None
+    denoised : RestoredImages or None
         The images that were searched with in the place of the query's, where that was asked for.
     how : str
         Whether they were found by ``exact`` or ``approximate`` search.
@@ -90,7 +90,7 @@ class Response:
     gap_after: int | None
     nothing_like_it: bool
     says: str
-    denoised: Restored | None = None
+    denoised: RestoredImages | None = None
     how: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
@@ -387,7 +387,7 @@ class _Asked:
     def __init__(self, index: IndexReader, query: Query, kept: _Kept) -> None:
         self._index, self._query = index, query
         self._find_row = partial(kept.row_of, index)
-        self.restored: Restored | None = None
+        self.restored: RestoredImages | None = None
         self.descriptor = blend(
             index,
             query,

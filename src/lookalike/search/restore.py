@@ -16,7 +16,7 @@ from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import RESTORER
-from lookalike.transforms.restorer import Restored, Restorer
+from lookalike.transforms.restorer import RestoredImages, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MAX_WHOLE, PATCH
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ AUTO = "auto"
 MOST_IMAGES, MOST_PATCHED = 60_000, 1000
 
 
-def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Restored:
+def restore_queries(index: IndexReader, images: Images, by: str | Path) -> RestoredImages:
     """Take the noise out of query images.
 
     Parameters
@@ -45,7 +45,7 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
 
     Returns
     -------
-    Restored
+    RestoredImages
         In the same order. An autoencoder doesn't estimate the noise; it denoises every image.
 
     Raises
@@ -61,7 +61,7 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
         if encoder.is_fitted and len(encoder.shape_) != images.ndim - 1:  # grey to colour, or back
             shaped = np.stack([fit_to(image, (*image.shape[:2], *encoder.shape_[2:])) for image in images])
         cleaned = [fit_to(image, images.shape[1:]) for image in denoise(encoder, shaped)]
-        return Restored(np.stack(cleaned), (None,) * len(images), f"the {encoder.name} {by}")
+        return RestoredImages(np.stack(cleaned), (None,) * len(images), f"the {encoder.name} {by}")
     shape = images.shape[1:]
     return index.cached(f"restorer {shape}", lambda: _restorer_of(index, shape)).restore(images)
 

@@ -41,7 +41,7 @@ MIN_IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredImages:
     """Images without their noise.
 
     Attributes
@@ -58,13 +58,13 @@ class Restored:
     levels: tuple[float | None, ...]
     by: str
 
-    def of(self, i: int) -> Restored:
+    def image(self, i: int) -> RestoredImages:
         """Return one of the images alone."""
-        return Restored(self.images[i : i + 1], self.levels[i : i + 1], self.by)
+        return RestoredImages(self.images[i : i + 1], self.levels[i : i + 1], self.by)
 
-    def some(self, which: Sequence[int] | NDArray[np.int64]) -> Restored:
+    def take(self, which: Sequence[int] | NDArray[np.int64]) -> RestoredImages:
         """Return some of the images."""
-        return Restored(self.images[which], tuple(self.levels[i] for i in which), self.by)
+        return RestoredImages(self.images[which], tuple(self.levels[i] for i in which), self.by)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was done to a single image: ``by``, and ``noise`` as in ``levels``."""
@@ -199,7 +199,7 @@ class Restorer:
             found.append(nearest if rough > self._usual else 0.0)
         return found
 
-    def restore(self, images: Images, level: float | None = None) -> Restored:
+    def restore(self, images: Images, level: float | None = None) -> RestoredImages:
         """Take the noise out of images.
 
         Parameters
@@ -211,7 +211,7 @@ class Restorer:
 
         Returns
         -------
-        Restored
+        RestoredImages
             In the same order.
 
         Raises
@@ -236,7 +236,7 @@ class Restorer:
             if self.form_ == "whole"
             else f"patches of the collection in {GROUPS} groups"
         )
-        return Restored(out, tuple(levels), how)
+        return RestoredImages(out, tuple(levels), how)
 
 
 def roughness(image: Images) -> float:
