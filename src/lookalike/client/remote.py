@@ -306,7 +306,7 @@ class RemoteIndex:
             response["shares"],
             [((item["rgb"][0], item["rgb"][1], item["rgb"][2]), item["share"]) for item in response["colours"]],
             points and (np.array(points[0], np.float32), np.array(points[1], np.float32)),
-            response["says"],
+            response["message"],
         )
 
     # Looking ----------------------------------------------------------------------------------------------------------

@@ -84,12 +84,12 @@ class MatchConfidence:
     ----------
     nothing : bool
         Whether there seems to be nothing.
-    says : str
+    message : str
         A sentence's beginning if so; else a clause on why that can't be told, or nothing.
     """
 
     nothing: bool = False
-    says: str = ""
+    message: str = ""
 
 
 def assess_match(
