@@ -33,11 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.errors import UsageError
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.others import others_than
-
-Float32Array = NDArray[np.float32]
 
 #: Neighbours kept of each image, and the one whose distance is the scale of its surroundings.
 NEIGHBOURS, SCALE_AT = 50, 10

@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.neighbors.diffusion import NeighborGraph, Neighbours
-
-Float32Array = NDArray[np.float32]
 
 #: Neighbours that attract, of those that the graph has.
 ATTRACTING = 15

@@ -22,16 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.mapped import MappedArrays, writing_mapped
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.distances.base import lengths_of
 from lookalike.neighbors.exact import NUMBERS_AT_ONCE, Database
 from lookalike.neighbors.ivf_scan import visit
 from lookalike.neighbors.tiling import product_threads, reach_of
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 #: What recall@10 must reach, and the numbers of answers for which it is measured.
 FLOOR, CUTS = 0.99, (10, 100)

@@ -14,11 +14,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.neighbors.tiling import MOST_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 Pairs = tuple[Int64Array, Int64Array]
 Found = tuple[Int64Array, Int64Array, Float32Array]
 Visit = tuple[int, Int64Array]

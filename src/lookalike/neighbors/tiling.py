@@ -15,13 +15,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.cores import usable_cores
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 T = TypeVar("T")
 
 #: A tile's queries and rows: large enough for the matrix product to run at its best, its product (8 MiB) and its rows

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float64Array, Int64Array
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
@@ -22,8 +23,6 @@ from lookalike.neighbors.others import others_than
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Int64Array = NDArray[np.int64]
-Float64Array = NDArray[np.float64]
 
 #: Neighbours that are looked at.
 K = 10

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
@@ -30,8 +31,6 @@ from lookalike.search.request import Example
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 EXACT, HIDING = "exact", "hiding"
 #: Side of the maps of encoders that don't share a grid: a multiple of the usual 4 and 7 cells.

@@ -9,13 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.cores import usable_cores
 from lookalike.errors import UsageError
 
-Float32Array = NDArray[np.float32]
 FloatArray = NDArray[np.float32] | NDArray[np.float16]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 #: Rows turned into float64 at a time: they stay in the processor's cache, and no wider copy of the database is made.
 ROWS_AT_ONCE = 128

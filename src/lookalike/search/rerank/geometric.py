@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details, detect_keypoints
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
@@ -26,7 +27,6 @@ from lookalike.transforms.views import scene
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Float32Array = NDArray[np.float32]
 
 #: First answers of each encoder that are looked at, and own images that are shown in a scene to see what that is worth.
 DEPTH, SHOWN = 100, 20
