@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TrainedEncoder(Encoder):
-    """An encoder whose ``fit`` takes minutes: it can be watched, interrupted and gone on with.
+    """An encoder whose ``fit`` takes minutes: with progress, interruption and resuming.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from lookalike.imaging.formats import pillow
 from lookalike.imaging.tiff_tags import Compression, Photometric, Tag
 
-#: Compressions that give bytes, whatever these mean.
+#: Compressions that are unpacked to bytes.
 STREAMS = frozenset(Compression)
 
 

@@ -20,7 +20,7 @@ from lookalike.selection.robustness import Point, robustness
 from lookalike.selection.verdict import SAMPLE, Verdict
 from lookalike.selection.verdict import compare as compare_images
 
-#: What is tried where nobody says otherwise: nothing that must be trained or installed first.
+#: Encoders tried by default: none that must be trained or installed first.
 TRIED = ("pixels", "hog", "hog:deskew=true", "color", "neural", "neural+color")
 
 
@@ -76,7 +76,7 @@ def _parameter(part: str, text: str) -> tuple[str, object]:
 
 
 def shown_to(encoder: Encoder, images: Collection) -> Collection:
-    """Return a collection at the size that an encoder wants, where nobody asked for one and sizes differ anyway.
+    """Return a collection at the size that an encoder prefers, unless the collection has a size already.
 
     Parameters
     ----------

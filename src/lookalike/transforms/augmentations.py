@@ -1,7 +1,7 @@
 """Images -> augmented copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
 
-What a search should overlook is shown by example: an augmented copy is the same picture to a person. Families, each with
-an amount in its own unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
+A person takes an augmented copy for the same picture, so a search should find it. Families, each with an amount in its own
+unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
 from each pixel to where it is read, bilinearly. Beyond its border a picture with a plain ground goes on in that ground,
 any other is mirrored. Then come tone and colour, blur, noise, JPEG and erasing, in that order.
 

@@ -160,7 +160,7 @@ def simclr_loss(projected: Any, temperature: float) -> Any:
     projected : tensor of float32, shape (2 b, d)
         First views, then second views in the same order.
     temperature : float
-        What cosines are divided by; a small one minds the most alike pictures most.
+        What cosines are divided by; a small one weighs the most similar pictures most.
 
     Returns
     -------

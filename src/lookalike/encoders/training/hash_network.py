@@ -56,7 +56,7 @@ class Plan(loop.Plan):
         return Data(images, self)
 
     def learner(self, network: Any, precision: str) -> Any:  # noqa: ARG002
-        """Return the network ready to learn; it computes in float32 whatever the precision."""
+        """Return the compiled network; it computes in float32 for every ``precision``."""
         return _learner(network, self)
 
 
@@ -200,7 +200,7 @@ def values(layers: list[tuple[Float32Array, Float32Array]], descriptors: NDArray
     Returns
     -------
     ndarray of float32, shape (n, bits)
-        The same for a descriptor whatever the others.
+        The values of a descriptor don't depend on the others.
     """
     found = np.empty((len(descriptors), layers[-1][1].size), np.float32)
     block = np.zeros((_BLOCK, descriptors.shape[1]), np.float32)
