@@ -1,4 +1,4 @@
-"""Descriptors -> post-processed descriptors: a projection that is saved with the encoder, learnt by :mod:`lookalike.selection.adapt`.
+"""Descriptors -> post-processed descriptors: a projection, saved with the encoder (:mod:`lookalike.selection.adapt`).
 
 ``unit(x) - mean``, times a matrix; and for a kernel form then random waves and a second matrix:
 ``(cos(y waves + phases) - last_mean) last``, an approximation of a Gaussian kernel by random Fourier features

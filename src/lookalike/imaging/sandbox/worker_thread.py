@@ -301,7 +301,7 @@ class WorkerThread(threading.Thread):
     def _reap(self, cause: str) -> None:
         """Handle the end of a worker: its first task has failed if it was the first of this process."""
         if self._served or not self.queue:
-            # A fresh worker has only its own first task to die of. The next process of this thread begins with this one's tasks.
+            # A fresh worker can only have died of its first task, so the next process of this thread begins with it.
             self._requeue(keep=not self._retired)
         elif cause == ALARM:
             self._fail_task("timed out", self._overtime())
