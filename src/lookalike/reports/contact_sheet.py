@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SIDE = 4.4  # of a picture, in tiles
 _GAP = 0.25
 _LINE = 0.42
-_MOST_LINES = 60  # that join details: more hide the pictures
+_MAX_LINES = 60  # that join details: more hide the pictures
 _COLUMNS = 15  # pictures of a contact sheet
 _APART = 0.18
 _OF_ONE = 3  # shown of one cluster
@@ -167,7 +167,7 @@ def _join(
         np.array([left, top]) + places * np.array([width, height])
         for (left, top, width, height), places in zip((one, other), points, strict=True)
     ]
-    every = max(1, -(-len(ends[0]) // _MOST_LINES))
+    every = max(1, -(-len(ends[0]) // _MAX_LINES))
     for i in range(0, len(ends[0]), every):
         ax.plot(*zip(ends[0][i], ends[1][i], strict=True), color=SERIES[1], lw=0.7, alpha=0.8, marker=".", ms=3)
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 #: Neighbours that are looked at.
 K = 10
 #: Up to as many images all are compared with all; of more a sample is, so that no more pairs are looked at.
-MOST = 20_000
+MAX_IMAGES = 20_000
 #: Images that are looked at pixel by pixel.
-MOST_PICTURES = 2_000
+MAX_PICTURES = 2_000
 #: Hubs are images whose count is so many deviations above the mean (Radovanovic et al., section 4).
 HUB = 2.0
 #: Deviations that a sample's count must be above that.
@@ -139,7 +139,7 @@ class Health:
         return told
 
 
-def check_health(index: IndexReader, *, seed: int = 0, most: int = MOST) -> Health:
+def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -> Health:
     """Look an index over.
 
     Parameters
@@ -161,7 +161,7 @@ def check_health(index: IndexReader, *, seed: int = 0, most: int = MOST) -> Heal
     asked = _sample(len(index), max(1, min(len(index), most * most // max(1, len(index)))), rng)
     neighbours, distances = _neighbours(index.descriptors, database, asked)
     counts = np.bincount(neighbours[neighbours >= 0], minlength=len(index))
-    looked_at = _sample(len(asked), min(len(asked), MOST_PICTURES), rng)
+    looked_at = _sample(len(asked), min(len(asked), MAX_PICTURES), rng)
     pictures = index.thumbnails(asked[looked_at].tolist()) if len(index) else []
     reach = _reach_of_copies(index, database, asked[looked_at][:COPIES], pictures[:COPIES])
     findings = [

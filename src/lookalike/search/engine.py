@@ -46,7 +46,7 @@ class Match:
         Its row in the index's descriptors.
     inliers : int or None
         Details that it shares with the query in the same arrangement, where a geometric check looked at it.
-    chance : Chance or None
+    p_value : Chance or None
         How rare so small a distance is in this collection, where one query was asked by :meth:`lookalike.Index.ask`.
     group : tuple of str
         Ids of answers that were folded into this one.
@@ -61,7 +61,7 @@ class Match:
     label: str | None
     row: int
     inliers: int | None = None
-    chance: PValue | None = None
+    p_value: PValue | None = None
     group: tuple[str, ...] = ()
     score: float | None = None
 
@@ -78,10 +78,10 @@ class Match:
             found["label"] = self.label
         if self.inliers is not None:
             found["inliers"] = self.inliers
-        if self.chance is not None:
-            found["chance"] = self.chance.share
-            if self.chance.is_bound:
-                found["chance_is_bound"] = True
+        if self.p_value is not None:
+            found["p_value"] = self.p_value.share
+            if self.p_value.is_bound:
+                found["p_value_is_bound"] = True
         if self.group:
             found["group"] = list(self.group)
         if self.score is not None:
@@ -103,7 +103,7 @@ class Match:
             With the row -1.
         """
         found = {name: one for name, one in value.items() if one is not None}
-        share = found.get("chance")
+        share = found.get("p_value")
         return cls(
             rank=found["rank"],
             id=found["id"],
@@ -112,7 +112,7 @@ class Match:
             label=found.get("label"),
             row=-1,
             inliers=found.get("inliers"),
-            chance=None if share is None else PValue(share, bool(found.get("chance_is_bound"))),
+            p_value=None if share is None else PValue(share, bool(found.get("p_value_is_bound"))),
             group=tuple(found.get("group", ())),
             score=found.get("score"),
         )

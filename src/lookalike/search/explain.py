@@ -38,7 +38,7 @@ SIDE = 28
 #: A similarity that is no more than this has no shares.
 NOTHING = 1e-6
 #: Colours that are named, at most.
-MOST_COLOURS = 8
+MAX_COLOURS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,11 +287,11 @@ def _colours(parts: list[list[Contribution]], alike: float) -> list[tuple[tuple[
         if query.colours is None or query.by_colour is None or match.by_colour is None:
             continue
         added = (query.by_colour + match.by_colour) / 2
-        for bin_ in np.argsort(-added, kind="stable")[:MOST_COLOURS]:
+        for bin_ in np.argsort(-added, kind="stable")[:MAX_COLOURS]:
             if added[bin_] > 0:
                 red, green, blue = (int(value) for value in query.colours[bin_])
                 found.append(((red, green, blue), float(added[bin_]) / alike))
-    return sorted(found, key=lambda one: -one[1])[:MOST_COLOURS]
+    return sorted(found, key=lambda one: -one[1])[:MAX_COLOURS]
 
 
 # Local features -------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ Picture = Callable[[int], NDArray[np.uint8]]
 #: Answers ranked at first; more are when a page or a group needs them.
 FIRST = 256
 #: Share of the collection's own images that must be verified when they hang in a scene, for it to count that none is.
-MOST_VERIFIED = 0.9
+MAX_VERIFIED = 0.9
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ def prepare(index: IndexReader, on_note: Callable[[str], None] | None = None) ->
         Called with a sentence before what takes a while, if it wasn't done before.
     """
     kept, database = _kept(index), index.database()
-    kept.closeness_of(index, database).chance(0.0)
-    kept.silence_of(index, database, on_note)
+    kept.calibration_of(index, database).p_value(0.0)
+    kept.rejection_rates_of(index, database, on_note)
 
 
 def prepare_words(index: IndexReader) -> None:
@@ -194,7 +194,7 @@ def prepare_words(index: IndexReader) -> None:
     _kept(index).words_of(index)
 
 
-def silence_of(index: IndexReader) -> RejectionRates:
+def rejection_rates_of(index: IndexReader) -> RejectionRates:
     """Return what views of an index's own images met with: how far it can be believed that nothing stands out.
 
     Parameters
@@ -207,7 +207,7 @@ def silence_of(index: IndexReader) -> RejectionRates:
     RejectionRates
         Learnt at the first call, some dozens of images, and kept in the index.
     """
-    return _kept(index).silence_of(index, index.database())
+    return _kept(index).rejection_rates_of(index, index.database())
 
 
 def shown(index: IndexReader, query: Query) -> list[NDArray[np.uint8]]:
@@ -244,19 +244,19 @@ class _Kept:
             raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
         return row
 
-    def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
+    def calibration_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
         def make() -> DistanceCalibration:
             made = DistanceCalibration(
                 lambda: index.descriptors,
                 database,
                 partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
             )
-            made.chance(0.0)  # learnt now, and not by each thread that asks first
+            made.p_value(0.0)  # learnt now, and not by each thread that asks first
             return made
 
         return index.cached(f"closeness by {database.distance}", make)
 
-    def silence_of(
+    def rejection_rates_of(
         self, index: IndexReader, database: Database, on_note: Callable[[str], None] | None = None
     ) -> RejectionRates:
         def views(rows: list[int], way: str) -> NDArray[Any]:
@@ -439,7 +439,7 @@ def _by_image(
     if query.rerank is not None:
         order = _Reranked(plain, index, query, asked.picture if query.images else None, on_note)
     page = _Page(index, query, order, total)
-    calibration = None if query.text is not None else kept.closeness_of(index, plain.database)
+    calibration = None if query.text is not None else kept.calibration_of(index, plain.database)
     matches = _matches(index, page, plain.database, query.offset, calibration, order.inliers)
     if not total:
         return _response(query, matches, total, 0, None, True, _none_message(query))
@@ -481,10 +481,10 @@ class _Meaning:
             confidence = _looked_at(self._index, inliers, len(self._ranking.rows), self._on_note) or confidence
         if confidence.nothing:
             return gap_rank, True, confidence.message
-        chance = None
+        p_value = None
         if self._calibration is not None:
-            chance = self._calibration.chance(float(self._others[0]) if edge is None or gap_rank is None else edge)
-        return gap_rank, False, _gap_message(gap_rank, self._why_none(), chance, confidence.message)
+            p_value = self._calibration.p_value(float(self._others[0]) if edge is None or gap_rank is None else edge)
+        return gap_rank, False, _gap_message(gap_rank, self._why_none(), p_value, confidence.message)
 
     def _confidence(self, asked: _Asked) -> MatchConfidence:
         """Assess whether the nearest answers are matches at all."""
@@ -496,7 +496,7 @@ class _Meaning:
             lambda: np.delete(database.distances(asked.descriptor[None])[0], list(asked.own)),
             len(self._ranking.rows),
             self._calibration,
-            partial(self._kept.silence_of, self._index, database, self._on_note),
+            partial(self._kept.rejection_rates_of, self._index, database, self._on_note),
         )
 
     def _why_none(self) -> str:
@@ -520,10 +520,10 @@ def _matches(
     folded = iter(facts[len(page.rows) :])
     for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
         group = tuple(next(folded)["id"] for _ in page.groups[i])
-        chance = None if closeness is None else closeness.chance(distance)
+        p_value = None if closeness is None else closeness.p_value(distance)
         close = similarity(distance, database.distance, 8 * database.dimension)
         found = facts[i]["id"], distance, close, facts[i]["label"], row
-        matches.append(Match(offset + i + 1, *found, inliers=inliers.get(row), chance=chance, group=group))
+        matches.append(Match(offset + i + 1, *found, inliers=inliers.get(row), p_value=p_value, group=group))
     return matches
 
 
@@ -603,7 +603,7 @@ def _looked_at(
     if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):
         return None
     share = recognised(index, on_note=on_note)
-    if share < MOST_VERIFIED:
+    if share < MAX_VERIFIED:
         return None
     return MatchConfidence(
         True,
@@ -618,11 +618,11 @@ _REORDERED = "In a second order no gap is looked for"
 _TOO_FEW = "There are too few images to tell whether some stand out"
 
 
-def _gap_message(gap: int | None, why_none: str, chance: PValue | None, doubt: str) -> str:
+def _gap_message(gap: int | None, why_none: str, p_value: PValue | None, doubt: str) -> str:
     if gap is None:
-        rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
+        rare = "" if p_value is None else f"; {p_value.clause('as close as the nearest')}"
         return f"{why_none}{rare}{doubt and f'; {doubt}'}"
-    rare = "" if chance is None else f"; {chance.clause('this close')}"
+    rare = "" if p_value is None else f"; {p_value.clause('this close')}"
     return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
 
 

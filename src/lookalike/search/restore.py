@@ -27,7 +27,7 @@ Images = NDArray[np.uint8]
 #: The collection's own way to denoise, as it is asked for.
 AUTO = "auto"
 #: Most images of an index that are learnt from: whole ones, and for patches.
-MOST_IMAGES, MOST_PATCHED = 60_000, 1000
+MAX_IMAGES, MAX_PATCHED = 60_000, 1000
 
 
 def restore_queries(index: IndexReader, images: Images, by: str | Path) -> RestoredImages:
@@ -67,7 +67,7 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
 
 
 def _restorer_of(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
-    terms = {"shape": list(shape), "images": [MOST_IMAGES, MOST_PATCHED], "form": LEARNT_FORM}
+    terms = {"shape": list(shape), "images": [MAX_IMAGES, MAX_PATCHED], "form": LEARNT_FORM}
     learnt = RESTORER.cached(index.path, index.manifest, terms, lambda: _learnt_from(index, shape).to_arrays())
     return Restorer.from_arrays(*learnt)
 
@@ -77,9 +77,9 @@ def _learnt_from(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
         rows = np.sort(np.random.default_rng(0).permutation(len(index))[:most])
         return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
 
-    images = some(MOST_PATCHED)
+    images = some(MAX_PATCHED)
     if len(index) > len(images) and all(image.shape == shape for image in images) and images[0].size <= MAX_WHOLE:
-        images = some(MOST_IMAGES)
+        images = some(MAX_IMAGES)
     alike = [image for image in images if image.shape == shape]
     if len(alike) < len(images):  # whole images must be as the query is
         return Restorer(form="patches").fit([image for image in images if min(image.shape[:2]) >= PATCH])

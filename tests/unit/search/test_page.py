@@ -76,8 +76,8 @@ def test_the_json_is_the_documented_one(index):
         "search": "exact",
         "query": "id 0",
         "matches": [
-            {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a", "chance": pytest.approx(1 / 6)},
-            {"rank": 2, "id": "3", "distance": 0.0, "similarity": 1.0, "label": "a", "chance": pytest.approx(1 / 6)},
+            {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a", "p_value": pytest.approx(1 / 6)},
+            {"rank": 2, "id": "3", "distance": 0.0, "similarity": 1.0, "label": "a", "p_value": pytest.approx(1 / 6)},
         ],
         "total": 4,
         "offset": 0,
@@ -94,7 +94,7 @@ def test_in_a_second_order_no_gap_is_claimed(digits_index):
     nearest = digits_index.ask({"images": [{"id": "7"}], "k": 2}).matches[1]
     assert response.gap_after is None
     assert response.message.startswith("In a second order no gap is looked for; ")
-    told = PValue(nearest.chance.share, nearest.chance.is_bound).clause("as close as the nearest")
+    told = PValue(nearest.p_value.share, nearest.p_value.is_bound).clause("as close as the nearest")
     assert told in response.message
 
 
@@ -162,7 +162,7 @@ def test_words_alone_are_ranked_by_how_well_they_fit_and_have_no_distance(photos
     response = photos.ask({"words": "first ramp"})
     assert ids(response) == ["cats/p0.png", "dogs/p3.png"]
     match = response.matches[0].to_json()
-    assert (match["distance"], match["similarity"], "chance" in match) == (None, None, False)
+    assert (match["distance"], match["similarity"], "p_value" in match) == (None, None, False)
     assert match["score"] > 0
     assert response.message == "Words 'first ramp': 2 of 6 images."
 
