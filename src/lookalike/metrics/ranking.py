@@ -244,12 +244,12 @@ def precision_at(k: int) -> Callable[[Hits], float]:
     Parameters
     ----------
     k : int
-        Length of the list.
+        How many answers count.
 
     Returns
     -------
     callable
-        Takes the hits of one query, returns 0..1.
+        Hits -> P@k, 0..1.
     """
     return lambda hits: float(hits.found(k) / k)
 
@@ -260,12 +260,12 @@ def recall_at(k: int) -> Callable[[Hits], float]:
     Parameters
     ----------
     k : int
-        Length of the list.
+        How many answers count.
 
     Returns
     -------
     callable
-        Takes the hits of one query, returns 0..1.
+        Hits -> recall@k, 0..1.
     """
     return lambda hits: float(hits.found(k) / hits.total)
 
