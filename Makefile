@@ -35,10 +35,12 @@ check: $(VENV)/.check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/commands.py --check
+	$(BIN)/python docs/api.py --check
 	$(BIN)/python docs/tables.py --check
 
 docs: $(VENV)/.check
 	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/api.py
 	$(BIN)/python docs/tables.py
 
 format: $(VENV)/.check

@@ -51,6 +51,7 @@ COLUMNS = {
     "low": "the lower end of the 95 % interval of a score; the smallest repeat of a time",
     "high": "the upper end; the largest repeat",
     "n": "queries of a score, repeats of a time",
+    "note": "how, and what stood beside it",
 }
 Row = dict[str, Any]
 #: The instructions that decide how fast vectors are multiplied; all others are left out.

@@ -20,7 +20,7 @@ from skimage import data, io
 
 import lookalike
 from lookalike.imaging.resize import fit_to
-from lookalike.neighbors.distances import Database
+from lookalike.neighbors.exact import Database
 from lookalike.reports import figures
 from lookalike.transforms.augmentations import augment
 from lookalike.transforms.noise import add_noise

@@ -9,10 +9,11 @@ from tables import Value, digits
 
 from figures.article import ARTICLE
 from figures.encoders import ENCODERS
+from figures.libraries import LIBRARIES
 from figures.selection import SELECTION
 from figures.speed import SPEED
 
-TABLES = ENCODERS | SELECTION | SPEED | ARTICLE
+TABLES = ENCODERS | SELECTION | SPEED | ARTICLE | LIBRARIES
 _HOG_ON_MNIST = {"collection": "MNIST", "encoder": "hog deskew", "metric": "mAP"}
 VALUES = {
     "adapt-nearest": Value("adapt", [{**_HOG_ON_MNIST, "aim": ""}, {**_HOG_ON_MNIST, "aim": "nearest"}], digits(3)),

@@ -154,51 +154,47 @@ def build_index(
     on_summary: Callable[[Summary], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Index:
-    """Make an index true to a collection: only what is new, changed, renamed or gone costs work.
+    """Create an index, or update it: only new, changed, renamed and deleted files cost work.
 
-    What is committed on the way can be searched at once; after Ctrl-C, a crash or a power cut the same call goes on.
-    With an encoder that the index doesn't hold, its descriptors are made beside the others, and it answers from the
-    moment they are complete.
+    What is committed on the way can be searched at once. After Ctrl-C, a crash or a power cut the same call goes on. An
+    encoder that the index doesn't hold is added beside the others; it answers from the moment its descriptors are complete.
 
     Parameters
     ----------
     collection : str, Path, ndarray or Collection
         What :func:`lookalike.open_collection` takes.
     encoder : str, Path or Encoder, optional
-        What :func:`lookalike.selection.compare.encoder_named` takes, or the encoder itself; fitted on the collection if it isn't
-        yet. ``best`` tries several and takes what the verdict picks. By default what the index holds, and for a new
-        one what :mod:`lookalike.selection.defaults` says.
+        An encoder's name with parameters (``"hog:cells=6"``), the folder of a saved one, ``"best"`` (several are tried, the
+        verdict picks one), or the encoder itself, which is fitted on the collection if it isn't yet. By default the
+        index's own; for a new index the default encoder (:mod:`lookalike.selection.defaults`).
     path : str or Path, optional
-        The index's folder; by default :func:`default_path`.
+        The index's folder. By default ``.lookalike`` in the collection's folder, else ``NAME.lookalike``.
     adapt : bool, optional
-        Learn from augmented copies which differences to overlook, and keep that only where the self-test says that it
-        helps. None goes by what the index holds; for a new one it is False, but an encoder that nobody named is adapted
-        in a way that does no harm (:func:`lookalike.selection.defaults.default_postprocessing`).
+        Fit label-free post-processing to the images; it is used only if it improves the self-test. By default what the
+        index has; for a new index without ``encoder``, the default post-processing.
     aim : {"nearest", "category", "both"}
-        What ``adapt`` and ``best`` optimize: the nearest images, all images of the same category, or both.
+        What ``adapt`` and ``"best"`` optimize: the nearest images, all images of the same category, or both.
     only : bool
-        Drop the index's other encoders. Without it only an older one of the same name goes.
+        Drop the index's other encoders. Otherwise only an older one of the same name is dropped.
     retry : bool
-        Try files again that failed before although they haven't changed.
+        Try unchanged files again that failed before.
     rebuild : bool
-        Read and encode every image anew, whatever is stored. A damaged index is only ever replaced by this, once the
-        new one is complete.
+        Read and encode every image again. Only this replaces a damaged index, once the new one is complete.
     replace_collection : bool
-        Allow that the index held another collection: what isn't in the new one goes, pictures in both are kept.
+        Allow another collection than the index held: images in both are kept, the others are dropped.
     drop_unseen : bool
-        Drop what can't be seen now as well: pictures on a disk that isn't there, behind a broken link, in a closed
-        folder. Without it they stay.
+        Also drop images that can't be seen now: on a disk that is away, behind a broken link, in a closed folder.
     graph : bool, optional
-        Keep the neighbour graph that re-ranking by diffusion goes by. None keeps it where there is one already.
+        Keep the neighbour graph that diffusion uses. By default it is kept where there is one.
     workers : int, optional
-        Processes that decode; by default one a core.
+        Number of processes that decode; by default one a core.
     approximate : bool, optional
-        Keep lists for approximate search. None keeps them where there are some, and from
-        ``vectors.CROSSOVER_BYTES`` on.
+        Keep an inverted file for approximate search. By default it is kept where there is one, and made of 268 MB of
+        descriptors and more.
     on_progress : callable, optional
         Called with (files done, files in all).
     on_summary : callable, optional
-        Called once at the end.
+        Called once at the end with a :class:`lookalike.index.sync.run.Summary`.
     on_note : callable, optional
         Called with a sentence before a step that takes long and isn't counted.
 

@@ -470,7 +470,7 @@ def test_a_trained_encoder_indexes_and_is_not_overwritten(trained, capsys):
     assert "autoencoder 128-d" in out
     assert call(capsys, "search", "mnist:test[3]", "-k", 1, "-e", trained).splitlines()[1].split()[:2] == ["1", "3"]
     again = ("train", "mnist:train[0:64]", "-o", trained, "--preset", "article", "--epochs", "1")
-    assert "add --resume to go on with it, or --restart to begin anew" in refuse(capsys, 2, *again)
+    assert "add --resume to continue it, or --restart to start from scratch" in refuse(capsys, 2, *again)
     assert "exclude each other" in refuse(capsys, 2, *again, "--resume", "--restart")
 
 
@@ -669,7 +669,7 @@ def test_a_filter_alone_lists_and_a_wrong_one_says_where(capsys):
     assert "filter, character 7: expected" in refuse(capsys, 2, "search", "--where", "label 7")
     assert "only dislikes say" in refuse(capsys, 2, "search", "--dislike", "3")
     assert "the crop reaches to 30, 28" in refuse(capsys, 2, "search", "mnist:test[3][10,0,20,28]")
-    assert "shows a query image" in refuse(capsys, 2, "search", "--words", "7", "-o", "x.png")
+    assert "shows the query image" in refuse(capsys, 2, "search", "--words", "7", "-o", "x.png")
 
 
 # Work that fails ------------------------------------------------------------------------------------------------------

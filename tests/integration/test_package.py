@@ -28,8 +28,8 @@ HEAVY = {
 }  # fmt: skip
 #: Files of the package ``encoders`` that are no encoder: the contract, and what several encoders use.
 NOT_ENCODERS = {"base", "registry", "serialize", "trained", "postprocess", "keypoints", "attribution"}
-#: The commands' docstrings are their help texts.
-HELP_TEXTS = {"cli"}
+#: The commands' docstrings are their help texts, those of routes the descriptions of the OpenAPI.
+HELP_TEXTS = ("cli", "server.routes")
 
 
 def trees():
@@ -107,6 +107,19 @@ def test_the_library_of_the_map_is_the_one_that_its_script_makes():
     assert notice in tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license-files"]
 
 
+def test_no_package_imports_a_private_name_of_another():
+    private = [
+        f"{name}: from {node.module} import {alias.name}"
+        for name, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lookalike.")
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+        and (node.module or "").split(".")[1] != name.partition(".")[0]
+    ]  # fmt: skip
+    assert not private
+
+
 # What is written down -------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +169,7 @@ def test_everything_public_is_documented(name):
         if not docstring:
             missing.append(f"{called}: a docstring")
             continue
-        if isinstance(node, ast.ClassDef) or (name.partition(".")[0] in HELP_TEXTS and called != "run"):
+        if isinstance(node, ast.ClassDef) or (name.startswith(HELP_TEXTS) and called != "run"):
             continue
         if method and called.partition(".")[0] not in lookalike.__all__:
             continue  # a sentence is enough there

@@ -38,7 +38,7 @@ def state():
 AS_LIBRARY = (
     STATE
     + """
-import lance, onnxruntime, pyarrow, skimage  # what these set themselves is theirs
+import lance, onnxruntime, pyarrow  # what these set themselves is theirs
 before = state()
 import lookalike
 from lookalike.imaging.limits import Limits

@@ -29,8 +29,8 @@ from program import run as in_a_process
 #: Names that a person's files may bear, and that look like ours.
 NAMES = (
     "thesis.txt", "VID-202401311230.mp4", "trip-20240131-123.jpg", "IMG-0123456789ab.png", "weights-0123456789ab.npz",
-    "encoder-mine/notes.txt", "encoder-0123456789abcdef/encoder.json", "graph-mine.npz", "graph-pixels-0badf00d.npz",
-    "map-of-town.sealed", "vectors-0badf00d.sealed", "lists-1.sealed", "choice-pixels.json", "writing.lock",
+    "encoder-mine/notes.txt", "encoder-0123456789abcdef/encoder.json", "graph-mine.mapped", "graph-0badf00d0badf00d.mapped",
+    "map-of-town.mapped", "vectors-0badf00d.mapped", "ivf-1.mapped", "rerank-auto-pixels.mapped", "writing.lock",
     f"keypoints-1-1/ab/{'ab' * 32}-0.npz", ".manifest.json.0badf00d.part", ".notes.txt.0badf00d.part", "previous.json",
     "manifest.json", "rebuilding.json", "inventory.txt", "images.lance/data/holiday.lance", "images.lance/notes.txt",
     "images.lance/_versions/18446744073709551614.manifest", "scores/2024.json", "encoder.json", "checkpoint.npz",
@@ -269,7 +269,7 @@ def test_links_inside_an_index_are_refused(here, capsys):
         "writing.lock": "../elsewhere/secret.txt", "keypoints-1-1": "../elsewhere", lance: "../elsewhere",
         f"{lance}/data": "../../elsewhere/data", f"{lance}/_versions": "../../elsewhere", encoder: "../elsewhere",
         "manifest.json": "../other-index/manifest.json", "inventory.txt": "../elsewhere/secret.txt",
-        "scores": "../elsewhere", "dangling.sealed": "../elsewhere/made.sealed",
+        "scores": "../elsewhere", "dangling.mapped": "../elsewhere/made.mapped",
     }  # fmt: skip
     for name, target in links.items():
         shutil.rmtree(here / "from", ignore_errors=True)
@@ -288,7 +288,7 @@ def test_links_inside_an_index_are_refused(here, capsys):
             assert run(command) == 1, (name, command)
             assert "a link inside an index" in one_sentence(capsys.readouterr().err), (name, command)
             check_untouched(before, here, f"{command} with {name} a link")
-    assert not (here / "elsewhere" / "made.sealed").exists()
+    assert not (here / "elsewhere" / "made.mapped").exists()
 
 
 def test_the_lock_is_not_written_to_where_it_is_a_persons_file(here, capsys):

@@ -28,7 +28,7 @@ def result_lines(result: Result | Response) -> Iterator[str]:
         yield _match_line(match)
         if match.rank == getattr(result, "gap_after", None):
             yield "       ----"
-    if sentence := getattr(result, "says", ""):
+    if sentence := getattr(result, "message", ""):
         yield sentence
 
 

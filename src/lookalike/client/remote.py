@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from lookalike.client.http import Connection, ServerError
+from lookalike.client.images import Image, image_entry, pixels_of
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from lookalike.search.explain import Explanation
     from lookalike.search.page import Response
     from lookalike.search.request import Query
-
-#: An image to ask by: a file here, ``mnist:test[7]``, an array (h, w) or (h, w, 3); or as a query's JSON has it, such as
-#: ``{"id": "cats/tom.jpg"}`` for one of the server's.
-Image: TypeAlias = Union[str, Path, "NDArray[np.generic]", Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +170,7 @@ class RemoteIndex:
         """
         from lookalike.search.request import Example, Query
 
-        example = Example.from_json(_sent(query))
+        example = Example.from_json(image_entry(query))
         return self.ask(Query(images=(example,), k=k, distance=distance, rerank=rerank, denoise=denoise)).matches
 
     def ask(self, query: Query | Mapping[str, Any]) -> Response:
@@ -204,7 +200,7 @@ class RemoteIndex:
 
         request = {"encoder": self._encoder} | Query.from_json(query).to_json()
         request.pop("resize", None)
-        request["images"] = [_sent(entry) for entry in request.get("images", [])]
+        request["images"] = [image_entry(entry) for entry in request.get("images", [])]
         response = self._connection.json("POST", "/api/search", request)
         response["how"] = response.get("search", "exact")
         response["matches"] = [Match.from_json(match) for match in response["matches"]]
@@ -234,7 +230,7 @@ class RemoteIndex:
         """
         import numpy as np
 
-        request = {"image": _sent(image), "encoder": encoder or self._encoder}
+        request = {"image": image_entry(image), "encoder": encoder or self._encoder}
         response = self._connection.json("POST", "/api/encode", request)
         return np.array(response["descriptor"], response["dtype"])
 
@@ -264,10 +260,10 @@ class RemoteIndex:
         """
         from lookalike.search.engine import Match
 
-        request = {"image": _sent(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
+        request = {"image": image_entry(image), "noise": noise, "k": k, "seed": seed, "encoder": self._encoder}
         response = self._connection.json("POST", "/api/denoise", request)
         noisy, denoised = (
-            _pixels(b64decode(response[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
+            pixels_of(b64decode(response[name]["picture"].partition(",")[2])) for name in ("noisy", "denoised")
         )
         near, nearer = (
             [Match.from_json(match) for match in response[name]["matches"]] for name in ("noisy", "denoised")
@@ -297,7 +293,7 @@ class RemoteIndex:
 
         from lookalike.search.explain import Explanation
 
-        request = {"image": _sent(image), "match": match, "encoder": self._encoder, "maps": True}
+        request = {"image": image_entry(image), "match": match, "encoder": self._encoder, "maps": True}
         response = self._connection.json("POST", "/api/explain", request)
         points = response["points"]
         return Explanation(
@@ -310,7 +306,7 @@ class RemoteIndex:
             response["shares"],
             [((item["rgb"][0], item["rgb"][1], item["rgb"][2]), item["share"]) for item in response["colours"]],
             points and (np.array(points[0], np.float32), np.array(points[1], np.float32)),
-            response["says"],
+            response["message"],
         )
 
     # Looking ----------------------------------------------------------------------------------------------------------
@@ -392,7 +388,7 @@ class RemoteIndex:
         -------
         ndarray of uint8, shape (h, w) or (h, w, 3)
         """
-        return _pixels(self._connection.call("GET", f"/api/picture?{urlencode({'id': identity, 'side': side})}"))
+        return pixels_of(self._connection.call("GET", f"/api/picture?{urlencode({'id': identity, 'side': side})}"))
 
     def thumbnail(self, identity: str) -> bytes:
         """Return the thumbnail of one image, by its id: a PNG or JPEG."""
@@ -439,32 +435,3 @@ class RemoteIndex:
             page = self._connection.json("GET", f"{path}?{urlencode({**params, 'offset': offset, 'limit': 1000})}")
             yield from page[name]
             offset = page["next"]
-
-
-def _sent(image: Image) -> dict[str, Any]:
-    """Return an image as a query's JSON has it, with the bytes of files here in it."""
-    if not isinstance(image, Mapping):
-        return {"data": b64encode(_file_of(image)).decode("ascii")}
-    entry = dict(image)
-    if "path" in entry:
-        entry["data"] = b64encode(_file_of(entry.pop("path"))).decode("ascii")
-    return entry
-
-
-def _pixels(file: bytes) -> NDArray[np.uint8]:
-    from lookalike.imaging.decode import decode
-
-    return decode(file, "what the server sent")
-
-
-def _file_of(image: str | Path | NDArray[np.generic]) -> bytes:
-    """Return an image as a file's bytes: as it is where it is a file, else a PNG."""
-    from lookalike.collections.open import open_collection
-    from lookalike.imaging.encode import to_png
-
-    if isinstance(image, str | Path) and Path(image).is_file():
-        return Path(image).read_bytes()
-    collection = open_collection(image)
-    if len(collection) != 1:
-        raise UsageError(f"one query image expected, {len(collection)} given")
-    return to_png(collection.read(0))

@@ -221,7 +221,7 @@ def pictures(
 
     Examples
     --------
-    >>> from lookalike.imaging.resize import to_png
+    >>> from lookalike.imaging.encode import to_png
     >>> [picture] = pictures(to_png(np.zeros((30, 20), np.uint8)), "black.png", [(8, 8), (4, 4, 3)])
     >>> picture.width, picture.height, [array.shape for array in picture.fitted]
     (20, 30, [(8, 8), (4, 4, 3)])

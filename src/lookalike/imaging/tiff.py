@@ -14,8 +14,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from lookalike.errors import ImageError
 from lookalike.imaging.color import set_upright
 from lookalike.imaging.formats import RAW_PHOTO, UnreadKindError
-from lookalike.imaging.tiff_samples import COLOUR_SAMPLES, NOT_PACKED, STREAMS, Layout, layout_of, numbers
-from lookalike.imaging.tiff_tags import Directories, Tag, chunks_run_out
+from lookalike.imaging.tiff_codecs import STREAMS
+from lookalike.imaging.tiff_layout import layout_of
+from lookalike.imaging.tiff_samples import COLOUR_SAMPLES, Layout, numbers
+from lookalike.imaging.tiff_tags import Compression, Directories, Tag, chunks_run_out
 
 _OTHER_COLOURS = {
     4: "a transparency mask", 10: "ITU L*a*b*", 32803: "a sensor's raw values", 32844: "LogL", 32845: "LogLuv",
@@ -111,7 +113,7 @@ class Tiff(TiffImageFile):
         layout, self._layout = self._layout, None
         file: Any = self.fp
         if layout is not None:
-            if layout.compression != NOT_PACKED and not layout.lengths and chunks_run_out(file.getvalue()):
+            if layout.compression != Compression.NONE and not layout.lengths and chunks_run_out(file.getvalue()):
                 raise EOFError
             self.im = layout.picture(file.getvalue(), self._where).im
             self.load_end()

@@ -6,40 +6,38 @@ technical notes 1 to 3; BigTIFF).
 
 from __future__ import annotations
 
-import io
-import lzma
-import math
-import struct
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from lookalike.imaging.formats import UnreadKindError, pillow
 from lookalike.imaging.resize import to_uint8
-from lookalike.imaging.tiff_tags import Tag
+from lookalike.imaging.tiff_codecs import unpacked_chunk
+from lookalike.imaging.tiff_tags import Compression, Photometric
 
-_GREY_FROM_WHITE, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
-COLOUR_SAMPLES = {_GREY_FROM_WHITE: 1, _GREY: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3, _ICC_LAB: 3}
-NOT_PACKED, _LZW, _DEFLATES, _PACKBITS, _LZMA, _ZSTD, _WEBP = 1, 5, (8, 32946), 32773, 34925, 50000, 50001
-STREAMS = frozenset(
-    (NOT_PACKED, _LZW, *_DEFLATES, _PACKBITS, _LZMA, _ZSTD, _WEBP)
-)  # what gives bytes, whatever they mean
+COLOUR_SAMPLES: dict[int, int] = {
+    Photometric.WHITE_IS_ZERO: 1,
+    Photometric.BLACK_IS_ZERO: 1,
+    Photometric.RGB: 3,
+    Photometric.PALETTE: 1,
+    Photometric.CMYK: 4,
+    Photometric.YCBCR: 3,
+    Photometric.LAB: 3,
+    Photometric.ICC_LAB: 3,
+}
 # What Pillow reads rightly of the streams: colours, samples, kinds of the extra ones, for each number of bits.
-_RIGHT: dict[int, set[tuple[int, int, tuple[int, ...]]]] = {
-    1: {(_GREY_FROM_WHITE, 1, ()), (_GREY, 1, ())},
+READ_BY_PILLOW: dict[int, set[tuple[int, int, tuple[int, ...]]]] = {
+    1: {(Photometric.WHITE_IS_ZERO, 1, ()), (Photometric.BLACK_IS_ZERO, 1, ())},
     8: {
-        *((colours, 1, ()) for colours in (_GREY_FROM_WHITE, _GREY)),
-        *((_GREY, 2, extra) for extra in ((1,), (2,))),
-        *((_RGB, 4, extra) for extra in ((), (0,), (1,), (2,))),
-        (_RGB, 3, ()), (_CMYK, 4, ()), (_LAB, 3, ()),
+        *((colours, 1, ()) for colours in (Photometric.WHITE_IS_ZERO, Photometric.BLACK_IS_ZERO)),
+        *((Photometric.BLACK_IS_ZERO, 2, extra) for extra in ((1,), (2,))),
+        *((Photometric.RGB, 4, extra) for extra in ((), (0,), (1,), (2,))),
+        (Photometric.RGB, 3, ()), (Photometric.CMYK, 4, ()), (Photometric.LAB, 3, ()),
     },
-    16: {(_GREY, 1, ()), (_RGB, 3, ()), (_RGB, 4, ()), (_RGB, 4, (2,))},
+    16: {(Photometric.BLACK_IS_ZERO, 1, ()), (Photometric.RGB, 3, ()), (Photometric.RGB, 4, ()), (Photometric.RGB, 4, (2,))},
 }  # fmt: skip
 _LARGEST_CHUNK = 2**26  # bytes of a strip or tile, or eight times the picture's: a tile may be larger than that
 
@@ -126,11 +124,11 @@ class Layout:
     def mode(self) -> str:
         """What Pillow calls the picture that is made."""
         alpha = "" if self.alpha is None else "a" if self.premultiplied else "A"
-        if self.colours in (_GREY_FROM_WHITE, _GREY):
+        if self.colours in (Photometric.WHITE_IS_ZERO, Photometric.BLACK_IS_ZERO):
             return "L" + alpha
-        if self.colours == _CMYK and not alpha:
+        if self.colours == Photometric.CMYK and not alpha:
             return "CMYK"
-        return "LAB" if self.colours in (_LAB, _ICC_LAB) else "RGB" + alpha
+        return "LAB" if self.colours in (Photometric.LAB, Photometric.ICC_LAB) else "RGB" + alpha
 
     @property
     def _is_scaled_as_a_whole(self) -> bool:
@@ -216,14 +214,14 @@ class Layout:
             raise ValueError("a strip or tile that is much larger than its picture")
         start = self.starts[number]
         length = self.lengths[number] if number < len(self.lengths) else len(data) - start
-        if self.compression == NOT_PACKED:
+        if self.compression == Compression.NONE:
             length = size
         if start + length > len(data):
             raise EOFError
         packed = data[start : start + length]
         if self.reverse:
             packed = packed.translate(_REVERSED)
-        raw = _unpacked(packed, self.compression, row_bytes, rows)
+        raw = unpacked_chunk(packed, self.compression, row_bytes, rows)
         if len(raw) < size:
             raise ValueError(f"a strip or tile of {len(raw):,} bytes, {size:,} expected")
         return raw[:size]
@@ -265,25 +263,25 @@ class Layout:
 
     def _coloured(self, values: NDArray[Any], where: str) -> NDArray[np.uint8]:
         """Make of a part's values its pixels in the picture's mode."""
-        if self.colours == _PALETTE:
+        if self.colours == Photometric.PALETTE:
             assert self.table is not None
             places = values[..., 0]
             if places.size and int(places.max()) >= len(self.table):
                 raise ValueError("a value beyond its palette")
             return self._joined(self.table[places], values)
         n = COLOUR_SAMPLES[self.colours]
-        if self.colours in (_LAB, _ICC_LAB):
+        if self.colours in (Photometric.LAB, Photometric.ICC_LAB):
             lab = (values >> 8 if self.bits == 16 else values)[..., :3].astype(np.uint8)
-            if self.colours == _ICC_LAB:  # a* and b* from 0 on, not signed
+            if self.colours == Photometric.ICC_LAB:  # a* and b* from 0 on, not signed
                 lab[..., 1:] ^= 0x80
             return lab
         pixels = self._in_8_bits(values, where)
         colour = pixels[..., :n]
-        if self.colours == _GREY_FROM_WHITE:
+        if self.colours == Photometric.WHITE_IS_ZERO:
             colour = 255 - colour
-        elif self.colours == _YCBCR:
+        elif self.colours == Photometric.YCBCR:
             colour = self._to_rgb(colour)
-        elif self.colours == _CMYK and self.alpha is not None:
+        elif self.colours == Photometric.CMYK and self.alpha is not None:
             ink = 255 - colour.astype(np.uint16)
             colour = ((ink[..., :3] * ink[..., 3:] + 127) // 255).astype(np.uint8)
         return self._joined(colour, pixels)
@@ -292,7 +290,7 @@ class Layout:
         if self.alpha is None:
             return colour
         alpha = values[..., self.alpha, None]
-        if alpha.dtype != np.uint8 or self.colours == _PALETTE:
+        if alpha.dtype != np.uint8 or self.colours == Photometric.PALETTE:
             alpha = self._in_8_bits(alpha, "")
         return np.concatenate([colour, alpha], axis=2)
 
@@ -325,148 +323,3 @@ class Layout:
 
 
 _REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
-
-
-def layout_of(tags: Any) -> Layout | None:
-    """Read a layout from a directory.
-
-    Parameters
-    ----------
-    tags : PIL.TiffImagePlugin.ImageFileDirectory_v2
-        The directory.
-
-    Returns
-    -------
-    Layout or None
-        None where Pillow reads the page rightly, or will say what is wrong.
-
-    Raises
-    ------
-    UnreadKindError
-        If it is of a kind that isn't read.
-    """
-    colours, compression = tags.get(Tag.PHOTOMETRIC, 0), tags.get(Tag.COMPRESSION, 1)
-    width, height, samples = tags.get(Tag.WIDTH), tags.get(Tag.HEIGHT), tags.get(Tag.SAMPLES, 1)
-    depths, formats = numbers(tags.get(Tag.BITS, (1,))), numbers(tags.get(Tag.FORMAT, (1,)))
-    if not (isinstance(width, int) and isinstance(height, int) and isinstance(samples, int) and depths and formats):
-        return None
-    n = COLOUR_SAMPLES[colours]
-    if min(width, height) < 1 or not n <= samples <= 64:
-        return None
-    lab = colours in (_LAB, _ICC_LAB)  # of which some programs say that two of three samples have a sign
-    if len(set(depths)) > 1 or (len(set(formats)) > 1 and not lab):
-        raise UnreadKindError("its samples are of different depths or types")
-    kind = "u" if lab else {1: "u", 2: "i", 3: "f", 4: "u"}.get(formats[0])
-    if kind is None:
-        raise UnreadKindError("its values are complex numbers")
-    bits, extra = depths[0], numbers(tags.get(Tag.EXTRA))
-    planes, reverse = tags.get(Tag.PLANAR, 1) == 2 and samples > 1, tags.get(Tag.FILL, 1) == 2
-    predictor = tags.get(Tag.PREDICTOR, 1) if compression not in (NOT_PACKED, _PACKBITS, _WEBP) else 1
-    plain = kind == "u" and predictor in (1, 2) and not (planes or reverse or compression == _WEBP)
-    if plain and (colours, samples, extra) in _RIGHT.get(bits, set()):
-        return None
-    if (n == 1 and samples > 2) or (not extra and samples > n + 1):
-        raise UnreadKindError(f"{samples} samples a pixel, of which nobody says what they are")
-    extra = (*extra, *(0,) * samples)[: samples - n] if extra else (2,)[: samples - n]
-    alpha = next((i for i, meaning in enumerate(extra) if meaning in (1, 2)), None)
-    tiled = Tag.TILE_OFFSETS in tags
-    wide, high = (tags.get(Tag.TILE_WIDTH), tags.get(Tag.TILE_HEIGHT)) if tiled else (width, tags.get(Tag.ROWS, height))
-    if not (isinstance(wide, int) and isinstance(high, int) and wide > 0):
-        return None
-    subsampling = numbers(tags.get(Tag.SUBSAMPLING, (2, 2))) if colours == _YCBCR else (1, 1)
-    if len(subsampling) != 2 or not {1, 2, 4}.issuperset(subsampling):
-        raise ValueError("nonsense for the subsampling of its colours")
-    layout = Layout(
-        width=width,
-        height=height,
-        colours=colours,
-        bits=bits,
-        kind=kind,
-        order="<" if tags.prefix[:1] == b"I" else ">",
-        samples=samples,
-        alpha=None if alpha is None else n + alpha,
-        premultiplied=alpha is not None and extra[alpha] == 1,
-        planes=planes,
-        compression=compression,
-        predictor=predictor,
-        reverse=reverse,
-        chunk=(wide, high if tiled else min(high, height)),
-        starts=numbers(tags.get(Tag.TILE_OFFSETS if tiled else Tag.OFFSETS)),
-        lengths=numbers(tags.get(Tag.TILE_COUNTS if tiled else Tag.COUNTS)),
-        tiled=tiled,
-        table=_table_of(tags[Tag.COLOURS]) if colours == _PALETTE else None,
-        subsampling=(subsampling[0], subsampling[1]),
-        coefficients=_shares_of(tags.get(Tag.COEFFICIENTS), (0.299, 0.587, 0.114)),
-        reference=_shares_of(tags.get(Tag.REFERENCE), (0, 255, 128, 255, 128, 255)),
-    )
-    if colours == _CMYK and tags.get(Tag.INKS, 1) != 1:
-        raise UnreadKindError("its inks aren't cyan, magenta, yellow and black")
-    _refuse(layout)
-    return layout
-
-
-def _refuse(layout: Layout) -> None:
-    """Refuse by name what the specification allows and nothing here reads."""
-    colours, bits, kind, predictor = layout.colours, layout.bits, layout.kind, layout.predictor
-    depths: Collection[int] = {"u": range(1, 33), "i": (8, 16, 32), "f": (16, 32, 64)}[kind]
-    if COLOUR_SAMPLES[colours] > 1 and (kind != "u" or bits > 24):
-        # Nobody says which value is white, or whether floats are shades or linear light.
-        raise UnreadKindError("colours of 32 bits, as floats or with a sign; of such only shades of grey are read")
-    if colours in (_LAB, _ICC_LAB):
-        depths = (8, 16)
-    elif colours == _YCBCR:
-        depths = (8,)
-    elif colours == _PALETTE:
-        depths = range(1, 17) if kind == "u" else ()
-    if bits not in depths:
-        raise UnreadKindError(f"{bits} bits a sample of its type")
-    if predictor not in (1, 2, 3) or (predictor == 2 and bits not in (8, 16, 32)) or (predictor == 3 and kind != "f"):
-        raise UnreadKindError(f"predictor {predictor} with {bits} bits a sample")
-    if colours in (_LAB, _ICC_LAB) and layout.alpha is not None:
-        raise UnreadKindError("L*a*b* with transparency")
-    if layout.subsampling != (1, 1) and (layout.planes or predictor != 1 or layout.samples != 3):
-        raise UnreadKindError("YCbCr with fewer colours than pixels, in planes or with a predictor")
-
-
-def _shares_of(given: Any, usual: tuple[float, ...]) -> tuple[float, ...]:
-    """Return what a file says of its luma, or what is usual where that is nonsense."""
-    try:
-        found = tuple(float(v) for v in given)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return usual
-    sound = len(found) == len(usual) and all(math.isfinite(v) for v in found)
-    if len(usual) == 3:
-        return found if sound and min(found) > 0 else usual
-    return (
-        found if sound and all(black < white for black, white in zip(found[::2], found[1::2], strict=True)) else usual
-    )
-
-
-def _table_of(colours: Any) -> NDArray[np.uint8]:
-    """Return a palette, (n, 3). Some programs write its 16 bits as 8, which libtiff and all that use it take as meant."""
-    table = np.array(numbers(colours)).reshape(3, -1).T
-    return (table if table.max() < 256 else table >> 8).astype(np.uint8)
-
-
-def _unpacked(packed: bytes, compression: int, row_bytes: int, rows: int) -> bytes:
-    """Unpack a strip or a tile; no more than is wanted of it."""
-    size = row_bytes * rows
-    if compression == NOT_PACKED:
-        return packed
-    if compression in _DEFLATES:
-        return zlib.decompressobj().decompress(packed, size)
-    if compression == _LZMA:
-        return lzma.LZMADecompressor().decompress(packed, size)
-    if compression == _WEBP:  # which the libtiff within Pillow doesn't read
-        picture = pillow().open(io.BytesIO(packed), formats=["WEBP"])
-        return bytes(picture.convert("RGBA" if picture.width * 4 == row_bytes else "RGB").tobytes())
-    # The others libtiff unpacks: a picture of one sample of 8 bits gives the bytes as they are.
-    tags = (
-        (Tag.WIDTH, row_bytes), (Tag.HEIGHT, rows), (Tag.BITS, 8), (Tag.COMPRESSION, compression), (Tag.PHOTOMETRIC, _GREY),
-        (Tag.OFFSETS, 8 + 2 + 12 * 9 + 4), (Tag.SAMPLES, 1), (Tag.ROWS, rows), (Tag.COUNTS, len(packed)),
-    )  # fmt: skip
-    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    file = struct.pack("<4sIH", b"II*\0", 8, len(tags)) + table + bytes(4) + packed
-    image = TiffImageFile(io.BytesIO(file), "")
-    image.load()
-    return image.tobytes()

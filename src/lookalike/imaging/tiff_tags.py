@@ -8,6 +8,32 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 
+class Photometric(IntEnum):
+    """Colours of a page, by their numbers in the tag ``PHOTOMETRIC``."""
+
+    WHITE_IS_ZERO = 0
+    BLACK_IS_ZERO = 1
+    RGB = 2
+    PALETTE = 3
+    CMYK = 5
+    YCBCR = 6
+    LAB = 8
+    ICC_LAB = 9
+
+
+class Compression(IntEnum):
+    """Compressions that are unpacked to bytes here, by their numbers in the tag ``COMPRESSION``."""
+
+    NONE = 1
+    LZW = 5
+    DEFLATE = 8
+    PACKBITS = 32773
+    OLD_DEFLATE = 32946
+    LZMA = 34925
+    ZSTD = 50000
+    WEBP = 50001
+
+
 class Tag(IntEnum):
     """The tags that are looked at, by what they hold."""
 

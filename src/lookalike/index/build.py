@@ -140,9 +140,7 @@ def update_index(
         except BaseException:
             sweep(path)
             raise
-    if options.graph is not None or manifest.graphs:
-        refresh_graphs(path, wanted=options.graph, on_note=on_note)
-        index = IndexReader(path, read_manifest(path))
+    refresh_graphs(path, wanted=options.graph, on_note=on_note)
     if on_written is not None:
         on_written(index)
     return index, run.summary(time.monotonic() - begun)

@@ -1,28 +1,24 @@
-"""An index <-> the neighbour graph kept in it, true to its descriptors or not used.
+"""An index <-> the neighbour graph kept beside it, true to its descriptors or not used.
 
-The graph of an encoder is one file in the index's folder, ``graph-COLUMN-CRC.npz``. The manifest names it with its size
-and CRC-32, so that it becomes visible, and goes, as everything else in an index does. It says of each image which
-descriptor it speaks of (the row's key and the descriptor's check); where these aren't the index's own, images have come,
-gone or changed since, and it is brought up to date before it is used.
+The graph is an artifact (:mod:`lookalike.index.artifacts`). It says of each image which descriptor it speaks of: the row's
+key and the descriptor's check. Where there is none of the index's own state, one of an earlier state is brought up to date:
+images that have come, gone or changed since are placed among those that haven't.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.atomic import replace_file
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index.artifacts import GRAPH, UNSOUND
 from lookalike.index.lock import only_writer
-from lookalike.index.manifest import read_manifest, write_manifest
+from lookalike.index.manifest import Manifest, read_manifest
 from lookalike.index.sweep import sweep
 from lookalike.neighbors.diffusion import NEIGHBOURS, NeighborGraph, Neighbours, find_neighbours, prepare_diffusion
 
@@ -57,7 +53,7 @@ def graph_of(
 
     Returns
     -------
-    Diffusion
+    NeighborGraph
         Row ``i`` is row ``i`` of the descriptors. Kept with the index, so that the next call costs nothing.
 
     Raises
@@ -107,17 +103,34 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
     from lookalike.index.reader import IndexReader
 
     manifest = read_manifest(path)
+    views = [manifest.with_encoder(column.column, path) for column in manifest.columns if column.complete]
     if wanted is False:
-        if manifest.graphs:
-            with only_writer(path):
-                write_manifest(path, replace(read_manifest(path), graphs={}))
-                sweep(path)
+        with only_writer(path):
+            for view in views:
+                GRAPH.drop(path, view)
         return
-    columns = set(manifest.graphs) | ({manifest.default} if wanted else set())
-    for column in manifest.columns:
-        if column.column in columns and column.complete and column.count > 1:
-            graph_of(IndexReader(path, manifest.with_encoder(column.column, path)), asked=True, on_note=on_note)
-            manifest = read_manifest(path)
+    for view in views:
+        asked = wanted and view.view.column == manifest.default
+        if view.count > 1 and (asked or has_graph(path, view)):
+            graph_of(IndexReader(path, view), asked=True, on_note=on_note)
+
+
+def has_graph(path: Path, manifest: Manifest) -> bool:
+    """Tell whether a graph is kept, of this state of the collection or of an earlier one.
+
+    Parameters
+    ----------
+    path : Path
+        The index's folder.
+    manifest : Manifest
+        Looking through the encoder.
+
+    Returns
+    -------
+    bool
+        Whether or not it is true to the descriptors.
+    """
+    return GRAPH.read(path, manifest) is not None or any(GRAPH.others(path, manifest))
 
 
 def _make(
@@ -133,62 +146,51 @@ def _make(
 
 
 def _read(index: IndexReader, note: Callable[[str], None]) -> tuple[NeighborGraph, NDArray[np.int64]] | None:
-    """Return the stored graph, and where each image of the index is in it: -1 for one that it doesn't speak of.
+    """Return a stored graph, and where each image of the index is in it: -1 for one that it doesn't speak of.
 
     One that isn't what was written is no loss, as it can be made again; it is as if there were none.
     """
-    manifest = index.manifest
-    entry = manifest.graphs.get(manifest.view.column)
-    if entry is None or entry["fingerprint"] != manifest.fingerprint:
-        return None
-    file = index.path / str(entry["file"])
-    data = file.read_bytes() if file.is_file() else b""
-    if [len(data), zlib.crc32(data)] != [entry["bytes"], entry["crc32"]]:
+    file = GRAPH.file(index.path, index.manifest)
+    own = GRAPH.read(index.path, index.manifest)
+    if own is None and file.exists():
         note(f"{file.name} isn't what was written; it is made anew")
-        return None
-    arrays = np.load(io.BytesIO(data), allow_pickle=False)
-    graph = NeighborGraph(Neighbours(arrays["neighbours"], arrays["squares"]), arrays["basis"], arrays["spectrum"])
-    then = {pair: row for row, pair in enumerate(zip(arrays["keys"].tolist(), arrays["checks"].tolist(), strict=True))}
-    now = zip(*(column.tolist() for column in index.marks), strict=True)
-    return graph, np.array([then.get(pair, -1) for pair in now], np.int64)
+    for kept in filter(None, [own, *GRAPH.others(index.path, index.manifest)]):
+        try:
+            kept.check()
+            graph = NeighborGraph(
+                Neighbours(kept.array("neighbours"), kept.array("squares")), kept.array("basis"), kept.array("spectrum")
+            )
+            pairs = zip(kept.array("keys").tolist(), kept.array("checks").tolist(), strict=True)
+        except UNSOUND:
+            note(f"{kept.path.name} isn't what was written; it is made anew")
+            continue
+        then = {pair: row for row, pair in enumerate(pairs)}
+        now = zip(*(column.tolist() for column in index.marks), strict=True)
+        return graph, np.array([then.get(pair, -1) for pair in now], np.int64)
+    return None
 
 
 def _keep(index: IndexReader, graph: NeighborGraph, note: Callable[[str], None]) -> None:
-    """Store a graph in the index; where that can't be done it is used all the same."""
+    """Store a graph beside the index; where that can't be done it is used all the same."""
     keys, checks = index.marks
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        keys=keys,
-        checks=checks,
-        neighbours=graph.neighbours.rows,
-        squares=graph.neighbours.squares,
-        basis=graph.basis,
-        spectrum=graph.spectrum,
-    )
-    data = buffer.getvalue()
-    check, column = zlib.crc32(data), index.manifest.view.column
-    file = f"graph-{column}-{check:08x}.npz"
-    entry: dict[str, Any] = {
-        "file": file,
-        "bytes": len(data),
-        "crc32": check,
-        "fingerprint": index.manifest.fingerprint,
-        "dataset_version": index.manifest.dataset_version,
-        "images": len(index),
-        "neighbours": NEIGHBOURS,
+    arrays: dict[str, NDArray[Any]] = {
+        "keys": keys,
+        "checks": checks,
+        "neighbours": graph.neighbours.rows,
+        "squares": graph.neighbours.squares,
+        "basis": graph.basis,
+        "spectrum": graph.spectrum,
     }
+    facts = {"fingerprint": index.manifest.fingerprint, "images": len(index), "neighbours": NEIGHBOURS}
     try:
         with only_writer(index.path):
-            now = read_manifest(index.path)
-            if now.dataset_version != index.manifest.dataset_version:
+            if read_manifest(index.path).dataset_version != index.manifest.dataset_version:
                 return  # of an older state than what is there now
-            with replace_file(index.path / file) as f:
-                f.write(data)
-            write_manifest(index.path, replace(now, graphs=now.graphs | {column: entry}))
+            if not GRAPH.keep(index.path, index.manifest, facts, arrays):
+                note("the neighbour graph was made but not kept: the disk refuses it")
             sweep(index.path)
     except IndexStoreError as e:
         note(f"the neighbour graph was made but not kept: {e}")
 
 
-__all__ = ["graph_of", "refresh_graphs"]
+__all__ = ["graph_of", "has_graph", "refresh_graphs"]

@@ -15,12 +15,11 @@ from lookalike.collections.tasks import read_entry
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
+from lookalike.index.artifacts import unsound_artifacts
 from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_manifest, reading
 from lookalike.index.reader import IndexReader
 from lookalike.index.reopen import collection_now
 from lookalike.index.schema import READ, Facts, descriptors_of, facts_of
-from lookalike.index.vectors import LISTS, MAP, VECTORS, sealed_names
-from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances.base import LONGEST, SHORTEST
 
 _SHOWN = 3  # ids named for one kind of problem
@@ -56,8 +55,7 @@ def verify(
     for column in index.manifest.columns:
         check.encoder(column)
     check.before()
-    check.graphs()
-    check.sealed()
+    check.problems += unsound_artifacts(index.path, index.manifest)
     if deep:
         check.files(index, on_progress)
     return check.problems
@@ -187,18 +185,6 @@ class _Check:
         if fingerprint != column.fingerprint:
             self.problems.append(f"the encoder {column.encoder}: its folder holds another than made the descriptors")
 
-    def sealed(self) -> None:
-        """Check the mapped files; one that isn't what was written is made again, and answers nothing until then."""
-        for name in sorted(sealed_names(self.manifest)):
-            if (self.path / name).exists():
-                try:
-                    MappedArrays(self.path / name).check()
-                except (ChecksumError, ValueError, KeyError, TypeError, OverflowError):
-                    made_by = {MAP: "make it again: lookalike map", VECTORS: "index again", LISTS: "index again"}
-                    unasked = "the next query that needs it makes it again"
-                    how = next((how for kind, how in made_by.items() if name.startswith(kind)), unasked)
-                    self.problems.append(f"{name} isn't what was written; it is only a copy: delete it, and {how}")
-
     def before(self) -> None:
         """Check that the state before the last run can be gone back to."""
         if (self.path / PREVIOUS).exists():
@@ -206,16 +192,6 @@ class _Check:
                 open_dataset(self.path, read_manifest(self.path, PREVIOUS))
             except LookalikeError as e:
                 self.problems.append(f"{PREVIOUS}, for rollback: {e}")
-
-    def graphs(self) -> None:
-        """Check the neighbour graphs."""
-        for graph in self.manifest.graphs.values():
-            file = self.path / graph["file"]
-            data = file.read_bytes() if file.is_file() else b""
-            if [len(data), zlib.crc32(data)] != [graph["bytes"], graph["crc32"]]:
-                self.problems.append(
-                    f"{file.name} isn't what was written; make it anew: lookalike index COLLECTION --graph"
-                )
 
     def files(self, index: IndexReader, on_progress: Callable[[int, int], None] | None) -> None:
         """Compare the files as they are now with what was indexed."""

@@ -149,8 +149,6 @@ class Manifest:
         When, ISO 8601, UTC.
     versions : dict
         Of lookalike, pylance and numpy.
-    graphs : dict
-        Column -> its neighbour graph: ``file``, ``bytes``, ``crc32``, and what it was made of.
     dataset : str
         The folder of the Lance dataset, in the index's own.
     place : str or None
@@ -178,7 +176,6 @@ class Manifest:
     complete: bool
     written: str
     versions: dict[str, str]
-    graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
     dataset: str = DATASET
     place: str | None = None
     mounts: list[str] = field(default_factory=list)
@@ -411,7 +408,7 @@ def _check_types(manifest: Manifest) -> None:
     for column in manifest.columns:
         if not re.fullmatch(r"[0-9a-f]{1,64}", column.fingerprint) or not all(type(n) is int for n in column.shape):
             raise ValueError(f"{column.column!r} isn't a column of ours")
-    inner = [*manifest.files, *(str(g["file"]) for g in manifest.graphs.values()), *names]
+    inner = [*manifest.files, *names]
     for name in inner:
         if name.startswith("/") or "\\" in name or {"", ".", ".."}.intersection(name.split("/")):
             raise ValueError(f"{name!r} leads out of the index")

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index.artifacts import ENDING, MAP, UNSOUND
 from lookalike.index.graph import graph_of
 from lookalike.index.lock import only_writer
-from lookalike.index.vectors import ENDING, map_name
-from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
+from lookalike.mapped import MappedArrays
 from lookalike.neighbors.diffusion import Neighbours
 from lookalike.neighbors.embedding2d import ATTRACTING, EPOCHS, Layout, density_clusters, embed_2d, spectral_init
 
@@ -51,7 +51,7 @@ def open_map(index: IndexReader) -> Layout | None:
         return None
     if not np.array_equal(sealed.array("marks"), _marks(index)):
         return None
-    return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
+    return Layout(np.array(sealed.array("places")), np.array(sealed.array("clusters")))
 
 
 def map_version(index: IndexReader) -> str:
@@ -68,7 +68,7 @@ def map_version(index: IndexReader) -> str:
         Hexadecimal digits: of the descriptors, and of the encoder.
     """
     marks = zlib.crc32(_marks(index).tobytes())
-    return f"{marks:08x}-{map_name(index.manifest).removesuffix(ENDING)[-8:]}"
+    return f"{marks:08x}-{MAP.file_name(index.manifest).removesuffix(ENDING)[-8:]}"
 
 
 def make_map(
@@ -143,11 +143,11 @@ def make_map(
 
 def _stored(index: IndexReader) -> MappedArrays | None:
     """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
-    with suppress(OSError, ChecksumError, ValueError, KeyError):
-        sealed = MappedArrays(index.path / map_name(index.manifest))
-        sealed.check()
-        if {"places", "hills", "marks"} <= set(sealed.names):
-            return sealed
+    kept = MAP.read(index.path, index.manifest)
+    with suppress(*UNSOUND):
+        if kept is not None and {"places", "clusters", "marks"} <= set(kept.names):
+            kept.check()
+            return kept
     return None
 
 
@@ -168,13 +168,13 @@ def _keep(index: IndexReader, layout: Layout, facts: dict[str, float]) -> None:
     marks = _marks(index)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "places": ("<f4", layout.places.shape),
-        "hills": ("<u2", layout.hills.shape),
+        "clusters": ("<u2", layout.clusters.shape),
         "marks": ("<i8", marks.shape),
     }
     stated = {"encoder": index.manifest.encoder, "fingerprint": index.manifest.fingerprint, **facts}
-    with only_writer(index.path), writing_mapped(index.path / map_name(index.manifest), stated, shapes) as arrays:
+    with only_writer(index.path), MAP.writing(index.path, index.manifest, stated, shapes) as arrays:
         arrays["places"][:] = layout.places
-        arrays["hills"][:] = layout.hills
+        arrays["clusters"][:] = layout.clusters
         arrays["marks"][:] = marks
 
 

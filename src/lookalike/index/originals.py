@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from lookalike.atomic import claim, replace_file
 from lookalike.encoders.keypoints import POINTS, SIDE, Keypoints, detect_keypoints
 from lookalike.errors import CollectionError
+from lookalike.index.artifacts import KEYPOINTS
 from lookalike.index.reopen import collection_now
-from lookalike.index.sweep import KEYPOINTS
 
 if TYPE_CHECKING:
     from lookalike.collections.open import Collection
@@ -105,7 +105,7 @@ class Originals:
     def _stored(self, row: int, facts: dict[str, Any]) -> Keypoints:
         digest = facts["hash"] or ""
         frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
-        folder = self.index.path / f"{KEYPOINTS}{SIDE}-{POINTS}" / digest[:2]
+        folder = self.index.path / f"{KEYPOINTS.name}-{SIDE}-{POINTS}" / digest[:2]
         file = folder / f"{digest}-{frame if frame.isdecimal() else 0}.npz"
         with suppress(
             OSError, ValueError, KeyError, zipfile.BadZipFile

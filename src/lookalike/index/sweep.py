@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lookalike.atomic import claim, claimed, dead_parts, disown
 from lookalike.errors import LookalikeError
+from lookalike.index.artifacts import KEYPOINTS, is_artifact, names_of_artifacts
 from lookalike.index.manifest import (
     DATASET_NAME,
     MANIFEST,
@@ -31,15 +32,10 @@ from lookalike.index.manifest import (
     reading,
     refuse_links,
 )
-from lookalike.index.vectors import ENDING, sealed_names
 
 if TYPE_CHECKING:
     from lookalike.encoders.base import Encoder
 
-#: How a folder of keypoints begins, in which they are filed by the hash of the picture's bytes.
-KEYPOINTS = "keypoints-"
-#: The folder of kept scores (:mod:`lookalike.reports.saved_scores`).
-SCORES = "scores"
 _LATEST = 2**64 - 1  # a manifest's name is this less its version, so that the newest is listed first
 
 #: How Lance names what it writes.
@@ -69,11 +65,9 @@ def names_of(manifests: Sequence[Manifest]) -> set[str]:
     set of str
         In the index's folder.
     """
-    columns = {c for p in manifests for c in (*(c.column for c in p.columns), p.default)}
-    kept = {f"choice-{column}.json" for column in columns} | {SCORES}
+    kept: set[str] = set()
     for manifest in manifests:
-        kept |= {manifest.dataset, *sealed_names(manifest), *(str(g["file"]) for g in manifest.graphs.values())}
-        kept |= {c.encoder_folder for c in manifest.columns}
+        kept |= {manifest.dataset, *names_of_artifacts(manifest), *(c.encoder_folder for c in manifest.columns)}
     return kept
 
 
@@ -133,11 +127,7 @@ def is_swept(name: str) -> bool:
     bool
         False of the manifests themselves, the inventory, the lock, and what is kept by the hash of pictures.
     """
-    return (
-        bool(DATASET_NAME.fullmatch(name) or _ENCODER.fullmatch(name))
-        or name.startswith("graph-")
-        or name.endswith(ENDING)
-    )
+    return bool(DATASET_NAME.fullmatch(name) or _ENCODER.fullmatch(name)) or is_artifact(name)
 
 
 def _drop_versions(path: Path, name: str, named: Sequence[Manifest]) -> None:
@@ -229,7 +219,7 @@ def is_by_content(file: Path) -> bool:
 
 def _sweep_keypoints(path: Path, ours: set[str], named: list[Manifest]) -> None:
     """Drop the keypoints (:mod:`lookalike.index.originals`) of pictures that no manifest's rows hold; they are filed by hash."""
-    folders = [path / name for name in ours if name.startswith(KEYPOINTS)]
+    folders = [path / name for name in ours if name.startswith(f"{KEYPOINTS.name}-")]
     files = [file for folder in folders for file in folder.glob("*/*.npz") if _KEYPOINT_FILE.fullmatch(file.name)]
     if not files:
         return

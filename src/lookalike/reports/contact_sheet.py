@@ -60,7 +60,7 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
         overlay(match, explanation.match_map),
     ]
     height = max(_SIDE * min(1.0, p.shape[0] / p.shape[1]) for p in pictures)
-    said = textwrap.wrap(explanation.says, _LETTERS)
+    said = textwrap.wrap(explanation.message, _LETTERS)
     bars = len(explanation.shares) > 1
     width = 4 * _SIDE + 3 * _GAP
     top = 0.5 + _LINE * len(said)
@@ -112,7 +112,7 @@ def contact_sheet(index: IndexReader, health: Health) -> Figure:
     _say(ax, 0, 0.2, health.lines()[1], size=8.5)
     for i, finding in enumerate(health.findings):
         y = 0.5 + sum(lines[:i])
-        title = textwrap.shorten(f"{finding.name}: {finding.says}", _LETTERS, placeholder=" ...")
+        title = textwrap.shorten(f"{finding.name}: {finding.message}", _LETTERS, placeholder=" ...")
         _say(ax, 0, y + 0.25, title, size=8.5)
         ax.plot([0, width], [y + 0.47, y + 0.47], color=RULE, lw=0.6)
         rows, captions = _shown(finding)

@@ -63,7 +63,7 @@ class Finding:
         Of these images.
     values : list of float
         What they were found by: how often they are neighbours, a distance, the size of a cluster.
-    says : str
+    message : str
         In words.
     clusters : list of list of int, or None
         Of duplicates: all rows of each cluster that is listed.
@@ -77,14 +77,14 @@ class Finding:
     rows: list[int]
     ids: list[str]
     values: list[float]
-    says: str
+    message: str
     clusters: list[list[int]] | None = None
     cluster_ids: list[list[str]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
         said = {"count": self.count, "looked_at": self.looked_at, "ids": self.ids, "values": self.values}
-        return {**said, "says": self.says} | ({} if self.cluster_ids is None else {"clusters": self.cluster_ids})
+        return {**said, "message": self.message} | ({} if self.cluster_ids is None else {"clusters": self.cluster_ids})
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Health:
             f"hubness: skewness {skew} of how often an image is among the {K} nearest of others; {never}",
         ]
         for finding in self.findings:
-            told.append(f"{finding.name}: {finding.says}")
+            told.append(f"{finding.name}: {finding.message}")
             listed = zip(finding.ids[:5], finding.values[:5], strict=True)
             told += ["  " + "  ".join(f"{name} ({value:.4g})" for name, value in listed)] if finding.ids else []
         return told
@@ -244,11 +244,11 @@ def _moments(counts: Int64Array, asked: int, images: int) -> tuple[float, float,
 
 
 def _finding(
-    index: IndexReader, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], says: str
+    index: IndexReader, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], message: str
 ) -> Finding:
     rows = rows[:LISTED]
     ids = [index.ids[row] for row in rows.tolist()]
-    return Finding(name, count, looked_at, rows.tolist(), ids, [float(v) for v in values[:LISTED]], says)
+    return Finding(name, count, looked_at, rows.tolist(), ids, [float(v) for v in values[:LISTED]], message)
 
 
 def _hubs(index: IndexReader, counts: Int64Array, asked: int) -> Finding:
@@ -261,9 +261,9 @@ def _hubs(index: IndexReader, counts: Int64Array, asked: int) -> Finding:
     rows = order[counts[order] > surely]
     if not np.isfinite(edge):
         return _finding(index, "hubs", 0, len(counts), rows, counts[rows], "too few images to tell")
-    says = f"{len(rows):,} are among the {K} nearest of over {edge:,.0f} others"
-    says += f" (counted by {asked:,} of {len(index):,})" if share < 1 else ""
-    return _finding(index, "hubs", len(rows), len(counts), rows, counts[rows], says)
+    message = f"{len(rows):,} are among the {K} nearest of over {edge:,.0f} others"
+    message += f" (counted by {asked:,} of {len(index):,})" if share < 1 else ""
+    return _finding(index, "hubs", len(rows), len(counts), rows, counts[rows], message)
 
 
 # Near-equal and odd ---------------------------------------------------------------------------------------------------
@@ -310,12 +310,12 @@ def _duplicates(
     sizes = [len(cluster) for cluster in listed]
     same = index.manifest.outcomes.get("duplicate", 0)
     bytes_ = f"; {same:,} more files have the same bytes as another" if same else ""
-    says = (
+    message = (
         f"{len(listed):,} clusters of {sum(sizes):,} images that differ no more than by saving as JPEG "
         f"(distance {reach:.4g}){bytes_}"
     )
     first = np.array([cluster[0] for cluster in listed], np.int64)
-    found = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), says)
+    found = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), message)
     listed = listed[:LISTED]
     return replace(found, clusters=listed, cluster_ids=[[index.ids[row] for row in cluster] for cluster in listed])
 
@@ -339,8 +339,10 @@ def _oddities(index: IndexReader, asked: Int64Array, distances: Float64Array, re
     order = known[np.argsort(-nearest[known], kind="stable")]
     odd = int((nearest[order] > fence).sum())
     half = float(np.median(nearest[known]))
-    says = f"{odd:,} lie far out, with no neighbour within {fence:.4g} (half have one within {half:.4g}); the farthest"
-    return _finding(index, "oddities", odd, len(asked), asked[order], nearest[order], says)
+    message = (
+        f"{odd:,} lie far out, with no neighbour within {fence:.4g} (half have one within {half:.4g}); the farthest"
+    )
+    return _finding(index, "oddities", odd, len(asked), asked[order], nearest[order], message)
 
 
 # Pixels ---------------------------------------------------------------------------------------------------------------
@@ -352,8 +354,8 @@ def _blank(index: IndexReader, rows: Int64Array, pictures: list[NDArray[np.uint8
     blank = order[spans[order] < BLANK]
     left_out = index.manifest.outcomes.get("blank", 0)
     more = f"; {left_out:,} more were left out of the index as blank" if left_out else ""
-    says = f"{len(blank):,} of {len(rows):,} looked at hold next to nothing (levels within {BLANK} of 255){more}"
-    return _finding(index, "blank", len(blank), len(rows), rows[blank], spans[blank], says)
+    message = f"{len(blank):,} of {len(rows):,} looked at hold next to nothing (levels within {BLANK} of 255){more}"
+    return _finding(index, "blank", len(blank), len(rows), rows[blank], spans[blank], message)
 
 
 def _span(picture: NDArray[np.uint8]) -> float:
@@ -374,11 +376,11 @@ def _hard_to_rebuild(index: IndexReader, rows: Int64Array, pictures: list[NDArra
     fence = _far_out(errors)
     order = np.argsort(-errors, kind="stable")
     hard = int((errors > fence).sum())
-    says = (
+    message = (
         f"{hard:,} of {len(rows):,} looked at lie far out, with a mean squared error over {fence:.4g} (half have less than "
         f"{np.median(errors):.4g}); the largest"
     )
-    return _finding(index, "hard to rebuild", hard, len(rows), rows[order], errors[order], says)
+    return _finding(index, "hard to rebuild", hard, len(rows), rows[order], errors[order], message)
 
 
 __all__ = ["Finding", "Health", "check_health", "skewness_of_counts"]

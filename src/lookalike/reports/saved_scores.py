@@ -11,9 +11,9 @@ from typing import Any
 
 from lookalike.atomic import claim, replace_file
 from lookalike.errors import UsageError
+from lookalike.index.artifacts import SCORES
 from lookalike.index.reader import IndexReader
 from lookalike.index.run_status import read_plain
-from lookalike.index.sweep import SCORES
 from lookalike.reports.evaluate import IndexScore
 
 #: Most reports that are looked at, and bytes of one: what is larger isn't one of ours.
@@ -46,7 +46,7 @@ def save_report(index: IndexReader, report: IndexScore, queries: str) -> Path:
     """
     title = f"{report.title}, asked by {queries}"
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
-    path = index.path / SCORES / f"{slug}-{zlib.crc32(title.encode()):08x}.json"
+    path = index.path / SCORES.name / f"{slug}-{zlib.crc32(title.encode()):08x}.json"
     kept = {
         "title": title,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -55,7 +55,7 @@ def save_report(index: IndexReader, report: IndexScore, queries: str) -> Path:
         **report.to_json(),
     }
     try:
-        claim(index.path, SCORES)
+        claim(index.path, SCORES.name)
         path.parent.mkdir(exist_ok=True)
         with replace_file(path) as file:
             file.write(json.dumps(kept, indent=1).encode())
@@ -81,7 +81,7 @@ def saved_reports(path: str | Path) -> list[dict[str, Any]]:
         score``.
     """
     found = []
-    folder = Path(path, SCORES)
+    folder = Path(path, SCORES.name)
     if folder.is_symlink():  # leads to somebody else's files
         return []
     for file in sorted(folder.glob("*.json"))[:MOST_REPORTS]:

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.vectors import PAIRS, by_distance
 from lookalike.neighbors.exact import Database
 
-#: Facts and arrays, as :func:`lookalike.index.vectors.cached_artifact` keeps them.
+#: Facts and arrays, as :func:`lookalike.index.artifacts.Artifact.cached` keeps them.
 Learnt = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
 #: Given a kind, terms and a function that learns, returns what that does, or what it did before.
-Once = Callable[[str, Mapping[str, Any], Callable[[], Learnt]], Learnt]
+Once = Callable[[Mapping[str, Any], Callable[[], Learnt]], Learnt]
 
 #: Images whose pairs are counted; of 2,048 these are 2.1 million.
 SAMPLE = 2048
@@ -104,7 +103,7 @@ class DistanceCalibration:
         self,
         descriptors: NDArray[Any] | Callable[[], NDArray[Any]],
         database: Database,
-        once: Once = lambda _kind, _terms, learn: learn(),
+        once: Once = lambda _terms, learn: learn(),
         seed: int = 0,
     ) -> None:
         self._descriptors = descriptors
@@ -144,7 +143,7 @@ class DistanceCalibration:
             "far": FAR,
             "seed": self._seed,
         }
-        found = self._once(by_distance(PAIRS, self._database.distance), terms, self._learn)
+        found = self._once(terms, self._learn)
         self._descriptors = np.empty((0, 0))
         return found
 

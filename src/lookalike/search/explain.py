@@ -64,7 +64,7 @@ class Explanation:
     points : (ndarray, ndarray) or None
         Places of the details that lie in the same arrangement in both, float32 of shape (m, 2): x and y as shares of the
         image's width and height. Only for local features.
-    says : str
+    message : str
         In words.
     """
 
@@ -77,7 +77,7 @@ class Explanation:
     shares: dict[str, float]
     colours: list[tuple[tuple[int, int, int], float]]
     points: tuple[Float32Array, Float32Array] | None
-    says: str
+    message: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
@@ -89,7 +89,7 @@ class Explanation:
             "shares": self.shares,
             "colours": [{"rgb": list(colour), "share": share} for colour, share in self.colours],
             "points": None if self.points is None else [side.tolist() for side in self.points],
-            "says": self.says,
+            "message": self.message,
             "query_map": self.query_map.tolist(),
             "match_map": self.match_map.tolist(),
         }
@@ -146,7 +146,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
         shares,
         colours,
         points,
-        _says(alike, distance, exact, maps, shares, points),
+        _gap_message(alike, distance, exact, maps, shares, points),
     )
 
 
@@ -315,7 +315,7 @@ def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32
 # What is said ---------------------------------------------------------------------------------------------------------
 
 
-def _says(
+def _gap_message(
     alike: float,
     distance: str,
     exact: bool,

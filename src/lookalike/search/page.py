@@ -18,9 +18,9 @@ from lookalike.collections.folder import id_of
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.artifacts import CALIBRATION, REJECTION
 from lookalike.index.originals import originals_of
 from lookalike.index.reopen import collection_now
-from lookalike.index.vectors import cached_artifact
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
@@ -74,7 +74,7 @@ class Response:
         The rank after which the answers are set apart from all others.
     nothing_like_it : bool
         Whether there seems to be nothing like the query here.
-    says : str
+    message : str
         All that in a sentence.
     denoised : Restored or None
         The images that were searched with in the place of the query's, where that was asked for.
@@ -89,7 +89,7 @@ class Response:
     next: int | None
     gap_after: int | None
     nothing_like_it: bool
-    says: str
+    message: str
     denoised: Restored | None = None
     how: str = "exact"
 
@@ -105,7 +105,7 @@ class Response:
             "next": self.next,
             "gap_after": self.gap_after,
             "nothing_like_it": self.nothing_like_it,
-            "says": self.says,
+            "message": self.message,
             **denoised,
         }
 
@@ -247,7 +247,9 @@ class _Kept:
     def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
         def make() -> DistanceCalibration:
             made = DistanceCalibration(
-                lambda: index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                lambda: index.descriptors,
+                database,
+                partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
             )
             made.chance(0.0)  # learnt now, and not by each thread that asks first
             return made
@@ -264,7 +266,10 @@ class _Kept:
 
         def make() -> RejectionRates:
             return estimate_rejection_rates(
-                views, lambda: index.descriptors, database, partial(cached_artifact, index.path, index.manifest)
+                views,
+                lambda: index.descriptors,
+                database,
+                partial(REJECTION.cached, index.path, index.manifest, distance=database.distance),
             )
 
         return index.cached(f"silence by {database.distance}", make)
@@ -312,8 +317,8 @@ def _by_facts(
     for rank, (at, facts) in enumerate(zip(page, index.facts(rows[page].tolist()), strict=True), query.offset + 1):
         score = None if scores is None else float(scores[at])
         matches.append(Match(rank, facts["id"], math.nan, math.nan, facts["label"], int(rows[at]), score=score))
-    says = _none_says(query) if not total else f"{_why(query)}: {total:,} of {len(index):,} images"
-    return _response(query, matches, total, total, None, not total, says)
+    message = _none_message(query) if not total else f"{_why(query)}: {total:,} of {len(index):,} images"
+    return _response(query, matches, total, total, None, not total, message)
 
 
 # In what order --------------------------------------------------------------------------------------------------------
@@ -437,11 +442,11 @@ def _by_image(
     calibration = None if query.text is not None else kept.closeness_of(index, plain.database)
     matches = _matches(index, page, plain.database, query.offset, calibration, order.inliers)
     if not total:
-        return _response(query, matches, total, 0, None, True, _none_says(query))
+        return _response(query, matches, total, 0, None, True, _none_message(query))
     others = near[~np.isin(near_rows, list(asked.own))][:DEPTH]
     means = _Meaning(index, query, kept, plain, page, others, calibration, on_note)
-    gap, nothing, says = means.of(asked, order.inliers)
-    response = _response(query, matches, total, page.count, gap, nothing, says)
+    gap, nothing, message = means.of(asked, order.inliers)
+    response = _response(query, matches, total, page.count, gap, nothing, message)
     return replace(response, denoised=asked.restored, how=plain.how)
 
 
@@ -470,16 +475,16 @@ class _Meaning:
         gap_rank = None if edge is None or self._query.rerank is not None else self._page.answers_until(edge)
         verified = sum(count >= VERIFIED for count in inliers.values())
         if verified:  # seen detail by detail: no share of distances speaks against that
-            return gap_rank, False, _says_verified(verified)
+            return gap_rank, False, _verified_message(verified)
         confidence = self._confidence(asked)
         if inliers:
             confidence = _looked_at(self._index, inliers, len(self._ranking.rows), self._on_note) or confidence
         if confidence.nothing:
-            return gap_rank, True, confidence.says
+            return gap_rank, True, confidence.message
         chance = None
         if self._calibration is not None:
             chance = self._calibration.chance(float(self._others[0]) if edge is None or gap_rank is None else edge)
-        return gap_rank, False, _says(gap_rank, self._why_none(), chance, confidence.says)
+        return gap_rank, False, _gap_message(gap_rank, self._why_none(), chance, confidence.message)
 
     def _confidence(self, asked: _Asked) -> MatchConfidence:
         """Assess whether the nearest answers are matches at all."""
@@ -569,16 +574,16 @@ class _Page:
 
 
 def _response(
-    query: Query, matches: list[Match], total: int, answers: int, gap: int | None, nothing: bool, says: str
+    query: Query, matches: list[Match], total: int, answers: int, gap: int | None, nothing: bool, message: str
 ) -> Response:
     """Put a page together; ``answers`` are those there are, or at least one more than this page's end."""
     end = query.offset + len(matches)
     if total and not matches:
-        says = f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {says[0].lower()}{says[1:]}"
+        message = f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {message[0].lower()}{message[1:]}"
     elif total and query.by_image and query.offset == 0 and answers < query.k:
-        says += f"; these are all {answers:,} there are, of {query.k:,} asked for"
+        message += f"; these are all {answers:,} there are, of {query.k:,} asked for"
     return Response(
-        query.title, matches, total, query.offset, end if matches and end < answers else None, gap, nothing, f"{says}."
+        query.title, matches, total, query.offset, end if matches and end < answers else None, gap, nothing, f"{message}."
     )
 
 
@@ -604,7 +609,7 @@ _REORDERED = "In a second order no gap is looked for"
 _TOO_FEW = "There are too few images to tell whether some stand out"
 
 
-def _says(gap: int | None, why_none: str, chance: PValue | None, doubt: str) -> str:
+def _gap_message(gap: int | None, why_none: str, chance: PValue | None, doubt: str) -> str:
     if gap is None:
         rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
         return f"{why_none}{rare}{doubt and f'; {doubt}'}"
@@ -612,7 +617,7 @@ def _says(gap: int | None, why_none: str, chance: PValue | None, doubt: str) -> 
     return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
 
 
-def _says_verified(count: int) -> str:
+def _verified_message(count: int) -> str:
     answers = "The first answer shows" if count == 1 else f"The first {count:,} answers show"
     return f"{answers} the query's own details in the same arrangement"
 
@@ -624,7 +629,7 @@ def _why(query: Query) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _none_says(query: Query) -> str:
+def _none_message(query: Query) -> str:
     """Say why there is no answer at all."""
     within = [] if query.within is None else [f"within a distance of {query.within:g}"]
     why = ", ".join([part for part in (_why(query), *within) if part])

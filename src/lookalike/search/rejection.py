@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.vectors import SILENCE, by_distance
 from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import (
     DEPTH,
@@ -85,12 +84,12 @@ class MatchConfidence:
     ----------
     nothing : bool
         Whether there seems to be nothing.
-    says : str
+    message : str
         A sentence's beginning if so; else a clause on why that can't be told, or nothing.
     """
 
     nothing: bool = False
-    says: str = ""
+    message: str = ""
 
 
 def assess_match(
@@ -141,7 +140,7 @@ def estimate_rejection_rates(
     views: Callable[[list[int], str], NDArray[Any]],
     descriptors: Callable[[], NDArray[Any]],
     database: Database,
-    once: Once = lambda _kind, _terms, learn: learn(),
+    once: Once = lambda _terms, learn: learn(),
     seed: int = 0,
 ) -> RejectionRates:
     """Ask for views of a collection's own images.
@@ -187,7 +186,7 @@ def estimate_rejection_rates(
         none = np.zeros((len(WAYS), 0), np.bool_)
         return RejectionRates(none, none, none)
     terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": seed}
-    _, arrays = once(by_distance(SILENCE, database.distance), terms, learn)
+    _, arrays = once(terms, learn)
     return RejectionRates(*(arrays["met"] != 0))
 
 

@@ -1,6 +1,6 @@
 """Noisy query images + an index -> the same without noise, by what its images look like or by a trained autoencoder.
 
-What the images look like is learnt once and kept in the index (:func:`lookalike.index.vectors.cached_artifact`).
+What the images look like is learnt once and kept in the index (:func:`lookalike.index.artifacts.Artifact.cached`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.vectors import DENOISING, cached_artifact
+from lookalike.index.artifacts import RESTORER
 from lookalike.transforms.restorer import Restored, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MAX_WHOLE, PATCH
 
@@ -68,9 +68,7 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
 
 def _restorer_of(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
     terms = {"shape": list(shape), "images": [MOST_IMAGES, MOST_PATCHED], "form": LEARNT_FORM}
-    learnt = cached_artifact(
-        index.path, index.manifest, DENOISING, terms, lambda: _learnt_from(index, shape).to_arrays()
-    )
+    learnt = RESTORER.cached(index.path, index.manifest, terms, lambda: _learnt_from(index, shape).to_arrays())
     return Restorer.from_arrays(*learnt)
 
 

@@ -187,7 +187,7 @@ class _Fetch:
                 url = urljoin(url, where)
                 continue
             if status != 200:
-                raise ImageError(f"{url}: the server there answered {status}; save the image and drop it instead")
+                raise ImageError(f"{url}: its server answered {status}; save the image and drop it instead")
             return body
         raise ImageError(f"{url}: redirected more than {_REDIRECTS} times; give the image's own address")
 
@@ -202,7 +202,7 @@ class _Fetch:
         # All must be public: a name with one address outside and one inside is a trick.
         if not addresses or not all(self.fetcher.allowed(address) for address in addresses):
             raise UsageError(
-                f"{parts.geturl()}: leads into a private network, which isn't asked; only public hosts are"
+                f"{parts.geturl()}: leads into a private network; images are fetched from public hosts only"
             )
         return addresses[0], port
 
@@ -250,9 +250,9 @@ def _checked(url: str) -> SplitResult:
         parts = urlsplit(url.strip())
         parts.port  # noqa: B018  (raises where it is no number)
     except ValueError as e:
-        raise UsageError(f"{url}: not a web address ({first_line(e)}); it begins with https://") from e
+        raise UsageError(f"{url}: not a web address ({first_line(e)}); expected https://...") from e
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        raise UsageError(f"{url}: not a web address that is fetched; it begins with https:// and holds no password")
+        raise UsageError(f"{url}: not a web address that can be fetched; expected https://... without a password")
     if any(ord(c) < 33 for c in parts.geturl()):
-        raise UsageError(f"{url!r}: holds a blank or control character; copy the address again")
+        raise UsageError(f"{url!r}: contains a space or control character; copy the address again")
     return parts

@@ -123,7 +123,7 @@ class RequestHeaders:
         if length is not None and self.length is None:
             raise RefusedError(
                 413,
-                f"the Content-Length is {length[:40]!r}; it counts the bytes of the request",
+                f"the Content-Length is {length[:40]!r}; expected a number of bytes",
                 {"connection": "close"},
             )
         if self.has_body and method in ("GET", "HEAD"):

@@ -21,7 +21,7 @@ _PORT_TAKEN = frozenset({errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno
 
 
 class PortError(LookalikeError):
-    """No port could be had."""
+    """No port is free, or the port can't be used."""
 
 
 def max_connections() -> int:
@@ -105,11 +105,13 @@ def listen_on(host: str, port: int | None, limit: int | None = None) -> socket.s
             raise UsageError(f"--host {host!r}: not the name or address of this machine, such as 127.0.0.1") from e
         except PermissionError as e:
             listening.close()
-            raise PortError(f"port {candidate} may not be used by you; ports from 1024 on may: --port {PORT}") from e
+            raise PortError(
+                f"port {candidate} needs administrator rights; use a port from 1024 on: --port {PORT}"
+            ) from e
         except OSError as e:
             listening.close()
             if e.errno not in _PORT_TAKEN:
-                raise PortError(f"{host} can't be listened on: {e.strerror or e}; leave out --host") from e
+                raise PortError(f"can't listen on {host}: {e.strerror or e}; leave out --host") from e
     if port is not None:
         with listen_on(host, None) as free:
             offer = free.getsockname()[1]

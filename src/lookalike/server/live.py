@@ -156,7 +156,7 @@ class LiveIndex:
 
     def _trouble_now(self) -> str | None:
         if self.gone:
-            return f"{self.path}: the index is gone; what was opened of it still answers"
+            return f"{self.path}: the index has been removed; searches use the version in memory"
         try:
             newest, index = read_manifest(self.path), cast("IndexReader", self._views[None])
             open_dataset(self.path, newest)  # each of its files is there, of its size, with its end

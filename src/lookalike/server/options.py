@@ -30,7 +30,7 @@ def check_token(token: str) -> None:
         raise UsageError("the token is empty; leave it out, or give at least 16 characters: openssl rand -hex 16")
     if len(token.strip()) < MIN_TOKEN:
         raise UsageError(
-            f"the token has {len(token.strip())} characters, which can be guessed; give at least {MIN_TOKEN}"
+            f"the token has {len(token.strip())} characters and could be guessed; give at least {MIN_TOKEN}"
         )
 
 
@@ -51,9 +51,7 @@ def check_certificate(certificate: Path, key: Path) -> None:
 
     for file in (certificate, key):
         if not Path(file).is_file():
-            raise UsageError(
-                f"{file}: there is no such file; --certificate and --key are a PEM certificate and its key"
-            )
+            raise UsageError(f"{file}: no such file; --certificate and --key are a PEM certificate and its key")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as e:
@@ -127,7 +125,7 @@ def checked_name(name: str) -> str:
     """
     host = name.strip().lower().removesuffix(".")
     if not host or any(c in host for c in "/@?#, ") or (":" in host and not (host[0] == "[" and host[-1] == "]")):
-        raise UsageError(f"--host-name {name}: expected a name alone, without https:// and port: photos.example")
+        raise UsageError(f"--host-name {name}: expected a host name without https:// and port: photos.example")
     return host
 
 
@@ -158,5 +156,5 @@ def checked_origin(origin: str) -> str:
     except ValueError:
         whole = None
     if not whole:
-        raise UsageError(f"--origin {origin}: expected where a site's pages come from: https://shop.example")
+        raise UsageError(f"--origin {origin}: expected the origin of a site: https://shop.example")
     return site

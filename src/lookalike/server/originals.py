@@ -86,21 +86,23 @@ class Originals:
         (facts,) = self.index.facts([row])
         collection, entries = self._collection()
         if collection is None:
-            raise ImageError(f"{identity}: the collection isn't there any more; only its thumbnail is", "gone")
+            raise ImageError(
+                f"{identity}: the collection can't be reached any more; only the thumbnail is left", "gone"
+            )
         if collection.array_ is not None:
             position = self._positions(collection).get(identity)
             if position is None:
-                raise ImageError(f"{identity}: no longer in the collection; index again", "gone")
+                raise ImageError(f"{identity}: no longer in the collection; run lookalike index again", "gone")
             image = collection.array_[position]
             if image_hash(image) != facts["hash"]:
-                raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
+                raise ImageError(f"{identity}: changed since it was indexed; run lookalike index again", "changed")
             return to_png(image), f"{PurePosixPath(identity).name or 'image'}.png"
         entry = entries.get(identity) or entries.get(identity.rpartition("#")[0])
         if entry is None:
-            raise ImageError(f"{identity}: no longer there; index again", "gone")
+            raise ImageError(f"{identity}: no longer there; run lookalike index again", "gone")
         data = read_entry(entry, identity, self.limits)
         if hashlib.sha256(data).hexdigest() != facts["hash"]:
-            raise ImageError(f"{identity}: changed since it was indexed; index again", "changed")
+            raise ImageError(f"{identity}: changed since it was indexed; run lookalike index again", "changed")
         return data, PurePosixPath(entry.id).name
 
     def _positions(self, collection: Collection) -> dict[str, int]:

@@ -124,7 +124,7 @@ class ExplanationModel(BaseModel):
     points: list[list[list[float]]] | None = Field(
         None, description="Details in the same arrangement in both, by shares of width and height; of local features."
     )
-    says: str
+    message: str
     query_map: list[list[float]] | None = Field(
         None, description="What each place of the query accounts for, row 0 at the top; only if asked for."
     )
@@ -164,7 +164,7 @@ class ResponseModel(BaseModel):
     next: int | None
     gap_after: int | None = None
     nothing_like_it: bool | None = None
-    says: str | None = None
+    message: str | None = None
     uploads: list[str] | None = Field(
         None, description="What the files that were sent are asked by again, as of /api/uploads."
     )

@@ -108,7 +108,7 @@ def serve(
     elif not local:
         token = secrets.token_urlsafe(24)
     if rate is not None and not (math.isfinite(rate) and rate >= 0):
-        raise UsageError(f"the rate is {rate}; give requests a second, 0 for no bound")
+        raise UsageError(f"the rate is {rate}; expected requests per second, or 0 for no limit")
     prefix = checked_prefix(prefix)
     for proxy in proxies:
         check_proxy(proxy)
@@ -224,5 +224,7 @@ def _opened(path: Path, metrics: Metrics, on_note: Callable[[str], None] | None)
         return LiveIndex(path, metrics.stage)
     except IndexStoreError:
         if noted and not (path / MANIFEST).exists():
-            raise IndexStoreError(f"{path}: the run that made it ended before it had anything; run it again") from None
+            raise IndexStoreError(
+                f"{path}: the run that created it ended before it committed anything; run it again"
+            ) from None
         raise

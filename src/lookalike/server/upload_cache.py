@@ -91,6 +91,6 @@ class UploadCache:
         """
         with self._lock:
             if name not in self._files:
-                raise ForgottenUploadError("that picture isn't kept any more; send it again")
+                raise ForgottenUploadError("that image isn't kept any more; send it again")
             self._files.move_to_end(name)
             return self._files[name]

@@ -195,7 +195,7 @@ class Decoder:
             If the crop lies outside.
         """
         if not data:
-            raise ImageError(f"{where}: empty, no byte was sent; choose an image file", "empty")
+            raise ImageError(f"{where}: the file is empty; choose an image file", "empty")
         # A picture may have as many pixels as the index may have, and no more than are left to its request.
         allowed = limits = self.limits if limits is None else raised(self.limits, limits)
         if allowance is not None:
@@ -207,9 +207,7 @@ class Decoder:
         if outcome := facts.get("outcome"):
             if outcome == "bomb" and limits.pixels < allowed.pixels:
                 most = TOGETHER_PIXELS / 1e6
-                raise ImageError(
-                    f"{where}: with it the images of this request have over {most:g} megapixels; send fewer", "bomb"
-                )
+                raise ImageError(f"{where}: this image brings the request over {most:g} megapixels; send fewer", "bomb")
             if outcome == "outside":
                 raise UsageError(str(facts.get("reason")))
             raise ImageError(str(facts.get("reason")), str(outcome))
@@ -223,7 +221,7 @@ class Decoder:
                 allowance.take(upload.width * upload.height)
             return upload
         except (KeyError, IndexError, TypeError, ValueError):
-            raise ImageError(f"{where}: the decoder's answer makes no sense; try another image", "crashed") from None
+            raise ImageError(f"{where}: the decoder sent an invalid answer; try another image", "crashed") from None
 
 
 def raised(ours: Limits, index: Limits) -> Limits:

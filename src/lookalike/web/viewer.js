@@ -171,7 +171,7 @@ async function why(item, query, out, tell) {
     out.replaceChildren(
       make("figure", {}, make("img", { src: explanation.query, alt: "The query, with the parts that account for the similarity" }), make("figcaption", { textContent: "Query" })),
       make("figure", {}, make("img", { src: explanation.match, alt: "The match, with the parts that account for the similarity" }), make("figcaption", { textContent: "Match" })),
-      make("p", { textContent: explanation.says }),
+      make("p", { textContent: explanation.message }),
     );
   } catch (error) {
     out.replaceChildren();

@@ -1015,7 +1015,7 @@ def test_a_disk_that_refuses_leaves_the_old_image(tmp_path):
     save_image(GREY, path)
     old = path.read_bytes()
     script = (
-        "import resource, sys; import numpy as np; from lookalike.imaging.resize import save_image\n"
+        "import resource, sys; import numpy as np; from lookalike.imaging.encode import save_image\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "save_image(np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8), sys.argv[1], overwrite=True)"
     )

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,10 +9,10 @@ from PIL import Image
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.errors import UsageError
+from lookalike.index.artifacts import GRAPH
 from lookalike.index.graph import graph_of
 from lookalike.index.integrity import verify
 from lookalike.index.lock import only_writer
-from lookalike.index.manifest import read_manifest, write_manifest
 from lookalike.index.rollback import rollback
 from lookalike.neighbors.diffusion import find_neighbours
 
@@ -56,13 +52,12 @@ def test_it_is_kept_with_the_index_and_brought_up_to_date_by_the_next_run(photos
 
 def test_a_graph_older_than_the_descriptors_is_repaired_and_said(photos):
     index = build_index(photos, "hog", graph=True)
-    entry = index.manifest.graphs
+    (old,) = index.path.glob("graph-*")
+    before = old.read_bytes()
     write(photos, [50])
-    build_index(photos, graph=False)
-    # As if a version without graphs had written it: the old graph is still named.
-    old_file = index.path / entry["hog"]["file"]
-    assert old_file.exists()
-    write_manifest(index.path, replace(read_manifest(index.path), graphs=entry))
+    build_index(photos)
+    GRAPH.file(index.path, open_index(index.path).manifest).unlink()  # as if the run had been killed before it was made
+    assert old.read_bytes() == before
     notes = []
     graph = graph_of(open_index(index.path), on_note=notes.append)
     assert notes == ["the neighbour graph is older than the descriptors; bringing it up to date"]
@@ -92,24 +87,14 @@ def test_rollback_goes_back_to_the_graph_of_then(photos):
     assert len(open_index(index.path)) == 30
 
 
-def test_no_graph_drops_it(photos):
+def test_no_graph_drops_it_and_leaves_what_a_person_put_there(photos):
     index = build_index(photos, "hog", graph=True)
+    mine = index.path / "graph-mine.mapped"
+    mine.write_bytes(b"not a graph of lookalike's")
     build_index(photos, graph=False)
-    assert open_index(index.path).manifest.graphs == {}
-
-
-def test_an_older_manifest_has_no_graphs(photos):
-    index = build_index(photos, "hog")
-    file = index.path / "manifest.json"
-    held = json.loads(file.read_bytes())
-    del held["manifest"]["graphs"]
-    held["crc32"] = zlib.crc32(json.dumps(held["manifest"], sort_keys=True).encode())
-    file.write_text(json.dumps(held))
-    assert read_manifest(index.path).graphs == {}
-    notes = []
-    graph_of(open_index(index.path), on_note=notes.append)
-    assert "making the neighbour graph, once" in notes[0]
-    assert fits(open_index(index.path))
+    assert list(index.path.glob("graph-*")) == [mine]
+    build_index(photos)
+    assert list(index.path.glob("graph-*")) == [mine]
 
 
 def test_of_a_large_collection_it_is_asked_for(photos, monkeypatch):
@@ -123,7 +108,7 @@ def test_of_a_large_collection_it_is_asked_for(photos, monkeypatch):
 def test_one_image_has_none(tmp_path):
     write(tmp_path / "one", [1])
     index = build_index(tmp_path / "one", "hog", graph=True)
-    assert index.manifest.graphs == {}
+    assert not list(index.path.glob("graph-*"))
     with pytest.raises(UsageError, match="at least 2 images, here is 1"):
         graph_of(index)
 

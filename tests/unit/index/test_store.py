@@ -604,11 +604,11 @@ def test_a_path_that_lance_cannot_open_is_told_and_is_no_damage(tmp_path, path, 
 
 def test_what_can_not_be_dropped_is_said_and_costs_nothing_else(path, caplog):
     build_index(collection(*FIRST), "quadrants", path)
-    adopt(path, "graph-old-00000000.npz")
-    (path / "graph-old-00000000.npz").write_bytes(b"of an older run")
+    adopt(path, "graph-0000000000000000.mapped")
+    (path / "graph-0000000000000000.mapped").write_bytes(b"of an older run")
     next((path / DATASET / "data").iterdir()).unlink()
     sweep(path)
-    assert not (path / "graph-old-00000000.npz").exists()
+    assert not (path / "graph-0000000000000000.mapped").exists()
     assert read_manifest(path).rows == len(FIRST)
     (said,) = (record.getMessage() for record in caplog.records if record.name == "lookalike.index")
     assert said.startswith(f"{path}: what is old in {DATASET} is left until the next run: ")

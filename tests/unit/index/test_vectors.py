@@ -11,9 +11,9 @@ from lookalike.collections.open import open_collection
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index import vectors
+from lookalike.index.artifacts import RESTORER
 from lookalike.index.integrity import verify
 from lookalike.index.rollback import rollback
-from lookalike.index.vectors import DENOISING, cached_artifact
 from lookalike.search.engine import search
 from quadrants import ENTRY
 
@@ -34,7 +34,7 @@ def some_pictures(n, seed=0):
 
 
 def kept(path, kind="vectors"):
-    return sorted(p.name for p in path.glob(f"{kind}-*.sealed"))
+    return sorted(p.name for p in path.glob(f"{kind}-*.mapped"))
 
 
 def answers(index, k=20, **how):
@@ -94,7 +94,7 @@ def test_where_nothing_can_be_written_search_works(path, monkeypatch):
     def refuses(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(vectors, "writing_mapped", refuses)
+    monkeypatch.setattr("lookalike.index.artifacts.writing_mapped", refuses)
     index = build_index(some_pictures(50), "quadrants", path)
     assert answers(index)
     assert not kept(path)
@@ -118,7 +118,7 @@ def test_an_index_that_is_rewritten_meanwhile_answers_as_it_was_or_says_so(path)
 
 def test_lists_answer_and_say_so(path, capsys):
     index = build_index(some_pictures(3000), "quadrants", path, approximate=True)
-    assert len(kept(path, "lists")) == 1
+    assert len(kept(path, "ivf")) == 1
     exact = answers(index, 10, how="exact")
     for opened in (index, open_index(path)):
         (result, *_) = search(opened, some_pictures(5, 9), 10)
@@ -138,7 +138,7 @@ def test_lists_answer_and_say_so(path, capsys):
 
 def test_auto_is_exact_where_there_are_no_lists_or_they_cant_say(path):
     index = build_index(some_pictures(400), "quadrants", path)
-    assert not kept(path, "lists")
+    assert not kept(path, "ivf")
     assert index.searching()["auto"] == "exact"
     assert "MB of descriptors, under the 268 MB" in index.searching()["why"]
     asked = some_pictures(5, 9).reshape(5, 4).astype(np.float32)
@@ -156,16 +156,16 @@ def test_large_collections_get_lists_unasked(path, monkeypatch):
     notes = []
     build_index(some_pictures(400), "quadrants", path, on_note=notes.append)
     assert notes == ["putting 400 descriptors into lists for approximate search"]
-    assert len(kept(path, "lists")) == 1
+    assert len(kept(path, "ivf")) == 1
     build_index(some_pictures(400), "quadrants", path, approximate=False)
-    assert not kept(path, "lists")
+    assert not kept(path, "ivf")
 
 
 def test_lists_are_kept_true_to_the_collection(path):
     build_index(some_pictures(1000), "quadrants", path, approximate=True)
-    first = kept(path, "lists")
+    first = kept(path, "ivf")
     build_index(some_pictures(1000), "quadrants", path)
-    assert kept(path, "lists") == first  # nothing to do
+    assert kept(path, "ivf") == first  # nothing to do
     more = np.concatenate([some_pictures(900), some_pictures(200, 3)])
     index = build_index(more, "quadrants", path)  # some changed, some new: unasked, since there were lists
     assert index.searching()["auto"] == "approximate"
@@ -180,7 +180,7 @@ def test_lists_are_kept_true_to_the_collection(path):
 def test_stale_or_damaged_lists_are_left_for_exact_search(path):
     build_index(some_pictures(3000), "quadrants", path, approximate=True)
     exact = answers(open_index(path), 10, how="exact")
-    (name,) = kept(path, "lists")
+    (name,) = kept(path, "ivf")
     whole = (path / name).read_bytes()
     (path / name).write_bytes(whole[: 4 * 4096 + 9] + b"\x07" + whole[4 * 4096 + 10 :])  # in the first block
     assert answers(open_index(path), 10) == exact
@@ -191,7 +191,7 @@ def test_stale_or_damaged_lists_are_left_for_exact_search(path):
     assert any(name in problem for problem in verify(open_index(path)))
     build_index(some_pictures(3000), "quadrants", path)  # made again
     assert (path / name).read_bytes() == whole
-    (path / name).rename(path / "lists-0123456789abcdef.sealed")  # of another state
+    (path / name).rename(path / "ivf-0123456789abcdef.mapped")  # of another state
     assert answers(open_index(path), 10) == exact
     assert "sealed" not in str(verify(open_index(path)))
 
@@ -247,7 +247,7 @@ def learnt_by(index, terms, value, calls):
         calls.append(value)
         return {"value": value}, {"table": np.array([value, value])}
 
-    facts, arrays = cached_artifact(index.path, index.manifest, DENOISING, terms, learn)
+    facts, arrays = RESTORER.cached(index.path, index.manifest, terms, learn)
     return facts["value"], arrays["table"].tolist()
 
 
@@ -263,13 +263,13 @@ def test_what_is_learnt_is_kept_until_the_content_or_the_terms_change(path):
     assert calls == [1, 3, 4]
     build_index(some_pictures(32), "quadrants", path)
     build_index(some_pictures(33), "quadrants", path)
-    assert kept(path, "denoising") == []
+    assert kept(path, "restorer") == []
 
 
 def test_what_is_learnt_is_learnt_anew_where_a_byte_has_changed_and_verify_says_so(path):
     index = build_index(some_pictures(30), "quadrants", path)
     assert learnt_by(index, {}, 1, []) == (1, [1, 1])
-    (name,) = kept(path, "denoising")
+    (name,) = kept(path, "restorer")
     data = bytearray((path / name).read_bytes())
     data[16384] ^= 1  # in the array
     (path / name).write_bytes(bytes(data))
@@ -287,7 +287,7 @@ def test_what_is_learnt_is_used_where_it_cannot_be_kept(path, monkeypatch):
     def refuses(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(vectors, "writing_mapped", refuses)
+    monkeypatch.setattr("lookalike.index.artifacts.writing_mapped", refuses)
     for value in (1, 2):
         assert learnt_by(index, {}, value, calls) == (value, [value, value])
     assert calls == [1, 2]

@@ -111,7 +111,7 @@ def test_what_is_left_out_as_blank_is_counted(tmp_path):
     images[4] = 0
     blank = finding(check_health(build_index(open_collection(images), "pixels", tmp_path / "index")), "blank")
     assert blank.count == 0
-    assert blank.says.endswith("1 more were left out of the index as blank")
+    assert blank.message.endswith("1 more were left out of the index as blank")
 
 
 def test_what_an_autoencoder_can_t_rebuild_is_named(tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def test_the_command_prints_it_and_draws_a_sheet(digits, tmp_path, capsys):
 def test_a_sheet_without_health_is_a_wrong_call(tmp_path, capsys):
     build_index(open_collection(rays([0, 40])), "quadrants", tmp_path / "index")
     assert run(["info", "-i", str(tmp_path / "index"), "-o", str(tmp_path / "sheet.png")]) == 2
-    assert "--picture shows what --health finds" in capsys.readouterr().err
+    assert "--picture draws what --health reports" in capsys.readouterr().err
     assert open_index(tmp_path / "index").manifest.count == 2
 
 

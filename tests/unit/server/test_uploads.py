@@ -76,7 +76,7 @@ def test_all_pictures_of_a_request_together_have_so_many_pixels(decoder, monkeyp
     for _ in range(2):
         decoder.decode(DATA, allowance=allowance)
     assert allowance.pixels == 600
-    with pytest.raises(ImageError, match="images of this request have over") as told:
+    with pytest.raises(ImageError, match="brings the request over") as told:
         decoder.decode(DATA, allowance=allowance)
     assert told.value.outcome == "bomb"
     assert decoder.decode(to_png(PICTURE[:20]), allowance=allowance).height == 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.transforms.homography import _homographies
+from lookalike.transforms.homography import four_point_homographies
 from lookalike.transforms.views import halves, scene
 
 
@@ -54,7 +54,7 @@ def test_the_seed_alone_decides():
 def test_a_homography_sends_corners_to_corners():
     corners = np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) - 0.5
     start = corners + np.random.default_rng(0).uniform(-0.1, 0.1, (3, 4, 2))
-    for one, found in zip(start, _homographies(start, corners), strict=True):
+    for one, found in zip(start, four_point_homographies(start, corners), strict=True):
         sent = np.c_[one, np.ones(4)] @ found.T
         np.testing.assert_allclose(sent[:, :2] / sent[:, 2:], corners, atol=1e-12)
 

@@ -222,9 +222,6 @@ class Committer:
             complete=complete,
             written=before.written if before else "",
             versions={"lookalike": __version__, "pylance": version("pylance"), "numpy": np.__version__},
-            graphs={name: g for name, g in before.graphs.items() if any(c.column == name for c in columns)}
-            if before
-            else {},
             dataset=before.dataset if before else DATASET,
             place=self.store.place_in(images),
             mounts=sorted({*images.mounts, *self._away(before)}),

@@ -20,7 +20,6 @@ highest ``kind`` wins; where they don't, the highest ``first hit``. One that isn
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.atomic import replace_file
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.artifacts import RERANK_AUTO, UNSOUND
 from lookalike.index.originals import originals_of
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.neighbors.distances import DISTANCES
@@ -56,8 +55,6 @@ TRIED = (
 )  # fmt: skip
 #: Held-out images; of a geometric check, which takes longer, fewer.
 HELD_OUT, LOOKED_AT = 100, 60
-#: What is tried and how, in figures kept: of another make they are chosen again.
-FORMAT_VERSION = 3
 #: Images come in kinds where ``kind`` is at least this for one that is tried.
 KINDS_FROM = 0.3
 #: Smaller pictures have too few details to check. Larger ones are augmented at this size.
@@ -80,18 +77,12 @@ class AutoSelection:
         Images that were augmented.
     images : int
         In the index then.
-    fingerprint : str
-        Of the encoder.
-    make : int
-        Of the test.
     """
 
     method: str
     figures: dict[str, dict[str, float]]
     held_out: int
     images: int
-    fingerprint: str
-    make: int = 0
 
     def sentence(self) -> str:
         """Say what was chosen, and by what."""
@@ -149,16 +140,15 @@ def select_rerank(
         If there are too few images.
     """
     note = on_note or _log.info
-    file = index.path / f"choice-{index.manifest.view.column}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        stored = AutoSelection(**json.loads(file.read_bytes()))
-        same = (stored.fingerprint, stored.make) == (index.manifest.fingerprint, FORMAT_VERSION)
-        if same and abs(stored.images - len(index)) <= stored.images // 5:
-            note(stored.sentence())
-            return stored
+    kept = RERANK_AUTO.read(index.path, index.manifest)
+    with suppress(*UNSOUND):
+        if kept is not None:
+            stored = AutoSelection(**kept.facts)
+            if abs(stored.images - len(index)) <= stored.images // 5:
+                note(stored.sentence())
+                return stored
     choice = index.cached(f"choice by {seed} of {tried}", lambda: _chosen(index, note, seed, tried))
-    with suppress(OSError), replace_file(file) as f:  # it can be chosen again
-        f.write(json.dumps(asdict(choice), indent=1).encode())
+    RERANK_AUTO.keep(index.path, index.manifest, asdict(choice), {})
     note(choice.sentence())
     return choice
 
@@ -176,8 +166,6 @@ def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: t
         {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
         len(test.rows),
         len(index),
-        index.manifest.fingerprint,
-        FORMAT_VERSION,
     )
 
 

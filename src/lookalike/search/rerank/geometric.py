@@ -17,8 +17,8 @@ from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.artifacts import GEOMETRIC
 from lookalike.index.originals import originals_of
-from lookalike.index.vectors import VERIFICATION, cached_artifact
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 from lookalike.transforms.views import scene
@@ -182,9 +182,7 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
         return {}, {"inliers": np.array(found, np.int64)}
 
     terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
-    learnt = index.cached(
-        f"recognised by {seed}", lambda: cached_artifact(index.path, index.manifest, VERIFICATION, terms, learn)
-    )
+    learnt = index.cached(f"recognised by {seed}", lambda: GEOMETRIC.cached(index.path, index.manifest, terms, learn))
     return float((learnt[1]["inliers"] >= VERIFIED).mean())
 
 
