@@ -579,11 +579,20 @@ def _response(
     """Put a page together; ``answers`` are those there are, or at least one more than this page's end."""
     end = query.offset + len(matches)
     if total and not matches:
-        message = f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {message[0].lower()}{message[1:]}"
+        message = (
+            f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {message[0].lower()}{message[1:]}"
+        )
     elif total and query.by_image and query.offset == 0 and answers < query.k:
         message += f"; these are all {answers:,} there are, of {query.k:,} asked for"
     return Response(
-        query.title, matches, total, query.offset, end if matches and end < answers else None, gap, nothing, f"{message}."
+        query.title,
+        matches,
+        total,
+        query.offset,
+        end if matches and end < answers else None,
+        gap,
+        nothing,
+        f"{message}.",
     )
 
 
