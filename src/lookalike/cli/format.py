@@ -13,7 +13,7 @@ from lookalike.terminal import one_line
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
     from lookalike.search.engine import Match, Result
-    from lookalike.search.page import Response
+    from lookalike.search.response import Response
 
 
 def print_json(value: object) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from lookalike.neighbors.embedding2d import Layout
     from lookalike.search.engine import Match
     from lookalike.search.explain import Explanation
-    from lookalike.search.page import Response
     from lookalike.search.request import Query
+    from lookalike.search.response import Response
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +194,8 @@ class RemoteIndex:
         import numpy as np
 
         from lookalike.search.engine import Match
-        from lookalike.search.page import Response
         from lookalike.search.request import Query
+        from lookalike.search.response import Response
         from lookalike.transforms.restorer import RestoredImages
 
         request = {"encoder": self._encoder} | Query.from_json(query).to_json()
