@@ -19,6 +19,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.neighbors.others import others_than
+from lookalike.neighbors.sampling import draw_rows
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -182,7 +183,7 @@ def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -
 def _sample(count: int, wanted: int, rng: np.random.Generator) -> Int64Array:
     if wanted >= count:
         return np.arange(count)
-    chosen: Int64Array = np.sort(rng.permutation(count)[:wanted])
+    chosen: Int64Array = draw_rows(rng, count, wanted)
     return chosen
 
 

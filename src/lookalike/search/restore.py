@@ -16,6 +16,7 @@ from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import RESTORER
+from lookalike.neighbors.sampling import draw_rows
 from lookalike.transforms.restorer import RestoredImages, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MAX_WHOLE, PATCH
 
@@ -74,7 +75,7 @@ def _restorer_of(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
 
 def _learnt_from(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
     def some(most: int) -> list[Images]:
-        rows = np.sort(np.random.default_rng(0).permutation(len(index))[:most])
+        rows = draw_rows(np.random.default_rng(0), len(index), most)
         return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
 
     images = some(MAX_PATCHED)

@@ -21,6 +21,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import GEOMETRIC
 from lookalike.index.originals import originals_of
 from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.sampling import draw_rows
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 from lookalike.transforms.views import scene
 
@@ -164,7 +165,7 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
     def learn() -> tuple[dict[str, float], dict[str, NDArray[np.int64]]]:
         if on_note is not None:
             on_note("checking, once, how many images here are known again by their details in a scene")
-        rows = np.sort(np.random.default_rng([seed, 9]).permutation(len(index))[:SHOWN])
+        rows = draw_rows(np.random.default_rng([seed, 9]), len(index), SHOWN)
         check = Geometric(index)
         found = []
         for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):
