@@ -332,6 +332,7 @@ class ReportsModel(BaseModel):
     """The score reports there are, the newest first."""
 
     reports: list[ReportModel]
+    shown: list[str] = Field(description="The metrics that a table shows, in order; the others are in each report.")
 
 
 class UploadModel(BaseModel):
