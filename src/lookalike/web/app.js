@@ -280,13 +280,13 @@ function showOptions(now) {
   const { query } = now;
   options($("encoder"), [["", `${facts.default} (default)`], ...facts.encoders.filter((e) => e.complete && e.name !== facts.default).map((e) => [e.name, e.name])], query.encoder);
   const own = facts.encoders.find((e) => e.name === encoderNow())?.distance ?? "cosine";
-  const packed = own === "hamming";
-  options($("distance"), [["", `${own} (its own)`], ...(packed ? [] : facts.distances.filter((d) => d !== own && d !== "hamming").map((d) => [d, d]))], query.distance);
+  const packed = !facts.distances.includes(own);  // codes are compared by their own distance alone
+  options($("distance"), [["", `${own} (its own)`], ...(packed ? [] : facts.distances.filter((d) => d !== own).map((d) => [d, d]))], query.distance);
   options($("rerank"), [["", "none"], ...facts.reranks.map((r) => [r, r])], query.rerank);
   $("group").value = query.group ? String(query.group) : "";
   const others = [
     ...facts.encoders.filter((e) => e.complete).map((e) => [`encoder:${e.name}`, `encoder ${e.name}`]),
-    ...facts.distances.filter((d) => d !== "hamming" && !packed).map((d) => [`distance:${d}`, `distance ${d}`]),
+    ...(packed ? [] : facts.distances).map((d) => [`distance:${d}`, `distance ${d}`]),
     ...facts.reranks.map((r) => [`rerank:${r}`, `re-ranking ${r}`]),
     ["rerank:", "no re-ranking"],
   ];

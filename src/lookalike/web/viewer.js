@@ -106,7 +106,7 @@ const fill = (list, pairs) =>
 
 const bytes = (size) => (size > 1e6 ? `${(size / 1e6).toFixed(1)} MB` : `${Math.ceil(size / 1e3)} KB`);
 
-const duplicateDistance = (facts) => (facts?.encoders[0]?.distance === "hamming" ? 8 : 0.02);
+const duplicateDistance = (facts) => (facts && !facts.distances.includes(facts.encoders[0]?.distance) ? 8 : 0.02);
 
 // A box drawn on the picture, in pixels of the upright original.
 function cropping(stage, picture, item, done) {

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import ValidationError
 
+from lookalike.errors import LookalikeError
 from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.saved_scores import saved_reports
@@ -114,7 +115,7 @@ def _info(service: Service) -> dict[str, Any]:
         "complete": manifest.complete,
         "default": manifest.default,
         "encoders": columns,
-        "distances": sorted(DISTANCES),
+        "distances": _distances(),
         "reranks": sorted(name for name in RERANKERS if name != "auto"),
         "labels": has_labels,
         "outcomes": manifest.outcomes,
@@ -122,6 +123,16 @@ def _info(service: Service) -> dict[str, Any]:
         "urls": service.fetcher is not None,
         "trouble": service.live.trouble,
     }
+
+
+def _distances() -> list[str]:
+    """Return the distances that any vectors can be compared by; one of another package that can't be used is left out."""
+    names = []
+    for name in sorted(DISTANCES):
+        with suppress(LookalikeError):
+            if not DISTANCES[name].packed:
+                names.append(name)
+    return names
 
 
 def _finite(value: Any) -> Any:
