@@ -1,7 +1,7 @@
 """Time and memory of 300,000 small files: the first index, one with nothing changed, a search, and a server's first answers.
 
     python benchmarks/many.py make [--count 300000] [--folder /tmp/many/photos]
-    python benchmarks/many.py measure [--steps index,unchanged,image,words,like,serve-words] [--folder ...] [--index ...]
+    python benchmarks/many.py measure [--steps index,unchanged,image,words,like,serve-words] [--folder ...] [--index ...] [--repeats 3]
 
 ``make`` writes JPEGs of 64 x 64 pixels, each of other content, a thousand a folder, three folders deep; files that are
 there already stay. ``measure`` runs the command line as a user does, one process a step, and looks at that main process
@@ -10,7 +10,8 @@ mapped files) of ``/proc/PID/status``, the wall clock, and the processor time of
 waited for. Workers' memory is not counted. ``index`` begins with an empty folder and must come before the others. A
 server counts as open when it answers ``/api/health``; its first answer is asked for at once, of a fresh server each.
 
-Each step prints a line of JSON, and appends it to ``--output``, with the commit, the machine and its load.
+Each run prints a line of JSON with the machine's load when it began. All of them go to runs/many/, their rows to
+results/many.csv.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import http.client
 import io
 import json
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -31,13 +31,13 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from study import keep
 
 ENCODER = "color"
 SIDE, A_FOLDER = 64, 1000
@@ -191,7 +191,8 @@ def serve(index: Path, first: dict[str, Any], then: list[dict[str, Any]]) -> dic
     return {"opened_s": round(opened, 3), "first_s": round(took, 3), "then_s": later, "total": total, **found}
 
 
-def measure(folder: Path, index: Path, steps: list[str], output: Path) -> None:
+def measure(folder: Path, index: Path, steps: list[str], repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Run the steps, all but the first index as often as asked for; return what each run took."""
     like, image = {"likes": [name_of(1234)], "k": 20}, folder / name_of(4321)
     words = {"words": "red bus", "k": 20}
     do = {
@@ -204,29 +205,12 @@ def measure(folder: Path, index: Path, steps: list[str], output: Path) -> None:
     }
     if "index" in steps:
         shutil.rmtree(index, ignore_errors=True)
+    found: dict[str, list[dict[str, Any]]] = {}
     for step in steps:
-        begun = {"step": step, **conditions(folder)}
-        with output.open("a") as f:
-            line = json.dumps(begun | do[step]())
-            f.write(line + "\n")
-        print(line, flush=True)
-
-
-def conditions(folder: Path) -> dict[str, Any]:
-    """Say of what and on what it is measured."""
-    here = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
-    )
-    return {
-        "files": sum(len(files) for _, _, files in os.walk(folder)),
-        "encoder": ENCODER,
-        "commit": commit.stdout.strip(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
-        "load": round(os.getloadavg()[0], 2),
-        "nice": os.nice(0),
-    }
+        for _ in range(1 if step == "index" else repeats):
+            found.setdefault(step, []).append({"load": round(os.getloadavg()[0], 2), **do[step]()})
+            print(json.dumps({"step": step, **found[step][-1]}), flush=True)
+    return found
 
 
 def main() -> None:
@@ -236,13 +220,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/many/photos"))
     parser.add_argument("--index", type=Path, help="an index of ours; `index` removes it. Default: beside the folder")
     parser.add_argument("--steps", default=",".join(STEPS))
-    parser.add_argument("--output", type=Path, default=Path("many.jsonl"))
+    parser.add_argument("--repeats", type=int, default=3, help="of every step but the first index")
     options = parser.parse_args()
     if options.what == "make":
         print(f"{make(options.folder, options.count):,} files written")
         return
     index = options.index or options.folder.with_name(f"{options.folder.name}.index")
-    measure(options.folder, index, options.steps.split(","), options.output)
+    files = sum(len(names) for _, _, names in os.walk(options.folder))
+    steps = measure(options.folder, index, options.steps.split(","), options.repeats)
+    settings = {"files": files, "encoder": ENCODER, "side": SIDE, "nice": os.nice(0)}
+    keep("many", f"{files} files", {"steps": steps}, settings=settings)
 
 
 if __name__ == "__main__":

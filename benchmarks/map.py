@@ -56,7 +56,7 @@ def main():
                 float(trustworthiness(descriptors[some], places[some], n_neighbors=15, metric="cosine")), 4
             ),
             "label_agreement_10": round(float((labels[near[:, 1:]] == labels[:, None]).mean()), 4),
-            "hills": int(density_clusters(np.asarray(places, np.float32)).max()) + 1,
+            "clusters": int(density_clusters(np.asarray(places, np.float32)).max()) + 1,
         }
 
     theirs()

@@ -30,7 +30,8 @@ from lookalike.api import Index
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.encode import to_png
 from lookalike.search.calibration import DEPTH, gap_odds
-from lookalike.search.page import answer, silence_of
+from lookalike.search.learnt import rejection_rates_of
+from lookalike.search.page import answer
 from lookalike.search.rejection import WAYS
 from lookalike.search.request import Example, Query
 from lookalike.search.rerank.geometric import recognised
@@ -57,7 +58,7 @@ def area(there: list[float], gone: list[float]) -> dict[str, Any]:
 
 def heard(index: Index) -> dict[str, Any]:
     """Return what the collection's own views met with."""
-    silence = silence_of(index)
+    silence = rejection_rates_of(index)
     by_way = {
         way: {"wrong": float(silence.wrong[i].mean()), "right": float(silence.right[i].mean()), "seen": float(silence.seen[i].mean())}
         for i, way in enumerate(WAYS)

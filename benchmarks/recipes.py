@@ -57,7 +57,7 @@ LITTLE, REFERENCE, NEIGHBOURS = "adapted (r 0.1)", "adapted (r 1)", "neighbours 
 #: What networks begin from, and the best closed form; learnt again where only networks are measured.
 BESIDE = ("unchanged", LITTLE, REFERENCE, NEIGHBOURS, "kernel (r 0.03, 20 neighbours)")
 #: Most anchors that get a copy by each family.
-MOST_EACH, MOST_EACH_LARGE = 1000, 200
+MAX_EACH, MAX_EACH_LARGE = 1000, 200
 STEPS, BATCH, UNITS, RATE = 600, 256, 512, 1e-2
 #: InfoNCE's temperature.
 WARMTHS = (0.1, 0.5, 1.0)
@@ -87,7 +87,7 @@ def copies_by_family(case: Case, name: str, material: Material, everything: Floa
     images = case.images(SIDES[encoder_name])
     encoder = create_encoder(encoder_name, **params).fit(images)
     shown = images[everything.any(axis=1)] if len(material.trial.database) != len(images) else images
-    most = MOST_EACH_LARGE if encoder_name == "neural" else MOST_EACH
+    most = MAX_EACH_LARGE if encoder_name == "neural" else MAX_EACH
     some = shown[material.anchors[:most]]
     made = {f: encoder.encode(augment(some, {f: a}, seed=7)) for f, a in material.trial.families.items()}
     if file:

@@ -41,13 +41,13 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
-    from lookalike.server.app import HOST
+    from lookalike.server.address import HOST
+    from lookalike.server.app import make_app
     from lookalike.server.connections import Server as Ours
     from lookalike.server.connections import configured
     from lookalike.server.guard import Rules
     from lookalike.server.live import LiveIndex
     from lookalike.server.prometheus import Metrics
-    from lookalike.server.routes import make_app
 
     metrics = Metrics()
     app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)

@@ -270,10 +270,21 @@ def costs(part: str, raw: Any) -> Iterator[Row]:
         yield score("P@1", hits["P@1"], hits["queries"], encoder=part, collection="287 paintings", queries=queries)
 
 
+def many(part: str, raw: Any) -> Iterator[Row]:
+    metrics = {
+        "wall_s": "seconds", "cpu_s": "seconds of processor time, workers' too", "opened_s": "seconds until the server answers",
+        "first_s": "seconds to its first answer", "peak_rss_gb": "GB at most", "peak_anon_gb": "GB at most, mapped files apart",
+    }  # fmt: skip
+    for step, runs in raw["steps"].items():
+        for name, metric in metrics.items():
+            if name in runs[0]:
+                yield took(metric, [run[name] for run in runs], collection=part, setting=step)
+
+
 STUDIES = {
     "encoding": encoding, "hamming": hamming, "hog": hog, "indexing": indexing, "map": map_, "map-frames": map_frames,
     "neural": neural, "scoring": scoring, "search": search, "serving": serving, "startup": startup, "training": training,
-    "costs": costs,
+    "costs": costs, "many": many,
 }  # fmt: skip
 ABOUT = {
     "encoding": ("benchmarks/encoding.py", "encoding and denoising by ONNX Runtime against model.predict of Keras"),
@@ -289,5 +300,9 @@ ABOUT = {
     "serving": ("benchmarks/serving.py", "the server under load"),
     "startup": ("benchmarks/startup.py", "whole processes, an index of 60,000 digits"),
     "training": ("benchmarks/training.py", "our training against a Keras script and a PyTorch loop"),
+    "many": (
+        "benchmarks/many.py",
+        "memory and time of many small files: the first index, one with nothing changed, searches, a server",
+    ),
     "costs": ("benchmarks/costs.py", "what each encoder takes, and which of 287 paintings it finds"),
 }

@@ -21,8 +21,8 @@ from lookalike.index.vectors import CROSSOVER_BYTES
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
     from lookalike.search.engine import Match
-    from lookalike.search.page import Response
     from lookalike.search.request import Query
+    from lookalike.search.response import Response
 
 
 class Index(IndexReader):
@@ -249,7 +249,7 @@ def build_index(
 
 def _learn_early(index: IndexReader, on_note: Callable[[str], None] | None) -> None:
     """Learn now what the first search of a large index would wait for; of a small one that is a moment."""
-    from lookalike.search.page import prepare
+    from lookalike.search.learnt import prepare
 
     view = index.manifest.view
     if view.count * view.dimension * np.dtype(view.dtype).itemsize >= CROSSOVER_BYTES:

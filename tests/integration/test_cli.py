@@ -149,8 +149,8 @@ def test_a_folder_from_index_to_answer(photos, capsys):
         "distance": 0.0,
         "similarity": 1.0,
         "label": "dogs",
-        "chance": 0.1,
-        "chance_is_bound": True,
+        "p_value": 0.1,
+        "p_value_is_bound": True,
     }
     lines = call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3).splitlines()
     assert lines[0] == "photos/dogs/c.png"

@@ -245,7 +245,7 @@ def test_a_query_of_many_images_answers_as_the_index_itself_does(site, folder):
         there, here = site.post("/api/search", query), local.ask({**query, "resize": True}).to_json()
         assert [m["id"] for m in there["matches"]] == [m["id"] for m in here["matches"]]
         if "denoise" not in query:  # there a crop of the index's is a picture like any other
-            for name in ("query", "total", "gap_after", "says", "nothing_like_it"):
+            for name in ("query", "total", "gap_after", "message", "nothing_like_it"):
                 assert there[name] == here[name], name
 
 

@@ -597,7 +597,7 @@ def test_the_client_denoises_explains_and_lists_as_a_local_index_does(site, fold
         there = remote.explain({"id": name}, other)
         here = explain(local, *(lookalike.open_collection(folder / one).read(0) for one in (name, other)))
         assert (there.encoder, there.distance, there.method) == (here.encoder, here.distance, here.method)
-        assert (there.shares, there.points, there.says) == (here.shares, here.points, here.says)
+        assert (there.shares, there.points, there.message) == (here.shares, here.points, here.message)
         assert there.similarity == pytest.approx(here.similarity)
         for mine, theirs in ((there.query_map, here.query_map), (there.match_map, here.match_map)):
             assert mine == pytest.approx(theirs, abs=1e-6)
@@ -624,7 +624,7 @@ def test_the_client_looks_through_another_encoder_and_reads_map_and_reports(tmp_
             assert told.value.status == 404
             remote = default.with_encoder("hog")
             assert (remote.map().places == made.places).all()
-            assert (remote.map().hills == made.hills).all()
+            assert (remote.map().clusters == made.clusters).all()
             assert remote.encode("mnist:test[7]") == pytest.approx(local.descriptors[7], abs=1e-6)
             assert remote.explain("mnist:test[7]", "8").encoder == "hog"
             for query in ("mnist:test[70]", {"id": "7"}):

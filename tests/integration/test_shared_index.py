@@ -19,7 +19,7 @@ from lookalike.api import Index
 from lookalike.client.http import ServerError
 from lookalike.errors import ImageError, IndexStoreError, UsageError
 from lookalike.index.manifest import DamagedIndexError, UnreadableIndexError
-from lookalike.search import page
+from lookalike.search import learnt
 from lookalike.search.engine import search
 from lookalike.search.filters import FilterError
 from lookalike.search.rerank import RERANKERS
@@ -204,13 +204,13 @@ def test_what_fails_is_tried_again(used):
 def test_first_queries_of_many_threads_learn_once(photos, used, monkeypatch):
     counted = {"estimate_rejection_rates": 0, "Words": 0, "DistanceCalibration": 0}
     for name in counted:
-        real = getattr(page, name)
+        real = getattr(learnt, name)
 
         def counting(*arguments, _real=real, _name=name, **options):
             counted[_name] += 1
             return _real(*arguments, **options)
 
-        monkeypatch.setattr(page, name, counting)
+        monkeypatch.setattr(learnt, name, counting)
     index = open_index(used.path)
     query = {"images": [{"path": str(photos / "03.png")}], "words": "png", "k": 3}
     found = at_once(8, lambda _: index.ask(query).to_json())

@@ -209,7 +209,7 @@ def test_the_kept_weights_are_the_mean_over_the_last_steps(images):
     mean = network.get_weights()
     for step, batch in enumerate(plan.data(images).epoch(1), 1):
         learner.train_on_batch(*batch)
-        share = max(contrastive_loss.LEAST_SHARE, 1 / (1 + step / 10))
+        share = max(contrastive_loss.MIN_SHARE, 1 / (1 + step / 10))
         mean = [m + share * (w - m) for m, w in zip(mean, network.get_weights(), strict=True)]
     for expected, found in zip(mean, learner.average, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -51,4 +51,4 @@ def explain(
     if as_json:
         print_json({"query": query, "match": match, **explanation.to_json()})
     else:
-        print(explanation.says)
+        print(explanation.message)

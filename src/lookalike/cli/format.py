@@ -13,7 +13,7 @@ from lookalike.terminal import one_line
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
     from lookalike.search.engine import Match, Result
-    from lookalike.search.page import Response
+    from lookalike.search.response import Response
 
 
 def print_json(value: object) -> None:
@@ -28,7 +28,7 @@ def result_lines(result: Result | Response) -> Iterator[str]:
         yield _match_line(match)
         if match.rank == getattr(result, "gap_after", None):
             yield "       ----"
-    if sentence := getattr(result, "says", ""):
+    if sentence := getattr(result, "message", ""):
         yield sentence
 
 
@@ -37,9 +37,9 @@ def _match_line(match: Match) -> str:
     distance = f"  distance {match.distance:.4f}  similarity {match.similarity:.4f}" if known else ""
     label = "" if match.label is None else f"  label {one_line(match.label)}"
     inliers = "" if match.inliers is None else f"  inliers {match.inliers}"
-    chance = "" if match.chance is None else f"  {match.chance.in_short}"
+    p_value = "" if match.p_value is None else f"  {match.p_value.in_short}"
     group = f"  and {len(match.group):,} nearly equal" if match.group else ""
-    return f"{match.rank:>5}  {one_line(match.id)}{distance}{label}{inliers}{chance}{group}"
+    return f"{match.rank:>5}  {one_line(match.id)}{distance}{label}{inliers}{p_value}{group}"
 
 
 def summary_line(summary: Summary) -> str:

@@ -221,7 +221,7 @@ def map_(
 
         chosen = layout.spread_out()
         save(map_chart(layout, chosen, opened.thumbnails(chosen)), output, overwrite=overwrite)
-    clusters = np.bincount(layout.hills).tolist()
+    clusters = np.bincount(layout.clusters).tolist()
     if as_json:
         picture = None if output is None else str(output)
         held = {"index": str(opened.path), "encoder": opened.manifest.view.column, "images": len(opened)}

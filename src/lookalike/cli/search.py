@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from lookalike.api import Index
     from lookalike.collections.open import Collection
     from lookalike.search.engine import Result
-    from lookalike.search.page import Response
     from lookalike.search.request import Example, Query
+    from lookalike.search.response import Response
 
 #: Any of these makes a query; the other options only refine one.
 _SEARCHED_BY = {"images", "likes", "dislikes", "text", "words", "where"}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from lookalike.neighbors.embedding2d import Layout
     from lookalike.search.engine import Match
     from lookalike.search.explain import Explanation
-    from lookalike.search.page import Response
     from lookalike.search.request import Query
+    from lookalike.search.response import Response
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +194,9 @@ class RemoteIndex:
         import numpy as np
 
         from lookalike.search.engine import Match
-        from lookalike.search.page import Response
         from lookalike.search.request import Query
-        from lookalike.transforms.restorer import Restored
+        from lookalike.search.response import Response
+        from lookalike.transforms.restorer import RestoredImages
 
         request = {"encoder": self._encoder} | Query.from_json(query).to_json()
         request.pop("resize", None)
@@ -205,7 +205,7 @@ class RemoteIndex:
         response["how"] = response.get("search", "exact")
         response["matches"] = [Match.from_json(match) for match in response["matches"]]
         if denoised := response.get("denoised"):
-            response["denoised"] = Restored(np.empty((0, 0, 0), np.uint8), (denoised["noise"],), denoised["by"])
+            response["denoised"] = RestoredImages(np.empty((0, 0, 0), np.uint8), (denoised["noise"],), denoised["by"])
         return Response(**{name: response[name] for name in Response.__dataclass_fields__ if name in response})
 
     def encode(self, image: Image, encoder: str | None = None) -> NDArray[Any]:
@@ -306,7 +306,7 @@ class RemoteIndex:
             response["shares"],
             [((item["rgb"][0], item["rgb"][1], item["rgb"][2]), item["share"]) for item in response["colours"]],
             points and (np.array(points[0], np.float32), np.array(points[1], np.float32)),
-            response["says"],
+            response["message"],
         )
 
     # Looking ----------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def as_images(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     """
     if array.ndim == 2 and array.size:
         _refuse_flattened(array, name)
-    if array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) >= _LEAST_SIDE:
+    if array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) >= _MIN_SIDE:
         _refuse_channels_first(array, name)
     one_image = array.ndim == 2 or (array.ndim == 3 and _may_be_channels(array.shape))
     return as_batch(array[None] if one_image else array, name)
@@ -137,14 +137,14 @@ def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
 #: Grey, grey with opacity, colour, colour with opacity.
 _CHANNELS = (1, 2, 3, 4)
 #: Rows compared, at most, to tell a picture from pictures written as rows; and the side of the smallest such picture.
-_COMPARED, _LEAST_SIDE = 64, 8
+_COMPARED, _MIN_SIDE = 64, 8
 #: Correlation of each two channels from which on three pictures may be one.
 _ALIKE = 0.6
 
 
 def _may_be_channels(shape: tuple[int, ...]) -> bool:
     """Tell whether the last dimension of one image's shape may be its channels: hardly any picture is that narrow."""
-    return shape[2] in (1, 3) or (shape[2] in _CHANNELS and min(shape[:2]) >= _LEAST_SIDE)
+    return shape[2] in (1, 3) or (shape[2] in _CHANNELS and min(shape[:2]) >= _MIN_SIDE)
 
 
 def _what_to_do(shape: tuple[int, ...]) -> str:
@@ -168,7 +168,7 @@ def _refuse_flattened(array: NDArray[np.generic], name: str) -> None:
     some = np.unique(np.linspace(0, max(0, rows - 2), _COMPARED).astype(int))
     for channels in (1, 3):
         side = math.isqrt(width // channels)
-        if side < _LEAST_SIDE or channels * side * side != width or rows == width or array.dtype.kind not in "biuf":
+        if side < _MIN_SIDE or channels * side * side != width or rows == width or array.dtype.kind not in "biuf":
             continue
         table = array[some].astype(np.float64)
         along = float(np.abs(table[:, side:] - table[:, :-side]).mean())

@@ -37,7 +37,7 @@ _BUILT_IN = re.compile(r"mnist(:(?P<part>[^\[\]]*))?")
 _SELECTION = re.compile(r"(?P<source>.+)\[(?P<first>\d*)(?P<colon>:?)(?P<last>\d*)\]", re.DOTALL)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|file:/", re.IGNORECASE)
 #: Longest side that images may be brought to: more is a slip, and would fill the memory.
-MOST_SIDE = 16_384
+MAX_SIDE = 16_384
 _LIMITS = Limits()
 _ARRAY = "array"
 
@@ -641,9 +641,9 @@ def _sides(size: Any) -> tuple[int, int]:
         raise UsageError(
             "a size is a side in pixels, or (height, width), in whole numbers; give 64, or (60, 80)"
         ) from None
-    if not 1 <= min(height, width) <= max(height, width) <= MOST_SIDE:
+    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
         shown = f"{width} x {height}" if abs(width) + abs(height) < 10**9 else "very many"
-        raise UsageError(f"a size of {shown} pixels; it must be at least 1 x 1, and each side at most {MOST_SIDE:,}")
+        raise UsageError(f"a size of {shown} pixels; it must be at least 1 x 1, and each side at most {MAX_SIDE:,}")
     return height, width
 
 

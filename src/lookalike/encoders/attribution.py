@@ -1,4 +1,4 @@
-"""Which places of an image account for a product with its descriptor: exact, where a descriptor is made of places.
+"""A descriptor that is a sum over places of an image -> what each place contributes to a product with it.
 
 A histogram over cells, the pixels themselves and a network whose last maps are averaged have descriptors that are sums
 over places, so a product with such a descriptor is a sum over them as well. For averaged maps: B. Zhou et al., "Learning

@@ -1,4 +1,4 @@
-"""The convolutional denoising autoencoder: its middle layer is the descriptor.
+"""Images -> descriptors by a convolutional denoising autoencoder: the values of its middle layer.
 
 Sources: "Content Based Image Retrieval Using a Convolutional Denoising Autoencoder with Keras" (2017), preset
 ``article``; "Building Autoencoders in Keras" (F. Chollet, 2016, blog.keras.io), preset ``tutorial``; P. Vincent et al.,

@@ -1,4 +1,4 @@
-"""The contract of an encoder.
+"""Images -> descriptors: the contract of an encoder.
 
 An encoder turns images into descriptors. It follows scikit-learn's habits: ``__init__`` only stores keyword arguments,
 ``fit`` learns from images without labels and returns ``self``, and what was learnt ends in ``_``. Nothing is downloaded,
@@ -48,7 +48,7 @@ class Encoder:
     dtype : type
         ``numpy.float32``, or ``numpy.uint8`` for packed codes, which go with the distance ``hamming``.
     preferred_shape : tuple of int or None
-        What images of files are brought to where nobody asks for a size; any other works all the same.
+        Shape that images of files are scaled to unless a size is given; every other shape works too.
     shape_ : tuple of int
         Shape of one image as ``fit`` saw it: ``(height, width)`` or ``(height, width, 3)``.
     dimension_ : int
@@ -83,7 +83,7 @@ class Encoder:
 
     @property
     def learns(self) -> bool:
-        """Whether ``fit`` learns from the images; if not, it takes note of their shape alone, and black ones will do."""
+        """Whether ``fit`` learns from the images; otherwise it only reads their shape, and black images are enough."""
         return type(self)._get_weights is not Encoder._get_weights
 
     def fit(self, images: NDArray[np.uint8]) -> Self:
@@ -116,7 +116,7 @@ class Encoder:
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn images into descriptors.
 
-        The same image gives the same descriptor whatever the batch it is in, up to 1e-5 of the descriptor's length.
+        An image gives the same descriptor in every batch, up to 1e-5 of the descriptor's length.
 
         Parameters
         ----------

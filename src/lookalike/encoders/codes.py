@@ -43,7 +43,7 @@ class CodeEncoder(Encoder):
         return (getattr(self, "base_", None) or self._create_base()).preferred_shape
 
     def fit_over(self, base: Encoder, images: NDArray[np.uint8]) -> Self:
-        """Learn the bits of an encoder that is fitted already, with whatever post-processing it has.
+        """Learn binary codes for an encoder that is fitted already, including its post-processing.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Colour histograms over a grid: how much of which colour is where. Nothing is learnt.
+"""Images -> colour histograms over a grid. Nothing is learnt.
 
 Sources: M. Swain and D. Ballard, "Color Indexing", IJCV 7(1), 1991 (the histogram); J. R. Smith and S.-F. Chang,
 "VisualSEEk", ACM Multimedia 1996 (hue, saturation and value, with bins of their own for greys); R. Arandjelovic and

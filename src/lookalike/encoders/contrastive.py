@@ -1,4 +1,4 @@
-"""Contrastive learning on the collection itself: two augmented views of one picture get like descriptors.
+"""Images -> descriptors by contrastive learning on the collection: two augmented views of an image get similar descriptors.
 
 Sources: T. Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020 (SimCLR);
 A. Bardes et al., "VICReg", ICLR 2022; the trunk and the denoising are the autoencoder's (P. Vincent et al., ICML 2008).
@@ -116,10 +116,10 @@ class Contrastive(DenoisingEncoder):
         from lookalike.transforms.grounds import kind_of
 
         self.check_params()
-        some = images[:: -(-len(images) // LOOKED_AT)]
-        self.families_ = families_to_learn(images) if self.families is None else check_families(self.families, some)
+        sample = images[:: -(-len(images) // LOOKED_AT)]
+        self.families_ = families_to_learn(images) if self.families is None else check_families(self.families, sample)
         given = self.params | {
-            "noise": NOISE[kind_of(some)] if self.noise is None else self.noise,
+            "noise": NOISE[kind_of(sample)] if self.noise is None else self.noise,
             "families": self.families_,
             "fixed_noise": False,
             "optimizer": "adam",

@@ -1,4 +1,4 @@
-"""Several encoders as one: their descriptors side by side, each normalised and weighed.
+"""Descriptors of several encoders -> one descriptor: concatenated, each normalised and weighted.
 
 The squared distance between two such descriptors is the weighed sum of the members' own: late fusion by a weighted sum
 (C. Snoek, M. Worring and A. Smeulders, "Early versus late fusion in semantic video analysis", ACM Multimedia 2005),

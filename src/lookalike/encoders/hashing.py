@@ -1,4 +1,4 @@
-"""Binary codes: a few hundred bits an image, compared by counting those that differ.
+"""Descriptors of any encoder -> binary codes by a deep autoencoder, compared by the number of bits that differ.
 
 Sources: Y. Gong and S. Lazebnik, "Iterative Quantization: A Procrustean Approach to Learning Binary Codes", CVPR 2011
 (``itq``); A. Krizhevsky and G. Hinton, "Using Very Deep Autoencoders for Content-Based Image Retrieval", ESANN 2011

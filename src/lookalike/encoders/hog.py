@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients: where in the image edges run which way. Nothing is learnt.
+"""Images -> histograms of oriented gradients over a grid. Nothing is learnt.
 
 Sources: N. Dalal and B. Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005 (gradients, cells
 with soft borders, for colour the channel with the strongest gradient); R. Arandjelovic and A. Zisserman, "Three things

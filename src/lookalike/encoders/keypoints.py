@@ -95,7 +95,7 @@ def detect_keypoints(picture: NDArray[np.uint8], side: int = SIDE, points: int =
 
     Returns
     -------
-    Details
+    Keypoints
         None at all of a picture that is blank.
 
     Raises
@@ -109,20 +109,20 @@ def detect_keypoints(picture: NDArray[np.uint8], side: int = SIDE, points: int =
     factor = side / max(grey.size)
     size = max(1, round(grey.width * factor)), max(1, round(grey.height * factor))
     scaled = np.asarray(grey.resize(size, Image.Resampling.BICUBIC if factor > 1 else Image.Resampling.BOX))
-    found, descriptors = detect_sift(scaled, points, CONTRAST)
-    places = np.empty_like(found)
-    places[:, :2] = found[:, :2] / side
-    places[:, 2] = np.log(np.maximum(found[:, 2], 0.1) / side)
-    places[:, 3] = np.radians(found[:, 3])
+    detected, descriptors = detect_sift(scaled, points, CONTRAST)
+    places = np.empty_like(detected)
+    places[:, :2] = detected[:, :2] / side
+    places[:, 2] = np.log(np.maximum(detected[:, 2], 0.1) / side)
+    places[:, 3] = np.radians(detected[:, 3])
     return Keypoints(places.astype(np.float16).astype(np.float32), descriptors)  # as they are stored
 
 
-def compare_details(one: Keypoints, other: Keypoints) -> Agreement:
+def compare_details(left: Keypoints, right: Keypoints) -> Agreement:
     """Count the details that two pictures share, in the same arrangement.
 
     Parameters
     ----------
-    one, other : Details
+    left, right : Keypoints
         Of two pictures.
 
     Returns
@@ -130,12 +130,12 @@ def compare_details(one: Keypoints, other: Keypoints) -> Agreement:
     Agreement
     """
     none = np.empty((0, 2), np.float32)
-    if min(len(one), len(other)) < 2:
+    if min(len(left), len(right)) < 2:
         return Agreement(0, 0, none, none)
-    a, b = _matches(one.vectors, other.vectors)
+    a, b = _matches(left.vectors, right.vectors)
     if len(a) < 3:
         return Agreement(0, len(a), none, none)
-    first, second = one.places[a].astype(np.float64), other.places[b].astype(np.float64)
+    first, second = left.places[a].astype(np.float64), right.places[b].astype(np.float64)
     inside = _best_guess(first, second)
     for degree, within in (("affine", GUESSED_WITHIN / 2), ("affine", FITTED_WITHIN), ("homography", FITTED_WITHIN)):
         refined = _refit(first[:, :2], second[:, :2], inside, degree, within)
@@ -146,10 +146,10 @@ def compare_details(one: Keypoints, other: Keypoints) -> Agreement:
     return Agreement(counted, len(a), *places)
 
 
-def _matches(one: Float32Array, other: Float32Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _matches(left: Float32Array, right: Float32Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return pairs of rows that are each other's nearest, and pass the ratio test."""
-    cosines = one @ other.T
-    rows = np.arange(len(one))
+    cosines = left @ right.T
+    rows = np.arange(len(left))
     best = cosines.argmax(axis=1)
     mutual = cosines.argmax(axis=0)[best] == rows
     nearest = cosines[rows, best]

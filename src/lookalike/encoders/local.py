@@ -1,4 +1,4 @@
-"""Local features: what many small places of an image look like, counted as visual words learnt from the collection.
+"""Images -> counts of visual words: local features (SIFT, SURF), with words learnt from the collection.
 
 Unlike the other descriptors, these hardly change when an image is turned, cut out of a larger one, or partly covered.
 
@@ -79,8 +79,8 @@ class _Local(Encoder):
         self._check_params()
         rng = np.random.default_rng(self.seed)
         chosen = draw_rows(rng, len(images), SAMPLE_IMAGES)
-        found = [descriptors for _, descriptors in self._map(self._found, images[chosen])]
-        every = np.concatenate(found)
+        per_image = [descriptors for _, descriptors in self._map(self._found, images[chosen])]
+        every = np.concatenate(per_image)
         if not len(every):
             raise EncoderError(
                 f"{self.name}: not one keypoint was found in {len(images):,} images of {images.shape[2]} x "
@@ -94,9 +94,9 @@ class _Local(Encoder):
         centres = cluster.MiniBatchKMeans(count, batch_size=4096, n_init=1, max_iter=50, random_state=self.seed)
         self.centres_ = centres.fit(sample).cluster_centers_.astype(np.float32)
         with_word = np.zeros(count)
-        for descriptors in found:
+        for descriptors in per_image:
             with_word[np.unique(self._nearest_words(self._to_unit(descriptors)))] += 1
-        self.idf_ = (np.log((1 + len(found)) / (1 + with_word)) + 1).astype(np.float32)
+        self.idf_ = (np.log((1 + len(per_image)) / (1 + with_word)) + 1).astype(np.float32)
 
     def _check_params(self) -> None:
         if self.pooling not in POOLINGS:
@@ -199,15 +199,15 @@ def detect_sift(
         cv2 = importlib.import_module("cv2")
     except ModuleNotFoundError as e:
         raise missing_extra(needed_by, "local") from e
-    found, descriptors = cv2.SIFT_create(nfeatures=points, contrastThreshold=contrast).detectAndCompute(grey, None)
-    if not found:
+    keypoints, descriptors = cv2.SIFT_create(nfeatures=points, contrastThreshold=contrast).detectAndCompute(grey, None)
+    if not keypoints:
         return np.empty((0, 4), np.float32), np.empty((0, Sift.length), np.uint8)
     # OpenCV gives back a few more than asked for where the last ones are equally strong, in no order.
     order = sorted(
-        range(len(found)),
-        key=lambda i: (-found[i].response, *found[i].pt, found[i].size, found[i].angle),
+        range(len(keypoints)),
+        key=lambda i: (-keypoints[i].response, *keypoints[i].pt, keypoints[i].size, keypoints[i].angle),
     )[:points]
-    places = np.array([(*found[i].pt, found[i].size, found[i].angle) for i in order], np.float32)
+    places = np.array([(*keypoints[i].pt, keypoints[i].size, keypoints[i].angle) for i in order], np.float32)
     descriptors = descriptors[order]
     # RootSIFT: roots of shares, so that Euclidean distance compares histograms by Hellinger's. At most 1, and
     # rarely above a half, so 512 to the whole.
@@ -238,13 +238,13 @@ class Surf(_Local):
 
     def _detect(self, grey: NDArray[np.uint8]) -> tuple[Float32Array, NDArray[np.uint8]]:
         surf = _import("mahotas.features.surf", self.name)
-        found = surf.surf(grey.astype(np.float64), max_points=self.points)
-        found = found[np.lexsort((found[:, 1], found[:, 0], -found[:, 3]))]
+        rows = surf.surf(grey.astype(np.float64), max_points=self.points)
+        rows = rows[np.lexsort((rows[:, 1], rows[:, 0], -rows[:, 3]))]
         # mahotas gives y, x, scale, score, sign, angle, and 64 values of length 1. A keypoint of scale s was found by
         # a filter of 9 pixels at s = 1.2, so 7.5 s across.
-        degrees = np.degrees(found[:, 5]) % 360
-        places = np.stack([found[:, 1], found[:, 0], 7.5 * found[:, 2], degrees], axis=1).astype(np.float32)
-        return places, (found[:, 6:] * 127 + self.offset).round().clip(0, 255).astype(np.uint8)
+        degrees = np.degrees(rows[:, 5]) % 360
+        places = np.stack([rows[:, 1], rows[:, 0], 7.5 * rows[:, 2], degrees], axis=1).astype(np.float32)
+        return places, (rows[:, 6:] * 127 + self.offset).round().clip(0, 255).astype(np.uint8)
 
 
 def _import(module: str, encoder: str) -> Any:

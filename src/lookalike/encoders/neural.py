@@ -1,4 +1,4 @@
-"""Codes of a network trained on photographs by others: the last layer before its answer is the descriptor.
+"""Images -> descriptors by a pre-trained network in ONNX: its last layer before the classes.
 
 Sources: A. Babenko et al., "Neural Codes for Image Retrieval", ECCV 2014; M. Tan and Q. Le, "EfficientNet: Rethinking
 Model Scaling for Convolutional Neural Networks", ICML 2019, and its Lite variants, whose first is shipped with lookalike
@@ -150,10 +150,10 @@ class Neural(Encoder):
         offset: NDArray[np.float64],
         weights: NDArray[np.float64],
     ) -> list[Contribution]:
-        found = self._image_model.maps(image, raw)
-        if found is None:
+        located = self._image_model.maps(image, raw)
+        if located is None:
             return super()._contributions(image, raw, scale, offset, weights)
-        maps, box = found
+        maps, box = located
         values = (scale * maps.astype(np.float64) - offset) @ weights / (maps.shape[0] * maps.shape[1])
         return [Contribution(self.name, values, box)]
 

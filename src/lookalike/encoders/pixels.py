@@ -1,4 +1,4 @@
-"""The pixels themselves: the yardstick that every other encoder is shown beside."""
+"""Images -> their pixels as descriptors: the baseline for every other encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptors -> better descriptors: what an encoder puts behind itself, learnt by :mod:`lookalike.selection.adapt`.
+"""Descriptors -> post-processed descriptors: a projection, saved with the encoder (:mod:`lookalike.selection.adapt`).
 
 ``unit(x) - mean``, times a matrix; and for a kernel form then random waves and a second matrix:
 ``(cos(y waves + phases) - last_mean) last``, an approximation of a Gaussian kernel by random Fourier features
@@ -157,10 +157,10 @@ class Projection:
         try:
             with np.load(io.BytesIO(files[FILE]), allow_pickle=False) as stored:
                 arrays = {name: np.asarray(stored[name], np.float32) for name in stored.files}
-            made = cls(name=str(facts["name"]), unit=bool(facts["unit"]), params=dict(facts["params"]), **arrays)
-            made._apply(np.zeros((1, made.takes), np.float32))
+            projection = cls(name=str(facts["name"]), unit=bool(facts["unit"]), params=dict(facts["params"]), **arrays)
+            projection._apply(np.zeros((1, projection.takes), np.float32))
         except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
             raise EncoderError(
                 f"the post-processing of this encoder can't be read ({type(e).__name__}: {e}); adapt the encoder again"
             ) from e
-        return made
+        return projection

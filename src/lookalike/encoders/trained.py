@@ -1,4 +1,4 @@
-"""Encoders whose ``fit`` is a training with Keras: it can be watched, interrupted and gone on with."""
+"""The base of encoders that are trained with Keras: progress, interruption, resuming."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TrainedEncoder(Encoder):
-    """An encoder whose ``fit`` takes minutes: it can be watched, interrupted and gone on with.
+    """An encoder whose ``fit`` takes minutes: with progress, interruption and resuming.
 
     Attributes
     ----------

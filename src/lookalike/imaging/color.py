@@ -1,4 +1,4 @@
-"""How a loaded picture is meant to look: upright, on white, grey or sRGB."""
+"""A loaded picture -> the same as it is meant to be seen: upright, on white, grey or sRGB."""
 
 from __future__ import annotations
 

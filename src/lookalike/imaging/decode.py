@@ -1,4 +1,4 @@
-"""Files -> upright RGB or grey arrays, or a reason why not. The only file that decodes."""
+"""Bytes of an image file -> upright RGB or grey arrays, or an :class:`ImageError`. No other module decodes."""
 
 from __future__ import annotations
 

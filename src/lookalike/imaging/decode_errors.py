@@ -1,4 +1,4 @@
-"""Whatever is wrong with an image file -> an ImageError that says it in a sentence, with its outcome."""
+"""An exception of a decoder -> an ImageError with a sentence and an outcome."""
 
 from __future__ import annotations
 
@@ -113,9 +113,10 @@ def too_many_pixels(where: str, limit: int, size: tuple[int, int] | None = None)
     ImageError
         With the option that allows more.
     """
-    found = f"{size[0]:,} x {size[1]:,} = {size[0] * size[1]:,} pixels, " if size else ""
+    size_text = f"{size[0]:,} x {size[1]:,} = {size[0] * size[1]:,} pixels, " if size else ""
     return ImageError(
-        f"{where}: {found}more than {limit:,} pixels, the limit; allow more with --max-pixels, or scale it down", "bomb"
+        f"{where}: {size_text}more than {limit:,} pixels, the limit; allow more with --max-pixels, or scale it down",
+        "bomb",
     )
 
 

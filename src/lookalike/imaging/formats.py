@@ -1,4 +1,4 @@
-"""Which formats are read, which are known though they aren't, and how a file's first bytes tell."""
+"""The first bytes of a file -> its format: those that are read, and those that are only named in errors."""
 
 from __future__ import annotations
 

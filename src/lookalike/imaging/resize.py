@@ -1,4 +1,4 @@
-"""Arrays of pixels brought to other types and sizes, and written: as PNG, as thumbnails, to files."""
+"""Arrays of pixels -> arrays of other types and sizes."""
 
 from __future__ import annotations
 

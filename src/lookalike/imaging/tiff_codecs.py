@@ -12,12 +12,26 @@ from PIL.TiffImagePlugin import TiffImageFile
 from lookalike.imaging.formats import pillow
 from lookalike.imaging.tiff_tags import Compression, Photometric, Tag
 
-#: Compressions that give bytes, whatever these mean.
+#: Compressions that are unpacked to bytes.
 STREAMS = frozenset(Compression)
 
 
 def unpacked_chunk(packed: bytes, compression: int, row_bytes: int, rows: int) -> bytes:
-    """Unpack a strip or a tile; no more than is wanted of it."""
+    """Unpack a strip or a tile, no further than its rows.
+
+    Parameters
+    ----------
+    packed : bytes
+        As it lies in the file.
+    compression : int
+        One of :data:`STREAMS`.
+    row_bytes, rows : int
+        Length of an unpacked row, and how many there are.
+
+    Returns
+    -------
+    bytes
+    """
     size = row_bytes * rows
     if compression == Compression.NONE:
         return packed

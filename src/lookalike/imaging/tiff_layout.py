@@ -122,17 +122,19 @@ def _refuse(layout: Layout) -> None:
         raise UnreadKindError("YCbCr with fewer colours than pixels, in planes or with a predictor")
 
 
-def _shares_of(given: Any, usual: tuple[float, ...]) -> tuple[float, ...]:
+def _shares_of(given: Any, default: tuple[float, ...]) -> tuple[float, ...]:
     """Return what a file says of its luma, or what is usual where that is nonsense."""
     try:
-        found = tuple(float(v) for v in given)
+        shares = tuple(float(v) for v in given)
     except (TypeError, ValueError, ZeroDivisionError):
-        return usual
-    sound = len(found) == len(usual) and all(math.isfinite(v) for v in found)
-    if len(usual) == 3:
-        return found if sound and min(found) > 0 else usual
+        return default
+    sound = len(shares) == len(default) and all(math.isfinite(v) for v in shares)
+    if len(default) == 3:
+        return shares if sound and min(shares) > 0 else default
     return (
-        found if sound and all(black < white for black, white in zip(found[::2], found[1::2], strict=True)) else usual
+        shares
+        if sound and all(black < white for black, white in zip(shares[::2], shares[1::2], strict=True))
+        else default
     )
 
 

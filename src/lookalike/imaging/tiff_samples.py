@@ -1,4 +1,4 @@
-"""How the samples of a TIFF's page lie in its file -> its pixels, in every layout that the format's parts can make.
+"""The layout of a TIFF page's samples, and its file -> its pixels.
 
 Every strip and tile is unpacked to its bytes, and NumPy does what the specification says of them (TIFF 6.0; Adobe's
 technical notes 1 to 3; BigTIFF).

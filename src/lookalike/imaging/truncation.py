@@ -1,4 +1,4 @@
-"""Whether a file lacks its end, by what its format says of its length."""
+"""The bytes of an image file -> whether its end is missing, by what its format says of its length."""
 
 from __future__ import annotations
 
@@ -324,7 +324,22 @@ _CHECKED = {
 
 
 def check_jpeg_end(image: Image, data: bytes, scan: int) -> None:
-    """Refuse a picture that libjpeg filled with grey, since it warns of it only, and Pillow hides the warning."""
+    """Refuse a JPEG that libjpeg completed with grey: it only warns of that, and Pillow hides the warning.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Loaded.
+    data : bytes
+        The file.
+    scan : int
+        Where its first scan begins.
+
+    Raises
+    ------
+    EOFError
+        If data are missing.
+    """
     if data.rfind(JPEG_END, scan) < 0:
         raise EOFError
     width, height = image.size

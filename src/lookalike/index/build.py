@@ -20,7 +20,7 @@ from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import EncoderError, IndexStoreError, unknown_name
 from lookalike.index.graph import refresh_graphs
-from lookalike.index.lance_store import LanceStore
+from lookalike.index.lance_store import LanceStore, give_memory_back
 from lookalike.index.lock import only_writer
 from lookalike.index.manifest import (
     MANIFEST,
@@ -135,6 +135,7 @@ def update_index(
                 on_progress=told,
             )
             manifest = run.run()
+            give_memory_back()  # lists take some, too
             index = IndexReader(path, manifest)
             keep_lists(path, manifest, options.approximate, lambda: (index.descriptors, index.keys), note)
         except BaseException:

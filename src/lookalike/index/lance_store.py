@@ -205,7 +205,7 @@ class LanceStore:
             self._drop_damaged_previous()
         _fsync(self.path)
         self._drop_merged()
-        _give_memory_back()
+        give_memory_back()
         return manifest
 
     def _drop_damaged_previous(self) -> None:
@@ -264,7 +264,7 @@ class LanceStore:
             raise OSError("what was written isn't what is read back")
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Return to the system what Lance's and Arrow's many threads have let go, and their allocators keep for each of them.
 
     Of 300,000 small images that is most of a gigabyte, for as long as the process lives. It costs some milliseconds.

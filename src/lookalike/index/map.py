@@ -51,7 +51,7 @@ def open_map(index: IndexReader) -> Layout | None:
         return None
     if not np.array_equal(sealed.array("marks"), _marks(index)):
         return None
-    return Layout(np.array(sealed.array("places")), np.array(sealed.array("hills")))
+    return Layout(np.array(sealed.array("places")), np.array(sealed.array("clusters")))
 
 
 def map_version(index: IndexReader) -> str:
@@ -145,7 +145,7 @@ def _stored(index: IndexReader) -> MappedArrays | None:
     """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
     kept = MAP.read(index.path, index.manifest)
     with suppress(*UNSOUND):
-        if kept is not None and {"places", "hills", "marks"} <= set(kept.names):
+        if kept is not None and {"places", "clusters", "marks"} <= set(kept.names):
             kept.check()
             return kept
     return None
@@ -168,13 +168,13 @@ def _keep(index: IndexReader, layout: Layout, facts: dict[str, float]) -> None:
     marks = _marks(index)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "places": ("<f4", layout.places.shape),
-        "hills": ("<u2", layout.hills.shape),
+        "clusters": ("<u2", layout.clusters.shape),
         "marks": ("<i8", marks.shape),
     }
     stated = {"encoder": index.manifest.encoder, "fingerprint": index.manifest.fingerprint, **facts}
     with only_writer(index.path), MAP.writing(index.path, index.manifest, stated, shapes) as arrays:
         arrays["places"][:] = layout.places
-        arrays["hills"][:] = layout.hills
+        arrays["clusters"][:] = layout.clusters
         arrays["marks"][:] = marks
 
 

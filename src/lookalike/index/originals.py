@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
 #: Details kept in memory, at most; each takes some 130 KB.
-MOST_KEPT = 4000
+MAX_KEPT = 4000
 #: Far more than the keypoints of one picture take.
-_MOST_BYTES = 2**22
+_MAX_BYTES = 2**22
 
 
 class Originals:
@@ -96,7 +96,7 @@ class Originals:
             If the extra ``local`` isn't installed.
         """
         missing = [row for row in rows if row not in self._details]
-        if len(self._details) + len(missing) > MOST_KEPT:
+        if len(self._details) + len(missing) > MAX_KEPT:
             self._details = {row: self._details[row] for row in rows if row in self._details}
         for row, facts in zip(missing, self.index.facts(missing) if missing else [], strict=True):
             self._details[row] = self._stored(row, facts)
@@ -126,10 +126,10 @@ class Originals:
 
 def _stored_details(file: Path) -> Keypoints | None:
     """Read stored keypoints; None where they aren't what is stored, so that a file can't fill the memory."""
-    if not file.is_file() or file.stat().st_size > _MOST_BYTES:
+    if not file.is_file() or file.stat().st_size > _MAX_BYTES:
         return None
     with np.load(file, allow_pickle=False) as arrays:
-        if sum(entry.file_size for entry in arrays.zip.infolist()) > _MOST_BYTES:  # unpacked
+        if sum(entry.file_size for entry in arrays.zip.infolist()) > _MAX_BYTES:  # unpacked
             return None
         places, descriptors = arrays["places"], arrays["descriptors"]
     fits = places.shape == (len(places), 4) and descriptors.shape == (len(places), 128)

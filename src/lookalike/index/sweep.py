@@ -291,7 +291,7 @@ def forget_unnamed_versions(path: Path, *manifests: Manifest) -> None:
     ----------
     path : Path
         The index's folder, under its writer's lock.
-    manifests : Manifest
+    *manifests : Manifest
         At least one; beside those in the folder they name versions that stay, of the first one's dataset.
     """
     named = [*manifests, *all_manifests(path)]

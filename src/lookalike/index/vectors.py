@@ -24,7 +24,7 @@ from lookalike.neighbors.distances.base import lengths_of
 from lookalike.neighbors.ivf import InvertedFile, write_lists
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
-LEAST_BYTES = 2**24
+MIN_BYTES = 2**24
 #: Descriptors of this size and more get lists unless one says otherwise: below, an exact search costs about as little.
 CROSSOVER_BYTES = 2**28
 
@@ -74,7 +74,7 @@ def write_vectors(
     """
     view = manifest.view
     shape, kind = (view.count, view.dimension), np.dtype(view.dtype)
-    if view.count * view.dimension * kind.itemsize < LEAST_BYTES:
+    if view.count * view.dimension * kind.itemsize < MIN_BYTES:
         return None
     shapes: dict[str, tuple[Any, tuple[int, ...]]] = {"descriptors": (kind, shape), "keys": ("<i8", keys.shape)}
     if kind != np.uint8:

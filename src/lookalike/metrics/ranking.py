@@ -239,12 +239,34 @@ class Metric:
 
 
 def precision_at(k: int) -> Callable[[Hits], float]:
-    """Return P@k, which divides by ``k`` even if there are fewer relevant images."""
+    """Return P@k, which divides by ``k`` even if there are fewer relevant images.
+
+    Parameters
+    ----------
+    k : int
+        How many answers count.
+
+    Returns
+    -------
+    callable
+        Hits -> P@k, 0..1.
+    """
     return lambda hits: float(hits.found(k) / k)
 
 
 def recall_at(k: int) -> Callable[[Hits], float]:
-    """Return recall@k: the share of the relevant images that is found."""
+    """Return recall@k: the share of the relevant images that is found.
+
+    Parameters
+    ----------
+    k : int
+        How many answers count.
+
+    Returns
+    -------
+    callable
+        Hits -> recall@k, 0..1.
+    """
     return lambda hits: float(hits.found(k) / hits.total)
 
 

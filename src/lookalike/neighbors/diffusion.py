@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.errors import UsageError
 from lookalike.neighbors.exact import Database
-
-Float32Array = NDArray[np.float32]
+from lookalike.neighbors.others import others_than
 
 #: Neighbours kept of each image, and the one whose distance is the scale of its surroundings.
 NEIGHBOURS, SCALE_AT = 50, 10
@@ -118,9 +118,7 @@ def find_neighbours(
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
         near, far = database.nearest(descriptors[some], k + 1)
-        # An image is its own nearest, but of equal ones another may come first; where it isn't among them, drop the last.
-        others = near != some[:, None]
-        others[others.all(axis=1), -1] = False
+        others = others_than(some, near)
         rows[some] = near[others].reshape(-1, k)
         squares[some] = database.measure.to_squares(far[others].reshape(-1, k))
         if on_progress is not None:

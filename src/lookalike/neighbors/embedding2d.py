@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.neighbors.diffusion import NeighborGraph, Neighbours
-
-Float32Array = NDArray[np.float32]
 
 #: Neighbours that attract, of those that the graph has.
 ATTRACTING = 15
@@ -53,12 +52,12 @@ class Layout:
     ----------
     places : ndarray of float32, shape (n, 2)
         x to the right and y up, within -1 and 1.
-    hills : ndarray of uint16, shape (n,)
+    clusters : ndarray of uint16, shape (n,)
         The hill that each lies on; 0 is the one of most images.
     """
 
     places: Float32Array
-    hills: NDArray[np.uint16]
+    clusters: NDArray[np.uint16]
 
     def spread_out(self, side: int = 26) -> list[int]:
         """Return rows that lie apart from each other: of each square of a grid, the image nearest to its middle.

@@ -29,14 +29,14 @@ from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError, unknown_name
 from lookalike.neighbors.distances import DISTANCES, Distance
 from lookalike.neighbors.distances.base import LONGEST, MANY_QUERIES, ROUNDING, lengths_of
-from lookalike.neighbors.tiling import MOST_ANSWERS, candidates
+from lookalike.neighbors.tiling import MAX_ANSWERS, candidates
 
 #: Most bytes a block of queries x database may take; one query's row is always allowed.
 BLOCK_BYTES = 64 * 2**20
 #: Numbers whose distances are computed again in float64 at a time.
 NUMBERS_AT_ONCE = 2**18
 #: Longest code; more bits don't fit the 16-bit counts.
-MOST_CODE_BYTES = 8191
+MAX_CODE_BYTES = 8191
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Database:
         table = _table("descriptors", descriptors, packed, halves=True)
         if not table.size:
             raise UsageError(f"descriptors of shape {table.shape} leave nothing to search; index some images first")
-        if packed and table.shape[1] > MOST_CODE_BYTES:
-            raise UsageError(f"codes of {table.shape[1]:,} bytes are too long; hamming takes up to {MOST_CODE_BYTES:,}")
+        if packed and table.shape[1] > MAX_CODE_BYTES:
+            raise UsageError(f"codes of {table.shape[1]:,} bytes are too long; hamming takes up to {MAX_CODE_BYTES:,}")
         if lengths is None:
             lengths = np.zeros(len(table)) if packed else lengths_of(table)
         _check_lengths("descriptor", lengths)
@@ -222,7 +222,7 @@ class Database:
         def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
             return _candidates(values, k, error)
 
-        if len(table) >= MANY_QUERIES and k <= MOST_ANSWERS:
+        if len(table) >= MANY_QUERIES and k <= MAX_ANSWERS:
             done = 0
             for near, far in self._picked_together(table, lengths, k):
                 positions[done : done + len(near)], distances[done : done + len(near)] = near, far

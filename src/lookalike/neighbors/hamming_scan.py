@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Int64Array
 from lookalike.cores import usable_cores
 
-Int64Array = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 #: Queries of a tile, codes of the first one, and pairs of the others: 512 KiB of words.

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.mapped import MappedArrays, writing_mapped
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.distances.base import lengths_of
@@ -29,18 +30,14 @@ from lookalike.neighbors.exact import NUMBERS_AT_ONCE, Database
 from lookalike.neighbors.ivf_scan import visit
 from lookalike.neighbors.tiling import product_threads, reach_of
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
-
 #: What recall@10 must reach, and the numbers of answers for which it is measured.
 FLOOR, CUTS = 0.99, (10, 100)
 _SAMPLE = 256  # queries of the meter, each time
 _TRAIN_PER_LIST, _TURNS = 32, 8
-_FEWEST, _MOST_LISTS = 16, 8192
+_MIN_LISTS, _MAX_LISTS = 16, 8192
 _SEED = 0
 #: From this many on, queries look into lists together, and no more than so many.
-_TOGETHER, _MOST_TOGETHER = 16, 1024
+_TOGETHER, _MAX_TOGETHER = 16, 1024
 _AT_ONCE = 2**23  # numbers moved or put into lists at a time
 
 
@@ -174,8 +171,8 @@ class InvertedFile:
         self._measure.check("query", lengths)
         positions = np.empty((len(asked), k), np.int64)
         distances = np.empty((len(asked), k), np.float32)
-        for start in range(0, len(asked), _MOST_TOGETHER):
-            part = slice(start, start + _MOST_TOGETHER)
+        for start in range(0, len(asked), _MAX_TOGETHER):
+            part = slice(start, start + _MAX_TOGETHER)
             some, long = asked[part], lengths[part]
             chosen = self._chosen(some, long, k, probes)
             self._check(np.unique(np.concatenate(chosen)))
@@ -358,7 +355,7 @@ def _parts(count: int, dimension: int) -> Iterator[slice]:
 
 def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> Float32Array:
     """Return centres by k-means on a sample: 2 sqrt(m) of them, so that choosing and looking into lists cost alike."""
-    count = max(_FEWEST, min(_MOST_LISTS, int(2 * len(descriptors) ** 0.5)))
+    count = max(_MIN_LISTS, min(_MAX_LISTS, int(2 * len(descriptors) ** 0.5)))
     count = min(count, len(descriptors))
     rng = np.random.default_rng(_SEED)
     some = np.sort(rng.choice(len(descriptors), min(len(descriptors), _TRAIN_PER_LIST * count), replace=False))

@@ -14,11 +14,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.neighbors.tiling import MOST_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
+from lookalike.neighbors.tiling import MAX_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 Pairs = tuple[Int64Array, Int64Array]
 Found = tuple[Int64Array, Int64Array, Float32Array]
 Visit = tuple[int, Int64Array]
@@ -100,7 +98,7 @@ class _Search:
         others = np.concatenate([lists[1:] for lists in chosen])
         owners = np.repeat(np.arange(count), [len(lists) - 1 for lists in chosen])
         found: list[Found] = []
-        taken, waiting, room = 0, 0, MOST_PAIRS
+        taken, waiting, room = 0, 0, MAX_PAIRS
         threads = product_threads()
         with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
             for look, into, queries in (

@@ -15,13 +15,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.cores import usable_cores
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 T = TypeVar("T")
 
 #: A tile's queries and rows: large enough for the matrix product to run at its best, its product (8 MiB) and its rows
@@ -30,9 +27,9 @@ TILE_QUERIES, TILE_ROWS, TILE_NUMBERS = 512, 4096, 2**22
 #: Groups of consecutive rows in a tile whose minimum is taken first: few of them hold an answer.
 GROUPS = 128
 #: Pairs of a query and a candidate that may wait in memory; where all is alike there is no end of them.
-MOST_PAIRS = 2**21
+MAX_PAIRS = 2**21
 #: More answers than this are better picked from whole rows of values.
-MOST_ANSWERS = GROUPS
+MAX_ANSWERS = GROUPS
 
 
 def candidates(
@@ -52,7 +49,7 @@ def candidates(
     errors : ndarray of float64, shape (n,)
         The most that a value of each query can be wrong by.
     k : int
-        How many, 1 to ``MOST_ANSWERS``, and no more than ``size``.
+        How many, 1 to ``MAX_ANSWERS``, and no more than ``size``.
     size : int
         Rows of the database.
     multiply : callable
@@ -117,7 +114,7 @@ def _of_some(
     best = np.full((count, k), np.inf, np.float32)  # the k smallest values so far, the largest of them last
     reach = np.full(count, np.inf, np.float32)  # a row whose value is beyond can't be an answer
     found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
-    room = MOST_PAIRS
+    room = MAX_PAIRS
     for start in range(0, size, most):
         stop = min(start + most, size)
         values = buffer[: stop - start]

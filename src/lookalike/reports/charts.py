@@ -261,7 +261,7 @@ def map_chart(layout: Layout, chosen: Sequence[int], pictures: Sequence[NDArray[
     ax.set_axis_off()
     ax.set_xlim(low[0] - margin, high[0] + margin)
     ax.set_ylim(low[1] - margin, high[1] + margin)
-    colours = [line_style(hill)["color"] for hill in layout.hills.tolist()]
+    colours = [line_style(hill)["color"] for hill in layout.clusters.tolist()]
     # Thousands of shapes would make an SVG of megabytes: dots are drawn as one picture in any format.
     ax.scatter(layout.places[:, 0], layout.places[:, 1], s=2, c=colours, lw=0, alpha=0.5, rasterized=True)
     for row, picture in zip(chosen, pictures, strict=True):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SIDE = 4.4  # of a picture, in tiles
 _GAP = 0.25
 _LINE = 0.42
-_MOST_LINES = 60  # that join details: more hide the pictures
+_MAX_LINES = 60  # that join details: more hide the pictures
 _COLUMNS = 15  # pictures of a contact sheet
 _APART = 0.18
 _OF_ONE = 3  # shown of one cluster
@@ -60,7 +60,7 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
         overlay(match, explanation.match_map),
     ]
     height = max(_SIDE * min(1.0, p.shape[0] / p.shape[1]) for p in pictures)
-    said = textwrap.wrap(explanation.says, _LETTERS)
+    said = textwrap.wrap(explanation.message, _LETTERS)
     bars = len(explanation.shares) > 1
     width = 4 * _SIDE + 3 * _GAP
     top = 0.5 + _LINE * len(said)
@@ -112,7 +112,7 @@ def contact_sheet(index: IndexReader, health: Health) -> Figure:
     _say(ax, 0, 0.2, health.lines()[1], size=8.5)
     for i, finding in enumerate(health.findings):
         y = 0.5 + sum(lines[:i])
-        title = textwrap.shorten(f"{finding.name}: {finding.says}", _LETTERS, placeholder=" ...")
+        title = textwrap.shorten(f"{finding.name}: {finding.message}", _LETTERS, placeholder=" ...")
         _say(ax, 0, y + 0.25, title, size=8.5)
         ax.plot([0, width], [y + 0.47, y + 0.47], color=RULE, lw=0.6)
         rows, captions = _shown(finding)
@@ -167,7 +167,7 @@ def _join(
         np.array([left, top]) + places * np.array([width, height])
         for (left, top, width, height), places in zip((one, other), points, strict=True)
     ]
-    every = max(1, -(-len(ends[0]) // _MOST_LINES))
+    every = max(1, -(-len(ends[0]) // _MAX_LINES))
     for i in range(0, len(ends[0]), every):
         ax.plot(*zip(ends[0][i], ends[1][i], strict=True), color=SERIES[1], lw=0.7, alpha=0.8, marker=".", ms=3)
 

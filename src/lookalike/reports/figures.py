@@ -39,7 +39,7 @@ FORMATS = (".pdf", ".png", ".svg")
 
 _TILE = 0.52  # inches: the width of one picture in a grid
 _GAP = 0.1  # of a tile: between neighbours
-_MOST = 100  # lines of a grid, and answers on one
+_MAX_SHOWN = 100  # lines of a grid, and answers on one
 _SMALL = 64  # pixels: up to here a picture is drawn pixel by pixel, above it is smoothed
 
 
@@ -432,8 +432,10 @@ def _check_answers(queries: NDArray[np.uint8], answers: Sequence[NDArray[np.uint
             if given is not None and len(given[i]) < len(found):
                 raise UsageError(f"retrieved: {what}[{i}] has {len(given[i])} entries for {len(found)} answers")
     k = max(map(len, answers))
-    if max(len(queries), k) > _MOST:
-        raise UsageError(f"retrieved: {len(queries)} queries with {k} answers; a figure holds up to {_MOST} of each")
+    if max(len(queries), k) > _MAX_SHOWN:
+        raise UsageError(
+            f"retrieved: {len(queries)} queries with {k} answers; a figure holds up to {_MAX_SHOWN} of each"
+        )
     return k
 
 

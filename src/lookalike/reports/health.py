@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float64Array, Int64Array
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
+from lookalike.neighbors.others import others_than
+from lookalike.neighbors.sampling import draw_rows
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Int64Array = NDArray[np.int64]
-Float64Array = NDArray[np.float64]
 
 #: Neighbours that are looked at.
 K = 10
 #: Up to as many images all are compared with all; of more a sample is, so that no more pairs are looked at.
-MOST = 20_000
+MAX_IMAGES = 20_000
 #: Images that are looked at pixel by pixel.
-MOST_PICTURES = 2_000
+MAX_PICTURES = 2_000
 #: Hubs are images whose count is so many deviations above the mean (Radovanovic et al., section 4).
 HUB = 2.0
 #: Deviations that a sample's count must be above that.
@@ -63,7 +64,7 @@ class Finding:
         Of these images.
     values : list of float
         What they were found by: how often they are neighbours, a distance, the size of a cluster.
-    says : str
+    message : str
         In words.
     clusters : list of list of int, or None
         Of duplicates: all rows of each cluster that is listed.
@@ -77,14 +78,14 @@ class Finding:
     rows: list[int]
     ids: list[str]
     values: list[float]
-    says: str
+    message: str
     clusters: list[list[int]] | None = None
     cluster_ids: list[list[str]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
         said = {"count": self.count, "looked_at": self.looked_at, "ids": self.ids, "values": self.values}
-        return {**said, "says": self.says} | ({} if self.cluster_ids is None else {"clusters": self.cluster_ids})
+        return {**said, "message": self.message} | ({} if self.cluster_ids is None else {"clusters": self.cluster_ids})
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ class Health:
             f"hubness: skewness {skew} of how often an image is among the {K} nearest of others; {never}",
         ]
         for finding in self.findings:
-            told.append(f"{finding.name}: {finding.says}")
+            told.append(f"{finding.name}: {finding.message}")
             listed = zip(finding.ids[:5], finding.values[:5], strict=True)
             told += ["  " + "  ".join(f"{name} ({value:.4g})" for name, value in listed)] if finding.ids else []
         return told
 
 
-def check_health(index: IndexReader, *, seed: int = 0, most: int = MOST) -> Health:
+def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -> Health:
     """Look an index over.
 
     Parameters
@@ -161,7 +162,7 @@ def check_health(index: IndexReader, *, seed: int = 0, most: int = MOST) -> Heal
     asked = _sample(len(index), max(1, min(len(index), most * most // max(1, len(index)))), rng)
     neighbours, distances = _neighbours(index.descriptors, database, asked)
     counts = np.bincount(neighbours[neighbours >= 0], minlength=len(index))
-    looked_at = _sample(len(asked), min(len(asked), MOST_PICTURES), rng)
+    looked_at = _sample(len(asked), min(len(asked), MAX_PICTURES), rng)
     pictures = index.thumbnails(asked[looked_at].tolist()) if len(index) else []
     reach = _reach_of_copies(index, database, asked[looked_at][:COPIES], pictures[:COPIES])
     findings = [
@@ -182,7 +183,7 @@ def check_health(index: IndexReader, *, seed: int = 0, most: int = MOST) -> Heal
 def _sample(count: int, wanted: int, rng: np.random.Generator) -> Int64Array:
     if wanted >= count:
         return np.arange(count)
-    chosen: Int64Array = np.sort(rng.permutation(count)[:wanted])
+    chosen: Int64Array = draw_rows(rng, count, wanted)
     return chosen
 
 
@@ -194,10 +195,9 @@ def _neighbours(descriptors: NDArray[Any], database: Database, asked: Int64Array
     for start in range(0, len(asked), 1000):
         part = asked[start : start + 1000]
         found, near = database.nearest(descriptors[part], k)
-        own = found == part[:, None]
-        own[~own.any(axis=1), -1] = True  # more than K at distance 0, and itself not among them: the last goes
-        rows[start : start + len(part), : k - 1] = found[~own].reshape(len(part), k - 1)
-        distances[start : start + len(part), : k - 1] = near[~own].reshape(len(part), k - 1)
+        others = others_than(part, found)
+        rows[start : start + len(part), : k - 1] = found[others].reshape(len(part), k - 1)
+        distances[start : start + len(part), : k - 1] = near[others].reshape(len(part), k - 1)
     return rows, distances
 
 
@@ -244,11 +244,11 @@ def _moments(counts: Int64Array, asked: int, images: int) -> tuple[float, float,
 
 
 def _finding(
-    index: IndexReader, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], says: str
+    index: IndexReader, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], message: str
 ) -> Finding:
     rows = rows[:LISTED]
     ids = [index.ids[row] for row in rows.tolist()]
-    return Finding(name, count, looked_at, rows.tolist(), ids, [float(v) for v in values[:LISTED]], says)
+    return Finding(name, count, looked_at, rows.tolist(), ids, [float(v) for v in values[:LISTED]], message)
 
 
 def _hubs(index: IndexReader, counts: Int64Array, asked: int) -> Finding:
@@ -261,9 +261,9 @@ def _hubs(index: IndexReader, counts: Int64Array, asked: int) -> Finding:
     rows = order[counts[order] > surely]
     if not np.isfinite(edge):
         return _finding(index, "hubs", 0, len(counts), rows, counts[rows], "too few images to tell")
-    says = f"{len(rows):,} are among the {K} nearest of over {edge:,.0f} others"
-    says += f" (counted by {asked:,} of {len(index):,})" if share < 1 else ""
-    return _finding(index, "hubs", len(rows), len(counts), rows, counts[rows], says)
+    message = f"{len(rows):,} are among the {K} nearest of over {edge:,.0f} others"
+    message += f" (counted by {asked:,} of {len(index):,})" if share < 1 else ""
+    return _finding(index, "hubs", len(rows), len(counts), rows, counts[rows], message)
 
 
 # Near-equal and odd ---------------------------------------------------------------------------------------------------
@@ -310,12 +310,12 @@ def _duplicates(
     sizes = [len(cluster) for cluster in listed]
     same = index.manifest.outcomes.get("duplicate", 0)
     bytes_ = f"; {same:,} more files have the same bytes as another" if same else ""
-    says = (
+    message = (
         f"{len(listed):,} clusters of {sum(sizes):,} images that differ no more than by saving as JPEG "
         f"(distance {reach:.4g}){bytes_}"
     )
     first = np.array([cluster[0] for cluster in listed], np.int64)
-    found = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), says)
+    found = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), message)
     listed = listed[:LISTED]
     return replace(found, clusters=listed, cluster_ids=[[index.ids[row] for row in cluster] for cluster in listed])
 
@@ -339,8 +339,10 @@ def _oddities(index: IndexReader, asked: Int64Array, distances: Float64Array, re
     order = known[np.argsort(-nearest[known], kind="stable")]
     odd = int((nearest[order] > fence).sum())
     half = float(np.median(nearest[known]))
-    says = f"{odd:,} lie far out, with no neighbour within {fence:.4g} (half have one within {half:.4g}); the farthest"
-    return _finding(index, "oddities", odd, len(asked), asked[order], nearest[order], says)
+    message = (
+        f"{odd:,} lie far out, with no neighbour within {fence:.4g} (half have one within {half:.4g}); the farthest"
+    )
+    return _finding(index, "oddities", odd, len(asked), asked[order], nearest[order], message)
 
 
 # Pixels ---------------------------------------------------------------------------------------------------------------
@@ -352,8 +354,8 @@ def _blank(index: IndexReader, rows: Int64Array, pictures: list[NDArray[np.uint8
     blank = order[spans[order] < BLANK]
     left_out = index.manifest.outcomes.get("blank", 0)
     more = f"; {left_out:,} more were left out of the index as blank" if left_out else ""
-    says = f"{len(blank):,} of {len(rows):,} looked at hold next to nothing (levels within {BLANK} of 255){more}"
-    return _finding(index, "blank", len(blank), len(rows), rows[blank], spans[blank], says)
+    message = f"{len(blank):,} of {len(rows):,} looked at hold next to nothing (levels within {BLANK} of 255){more}"
+    return _finding(index, "blank", len(blank), len(rows), rows[blank], spans[blank], message)
 
 
 def _span(picture: NDArray[np.uint8]) -> float:
@@ -374,11 +376,11 @@ def _hard_to_rebuild(index: IndexReader, rows: Int64Array, pictures: list[NDArra
     fence = _far_out(errors)
     order = np.argsort(-errors, kind="stable")
     hard = int((errors > fence).sum())
-    says = (
+    message = (
         f"{hard:,} of {len(rows):,} looked at lie far out, with a mean squared error over {fence:.4g} (half have less than "
         f"{np.median(errors):.4g}); the largest"
     )
-    return _finding(index, "hard to rebuild", hard, len(rows), rows[order], errors[order], says)
+    return _finding(index, "hard to rebuild", hard, len(rows), rows[order], errors[order], message)
 
 
 __all__ = ["Finding", "Health", "check_health", "skewness_of_counts"]

@@ -18,7 +18,7 @@ SCALE = np.array([
     [252, 255, 164],
 ])  # fmt: skip
 #: The sides of a picture: the longer is at most MOST, and where the image is smaller than LEAST it is enlarged.
-LEAST, MOST = 224, 512
+MIN_SIDE, MAX_SIDE = 224, 512
 #: How much of the heat's colour covers the image where it is hottest.
 COVER = 0.8
 #: Lightness of the grey image underneath, of 255.
@@ -41,7 +41,7 @@ def overlay(image: NDArray[np.uint8], values: NDArray[np.floating]) -> NDArray[n
         Of the same proportions; its longer side is between 224 and 512 pixels.
     """
     height, width = _size(image)
-    if max(image.shape[:2]) < LEAST:  # small images are seen pixel by pixel
+    if max(image.shape[:2]) < MIN_SIDE:  # small images are seen pixel by pixel
         enlarged = max(height, width) // max(image.shape[:2])
         grey = fit_to(image, image.shape[:2]).repeat(enlarged, 0).repeat(enlarged, 1)
     else:
@@ -85,7 +85,7 @@ def smooth(values: NDArray[np.floating], height: int, width: int) -> NDArray[np.
 
 def _size(image: NDArray[np.uint8]) -> tuple[int, int]:
     longer = max(image.shape[:2])
-    scale = min(1.0, MOST / longer) if longer >= LEAST else -(-LEAST // longer)
+    scale = min(1.0, MAX_SIDE / longer) if longer >= MIN_SIDE else -(-MIN_SIDE // longer)
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     return height, width
 

@@ -17,7 +17,7 @@ from lookalike.index.run_status import read_plain
 from lookalike.reports.evaluate import IndexScore
 
 #: Most reports that are looked at, and bytes of one: what is larger isn't one of ours.
-MOST_REPORTS, REPORT_BYTES = 200, 2**20
+MAX_REPORTS, REPORT_BYTES = 200, 2**20
 #: What a kept report must hold to be shown.
 _NEEDED = {"title": str, "when": str, "queries": int, "database": int, "metrics": dict, "intervals": dict, "lrap": list}
 
@@ -84,7 +84,7 @@ def saved_reports(path: str | Path) -> list[dict[str, Any]]:
     folder = Path(path, SCORES.name)
     if folder.is_symlink():  # leads to somebody else's files
         return []
-    for file in sorted(folder.glob("*.json"))[:MOST_REPORTS]:
+    for file in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
         try:
             data = read_plain(file, REPORT_BYTES + 1)
             report = json.loads(data) if len(data) <= REPORT_BYTES else None

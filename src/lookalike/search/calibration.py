@@ -1,7 +1,7 @@
 """A distance -> what it means in this collection: how rare it is, whether it stands out, whether it is too far.
 
 **Chance.** The share of pairs of the collection's images that are at least this close: counted over all pairs of at most
-``SAMPLE`` images, drawn by a seed. Below ``FEWEST`` counted pairs only a bound is given.
+``SAMPLE`` images, drawn by a seed. Below ``MIN_PAIRS`` counted pairs only a bound is given.
 
 **Gap.** Among unrelated images the nearest distances follow a power law, the number within ``d`` growing as ``d ** D`` with a
 local dimension ``D`` (E. Levina and P. Bickel, "Maximum likelihood estimation of intrinsic dimension", 2004). Then the
@@ -35,7 +35,7 @@ Once = Callable[[Mapping[str, Any], Callable[[], Learnt]], Learnt]
 #: Images whose pairs are counted; of 2,048 these are 2.1 million.
 SAMPLE = 2048
 #: Fewest counted pairs for a share of a sample to be given as such: its relative error is about a third then.
-FEWEST = 10
+MIN_PAIRS = 10
 #: Distances of pairs that differ by no more may be one and the same, as they are worked out in float32: by this share of
 #: the median; and by this share of what a product of descriptors is of, times the root of their dimension.
 ROUNDING, ROUNDING_OF_PRODUCTS = 1e-5, 2.5e-7
@@ -111,7 +111,7 @@ class DistanceCalibration:
         self._once = once
         self._seed = seed
 
-    def chance(self, distance: float) -> PValue | None:
+    def p_value(self, distance: float) -> PValue | None:
         """Tell how rare a distance is among random pairs; None where there are no two images."""
         facts, arrays = self._learnt
         if not facts["pairs"]:
@@ -123,7 +123,7 @@ class DistanceCalibration:
         place = int(np.searchsorted(arrays["distances"], bound, "right"))
         count = int(arrays["ranks"][place - 1]) if place else 0
         complete = self._database.size <= SAMPLE
-        fewest = 1 if complete else FEWEST
+        fewest = 1 if complete else MIN_PAIRS
         return PValue(max(count, fewest) / facts["pairs"], count < fewest)
 
     @property

@@ -22,7 +22,7 @@ from lookalike.search.restore import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
-    from lookalike.transforms.restorer import Restored
+    from lookalike.transforms.restorer import RestoredImages
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Match:
         Its row in the index's descriptors.
     inliers : int or None
         Details that it shares with the query in the same arrangement, where a geometric check looked at it.
-    chance : Chance or None
+    p_value : Chance or None
         How rare so small a distance is in this collection, where one query was asked by :meth:`lookalike.Index.ask`.
     group : tuple of str
         Ids of answers that were folded into this one.
@@ -61,7 +61,7 @@ class Match:
     label: str | None
     row: int
     inliers: int | None = None
-    chance: PValue | None = None
+    p_value: PValue | None = None
     group: tuple[str, ...] = ()
     score: float | None = None
 
@@ -78,10 +78,10 @@ class Match:
             found["label"] = self.label
         if self.inliers is not None:
             found["inliers"] = self.inliers
-        if self.chance is not None:
-            found["chance"] = self.chance.share
-            if self.chance.is_bound:
-                found["chance_is_bound"] = True
+        if self.p_value is not None:
+            found["p_value"] = self.p_value.share
+            if self.p_value.is_bound:
+                found["p_value_is_bound"] = True
         if self.group:
             found["group"] = list(self.group)
         if self.score is not None:
@@ -103,7 +103,7 @@ class Match:
             With the row -1.
         """
         found = {name: one for name, one in value.items() if one is not None}
-        share = found.get("chance")
+        share = found.get("p_value")
         return cls(
             rank=found["rank"],
             id=found["id"],
@@ -112,7 +112,7 @@ class Match:
             label=found.get("label"),
             row=-1,
             inliers=found.get("inliers"),
-            chance=None if share is None else PValue(share, bool(found.get("chance_is_bound"))),
+            p_value=None if share is None else PValue(share, bool(found.get("p_value_is_bound"))),
             group=tuple(found.get("group", ())),
             score=found.get("score"),
         )
@@ -130,7 +130,7 @@ class Result:
         The nearest first.
     how : str
         Whether they were found by ``exact`` or ``approximate`` search.
-    denoised : Restored or None
+    denoised : RestoredImages or None
         The image that was searched with in its place, where that was asked for; it alone.
     error : str or None
         Why this query has no answer, where others have: it can't be read, or can't be compared.
@@ -139,7 +139,7 @@ class Result:
     query: str
     matches: list[Match]
     how: str = "exact"
-    denoised: Restored | None = None
+    denoised: RestoredImages | None = None
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def search(
     else:
         results = _results(index, answered, by, *index.nearest(asked.descriptors, k, distance=by, how=how))
     if (restored := asked.restored) is not None:
-        results = [replace(r, denoised=restored.of(i)) for i, r in enumerate(results)]
+        results = [replace(r, denoised=restored.image(i)) for i, r in enumerate(results)]
     good = dict(zip(asked.positions, results, strict=True))
     return [good.get(i) or Result(title, [], error=asked.failed[i]) for i, title in enumerate(titles)]
 
@@ -239,14 +239,14 @@ class Readable:
         One row each.
     failed : dict of int to str
         Place of each other query -> why it can't be asked.
-    restored : Restored or None
+    restored : RestoredImages or None
         What was searched with, where noise was taken out.
     """
 
     positions: list[int]
     descriptors: NDArray[Any]
     failed: dict[int, str]
-    restored: Restored | None = None
+    restored: RestoredImages | None = None
 
 
 def readable_queries(
@@ -303,7 +303,7 @@ def readable_queries(
     if not kept.any() and first is not None:
         raise first
     if restored is not None and not kept.all():
-        restored = restored.some(np.flatnonzero(kept))
+        restored = restored.take(np.flatnonzero(kept))
     return Readable([p for p, good in zip(positions, kept, strict=True) if good], descriptors[kept], failed, restored)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array
 from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
@@ -30,8 +31,6 @@ from lookalike.search.request import Example
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 EXACT, HIDING = "exact", "hiding"
 #: Side of the maps of encoders that don't share a grid: a multiple of the usual 4 and 7 cells.
@@ -39,7 +38,7 @@ SIDE = 28
 #: A similarity that is no more than this has no shares.
 NOTHING = 1e-6
 #: Colours that are named, at most.
-MOST_COLOURS = 8
+MAX_COLOURS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ class Explanation:
     points : (ndarray, ndarray) or None
         Places of the details that lie in the same arrangement in both, float32 of shape (m, 2): x and y as shares of the
         image's width and height. Only for local features.
-    says : str
+    message : str
         In words.
     """
 
@@ -77,7 +76,7 @@ class Explanation:
     shares: dict[str, float]
     colours: list[tuple[tuple[int, int, int], float]]
     points: tuple[Float32Array, Float32Array] | None
-    says: str
+    message: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
@@ -89,7 +88,7 @@ class Explanation:
             "shares": self.shares,
             "colours": [{"rgb": list(colour), "share": share} for colour, share in self.colours],
             "points": None if self.points is None else [side.tolist() for side in self.points],
-            "says": self.says,
+            "message": self.message,
             "query_map": self.query_map.tolist(),
             "match_map": self.match_map.tolist(),
         }
@@ -146,7 +145,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
         shares,
         colours,
         points,
-        _says(alike, distance, exact, maps, shares, points),
+        _gap_message(alike, distance, exact, maps, shares, points),
     )
 
 
@@ -288,11 +287,11 @@ def _colours(parts: list[list[Contribution]], alike: float) -> list[tuple[tuple[
         if query.colours is None or query.by_colour is None or match.by_colour is None:
             continue
         added = (query.by_colour + match.by_colour) / 2
-        for bin_ in np.argsort(-added, kind="stable")[:MOST_COLOURS]:
+        for bin_ in np.argsort(-added, kind="stable")[:MAX_COLOURS]:
             if added[bin_] > 0:
                 red, green, blue = (int(value) for value in query.colours[bin_])
                 found.append(((red, green, blue), float(added[bin_]) / alike))
-    return sorted(found, key=lambda one: -one[1])[:MOST_COLOURS]
+    return sorted(found, key=lambda one: -one[1])[:MAX_COLOURS]
 
 
 # Local features -------------------------------------------------------------------------------------------------------
@@ -315,7 +314,7 @@ def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32
 # What is said ---------------------------------------------------------------------------------------------------------
 
 
-def _says(
+def _gap_message(
     alike: float,
     distance: str,
     exact: bool,

@@ -24,7 +24,7 @@ from lookalike.index.fact_table import FactTable
 K1, B = 1.2, 0.75
 
 #: Longest text that is looked for, in characters, and most words of it.
-LONGEST, MOST = 2_000, 100
+LONGEST, MAX_WORDS = 2_000, 100
 _AT_ONCE = 4096  # texts that are split together: what is worked on stays in the processor's cache
 
 # Scripts that put no blanks between words: Han, kana, Hangul (where endings cling to words), Thai, Lao, Burmese, Khmer.
@@ -145,8 +145,8 @@ class Words:
         for sign, text in _TERM.findall(asked):
             parts = _asked_of(text)
             count += len(parts)
-            if count > MOST:
-                raise UsageError(f"over {MOST} words to look for; give fewer")
+            if count > MAX_WORDS:
+                raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
             for i, word in enumerate(parts):
                 score = self._score(self._numbers_of(word, begins=text.endswith("*") and i == len(parts) - 1))
                 if sign:

@@ -7,41 +7,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import id_of
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
-from lookalike.imaging.resize import fit_to
-from lookalike.index.artifacts import CALIBRATION, REJECTION
-from lookalike.index.originals import originals_of
 from lookalike.index.reopen import collection_now
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
-from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, PValue, gap_after
+from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, gap_after
 from lookalike.search.compose import blend, read_whole, show_example
 from lookalike.search.engine import Match, similarity
-from lookalike.search.keywords import Words
+from lookalike.search.learnt import calibration_of, rejection_rates_of, row_of, words_of
 from lookalike.search.rejection import (
-    WAYS,
     MatchConfidence,
-    RejectionRates,
     assess_match,
-    estimate_rejection_rates,
-    show,
 )
 from lookalike.search.request import Query
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
 from lookalike.search.rerank.geometric import WIDER, recognised
 from lookalike.search.rerank.registry import rerank
+from lookalike.search.response import (
+    FADING,
+    REORDERED,
+    TOO_FEW,
+    Response,
+    gap_message,
+    none_message,
+    response_of,
+    title_of,
+    verified_message,
+)
 from lookalike.search.restore import restore_queries
-from lookalike.transforms.restorer import Restored
+from lookalike.transforms.restorer import RestoredImages
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -51,63 +54,7 @@ Picture = Callable[[int], NDArray[np.uint8]]
 #: Answers ranked at first; more are when a page or a group needs them.
 FIRST = 256
 #: Share of the collection's own images that must be verified when they hang in a scene, for it to count that none is.
-MOST_VERIFIED = 0.9
-
-
-@dataclass(frozen=True)
-class Response:
-    """A page of answers.
-
-    Attributes
-    ----------
-    query : str
-        What a person calls the query.
-    matches : list of Match
-        In their order; ranks count from the first page.
-    total : int
-        Images that pass the filter, the words and the threshold, folded or not.
-    offset : int
-        Answers on the pages before.
-    next : int or None
-        Offset of the next page, if there is one.
-    gap_after : int or None
-        The rank after which the answers are set apart from all others.
-    nothing_like_it : bool
-        Whether there seems to be nothing like the query here.
-    says : str
-        All that in a sentence.
-    denoised : Restored or None
-        The images that were searched with in the place of the query's, where that was asked for.
-    how : str
-        Whether they were found by ``exact`` or ``approximate`` search.
-    """
-
-    query: str
-    matches: list[Match]
-    total: int
-    offset: int
-    next: int | None
-    gap_after: int | None
-    nothing_like_it: bool
-    says: str
-    denoised: Restored | None = None
-    how: str = "exact"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the documented JSON form."""
-        denoised = {} if self.denoised is None else {"denoised": self.denoised.to_json()}
-        return {
-            "query": self.query,
-            "search": self.how,
-            "matches": [m.to_json() for m in self.matches],
-            "total": self.total,
-            "offset": self.offset,
-            "next": self.next,
-            "gap_after": self.gap_after,
-            "nothing_like_it": self.nothing_like_it,
-            "says": self.says,
-            **denoised,
-        }
+MAX_VERIFIED = 0.9
 
 
 def answer(
@@ -152,10 +99,9 @@ def answer(
         raise UsageError("denoise takes the noise out of the query's images, and there is none; leave it out")
     if query.rerank is not None:
         _check_rerank(query)
-    kept = _kept(index)
-    rows, scores = _passing(index, query, kept)
+    rows, scores = _passing(index, query)
     if query.by_image:
-        return _by_image(index, query, kept, rows, how, on_note)
+        return _by_image(index, query, rows, how, on_note)
     return _by_facts(index, query, rows, scores)
 
 
@@ -166,48 +112,6 @@ def _check_rerank(query: Query) -> None:
     for name in ("group", "within"):
         if getattr(query, name) is not None:
             raise UsageError(f"{name} goes by distance, and re-ranked answers don't; leave one of the two out")
-
-
-def prepare(index: IndexReader, on_note: Callable[[str], None] | None = None) -> None:
-    """Make what the first query by image would wait for; without it, that query makes it.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What will be asked, by its encoder's own distance.
-    on_note : callable, optional
-        Called with a sentence before what takes a while, if it wasn't done before.
-    """
-    kept, database = _kept(index), index.database()
-    kept.closeness_of(index, database).chance(0.0)
-    kept.silence_of(index, database, on_note)
-
-
-def prepare_words(index: IndexReader) -> None:
-    """Make what the first search by words would wait for.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What will be asked.
-    """
-    _kept(index).words_of(index)
-
-
-def silence_of(index: IndexReader) -> RejectionRates:
-    """Return what views of an index's own images met with: how far it can be believed that nothing stands out.
-
-    Parameters
-    ----------
-    index : IndexReader
-        Looked at through an encoder, by that one's own distance.
-
-    Returns
-    -------
-    RejectionRates
-        Learnt at the first call, some dozens of images, and kept in the index.
-    """
-    return _kept(index).silence_of(index, index.database())
 
 
 def shown(index: IndexReader, query: Query) -> list[NDArray[np.uint8]]:
@@ -225,83 +129,23 @@ def shown(index: IndexReader, query: Query) -> list[NDArray[np.uint8]]:
     list of ndarray of uint8
         Of any shapes; one an image, not of likes and dislikes.
     """
-    kept = _kept(index)
-    return [show_example(index, example, partial(kept.row_of, index)) for example in query.images]
-
-
-class _Kept:
-    """What is made once of an index and serves all queries; of threads that need it at once, one makes it.
-
-    What is made holds no index, or a closed one would stay in memory.
-    """
-
-    def words_of(self, index: IndexReader) -> Words:
-        return index.cached("words", lambda: Words(index.fact_table))
-
-    def row_of(self, index: IndexReader, name: str) -> int:
-        row = index.row_of(name)
-        if row is None:
-            raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
-        return row
-
-    def closeness_of(self, index: IndexReader, database: Database) -> DistanceCalibration:
-        def make() -> DistanceCalibration:
-            made = DistanceCalibration(
-                lambda: index.descriptors,
-                database,
-                partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
-            )
-            made.chance(0.0)  # learnt now, and not by each thread that asks first
-            return made
-
-        return index.cached(f"closeness by {database.distance}", make)
-
-    def silence_of(
-        self, index: IndexReader, database: Database, on_note: Callable[[str], None] | None = None
-    ) -> RejectionRates:
-        def views(rows: list[int], way: str) -> NDArray[Any]:
-            if on_note is not None and way == WAYS[0]:
-                on_note("asking by views of some images here, once, whether it tells anything that none stands out")
-            return _views(index, rows, way)
-
-        def make() -> RejectionRates:
-            return estimate_rejection_rates(
-                views,
-                lambda: index.descriptors,
-                database,
-                partial(REJECTION.cached, index.path, index.manifest, distance=database.distance),
-            )
-
-        return index.cached(f"silence by {database.distance}", make)
-
-
-def _kept(index: IndexReader) -> _Kept:
-    return index.cached("answers", _Kept)
-
-
-def _views(index: IndexReader, rows: list[int], way: str) -> NDArray[Any]:
-    """Return descriptors of some images of an index, shown otherwise; of the pictures themselves where they are there."""
-    shape = tuple(index.manifest.shape)
-    found: NDArray[Any] = index.encoder.encode(
-        show(np.stack([fit_to(picture, shape) for picture in originals_of(index).read(rows)]), way)
-    )
-    return found
+    return [show_example(index, example, partial(row_of, index)) for example in query.images]
 
 
 # Which ----------------------------------------------------------------------------------------------------------------
 
 
-def _passing(index: IndexReader, query: Query, kept: _Kept) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+def _passing(index: IndexReader, query: Query) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """Return the rows that pass filter, words and dislikes, ascending, and how well each fits the words."""
     passing = np.ones(len(index), np.bool_)
     scores = None
     if query.where is not None:
         passing &= filters.parse(query.where).true_of(index.fact_table)
     if query.words is not None:
-        scores = kept.words_of(index).scores(query.words)
+        scores = words_of(index).scores(query.words)
         passing &= scores > 0
     for name in query.dislikes:
-        passing[kept.row_of(index, name)] = False
+        passing[row_of(index, name)] = False
     rows = np.flatnonzero(passing)
     return rows, None if scores is None else scores[rows]
 
@@ -317,8 +161,8 @@ def _by_facts(
     for rank, (at, facts) in enumerate(zip(page, index.facts(rows[page].tolist()), strict=True), query.offset + 1):
         score = None if scores is None else float(scores[at])
         matches.append(Match(rank, facts["id"], math.nan, math.nan, facts["label"], int(rows[at]), score=score))
-    says = _none_says(query) if not total else f"{_why(query)}: {total:,} of {len(index):,} images"
-    return _response(query, matches, total, total, None, not total, says)
+    message = none_message(query) if not total else f"{title_of(query)}: {total:,} of {len(index):,} images"
+    return response_of(query, matches, total, total, None, not total, message)
 
 
 # In what order --------------------------------------------------------------------------------------------------------
@@ -384,10 +228,10 @@ class _Reranked(_Ranking):
 class _Asked:
     """What a query by image asks with: one descriptor, made of all that it shows, likes, dislikes and says."""
 
-    def __init__(self, index: IndexReader, query: Query, kept: _Kept) -> None:
+    def __init__(self, index: IndexReader, query: Query) -> None:
         self._index, self._query = index, query
-        self._find_row = partial(kept.row_of, index)
-        self.restored: Restored | None = None
+        self._find_row = partial(row_of, index)
+        self.restored: RestoredImages | None = None
         self.descriptor = blend(
             index,
             query,
@@ -425,13 +269,12 @@ class _Asked:
 def _by_image(
     index: IndexReader,
     query: Query,
-    kept: _Kept,
     rows: NDArray[np.int64],
     how: str,
     on_note: Callable[[str], None] | None,
 ) -> Response:
     """Answer by distance: describe the query, rank, put a page together, and say what it means."""
-    asked = _Asked(index, query, kept)
+    asked = _Asked(index, query)
     plain = _Ranking(index, index.database(query.distance), asked.descriptor, rows, how)
     near_rows, near = plain.first(max(query.offset + query.k, DEPTH + len(asked.own)))
     total = len(rows) if query.within is None else plain.within(query.within)
@@ -439,14 +282,14 @@ def _by_image(
     if query.rerank is not None:
         order = _Reranked(plain, index, query, asked.picture if query.images else None, on_note)
     page = _Page(index, query, order, total)
-    calibration = None if query.text is not None else kept.closeness_of(index, plain.database)
+    calibration = None if query.text is not None else calibration_of(index, plain.database)
     matches = _matches(index, page, plain.database, query.offset, calibration, order.inliers)
     if not total:
-        return _response(query, matches, total, 0, None, True, _none_says(query))
+        return response_of(query, matches, total, 0, None, True, none_message(query))
     others = near[~np.isin(near_rows, list(asked.own))][:DEPTH]
-    means = _Meaning(index, query, kept, plain, page, others, calibration, on_note)
-    gap, nothing, says = means.of(asked, order.inliers)
-    response = _response(query, matches, total, page.count, gap, nothing, says)
+    means = _Meaning(index, query, plain, page, others, calibration, on_note)
+    gap, nothing, message = means.of(asked, order.inliers)
+    response = response_of(query, matches, total, page.count, gap, nothing, message)
     return replace(response, denoised=asked.restored, how=plain.how)
 
 
@@ -457,14 +300,13 @@ class _Meaning:
         self,
         index: IndexReader,
         query: Query,
-        kept: _Kept,
         ranking: _Ranking,
         page: _Page,
         others: NDArray[np.float32],
         calibration: DistanceCalibration | None,
         on_note: Callable[[str], None] | None,
     ) -> None:
-        self._index, self._query, self._kept, self._ranking = index, query, kept, ranking
+        self._index, self._query, self._ranking = index, query, ranking
         self._page, self._others, self._on_note = page, others, on_note
         self._calibration = calibration if len(others) else None
 
@@ -475,16 +317,16 @@ class _Meaning:
         gap_rank = None if edge is None or self._query.rerank is not None else self._page.answers_until(edge)
         verified = sum(count >= VERIFIED for count in inliers.values())
         if verified:  # seen detail by detail: no share of distances speaks against that
-            return gap_rank, False, _says_verified(verified)
+            return gap_rank, False, verified_message(verified)
         confidence = self._confidence(asked)
         if inliers:
             confidence = _looked_at(self._index, inliers, len(self._ranking.rows), self._on_note) or confidence
         if confidence.nothing:
-            return gap_rank, True, confidence.says
-        chance = None
+            return gap_rank, True, confidence.message
+        p_value = None
         if self._calibration is not None:
-            chance = self._calibration.chance(float(self._others[0]) if edge is None or gap_rank is None else edge)
-        return gap_rank, False, _says(gap_rank, self._why_none(), chance, confidence.says)
+            p_value = self._calibration.p_value(float(self._others[0]) if edge is None or gap_rank is None else edge)
+        return gap_rank, False, gap_message(gap_rank, self._why_none(), p_value, confidence.message)
 
     def _confidence(self, asked: _Asked) -> MatchConfidence:
         """Assess whether the nearest answers are matches at all."""
@@ -496,14 +338,14 @@ class _Meaning:
             lambda: np.delete(database.distances(asked.descriptor[None])[0], list(asked.own)),
             len(self._ranking.rows),
             self._calibration,
-            partial(self._kept.silence_of, self._index, database, self._on_note),
+            partial(rejection_rates_of, self._index, database, self._on_note),
         )
 
     def _why_none(self) -> str:
         """Say why no answers stand out from the rest, for the case that none do."""
         if self._query.rerank is not None:
-            return _REORDERED
-        return _TOO_FEW if len(self._others) < SHALLOWEST else _FADING
+            return REORDERED
+        return TOO_FEW if len(self._others) < SHALLOWEST else FADING
 
 
 def _matches(
@@ -520,10 +362,10 @@ def _matches(
     folded = iter(facts[len(page.rows) :])
     for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
         group = tuple(next(folded)["id"] for _ in page.groups[i])
-        chance = None if closeness is None else closeness.chance(distance)
+        p_value = None if closeness is None else closeness.p_value(distance)
         close = similarity(distance, database.distance, 8 * database.dimension)
         found = facts[i]["id"], distance, close, facts[i]["label"], row
-        matches.append(Match(offset + i + 1, *found, inliers=inliers.get(row), chance=chance, group=group))
+        matches.append(Match(offset + i + 1, *found, inliers=inliers.get(row), p_value=p_value, group=group))
     return matches
 
 
@@ -570,23 +412,6 @@ class _Page:
         return found if 0 < found < max(len(self._until), 1) or found == self.count else None
 
 
-# What is said ---------------------------------------------------------------------------------------------------------
-
-
-def _response(
-    query: Query, matches: list[Match], total: int, answers: int, gap: int | None, nothing: bool, says: str
-) -> Response:
-    """Put a page together; ``answers`` are those there are, or at least one more than this page's end."""
-    end = query.offset + len(matches)
-    if total and not matches:
-        says = f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {says[0].lower()}{says[1:]}"
-    elif total and query.by_image and query.offset == 0 and answers < query.k:
-        says += f"; these are all {answers:,} there are, of {query.k:,} asked for"
-    return Response(
-        query.title, matches, total, query.offset, end if matches and end < answers else None, gap, nothing, f"{says}."
-    )
-
-
 def _looked_at(
     index: IndexReader, inliers: dict[int, int], count: int, on_note: Callable[[str], None] | None
 ) -> MatchConfidence | None:
@@ -594,43 +419,10 @@ def _looked_at(
     if max(inliers.values()) >= VERIFIED or len(inliers) < min(count, WIDER * CHECKED):
         return None
     share = recognised(index, on_note=on_note)
-    if share < MOST_VERIFIED:
+    if share < MAX_VERIFIED:
         return None
     return MatchConfidence(
         True,
         f"Nothing here shows the same thing: none of the {len(inliers):,} pictures looked at has the query's details in the "
         f"same arrangement, by which {share:.0%} of images here are known again in a scene",
     )
-
-
-#: Why no answers stand out from the rest: a gap was looked for, or can't be.
-_FADING = "The answers fade out without a gap"
-_REORDERED = "In a second order no gap is looked for"
-_TOO_FEW = "There are too few images to tell whether some stand out"
-
-
-def _says(gap: int | None, why_none: str, chance: PValue | None, doubt: str) -> str:
-    if gap is None:
-        rare = "" if chance is None else f"; {chance.clause('as close as the nearest')}"
-        return f"{why_none}{rare}{doubt and f'; {doubt}'}"
-    rare = "" if chance is None else f"; {chance.clause('this close')}"
-    return f"The first {'answer stands' if gap == 1 else f'{gap:,} answers stand'} out from the rest{rare}"
-
-
-def _says_verified(count: int) -> str:
-    answers = "The first answer shows" if count == 1 else f"The first {count:,} answers show"
-    return f"{answers} the query's own details in the same arrangement"
-
-
-def _why(query: Query) -> str:
-    parts = [f"Words {query.words!r}"] if query.words else []
-    parts += [f"filter {query.where!r}"] if query.where else []
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
-
-
-def _none_says(query: Query) -> str:
-    """Say why there is no answer at all."""
-    within = [] if query.within is None else [f"within a distance of {query.within:g}"]
-    why = ", ".join([part for part in (_why(query), *within) if part])
-    return f"{why[:1].upper()}{why[1:]}: no image" if why else "No image is left beside those that are disliked"

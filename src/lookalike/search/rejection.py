@@ -84,12 +84,12 @@ class MatchConfidence:
     ----------
     nothing : bool
         Whether there seems to be nothing.
-    says : str
+    message : str
         A sentence's beginning if so; else a clause on why that can't be told, or nothing.
     """
 
     nothing: bool = False
-    says: str = ""
+    message: str = ""
 
 
 def assess_match(
@@ -124,7 +124,7 @@ def assess_match(
             True, f"Nothing like it here: the nearest is farther than {FAR:.0%} of the images here are from theirs"
         )
     # The bulk is worked out only where it counts.
-    if gap_after(nearest) or not _is_silent(nearest, distances(), count):
+    if gap_after(nearest) or not _has_no_outlier(nearest, distances(), count):
         return MatchConfidence()
     heard = silence()
     if not heard.is_believed:
@@ -177,8 +177,8 @@ def estimate_rejection_rates(
             for i, row in enumerate(rows.tolist()):
                 near, others = distances[i][:DEPTH], distances[i][found[i] != row][:DEPTH]
                 everything = next(everything_of)
-                met[0, way, i] = _is_silent(near, everything, size)
-                met[1, way, i] = _is_silent(others, np.delete(everything, row), size - 1)
+                met[0, way, i] = _has_no_outlier(near, everything, size)
+                met[1, way, i] = _has_no_outlier(others, np.delete(everything, row), size - 1)
                 met[2, way, i] = found[i][0] == row and gap_after(near) == 1
         return {}, {"met": met}
 
@@ -197,7 +197,7 @@ def _distances_in_parts(database: Database, asked: NDArray[Any]) -> Iterator[NDA
         yield from database.distances(asked[start : start + together])
 
 
-def _is_silent(nearest: NDArray[Any], distances: NDArray[Any], count: int) -> bool:
+def _has_no_outlier(nearest: NDArray[Any], distances: NDArray[Any], count: int) -> bool:
     return not gap_after(nearest) and within_background(float(nearest[0]), distances, count)
 
 

@@ -30,11 +30,11 @@ from lookalike.imaging.encode import to_png
 Crop: TypeAlias = tuple[int, int, int, int]
 
 #: Most answers of one page.
-MOST = 100_000
+MAX_K = 100_000
 #: Most images, likes and dislikes of one query.
-MOST_EXAMPLES = 1_000
+MAX_EXAMPLES = 1_000
 #: Most bytes of a saved query, and the largest number that is counted with.
-MOST_BYTES, MOST_COUNTED = 2**26, 10**15
+MAX_BYTES, MAX_COUNTED = 2**26, 10**15
 _MEANT_AS_CROP = re.compile(r"(?P<path>.+)\[[^\[\]]*,[^\[\]]*\]", re.DOTALL)
 _CROPPED = re.compile(r"(?P<path>.+)\[(?P<crop>\s*-?\d+\s*(,\s*-?\d+\s*){3})\]", re.DOTALL)
 _SOURCES = ("path", "id", "data")
@@ -191,7 +191,7 @@ class Query:
     where : str or None
         A filter on what is known of the images: ``width > 1000 and label = 'cat'``.
     k : int
-        How many answers at most, 1 to ``MOST``; fewer where there are fewer.
+        How many answers at most, 1 to ``MAX_K``; fewer where there are fewer.
     offset : int
         How many of the first answers to leave out: the pages before.
     within : float or None
@@ -247,8 +247,8 @@ class Query:
             raise UsageError("an empty query; give at least one of images, likes, text, words and where")
         if self.dislikes and not (asked or self.text):
             raise UsageError("dislikes need something to be weighed against; add an image, a like or text")
-        if len(self.images) + len(self.likes) + len(self.dislikes) > MOST_EXAMPLES:
-            raise UsageError(f"more than {MOST_EXAMPLES:,} images, likes and dislikes in one query; give fewer")
+        if len(self.images) + len(self.likes) + len(self.dislikes) > MAX_EXAMPLES:
+            raise UsageError(f"more than {MAX_EXAMPLES:,} images, likes and dislikes in one query; give fewer")
         if both := set(self.likes) & set(self.dislikes):
             raise UsageError(f"{min(both)} is both liked and disliked; leave it in one of the two")
         self._check_numbers()
@@ -256,8 +256,8 @@ class Query:
     def _check_numbers(self) -> None:
         if self.k < 1:
             raise UsageError(f"k is {self.k:,}; ask for at least 1")
-        if self.k > MOST:
-            raise UsageError(f"k is {self.k:,}; ask for at most {MOST:,}, and for more by offset")
+        if self.k > MAX_K:
+            raise UsageError(f"k is {self.k:,}; ask for at most {MAX_K:,}, and for more by offset")
         if self.offset < 0:
             raise UsageError(f"offset is {self.offset:,}; it counts the answers to leave out, 0 or more")
         for name in ("within", "group"):
@@ -415,15 +415,15 @@ def whole_number(value: object, name: str) -> int:
     Raises
     ------
     UsageError
-        If it is something else, or beyond ``MOST_COUNTED``.
+        If it is something else, or beyond ``MAX_COUNTED``.
     """
     value = _plain(value)
     if isinstance(value, float | np.floating) and float(value).is_integer():  # as some write it in JSON: 10.0
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise UsageError(f"{name} must be a whole number; got {_shown(value)}")
-    if abs(int(value)) > MOST_COUNTED:
-        raise UsageError(f"{name} is beyond all counting; give a number of at most {MOST_COUNTED:,}")
+    if abs(int(value)) > MAX_COUNTED:
+        raise UsageError(f"{name} is beyond all counting; give a number of at most {MAX_COUNTED:,}")
     return int(value)
 
 
@@ -491,14 +491,14 @@ def _bytes(value: object) -> bytes:
 def _read_saved(path: str | Path) -> bytes:
     """Read a saved query: a file of a person's size, and never a device or a pipe that nobody writes to."""
     if str(path) == STANDARD_INPUT:
-        data = read_standard_input(MOST_BYTES)
+        data = read_standard_input(MAX_BYTES)
     else:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UsageError(f"{path}: isn't a file; save the query in one, or hand it over with --query -")
         with open(path, "rb") as f:
-            data = f.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{path}: over {MOST_BYTES // 2**20} MiB, which is no query; name large images by path")
+            data = f.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: over {MAX_BYTES // 2**20} MiB, which is no query; name large images by path")
     return data
 
 

@@ -16,7 +16,8 @@ from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import RESTORER
-from lookalike.transforms.restorer import Restored, Restorer
+from lookalike.neighbors.sampling import draw_rows
+from lookalike.transforms.restorer import RestoredImages, Restorer
 from lookalike.transforms.wiener import LEARNT_FORM, MAX_WHOLE, PATCH
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ Images = NDArray[np.uint8]
 #: The collection's own way to denoise, as it is asked for.
 AUTO = "auto"
 #: Most images of an index that are learnt from: whole ones, and for patches.
-MOST_IMAGES, MOST_PATCHED = 60_000, 1000
+MAX_IMAGES, MAX_PATCHED = 60_000, 1000
 
 
-def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Restored:
+def restore_queries(index: IndexReader, images: Images, by: str | Path) -> RestoredImages:
     """Take the noise out of query images.
 
     Parameters
@@ -45,7 +46,7 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
 
     Returns
     -------
-    Restored
+    RestoredImages
         In the same order. An autoencoder doesn't estimate the noise; it denoises every image.
 
     Raises
@@ -61,25 +62,25 @@ def restore_queries(index: IndexReader, images: Images, by: str | Path) -> Resto
         if encoder.is_fitted and len(encoder.shape_) != images.ndim - 1:  # grey to colour, or back
             shaped = np.stack([fit_to(image, (*image.shape[:2], *encoder.shape_[2:])) for image in images])
         cleaned = [fit_to(image, images.shape[1:]) for image in denoise(encoder, shaped)]
-        return Restored(np.stack(cleaned), (None,) * len(images), f"the {encoder.name} {by}")
+        return RestoredImages(np.stack(cleaned), (None,) * len(images), f"the {encoder.name} {by}")
     shape = images.shape[1:]
     return index.cached(f"restorer {shape}", lambda: _restorer_of(index, shape)).restore(images)
 
 
 def _restorer_of(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
-    terms = {"shape": list(shape), "images": [MOST_IMAGES, MOST_PATCHED], "form": LEARNT_FORM}
+    terms = {"shape": list(shape), "images": [MAX_IMAGES, MAX_PATCHED], "form": LEARNT_FORM}
     learnt = RESTORER.cached(index.path, index.manifest, terms, lambda: _learnt_from(index, shape).to_arrays())
     return Restorer.from_arrays(*learnt)
 
 
 def _learnt_from(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
     def some(most: int) -> list[Images]:
-        rows = np.sort(np.random.default_rng(0).permutation(len(index))[:most])
+        rows = draw_rows(np.random.default_rng(0), len(index), most)
         return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
 
-    images = some(MOST_PATCHED)
+    images = some(MAX_PATCHED)
     if len(index) > len(images) and all(image.shape == shape for image in images) and images[0].size <= MAX_WHOLE:
-        images = some(MOST_IMAGES)
+        images = some(MAX_IMAGES)
     alike = [image for image in images if image.shape == shape]
     if len(alike) < len(images):  # whole images must be as the query is
         return Restorer(form="patches").fit([image for image in images if min(image.shape[:2]) >= PATCH])

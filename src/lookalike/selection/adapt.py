@@ -1,4 +1,4 @@
-"""Tries recipes that overlook what doesn't matter, and keeps one only where the self-test says that it helps.
+"""An encoder and a collection -> the encoder with the post-processing that the self-test chooses, or unchanged.
 
 The recipes are in :mod:`lookalike.selection.recipes`; no label is read.
 """
@@ -107,7 +107,7 @@ def adapt(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Encoder, Adaptation]:
-    """Learn what to overlook in this collection, and keep it only where the self-test says that it helps.
+    """Learn a post-processing from a collection, and use it only if it improves the self-test.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def adapt(
         ``nearest`` for the nearest images, ``category`` for all images of the same category, ``both`` for the category among what
         doesn't find augmented copies less often beyond chance; or another.
     families : mapping of str to float, or iterable of str, optional
-        The augmentations to overlook; by default what suits the images.
+        Augmentations that descriptors should not change under; by default those that suit the images.
     recipes : sequence of Recipe
         What to try.
     seed : int

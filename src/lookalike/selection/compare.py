@@ -20,7 +20,7 @@ from lookalike.selection.robustness import Point, robustness
 from lookalike.selection.verdict import SAMPLE, Verdict
 from lookalike.selection.verdict import compare as compare_images
 
-#: What is tried where nobody says otherwise: nothing that must be trained or installed first.
+#: Encoders tried by default: none that must be trained or installed first.
 TRIED = ("pixels", "hog", "hog:deskew=true", "color", "neural", "neural+color")
 
 
@@ -76,7 +76,7 @@ def _parameter(part: str, text: str) -> tuple[str, object]:
 
 
 def shown_to(encoder: Encoder, images: Collection) -> Collection:
-    """Return a collection at the size that an encoder wants, where nobody asked for one and sizes differ anyway.
+    """Return a collection at the size that an encoder prefers, unless the collection has a size already.
 
     Parameters
     ----------
@@ -177,17 +177,17 @@ def augmentation_curves(
         If a family isn't known, or there are too few images.
     """
     at_its_size = _Sample(open_collection(collection), sample, seed)
-    found = {}
+    curves = {}
     for done, (title, encoder) in enumerate(encoders.items(), 1):
         images = at_its_size(encoder)
         fitted = encoder if encoder.is_fitted else encoder.fit(images)
         labels = at_its_size.labels
         if labels is not None and (len(labels) != len(images) or "" in labels):  # not one for each
             labels = None
-        found[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
+        curves[title] = robustness(fitted, images, families, labels=labels, queries=queries, seed=seed)
         if on_progress is not None:
             on_progress(done, len(encoders))
-    return found
+    return curves
 
 
 class _Sample:

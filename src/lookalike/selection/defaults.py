@@ -1,4 +1,4 @@
-"""Which encoder serves somebody who names none: told by a look at the images, and gently adapted to them."""
+"""A collection -> the encoder and post-processing that are used without ``--encoder``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GREY_WITHIN, GREY_SHARE = 16, 0.98
 #: Images whose mean is taken off the codes of ``neural``; and the most that images may be alike, as the square of that mean's
 #: length, or little but rounding is left.
 CENTRED_BY, ALIKE = 200, 0.99
-#: The post-processings of ``hog`` that are tried for who asks for nothing: those that harm least where the self-test errs
+#: The post-processings of ``hog`` that are tried by default: those that harm least where the self-test errs
 #: (``benchmarks/usual.py``). Its ``deskew`` isn't: copies are found better by it even where it harms.
 GENTLE = (UNCHANGED, Recipe("centred"), Recipe("adapted", 0.1))
 #: What decides: how surely images are found again, among those by which images of a kind see each other no less.
@@ -38,7 +38,7 @@ MIN_TRIED, MAX_TRIED, MAX_PIXELS = 100, 5000, 2.5e7
 
 
 def default_encoder(images: Collection) -> str | None:
-    """Return the name of the encoder for somebody who names none, by a look at a few of the images.
+    """Return the name of the default encoder, from a few of the images.
 
     Figures on a plain ground without colour (digits, letters, drawings) are told apart by their lines: ``hog``; and
     grey images of a few pixels have nothing else. All others are nearer to what the network in the package was trained
@@ -55,18 +55,18 @@ def default_encoder(images: Collection) -> str | None:
         ``"hog"`` or ``"neural"``; None where none of those looked at can be read.
     """
     try:
-        some = images.evenly(LOOKED_AT).array()
+        sample = images.evenly(LOOKED_AT).array()
     except CollectionError:
         return None
-    if some.ndim == 4:  # most grey scans and exported glyphs are stored in colour
-        apart = some.max(axis=3) - some.min(axis=3)
+    if sample.ndim == 4:  # most grey scans and exported glyphs are stored in colour
+        apart = sample.max(axis=3) - sample.min(axis=3)
         if (apart <= GREY_WITHIN).mean() < GREY_SHARE:
             return "neural"
-    return "hog" if max(some.shape[1:3]) <= TINY or kind_of(some) == "glyphs" else "neural"
+    return "hog" if max(sample.shape[1:3]) <= TINY or kind_of(sample) == "glyphs" else "neural"
 
 
 def default_postprocessing(name: str, images: Collection) -> tuple[Encoder, str] | None:
-    """Fit the usual encoder, post-processed in a way that does no harm.
+    """Fit the default encoder with its default post-processing.
 
     Parameters
     ----------
@@ -97,10 +97,10 @@ def default_postprocessing(name: str, images: Collection) -> tuple[Encoder, str]
     if name != "hog":
         return _less_the_mean(encoder, sample)
     try:
-        adapted, found = adapt(encoder, sample, aim=HARMLESS, recipes=GENTLE)
+        adapted, adaptation = adapt(encoder, sample, aim=HARMLESS, recipes=GENTLE)
     except UsageError:  # nearly all are blank
         return None
-    return adapted, found.chosen
+    return adapted, adaptation.chosen
 
 
 def _less_the_mean(encoder: Encoder, sample: NDArray[np.uint8]) -> tuple[Encoder, str] | None:

@@ -1,4 +1,4 @@
-"""Recipes -> projections: which differences between descriptors don't matter, learnt without labels.
+"""Descriptors of images and of augmented copies -> projections that reduce the differences between the two, without labels.
 
 Two scatters are compared. *Within*: how descriptors differ between an image and its augmented copies, and, for the forms
 that use them, between an image and its nearest neighbours in the space so found. *Total*: how they vary over the

@@ -1,4 +1,4 @@
-"""How far an image may be augmented and still find its original: curves over the amount of each augmentation family.
+"""An encoder and images -> how often augmented copies still find their originals, by family and amount.
 
 Two figures need no label. ``first hit``: the original comes first. ``LRAP@10``: how well the first ten answers stay, where
 the right ones are the ten that the unchanged image finds, itself among them; it is the article's score (label ranking

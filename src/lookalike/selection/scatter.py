@@ -95,18 +95,18 @@ def leading_directions(rows: Float32Array, most: int) -> Float32Array:
     ndarray of float32, shape (d, k)
         Orthonormal, the leading one first; ``k`` is at most ``most``. Of each, the greatest entry is positive.
     """
-    some = rows[sample_rows(len(rows), 4000, 0)] if rows.shape[1] > LONGEST else rows
-    number, length = some.shape
+    sample = rows[sample_rows(len(rows), 4000, 0)] if rows.shape[1] > LONGEST else rows
+    number, length = sample.shape
     most = min(most, number - 1 or 1, length)
     if length <= number:
-        _, directions = falling_eigenvectors((some.T @ some).astype(np.float64))
-        found = directions[:, :most]
+        _, directions = falling_eigenvectors((sample.T @ sample).astype(np.float64))
+        leading = directions[:, :most]
     else:
-        values, sides = falling_eigenvectors((some @ some.T).astype(np.float64))
+        values, sides = falling_eigenvectors((sample @ sample.T).astype(np.float64))
         kept = values[:most] > 1e-9 * max(values[0], 1e-30)
-        found = some.T @ sides[:, :most][:, kept]
-        found = found / np.linalg.norm(found, axis=0)
-    return np.ascontiguousarray(_signed(found), np.float32)
+        leading = sample.T @ sides[:, :most][:, kept]
+        leading = leading / np.linalg.norm(leading, axis=0)
+    return np.ascontiguousarray(_signed(leading), np.float32)
 
 
 def _signed(directions: NDArray[Any]) -> NDArray[Any]:

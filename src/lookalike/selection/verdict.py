@@ -1,4 +1,4 @@
-"""Which encoder for this collection? Several are tried on a sample and scored by the self-test, without a label.
+"""Several encoders and a sample of a collection -> their self-test figures, costs and the best for each aim, without labels.
 
 :func:`compare` gives a :class:`Verdict`: a row for each encoder and post-processing, with its figures, its cost and its
 size, and a pick for each aim: the *nearest* images, all images of the same *category*, or *both*. What the figures are worth was
@@ -253,14 +253,16 @@ def compare(
             post = None if learner is None else learner.learn(recipe)
             learnt = time.perf_counter() - begun
             if post is not None or recipe == UNCHANGED:
-                made = plain if post is None else plain.with_post(post)
+                processed = plain if post is None else plain.with_post(post)
                 begun = time.perf_counter()
                 if post is not None:
                     post.apply(trial.database)
                 applied = (time.perf_counter() - begun) / len(trial.database)
-                width = made.dimension_ * np.dtype(made.dtype).itemsize
+                width = processed.dimension_ * np.dtype(processed.dtype).itemsize
                 test = run_trial(trial, post)
-                rows.append(Row(_title(encoder), str(recipe), test, made.dimension_, width, seconds + applied, learnt))
+                rows.append(
+                    Row(_title(encoder), str(recipe), test, processed.dimension_, width, seconds + applied, learnt)
+                )
                 posts.append((plain, post))
             if progress:
                 progress(len(rows), total)

@@ -209,7 +209,7 @@ class _Fetch:
     def _ask(self, parts: SplitResult, address: Address, port: int) -> tuple[int, str | None, bytes]:
         family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as plain:
-            plain.settimeout(self.fetcher.seconds)
+            plain.settimeout(self.fetcher.seconds + 1)  # a backstop: the deadline is to be what ends it, and says so
             with self._lock:  # from here on it can be cut
                 if self._ended:
                     raise TimeoutError("it isn't wanted any more")

@@ -105,7 +105,9 @@ def listen_on(host: str, port: int | None, limit: int | None = None) -> socket.s
             raise UsageError(f"--host {host!r}: not the name or address of this machine, such as 127.0.0.1") from e
         except PermissionError as e:
             listening.close()
-            raise PortError(f"port {candidate} needs administrator rights; use a port from 1024 on: --port {PORT}") from e
+            raise PortError(
+                f"port {candidate} needs administrator rights; use a port from 1024 on: --port {PORT}"
+            ) from e
         except OSError as e:
             listening.close()
             if e.errno not in _PORT_TAKEN:

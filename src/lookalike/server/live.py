@@ -14,7 +14,7 @@ import numpy as np
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
 from lookalike.index.reader import IndexReader
-from lookalike.search.page import prepare, prepare_words
+from lookalike.search.learnt import prepare, prepare_words
 from lookalike.server.shared_index import MAX_STORED_ROWS, SharedIndex, Stage
 
 #: How often a request looks whether a newer version was committed, in seconds.

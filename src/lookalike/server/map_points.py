@@ -58,7 +58,7 @@ def map_json(index: IndexReader) -> dict[str, Any]:
         "encoder": column,
         "count": len(index),
         "positions": _packed(layout.places.astype("<f4")),
-        "clusters": _packed(layout.hills.astype("<u2")),
+        "clusters": _packed(layout.clusters.astype("<u2")),
         "labels": None if codes is None else _packed(codes),
         "label_names": names,
     }

@@ -51,9 +51,7 @@ def check_certificate(certificate: Path, key: Path) -> None:
 
     for file in (certificate, key):
         if not Path(file).is_file():
-            raise UsageError(
-                f"{file}: no such file; --certificate and --key are a PEM certificate and its key"
-            )
+            raise UsageError(f"{file}: no such file; --certificate and --key are a PEM certificate and its key")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as e:

@@ -86,7 +86,9 @@ class Originals:
         (facts,) = self.index.facts([row])
         collection, entries = self._collection()
         if collection is None:
-            raise ImageError(f"{identity}: the collection can't be reached any more; only the thumbnail is left", "gone")
+            raise ImageError(
+                f"{identity}: the collection can't be reached any more; only the thumbnail is left", "gone"
+            )
         if collection.array_ is not None:
             position = self._positions(collection).get(identity)
             if position is None:

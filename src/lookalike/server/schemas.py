@@ -8,7 +8,7 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from lookalike.errors import UsageError
-from lookalike.search.request import MOST, MOST_EXAMPLES
+from lookalike.search.request import MAX_EXAMPLES, MAX_K
 
 #: More than any distance or weight means, and few enough digits for every step on the way.
 _LARGE, _FAR = 1e30, 2**53
@@ -85,13 +85,13 @@ class QueryModel(Strict):
         extra="forbid", json_schema_extra={"examples": [{"images": [{"id": "cats/tom.jpg"}], "k": 20}]}
     )
 
-    images: list[ImageModel] = Field([], max_length=MOST_EXAMPLES)
-    likes: list[Id] = Field([], max_length=MOST_EXAMPLES)
-    dislikes: list[Id] = Field([], max_length=MOST_EXAMPLES)
+    images: list[ImageModel] = Field([], max_length=MAX_EXAMPLES)
+    likes: list[Id] = Field([], max_length=MAX_EXAMPLES)
+    dislikes: list[Id] = Field([], max_length=MAX_EXAMPLES)
     text: Typed | None = None
     words: Typed | None = None
     where: Typed | None = None
-    k: StrictInt = Field(10, ge=1, le=MOST)
+    k: StrictInt = Field(10, ge=1, le=MAX_K)
     offset: StrictInt = Field(0, ge=0, le=2**53)
     within: Number | None = None
     group: Number | None = None
@@ -124,7 +124,7 @@ class ExplanationModel(BaseModel):
     points: list[list[list[float]]] | None = Field(
         None, description="Details in the same arrangement in both, by shares of width and height; of local features."
     )
-    says: str
+    message: str
     query_map: list[list[float]] | None = Field(
         None, description="What each place of the query accounts for, row 0 at the top; only if asked for."
     )
@@ -139,10 +139,12 @@ class MatchModel(BaseModel):
     distance: float | None = None
     similarity: float | None = None
     label: str | None = None
-    chance: float | None = Field(
+    p_value: float | None = Field(
         None, description="Share of random pairs of this collection that are at least as close."
     )
-    chance_is_bound: bool | None = Field(None, description="Whether it is rarer than that: nothing so close was drawn.")
+    p_value_is_bound: bool | None = Field(
+        None, description="Whether it is rarer than that: nothing so close was drawn."
+    )
     score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
     group: list[str] | None = Field(None, description="Ids of the near-duplicates grouped with this match.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
@@ -164,7 +166,7 @@ class ResponseModel(BaseModel):
     next: int | None
     gap_after: int | None = None
     nothing_like_it: bool | None = None
-    says: str | None = None
+    message: str | None = None
     uploads: list[str] | None = Field(
         None, description="What the files that were sent are asked by again, as of /api/uploads."
     )
@@ -330,6 +332,7 @@ class ReportsModel(BaseModel):
     """The score reports there are, the newest first."""
 
     reports: list[ReportModel]
+    shown: list[str] = Field(description="The metrics that a table shows, in order; the others are in each report.")
 
 
 class UploadModel(BaseModel):

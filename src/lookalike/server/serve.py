@@ -224,5 +224,7 @@ def _opened(path: Path, metrics: Metrics, on_note: Callable[[str], None] | None)
         return LiveIndex(path, metrics.stage)
     except IndexStoreError:
         if noted and not (path / MANIFEST).exists():
-            raise IndexStoreError(f"{path}: the run that created it ended before it committed anything; run it again") from None
+            raise IndexStoreError(
+                f"{path}: the run that created it ended before it committed anything; run it again"
+            ) from None
         raise

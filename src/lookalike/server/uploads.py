@@ -207,9 +207,7 @@ class Decoder:
         if outcome := facts.get("outcome"):
             if outcome == "bomb" and limits.pixels < allowed.pixels:
                 most = TOGETHER_PIXELS / 1e6
-                raise ImageError(
-                    f"{where}: this image brings the request over {most:g} megapixels; send fewer", "bomb"
-                )
+                raise ImageError(f"{where}: this image brings the request over {most:g} megapixels; send fewer", "bomb")
             if outcome == "outside":
                 raise UsageError(str(facts.get("reason")))
             raise ImageError(str(facts.get("reason")), str(outcome))

@@ -1,7 +1,7 @@
 """Images -> augmented copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
 
-What a search should overlook is shown by example: an augmented copy is the same picture to a person. Families, each with
-an amount in its own unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
+A person takes an augmented copy for the same picture, so a search should find it. Families, each with an amount in its own
+unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
 from each pixel to where it is read, bilinearly. Beyond its border a picture with a plain ground goes on in that ground,
 any other is mirrored. Then come tone and colour, blur, noise, JPEG and erasing, in that order.
 
@@ -188,10 +188,10 @@ def augment(
         if "noise" in draws:
             noise = draws.noise.standard_normal(changed.shape, np.float32)  # block after block
             changed += noise * (255 * draws["noise"][part])[:, None, None, None].astype(np.float32)
-        made = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
-        _compress(made, draws, part)
-        _erase(made, draws, part, plain, ground)
-        out[part] = made.reshape(out[part].shape)
+        pixels_out = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+        _compress(pixels_out, draws, part)
+        _erase(pixels_out, draws, part, plain, ground)
+        out[part] = pixels_out.reshape(out[part].shape)
     return out
 
 
@@ -316,21 +316,21 @@ class _Maps:
 
     def _then(self, rows: Sequence[Sequence[Float64Array | float]]) -> None:
         number = len(self.matrix)
-        made = np.stack([np.stack([np.broadcast_to(v, (number,)) for v in row], axis=1) for row in rows], axis=1)
-        self.matrix = self.matrix @ made
+        step = np.stack([np.stack([np.broadcast_to(v, (number,)) for v in row], axis=1) for row in rows], axis=1)
+        self.matrix = self.matrix @ step
 
     def sources(self, part: slice) -> tuple[Float32Array, Float32Array]:
         """Return the row and the column that each pixel is read from, both (b, h, w)."""
         matrix, offset = self.matrix[part].astype(np.float32), self.offset[part].astype(np.float32)
         y, x = self.y - np.float32(self.centre[0]), self.x - np.float32(self.centre[1])
-        found = []
+        places = []
         for axis in range(2):
             at = matrix[:, axis, 0, None, None] * y + matrix[:, axis, 1, None, None] * x
             at += (offset[:, axis] + np.float32(self.centre[axis]))[:, None, None]
             if self.field is not None:
                 at += self.down.T @ self.field[part, axis] @ self.across
-            found.append(at)
-        return found[0], found[1]
+            places.append(at)
+        return places[0], places[1]
 
 
 def _tone(pixels: Float32Array, draws: _Draws, part: slice, plain: NDArray[np.bool_]) -> None:

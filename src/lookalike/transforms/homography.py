@@ -54,5 +54,5 @@ def four_point_homographies(start: Float64Array, end: Float64Array) -> Float64Ar
     down = np.stack([y, x, one, none, none, none, -y * ends[..., 0], -x * ends[..., 0]], axis=-1)
     across = np.stack([none, none, none, y, x, one, -y * ends[..., 1], -x * ends[..., 1]], axis=-1)
     right = np.concatenate([ends[..., 0], ends[..., 1]], axis=1)
-    found = np.linalg.solve(np.concatenate([down, across], axis=1), right[..., None])[..., 0]
-    return np.concatenate([found, np.ones((len(found), 1))], axis=1).reshape(-1, 3, 3)
+    solved = np.linalg.solve(np.concatenate([down, across], axis=1), right[..., None])[..., 0]
+    return np.concatenate([solved, np.ones((len(solved), 1))], axis=1).reshape(-1, 3, 3)

@@ -1,4 +1,4 @@
-"""Noise added to images, and how near images are to their clean originals."""
+"""Images -> noisy images; images and clean originals -> MSE, PSNR and SSIM."""
 
 from __future__ import annotations
 

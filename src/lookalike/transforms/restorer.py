@@ -41,7 +41,7 @@ MIN_IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredImages:
     """Images without their noise.
 
     Attributes
@@ -58,13 +58,13 @@ class Restored:
     levels: tuple[float | None, ...]
     by: str
 
-    def of(self, i: int) -> Restored:
+    def image(self, i: int) -> RestoredImages:
         """Return one of the images alone."""
-        return Restored(self.images[i : i + 1], self.levels[i : i + 1], self.by)
+        return RestoredImages(self.images[i : i + 1], self.levels[i : i + 1], self.by)
 
-    def some(self, which: Sequence[int] | NDArray[np.int64]) -> Restored:
+    def take(self, which: Sequence[int] | NDArray[np.int64]) -> RestoredImages:
         """Return some of the images."""
-        return Restored(self.images[which], tuple(self.levels[i] for i in which), self.by)
+        return RestoredImages(self.images[which], tuple(self.levels[i] for i in which), self.by)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was done to a single image: ``by``, and ``noise`` as in ``levels``."""
@@ -199,7 +199,7 @@ class Restorer:
             found.append(nearest if rough > self._usual else 0.0)
         return found
 
-    def restore(self, images: Images, level: float | None = None) -> Restored:
+    def restore(self, images: Images, level: float | None = None) -> RestoredImages:
         """Take the noise out of images.
 
         Parameters
@@ -211,7 +211,7 @@ class Restorer:
 
         Returns
         -------
-        Restored
+        RestoredImages
             In the same order.
 
         Raises
@@ -228,15 +228,15 @@ class Restorer:
         self._filter.check(images)
         levels = self.levels(images) if level is None else [float(level)] * len(images)
         out = images.copy()
-        for one in sorted(set(levels) - {0.0}):
-            rows = [i for i, found in enumerate(levels) if found == one]
-            out[rows] = self._filter(images[rows], one)
+        for level_of_group in sorted(set(levels) - {0.0}):
+            rows = [i for i, of_image in enumerate(levels) if of_image == level_of_group]
+            out[rows] = self._filter(images[rows], level_of_group)
         how = (
             f"{NEIGHBORS} neighbours in the collection"
             if self.form_ == "whole"
             else f"patches of the collection in {GROUPS} groups"
         )
-        return Restored(out, tuple(levels), how)
+        return RestoredImages(out, tuple(levels), how)
 
 
 def roughness(image: Images) -> float:

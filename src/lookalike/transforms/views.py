@@ -57,7 +57,7 @@ def scene(images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:
     maps = four_point_homographies(placed, corners)
     at = np.moveaxis(np.mgrid[:height, :width].astype(np.float64), 0, -1) + 0.5
     at = np.concatenate([at / [height, width] - 0.5, np.ones((height, width, 1))], axis=-1)
-    made = np.empty_like(images)
+    scenes = np.empty_like(images)
     for i in range(number):
         seen = at @ maps[i].T
         seen = (seen[..., :2] / seen[..., 2:] + 0.5) * [height, width] - 0.5
@@ -67,8 +67,8 @@ def scene(images: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.uint8]:
             read = map_coordinates(
                 images[place].astype(np.float32), np.moveaxis(seen, -1, 0), order=1, mode="grid-constant", cval=tone
             )
-            made[place] = np.clip(np.rint(read), 0, 255)
-    return made
+            scenes[place] = np.clip(np.rint(read), 0, 255)
+    return scenes
 
 
 def halves(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -97,10 +97,10 @@ def halves(images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uin
     share = (at - first).astype(np.float32).reshape(-1, *(1,) * (images.ndim - 3))
 
     def stretched(part: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        made = np.empty_like(images)
+        wide = np.empty_like(images)
         for i, image in enumerate(part):
             columns = image.astype(np.float32)
-            made[i] = np.rint(columns[:, first] * (1 - share) + columns[:, second] * share)
-        return made
+            wide[i] = np.rint(columns[:, first] * (1 - share) + columns[:, second] * share)
+        return wide
 
     return stretched(images[:, :, :half]), stretched(images[:, :, width - half :])

@@ -112,7 +112,7 @@ def smooth_windows(points: int, size: int) -> Float32Array:
 
 
 def hiding_windows(cells: int, size: int) -> Float32Array:
-    """Return how far each pixel of a row is hidden where a cell is covered: the cell wholly, half a cell beside it less and less.
+    """Return how far each pixel of a row is hidden by each cell: fully within it, and less over half a cell beside it.
 
     Parameters
     ----------

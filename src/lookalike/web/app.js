@@ -211,7 +211,7 @@ async function show(now) {
   $("results").classList.add("busy");
   try {
     const first = ready ?? (await api.search(query, running.signal));
-    $("message").textContent = first.says ?? "";
+    $("message").textContent = first.message ?? "";
     $("message").classList.toggle("none", Boolean(first.nothing_like_it));
     if (!first.matches.length) {
       empty(left, "Nothing matches", "Remove a chip, widen the filter, or search by another image.");

@@ -206,11 +206,11 @@ export class Grid {
 
 export const percent = (value) => `${(100 * value).toFixed(value > 0.9995 || value < 0.1 ? 1 : 0)} %`;
 
-export function meaning(chance, sample) {
-  if (chance === null || chance === undefined) return "";
-  if (chance <= 0) return "closer than any random pair looked at";
-  if (chance > 0.5) return "no closer than a random pair";
-  return `about 1 in ${Math.round(1 / chance).toLocaleString("en")} random pairs is this close`;
+export function meaning(pValue, sample) {
+  if (pValue === null || pValue === undefined) return "";
+  if (pValue <= 0) return "closer than any random pair looked at";
+  if (pValue > 0.5) return "no closer than a random pair";
+  return `about 1 in ${Math.round(1 / pValue).toLocaleString("en")} random pairs is this close`;
 }
 
 const short = (item) =>
@@ -222,7 +222,7 @@ const label = (item) =>
     item.rank ? `Rank ${item.rank}` : null,
     item.id,
     item.similarity === undefined || item.similarity === null ? null : `similarity ${percent(item.similarity)}`,
-    meaning(item.chance) || null,
+    meaning(item.p_value) || null,
     item.label ? `label ${item.label}` : null,
     item.width ? `${item.width} by ${item.height} pixels` : null,
   ].filter(Boolean).join(", ");

@@ -3,7 +3,6 @@
 import * as api from "./api.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const SHOWN = ["P@1", "P@10", "recall@100", "R-precision", "mAP", "mAP@R"];
 const WIDTH = 640, HEIGHT = 320, LEFT = 44, RIGHT = 30, TOP = 12, BOTTOM = 40;
 // Told apart by dash as well as by colour.
 const DASHES = ["", "7 4", "2 3", "10 3 2 3", "14 4", "1 5"];
@@ -55,11 +54,11 @@ function legend(at) {
   return svg;
 }
 
-function table(reports) {
+function table(reports, shown) {
   const element = make("table"), head = element.createTHead().insertRow(), body = element.createTBody();
   element.createCaption().textContent = "Means over the queries; beneath each its 95 % interval";
   head.append(make("td"));
-  for (const name of ["Scored", "Queries", "Images", ...SHOWN])
+  for (const name of ["Scored", "Queries", "Images", ...shown])
     head.append(make("th", { scope: "col", textContent: name }));
   reports.forEach((report, at) => {
     const row = body.insertRow();
@@ -67,7 +66,7 @@ function table(reports) {
     if (!report.current) title.append(make("small", { textContent: " of an earlier version of the index" }));
     row.append(make("td", {}, legend(at)), title, make("td", { textContent: report.queries.toLocaleString("en") }),
       make("td", { textContent: report.database.toLocaleString("en") }));
-    for (const name of SHOWN) {
+    for (const name of shown) {
       const cell = row.insertCell(), interval = report.intervals[name];
       cell.append(report.metrics[name]?.toFixed(3) ?? "");
       if (interval) cell.append(make("small", { textContent: `${interval[0].toFixed(3)} to ${interval[1].toFixed(3)}` }));
@@ -92,5 +91,5 @@ export async function draw(place, { tell }) {
       make("code", { textContent: "lookalike score --leave-one-out --keep -i INDEX" })));
     return;
   }
-  place.replaceChildren(heading, curves(content.reports), table(content.reports));
+  place.replaceChildren(heading, curves(content.reports), table(content.reports, content.shown));
 }

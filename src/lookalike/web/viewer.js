@@ -66,7 +66,7 @@ export function openViewer(dialog, list, start, { facts, tell, act, query, crop 
     const known = [
       item.rank && ["Rank", item.rank],
       item.similarity !== undefined && item.similarity !== null && ["Similarity", `${percent(item.similarity)} (distance ${item.distance.toFixed(4)})`],
-      meaning(item.chance) && ["Meaning", meaning(item.chance)],
+      meaning(item.p_value) && ["Meaning", meaning(item.p_value)],
       item.inliers && ["Keypoints", `${item.inliers} agree`],
       item.group?.length && ["Folded in", item.group.join(", ")],
     ].filter(Boolean);
@@ -171,7 +171,7 @@ async function why(item, query, out, tell) {
     out.replaceChildren(
       make("figure", {}, make("img", { src: explanation.query, alt: "The query, with the parts that account for the similarity" }), make("figcaption", { textContent: "Query" })),
       make("figure", {}, make("img", { src: explanation.match, alt: "The match, with the parts that account for the similarity" }), make("figcaption", { textContent: "Match" })),
-      make("p", { textContent: explanation.says }),
+      make("p", { textContent: explanation.message }),
     );
   } catch (error) {
     out.replaceChildren();

@@ -340,7 +340,7 @@ def test_a_strip_costs_no_more_than_another_image():
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "message"),
     [
         ("{", "isn't understood"),
         ("[]", "isn't understood"),
@@ -361,12 +361,12 @@ def test_a_strip_costs_no_more_than_another_image():
         ({"size": 16}, "takes images of 8 x 8, its preprocessor_config.json makes 16 x 16; correct the file"),
     ],
 )
-def test_a_preprocessing_file_that_makes_no_sense_is_refused(config, says, tmp_path):
+def test_a_preprocessing_file_that_makes_no_sense_is_refused(config, message, tmp_path):
     path = write(tmp_path, mean_colour(), config)
     with pytest.raises(EncoderError, match=r"preprocessor_config\.json") as caught:
         create("neural", model=path).fit(IMAGES)
     assert str(caught.value).startswith(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 # Which output is the descriptor ---------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_a_model_whose_output_is_no_vector_is_refused(case, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "says"),
+    ("inputs", "message"),
     [
         ({"x": ("FLOAT", ["n", 128])}, r"its inputs are x \[n, 128\] tensor\(float\); expected one of images"),
         ({"x": ("INT64", ["n", 3, 8, 8])}, r"its inputs are x \[n, 3, 8, 8\] tensor\(int64\)"),
@@ -465,10 +465,10 @@ def test_a_model_whose_output_is_no_vector_is_refused(case, tmp_path):
     ],
     ids=["vectors", "integers", "two", "eight-at-once", "four-channels"],
 )
-def test_a_model_that_takes_no_images_is_refused(inputs, says, tmp_path):
+def test_a_model_that_takes_no_images_is_refused(inputs, message, tmp_path):
     nodes = [node("Shape", "x", "s"), node("Cast", "s", "f", to=1), node("Unsqueeze", "f axis", "out")]
     path = write(tmp_path, model(nodes, inputs, {"out": ("FLOAT", [1, None])}, axis=np.array([0])))
-    with pytest.raises(EncoderError, match=says):
+    with pytest.raises(EncoderError, match=message):
         create("neural", model=path).fit(IMAGES)
 
 
@@ -721,8 +721,8 @@ def test_a_model_that_knows_no_words_says_so(lite0, tmp_path):
 
 
 def test_texts_that_cant_be_asked_are_refused(tmp_path, monkeypatch):
-    for text, says in (("", "is empty"), ("  ", "is empty")):
-        with pytest.raises(UsageError, match=says):
+    for text, message in (("", "is empty"), ("  ", "is empty")):
+        with pytest.raises(UsageError, match=message):
             texts_of(tmp_path / "a", [text])
     with pytest.raises(UsageError, match="takes a list of texts"):
         texts_of(tmp_path / "a", "red")

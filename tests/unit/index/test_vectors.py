@@ -21,7 +21,7 @@ from quadrants import ENTRY
 @pytest.fixture(autouse=True)
 def table(monkeypatch):
     monkeypatch.setitem(TABLE, "quadrants", ENTRY)
-    monkeypatch.setattr(vectors, "LEAST_BYTES", 1)
+    monkeypatch.setattr(vectors, "MIN_BYTES", 1)
 
 
 @pytest.fixture

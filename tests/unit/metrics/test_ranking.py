@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, label_ranking_average_preci
 
 from lookalike.errors import UsageError
 from lookalike.metrics import ranking as module
+from lookalike.metrics.bootstrap import bootstrap_percentiles
 from lookalike.metrics.ranking import (
     Scores,
     label_ranking_average_precision,
@@ -314,7 +315,7 @@ def test_intervals_equal_drawing_the_queries_one_by_one():
     values = np.random.default_rng(12).random((50, 3))
     drawn = np.random.default_rng(5).integers(50, size=(200, 50), dtype=np.int32)
     expected = np.percentile([values[row].mean(axis=0) for row in drawn], [2.5, 97.5], axis=0)
-    np.testing.assert_allclose(module._bootstrap(values, 5, 200), expected, atol=1e-12)
+    np.testing.assert_allclose(bootstrap_percentiles(values, 5, 200), expected, atol=1e-12)
 
 
 def test_equal_scores_leave_no_doubt():

@@ -113,9 +113,9 @@ def test_packed_codes_start_by_their_bits():
 def test_groups_become_hills_the_largest_first():
     rng = np.random.default_rng(0)
     groups = [rng.normal(centre, 0.3, (many, 2)) for centre, many in (((0, 0), 200), ((5, 0), 400), ((2, 6), 300))]
-    hills = density_clusters(np.concatenate(groups).astype(np.float32))
-    assert np.bincount(hills).tolist() == [400, 300, 200]
-    assert [len(set(part)) for part in np.split(hills, [200, 600])] == [1, 1, 1]
+    clusters = density_clusters(np.concatenate(groups).astype(np.float32))
+    assert np.bincount(clusters).tolist() == [400, 300, 200]
+    assert [len(set(part)) for part in np.split(clusters, [200, 600])] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("prominence", [0.2, np.log(2)])

@@ -11,7 +11,7 @@ from lookalike.errors import UsageError
 from lookalike.neighbors import exact as module
 from lookalike.neighbors.distances import DISTANCES, base
 from lookalike.neighbors.exact import Database
-from lookalike.neighbors.tiling import MOST_ANSWERS
+from lookalike.neighbors.tiling import MAX_ANSWERS
 from paths import ROOT
 
 MNIST = ROOT / "datasets" / "mnist"
@@ -158,7 +158,7 @@ def test_many_queries_at_a_time_are_answered_as_one_by_one(name, size):
     x[:5], x[-1] = x[0], x[0]
     q = np.concatenate([x[:40], rng.normal(size=(600, 24)).astype(np.float32)])
     database = Database(x, name)
-    for k in (1, 3, 9, min(size, MOST_ANSWERS)):
+    for k in (1, 3, 9, min(size, MAX_ANSWERS)):
         positions, found = database.nearest(q, k)
         for i in [*range(45), len(q) - 1]:
             one, far = database.nearest(q[i : i + 1], k)

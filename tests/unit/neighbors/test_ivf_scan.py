@@ -44,12 +44,12 @@ def test_values_and_pairs_that_do_not_fit_are_taken_in_parts(monkeypatch):
     monkeypatch.setattr(module, "VALUES_AT_ONCE", 100)
     monkeypatch.setattr(module, "PAIRS_AT_ONCE", 10)
     check(*made(60), 5)
-    monkeypatch.setattr(module, "MOST_PAIRS", 50)
+    monkeypatch.setattr(module, "MAX_PAIRS", 50)
     check(*made(60, seed=1), 5)
 
 
 def test_where_all_is_alike_all_is_returned(monkeypatch):
-    monkeypatch.setattr(module, "MOST_PAIRS", 4000)
+    monkeypatch.setattr(module, "MAX_PAIRS", 4000)
     starts = np.array([0, 700, 1400])
     x, left = np.ones((1400, 3), np.float32), np.ones((9, 3), np.float32)
     queries, places = visit(

@@ -111,7 +111,7 @@ def test_what_is_left_out_as_blank_is_counted(tmp_path):
     images[4] = 0
     blank = finding(check_health(build_index(open_collection(images), "pixels", tmp_path / "index")), "blank")
     assert blank.count == 0
-    assert blank.says.endswith("1 more were left out of the index as blank")
+    assert blank.message.endswith("1 more were left out of the index as blank")
 
 
 def test_what_an_autoencoder_can_t_rebuild_is_named(tmp_path, monkeypatch):

@@ -6,8 +6,8 @@ import pytest
 from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import (
     BULK_LEVEL,
-    FEWEST,
     LEVEL,
+    MIN_PAIRS,
     OWN,
     SAMPLE,
     DistanceCalibration,
@@ -28,11 +28,11 @@ def closeness(points, distance="euclidean"):
 def test_a_chance_is_the_share_of_all_pairs_at_least_this_close():
     points = np.array([[0, 0], [0, 1], [0, 3], [4, 0]], np.float32)  # distances 1, 2, 3, 4, sqrt 17, 5
     meaning = closeness(points)
-    assert meaning.chance(2.0) == PValue(2 / 6, False)
-    assert meaning.chance(1.99) == PValue(1 / 6, False)
-    assert meaning.chance(9.0) == PValue(1.0, False)
-    assert meaning.chance(0.5) == PValue(1 / 6, True)  # no pair is: fewer than 1 in 6
-    assert closeness(points[:1]).chance(1.0) is None
+    assert meaning.p_value(2.0) == PValue(2 / 6, False)
+    assert meaning.p_value(1.99) == PValue(1 / 6, False)
+    assert meaning.p_value(9.0) == PValue(1.0, False)
+    assert meaning.p_value(0.5) == PValue(1 / 6, True)  # no pair is: fewer than 1 in 6
+    assert closeness(points[:1]).p_value(1.0) is None
 
 
 def test_of_many_images_a_sample_is_counted_and_a_small_share_only_bounded():
@@ -43,28 +43,28 @@ def test_of_many_images_a_sample_is_counted_and_a_small_share_only_bounded():
     lengths = np.linalg.norm(difference, axis=1)
     for distance in (0.2, 1.0, 2.0):
         share = float((lengths <= distance).mean())
-        assert meaning.chance(distance).share == pytest.approx(share, rel=0.1)
-        assert not meaning.chance(distance).is_bound
-    assert meaning.chance(0.0) == PValue(FEWEST / pairs, True)
+        assert meaning.p_value(distance).share == pytest.approx(share, rel=0.1)
+        assert not meaning.p_value(distance).is_bound
+    assert meaning.p_value(0.0) == PValue(MIN_PAIRS / pairs, True)
 
 
 def test_of_many_pairs_a_few_are_kept_and_tell_the_same():
     points = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
-    seen = {}
+    seen = []
 
-    def once(kind, terms, learn):
-        seen[kind] = learn()
-        return seen[kind]
+    def once(terms, learn):
+        seen.append(learn())
+        return seen[-1]
 
     meaning = DistanceCalibration(points, Database(points, "euclidean"), once)
     between = np.linalg.norm(points[:, None] - points[None], axis=2)
     pairs = np.sort(between[np.triu_indices(500, 1)])
     for rank in (1, 1000, 4096):  # one by one
-        assert meaning.chance(pairs[rank - 1]) == PValue(rank / len(pairs), False)
+        assert meaning.p_value(pairs[rank - 1]) == PValue(rank / len(pairs), False)
     for rank in (5000, 50_000, len(pairs)):
-        assert meaning.chance(pairs[rank - 1]).share == pytest.approx(rank / len(pairs), rel=2e-3)
-    ((kind, (facts, arrays)),) = seen.items()
-    assert (kind, facts["pairs"]) == ("pairs-euclidean-", len(pairs))
+        assert meaning.p_value(pairs[rank - 1]).share == pytest.approx(rank / len(pairs), rel=2e-3)
+    ((facts, arrays),) = seen
+    assert facts["pairs"] == len(pairs)
     assert len(arrays["ranks"]) < len(pairs) / 10
 
 
@@ -74,7 +74,7 @@ def test_among_copies_of_one_image_every_pair_is_as_close(distance):
         rng = np.random.default_rng(seed)
         points = np.repeat(rng.normal(size=(1, rng.integers(3, 900))).astype(np.float32), 12, axis=0)
         nearest = float(Database(points, distance).nearest(points[:1], 1)[1][0, 0])
-        assert closeness(points, distance).chance(nearest) == PValue(1.0, False)
+        assert closeness(points, distance).p_value(nearest) == PValue(1.0, False)
 
 
 def test_a_chance_in_words():

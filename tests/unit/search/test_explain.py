@@ -56,7 +56,7 @@ def test_pixels_by_hand(tmp_path):
     assert found.similarity == pytest.approx(24 / length, abs=1e-6)
     assert found.method == EXACT
     assert found.shares == {"pixels": 1.0}
-    assert found.says == "Similarity 0.679 (cosine); half of it comes from 25% of the query and 25% of the answer."
+    assert found.message == "Similarity 0.679 (cosine); half of it comes from 25% of the query and 25% of the answer."
 
 
 @pytest.mark.slow
@@ -209,8 +209,8 @@ def test_an_encoder_that_knows_no_places_is_explained_by_hiding(tmp_path):
     assert np.unravel_index(found.query_map.argmax(), (GRID, GRID)) == (2, 2)
     assert found.shares == {"quadrants": 1.0}
     # However much of its only square is hidden, the match points the same way.
-    assert found.says.startswith("Similarity 0.707 (cosine); hiding place after place, half of its fall comes from ")
-    assert found.says.endswith("% of the query.")
+    assert found.message.startswith("Similarity 0.707 (cosine); hiding place after place, half of its fall comes from ")
+    assert found.message.endswith("% of the query.")
 
 
 def test_packed_codes_are_explained_by_hiding(digits, tmp_path):
@@ -243,7 +243,7 @@ def test_what_is_not_alike_has_no_shares(tmp_path):
     images = pictures((9, 0, 0, 0), (0, 0, 0, 9))
     found = explain(indexed(images, "pixels", tmp_path), *images)
     assert found.shares == {}
-    assert found.says == "Similarity 0.000 (cosine); these two aren't alike, and nothing accounts for it."
+    assert found.message == "Similarity 0.000 (cosine); these two aren't alike, and nothing accounts for it."
 
 
 def test_a_blank_image_is_refused(tmp_path):
@@ -349,19 +349,19 @@ def test_the_whole_picture_is_read_while_its_file_is_there(photos):
 
 
 @pytest.mark.parametrize(
-    ("query", "match", "says"),
+    ("query", "match", "message"),
     [
         ("p0.png", "p9.png", "p9.png: no image of .* has that id"),
         ("nowhere.png", "p0.png", "nowhere.png"),
         ("{photos}/p0.png[150,0,100,100]", "p1.png", "the crop reaches to 250, 100"),
     ],
 )
-def test_what_is_not_there_is_said(query, match, says, photos, capsys):
+def test_what_is_not_there_is_said(query, match, message, photos, capsys):
     arguments = [query.replace("{photos}", str(photos)), match, "-i", str(photos / ".lookalike")]
     assert run(["explain", *arguments]) in (1, 2)
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert pytest.importorskip("re").search(says, err)
+    assert pytest.importorskip("re").search(message, err)
 
 
 def test_an_unknown_match_is_a_wrong_call(photos):

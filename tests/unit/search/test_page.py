@@ -76,15 +76,15 @@ def test_the_json_is_the_documented_one(index):
         "search": "exact",
         "query": "id 0",
         "matches": [
-            {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a", "chance": pytest.approx(1 / 6)},
-            {"rank": 2, "id": "3", "distance": 0.0, "similarity": 1.0, "label": "a", "chance": pytest.approx(1 / 6)},
+            {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a", "p_value": pytest.approx(1 / 6)},
+            {"rank": 2, "id": "3", "distance": 0.0, "similarity": 1.0, "label": "a", "p_value": pytest.approx(1 / 6)},
         ],
         "total": 4,
         "offset": 0,
         "next": 2,
         "gap_after": None,
         "nothing_like_it": False,
-        "says": "There are too few images to tell whether some stand out; about 17% of random pairs here are as close as "
+        "message": "There are too few images to tell whether some stand out; about 17% of random pairs here are as close as "
         "the nearest.",
     }
 
@@ -93,9 +93,9 @@ def test_in_a_second_order_no_gap_is_claimed(digits_index):
     response = digits_index.ask({"images": [{"id": "7"}], "k": 3, "rerank": "query-expansion"})
     nearest = digits_index.ask({"images": [{"id": "7"}], "k": 2}).matches[1]
     assert response.gap_after is None
-    assert response.says.startswith("In a second order no gap is looked for; ")
-    told = PValue(nearest.chance.share, nearest.chance.is_bound).clause("as close as the nearest")
-    assert told in response.says
+    assert response.message.startswith("In a second order no gap is looked for; ")
+    told = PValue(nearest.p_value.share, nearest.p_value.is_bound).clause("as close as the nearest")
+    assert told in response.message
 
 
 def test_every_way_to_name_one_image_is_the_same_query(digits_index, tmp_path):
@@ -162,9 +162,9 @@ def test_words_alone_are_ranked_by_how_well_they_fit_and_have_no_distance(photos
     response = photos.ask({"words": "first ramp"})
     assert ids(response) == ["cats/p0.png", "dogs/p3.png"]
     match = response.matches[0].to_json()
-    assert (match["distance"], match["similarity"], "chance" in match) == (None, None, False)
+    assert (match["distance"], match["similarity"], "p_value" in match) == (None, None, False)
     assert match["score"] > 0
-    assert response.says == "Words 'first ramp': 2 of 6 images."
+    assert response.message == "Words 'first ramp': 2 of 6 images."
 
 
 def test_words_beside_an_image_filter_its_answers(photos):
@@ -235,17 +235,17 @@ def test_a_group_is_whole_on_a_page_that_ends_before_its_last(digits_index):
 def test_more_than_there_are_is_all_of_them_and_said(index):
     response = index.ask({"images": [{"id": "0"}], "k": 10, "where": "label != 'c'"})
     assert ids(response) == ["0", "3", "1"]
-    assert response.says.endswith("; these are all 3 there are, of 10 asked for.")
+    assert response.message.endswith("; these are all 3 there are, of 10 asked for.")
 
 
 def test_beyond_the_last_page_there_is_nothing_and_it_is_said(index):
     response = index.ask({"images": [{"id": "0"}], "offset": 4})
     assert (response.matches, response.next, response.total) == ([], None, 4)
-    assert response.says.startswith("No answer stands at offset 4, as there are 4; ")
+    assert response.message.startswith("No answer stands at offset 4, as there are 4; ")
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
         ({"where": "label = 'z'"}, "Filter \"label = 'z'\": no image."),
         ({"images": [{"id": "0"}], "where": "label = 'z'"}, "Filter \"label = 'z'\": no image."),
@@ -254,10 +254,10 @@ def test_beyond_the_last_page_there_is_nothing_and_it_is_said(index):
         ({"likes": ["0"], "dislikes": ["1", "2", "3"], "where": "label = 'b'"}, "Filter \"label = 'b'\": no image."),
     ],
 )  # fmt: skip
-def test_an_empty_answer_says_why(index, query, says):
+def test_an_empty_answer_says_why(index, query, message):
     response = index.ask(query)
     assert (response.matches, response.total, response.next, response.nothing_like_it) == ([], 0, None, True)
-    assert response.says == says
+    assert response.message == message
 
 
 # What it means --------------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_an_image_and_its_copy_stand_out(digits_index, tmp_path):
     response = index.ask({"images": [{"path": "mnist:train[7]"}], "k": 5})
     assert sorted(ids(response)[:2]) == ["300", "7"]
     assert response.gap_after == 2
-    assert response.says.startswith(
+    assert response.message.startswith(
         "The first 2 answers stand out from the rest; about 1 in 45,000 random pairs here is"
     )
     # Asked by its own id it is not its own answer: only the copy stands out, and that is second.
@@ -283,7 +283,9 @@ def test_a_photo_among_digits_has_nothing_like_it(digits_index, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     response = digits_index.ask(Query(images=(example(noise),)))
     assert response.nothing_like_it
-    assert response.says == "Nothing like it here: the nearest is farther than 99% of the images here are from theirs."
+    assert (
+        response.message == "Nothing like it here: the nearest is farther than 99% of the images here are from theirs."
+    )
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_nothing_is_said_only_where_silence_is_believed():
     )
     kept_still = verdict(stranger, weak)
     assert not kept_still.nothing
-    assert kept_still.says.startswith("whether it is here can't be told: of images here shown in a scene, only ")
+    assert kept_still.message.startswith("whether it is here can't be told: of images here shown in a scene, only ")
     for silence in (sure, weak):
         assert verdict(POINTS[7:8] + np.float32(0.01), silence) == MatchConfidence()
         assert verdict(20 * stranger, silence) == MatchConfidence(

@@ -96,7 +96,7 @@ def test_clean_images_are_left_as_they_are(restorer, digits):
     restored = restorer.restore(digits[0][160:])
     assert set(restored.levels) == {0.0}
     assert (restored.images == digits[0][160:]).all()
-    assert restored.of(0).to_text() == "not noisier than the collection's own images, so left as it is"
+    assert restored.image(0).to_text() == "not noisier than the collection's own images, so left as it is"
 
 
 # Restoring -------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_pictures_are_restored_by_their_patches():
     assert error(restored.images, others) < error(noisy, others) / 5
     known = by_patches.restore(noisy, 0.2)
     assert set(known.levels) == {0.2}
-    assert "patches" in known.of(0).to_json()["by"]
+    assert "patches" in known.image(0).to_json()["by"]
 
 
 @pytest.mark.slow

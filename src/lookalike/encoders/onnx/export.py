@@ -73,8 +73,8 @@ def export(layers: Iterable[Any], shape: tuple[int, ...], *, flatten: bool) -> b
             graph.node("Transpose", x, out="images_out", perm=[0, 2, 3, 1])
         output = helper.make_tensor_value_info("images_out", TensorProto.FLOAT, ["n", *shape])
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", *shape])
-    made = helper.make_graph(graph.nodes, "lookalike", [images], [output], graph.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    built = helper.make_graph(graph.nodes, "lookalike", [images], [output], graph.constants)
+    model = helper.make_model(built, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
     checker.check_model(model)
     return bytes(model.SerializeToString())
 

@@ -1,4 +1,4 @@
-"""An ONNX model of anybody's -> whether it stays within its own file. Read as the protocol buffer that it is.
+"""An untrusted ONNX model -> whether it refers to other files than its own; read as a protocol buffer.
 
 A tensor may keep its values in another file, by any path: ONNX Runtime would read it, below the current folder or through
 it. Such a tensor may stand anywhere: among the weights, dense or sparse, in an attribute of a node, in a graph within a

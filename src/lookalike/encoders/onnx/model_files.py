@@ -94,10 +94,10 @@ def read_model_files(model: str) -> ModelFiles:
 
 
 def _collect(model: str, find: Find, names: tuple[str, ...]) -> ModelFiles:
-    found = next(((name, path) for name in names if (path := find(name))), None)
-    if found is None:
+    existing = next(((name, path) for name in names if (path := find(name))), None)
+    if existing is None:
         raise UsageError(f"neural: {model} holds no ONNX model; expected one of: {', '.join(names)}")
-    name, path = found
+    name, path = existing
 
     def read(*names: str) -> bytes | None:
         return next((_read(path) for name in names if (path := find(name))), None)

@@ -1,8 +1,8 @@
 """Hugging Face's ``preprocessor_config.json`` and an image -> the input of an ONNX model.
 
-Both forms of the file's ``size`` are read, ``{"shortest_edge": 256}`` with a crop from the middle and ``{"height": 224, "width":
-224}``, and the plain number of older files. Without the file an image is scaled to the graph's size (224 where that is open), to
-values of 0..1, and by ImageNet's mean and deviation.
+Both forms of the file's ``size`` are read, ``{"shortest_edge": 256}`` with a crop from the middle and
+``{"height": 224, "width": 224}``, and the plain number of older files. Without the file an image is scaled to the graph's
+size (224 where that is open), to values of 0..1, and by ImageNet's mean and deviation.
 """
 
 from __future__ import annotations
@@ -160,8 +160,22 @@ def to_input(image: NDArray[np.uint8], settings: Settings) -> NDArray[Any]:
 
 
 def crop_window(shape: tuple[int, ...], settings: Settings) -> tuple[float, float, float, float]:
-    """Return the part of an image that the crop keeps, in the image's own pixels: left, top, right, bottom.
+    """Return the part of an image that the crop keeps.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the image.
+    settings : Settings
+        What the model takes.
+
+    Returns
+    -------
+    tuple of float
+        Left, top, right and bottom, in pixels of the image.
+
+    Notes
+    -----
     Scaling only that part gives what scaling all and cropping would, and a strip of 1 x 10,000 pixels costs no more than
     any other image.
     """

@@ -68,7 +68,7 @@ class OnnxModel:
         Returns
         -------
         ndarray of float32, shape (n, ...)
-            The model's output; the same for an image whatever else is in the batch.
+            The model's output; that of an image doesn't depend on the rest of the batch.
 
         Raises
         ------

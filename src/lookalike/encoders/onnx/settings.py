@@ -87,7 +87,7 @@ class Settings:
         Raises
         ------
         EncoderError
-            If it is something else: a model may come from anybody.
+            If it is something else, as in a model from an untrusted source.
         """
         try:
             fields: dict[str, Any] = json.loads(data)

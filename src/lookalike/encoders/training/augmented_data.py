@@ -25,7 +25,7 @@ BLOCK_BATCHES = 8
 
 @dataclass(frozen=True)
 class Plan(loop.Plan):
-    """How to train; ``noise`` is the most that an image gets after its augmentations, each as much as chance will have it.
+    """How to train. ``noise`` is the greatest deviation of the noise after the augmentations; each image draws its own.
 
     Attributes
     ----------

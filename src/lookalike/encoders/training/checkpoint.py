@@ -148,7 +148,22 @@ class TrainingState:
 
 
 def training_signature(network: Any, images: NDArray[np.uint8], plan: Plan) -> str:
-    """Return a hash of all that makes two trainings the same, but for how long they last."""
+    """Return a hash of all that makes two trainings the same, without their length and precision.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Its name says how it is built.
+    images : ndarray
+        What is learnt from.
+    plan : Plan
+        How.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+    """
     ours = {k: v for k, v in asdict(plan).items() if k not in ("epochs", "minutes", "precision")}
     digest = hashlib.sha256(json.dumps([network.name, list(images.shape), ours]).encode())
     digest.update(np.ascontiguousarray(images).data)

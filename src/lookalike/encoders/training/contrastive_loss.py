@@ -36,7 +36,7 @@ VICREG_WEIGHTS = (25.0, 25.0, 1.0)
 #: Fewest images held out: with fewer, a view finds its other half by chance.
 MIN_HELD_OUT = 16
 #: Share of the average that a step's weights make up, once there were enough steps.
-LEAST_SHARE = 0.002
+MIN_SHARE = 0.002
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
         def train_on_batch(self, x: Any, y: Any) -> Any:
             loss = super().train_on_batch(x, y)
             steps = int(ops.convert_to_numpy(self.optimizer.iterations))
-            share = max(LEAST_SHARE, 1 / (1 + steps / 10))
+            share = max(MIN_SHARE, 1 / (1 + steps / 10))
             for mean, weight in zip(self.average, network.get_weights(), strict=True):
                 np.add(mean, share * (weight - mean), out=mean)
             return loss
@@ -125,9 +125,8 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
         def averaged(self) -> Any:
             return _Averaged(network, self.average)
 
-    cls, rate = loop.OPTIMIZERS[plan.optimizer]
     network.get_layer("decoder").trainable = plan.denoising > 0
-    optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
+    optimizer = loop.make_optimizer(plan)
     learner = Learner()
     learner.compile(optimizer)
     optimizer.build(network.trainable_variables)
@@ -161,7 +160,7 @@ def simclr_loss(projected: Any, temperature: float) -> Any:
     projected : tensor of float32, shape (2 b, d)
         First views, then second views in the same order.
     temperature : float
-        What cosines are divided by; a small one minds the most alike pictures most.
+        What cosines are divided by; a small one weighs the most similar pictures most.
 
     Returns
     -------

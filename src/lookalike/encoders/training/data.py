@@ -20,7 +20,7 @@ _VALIDATED = 500
 class TrainingData:
     """Clean images and their noisy copies, batch by batch, the same for the same seed and epoch.
 
-    A subclass says in ``_batch`` what some images become, and goes through them as here.
+    A subclass overrides ``_batch``: what goes into the network for some images, and what it is to return.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class TrainingData:
         How many images an epoch learns from.
     """
 
-    #: Whether images of a batch are told from each other, so that a short batch at the end would be too easy.
+    #: Whether the loss compares images of a batch with each other, so that a short last batch would be too easy.
     whole_batches: ClassVar[bool] = False
-    #: Fewest images held out that a loss is worth computing of.
+    #: No validation loss is computed of fewer held-out images.
     min_held_out: ClassVar[int] = 1
 
     def __init__(self, images: NDArray[np.uint8], plan: Plan) -> None:

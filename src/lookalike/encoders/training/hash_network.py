@@ -29,6 +29,7 @@ from lookalike.encoders.training import loop
 from lookalike.encoders.training.data import TrainingData
 from lookalike.encoders.training.keras_backend import import_keras
 from lookalike.neighbors.exact import Database
+from lookalike.neighbors.others import others_than
 
 #: Units of the two hidden layers on either side of the code.
 HIDDEN = (1024, 512)
@@ -55,7 +56,7 @@ class Plan(loop.Plan):
         return Data(images, self)
 
     def learner(self, network: Any, precision: str) -> Any:  # noqa: ARG002
-        """Return the network ready to learn; it computes in float32 whatever the precision."""
+        """Return the compiled network; it computes in float32 for every ``precision``."""
         return _learner(network, self)
 
 
@@ -91,12 +92,9 @@ class Data(TrainingData):
 def _nearest(descriptors: Float32Array, count: int) -> NDArray[np.int64]:
     """Return the rows of each image's nearest others, shape (n, min(count, n - 1))."""
     count = min(count, len(descriptors) - 1)
-    found, _ = Database(descriptors, "euclidean").nearest(descriptors, count + 1)
-    near = np.asarray(found, np.int64)
-    itself = near == np.arange(len(near))[:, None]
-    itself[~itself.any(axis=1), -1] = True  # among more than ``count`` equal images it may be missing
-    others: NDArray[np.int64] = near[~itself].reshape(len(near), count)
-    return others
+    rows, _ = Database(descriptors, "euclidean").nearest(descriptors, count + 1)
+    near = np.asarray(rows, np.int64)
+    return near[others_than(np.arange(len(near)), near)].reshape(len(near), count)
 
 
 def build(length: int, bits: int, seed: int) -> Any:
@@ -158,8 +156,7 @@ def _learner(network: Any, plan: Plan) -> Any:
             wrong = ops.mean(ops.square(drawn - y)) / (ops.mean(ops.square(y)) + 1e-12)
             return plan.drawing * wrong + plan.agreement * disagreement(soft)
 
-    cls, rate = loop.OPTIMIZERS[plan.optimizer]
-    optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
+    optimizer = loop.make_optimizer(plan)
     learner = Learner()
     learner.compile(optimizer)
     optimizer.build(network.trainable_variables)
@@ -203,7 +200,7 @@ def values(layers: list[tuple[Float32Array, Float32Array]], descriptors: NDArray
     Returns
     -------
     ndarray of float32, shape (n, bits)
-        The same for a descriptor whatever the others.
+        The values of a descriptor don't depend on the others.
     """
     found = np.empty((len(descriptors), layers[-1][1].size), np.float32)
     block = np.zeros((_BLOCK, descriptors.shape[1]), np.float32)
@@ -252,8 +249,8 @@ def disagreement(soft: Any) -> Any:
     from keras import ops
 
     half = ops.shape(soft)[0] // 2
-    one, other = standard(soft[:half]), standard(soft[half:])
-    shared = ops.matmul(ops.transpose(one), other) / ops.cast(half, "float32")
+    first, second = standard(soft[:half]), standard(soft[half:])
+    shared = ops.matmul(ops.transpose(first), second) / ops.cast(half, "float32")
     own = ops.diagonal(shared)
     others = ops.sum(ops.square(shared)) - ops.sum(ops.square(own))
     return ops.mean(ops.square(1 - own)) + REPETITION * others / soft.shape[1]

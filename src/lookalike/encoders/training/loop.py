@@ -124,6 +124,22 @@ def train(
     return Result(state.history, state.best_epoch, stopped, f"{precision} ({why})")
 
 
+def make_optimizer(plan: Plan) -> Any:
+    """Make the optimizer that a plan names, with its learning rate or the optimizer's default one.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its ``optimizer`` is in :data:`OPTIMIZERS`.
+
+    Returns
+    -------
+    keras.optimizers.Optimizer
+    """
+    name, rate = OPTIMIZERS[plan.optimizer]
+    return getattr(import_keras().optimizers, name)(rate if plan.learning_rate is None else plan.learning_rate)
+
+
 def _learner(network: Any, plan: Plan, precision: str) -> Any:
     """Wrap the network for training: the same variables, computed by :func:`forward`."""
     keras = import_keras()
@@ -136,8 +152,7 @@ def _learner(network: Any, plan: Plan, precision: str) -> Any:
         def call(self, x: Any) -> Any:
             return forward(self.network, x, precision)
 
-    cls, rate = OPTIMIZERS[plan.optimizer]
-    optimizer = getattr(keras.optimizers, cls)(rate if plan.learning_rate is None else plan.learning_rate)
+    optimizer = make_optimizer(plan)
     learner = Learner()
     learner.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
     optimizer.build(network.trainable_variables)
@@ -153,7 +168,7 @@ def _run_epoch(
     on_progress: Callable[[Progress], None] | None,
 ) -> bool:
     """Train one epoch and record it; tell whether it ended before the deadline."""
-    learner, begun, told = state.learner, time.monotonic(), 0.0
+    learner, begun, reported = state.learner, time.monotonic(), 0.0
     before = state.history[-1].validation_loss if state.history else None
     done, total, out_of_time = 0, 0.0, False
     for noisy, clean in data.epoch(number):
@@ -164,8 +179,8 @@ def _run_epoch(
             )
         done, total = done + len(clean), total + loss * len(clean)
         now = time.monotonic()
-        if on_progress is not None and now - told > _REPORT_SECONDS:
-            told = now
+        if on_progress is not None and now - reported > _REPORT_SECONDS:
+            reported = now
             rate = done / (now - begun)
             left = ((plan.epochs - number + 1) * data.count - done) / rate
             left = left if deadline is None else min(left, max(0.0, deadline - now))
@@ -201,8 +216,8 @@ def _choose_precision(network: Any, data: TrainingData, plan: Plan) -> tuple[str
         rates[precision] = _TRIAL_STEPS * len(clean) / (time.perf_counter() - begun)
     network.set_weights(weights)
     best = max(rates, key=lambda p: rates[p])
-    said = ", ".join(f"{p} {r:,.0f}" for p, r in rates.items())
-    return best, f"images a second in a short trial: {said}"
+    trial_rates = ", ".join(f"{p} {r:,.0f}" for p, r in rates.items())
+    return best, f"images a second in a short trial: {trial_rates}"
 
 
 __all__ = [

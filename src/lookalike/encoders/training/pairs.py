@@ -1,7 +1,7 @@
-"""Images -> pairs of augmented copies: two views of one picture, by which a network learns what to overlook.
+"""Images -> pairs of augmented copies: two views of each image, from which a network learns invariance.
 
-The augmentations is that of :mod:`lookalike.transforms.augmentations`, by its families and amounts; what serves a judge of searches but not the
-training is left out: noise, which the training adds itself, and JPEG, which would cost as much as all the rest.
+The augmentations are those of :mod:`lookalike.transforms.augmentations`. Two families are left out by default: noise, which the
+training adds itself, and JPEG, which would take as long as all others together.
 """
 
 from __future__ import annotations

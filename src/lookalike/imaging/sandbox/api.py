@@ -1,8 +1,8 @@
 """Tasks -> answers, computed in processes that can be killed: a task that hangs, takes too much memory or crashes fails alone.
 
 A thread runs each process: it starts it, sends it tasks, reads its answers, kills it when it is over time or memory, and
-starts the next. Tasks and answers travel as JSON and raw bytes, never as pickles: a decoder that somebody has taken
-over by a crafted file can lie about files and do no more to the process that asked.
+starts the next. Tasks and answers travel as JSON and raw bytes, never as pickles: a decoder that a crafted
+file has taken over can give wrong answers, but can't run code in the calling process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Sandbox:
     -----
     Workers are started when there is work for them, and end with the ``with`` block or :meth:`close`; a sandbox can be
     used again after that. Where a worker has died, its other tasks are given to others. A task is only called crashed
-    if a fresh worker dies of it too, so none pays for what an earlier one broke.
+    if a fresh worker dies of it too, so that no task fails for what an earlier one broke.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """End the workers at once, whatever they are doing."""
+        """Kill all workers at once."""
         if self._pool is not None:
             self._pool.stop(RuntimeError("the sandbox was closed while its answers were being read"))
             self._pool = None

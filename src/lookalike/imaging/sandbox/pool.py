@@ -69,7 +69,7 @@ class Pool:
             self.changed.notify_all()
 
     def finish(self, task: Task) -> None:
-        """Mark a task as done, and wake who waits for it."""
+        """Mark a task as done, and wake the caller that waits for it."""
         with self.lock:
             if self.failure is not None:  # and so the worker was killed, whatever its end looks like
                 return

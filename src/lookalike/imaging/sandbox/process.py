@@ -101,7 +101,7 @@ def start_process(function: str, seconds: float, memory: int) -> subprocess.Pope
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | _ENVIRONMENT,
-            start_new_session=True,  # Ctrl-C is for the one who asks
+            start_new_session=True,  # Ctrl-C is for the calling process
         )
     except OSError as e:
         raise CollectionError(

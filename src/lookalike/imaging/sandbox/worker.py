@@ -1,4 +1,4 @@
-"""A task -> what its function yields, message by message, in a process that may hang, burst or crash; see :mod:`lookalike.imaging.sandbox.api`."""
+"""A task -> what its function yields, message by message, in a process that may hang or crash; see ``api.py``."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class Task:
     blobs: list[bytes] = field(default_factory=list)
     size: int = 0  # bytes received
     done: bool = False
-    urgent: bool = False  # somebody waits for it
-    dropped: bool = False  # nobody will take its answer
+    urgent: bool = False  # a caller waits for it
+    dropped: bool = False  # its answer isn't wanted any more
 
 
 class WorkerThread(threading.Thread):
@@ -76,7 +76,7 @@ class WorkerThread(threading.Thread):
         self._header: tuple[str, dict[str, Any], list[int], int] | None = None
         self._buffer = bytearray(PIPE_BYTES)
         self._pace = 0.0  # seconds a task, of late
-        self._began = 0.0  # when the first task could begin, moved on by the time in which nobody listened
+        self._began = 0.0  # when the first task could begin, moved on by the time in which its pipe wasn't read
         self._listened = 0.0  # when the last listening ended
         self._answered = 0.0  # when it last was found to have answered a task
         self._looked = 0.0  # when its memory was last looked at
@@ -139,7 +139,7 @@ class WorkerThread(threading.Thread):
         if speaks:
             busy = time.thread_time()
             self._receive()
-            self._began -= time.thread_time() - busy  # who talks without end takes time by that too
+            self._began -= time.thread_time() - busy  # so that a process that writes without end reaches its limit too
         overtime = self._listened - self._began - self.pool.seconds
         if self.process is None or not self.queue:
             return
@@ -299,9 +299,9 @@ class WorkerThread(threading.Thread):
         self.pool.finish(task)
 
     def _reap(self, cause: str) -> None:
-        """Decide who is to blame for a worker's end: its first task, if nothing came before it."""
+        """Handle the end of a worker: its first task has failed if it was the first of this process."""
         if self._served or not self.queue:
-            # A fresh worker has only its own first task to die of. The next process of this thread begins with this one's tasks.
+            # A fresh worker can only have died of its first task, so the next process of this thread begins with it.
             self._requeue(keep=not self._retired)
         elif cause == ALARM:
             self._fail_task("timed out", self._overtime())
@@ -312,7 +312,7 @@ class WorkerThread(threading.Thread):
         return f"timed out after {self.pool.seconds:g} s; allow more with --seconds"
 
     def _requeue(self, keep: bool = False) -> None:
-        """Give tasks back, or all but the first, to whoever comes first."""
+        """Put tasks back into the pool's queue, or all but the first."""
         with self.pool.lock:
             for task in self.queue:
                 task.facts, task.blobs, task.size = {}, [], 0

@@ -27,7 +27,7 @@ from lookalike.index.schema import (
 )
 
 #: Sorted pieces of the digests; more are merged.
-_MOST_PIECES = 16
+_MAX_PIECES = 16
 _SLOTS = 2**22
 _DIGEST = 64  # hexadecimal digits of SHA-256
 
@@ -283,7 +283,7 @@ class _Digests:
         for digest in digests.tolist():
             self._slots[crc32(digest) & (_SLOTS - 1)] = 1
         self._pieces.append((digests, rows))
-        if len(self._pieces) > _MOST_PIECES:  # all but the largest, which is rewritten as rarely as it doubles
+        if len(self._pieces) > _MAX_PIECES:  # all but the largest, which is rewritten as rarely as it doubles
             self._pieces.sort(key=lambda piece: -len(piece[0]))
             first = 1 if sum(len(p[0]) for p in self._pieces[1:]) < len(self._pieces[0][0]) else 0
             merged = _sorted(

@@ -157,7 +157,11 @@ class Sync:
             raise
         self._encode()
         manifest = self._committer.finish()
+        self._note_fresh()
+        # What a run knows of all files and rows isn't needed any more.
+        del self._known, self._files, self._entries, self._hashes, self._committer, self._encoding
         self.store.sweep()
+        self._manifest = manifest
         return manifest
 
     # What there is -----------------------------------------------------------------------------------------------
@@ -348,22 +352,28 @@ class Sync:
             self._shown = now
             self._on_progress(self._done, self._total)
 
-    def summary(self, seconds: float) -> Summary:
-        """Say what the run did, once it has ended."""
-        manifest, known = self._committer.manifest, self._known
-        assert manifest is not None
+    def _note_fresh(self) -> None:
+        """Count the pictures that were encoded by what came of them."""
+        known = self._known
         rows = known.rows_of(np.concatenate([np.empty(0, np.int64), *self._fresh]))
         rows = rows[known.is_live[rows]]
         indexed = known.is_indexed(rows)
         first = rows[indexed & (known.frames(rows) == 0)]
         again = int(known.duplicates(first).sum())
+        self.counts["indexed"] += len(first) - again
+        self.counts["duplicates"] += again
+        self.counts["failed"] += int((~indexed).sum())
+
+    def summary(self, seconds: float) -> Summary:
+        """Say what the run did, once it has ended."""
+        manifest = self._manifest
         view = manifest.column(manifest.default)
         return Summary(
-            indexed=len(first) - again,
+            indexed=self.counts["indexed"],
             unchanged=self.counts["unchanged"],
             renamed=self.counts["renamed"],
-            duplicates=self.counts["duplicates"] + again,
-            failed=self.counts["failed"] + int((~indexed).sum()),
+            duplicates=self.counts["duplicates"],
+            failed=self.counts["failed"],
             removed=self.counts["removed"],
             unseen=self.counts["unseen"],
             seconds=round(seconds, 3),

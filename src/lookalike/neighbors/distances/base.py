@@ -9,13 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.cores import usable_cores
 from lookalike.errors import UsageError
 
-Float32Array = NDArray[np.float32]
 FloatArray = NDArray[np.float32] | NDArray[np.float16]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 #: Rows turned into float64 at a time: they stay in the processor's cache, and no wider copy of the database is made.
 ROWS_AT_ONCE = 128
@@ -232,7 +230,22 @@ class Distance:
 
 
 def finite_table(descriptors: Sequence[NDArray[Any]]) -> Float64Array:
-    """Stack descriptors, each of shape (d,), in float64; UsageError where one isn't finite."""
+    """Stack descriptors in float64.
+
+    Parameters
+    ----------
+    descriptors : sequence of ndarray, each of shape (d,)
+        Of one length.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, d)
+
+    Raises
+    ------
+    UsageError
+        If one holds NaN or infinity.
+    """
     table: Float64Array = np.stack(descriptors).astype(np.float64)
     if not np.isfinite(table).all():
         raise UsageError("a descriptor of the query holds NaN or infinity; leave that image out")
@@ -269,7 +282,17 @@ def to_float32(rows: FloatArray, out: Float32Array) -> None:
 
 
 def read_in_parts(starts: range, least: int, read: Callable[[Iterator[int]], None]) -> None:
-    """Let threads read the parts that begin at ``starts``, one thread for every ``least`` of them."""
+    """Let threads read the parts of an array.
+
+    Parameters
+    ----------
+    starts : range
+        Where the parts begin.
+    least : int
+        Parts for which it is worth to start a thread.
+    read : callable
+        Given an iterator of starts that all threads share, reads these parts.
+    """
     shared = iter(starts)  # by all: a thread that is held up leaves more to the others
     others = min(usable_cores(), READING_THREADS, len(starts) // least) - 1
     if others < 1:
@@ -303,6 +326,16 @@ def lengths_of(table: FloatArray) -> Float64Array:
 
 
 def squared_lengths(table: Float64Array) -> Float64Array:
-    """Return the squared length of each row."""
+    """Return the squared length of each row.
+
+    Parameters
+    ----------
+    table : ndarray of float64, shape (n, d)
+        Any values.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
     squares: Float64Array = np.einsum("ij,ij->i", table, table)
     return squares

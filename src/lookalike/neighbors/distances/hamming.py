@@ -33,7 +33,7 @@ class Hamming(Distance):
 
     def __init__(self, descriptors: NDArray[np.uint8], lengths: Float64Array) -> None:
         self.lengths = lengths
-        self.words = np.ascontiguousarray(to_words(descriptors).T)
+        self.words = np.ascontiguousarray(_to_words(descriptors).T)
         self._sorted: tuple[NDArray[np.uint64], Int64Array, list[int]] | None = None
 
     def prepare(self, queries: Any, lengths: Float64Array) -> tuple[Any, Float32Array]:  # noqa: ARG002
@@ -54,7 +54,7 @@ class Hamming(Distance):
 
     def count(self, query: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Count the bits in which each code, (m,), differs from one query of shape (bytes,)."""
-        words = to_words(query[None])[0][:, None]
+        words = _to_words(query[None])[0][:, None]
         size = self.words.shape[1]
         counts = np.empty(size, np.uint16)
 
@@ -91,7 +91,7 @@ class Hamming(Distance):
             used = int(np.bitwise_or.reduce(self.words[0]))
             self._sorted = self.words[0][order], order, [1 << b for b in range(64) if used >> b & 1]
         codes, positions, flips = self._sorted
-        query_word = int(to_words(query[None])[0, 0])
+        query_word = int(_to_words(query[None])[0, 0])
         # Bits that no stored code has set differ wherever the query has them.
         outside = query_word & ~sum(flips)
         radius -= outside.bit_count()
@@ -105,7 +105,7 @@ class Hamming(Distance):
 
     def all_nearest(self, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
         """Count tile by tile."""
-        return nearest_codes(self.words, to_words(queries), k)
+        return nearest_codes(self.words, _to_words(queries), k)
 
     def all_within(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]] | None:
         """Look codes up where that is quicker for every query."""
@@ -114,7 +114,7 @@ class Hamming(Distance):
             positions = self.lookup(query, int(min(radius, 64)))
             if positions is None:
                 return None
-            differ = self.words[0, positions] ^ to_words(query[None])[0, 0]
+            differ = self.words[0, positions] ^ _to_words(query[None])[0, 0]
             found.append((positions, np.bitwise_count(differ).astype(np.float32)))
         return found
 
@@ -164,7 +164,7 @@ class Hamming(Distance):
         return 0.0
 
 
-def to_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def _to_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Return codes, (n, bytes), as words of 64 bits, the last one filled up with zeros: (n, words)."""
     padded = np.zeros((len(codes), -(-codes.shape[1] // 8) * 8), np.uint8)
     padded[:, : codes.shape[1]] = codes

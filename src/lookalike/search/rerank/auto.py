@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float64Array
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import RERANK_AUTO, UNSOUND
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Float64Array = NDArray[np.float64]
 
 #: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
 TRIED = (

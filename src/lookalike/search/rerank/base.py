@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array, Int64Array
 from lookalike.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Float32Array = NDArray[np.float32]
-Int64Array = NDArray[np.int64]
 
 #: Most bytes of values worked out at a time.
 BLOCK_BYTES = 64 * 2**20

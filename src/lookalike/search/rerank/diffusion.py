@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph
 from lookalike.neighbors.exact import Database
@@ -19,7 +20,6 @@ from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Float32Array = NDArray[np.float32]
 
 #: How much the plain distance counts beside diffusion: it orders what diffusion doesn't reach, or can't tell apart.
 PLAIN = 1e-2

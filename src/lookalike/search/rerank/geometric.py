@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details, detect_keypoints
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
@@ -20,13 +21,13 @@ from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import GEOMETRIC
 from lookalike.index.originals import originals_of
 from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.sampling import draw_rows
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 from lookalike.transforms.views import scene
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
 
-Float32Array = NDArray[np.float32]
 
 #: First answers of each encoder that are looked at, and own images that are shown in a scene to see what that is worth.
 DEPTH, SHOWN = 100, 20
@@ -164,7 +165,7 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
     def learn() -> tuple[dict[str, float], dict[str, NDArray[np.int64]]]:
         if on_note is not None:
             on_note("checking, once, how many images here are known again by their details in a scene")
-        rows = np.sort(np.random.default_rng([seed, 9]).permutation(len(index))[:SHOWN])
+        rows = draw_rows(np.random.default_rng([seed, 9]), len(index), SHOWN)
         check = Geometric(index)
         found = []
         for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
-
-Float32Array = NDArray[np.float32]
 
 
 class KReciprocal(Reranker):

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.distances import DISTANCES, Distance
 from lookalike.neighbors.exact import Database
@@ -21,8 +21,6 @@ from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
-
-Float32Array = NDArray[np.float32]
 
 
 class QueryExpansion(Reranker):

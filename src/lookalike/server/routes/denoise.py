@@ -18,7 +18,7 @@ from lookalike.server.service import ServiceOf
 from lookalike.server.shared_index import SharedIndex
 from lookalike.server.uploads import Allowance
 from lookalike.transforms.noise import add_noise
-from lookalike.transforms.restorer import Restored
+from lookalike.transforms.restorer import RestoredImages
 
 router = APIRouter(tags=["search"], responses=ERRORS)
 
@@ -58,7 +58,7 @@ async def denoised(service: ServiceOf, asked: NoiseModel) -> Response:
     return await service.pools.learnt(index, "denoise", work, first="learning", pool="costly")
 
 
-def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:
+def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> RestoredImages:
     """Denoise by the index's own encoder if it can, else by what the index's images look like.
 
     Parameters
@@ -70,7 +70,7 @@ def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:
 
     Returns
     -------
-    Restored
+    RestoredImages
         In the same order.
 
     Raises
@@ -80,10 +80,12 @@ def restored_by(index: SharedIndex, noisy: NDArray[np.uint8]) -> Restored:
     """
     encoder = index.encoder
     if encoder.can_denoise:
-        return Restored(denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.manifest.view.column}")
+        return RestoredImages(
+            denoise(encoder, noisy), (None,) * len(noisy), f"the encoder {index.manifest.view.column}"
+        )
     return restore_queries(index, noisy, AUTO)
 
 
-def _sentence(restored: Restored) -> str:
+def _sentence(restored: RestoredImages) -> str:
     text = restored.to_text()
     return f"{text[:1].upper()}{text[1:]}."

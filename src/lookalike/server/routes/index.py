@@ -16,6 +16,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import ValidationError
 
+from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.saved_scores import saved_reports
 from lookalike.search.rerank import RERANKERS
@@ -51,7 +52,7 @@ def reports(service: ServiceOf, request: Request) -> dict[str, Any]:
                 "title": service.public_text(request, report["title"]),
             }
             models.append(ReportModel.model_validate({**report, **public}))
-    return {"reports": models}
+    return {"reports": models, "shown": list(SHOWN)}
 
 
 @router.get("/api/suggest", response_model=SuggestModel, tags=["index"])

@@ -17,7 +17,7 @@ from lookalike.imaging.encode import to_png
 from lookalike.imaging.resize import fit_to
 from lookalike.reports.heatmap import overlay
 from lookalike.search.explain import explain as explain_pair
-from lookalike.search.request import MOST_EXAMPLES
+from lookalike.search.request import MAX_EXAMPLES
 from lookalike.server.pictures import picture_response, png_url
 from lookalike.server.pools import still_wanted
 from lookalike.server.schemas import (
@@ -51,7 +51,7 @@ async def search(service: ServiceOf, query: QueryModel, pictures: Thumbnails = 0
 @router.post("/api/search/upload", response_model=ResponseModel)
 async def search_upload(
     service: ServiceOf,
-    images: Annotated[list[UploadFile], File(description="Image files to search by.", max_length=MOST_EXAMPLES)],
+    images: Annotated[list[UploadFile], File(description="Image files to search by.", max_length=MAX_EXAMPLES)],
     query: Annotated[str, Form(description="The rest of the query, as JSON.", examples=['{"k": 20}'])] = "{}",
     pictures: Thumbnails = 0,
 ) -> Response:

@@ -42,7 +42,7 @@ def test_words_find_the_picture_that_they_say(index, text, first):
     assert [match.id for match in response.matches[:1]] == first
     assert response.matches[0].distance == pytest.approx(0, abs=1e-6)
     # Words have no chance and no doubt: their distances to pictures aren't those between pictures.
-    assert response.matches[0].chance is None
+    assert response.matches[0].p_value is None
     assert not response.nothing_like_it
 
 

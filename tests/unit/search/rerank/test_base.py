@@ -208,7 +208,7 @@ def test_a_verified_answer_is_no_answer_to_be_doubted(scenes, tmp_path):
     assert found.matches[0].id == "05.png"
     assert found.matches[0].inliers > 20
     assert not found.nothing_like_it
-    assert found.says == "The first answer shows the query's own details in the same arrangement."
+    assert found.message == "The first answer shows the query's own details in the same arrangement."
     for key in ("group", "within"):
         with pytest.raises(UsageError, match=f"{key} goes by distance, and re-ranked answers don't"):
             scenes.ask({"images": [{"path": str(tmp_path / "part.png")}], "rerank": "geometric", key: 0.1})
@@ -297,7 +297,7 @@ def test_what_is_not_there_is_said_where_the_check_would_have_found_it(scenes, t
     there, gone = scenes.ask(query), scenes.ask(query | {"where": "id != '05.png'"})
     assert there.matches[0].id == "05.png"
     assert (there.nothing_like_it, gone.nothing_like_it) == (False, True)
-    assert gone.says.startswith(
+    assert gone.message.startswith(
         "Nothing here shows the same thing: none of the 13 pictures looked at has the query's details in the same arrangement, "
         "by which "
     )
@@ -310,7 +310,7 @@ def test_what_is_not_there_is_said_where_the_check_would_have_found_it(scenes, t
         scene(seed).filter(ImageFilter.GaussianBlur(12)).save(blurred / f"{seed:02d}.png")
     index = build_index(blurred, "color")
     assert recognised(index) < 0.9
-    assert "Nothing here shows" not in index.ask(query).says
+    assert "Nothing here shows" not in index.ask(query).message
 
 
 @pytest.mark.slow
