@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 
@@ -27,6 +28,16 @@ def pytest_collection_modifyitems(items):
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("unit", "integration", "browser", "train"):
             item.add_marker(folder)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in the last line what a machine without a browser leaves out."""
+    browser = [r for r in terminalreporter.stats.get("skipped", []) if "tests/browser/" in r.nodeid]
+    if browser and not (shutil.which("chromium") and shutil.which("chromedriver")):
+        terminalreporter.write_line(
+            f"{len(browser)} tests of the page were skipped for want of a browser; on Debian it comes by: "
+            "apt-get install chromium chromium-driver"
+        )
 
 
 @pytest.fixture(autouse=True, scope="session")

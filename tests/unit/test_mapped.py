@@ -78,3 +78,18 @@ def test_a_file_cut_short_is_noticed_at_once(file, keep):
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ChecksumError):
         MappedArrays(file)
+
+
+def test_stretches_of_rows_are_checked_together_and_nothing_else(tmp_path):
+    file, rows = tmp_path / "some.sealed", 10 * BLOCK_BYTES // 8
+    with writing_mapped(file, {}, {"numbers": ("<i8", (rows,))}) as arrays:
+        arrays["numbers"][:] = np.arange(rows)
+    data = bytearray(file.read_bytes())
+    at = data.index(np.array([7 * BLOCK_BYTES // 8 + 5], "<i8").tobytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+    per_block = BLOCK_BYTES // 8
+    sound = MappedArrays(file)
+    sound.check_rows("numbers", np.array([0, 8 * per_block]), np.array([6 * per_block, rows]))
+    with pytest.raises(ChecksumError, match="a block isn't what was written"):
+        sound.check_rows("numbers", np.array([0, 6 * per_block]), np.array([10, 7 * per_block + 1]))

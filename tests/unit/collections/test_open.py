@@ -149,6 +149,7 @@ def test_brackets_in_the_name_of_a_real_path_are_part_of_it(tmp_path):
     assert list(open_collection(f"{tmp_path}/photos[2][1:3]").ids) == ["1.png", "2.png"]
 
 
+@pytest.mark.slow
 def test_take_keeps_order_ids_labels_and_reads_the_same_images(tmp_path):
     array = pixels(6, 5, 5)
     for i in range(6):
@@ -685,6 +686,7 @@ def test_one_file_that_is_no_image_is_refused(tmp_path):
 # Options --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "shape"), [(9, (9, 9)), ((4, 12), (4, 12)), (6, (6, 6))])
 def test_a_size_is_taken_by_every_kind(tmp_path, size, shape):
     array = pixels(3, 6, 6)

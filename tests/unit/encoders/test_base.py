@@ -54,8 +54,8 @@ WHOLE = [("hog", {}), ("color", {}), ("itq", {"bits": 28})]
 
 
 def over(cases: list[tuple[str, dict[str, Any]]]) -> pytest.MarkDecorator:
-    """Run over some encoders. A training takes seconds, so those that need Keras are left to the whole suite."""
-    marked = [pytest.param(c, marks=[pytest.mark.slow] * (TABLE[c[0]][1] == "train")) for c in cases]
+    """Run over some encoders. Those that take seconds, as a training does, are left to the whole suite."""
+    marked = [pytest.param(c, marks=[pytest.mark.slow] * (TABLE[c[0]][1] != "" or c[0] == "neural")) for c in cases]
     return pytest.mark.parametrize("case", marked, ids=["-".join([c[0], *c[1].keys()]) for c in cases], indirect=True)
 
 

@@ -811,6 +811,7 @@ def hub(tmp_path):
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_model_is_downloaded_once_and_then_needs_no_hub(hub):
     expected = "[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]] [[1.0, 0.0, 0.0]]"
     assert hub("hf:owner/colours") == expected
@@ -824,6 +825,7 @@ def test_without_the_hub_a_model_that_wasnt_downloaded_is_refused(hub):
     assert said.endswith("connect once to download it, or give the path of a model on this machine")
 
 
+@pytest.mark.slow
 def test_a_model_that_the_hub_doesnt_have_is_refused(hub):
     assert hub("hf:owner/nothing").startswith(
         "UsageError neural: huggingface.co has no model 'owner/nothing' that is open"

@@ -283,6 +283,7 @@ def png(header, *chunks):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_what_a_png_says_beside_its_picture_may_be_huge_or_broken(tmp_path, kind):
     """A thousand times larger unpacked than Pillow takes, or a wrong checksum; before the picture or behind it."""
@@ -538,6 +539,7 @@ def test_a_large_jpeg_is_scaled_while_it_is_decoded_within_the_tolerance(size, o
         assert cosine < 1e-4
 
 
+@pytest.mark.slow
 def test_real_photos_scaled_while_they_are_decoded_are_within_the_tolerance(shared):
     paths = [*sorted(shared("exif-orientation").glob("*.jpg")), *sorted(shared("museum-2022").rglob("*.jpg"))[::40]]
     scaled = 0
@@ -643,6 +645,7 @@ def test_heic_is_turned_once_though_exif_and_the_format_both_say_how(tmp_path, h
     assert np.abs(pixels.astype(int) - smooth(48, 64)).max() <= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", ["Landscape", "Portrait"])
 def test_real_photos_in_all_orientations_are_one_scene(shared, scene):
     folder = shared("exif-orientation")
@@ -856,6 +859,7 @@ def test_a_header_beyond_every_limit_is_refused_as_a_bomb(tmp_path, name):
     assert "more than 100,000,000 pixels" in refused(path, "bomb")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_anywhere_gives_an_image_or_a_sentence(tmp_path, name, request):
     if name == "HEIC":

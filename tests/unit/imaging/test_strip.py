@@ -71,6 +71,7 @@ def test_a_jpeg_with_a_broken_segment_keeps_its_profile_its_turn_and_its_inks():
     assert_same(data[:2] + b"\xff\xe0\0\x07JFIF\0" + data[2:], wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["WEBP", "PNG", "TIFF", "AVIF", "HEIF", "JPEG"])
 def test_profile_exif_and_xmp_may_be_broken(name):
     if name == "HEIF":

@@ -89,6 +89,7 @@ def test_every_layout_is_read_as_it_is_meant_or_refused_as_unsupported(found):
     assert found.compared > 500  # the rest is compared with what was written
 
 
+@pytest.mark.slow
 def test_few_layouts_are_refused_and_each_by_name(found):
     refused = sum(found.refused.values())
     print(f"refused: {refused} of {found.total} ({refused / found.total:.1%})")
@@ -112,6 +113,7 @@ def test_lab_is_the_same_colour_in_every_layout():
 # Animations -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frames_of_a_gif_are_composed_as_browsers_do():
     """By a compositor of a dozen lines, over every way in which a frame is taken away, partly covers, and is partly seen."""
     rng = np.random.default_rng(1)

@@ -80,6 +80,7 @@ def outcome(data, **options):
     return "image"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_cut_anywhere_is_truncated(name):
     data = FILES[name]()
@@ -138,6 +139,7 @@ def test_what_lies_behind_the_end_is_not_asked_for():
             assert outcome(data + tail) == "image"
 
 
+@pytest.mark.slow
 def test_half_of_a_phone_s_photo_is_truncated(shared):
     """In tiles, of which the decoder shows the missing ones in green."""
     path = shared("near-duplicates").parents[1] / "cases" / "files" / "cut50.heic"

@@ -63,6 +63,7 @@ def test_another_version_of_it_or_of_what_it_needs_is_another_file(kind, index):
     assert len(names) == 2
 
 
+@pytest.mark.slow
 @every_file
 def test_it_goes_with_the_encoder_and_with_the_content_that_it_follows(kind, index, digits):
     _, file = keep(kind, index)
@@ -87,6 +88,7 @@ def test_a_changed_byte_is_found_and_it_is_learnt_again(kind, index):
     assert unsound_artifacts(index.path, index.manifest) == []
 
 
+@pytest.mark.slow
 @every_file
 def test_the_sweep_keeps_what_the_manifests_name_and_drops_the_rest(kind, index):
     distance = "cosine" if kind.by_distance else None

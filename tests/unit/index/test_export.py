@@ -54,6 +54,7 @@ def index(made):
     return open_index(made)
 
 
+@pytest.mark.slow
 def test_the_index_has_what_is_to_be_tested(index):
     assert len(index) == 6
     assert {row["outcome"] for row in index.files()} == {"indexed", "duplicate", "blank", "unsupported", "caption"}

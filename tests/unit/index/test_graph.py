@@ -39,6 +39,7 @@ def fits(index):
     return not notes
 
 
+@pytest.mark.slow
 def test_it_is_kept_with_the_index_and_brought_up_to_date_by_the_next_run(photos):
     index = build_index(photos, "hog", graph=True)
     assert fits(open_index(index.path))
@@ -50,6 +51,7 @@ def test_it_is_kept_with_the_index_and_brought_up_to_date_by_the_next_run(photos
     assert len(list(index.path.glob("graph-*"))) == 2  # the last run's too, to go back to
 
 
+@pytest.mark.slow
 def test_a_graph_older_than_the_descriptors_is_repaired_and_said(photos):
     index = build_index(photos, "hog", graph=True)
     (old,) = index.path.glob("graph-*")
@@ -78,6 +80,7 @@ def test_a_changed_byte_is_noticed_and_the_graph_made_anew(photos):
     assert fits(open_index(index.path))
 
 
+@pytest.mark.slow
 def test_rollback_goes_back_to_the_graph_of_then(photos):
     index = build_index(photos, "hog", graph=True)
     write(photos, [60])
@@ -87,6 +90,7 @@ def test_rollback_goes_back_to_the_graph_of_then(photos):
     assert len(open_index(index.path)) == 30
 
 
+@pytest.mark.slow
 def test_no_graph_drops_it_and_leaves_what_a_person_put_there(photos):
     index = build_index(photos, "hog", graph=True)
     mine = index.path / "graph-mine.mapped"
@@ -121,6 +125,7 @@ def test_an_index_that_cannot_be_written_is_ranked_all_the_same(photos):
     assert "made but not kept" in notes[-1]
 
 
+@pytest.mark.slow
 def test_the_command_keeps_it(photos, capsys):
     assert run(["index", str(photos), "--graph"]) == 0
     capsys.readouterr()

@@ -87,6 +87,7 @@ def problems(path):
     return verify(open_index(path))
 
 
+@pytest.mark.slow
 def test_a_sound_index_is_sound_through_each_encoder(path):
     assert problems(path) == []
     assert verify(open_index(path).with_encoder("pixels"), deep=True) == []

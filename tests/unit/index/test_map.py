@@ -33,6 +33,7 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_it_is_made_once_and_kept(photos):
     index = build_index(photos, "pixels")
     assert open_map(index) is None
@@ -51,6 +52,7 @@ def test_it_is_made_once_and_kept(photos):
     assert gap > made.places[left].std()
 
 
+@pytest.mark.slow
 def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     index = build_index(photos, "pixels")
     before = dict(zip(index.ids, make_map(index).places, strict=True))
@@ -69,6 +71,7 @@ def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     assert len(list(changed.path.glob("map-*"))) == 1
 
 
+@pytest.mark.slow
 def test_another_encoder_does_not_cost_the_map(photos):
     index = build_index(photos, "pixels")
     make_map(index)
@@ -77,6 +80,7 @@ def test_another_encoder_does_not_cost_the_map(photos):
     assert open_map(open_index(index.path, encoder="hog")) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_one_is_found_and_made_again(photos):
     index = build_index(photos, "pixels")
     made = make_map(index)
@@ -142,6 +146,7 @@ def test_the_service_gives_positions_clusters_labels_and_ids(site, photos):
     assert site.post("/api/map/ids", body)["ids"] == [index.ids[5], index.ids[0], index.ids[59]]
 
 
+@pytest.mark.slow
 def test_wrong_rows_and_an_old_map_are_refused(site, photos):
     version = map_version(open_index(photos / ".lookalike"))
     assert "0 to 59" in site.post("/api/map/ids", {"version": version, "rows": [60]}, 400)["error"]

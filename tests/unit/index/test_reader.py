@@ -289,6 +289,7 @@ def test_failures_never_shift_ids_against_vectors(path, seed):
     assert verify(open_index(path)) == []
 
 
+@pytest.mark.slow
 def test_a_whole_batch_that_cannot_be_read(path, tmp_path):
     images = random_pictures(3000)
 
@@ -514,6 +515,7 @@ def test_a_dataset_that_is_not_ours_is_refused_and_not_overwritten(path):
     assert lance.dataset(str(path / DATASET)).to_table().to_pylist() == [{"x": 1}, {"x": 2}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -607,6 +609,7 @@ def test_a_flipped_bit_is_never_a_wrong_answer(path):
     assert answers(open_index(path)) == right
 
 
+@pytest.mark.slow
 def test_a_changed_manifest_is_never_a_wrong_answer(path):
     images = random_pictures(50)
     build_index(lookalike.open_collection(images, labels=[str(i) for i in range(50)]), "quadrants", path)

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lookalike.index.manifest import Column
+from lookalike.index.manifest import Column, facts_crc32
 from lookalike.index.schema import (
     FACTS,
     REFUSED,
     Facts,
     descriptors_of,
     duplicates_in,
+    facts_checks,
     facts_of,
     schema,
     sorted_indices,
@@ -216,3 +217,11 @@ def test_rows_are_in_order_of_position_or_of_file_and_frame(seed):
     assert in_order([Facts(0, str(n), position=n) for n in range(12)]) == [str(n) for n in range(12)]
     frames = [Facts(0, f"{name}#{n}" if n else name, n) for name in ("a.gif", "b.gif") for n in range(12)]
     assert in_order(frames) == [f.id for f in frames]
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 20_000])
+def test_checks_of_many_rows_are_those_of_each(count):
+    facts = [FULL._replace(key=n, label=None if n % 3 else f"é{n}", size=-n) for n in range(count)]
+    rows = to_table([Row(one, b"") for one in facts], [])
+    assert facts_checks(rows).tolist() == [facts_crc32(one) for one in facts]
+    assert facts_checks(rows.slice(count // 2)).tolist() == [facts_crc32(one) for one in facts[count // 2 :]]

@@ -142,6 +142,7 @@ def test_an_empty_store_begins_beside_what_lies_there(path):
     assert keys_in(path, first) == [1, 2], "what lay there lies there still"
 
 
+@pytest.mark.slow
 def test_many_rows_are_deleted_and_read_by_key(path):
     many = range(20_000)
     store = LanceStore(path, None)
@@ -331,6 +332,7 @@ def test_back_and_forth(path):
     assert state(path) == ("quadrants", list(FIRST)), "the state before the last run, not that of a run rolled back"
 
 
+@pytest.mark.slow
 def test_back_to_an_encoder_that_was_given_up(path):
     build_index(collection(*FIRST), "quadrants", path)
     build_index(collection(*FIRST), "pixels", path, only=True)
@@ -381,6 +383,7 @@ def test_back_from_a_damaged_manifest(path):
     assert state(path) == ("quadrants", list(FIRST))
 
 
+@pytest.mark.slow
 def test_to_a_damaged_state_nobody_goes_back(path):
     build_index(collection(*FIRST), "quadrants", path)
     build_index(collection(*SECOND), "quadrants", path)

@@ -300,6 +300,7 @@ def test_a_deleted_file_is_taken_out(some, sync, asked, encoded):
     assert held(some) == {name: one for name, one in SOME.items() if name not in ("d.png", "notes.md")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("cats/a.png", "d.png"), ("cats/a.png", "cats/b.png", "dogs/c.png", "d.png")])
 @pytest.mark.parametrize("seconds", [5, -1], ids=["one commit", "a commit a file"])
 def test_files_that_swap_names_swap_vectors(some, sync, asked, encoded, monkeypatch, names, seconds):
@@ -341,6 +342,7 @@ def test_everything_at_once(some, sync, asked, encoded):
     }
 
 
+@pytest.mark.slow
 def test_a_file_that_goes_bad_and_comes_back(some, sync, encoded):
     sync()
     some.put("d.png", png(13, 14, 15, 16)[:-20])
@@ -420,6 +422,7 @@ def test_captions_come_change_and_go_without_a_look_at_the_picture(some, sync, a
     assert held(some) == SOME
 
 
+@pytest.mark.slow
 def test_labels_metadata_and_order_of_a_list_without_a_look_at_the_pictures(some, sync, asked, encoded):
     def state():
         index = open_index(path)
@@ -630,6 +633,7 @@ def test_where_no_file_is_an_image_any_more_the_old_index_stays(some, sync):
 # Several encoders -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_encoder_is_built_beside_and_answers_once_it_is_complete(some, sync, asked, encoded):
     sync()
     summary = sync("pixels")
@@ -650,6 +654,7 @@ def test_another_encoder_is_built_beside_and_answers_once_it_is_complete(some, s
     assert open_index(some.folder / ".lookalike").manifest.encoder == "quadrants"
 
 
+@pytest.mark.slow
 def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photos, sync, asked, monkeypatch):
     monkeypatch.setattr("lookalike.index.sync.run._BATCH_IMAGES", 5)
     pixels, seen, stops = type(create_encoder("pixels")), [], [KeyboardInterrupt]
@@ -682,6 +687,7 @@ def test_until_then_the_old_one_answers_and_what_is_done_is_not_done_again(photo
     assert (index.manifest.encoder, len(index), verify(index)) == ("pixels", 23, [])
 
 
+@pytest.mark.slow
 def test_one_of_the_same_name_takes_the_place_of_the_old(some, sync, encoded):
     sync()
     sync("pixels")
@@ -694,6 +700,7 @@ def test_one_of_the_same_name_takes_the_place_of_the_old(some, sync, encoded):
     assert encoded == []
 
 
+@pytest.mark.slow
 def test_only_drops_all_others(some, sync):
     sync()
     sync("pixels", only=True)
@@ -850,6 +857,7 @@ def test_ctrl_c_keeps_the_files_that_are_through(photos, sync, asked, encoded, m
     assert read_manifest(photos.folder / ".lookalike").complete
 
 
+@pytest.mark.slow
 def test_readers_see_whole_states_between_commits(changed, sync, monkeypatch):
     """Each file is as it was or as it is, at any moment of a run that commits after every file."""
     monkeypatch.setattr("lookalike.index.sync.run._SHOW_SECONDS", -1)
@@ -945,6 +953,7 @@ def test_kill_9_between_any_two_files(photos, tmp_path):
     assert held(index) == expected
 
 
+@pytest.mark.slow
 def test_a_writer_in_another_process_is_refused_and_its_lock_goes_with_it(photos, tmp_path, asked):
     index = tmp_path / "index"
     for n in range(100):

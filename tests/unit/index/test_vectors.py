@@ -67,6 +67,7 @@ def test_whatever_byte_is_changed_the_answers_are_right(path):
     assert answers(open_index(path)) == expected
 
 
+@pytest.mark.slow
 def test_another_state_has_another_file_and_what_nobody_names_goes(path):
     states = {}
     for n in (300, 310, 305):
@@ -116,6 +117,7 @@ def test_an_index_that_is_rewritten_meanwhile_answers_as_it_was_or_says_so(path)
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_lists_answer_and_say_so(path, capsys):
     index = build_index(some_pictures(3000), "quadrants", path, approximate=True)
     assert len(kept(path, "ivf")) == 1
@@ -161,6 +163,7 @@ def test_large_collections_get_lists_unasked(path, monkeypatch):
     assert not kept(path, "ivf")
 
 
+@pytest.mark.slow
 def test_lists_are_kept_true_to_the_collection(path):
     build_index(some_pictures(1000), "quadrants", path, approximate=True)
     first = kept(path, "ivf")
@@ -227,6 +230,7 @@ def test_approximate_answers_that_nobody_vouches_for_are_refused(path):
         index.nearest(np.full((1, 4), np.nan, np.float32), 5)
 
 
+@pytest.mark.slow
 def test_the_command_line_chooses(path, capsys, tmp_path):
     assert run(["index", "mnist:test[0:200]", "-e", "pixels", "-o", str(path), "--approximate"]) == 0
     for option, how in ((["--exact"], "exact"), (["--approximate"], "approximate"), ([], "approximate")):
@@ -251,6 +255,7 @@ def learnt_by(index, terms, value, calls):
     return facts["value"], arrays["table"].tolist()
 
 
+@pytest.mark.slow
 def test_what_is_learnt_is_kept_until_the_content_or_the_terms_change(path):
     calls = []
     index = build_index(some_pictures(30), "quadrants", path)

@@ -156,6 +156,7 @@ def test_leave_one_out_by_hand(index):
         score(index, pictures(*DATABASE), leave_one_out=True)
 
 
+@pytest.mark.slow
 def test_a_difference_between_two_encoders_is_paired(index, tmp_path):
     both = build_index("mnist:train[0:400]", "pixels", tmp_path / "digits")
     both = build_index("mnist:train[0:400]", "hog", tmp_path / "digits")

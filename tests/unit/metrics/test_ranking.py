@@ -190,6 +190,7 @@ def test_nothing_found_scores_0():
     assert late["LRAP@30"] == late["mAP"] == pytest.approx(1 / 30)
 
 
+@pytest.mark.slow
 def test_map_equals_scikit_learn_where_nothing_ties():
     rng = np.random.default_rng(6)
     for _ in range(200):

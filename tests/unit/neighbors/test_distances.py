@@ -125,6 +125,7 @@ def test_groups_are_bounded_or_refused(name):
         assert (far[owner == leader] <= database.measure.grouping_radius(float(far[leader]), radius)).all()
 
 
+@pytest.mark.slow
 def test_another_packages_distance_answers_searches_as_ours_do(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     index = build_index(images, "pixels", tmp_path / "index")
@@ -148,6 +149,7 @@ def test_a_strangers_distance_that_cant_be_used_is_refused():
     assert DISTANCES["cosine"].__module__ == "lookalike.neighbors.distances.cosine"  # a name of ours stays ours
 
 
+@pytest.mark.slow
 def test_the_example_runs():
     ran = subprocess.run([sys.executable, str(EXAMPLES / "a_distance.py")], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("[0, ")

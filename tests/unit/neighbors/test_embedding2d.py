@@ -47,6 +47,7 @@ def test_neighbours_stay_near(digits, places):
     assert reached > trustworthiness(digits[0], start, n_neighbors=15, metric="cosine") + 0.1
 
 
+@pytest.mark.slow
 def test_images_of_one_label_come_together_unseen(digits, places):
     _, near = cKDTree(places).query(places, 11)
     assert (digits[2][near[:, 1:]] == digits[2][:, None]).mean() > 0.85

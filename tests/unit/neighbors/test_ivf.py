@@ -39,6 +39,7 @@ def test_looking_into_all_lists_is_exact(made):
             np.testing.assert_array_equal(far, distances[some])
 
 
+@pytest.mark.slow
 def test_many_queries_are_answered_as_one_by_one(made):
     _, lists, _ = made
     queries = clustered(60, 2)

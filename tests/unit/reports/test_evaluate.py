@@ -103,6 +103,7 @@ def test_images_that_failed_are_not_ranked(tmp_path):
 # Which queries --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_draw_is_seeded_and_in_order(digits_index):
     first = sample_queries(digits_index, "mnist:test", count=50, seed=3)
     again = sample_queries(digits_index, "mnist:test", count=50, seed=3)

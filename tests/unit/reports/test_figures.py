@@ -382,6 +382,7 @@ def test_an_unknown_suffix_lists_the_known(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of a file, which Windows can't")
 def test_a_failed_write_leaves_the_old_figure(tmp_path):
     path = tmp_path / "figure.png"
@@ -420,6 +421,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_no_pyplot_and_no_matplotlib_until_a_figure_is_drawn():
     done = run(
         "import sys, numpy as np\n"

@@ -37,6 +37,7 @@ def test_the_skewness_by_hand():
     assert np.isnan(skewness_of_counts(np.array([1, 0, 0]), 2, 3))
 
 
+@pytest.mark.slow
 def test_the_skewness_by_a_sample_is_that_by_all():
     rng = np.random.default_rng(0)
     points = rng.standard_normal((3000, 12))

@@ -120,6 +120,7 @@ def report_of(tmp_path, *blocks):
     return write_report(tmp_path / "report.html", report).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_everything_given_is_in_it(html):
     page = Page(html)
     assert page.words("title") == page.words("h1") == "Digits that look like this one"
@@ -304,6 +305,7 @@ def test_an_empty_table_and_an_empty_report_are_pages(tmp_path):
     Page(write_report(tmp_path / "r.html", Report("t", "l", [])).read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_photos_stay_small(tmp_path):
     """Lines of photos as hard to compress as can be: one picture instead of many."""
     photos = RNG.integers(0, 256, (11, 96, 96, 3), np.uint8)

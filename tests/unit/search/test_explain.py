@@ -112,6 +112,7 @@ def test_the_heat_lies_where_the_images_agree(encoder, tmp_path):
         assert left > 2 * right, (encoder, left, right)
 
 
+@pytest.mark.slow
 def test_the_network_s_heat_lies_where_photos_agree(tmp_path):
     from skimage import data
 

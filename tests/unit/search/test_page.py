@@ -59,6 +59,7 @@ def ids(response):
 # The same as a plain search -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [None, "euclidean"])
 def test_one_image_is_answered_as_a_plain_search_answers_it(digits_index, distance):
     image = open_collection("mnist:test[5]").array()[0]
@@ -98,6 +99,7 @@ def test_in_a_second_order_no_gap_is_claimed(digits_index):
     assert told in response.message
 
 
+@pytest.mark.slow
 def test_every_way_to_name_one_image_is_the_same_query(digits_index, tmp_path):
     image = open_collection("mnist:train[7]").array()[0]
     save_image(image, tmp_path / "seven.png")
@@ -225,6 +227,7 @@ def test_answers_near_a_better_one_are_folded_into_it(tmp_path):
     assert [(m.id, m.group) for m in index.ask(query.but(k=1, offset=1)).matches] == [("3", ())]
 
 
+@pytest.mark.slow
 def test_a_group_is_whole_on_a_page_that_ends_before_its_last(digits_index):
     query = {"images": [{"path": "mnist:test[5]"}], "group": 0.2}
     (first,) = digits_index.ask(query | {"k": 1}).matches
@@ -263,6 +266,7 @@ def test_an_empty_answer_says_why(index, query, message):
 # What it means --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_image_and_its_copy_stand_out(digits_index, tmp_path):
     digits = open_collection("mnist:train[0:300]").array()
     index = build_index(np.concatenate([digits, digits[7:8]]), "hog", tmp_path / "index")

@@ -50,6 +50,7 @@ def test_every_encoder_that_is_tried_can_be_made():
     assert [encoder_named(name).name for name in TRIED] == ["pixels", "hog", "hog", "color", "neural", "fusion"]
 
 
+@pytest.mark.slow
 def test_files_come_at_the_size_that_an_encoder_wants_and_arrays_as_they_are(photos):
     images = open_collection(photos)
     assert shown_to(create_encoder("pixels"), images).shape == (120, 120, 3)

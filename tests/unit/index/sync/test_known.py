@@ -41,6 +41,7 @@ def extra_of(rows):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_counts_are_those_of_the_rows(seed):
     random = Random(seed)

@@ -129,6 +129,7 @@ def sets_by_hand(table, k):
     return query, own, order, near, away[0, 1:]
 
 
+@pytest.mark.slow
 def test_reciprocal_is_what_the_paper_says_and_no_query_sees_another(digits_index, asked):
     k, few, plain = 6, 3, 0.3
     made = create_reranker(f"k-reciprocal:k={k},few={few},plain={plain}", digits_index)
@@ -173,6 +174,7 @@ def test_only_some_rows_may_answer(digits_index, asked):
         rerank(digits_index, "diffusion", asked.descriptors[:1], 5, among=among)
 
 
+@pytest.mark.slow
 def test_packed_codes_are_re_ranked(tmp_path):
     index = build_index("mnist:train[0:120]", "itq", tmp_path / "codes")
     images = open_collection("mnist:test[0:3]")
@@ -182,6 +184,7 @@ def test_packed_codes_are_re_ranked(tmp_path):
     assert index.search("mnist:train[5]", 1, rerank="diffusion")[0].row == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["query-expansion", "diffusion", "k-reciprocal"])
 def test_two_images_are_enough(tmp_path, method):
     index = build_index("mnist:train[0:2]", "hog", tmp_path / "two")
@@ -201,6 +204,7 @@ def test_a_turned_part_of_a_picture_is_verified_first_and_says_its_inliers(scene
     assert "inliers" not in search(scenes, np.asarray(part), 1)[0].matches[0].to_json()
 
 
+@pytest.mark.slow
 def test_a_verified_answer_is_no_answer_to_be_doubted(scenes, tmp_path):
     part = scene(5).crop((40, 30, 260, 220)).rotate(70, Image.Resampling.BICUBIC, expand=True)
     part.save(tmp_path / "part.png")

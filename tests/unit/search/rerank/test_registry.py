@@ -46,6 +46,7 @@ def test_it_is_found_by_its_name_and_says_what_it_needs(method):
     )
 
 
+@pytest.mark.slow
 @every_method
 def test_every_image_gets_a_value_and_none_depends_on_the_other_queries(method, index):
     made = create_reranker(method, index)
@@ -59,6 +60,7 @@ def test_every_image_gets_a_value_and_none_depends_on_the_other_queries(method, 
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @every_method
 def test_an_image_of_the_index_is_among_its_own_first_answers(method, index):
     asked = asked_by(index, [2, 7])
@@ -97,6 +99,7 @@ def test_another_packages_parameters_are_checked(index):
     assert RERANKERS["diffusion"].__module__ == "lookalike.search.rerank.diffusion"  # a name of ours stays ours
 
 
+@pytest.mark.slow
 def test_the_example_runs():
     ran = subprocess.run([sys.executable, str(EXAMPLES / "a_reranker.py")], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("1 0 0.0 7")
