@@ -11,7 +11,7 @@ from figures.lines import Lines, metrics, named, number_of
 COLLECTIONS = {
     "MNIST": "MNIST, 3,000 training digits asked by 300 others", "digits": "scikit-learn's digits, 8 x 8", "Corel-1k": "Corel-1k",
     "museum crops": "museum paintings, cut out of a photo", "museum wall": "museum paintings, on a wall",
-    "emoji kinds": "emoji, by kind", "emoji vendors": "emoji, asked by another vendor's",
+    "emoji kinds": "emoji, by category", "emoji vendors": "emoji, asked by another vendor's",
     "textures": "textures: cuttings from 16 pictures", "letters": "letters in 24 fonts",
 }  # fmt: skip
 _IN_GREY = ("Corel-1k", "emoji kinds", "emoji vendors", "textures")

@@ -121,7 +121,7 @@ SPEED = {
            for m, s, title in (("exact", "one query", "exact, one"), ("approximate", "each of many queries", "approximate, 1,000")))],
     ),
     "projection": Table(
-        "search", "1,000,000,000 vectors of 64, reckoned and not measured: seconds",
+        "search", "1,000,000,000 vectors of 64, extrapolated and not measured: seconds",
         [(title, {"setting": f"reckoned, not measured: {machine}", "metric": metric}) for title, machine, metric in (
             ("this machine, if it had the memory: exact, one query", _HERE, "exact single s"),
             ("approximate, one query", _HERE, "lists single s"), ("building for approximate search", _HERE, "lists build s"),
