@@ -298,7 +298,7 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
         assert of_encoder["turn"][-1]["first_hit"] < 1
     pytest.importorskip("matplotlib")
     drawn = ("--figure", "costs.png", "--robustness-figure", "curves.png")
-    assert "noise: share of damaged images" in call(capsys, *damaging, *drawn)
+    assert "noise: share of augmented images" in call(capsys, *damaging, *drawn)
     assert Image.open("curves.png").width > 300
     assert Image.open("costs.png").width > 300
     assert "belong to --robustness" in refuse(capsys, 2, "compare", "mnist:test[0:60]", "--families", "turn")

@@ -108,6 +108,7 @@ def in_a_fork(index, path, pipe):
             pipe.send(str(e))
 
 
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # that is what is tried here
 def test_a_process_that_was_forked_is_told_to_be_spawned(used, photos):
     """Lance would wait for ever there, or end the process, in every second one."""
     context = multiprocessing.get_context("fork")
