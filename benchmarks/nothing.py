@@ -63,7 +63,7 @@ def heard(index: Index) -> dict[str, Any]:
         way: {"wrong": float(silence.wrong[i].mean()), "right": float(silence.right[i].mean()), "seen": float(silence.seen[i].mean())}
         for i, way in enumerate(WAYS)
     }  # fmt: skip
-    return {"views": by_way, "believed": silence.is_believed}
+    return {"views": by_way, "believed": silence.is_trusted}
 
 
 def asked(

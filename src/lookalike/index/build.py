@@ -1,4 +1,4 @@
-"""A collection and an encoder -> an index, made or made true again: what is to be done is settled here, sync.py does it."""
+"""A collection and an encoder -> an index, created or updated: what is to be done is decided here, :mod:`lookalike.index.sync` does it."""
 
 from __future__ import annotations
 

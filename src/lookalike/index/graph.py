@@ -78,9 +78,9 @@ def _true_graph(
             f"lookalike index {index.manifest.collection} -o {index.path} --graph"
         )
     if asked:
-        note("making the neighbour graph true to the descriptors")
+        note("updating the neighbour graph")
     elif stored is None:
-        note("making the neighbour graph, once; lookalike index ... --graph keeps it true from then on")
+        note("making the neighbour graph, once; lookalike index ... --graph keeps it up to date")
     else:
         note("the neighbour graph is older than the descriptors; bringing it up to date")
     graph = _make(index, stored, on_progress)

@@ -144,7 +144,7 @@ def rejection_rates_of(
 
     def views(rows: list[int], way: str) -> NDArray[Any]:
         if on_note is not None and way == WAYS[0]:
-            on_note("asking by views of some images here, once, whether it tells anything that none stands out")
+            on_note("measuring once, with views of some images here, how reliable a rejection is")
         return _views(index, rows, way)
 
     def make() -> RejectionRates:

@@ -1,13 +1,14 @@
-"""No answer stands out -> whether that may be believed, by views of the collection's own images.
+"""No answer stands out -> whether to reject the query ("nothing like it here"), tested on views of the collection's own images.
 
-An encoder that overlooks a picture when it hangs on a wall is silent whether the picture is there or not. Which encoder
-does, in which collection, needs no labels to be known: some images are shown in a scene (:mod:`lookalike.transforms.views`) and cut to
-a part, and each is asked for twice, with its original there and with it taken away.
+Some encoders overlook a picture that hangs on a wall, so their answers never stand out, whether the picture is there or not.
+For them a rejection carries no information. Which encoders do so, in which collection, is measured without labels: some images
+are shown in a scene (:mod:`lookalike.transforms.views`) or cut to a part, and each view is a query twice, with its original in
+the collection and with it taken away.
 
-RejectionRates is that no gap sets the nearest apart, and that it is no nearer than the best of so many draws from the bulk of
-the query's own distances, as it is where there are images of its kind. It is believed where at most ``WRONG`` of the views
-of either way meet it though their originals are there, and at least ``RIGHT`` of them once they are taken away. A weaker
-encoder has to keep still. How often that is right and wrong of real queries was measured: docs/searching.md.
+A query is rejected if no gap sets the nearest apart, and if the nearest is no nearer than the best of so many draws from the bulk
+of the query's own distances. Rejection is trusted if at most ``WRONG`` of the views of either way are rejected while their
+originals are there, and at least ``RIGHT`` of them once these are taken away. docs/searching.md gives how often it is right and
+wrong on real queries.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from lookalike.transforms.views import scene
 WAYS, VIEWS = ("in a scene", "in part"), 32
 #: Most of a view's side that is cut away.
 CUT = 0.5
-#: Largest share of views of a way for which silence may be wrong, and smallest for which it must be right.
+#: Largest share of the views of a way that may be rejected wrongly, and smallest share that must be rejected rightly.
 WRONG, RIGHT = 0.1, 0.5
 #: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't.
 SEEN = 0.25
@@ -46,12 +47,12 @@ _TOGETHER_BYTES = 2**26  # of the distances of queries to all images
 
 @dataclass(frozen=True, eq=False)
 class RejectionRates:
-    """What the views of a collection's own images met with.
+    """How often views of a collection's own images are rejected.
 
     Attributes
     ----------
     wrong, right : ndarray of bool, shape (ways, n)
-        Whether each view met silence, with its original there and taken away.
+        Whether each view was rejected, with its original there and taken away.
     seen : ndarray of bool, shape (ways, n)
         Whether its original came first, set apart by a gap.
     """
@@ -61,14 +62,14 @@ class RejectionRates:
     seen: NDArray[np.bool_]
 
     @property
-    def is_believed(self) -> bool:
-        """Whether silence tells something; not where there are no views."""
+    def is_trusted(self) -> bool:
+        """Whether a rejection can be trusted; not where there are no views."""
         return bool(
             self.wrong.size and self.wrong.mean(axis=1).max() <= WRONG and self.right.mean(axis=1).min() >= RIGHT
         )
 
     def doubt(self) -> str:
-        """Say in a clause why it tells nothing; nothing where images are only of kinds, and nobody asks for the very one."""
+        """Say in a clause why it can't; empty where hardly any view stands out, as in collections of categories."""
         seen = self.seen.mean(axis=1) if self.seen.size else np.zeros(len(WAYS))
         if seen.max() < SEEN:
             return ""
@@ -96,8 +97,8 @@ def assess_match(
     nearest: NDArray[Any],
     distances: Callable[[], NDArray[Any]],
     count: int,
-    closeness: DistanceCalibration,
-    silence: Callable[[], RejectionRates],
+    calibration: DistanceCalibration,
+    rates: Callable[[], RejectionRates],
 ) -> MatchConfidence:
     """Say whether there seems to be nothing like a query.
 
@@ -110,26 +111,26 @@ def assess_match(
         nearest alone don't tell.
     count : int
         How many the nearest were picked from.
-    closeness : DistanceCalibration
+    calibration : DistanceCalibration
         Of the collection.
-    silence : callable
+    rates : callable
         Returns the collection's; only called where nothing stands out.
 
     Returns
     -------
     MatchConfidence
     """
-    if nearest[0] > closeness.far:
+    if nearest[0] > calibration.far:
         return MatchConfidence(
             True, f"Nothing like it here: the nearest is farther than {FAR:.0%} of the images here are from theirs"
         )
     # The bulk is worked out only where it counts.
     if gap_after(nearest) or not _has_no_outlier(nearest, distances(), count):
         return MatchConfidence()
-    heard = silence()
-    if not heard.is_believed:
-        return MatchConfidence(False, heard.doubt())
-    least = 1 - float(heard.wrong.mean(axis=1).max())
+    measured = rates()
+    if not measured.is_trusted:
+        return MatchConfidence(False, measured.doubt())
+    least = 1 - float(measured.wrong.mean(axis=1).max())
     shown = " or ".join(WAYS)
     return MatchConfidence(
         True, f"Probably not here: no answer stands out, as one does for {least:.0%} of images here, shown {shown}"

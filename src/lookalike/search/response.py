@@ -113,8 +113,8 @@ def response_of(
 
 
 #: Why no answers stand out from the rest: a gap was looked for, or can't be.
-FADING = "The answers fade out without a gap"
-REORDERED = "In a second order no gap is looked for"
+FADING = "No clear gap separates the first answers from the rest"
+REORDERED = "Re-ranked answers are not checked for a gap"
 TOO_FEW = "There are too few images to tell whether some stand out"
 
 

@@ -94,7 +94,7 @@ def test_in_a_second_order_no_gap_is_claimed(digits_index):
     response = digits_index.ask({"images": [{"id": "7"}], "k": 3, "rerank": "query-expansion"})
     nearest = digits_index.ask({"images": [{"id": "7"}], "k": 2}).matches[1]
     assert response.gap_after is None
-    assert response.message.startswith("In a second order no gap is looked for; ")
+    assert response.message.startswith("Re-ranked answers are not checked for a gap; ")
     told = PValue(nearest.p_value.share, nearest.p_value.is_bound).clause("as close as the nearest")
     assert told in response.message
 

@@ -50,8 +50,8 @@ def met(wrong, right, seen):
     ("wrong", "right", "believed"),
     [((1, 0), (5, 10), True), ((2, 0), (10, 10), False), ((0, 2), (10, 10), False), ((0, 0), (4, 10), False)],
 )
-def test_it_is_believed_as_far_as_each_way_bears_it_out(wrong, right, believed):
-    assert met(wrong, right, (9, 9)).is_believed == believed
+def test_it_is_trusted_as_far_as_each_way_bears_it_out(wrong, right, believed):
+    assert met(wrong, right, (9, 9)).is_trusted == believed
 
 
 def test_what_cannot_be_told_is_said_where_anybody_would_ask():
@@ -67,12 +67,12 @@ def test_views_are_asked_for_with_their_originals_there_and_taken_away():
     assert sure.wrong.shape == (len(WAYS), VIEWS)
     assert (sure.wrong.mean(), sure.seen.mean()) == (0, 1)
     assert sure.right.mean() > 0.9
-    assert sure.is_believed
+    assert sure.is_trusted
     assert weak.wrong[0].mean() > 0.5 > weak.wrong[1].mean() == 0
-    assert not weak.is_believed
+    assert not weak.is_trusted
 
 
-def test_nothing_is_said_only_where_silence_is_believed():
+def test_nothing_is_said_only_where_silence_is_trusted():
     stranger = np.random.default_rng(5).normal(size=(1, 20)).astype(np.float32)
     sure, weak = heard(found_again), heard(overlooked_in_a_scene)
     assert verdict(stranger, sure) == MatchConfidence(
@@ -93,7 +93,7 @@ def test_a_view_that_shows_nothing_and_a_few_images_tell_nothing():
     blank = heard(lambda rows, _: np.zeros((len(rows), 20), np.float32))
     assert blank.wrong.mean() == 0
     few = estimate_rejection_rates(found_again, lambda: POINTS[:8], Database(POINTS[:8], "euclidean"))
-    assert (few.is_believed, few.doubt()) == (False, "")
+    assert (few.is_trusted, few.doubt()) == (False, "")
 
 
 def test_images_are_shown_in_two_ways():
