@@ -17,8 +17,7 @@ class Store(Protocol):
     """Rows with a key each, changed by one writer, under its lock.
 
     Rows that are added or deleted are seen by nobody until :meth:`commit` has put the manifest that names them in place.
-    :class:`lookalike.index.lance_store.LanceStore` keeps them in an index's folder, :class:`lookalike.index.memory_store.MemoryStore`
-    in memory.
+    :class:`lookalike.index.lance_store.LanceStore` keeps them in an index's folder; the tests have one in memory.
 
     Attributes
     ----------

@@ -10,10 +10,10 @@ from PIL import Image
 
 from lookalike import build_index, create_encoder, open_collection
 from lookalike.index.manifest import Column, read_manifest
-from lookalike.index.memory_store import MemoryStore
 from lookalike.index.schema import FACTS, descriptors_of, facts_of
 from lookalike.index.sync import Rules, Sync, Target
 from lookalike.index.sync.executor import InProcess
+from memory_store import MemoryStore
 
 
 @pytest.fixture

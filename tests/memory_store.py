@@ -1,4 +1,4 @@
-"""Rows of an index in memory: for tests of what works on any store, and for trying things out."""
+"""Rows of an index in memory: a second implementation of the store, for tests of what works on any."""
 
 from __future__ import annotations
 
