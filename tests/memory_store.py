@@ -87,7 +87,7 @@ class MemoryStore:
     def sweep(self) -> None:
         """Drop nothing."""
 
-    def place_in(self, images: Collection) -> str:  # noqa: ARG002  (it lies nowhere)
+    def place_in(self, images: Collection) -> str:
         """Say where in a collection it lies."""
         return ""
 
