@@ -13,6 +13,7 @@ import typer
 
 from lookalike.cli.find_index import named_index
 from lookalike.errors import UsageError
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank import RERANKERS
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ Size = Annotated[
 ]
 DistanceName = Annotated[
     str | None,
-    typer.Option("--distance", help="cosine, euclidean or 'inner product'. Default: the encoder's own (cosine)."),
+    typer.Option("--distance", help=f"{', '.join(DISTANCES.table)}. Default: the encoder's own."),
 ]
 Rerank = Annotated[
     str | None,

@@ -505,11 +505,15 @@ def open_dataset(path: Path, manifest: Manifest) -> Any:
             metadata_cache_size_bytes=_CACHE_BYTES,  # for as long as it is open, and its default is a gigabyte
             index_cache_size_bytes=0,
         )
-        bases = dataset.base_paths()
+        bases, names = dataset.base_paths(), set(dataset.schema.names)
     if bases:  # written by nobody of ours: it would make Lance read elsewhere, and ask other machines
         raise IndexStoreError(
             f"{path}: its dataset names files outside its folder, which lookalike never does; not opened"
         )
+    from lookalike.index.schema import FACTS  # which imports this file
+
+    if missing := [name for name in FACTS if name not in names]:
+        raise DamagedIndexError(path, f"its rows lack {', '.join(missing)}: another version of lookalike wrote them")
     return dataset
 
 

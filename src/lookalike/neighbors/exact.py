@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError, unknown_name
-from lookalike.neighbors.distances import DISTANCES, Distance
-from lookalike.neighbors.distances.base import LONGEST, MANY_QUERIES, ROUNDING, lengths_of
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.distances.base import LONGEST, MANY_QUERIES, ROUNDING, Distance, lengths_of
 from lookalike.neighbors.tiling import MAX_ANSWERS, candidates
 
 #: Most bytes a block of queries x database may take; one query's row is always allowed.

@@ -37,6 +37,7 @@ from lookalike.index.manifest import (
     MANIFEST,
     PREVIOUS,
     Column,
+    DamagedIndexError,
     Manifest,
     read_manifest,
     write_manifest,
@@ -487,6 +488,15 @@ def test_an_index_of_format_1_is_recognised_and_left_as_it_is(path, inventory):
         ):
             attempt()
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_rows_without_a_column_that_this_version_knows_are_told_as_such(path, monkeypatch):
+    build_index("mnist:test[0:20]", "pixels", path)
+    monkeypatch.setattr("lookalike.index.schema.FACTS", (*FACTS, "aspect"))
+    with pytest.raises(
+        DamagedIndexError, match="its rows lack aspect: another version of lookalike wrote them.*--rebuild"
+    ):
+        open_index(path).search("mnist:test[3]", 1)
 
 
 def test_a_future_format_is_refused_and_not_overwritten(path):

@@ -11,7 +11,8 @@ import pytest
 
 from lookalike import build_index
 from lookalike.errors import UsageError
-from lookalike.neighbors.distances import DISTANCES, Distance
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.distances.base import Distance
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from strangers import EXAMPLES, install
@@ -80,8 +81,6 @@ def test_what_is_nearer_is_more_similar(name):
 
 @every_distance
 def test_squares_of_pairs_are_those_of_distances(name):
-    if DISTANCES[name].signed or name == "manhattan":
-        pytest.skip("no square of a Euclidean distance: diffusion and k-reciprocal take its values as they are")
     one, other = rows(name, 30), rows(name, 30, seed=1)
     far = np.array([Database(b[None], name).distances(a[None])[0, 0] for a, b in zip(one, other, strict=True)])
     squares = DISTANCES[name].to_squares(far)
@@ -104,10 +103,7 @@ def test_vectors_are_compared_by_the_distance_that_it_names(name):
     assert vectors.dtype == np.float32
     assert vectors.ndim == 2
     by_vectors = Database(vectors, measure.of_vectors)
-    if name != "manhattan":  # whose vectors are compared by their Euclidean distance
-        np.testing.assert_array_equal(
-            by_vectors.nearest(vectors[:5], 5)[0], Database(table, name).nearest(table[:5], 5)[0]
-        )
+    np.testing.assert_array_equal(by_vectors.nearest(vectors[:5], 5)[0], Database(table, name).nearest(table[:5], 5)[0])
 
 
 @every_distance
@@ -135,13 +131,15 @@ def test_another_packages_distance_answers_searches_as_ours_do(tmp_path):
     assert [int(match.id) for match in plain] == expected.tolist()
     asked = {"images": [{"id": "3"}], "distance": "manhattan", "k": 5}
     assert [match.id for match in index.ask(asked).matches] == [match.id for match in plain]
-    for method in ("query-expansion:k=3", "alpha-query-expansion:k=3"):
-        assert index.search(images[3], 5, distance="manhattan", rerank=method)[0].id == "3"
+    # One answer that is the query itself moves nothing, so that the order is that of the distance, and of no other.
+    for method in ("query-expansion:k=1", "alpha-query-expansion:k=1"):
+        moved = index.search(images[3], 5, distance="manhattan", rerank=method)
+        assert [match.id for match in moved] == [match.id for match in plain]
 
 
 def test_a_strangers_distance_that_cant_be_used_is_refused():
     with pytest.raises(
-        UsageError, match=r"unknown distance 'manhatan' \(did you mean 'manhattan'\?\); known: cosine, "
+        UsageError, match=r"unknown distance 'manhatan' \(did you mean 'manhattan'\?\); known: .*cosine, "
     ):
         Database(rows("cosine", 3), "manhatan")
     with pytest.raises(UsageError, match=r"'other' .* is not a subclass of .*Distance with that name; ask its author"):

@@ -25,6 +25,7 @@ def reference(queries, descriptors, name):
         return -(q @ x.T)
     if name == "euclidean":
         return np.stack([np.sqrt(((x - row) ** 2).sum(axis=1)) for row in q])
+    assert name == "cosine", f"the distance {name} has no formula here: write it down"
     q, x = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (q, x))
     return np.stack([((x - row) ** 2).sum(axis=1) / 2 for row in q])
 
@@ -91,7 +92,7 @@ def test_nearest_equals_a_full_sort(name, size):
             assert differ.mean() < 0.01
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if DISTANCES[n].multiply is base.Distance.multiply])
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_long_rows_are_read_in_parts_by_several_threads(name, kind, monkeypatch):
     rng = np.random.default_rng(4)
@@ -359,7 +360,10 @@ ONE = np.ones((1, 3), np.float32)
         (lambda d: d.distances(np.array([[1e300, 1, 1]])), r"query 0 .* NaN or infinity"),
         (lambda d: d.nearest(np.zeros((1, 3), np.float32), 1), "query 0 .* all zeros.* euclidean"),
         (lambda d: d.blocks(np.zeros((1, 3), np.float32)), "query 0 .* all zeros"),
-        (lambda _: Database(ONE, "cosin"), r"unknown distance 'cosin' \(did you mean 'cosine'\?\); known: cosine, euc"),
+        (
+            lambda _: Database(ONE, "cosin"),
+            r"unknown distance 'cosin' \(did you mean 'cosine'\?\); known: .*cosine, .*euc",
+        ),
         (lambda _: Database(np.float32([[1, 0], [0, 0]])), "descriptor 1 .* all zeros.* leave that image out"),
         (lambda _: Database(np.float32([[1, 0], [np.nan, 0]]), "euclidean"), "descriptor 1 .* NaN or infinity"),
         (lambda _: Database(np.empty((0, 3), np.float32)), r"descriptors of shape \(0, 3\) leave nothing to search"),

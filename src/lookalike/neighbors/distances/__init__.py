@@ -7,8 +7,12 @@ entry point of the group ``lookalike.distances``.
 
 from __future__ import annotations
 
-from lookalike.neighbors.distances.base import Distance
+from typing import TYPE_CHECKING
+
 from lookalike.registry import Registry
+
+if TYPE_CHECKING:
+    from lookalike.neighbors.distances.base import Distance
 
 #: name -> class
 DISTANCES: Registry[Distance] = Registry(
@@ -23,4 +27,4 @@ DISTANCES: Registry[Distance] = Registry(
     },
 )
 
-__all__ = ["DISTANCES", "Distance"]
+__all__ = ["DISTANCES"]

@@ -66,8 +66,13 @@ class Distance:
     lengths_count: ClassVar[bool] = True
     #: The distance by which an inverted file chooses its lists; None where there is no approximate search.
     by_centre: ClassVar[str | None] = None
-    #: The distance that compares what :meth:`vectors` returns.
-    of_vectors: ClassVar[str] = "euclidean"
+    #: The distance that compares what :meth:`vectors` returns; itself unless it says another.
+    of_vectors: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls) and "of_vectors" not in vars(cls):
+            cls.of_vectors = cls.name
 
     def __init__(self, descriptors: FloatArray, lengths: Float64Array) -> None:
         self.descriptors = descriptors
@@ -210,8 +215,10 @@ class Distance:
     @classmethod
     def pair_squares(cls, one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         """Return :meth:`to_squares`' value of each pair of rows, shape (n,)."""
-        squares: Float64Array = ((one.astype(np.float64) - other.astype(np.float64)) ** 2).sum(axis=1)
-        return squares
+        table, left = np.ascontiguousarray(other), np.asarray(one, np.float32)
+        pairs = np.arange(len(table))
+        far = cls(table, lengths_of(table)).apart(left, lengths_of(left), pairs, pairs)
+        return cls.to_squares(far.astype(np.float32))
 
     @classmethod
     def mean(cls, descriptors: Sequence[NDArray[Any]], share: Float64Array) -> NDArray[Any]:

@@ -128,7 +128,8 @@ class Cosine(Distance):
         a, b = one.astype(np.float64), other.astype(np.float64)
         a /= np.linalg.norm(a, axis=1, keepdims=True)
         b /= np.linalg.norm(b, axis=1, keepdims=True)
-        return super().pair_squares(a, b) / 2
+        squares: Float64Array = ((a - b) ** 2).sum(axis=1)
+        return squares / 2
 
     @classmethod
     def mean(cls, descriptors: Sequence[NDArray[Any]], share: Float64Array) -> NDArray[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.neighbors.distances.base import ROUNDING, SHORT_ROWS, Distance, FloatArray, squared_lengths
@@ -84,6 +86,12 @@ class Euclidean(Distance):
         [9.0]
         """
         return distances * distances
+
+    @classmethod
+    def pair_squares(cls, one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+        """Return the squares of the differences: no root is taken and squared again."""
+        squares: Float64Array = ((one.astype(np.float64) - other.astype(np.float64)) ** 2).sum(axis=1)
+        return squares
 
     @classmethod
     def grouping_radius(cls, far: float, radius: float) -> float:

@@ -1,6 +1,6 @@
 """First answers -> a second, better ordering of them, without labels.
 
-A re-ranking is a file with one class and a line in :mod:`lookalike.search.rerank.registry`. It gives, for each query, a value for every image of the
+A re-ranking is a file with one class and a line in ``RERANKERS`` of :mod:`lookalike.search.rerank`. It gives, for each query, a value for every image of the
 index: the smaller, the nearer. So one and the same thing answers a search, which takes the first few, and a score, which
 looks at all. A query never sees another query: each is ranked as if it were alone.
 """
@@ -160,7 +160,7 @@ def ranking_values(
         None ranks by the plain distance.
     database : Database
         Of the index.
-    asked : Asked
+    asked : RerankRequest
         The queries.
 
     Yields

@@ -15,7 +15,8 @@ import numpy as np
 
 from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.distances import DISTANCES, Distance
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.neighbors.distances.base import Distance
 from lookalike.neighbors.exact import Database
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 

@@ -62,6 +62,8 @@ def _parsed(name: str, rest: str, made: type[Reranker]) -> dict[str, Any]:
         for p in inspect.signature(made).parameters.values()
         if p.name not in ("index", "distance", "on_note")
     }
+    if rest and not defaults:
+        raise UsageError(f"{name} takes no parameters; leave ':{rest}' out")
     params: dict[str, Any] = {}
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
