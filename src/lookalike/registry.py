@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lookalike.errors import LookalikeError, UsageError, first_line, missing_extra, unknown_name
@@ -103,6 +104,7 @@ class Registry(Generic[T]):
         return found
 
 
+@cache
 def imported(target: str) -> type:
     """Import a class.
 

@@ -11,13 +11,14 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.manifest import Column, descriptor_crc32
+from lookalike.index.manifest import Column, descriptor_crc32, facts_crc32
 
 #: Outcomes of a picture that was read, whatever its encoders made of it; all others are of files that weren't.
 READ = ("indexed", "blank", "no descriptor")
 #: In the place of a descriptor's check: an encoder has seen the picture and has no descriptor for it.
 REFUSED = -1
 _AT_ONCE = 2**14  # rows that are checked together
+_FEW_CHECKED = 64  # rows whose values are checked one by one: a page's. Arrow's calls would cost more than they
 
 
 #: How a column is stored, where that doesn't follow from its Python type; whether answers show it, and filters know it.
@@ -214,6 +215,8 @@ def facts_checks(table: Any) -> NDArray[np.uint32]:
     -------
     ndarray of uint32, shape (n,)
     """
+    if table.num_rows <= _FEW_CHECKED:
+        return np.array([facts_crc32(facts) for facts in facts_of(table)], np.uint32)
     import pyarrow as pa
     import pyarrow.compute as pc
 

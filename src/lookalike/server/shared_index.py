@@ -197,6 +197,7 @@ class _SharedDatabase:
         self._plain, self._nearest, self._distances = plain, nearest, distances
         # Asked for with each answer of a page, for which `__getattr__` is slow.
         self.distance, self.size, self.dimension = plain.distance, plain.size, plain.dimension
+        self.measure = plain.measure
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
