@@ -61,6 +61,7 @@ def test_the_index_has_what_is_to_be_tested(index):
     assert "caf\\udce9.png" in index.ids
 
 
+@pytest.mark.slow
 def test_parquet_is_the_index_row_by_row(index, tmp_path):
     file = tmp_path / "new folder" / "out.parquet"
     assert export(index, file) == [file]

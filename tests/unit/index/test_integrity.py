@@ -105,6 +105,7 @@ def test_frames_blanks_and_memory_are_sound(tmp_path):
     assert verify(open_index(tmp_path / "memory"), deep=True) == []
 
 
+@pytest.mark.slow
 def test_progress_is_told(path):
     told = []
     verify(open_index(path), on_progress=lambda *n: told.append(n))

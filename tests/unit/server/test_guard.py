@@ -375,6 +375,7 @@ async def never():
     await asyncio.sleep(3600)
 
 
+@pytest.mark.slow
 def test_slow_bodies_take_no_place_of_those_that_ask_for_pages():
     guard = Guard(echo, Rules(in_flight=8, bodies=8, body_seconds=0.2))
     slow = [("/api/search", "POST", [never]) for _ in range(20)]
@@ -385,6 +386,7 @@ def test_slow_bodies_take_no_place_of_those_that_ask_for_pages():
     assert (guard.in_flight, guard._held.held) == (0, 0)
 
 
+@pytest.mark.slow
 def test_few_bodies_are_received_at_a_time():
     guard = Guard(echo, Rules(bodies=2, body_seconds=0.2))
     statuses = together(guard, [("/api/search", "POST", [never]) for _ in range(6)])

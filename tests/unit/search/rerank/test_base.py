@@ -220,6 +220,7 @@ def test_a_verified_answer_is_no_answer_to_be_doubted(scenes, tmp_path):
         scenes.ask({"where": "width > 3", "rerank": "diffusion"})
 
 
+@pytest.mark.slow
 def test_keypoints_are_kept_and_a_damaged_file_of_them_is_made_again(scenes):
     query = np.asarray(scene(3))
     before = search(scenes, query, 3, rerank="geometric")[0].matches
