@@ -1,6 +1,6 @@
 # make demo      the main job: train, index, score and show MNIST; ends with the address of a report
 # make test      all tests, on all cores, with a browser; minutes
-# make quick     the unit tests: no network, browser, Keras or server; under a minute
+# make quick     the unit tests: no network, browser, Keras or server; about a minute
 # make check     ruff, mypy, the order of imports, and whether the generated docs are current; no tests
 # make torture   kills, failing disks and all hostile files, without a network; about half an hour
 # make docs      write the generated docs again

@@ -128,6 +128,7 @@ def deep(folder, name, levels):
         os.chdir(here)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="paths are shorter there")
 def test_a_thousand_folders_in_each_other_are_searched(tmp_path):
     with deep(tmp_path, "d", 1000):

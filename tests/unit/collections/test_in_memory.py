@@ -91,6 +91,7 @@ def test_a_query_is_given_in_any_way(way, index, path):
     assert found[0].distance == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_one_query_of_json_is_given_in_any_way(index, path):
     data, image = path.read_bytes(), Image.open(path)
     coded = base64.b64encode(data).decode()

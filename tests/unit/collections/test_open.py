@@ -366,6 +366,7 @@ def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
     assert ".jpg" in refused(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_size_that_all_share_is_kept_and_mixed_ones_become_square(tmp_path):
     for i in range(3):
         write_image(tmp_path / f"{i}.png", pixels(20, 30))
@@ -430,6 +431,7 @@ def test_a_damaged_file_is_reported_at_its_position_and_shifts_nothing(tmp_path,
         collection.read(2)
 
 
+@pytest.mark.slow
 def test_a_folder_of_which_nothing_can_be_read_says_why(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"")

@@ -284,6 +284,7 @@ def first_hits_and_mean_average_precision(descriptors, labels) -> tuple[float, f
     return relevant[:, 0].mean(), ((precision * relevant).sum(axis=1) / relevant.sum(axis=1)).mean()
 
 
+@pytest.mark.slow
 def test_it_finds_digits_better_than_pixels_do(train_digits) -> None:
     images, labels = train_digits
     pixels = create("pixels").fit(images).encode(images)

@@ -50,6 +50,7 @@ def test_a_picture_seen_at_an_angle_is_verified():
     assert inliers(seen, image) > VERIFIED
 
 
+@pytest.mark.slow
 def test_other_pictures_are_not():
     details = [detect_keypoints(np.asarray(scene(seed))) for seed in range(4, 10)]
     counts = [compare_details(a, b).inliers for i, a in enumerate(details) for b in details[:i]]

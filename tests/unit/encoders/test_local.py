@@ -147,6 +147,7 @@ def test_vlad_by_hand():
     )
 
 
+@pytest.mark.slow
 def test_words_in_few_images_weigh_more():
     images = drawings(12)
     encoder = create("surf", pooling="bow", words=200).fit(images)

@@ -70,6 +70,7 @@ def test_it_gives_what_the_original_network_gave(lite0):
     assert np.argsort(-found)[:8].tolist() == list(PATTERN_GREATEST)
 
 
+@pytest.mark.slow
 def test_it_gives_what_its_graph_gives_in_numpy(lite0):
     from onnx.reference import ReferenceEvaluator
 
@@ -819,6 +820,7 @@ def test_a_model_is_downloaded_once_and_then_needs_no_hub(hub):
     assert hub("hf:owner/colours", up=False) == expected
 
 
+@pytest.mark.slow
 def test_without_the_hub_a_model_that_wasnt_downloaded_is_refused(hub):
     said = hub("hf:owner/colours", up=False)
     assert said.startswith("EncoderError hf:owner/colours: ")

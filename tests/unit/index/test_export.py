@@ -74,6 +74,7 @@ def test_parquet_is_the_index_row_by_row(index, tmp_path):
         assert table[name].to_pylist() == [fact[name] for fact in facts], name
 
 
+@pytest.mark.slow
 def test_npy_and_csv_are_the_index_row_by_row(index, tmp_path):
     written = export(index, str(tmp_path / "out.npy"))
     assert written == [tmp_path / "out.npy", tmp_path / "out.csv"]

@@ -93,6 +93,7 @@ def test_a_sound_index_is_sound_through_each_encoder(path):
     assert verify(open_index(path).with_encoder("pixels"), deep=True) == []
 
 
+@pytest.mark.slow
 def test_frames_blanks_and_memory_are_sound(tmp_path):
     pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 0, 30)]
     (tmp_path / "photos").mkdir()
@@ -187,6 +188,7 @@ def a_descriptor_of_a_bad_file(rows, _):
     seal(rows["broken.png"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -331,6 +333,7 @@ def test_every_bit_that_is_flipped_in_the_data_is_found_or_matters_to_nobody(pat
 # What it was made of --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_deep_compares_files_with_what_was_indexed(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -350,6 +353,7 @@ def test_deep_compares_files_with_what_was_indexed(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_deep_finds_files_by_names_that_are_no_utf_8(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -358,6 +362,7 @@ def test_deep_finds_files_by_names_that_are_no_utf_8(tmp_path):
     assert verify(build_index(photos, "quadrants", tmp_path / "index", workers=1), deep=True) == []
 
 
+@pytest.mark.slow
 def test_deep_looks_at_the_files_of_a_list(tmp_path):
     (tmp_path / "a.png").write_bytes(saved(10))
     (tmp_path / "list.txt").write_text("a.png\n")

@@ -194,6 +194,7 @@ def test_thumbnails_are_scaled_down(path):
     assert [t.shape for t in index.thumbnails([0])] == [(43, 128)]
 
 
+@pytest.mark.slow
 def test_an_index_in_pieces_is_the_index_at_once(path, tmp_path):
     images = random_pictures(1500)
     whole = build_index(images, "quadrants", path)

@@ -101,6 +101,7 @@ def test_where_nothing_can_be_written_search_works(path, monkeypatch):
     assert not kept(path)
 
 
+@pytest.mark.slow
 def test_an_index_that_is_rewritten_meanwhile_answers_as_it_was_or_says_so(path):
     build_index(some_pictures(300), "quadrants", path)
     index = open_index(path)

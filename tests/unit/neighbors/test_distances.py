@@ -79,6 +79,7 @@ def test_what_is_nearer_is_more_similar(name):
         assert similar[0] == 1
 
 
+@pytest.mark.slow
 @every_distance
 def test_squares_of_pairs_are_those_of_distances(name):
     one, other = rows(name, 30), rows(name, 30, seed=1)

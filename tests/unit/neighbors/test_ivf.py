@@ -50,6 +50,7 @@ def test_many_queries_are_answered_as_one_by_one(made):
         np.testing.assert_array_equal(together[1], np.concatenate([a[1] for a in alone]))
 
 
+@pytest.mark.slow
 def test_distances_are_exact_and_in_order_even_if_something_is_missed(made):
     x, lists, _ = made
     queries = clustered(20, 3)

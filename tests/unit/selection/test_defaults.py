@@ -36,6 +36,7 @@ def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
     assert len(notes) == 1  # the index says by itself what it holds
 
 
+@pytest.mark.slow
 def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")

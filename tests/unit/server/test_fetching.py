@@ -65,6 +65,7 @@ def test_what_is_no_plain_web_address_is_refused(url):
         Fetcher().fetch(url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["a head that trickles", "a body that trickles", "nothing", "redirects without haste"])
 def test_one_deadline_ends_it_all(what):
     listening, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()

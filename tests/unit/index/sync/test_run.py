@@ -65,6 +65,7 @@ def descriptors_of_all(table):
     return [row.tobytes() for row in descriptors_of(table, "pixels")[0]]
 
 
+@pytest.mark.slow
 def test_what_is_in_memory_is_what_is_on_the_disk(photos, tmp_path):
     kept = Kept()
     said = kept.sync(photos)
