@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from generated import write_or_check
+
 import lookalike
 
 PAGE = Path(__file__).with_name("api.md")
@@ -64,17 +66,5 @@ def _signature(function: Any) -> str:
     return re.sub(r" object at 0x[0-9a-f]+", "", str(inspect.Signature(shown)))
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    page = render()
-    if "--check" in sys.argv[1:]:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
-            print(f"{PAGE}: out of date; run: python docs/api.py", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.write_text(page, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, render(), "api.py"))
