@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, features
 
+from lookalike import open_collection
+
 #: Limits that the zoo's outcomes are stated for: a run of it gives ``--seconds`` and ``--memory`` so.
 SECONDS, MEMORY = 5, "1GB"
 
@@ -475,3 +477,14 @@ def jpeg_of_scans(side: int, scans: int) -> bytes:
         + scan * scans
         + b"\xff\xd9"
     )
+
+
+OPTIONS = ("-e", "pixels", "--size", 24, "--seconds", SECONDS, "--memory", MEMORY)
+
+
+TOO_LARGE = "bombs/within-the-limit.png"  # to be decoded in this process
+
+
+def paths_of(folder):
+    """Find the file of each id: an id is a name made readable, so the way back goes through the collection."""
+    return {entry.id: entry.source[1] for entry in open_collection(folder, size=24).entries}

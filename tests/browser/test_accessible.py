@@ -20,8 +20,10 @@ AXE = importlib.util.find_spec("axe_playwright_python")
 if AXE is None:
     pytest.skip("axe-core isn't installed (pip install --group test)", allow_module_level=True)
 
-from test_page import Page, opened, pytestmark  # noqa: E402, F401
-from test_serving import Site  # noqa: E402
+from chromium import Page, needs_chromium, opened  # noqa: E402
+from served import Site  # noqa: E402
+
+pytestmark = needs_chromium
 
 COUNT = 300
 #: Returns what axe-core finds wrong with what is shown: [rule, how grave, where].

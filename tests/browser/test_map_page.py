@@ -13,8 +13,11 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't ins
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from test_page import Page, opened, pytestmark  # noqa: E402, F401
-from test_serving import Site  # noqa: E402
+
+from chromium import Page, needs_chromium, opened  # noqa: E402
+from served import Site  # noqa: E402
+
+pytestmark = needs_chromium
 
 COUNT = 1_600
 

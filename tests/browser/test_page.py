@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import time
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -18,18 +13,14 @@ from lookalike.imaging.encode import to_png
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
 
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-from test_serving import Site  # noqa: E402
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="no chromium and chromedriver here (Debian: apt-get install chromium chromium-driver)",
-)
+from chromium import Page, needs_chromium, opened  # noqa: E402
+from served import Site  # noqa: E402
+
+pytestmark = needs_chromium
 COUNT = 300
 
 
@@ -50,77 +41,11 @@ def site(tmp_path_factory):
     made.stop()
 
 
-def opened(width=1200, height=800, dark=False, mobile=False, flags=()):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--window-size={width},{height}",
-        *quiet,
-        *flags,
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    if dark:
-        features = [{"name": "prefers-color-scheme", "value": "dark"}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    if mobile:
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    return browser
-
-
 @pytest.fixture(scope="module")
 def browser():
     made = opened()
     yield made
     made.quit()
-
-
-class Page:
-    def __init__(self, browser, site):
-        self.browser, self.site = browser, site
-
-    def open(self, query=None, tab=None):
-        parts = [f"q={json.dumps(query)}"] if query else []
-        self.browser.get(f"{self.site.url}/?{'&'.join(parts + ([f'tab={tab}'] if tab else []))}")
-        self.wait(lambda: self.all(".tile") or tab)
-        return self
-
-    def wait(self, done, seconds=10):
-        # The page draws anew meanwhile, so that an element in hand may be gone.
-        waiting = WebDriverWait(self.browser, seconds, 0.05, ignored_exceptions=[StaleElementReferenceException])
-        return waiting.until(lambda _: done())
-
-    def all(self, css):
-        return self.browser.find_elements(By.CSS_SELECTOR, css)
-
-    def one(self, css):
-        return self.browser.find_element(By.CSS_SELECTOR, css)
-
-    def click(self, css, text=None):
-        found = [e for e in self.all(css) if text is None or e.text == text or e.get_attribute("aria-label") == text]
-        assert found, f"{css} {text}"
-        self.browser.execute_script("arguments[0].click()", found[0])
-
-    def query(self):
-        given = parse_qs(urlsplit(self.browser.current_url).query)
-        return json.loads(given["q"][0]) if "q" in given else {}
-
-    def names(self):
-        return [e.get_attribute("aria-label") for e in self.all(".tile > button")]
-
-    def ids(self):
-        return [name.removeprefix("Rank ").partition(", ")[2].split(", ")[0] for name in self.names() if "Rank" in name]
-
-    def shot(self, name):
-        if folder := os.environ.get("LOOKALIKE_SHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.browser.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis isn't in
 
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
-from test_serving import Site  # noqa: E402
+
+from served import Site  # noqa: E402
 
 
 @pytest.fixture(scope="module")

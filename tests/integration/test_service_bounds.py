@@ -25,14 +25,13 @@ from lookalike.index.reader import IndexReader
 
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from test_serving import Site, events, first
-
 from lookalike.server import live as live_module
 from lookalike.server import service, uploads
 from lookalike.server.live import LiveIndex
 from lookalike.server.routes import files as file_routes
 from lookalike.server.rules import Rules
 from lookalike.server.uploads import Decoder
+from served import Site, events, first
 
 COUNT = 60
 TOKEN = "a-token-of-some-length"

@@ -41,66 +41,12 @@ from lookalike.transforms.noise import add_noise
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
-from lookalike.server.app import make_app  # noqa: E402
-from lookalike.server.connections import Server, configured  # noqa: E402
 from lookalike.server.error_responses import status_of  # noqa: E402
 from lookalike.server.live import LiveIndex  # noqa: E402
-from lookalike.server.prometheus import Metrics  # noqa: E402
 from lookalike.server.rules import Rules  # noqa: E402
+from served import Site, events, first  # noqa: E402
 
 COUNT = 120
-
-
-class Site:
-    """A server on a port of its own, in a thread."""
-
-    def __init__(self, index, rules=None, proxies=(), **options):
-        metrics = Metrics()
-        self.live = LiveIndex(index, metrics.stage)
-        app = make_app(self.live, rules or Rules(), metrics=metrics, **options)
-        self.socket = listen_on("127.0.0.1", None)
-        self.port = self.socket.getsockname()[1]
-        self.guard = app
-        self.server = Server(configured(app, proxies=proxies), on_stop=app.stop)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def ask(self, method, path, body=None, headers=None):
-        """Send a request as it stands; return status, headers, body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = dict(headers or {})
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-            headers.setdefault("Content-Type", "application/json")
-        connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        if body is not None and "Content-Length" not in headers:
-            connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body)
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        return response.status, {k.lower(): v for k, v in response.getheaders()}, content
-
-    def get(self, path, status=200):
-        got, _, body = self.ask("GET", path)
-        assert got == status, body
-        return json.loads(body)
-
-    def post(self, path, body, status=200):
-        got, _, said = self.ask("POST", path, body)
-        assert got == status, said
-        return json.loads(said)
-
-    def stop(self):
-        self.server.should_exit = True
-        self.thread.join(10)
-        self.guard.close()
-        self.socket.close()
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +69,6 @@ def site(folder):
     made = Site(folder / ".lookalike")
     yield made
     made.stop()
-
-
-def first(site):
-    return site.get("/api/images?limit=1")["images"][0]["id"]
 
 
 # What it answers ------------------------------------------------------------------------------------------------------
@@ -283,20 +225,6 @@ def test_what_it_says_of_itself(site):
     assert b"http://" not in page.replace(b"http://www.w3.org", b"")
     schema = site.get("/api/openapi.json")
     assert {"/api/search", "/api/uploads", "/api/original"} <= set(schema["paths"])
-
-
-def events(site):
-    """Yield what the service tells of its index, as it comes."""
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
-    connection.request("GET", "/api/events")
-    response = connection.getresponse()
-    assert response.getheader("content-type").startswith("text/event-stream")
-    try:
-        while line := response.readline():
-            if line.startswith(b"data:"):
-                yield json.loads(line[5:])
-    finally:
-        connection.close()
 
 
 def test_events_begin_with_the_index_as_it_is(site):

@@ -14,11 +14,9 @@ import lookalike
 from paths import TESTS
 from program import check_outcomes, misplaced, result
 from program import lookalike as lookalike_command
-from zoo import MEMORY, SECONDS, make_zoo, saved, scene
+from zoo import OPTIONS, TOO_LARGE, make_zoo, paths_of, saved, scene
 
-OPTIONS = ("-e", "pixels", "--size", 24, "--seconds", SECONDS, "--memory", MEMORY)
 GOOD = ("indexed", "duplicate", "caption")
-TOO_LARGE = "bombs/within-the-limit.png"  # to be decoded in this process
 
 # Counts what a run leaves open: files, and processes.
 LEAKS = """
@@ -45,11 +43,6 @@ def zoo(tmp_path_factory):
     folder, index = tmp_path_factory.mktemp("zoo"), tmp_path_factory.mktemp("index") / "zoo"
     expected = make_zoo(folder)
     return folder, index, expected, result("index", folder, "-o", index, *OPTIONS)
-
-
-def paths_of(folder):
-    """Find the file of each id: an id is a name made readable, so the way back goes through the collection."""
-    return {entry.id: entry.source[1] for entry in lookalike.open_collection(folder, size=24).entries}
 
 
 # The generated zoo -----------------------------------------------------------------------------------------------------

@@ -7,11 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_zoo import OPTIONS, TOO_LARGE, paths_of
 
 import lookalike
 from program import check_outcomes, held, misplaced, result
-from zoo import make_zoo
+from zoo import OPTIONS, TOO_LARGE, make_zoo, paths_of
 
 #: Where good PNGs lie in the hostile set: the pictures that decoders are compared by.
 REFERENCES = ("image-rs/reference/", "jpeg-decoder/tests/reftest/images/mozilla/")

@@ -99,7 +99,9 @@ def files(
         import csv
         import sys
 
-        table = csv.DictWriter(sys.stdout, ["path", "outcome", "stage", "reason"])
+        from lookalike.index.schema import OF_FILE
+
+        table = csv.DictWriter(sys.stdout, ["path", *OF_FILE])
         table.writeheader()
         table.writerows(rows)
     else:
@@ -130,10 +132,9 @@ def why(
     for name in ("reason", "now"):
         if facts[name]:
             print(f"  {one_line(facts[name])}")
-    shown = ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns")
-    known = {k: v for k, v in facts.items() if v not in (None, []) and k not in shown}
-    for name, value in known.items():
-        print(f"  {name:<9} {one_line(', '.join(value) if isinstance(value, list) else str(value))}")
+    for name, value in facts.items():
+        if value not in (None, []) and name not in ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns"):
+            print(f"  {name:<9} {one_line(', '.join(value) if isinstance(value, list) else str(value))}")
 
 
 def verify(

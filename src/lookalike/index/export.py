@@ -13,9 +13,10 @@ import numpy as np
 from lookalike.atomic import new_file
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.reader import IndexReader
+from lookalike.index.schema import columns_in
 from lookalike.outputs import check_outputs
 
-_COLUMNS = ("id", "label", "caption", "metadata", "hash", "size", "width", "height")
+_COLUMNS = tuple(column.name for column in columns_in("export"))
 
 
 def export(index: IndexReader, path: str | Path, *, overwrite: bool = False) -> list[Path]:

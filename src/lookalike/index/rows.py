@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zlib
@@ -31,6 +30,7 @@ from lookalike.index.manifest import (
 )
 from lookalike.index.schema import (
     FACTS,
+    OF_FILE,
     REFUSED,
     SHOWN,
     Facts,
@@ -127,8 +127,7 @@ class RowReader:
         Returns
         -------
         list of dict
-            Keys ``id``, ``position`` (the row), ``label``, ``caption``, ``metadata`` (dict or None), ``width``,
-            ``height``, ``size`` (bytes), ``hash``, ``frame``, ``mtime_ns``.
+            Keys: the columns of :data:`lookalike.index.schema.SHOWN`; ``position`` is the row, and ``metadata`` a dict or None.
         """
         return [shown(facts, row) for row, facts in zip(rows, self._facts(rows), strict=True)]
 
@@ -181,20 +180,23 @@ class RowReader:
         Returns
         -------
         list of dict
-            Keys ``path``, ``outcome``, ``stage`` and ``reason`` (None if it was indexed). Outcomes: docs/reading.md.
+            Keys ``path`` (the id), ``outcome``, ``stage`` and ``reason`` (None if it was indexed), and every other column
+            that :data:`lookalike.index.schema.OF_FILE` names. Outcomes: docs/reading.md.
         """
         stored = self._everything
         again = np.zeros(stored.num_rows, np.bool_)
         if self.manifest.outcomes.get("duplicate"):
             again = duplicates_in(stored)
         checks = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy()
-        columns = (stored[name].to_pylist() for name in ("id", "hash", "outcome", "stage", "reason"))
+        names = ("path", *OF_FILE)
+        columns = (stored[name].to_pylist() for name in ("hash", "id", *OF_FILE))
         first: dict[str | None, str] = {}
         rows = []
-        for name, digest, outcome, stage, reason, is_again, refused in zip(
-            *columns, again.tolist(), (checks == REFUSED).tolist(), strict=True
+        for is_again, refused, digest, name, *values in zip(
+            again.tolist(), (checks == REFUSED).tolist(), *columns, strict=True
         ):
-            row = {"path": name, "outcome": outcome, "stage": stage, "reason": reason}
+            row = dict(zip(names, (name, *values), strict=True))
+            outcome = row["outcome"]
             if is_again:
                 row |= {"outcome": "duplicate", "stage": "index", "reason": f"{name}: same bytes as {first[digest]}"}
             elif outcome == "indexed" and refused:
@@ -227,8 +229,8 @@ class RowReader:
         Returns
         -------
         dict
-            As of :meth:`files`, with what is known of it: ``frame``, ``hash``, ``size``, ``mtime_ns``, ``width``, ``height``,
-            ``label``, ``caption``, ``metadata``, and ``encoders`` (those that have a descriptor).
+            As of :meth:`files`, with what is known of it: the columns of :meth:`facts` but ``id`` and ``position``, and
+            ``encoders`` (those that have a descriptor).
 
         Raises
         ------
@@ -244,18 +246,15 @@ class RowReader:
         row = self.files()[found]
         held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
-        return row | {
-            "frame": facts.frame,
-            "hash": facts.hash,
-            "size": facts.size,
-            "mtime_ns": facts.mtime_ns,
-            "width": facts.width,
-            "height": facts.height,
-            "label": facts.label,
-            "caption": facts.caption,
-            "metadata": None if facts.metadata is None else json.loads(facts.metadata),
-            "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
-        }
+        known = shown(facts, found)
+        del known["id"], known["position"]
+        return (
+            row
+            | known
+            | {
+                "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
+            }
+        )
 
     def _names_of(self, file: str | Path) -> list[str]:
         """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""

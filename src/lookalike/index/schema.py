@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,34 +21,64 @@ _AT_ONCE = 2**14  # rows that are checked together
 _FEW_CHECKED = 64  # rows whose values are checked one by one: a page's. Arrow's calls would cost more than they
 
 
-#: How a column is stored, where that doesn't follow from its Python type; whether answers show it, and filters know it.
-_Int32 = Annotated[int, "int32"]
-_Hidden, _NotFiltered = "hidden", "not filtered"
+#: Where a column can be shown: with each match of a search, beside a file's outcome (``files``), with all that is known of
+#: one image (``why``, ``Index.facts``), in what the REST service says of an image, and in an export.
+DOORS = ("matches", "files", "details", "service", "export")
+_OF_ONE_IMAGE = ("details", "service", "export")
+
+
+class About(NamedTuple):
+    """What is said of a column beside its name and its Python type.
+
+    Attributes
+    ----------
+    text : str
+        What it holds, in a sentence.
+    doors : tuple of str
+        Those of :data:`DOORS` that show it.
+    is_filtered : bool
+        Whether filters know it by its name, if ``Index.facts`` shows it.
+    kind : str
+        Its Arrow type, if that doesn't follow from the Python type.
+    """
+
+    text: str
+    doors: tuple[str, ...] = DOORS
+    is_filtered: bool = True
+    kind: str = ""
 
 
 class Facts(NamedTuple):
     """What an index knows of one picture, or of a file that couldn't be used: the schema of its rows, one fact a column.
 
     A column more is a line here, and one where it is filled (:mod:`lookalike.index.sync.records`): its type in the store,
-    its check, what answers show and what filters know follow from this class.
+    its check, every door that shows it and what filters know follow from this class.
     """
 
-    key: Annotated[int, _Hidden]
-    id: str
-    frame: _Int32 = 0
-    position: int | None = None
-    label: str | None = None
-    caption: str | None = None
-    caption_stamp: Annotated[str | None, _Hidden] = None
-    metadata: Annotated[str | None, _NotFiltered] = None
-    hash: Annotated[str | None, _NotFiltered] = None
-    size: int | None = None
-    mtime_ns: Annotated[int | None, _NotFiltered] = None
-    width: _Int32 | None = None
-    height: _Int32 | None = None
-    outcome: Annotated[str, _Hidden] = "indexed"
-    stage: Annotated[str | None, _Hidden] = None
-    reason: Annotated[str | None, _Hidden] = None
+    key: Annotated[int, About("The row's number; never used again.", doors=())]
+    id: Annotated[str, About("Path relative to the collection, or position.")]
+    frame: Annotated[
+        int, About("Which frame of an animation or page of a TIFF; 0 is the first.", ("details",), kind="int32")
+    ] = 0
+    position: Annotated[int | None, About("Place in an array or a list.", ("details",))] = None
+    label: Annotated[str | None, About("What the collection says the image shows.", ("matches", *_OF_ONE_IMAGE))] = None
+    caption: Annotated[str | None, About("The text beside the image.", _OF_ONE_IMAGE)] = None
+    caption_stamp: Annotated[str | None, About("Size and time of the caption's file.", doors=())] = None
+    metadata: Annotated[str | None, About("A list's other columns.", _OF_ONE_IMAGE, is_filtered=False)] = None
+    hash: Annotated[str | None, About("SHA-256 of the content.", ("details", "export"), is_filtered=False)] = None
+    size: Annotated[int | None, About("Of the file, in bytes.", _OF_ONE_IMAGE)] = None
+    mtime_ns: Annotated[
+        int | None, About("When the file was changed, in nanoseconds since 1970.", ("details",), is_filtered=False)
+    ] = None
+    width: Annotated[
+        int | None, About("Of the upright image, in pixels.", ("matches", *_OF_ONE_IMAGE), kind="int32")
+    ] = None
+    height: Annotated[
+        int | None, About("Of the upright image, in pixels.", ("matches", *_OF_ONE_IMAGE), kind="int32")
+    ] = None
+    outcome: Annotated[str, About("What became of the file.", ("files",))] = "indexed"
+    stage: Annotated[str | None, About("Where it failed: read, decode, encode or index.", ("files",))] = None
+    reason: Annotated[str | None, About("Why it failed, in a sentence.", ("files",))] = None
 
     @property
     def file(self) -> str:
@@ -61,34 +91,48 @@ class Facts(NamedTuple):
         return self.outcome in READ
 
 
-class _Field(NamedTuple):
+class FactColumn(NamedTuple):
+    """A column of the rows: its name, its type in Python (None included where it may be null) and in Arrow, and the rest."""
+
+    name: str
+    type: Any
     kind: str
-    marks: frozenset[str]
+    about: About
 
 
-def _field_of(hint: Any) -> _Field:
-    """Read a column's type in Arrow, and what is marked, from the type of a fact."""
-    marks: set[str] = set()
-    kind = "string"
-    parts = [hint]
-    while parts:
-        part = parts.pop()
-        if get_origin(part) is Annotated:
-            marks.update(part.__metadata__)
-            parts.append(part.__origin__)
-        elif get_origin(part) is not None:
-            parts += get_args(part)
-        elif part is int:
-            kind = "int64"
-    return _Field("int32" if "int32" in marks else kind, frozenset(marks))
+def _column_of(name: str, hint: Any) -> FactColumn:
+    (about,) = hint.__metadata__
+    is_number = int in (hint.__origin__, *get_args(hint.__origin__))
+    return FactColumn(name, hint.__origin__, about.kind or ("int64" if is_number else "string"), about)
 
 
-_FIELDS = {name: _field_of(hint) for name, hint in get_type_hints(Facts, include_extras=True).items()}
+#: The one list of columns.
+FACT_COLUMNS = tuple(_column_of(*item) for item in get_type_hints(Facts, include_extras=True).items())
 #: Columns whose values ``facts_crc32`` covers, in this order.
 FACTS = Facts._fields
-#: Those that are shown with every answer; and of them, those that filters know by their name.
-SHOWN = tuple(name for name, field in _FIELDS.items() if _Hidden not in field.marks)
-FILTERED = {name: _FIELDS[name].kind for name in SHOWN if _NotFiltered not in _FIELDS[name].marks}
+
+
+def columns_in(door: str) -> tuple[FactColumn, ...]:
+    """Return the columns that a door shows.
+
+    Parameters
+    ----------
+    door : str
+        One of :data:`DOORS`.
+
+    Returns
+    -------
+    tuple of FactColumn
+    """
+    return tuple(column for column in FACT_COLUMNS if door in column.about.doors)
+
+
+#: Those that :meth:`lookalike.Index.facts` shows, and of them those that filters know by their name.
+SHOWN = tuple(column.name for column in columns_in("details"))
+FILTERED = {column.name: column.kind for column in columns_in("details") if column.about.is_filtered}
+#: Those of a match beside its id and its label, and those of a file beside its path, which is the id.
+OF_MATCH = tuple(column.name for column in columns_in("matches") if column.name not in ("id", "label"))
+OF_FILE = tuple(column.name for column in columns_in("files") if column.name != "id")
 #: Of a row and an encoder: not encoded yet, seen and without a descriptor, or with one.
 UNSEEN, SEEN, ENCODED = 0, 1, 2
 
@@ -129,7 +173,7 @@ def schema(columns: Sequence[Column]) -> Any:
     """
     import pyarrow as pa
 
-    fields = [pa.field(name, getattr(pa, field.kind)()) for name, field in _FIELDS.items()]
+    fields = [pa.field(column.name, getattr(pa, column.kind)()) for column in FACT_COLUMNS]
     fields += [pa.field("facts_crc32", pa.uint32())]
     fields += [pa.field("thumbnail", pa.binary()), pa.field("thumbnail_crc32", pa.uint32())]
     for column in columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lookalike.collections.open import Collection, Source, open_collection
 from lookalike.errors import CollectionError, EncoderError, LookalikeError, UsageError
 from lookalike.imaging.resize import fit_to
+from lookalike.index.schema import OF_MATCH
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.calibration import PValue
 from lookalike.search.request import whole_number
@@ -41,7 +42,7 @@ class Match:
         ``1 - distance`` for cosine (-1 to 1), ``1 / (1 + distance)`` for Euclidean (0 to 1), the product itself for inner
         product, the share of equal bits for Hamming.
     label : str or None
-        What the collection says it is, where it says so.
+        What the collection says the image shows.
     row : int
         Its row in the index's descriptors.
     inliers : int or None
@@ -52,6 +53,8 @@ class Match:
         Ids of answers that were folded into this one.
     score : float or None
         How well it fits words, where nothing else was asked; distance and similarity are NaN then.
+    facts : mapping
+        The columns that :data:`lookalike.index.schema.OF_MATCH` names: ``width``, ``height``, ...
     """
 
     rank: int
@@ -64,6 +67,7 @@ class Match:
     p_value: PValue | None = None
     group: tuple[str, ...] = ()
     score: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
@@ -86,7 +90,7 @@ class Match:
             found["group"] = list(self.group)
         if self.score is not None:
             found["score"] = self.score
-        return found
+        return found | {name: value for name, value in self.facts.items() if value is not None}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Match:
@@ -115,7 +119,30 @@ class Match:
             p_value=None if share is None else PValue(share, bool(found.get("p_value_is_bound"))),
             group=tuple(found.get("group", ())),
             score=found.get("score"),
+            facts={name: found.get(name) for name in OF_MATCH},
         )
+
+
+def match_of(
+    facts: Mapping[str, Any], rank: int, row: int, distance: float = math.nan, close: float = math.nan, **rest: Any
+) -> Match:
+    """Return a match of an indexed image.
+
+    Parameters
+    ----------
+    facts : mapping
+        What is known of the image, as :meth:`lookalike.Index.facts` returns it.
+    rank, row, distance, close
+        Of the match; ``close`` is its similarity.
+    **rest
+        The other fields of :class:`Match`.
+
+    Returns
+    -------
+    Match
+    """
+    of_match = {name: facts[name] for name in OF_MATCH}
+    return Match(rank, facts["id"], distance, close, facts["label"], row, facts=of_match, **rest)
 
 
 @dataclass(frozen=True)
@@ -443,14 +470,13 @@ def _results(
     for i, title in enumerate(titles):
         answers = zip(rows[i].tolist(), distances[i].tolist(), places.reshape(rows.shape)[i].tolist(), strict=True)
         matches = [
-            Match(
+            match_of(
+                facts[at],
                 rank,
-                facts[at]["id"],
+                row,
                 far,
                 similarity(far, distance, 8 * index.manifest.dimension),
-                facts[at]["label"],
-                row,
-                None if inliers is None else inliers[i].get(row),
+                inliers=None if inliers is None else inliers[i].get(row),
             )
             for rank, (row, far, at) in enumerate(answers, 1)
         ]

@@ -22,7 +22,7 @@ from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
 from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, gap_after
 from lookalike.search.compose import blend, read_whole, show_example
-from lookalike.search.engine import Match, similarity
+from lookalike.search.engine import Match, match_of, similarity
 from lookalike.search.learnt import calibration_of, rejection_rates_of, row_of, words_of
 from lookalike.search.rejection import (
     MatchConfidence,
@@ -160,7 +160,7 @@ def _by_facts(
     matches = []
     for rank, (at, facts) in enumerate(zip(page, index.facts(rows[page].tolist()), strict=True), query.offset + 1):
         score = None if scores is None else float(scores[at])
-        matches.append(Match(rank, facts["id"], math.nan, math.nan, facts["label"], int(rows[at]), score=score))
+        matches.append(match_of(facts, rank, int(rows[at]), score=score))
     message = none_message(query) if not total else f"{title_of(query)}: {total:,} of {len(index):,} images"
     return response_of(query, matches, total, total, None, not total, message)
 
@@ -364,8 +364,8 @@ def _matches(
         group = tuple(next(folded)["id"] for _ in page.groups[i])
         p_value = None if closeness is None else closeness.p_value(distance)
         close = similarity(distance, database.distance, 8 * database.dimension)
-        found = facts[i]["id"], distance, close, facts[i]["label"], row
-        matches.append(Match(offset + i + 1, *found, inliers=inliers.get(row), p_value=p_value, group=group))
+        rest = {"inliers": inliers.get(row), "p_value": p_value, "group": group}
+        matches.append(match_of(facts[i], offset + i + 1, row, distance, close, **rest))
     return matches
 
 

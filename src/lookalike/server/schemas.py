@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args
 
 from fastapi import Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, create_model
 
 from lookalike.errors import UsageError
+from lookalike.index.schema import columns_in
 from lookalike.search.request import MAX_EXAMPLES, MAX_K
 
 #: More than any distance or weight means, and few enough digits for every step on the way.
@@ -41,6 +43,40 @@ def json_of(model: type[BaseModel], content: Any) -> Response:
     Response
     """
     return Response(model.model_validate(content).model_dump_json(), media_type="application/json")
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def with_columns(door: str) -> Callable[[type[_Model]], type[_Model]]:
+    """Make a decorator that adds to a model the columns of the rows that a door shows.
+
+    Parameters
+    ----------
+    door : str
+        One of :data:`lookalike.index.schema.DOORS`.
+
+    Returns
+    -------
+    callable
+        A model -> the same with a field for each column that it lacks.
+    """
+
+    def decorate(model: type[_Model]) -> type[_Model]:
+        fields: dict[str, Any] = {}
+        for column in columns_in(door):
+            if column.name not in model.model_fields:
+                is_optional = type(None) in get_args(column.type)
+                python_type = (
+                    dict[str, Any] | None if column.name == "metadata" else column.type
+                )  # it is stored as JSON
+                description = Field(None if is_optional else ..., description=column.about.text)
+                fields[column.name] = python_type, description
+        return create_model(
+            model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+        )
+
+    return decorate
 
 
 class Strict(BaseModel):
@@ -131,6 +167,7 @@ class ExplanationModel(BaseModel):
     match_map: list[list[float]] | None = Field(None, description="The same of the match.")
 
 
+@with_columns("matches")
 class MatchModel(BaseModel):
     """One match."""
 
@@ -138,7 +175,6 @@ class MatchModel(BaseModel):
     id: str
     distance: float | None = None
     similarity: float | None = None
-    label: str | None = None
     p_value: float | None = Field(
         None, description="Share of random pairs of this collection that are at least as close."
     )
@@ -148,8 +184,6 @@ class MatchModel(BaseModel):
     score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
     group: list[str] | None = Field(None, description="Ids of the near-duplicates grouped with this match.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
-    width: int | None = Field(None, description="Of the upright image, in pixels.")
-    height: int | None = None
     picture: str | None = Field(None, description="Its thumbnail as a data: URL, of as many as were asked for.")
 
 
@@ -198,16 +232,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+@with_columns("service")
 class FactsModel(BaseModel):
     """What is stored of one image."""
-
-    id: str
-    label: str | None
-    caption: str | None
-    metadata: dict[str, Any] | None
-    width: int | None
-    height: int | None
-    size: int | None
 
 
 class PageModel(BaseModel):
@@ -219,13 +246,11 @@ class PageModel(BaseModel):
     images: list[FactsModel]
 
 
+@with_columns("files")
 class FileModel(BaseModel):
     """What became of one file."""
 
     path: str
-    outcome: str
-    stage: str | None
-    reason: str | None
 
 
 class FilesModel(BaseModel):

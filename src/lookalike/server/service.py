@@ -236,10 +236,8 @@ class Service:
             still_wanted()
             with self.metrics.stage("answer"):
                 response = answer(index, replace(query, images=examples, encoder=None))
-            content, rows = response.to_json(), [match.row for match in response.matches]
-            for match, facts in zip(content["matches"], index.facts(rows), strict=True):
-                match["width"], match["height"] = facts["width"], facts["height"]
-            shown = rows[:pictures]
+            content = response.to_json()
+            shown = [match.row for match in response.matches[:pictures]]
             for match, file in zip(content["matches"], index.thumbnail_bytes(shown) if shown else [], strict=False):
                 match["picture"] = data_url(file)
             return content

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from archives import pack
 from lookalike.collections import archive
 from lookalike.collections.archive import is_archive, list_archive, read_member
 from lookalike.errors import CollectionError, ImageError
@@ -26,25 +27,6 @@ def noise(size):
 
 
 FILES = {"b.png": noise(3000), "a/x.jpg": noise(70_000), "a/é.png": noise(10), "empty.png": b""}
-
-
-def pack(path, members, links=()):
-    """Write an archive of (name, bytes) pairs in their order."""
-    members = members.items() if isinstance(members, dict) else members
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
-            for name, data in members:
-                z.writestr(name, data)
-        return path
-    mode = {".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}.get(path.suffix, "w")
-    with tarfile.open(path, mode) as t:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            t.addfile(info, io.BytesIO(data))
-        for info in links:
-            t.addfile(info)
-    return path
 
 
 def content(entry, limit=1 << 30):

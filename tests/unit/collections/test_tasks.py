@@ -11,8 +11,8 @@ import zipfile
 import numpy as np
 import PIL.Image
 import pytest
-from test_archive import pack
 
+from archives import pack
 from lookalike.collections.archive import list_archive
 from lookalike.collections.columns import Entry
 from lookalike.collections.folder import file_entry, scan

@@ -8,19 +8,7 @@ from PIL import Image, ImageDraw
 
 pytest.importorskip("cv2")
 from lookalike.encoders.keypoints import VERIFIED, compare_details, detect_keypoints
-
-
-def scene(seed, size=(320, 260)):
-    """A picture with many details: shapes of many colours."""
-    rng = np.random.default_rng(seed)
-    image = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
-    draw = ImageDraw.Draw(image)
-    for _ in range(90):
-        x, y = rng.uniform(0, size[0]), rng.uniform(0, size[1])
-        box = [x, y, x + rng.uniform(5, 60), y + rng.uniform(5, 60)]
-        kind = draw.ellipse if rng.random() < 0.5 else draw.rectangle
-        kind(box, fill=tuple(rng.integers(0, 256, 3).tolist()))
-    return image
+from shapes import scene
 
 
 def inliers(one, other):

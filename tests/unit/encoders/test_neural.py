@@ -23,6 +23,7 @@ from lookalike.encoders.serialize import load, read_card
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.decode import read_image
 from paths import ROOT
+from small_models import MEANINGS, PLAIN, mean_colour, model, node, text_model, tokenizer_json, write
 
 onnx = pytest.importorskip("onnx", reason="the small models are built with onnx; pip install 'lookalike[train]'")
 
@@ -40,9 +41,9 @@ PATTERN_GREATEST = {
 
 
 def script_constant(name, script=SCRIPT):
-    for node in ast.parse(script.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
-            return ast.literal_eval(node.value)
+    for line in ast.parse(script.read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == name:
+            return ast.literal_eval(line.value)
     raise AssertionError(f"{script} names no {name}")
 
 
@@ -165,46 +166,8 @@ def test_grey_is_the_colour_grey(lite0):
 # Models built here ----------------------------------------------------------------------------------------------------
 
 
-def node(kind, inputs, outputs, **attributes):
-    return onnx.helper.make_node(kind, inputs.split(), outputs.split(), **attributes)
-
-
-def model(nodes, inputs, outputs, **constants):
-    """Serialise a graph; inputs and outputs are name -> (type, shape)."""
-    sides = [
-        [onnx.helper.make_tensor_value_info(n, getattr(onnx.TensorProto, t), s) for n, (t, s) in side.items()]
-        for side in (inputs, outputs)
-    ]
-    held = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = onnx.helper.make_graph(nodes, "small", *sides, held)
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(made)
-    return made.SerializeToString()
-
-
-def mean_colour(shape=("n", 3, 8, 8), kind="FLOAT", name="pixels"):
-    """Give the mean of each channel of what the network gets: simple enough to say what must come out."""
-    axes = [1, 2] if shape[3] in (1, 3) else [2, 3]
-    nodes = [
-        node("Cast", name, "wide", to=onnx.TensorProto.FLOAT),
-        node("ReduceMean", "wide", "colour", axes=axes, keepdims=0),
-    ]
-    return model(nodes, {name: (kind, list(shape))}, {"colour": ("FLOAT", ["n", None])})
-
-
 def answering(*nodes, outputs, shape=("n", 3, 8, 8), **constants):
     return model(list(nodes), {"pixels": ("FLOAT", list(shape))}, outputs, **constants)
-
-
-def write(folder, content, config=None, **files):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(content)
-    if config is not None:
-        (folder / "preprocessor_config.json").write_text(config if isinstance(config, str) else json.dumps(config))
-    for name, data in files.items():
-        path = folder / name.replace("__", ".")
-        path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
-    return str(folder / "model.onnx")
 
 
 def noise(*shape):
@@ -585,29 +548,6 @@ def test_many_images_are_each_encoded_alone(tmp_path):
 
 
 # Queries in words -----------------------------------------------------------------------------------------------------
-
-WORDS = {"[UNK]": 0, "red": 1, "green": 2, "blue": 3, "[PAD]": 4}
-MEANINGS = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
-PLAIN = {"do_normalize": False}
-
-
-def tokenizer_json():
-    tokenizers = pytest.importorskip("tokenizers", reason="pip install 'lookalike[hub]'")
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(WORDS, unk_token="[UNK]"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    return made.to_str().encode()
-
-
-def text_model(length="t", mask=True, kind="INT64", width=3):
-    """Give the mean of the words' meanings; with a mask, a text is as long as it is."""
-    inputs = {"input_ids": (kind, ["n", length])} | ({"attention_mask": (kind, ["n", length])} if mask else {})
-    nodes = [
-        node("Gather", "meanings input_ids", "words"),
-        node("ReduceMean", "words", "text_embeds", axes=[1], keepdims=0),
-    ]
-    return model(
-        nodes, inputs, {"text_embeds": ("FLOAT", ["n", width])}, meanings=MEANINGS[:, [0, 1, 2] * (width // 3)]
-    )
 
 
 def both_towers():

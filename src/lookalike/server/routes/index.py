@@ -17,6 +17,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import ValidationError
 
 from lookalike.errors import LookalikeError
+from lookalike.index.schema import FILTERED
 from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.saved_scores import saved_reports
@@ -144,7 +145,7 @@ def _finite(value: Any) -> Any:
 
 def _suggestions(index: SharedIndex, text: str) -> dict[str, Any]:
     wanted = text.casefold()
-    columns: dict[str, None] = dict.fromkeys(("id", "label", "caption", "width", "height", "size"))
+    columns: dict[str, None] = dict.fromkeys(FILTERED)
     values: dict[str, None] = {}
     rows = np.linspace(0, len(index) - 1, min(len(index), _MAX_SAMPLED)).astype(int).tolist() if len(index) else []
     for facts in index.facts(rows):

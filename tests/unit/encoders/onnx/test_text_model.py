@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from test_neural import PLAIN, mean_colour, text_model, tokenizer_json, write
 
 from lookalike import build_index, create_encoder
 from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.imaging.encode import save_image
+from small_models import PLAIN, mean_colour, text_model, tokenizer_json, write
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0), "yellow": (255, 255, 0)}
 

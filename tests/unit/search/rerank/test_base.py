@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from test_keypoints import scene
 
 from lookalike import build_index, open_collection, open_index
 from lookalike.cli.main import run
@@ -24,6 +23,7 @@ from lookalike.search.rerank.geometric import recognised
 from lookalike.search.rerank.multi_view import views_of
 from lookalike.search.rerank.registry import create_reranker, rerank
 from quadrants import ENTRY, pictures
+from shapes import scene
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0), (0, 0, 3, 4), (1, 0, 0, 7))
 
