@@ -56,7 +56,7 @@ class Facts(NamedTuple):
     """
 
     key: Annotated[int, About("The row's number; never used again.", doors=())]
-    id: Annotated[str, About("Path relative to the collection, or position.")]
+    id: Annotated[str, About("Path relative to the collection, or position.", ("matches", *_OF_ONE_IMAGE))]
     frame: Annotated[
         int, About("Which frame of an animation or page of a TIFF; 0 is the first.", ("details",), kind="int32")
     ] = 0
@@ -132,7 +132,7 @@ SHOWN = tuple(column.name for column in columns_in("details"))
 FILTERED = {column.name: column.kind for column in columns_in("details") if column.about.is_filtered}
 #: Those of a match beside its id and its label, and those of a file beside its path, which is the id.
 OF_MATCH = tuple(column.name for column in columns_in("matches") if column.name not in ("id", "label"))
-OF_FILE = tuple(column.name for column in columns_in("files") if column.name != "id")
+OF_FILE = tuple(column.name for column in columns_in("files"))
 #: Of a row and an encoder: not encoded yet, seen and without a descriptor, or with one.
 UNSEEN, SEEN, ENCODED = 0, 1, 2
 

@@ -74,11 +74,12 @@ export function openViewer(dialog, list, start, { facts, tell, act, query, crop 
     if (item.id) {
       try {
         const stored = await api.image(item.id);
+        const { id, label, caption, metadata, width, height, size, ...others } = stored;
         if (list[at] !== item) return;
         fill(list_, [
           ...known,
-          ["Size", stored.width ? `${stored.width} x ${stored.height} pixels, ${bytes(stored.size)}` : ""],
-          ["Label", stored.label], ["Caption", stored.caption], ...Object.entries(stored.metadata ?? {}),
+          ["Size", width ? `${width} x ${height} pixels, ${bytes(size)}` : ""],
+          ["Label", label], ["Caption", caption], ...Object.entries(metadata ?? {}), ...Object.entries(others),
         ].filter(([, value]) => value));
       } catch (error) {
         tell(error.message);
