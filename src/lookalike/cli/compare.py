@@ -3,77 +3,66 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from lookalike.cli.format import print_json
-from lookalike.cli.options import AsJson, Overwrite, Seed, Source, figure_name
+from lookalike.cli.options import AsJson, Overwrite, Seed, Source, figure_name, option, takes
 
 if TYPE_CHECKING:
     from lookalike.selection.verdict import Verdict
 
 
-def compare(
-    collection: Source,
-    encoders: Annotated[
-        str | None,
-        typer.Option(
-            "--encoders", help="Encoders, separated by commas: pixels,hog,neural. Default: all that need no training."
-        ),
-    ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=8, max=10**9, help="Number of images to measure on.")] = 2000,
-    robust: Annotated[
-        bool,
-        typer.Option(
-            "--robustness",
-            help="Also augment images more and more, and measure how often they still find their originals.",
-        ),
-    ] = False,
-    families: Annotated[
-        str | None,
-        typer.Option("--families", help="Augmentation families for --robustness: turn,noise,crop. Default: all."),
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure", callback=figure_name, help="Draw quality against cost and size to a .png, .svg or .pdf file."
-        ),
-    ] = None,
-    robustness_figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--robustness-figure",
-            callback=figure_name,
-            help="Draw the curves of --robustness to a .png, .svg or .pdf file.",
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True)
+class CompareOptions:
+    """What ``lookalike compare`` takes."""
+
+    collection: Source
+    encoders: str | None = option(
+        "Encoders, separated by commas: pixels,hog,neural. Default: all that need no training."
+    )
+    sample: int = option("Number of images to measure on.", default=2000, min=8, max=10**9)
+    robustness: bool = option(
+        "Also augment images more and more, and measure how often they still find their originals.", default=False
+    )
+    families: str | None = option("Augmentation families for --robustness: turn,noise,crop. Default: all.")
+    figure: Path | None = option(
+        "Draw quality against cost and size to a .png, .svg or .pdf file.", callback=figure_name
+    )
+    robustness_figure: Path | None = option(
+        "Draw the curves of --robustness to a .png, .svg or .pdf file.", callback=figure_name
+    )
+    overwrite: Overwrite = False
+    seed: Seed = 0
+    as_json: AsJson = False
+
+
+@takes(CompareOptions)
+def compare(options: CompareOptions) -> None:
     """Measure without labels which encoder is best on these images, and which post-processing."""
     from lookalike import progress
     from lookalike.errors import UsageError
     from lookalike.selection.compare import TRIED
     from lookalike.selection.compare import compare as compare_encoders
 
-    if (families or robustness_figure) and not robust:
+    if (options.families or options.robustness_figure) and not options.robustness:
         raise UsageError("--families and --robustness-figure belong to --robustness; add it, or leave them out")
     from lookalike.outputs import check_outputs
 
-    check_outputs(figure, robustness_figure, overwrite=overwrite, inputs=[collection])
+    check_outputs(options.figure, options.robustness_figure, overwrite=options.overwrite, inputs=[options.collection])
     # A comma stands between two encoders, or between two parameters of one.
-    names = TRIED if encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", encoders.strip())
+    names = TRIED if options.encoders is None else re.split(r"\s*,\s*(?![a-z_]+=)", options.encoders.strip())
     with progress.counting("comparing") as show:
-        verdict = compare_encoders(collection, names, sample=sample, seed=seed, on_progress=show)
-    if figure is not None:
+        verdict = compare_encoders(
+            options.collection, names, sample=options.sample, seed=options.seed, on_progress=show
+        )
+    if options.figure is not None:
         from lookalike.reports import charts, figures
 
-        figures.save(charts.cost_chart(verdict), figure, overwrite=overwrite)
-    curves = _curves(collection, verdict, families, sample, seed, robustness_figure, overwrite) if robust else None
-    if as_json:
+        figures.save(charts.cost_chart(verdict), options.figure, overwrite=options.overwrite)
+    curves = _curves(options, verdict) if options.robustness else None
+    if options.as_json:
         print_json(verdict.to_json() | ({} if curves is None else {"robustness": curves}))
         return
     print(verdict.table())
@@ -91,33 +80,28 @@ def compare(
             print(f"  {title:<{wide}} {points}")
 
 
-def _curves(
-    collection: str,
-    verdict: Verdict,
-    families: str | None,
-    sample: int,
-    seed: int,
-    figure: Path | None,
-    overwrite: bool,
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def _curves(options: CompareOptions, verdict: Verdict) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Augment images for every encoder as it is, and for the verdict's picks."""
     from lookalike import progress
     from lookalike.selection.compare import augmentation_curves
     from lookalike.transforms.augmentations import FAMILIES
 
-    asked = None if families is None else [name.strip() for name in families.split(",")]
+    families = None if options.families is None else [name.strip() for name in options.families.split(",")]
     with progress.counting("augmenting") as show:
         of_encoders = augmentation_curves(
-            collection, verdict.candidates, asked, sample=sample, seed=seed, on_progress=show
+            options.collection,
+            verdict.candidates,
+            families,
+            sample=options.sample,
+            seed=options.seed,
+            on_progress=show,
         )
-    if figure is not None:
+    if options.robustness_figure is not None:
         from lookalike.reports import charts, figures
 
-        figures.save(
-            charts.robustness_curves(of_encoders, {name: family.unit for name, family in FAMILIES.items()}),
-            figure,
-            overwrite=overwrite,
-        )
+        units = {name: family.unit for name, family in FAMILIES.items()}
+        chart = charts.robustness_curves(of_encoders, units)
+        figures.save(chart, options.robustness_figure, overwrite=options.overwrite)
     return {
         title: {family: [p.to_json() for p in curve] for family, curve in of_encoder.items()}
         for title, of_encoder in of_encoders.items()

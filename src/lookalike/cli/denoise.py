@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from lookalike.cli.format import print_json
-from lookalike.cli.options import AsJson, Overwrite, Resize, Seed, Source, figure_name, takes
+from lookalike.cli.options import AsJson, Overwrite, Resize, Seed, Source, figure_name, option, takes
 from lookalike.errors import CollectionError, UsageError
 
 if TYPE_CHECKING:
@@ -25,30 +23,19 @@ class DenoiseOptions:
     """What ``lookalike denoise`` takes."""
 
     source: Source
-    encoder: Annotated[Path, typer.Option("--encoder", "-e", help="Folder of a trained autoencoder.")]
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="A folder for .png files, an .npy file, or for a single image an image file."
-        ),
-    ]
-    clean: Annotated[
-        str | None, typer.Option("--clean", help="The clean originals; MSE, PSNR and SSIM against them are printed.")
-    ] = None
-    noise: Annotated[
-        float,
-        typer.Option(
-            "--noise", min=0, help="Add noise of this standard deviation first; the source is then the clean original."
-        ),
-    ] = 0.0
+    encoder: Path = option("Folder of a trained autoencoder.", "--encoder", "-e", default=MISSING)
+    output: Path = option(
+        "A folder for .png files, an .npy file, or for a single image an image file.", "--output", "-o", default=MISSING
+    )
+    clean: str | None = option("The clean originals; MSE, PSNR and SSIM against them are printed.")
+    noise: float = option(
+        "Add noise of this standard deviation first; the source is then the clean original.", default=0.0, min=0
+    )
     resize: Resize = False
     seed: Seed = 0
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure", callback=figure_name, help="Draw ten pairs, noisy above denoised, to a .png, .svg or .pdf file."
-        ),
-    ] = None
+    figure: Path | None = option(
+        "Draw ten pairs, noisy above denoised, to a .png, .svg or .pdf file.", callback=figure_name
+    )
     overwrite: Overwrite = False
     as_json: AsJson = False
 

@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
-from lookalike.cli.options import AsJson, IndexPath, Size, Source, parse_size, takes
+from lookalike.cli.options import AsJson, IndexPath, Size, Source, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
@@ -32,119 +30,64 @@ class IndexCommand:
     """What ``lookalike index`` takes."""
 
     collection: Source
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            "-e",
-            help="An encoder's name (see: lookalike encoders; with parameters hog:deskew=true; joined neural+color), a trained "
-            "encoder's folder, an .onnx image model, hf:owner/name, or best. Default: the index's own encoder; for a new index "
-            "hog or neural, chosen from the images.",
-        ),
-    ] = None
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The index's folder. Default: beside the collection.")
-    ] = None
+    encoder: str | None = option(
+        "An encoder's name (see: lookalike encoders; with parameters hog:deskew=true; joined neural+color), a trained "
+        "encoder's folder, an .onnx image model, hf:owner/name, or best. Default: the index's own encoder; for a new index "
+        "hog or neural, chosen from the images.",
+        "--encoder",
+        "-e",
+    )
+    output: Path | None = option("The index's folder. Default: beside the collection.", "--output", "-o")
     size: Size = None
-    deskew: Annotated[bool, typer.Option("--deskew", help="hog: straighten slanted glyphs first.")] = False
-    adapt: Annotated[
-        bool | None,
-        typer.Option(
-            "--adapt/--no-adapt",
-            help="Fit label-free post-processing to the images; it is used only if it improves the self-test. Also: --adapt "
-            "auto. Default: the index's own; for a new index without --encoder, the default post-processing.",
-        ),
-    ] = None
-    aim: Annotated[
-        str,
-        typer.Option(
-            "--aim",
-            help="What --adapt and --encoder best optimize: nearest (the few most similar images first), category (all images "
-            "of the same kind), or both.",
-        ),
-    ] = "nearest"
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", help="Only files that match this pattern: '*.jpg', 'scans/*'. May be repeated."),
-    ] = None
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", help="Leave out files and folders that match this pattern. May be repeated."),
-    ] = None
-    hidden: Annotated[
-        bool | None,
-        typer.Option("--hidden/--no-hidden", help="Include files and folders whose names begin with a dot."),
-    ] = None
-    links: Annotated[
-        bool | None,
-        typer.Option("--links/--no-links", help="Follow links that lead out of the folder. [default: links]"),
-    ] = None
-    path_column: Annotated[
-        str | None, typer.Option("--path-column", help="In a table of images: the column of the paths.")
-    ] = None
-    label_column: Annotated[
-        str | None, typer.Option("--label-column", help="In a table of images: the column of the labels.")
-    ] = None
-    frames: Annotated[
-        str | None,
-        typer.Option("--frames", help="first or each: which frames of animations and pages of TIFFs to index."),
-    ] = None
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="Time limit per file. [default: 20]")] = (
-        None
+    deskew: bool = option("hog: straighten slanted glyphs first.", default=False)
+    adapt: bool | None = option(
+        "Fit label-free post-processing to the images; it is used only if it improves the self-test. Also: --adapt "
+        "auto. Default: the index's own; for a new index without --encoder, the default post-processing.",
+        "--adapt/--no-adapt",
     )
-    memory: Annotated[str | None, typer.Option("--memory", help="Memory limit per file. [default: 1.07GB]")] = None
-    max_pixels: Annotated[str | None, typer.Option("--max-pixels", help="Pixel limit per image. [default: 100M]")] = (
-        None
+    aim: str = option(
+        "What --adapt and --encoder best optimize: nearest (the few most similar images first), category (all images "
+        "of the same kind), or both.",
+        default="nearest",
     )
-    max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Size limit per file. [default: 268MB]")] = None
-    max_frames: Annotated[
-        int | None, typer.Option("--max-frames", min=1, help="Frame limit per file with --frames each. [default: 1000]")
-    ] = None
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Number of decoding processes. Default: one per core.")
-    ] = None
-    retry: Annotated[bool, typer.Option("--retry", help="Read files again that failed before.")] = False
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Read and encode every image again.")] = False
-    only: Annotated[bool, typer.Option("--only", help="Drop the index's other encoders when this one is complete.")] = (
-        False
+    include: list[str] | None = option("Only files that match this pattern: '*.jpg', 'scans/*'. May be repeated.")
+    exclude: list[str] | None = option("Leave out files and folders that match this pattern. May be repeated.")
+    hidden: bool | None = option("Include files and folders whose names begin with a dot.", "--hidden/--no-hidden")
+    links: bool | None = option("Follow links that lead out of the folder. [default: links]", "--links/--no-links")
+    path_column: str | None = option("In a table of images: the column of the paths.")
+    label_column: str | None = option("In a table of images: the column of the labels.")
+    frames: str | None = option("first or each: which frames of animations and pages of TIFFs to index.")
+    seconds: float | None = option("Time limit per file. [default: 20]", min=0.1)
+    memory: str | None = option("Memory limit per file. [default: 1.07GB]")
+    max_pixels: str | None = option("Pixel limit per image. [default: 100M]")
+    max_bytes: str | None = option("Size limit per file. [default: 268MB]")
+    max_frames: int | None = option("Frame limit per file with --frames each. [default: 1000]", min=1)
+    workers: int | None = option("Number of decoding processes. Default: one per core.", min=1)
+    retry: bool = option("Read files again that failed before.", default=False)
+    rebuild: bool = option("Read and encode every image again.", default=False)
+    only: bool = option("Drop the index's other encoders when this one is complete.", default=False)
+    replace_collection: bool = option(
+        "Let this collection replace another one in the index: images in both are kept, all others dropped.",
+        default=False,
     )
-    replace_collection: Annotated[
-        bool,
-        typer.Option(
-            "--replace-collection",
-            help="Let this collection replace another one in the index: images in both are kept, all others dropped.",
-        ),
-    ] = False
-    drop_unseen: Annotated[
-        bool,
-        typer.Option(
-            "--drop-unseen",
-            help="Also drop images that can't be reached now: on a disk that isn't mounted, in a folder without permission.",
-        ),
-    ] = False
-    graph: Annotated[
-        bool | None,
-        typer.Option("--graph/--no-graph", help="Store the neighbour graph that --rerank diffusion uses."),
-    ] = None
-    approximate: Annotated[
-        bool | None,
-        typer.Option(
-            "--approximate/--no-approximate",
-            help="Build an approximate (IVF) index. Default: only for large collections.",
-        ),
-    ] = None
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Keep running, and update the index whenever files change.")
-    ] = False
+    drop_unseen: bool = option(
+        "Also drop images that can't be reached now: on a disk that isn't mounted, in a folder without permission.",
+        default=False,
+    )
+    graph: bool | None = option("Store the neighbour graph that --rerank diffusion uses.", "--graph/--no-graph")
+    approximate: bool | None = option(
+        "Build an approximate (IVF) index. Default: only for large collections.", "--approximate/--no-approximate"
+    )
+    watch: bool = option("Keep running, and update the index whenever files change.", default=False)
     as_json: AsJson = False
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is read."""
         if self.encoder in ("autoencoder", "contrastive"):
             trained = "an autoencoder" if self.encoder == "autoencoder" else f"'{self.encoder}'"
-            option = "" if self.encoder == "autoencoder" else f" -e {self.encoder}"
+            named = "" if self.encoder == "autoencoder" else f" -e {self.encoder}"
             raise UsageError(
-                f"{trained} is trained first: lookalike train {self.collection}{option} -o FOLDER, then --encoder FOLDER"
+                f"{trained} is trained first: lookalike train {self.collection}{named} -o FOLDER, then --encoder FOLDER"
             )
         if self.deskew and self.encoder not in (None, "hog"):
             raise UsageError("--deskew belongs to the encoder 'hog'; leave it out, or use --encoder hog")

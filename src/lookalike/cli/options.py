@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -107,13 +107,34 @@ def parse_size(size: str | None) -> int | tuple[int, int] | None:
     return int(parts[0]) if len(parts) == 1 else (int(parts[1]), int(parts[0]))
 
 
+def option(text: str, *names: str, default: Any = None, **settings: Any) -> Any:
+    """Return the field of a command's dataclass that is an option, for :func:`takes`.
+
+    Parameters
+    ----------
+    text : str
+        Its help.
+    *names : str
+        As typed. By default that of the field, as ``--host-name`` of ``host_name``.
+    default : object
+        The field's default; ``dataclasses.MISSING`` where the option must be given.
+    **settings
+        As of ``typer.Option``: ``min``, ``callback``, ...
+
+    Returns
+    -------
+    dataclasses.Field
+    """
+    return field(default=default, metadata={"names": names, "settings": {"help": text, **settings}})
+
+
 def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
     """Let a command take its options as one dataclass.
 
     Parameters
     ----------
     options : type
-        A dataclass; each field is annotated with a ``typer.Option`` or ``typer.Argument``, and its default is the option's.
+        A dataclass; each field is made by :func:`option`, or is annotated with a ``typer.Option`` or ``typer.Argument``.
 
     Returns
     -------
@@ -123,22 +144,23 @@ def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., Non
 
     def decorate(command: Callable[[T], None]) -> Callable[..., None]:
         hints = get_type_hints(options, include_extras=True)
+        parameters = []
+        for item in fields(options):  # type: ignore[arg-type]
+            if item.metadata:
+                names = item.metadata["names"] or (f"--{item.name.replace('_', '-')}",)
+                hints[item.name] = Annotated[hints[item.name], typer.Option(*names, **item.metadata["settings"])]
+            default = inspect.Parameter.empty if item.default is MISSING else item.default
+            parameters.append(
+                inspect.Parameter(
+                    item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[item.name]
+                )
+            )
 
         @wraps(command)
         def with_options(**values: Any) -> None:
             command(options(**values))
 
-        with_options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                inspect.Parameter(
-                    field.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                    annotation=hints[field.name],
-                )
-                for field in fields(options)  # type: ignore[arg-type]
-            ]
-        )
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         with_options.__annotations__ = hints
         return with_options
 

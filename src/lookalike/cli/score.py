@@ -20,6 +20,7 @@ from lookalike.cli.options import (
     Resize,
     Seed,
     figure_name,
+    option,
     takes,
 )
 
@@ -37,40 +38,22 @@ class ScoreOptions:
     )
     index_path: IndexPath = None
     encoder: EncoderName = None
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            "--truth", help="The right answers, if they aren't the images' labels: a .json or .csv file, or TREC qrels."
-        ),
-    ] = None
-    leave_one_out: Annotated[
-        bool, typer.Option("--leave-one-out", help="Query each image of the index against all others.")
-    ] = False
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against", help="Compare with another index of the same images, or with another encoder of this one."
-        ),
-    ] = None
-    count: Annotated[
-        int | None,
-        typer.Option("--queries", min=1, max=10**9, help="Number of queries, drawn at random by --seed. Default: all."),
-    ] = None
+    truth: Path | None = option(
+        "The right answers, if they aren't the images' labels: a .json or .csv file, or TREC qrels."
+    )
+    leave_one_out: bool = option("Query each image of the index against all others.", default=False)
+    against: str | None = option("Compare with another index of the same images, or with another encoder of this one.")
+    count: int | None = option(
+        "Number of queries, drawn at random by --seed. Default: all.", "--queries", min=1, max=10**9
+    )
     distance: DistanceName = None
     resize: Resize = False
     seed: Seed = 0
     rerank: Rerank = None
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", callback=figure_name, help="Draw LRAP by n to a .png, .svg or .pdf file."),
-    ] = None
-    run: Annotated[
-        Path | None, typer.Option("--run", help="Write the first 1,000 results of each query as a TREC run.")
-    ] = None
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="Write the right answers as TREC qrels.")] = None
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Save the report in the index, for the Scores tab of the page.")
-    ] = False
+    plot: Path | None = option("Draw LRAP by n to a .png, .svg or .pdf file.", callback=figure_name)
+    run: Path | None = option("Write the first 1,000 results of each query as a TREC run.")
+    qrels: Path | None = option("Write the right answers as TREC qrels.")
+    keep: bool = option("Save the report in the index, for the Scores tab of the page.", default=False)
     overwrite: Overwrite = False
     as_json: AsJson = False
 

@@ -20,6 +20,7 @@ from lookalike.cli.options import (
     Rerank,
     Resize,
     figure_name,
+    option,
     takes,
 )
 from lookalike.errors import UsageError
@@ -55,69 +56,34 @@ class SearchOptions:
         ),
     ] = None
     index_path: IndexPath = None
-    k: Annotated[int | None, typer.Option("-k", help="Number of results. Default: 10.")] = None
+    k: int | None = option("Number of results. Default: 10.", "-k")
     distance: DistanceName = None
     encoder: EncoderName = None
     resize: Resize = False
     rerank: Rerank = None
-    denoise: Annotated[
-        str | None,
-        typer.Option(
-            "--denoise",
-            help="Remove noise from the query first: 'auto' learns how from the collection; or an autoencoder's folder.",
-        ),
-    ] = None
-    exact: Annotated[
-        bool | None,
-        typer.Option(
-            "--exact/--approximate",
-            help="Compare with every image, or only with those in a few IVF lists. Default: as 'lookalike info' says.",
-        ),
-    ] = None
-    text: Annotated[
-        str | None, typer.Option("--text", help="Search by a description in words, if the encoder has a text model.")
-    ] = None
-    weight: Annotated[
-        list[float] | None,
-        typer.Option("--weight", help="Weight of a query image. Repeat it once for each image, in order."),
-    ] = None
-    like: Annotated[
-        list[str] | None,
-        typer.Option("--like", help="Move the query towards this indexed image: its id or path. May be repeated."),
-    ] = None
-    dislike: Annotated[
-        list[str] | None,
-        typer.Option("--dislike", help="Move the query away from this indexed image: its id or path. May be repeated."),
-    ] = None
-    words: Annotated[
-        str | None,
-        typer.Option("--words", help="Only images with these words in caption, file name, metadata or label."),
-    ] = None
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where", help="Only images that pass this filter: \"width > 1000 and label = 'cat'\" (docs/searching.md)."
-        ),
-    ] = None
-    within: Annotated[float | None, typer.Option("--within", help="Only images within this distance of the query.")] = (
-        None
+    denoise: str | None = option(
+        "Remove noise from the query first: 'auto' learns how from the collection; or an autoencoder's folder."
     )
-    group: Annotated[
-        float | None,
-        typer.Option("--group", help="Group near-duplicates: results within this distance of a better one join it."),
-    ] = None
-    offset: Annotated[int | None, typer.Option("--offset", help="Skip this many of the first results.")] = None
-    saved: Annotated[
-        Path | None,
-        typer.Option("--query", help="Run a saved query; other options override it. - is standard input."),
-    ] = None
-    save_query: Annotated[Path | None, typer.Option("--save-query", help="Save the query as JSON.")] = None
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture", "-o", callback=figure_name, help="Draw the query and its results to a .png, .svg or .pdf file."
-        ),
-    ] = None
+    exact: bool | None = option(
+        "Compare with every image, or only with those in a few IVF lists. Default: as 'lookalike info' says.",
+        "--exact/--approximate",
+    )
+    text: str | None = option("Search by a description in words, if the encoder has a text model.")
+    weight: list[float] | None = option("Weight of a query image. Repeat it once for each image, in order.")
+    like: list[str] | None = option("Move the query towards this indexed image: its id or path. May be repeated.")
+    dislike: list[str] | None = option("Move the query away from this indexed image: its id or path. May be repeated.")
+    words: str | None = option("Only images with these words in caption, file name, metadata or label.")
+    where: str | None = option(
+        "Only images that pass this filter: \"width > 1000 and label = 'cat'\" (docs/searching.md)."
+    )
+    within: float | None = option("Only images within this distance of the query.")
+    group: float | None = option("Group near-duplicates: results within this distance of a better one join it.")
+    offset: int | None = option("Skip this many of the first results.")
+    saved: Path | None = option("Run a saved query; other options override it. - is standard input.", "--query")
+    save_query: Path | None = option("Save the query as JSON.")
+    picture: Path | None = option(
+        "Draw the query and its results to a .png, .svg or .pdf file.", "--picture", "-o", callback=figure_name
+    )
     overwrite: Overwrite = False
     as_json: AsJson = False
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lookalike.cli.find_index import only_index, served_index
-from lookalike.cli.options import IndexPath, takes
+from lookalike.cli.options import IndexPath, option, takes
 from lookalike.errors import UsageError
 
 #: Seconds that one thread may keep the others waiting. They hand over to each other several times a request; Python's
@@ -32,52 +32,24 @@ class ServeOptions:
         ),
     ] = None
     index_path: IndexPath = None
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. Any but this machine's own requires a token.")
-    ] = "127.0.0.1"
-    port: Annotated[
-        int | None, typer.Option("--port", help="Port to listen on. Default: 8321, or the next free one.")
-    ] = None
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            help="Secret that each request must carry. Safer in the variable LOOKALIKE_TOKEN, which other users can't see.",
-        ),
-    ] = None
-    host_name: Annotated[
-        list[str] | None,
-        typer.Option("--host-name", help="Accept requests for this host name, too. May be repeated."),
-    ] = None
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--origin", help="Allow cross-origin requests from this site: https://shop.example. May be repeated."
-        ),
-    ] = None
-    proxy: Annotated[
-        list[str] | None,
-        typer.Option("--proxy", help="Trust X-Forwarded-For from this proxy, such as 127.0.0.1. May be repeated."),
-    ] = None
-    prefix: Annotated[
-        str, typer.Option("--prefix", help="Path prefix that a proxy leaves in place, such as /photos.")
-    ] = ""
-    allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Fetch query images by URL, from public hosts only.")
-    ] = False
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            min=0,
-            help="Searches per second for each client; 0 for no limit. Default: 20, and no limit for this machine.",
-        ),
-    ] = None
-    certificate: Annotated[
-        Path | None, typer.Option("--certificate", help="Serve over TLS with this PEM certificate.")
-    ] = None
-    key: Annotated[Path | None, typer.Option("--key", help="The certificate's private key, as PEM.")] = None
-    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False
+    host: str = option("Address to listen on. Any but this machine's own requires a token.", default="127.0.0.1")
+    port: int | None = option("Port to listen on. Default: 8321, or the next free one.")
+    token: str | None = option(
+        "Secret that each request must carry. Safer in the variable LOOKALIKE_TOKEN, which other users can't see."
+    )
+    host_name: list[str] | None = option("Accept requests for this host name, too. May be repeated.")
+    origin: list[str] | None = option(
+        "Allow cross-origin requests from this site: https://shop.example. May be repeated."
+    )
+    proxy: list[str] | None = option("Trust X-Forwarded-For from this proxy, such as 127.0.0.1. May be repeated.")
+    prefix: str = option("Path prefix that a proxy leaves in place, such as /photos.", default="")
+    allow_urls: bool = option("Fetch query images by URL, from public hosts only.", default=False)
+    rate: float | None = option(
+        "Searches per second for each client; 0 for no limit. Default: 20, and no limit for this machine.", min=0
+    )
+    certificate: Path | None = option("Serve over TLS with this PEM certificate.")
+    key: Path | None = option("The certificate's private key, as PEM.")
+    open_page: bool = option("Open the page in the browser.", "--open/--no-open", default=False)
 
     def index(self) -> Path:
         """Return the index to serve."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from lookalike.cli.options import Seed, Size, Source, parse_size, takes
+from lookalike.cli.options import Seed, Size, Source, option, parse_size, takes
 from lookalike.errors import UsageError
 
 #: Options that are parameters of the encoder, where they are given.
@@ -22,59 +22,31 @@ class TrainOptions:
     """What ``lookalike train`` takes."""
 
     collection: Source
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained encoder and its checkpoint.")]
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder",
-            "-e",
-            help="autoencoder, contrastive or hashing, optionally with parameters: contrastive:loss=vicreg.",
-        ),
-    ] = "autoencoder"
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset", help="autoencoder: tutorial (32-32 filters), article (16-8-8), or deep (one vector per image)."
-        ),
-    ] = None
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the images. Default: 20.")] = None
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Stop after this time, with the best epoch so far.")
-    ] = None
-    noise: Annotated[
-        float | None,
-        typer.Option("--noise", help="Standard deviation of the noise, for pixels in 0..1. Default: 0.5 for glyphs."),
-    ] = None
-    fixed_noise: Annotated[
-        bool,
-        typer.Option(
-            "--fixed-noise", help="autoencoder: draw the noise once, as the article did, not anew in each epoch."
-        ),
-    ] = False
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", help="Images per step. Default: 128; contrastive: 256, each in two views."),
-    ] = None
-    optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="autoencoder: adam or adadelta (the article's).")
-    ] = None
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: adam .001, adadelta 1.")] = (
-        None
+    output: Path = option("Folder for the trained encoder and its checkpoint.", "--output", "-o", default=MISSING)
+    encoder: str = option(
+        "autoencoder, contrastive or hashing, optionally with parameters: contrastive:loss=vicreg.",
+        "--encoder",
+        "-e",
+        default="autoencoder",
     )
-    validation: Annotated[
-        float | None,
-        typer.Option("--validation", help="Share of the images held out to choose the best epoch. Default: 0.02."),
-    ] = None
-    precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="float32, bfloat16, or auto (the faster one on this machine). Default: auto."),
-    ] = None
+    preset: str | None = option(
+        "autoencoder: tutorial (32-32 filters), article (16-8-8), or deep (one vector per image)."
+    )
+    epochs: int | None = option("Passes over the images. Default: 20.")
+    minutes: float | None = option("Stop after this time, with the best epoch so far.")
+    noise: float | None = option("Standard deviation of the noise, for pixels in 0..1. Default: 0.5 for glyphs.")
+    fixed_noise: bool = option(
+        "autoencoder: draw the noise once, as the article did, not anew in each epoch.", default=False
+    )
+    batch_size: int | None = option("Images per step. Default: 128; contrastive: 256, each in two views.")
+    optimizer: str | None = option("autoencoder: adam or adadelta (the article's).")
+    learning_rate: float | None = option("Default: adam .001, adadelta 1.")
+    validation: float | None = option("Share of the images held out to choose the best epoch. Default: 0.02.")
+    precision: str | None = option("float32, bfloat16, or auto (the faster one on this machine). Default: auto.")
     seed: Seed = 0
     size: Size = None
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")] = False
-    restart: Annotated[bool, typer.Option("--restart", help="Start from scratch although there is a checkpoint.")] = (
-        False
-    )
+    resume: bool = option("Continue from the checkpoint in the output folder.", default=False)
+    restart: bool = option("Start from scratch although there is a checkpoint.", default=False)
 
     def params(self) -> dict[str, Any]:
         """Return the encoder's parameters that are given."""
