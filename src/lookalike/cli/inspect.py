@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from lookalike.cli.find_index import open_named
 from lookalike.cli.format import in_words, print_json, search_line
-from lookalike.cli.options import AsJson, EncoderName, IndexPath, Overwrite, figure_name
+from lookalike.cli.options import AsJson, EncoderName, IndexPath, Overwrite, figure_name, option, takes
 from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
@@ -18,35 +19,32 @@ from lookalike.terminal import one_line
 _VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count", "failed")
 
 
-def info(
-    index_path: IndexPath = None,
-    encoder: EncoderName = None,
-    health: Annotated[
-        bool,
-        typer.Option(
-            "--health",
-            help="Report hub images (in the top 10 of unusually many others), near-duplicates, blank images and outliers.",
-        ),
-    ] = False,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            "-o",
-            callback=figure_name,
-            help="With --health: draw these images to a .png, .svg or .pdf file.",
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True)
+class InfoOptions:
+    """What ``lookalike info`` takes."""
+
+    index_path: IndexPath = None
+    encoder: EncoderName = None
+    health: bool = option(
+        "Report hub images (in the top 10 of unusually many others), near-duplicates, blank images and outliers.",
+        default=False,
+    )
+    picture: Path | None = option(
+        "With --health: draw these images to a .png, .svg or .pdf file.", "--picture", "-o", callback=figure_name
+    )
+    overwrite: Overwrite = False
+    as_json: AsJson = False
+
+
+@takes(InfoOptions)
+def info(options: InfoOptions) -> None:
     """Print an index's manifest: its collection, encoders and settings; with --health, images to check."""
-    if picture is not None and not health:
+    if options.picture is not None and not options.health:
         raise UsageError("--picture draws what --health reports; give both")
     from lookalike.outputs import check_outputs
 
-    check_outputs(picture, overwrite=overwrite)
-    opened = open_named(index_path, encoder)
+    check_outputs(options.picture, overwrite=options.overwrite)
+    opened = open_named(options.index_path, options.encoder)
     manifest = opened.manifest
     stated = manifest.to_json()
     held = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
@@ -55,16 +53,17 @@ def info(
     view = {name: getattr(manifest, name) for name in _VIEW}
     facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
     report = None
-    if health:
+    if options.health:
         from lookalike.reports.health import check_health
 
         report = check_health(opened)
         facts["health"] = report.to_json()
-        if picture is not None:
+        if options.picture is not None:
             from lookalike.reports import contact_sheet, figures
 
-            figures.save(contact_sheet.contact_sheet(opened, report), picture, overwrite=overwrite)
-    if as_json:
+            sheet = contact_sheet.contact_sheet(opened, report)
+            figures.save(sheet, options.picture, overwrite=options.overwrite)
+    if options.as_json:
         print_json(facts)
         return
     if report is not None:
@@ -184,20 +183,23 @@ def export(
     )
 
 
-def map_(
-    index_path: IndexPath = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", callback=figure_name, help="Also draw the map to a .png, .svg or .pdf file."),
-    ] = None,
-    encoder: EncoderName = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed. Default: 0.")] = None,
-    anew: Annotated[
-        bool, typer.Option("--anew", help="Ignore the earlier map: same index, same seed, same map.")
-    ] = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True)
+class MapOptions:
+    """What ``lookalike map`` takes."""
+
+    index_path: IndexPath = None
+    output: Path | None = option(
+        "Also draw the map to a .png, .svg or .pdf file.", "--output", "-o", callback=figure_name
+    )
+    encoder: EncoderName = None
+    seed: int | None = option("Random seed. Default: 0.", min=0)
+    rebuild: bool = option("Ignore the earlier map: same index, same seed, same map.", default=False)
+    overwrite: Overwrite = False
+    as_json: AsJson = False
+
+
+@takes(MapOptions)
+def map_(options: MapOptions) -> None:
     """Compute a 2-D map of the collection, similar images close together, for the Map tab of the page."""
     import time
 
@@ -207,24 +209,28 @@ def map_(
     from lookalike.index.map import make_map as make
     from lookalike.outputs import check_outputs
 
-    check_outputs(output, overwrite=overwrite)
-    opened = open_named(index_path, encoder)
+    check_outputs(options.output, overwrite=options.overwrite)
+    opened = open_named(options.index_path, options.encoder)
     started = time.monotonic()
     with progress.counting("looking for neighbours") as neighbours, progress.counting("laying out") as layout_progress:
         shown = {"neighbours": neighbours, "laying out": layout_progress}
         layout = make(
-            opened, seed=seed, anew=anew, on_note=progress.say, on_progress=lambda what, *done: shown[what](*done)
+            opened,
+            seed=options.seed,
+            rebuild=options.rebuild,
+            on_note=progress.say,
+            on_progress=lambda what, *done: shown[what](*done),
         )
     seconds = time.monotonic() - started
-    if output is not None:
+    if options.output is not None:
         from lookalike.reports.charts import map_chart
         from lookalike.reports.figures import save
 
         chosen = layout.spread_out()
-        save(map_chart(layout, chosen, opened.thumbnails(chosen)), output, overwrite=overwrite)
+        save(map_chart(layout, chosen, opened.thumbnails(chosen)), options.output, overwrite=options.overwrite)
     clusters = np.bincount(layout.clusters).tolist()
-    if as_json:
-        picture = None if output is None else str(output)
+    if options.as_json:
+        picture = None if options.output is None else str(options.output)
         held = {"index": str(opened.path), "encoder": opened.manifest.view.column, "images": len(opened)}
         print_json({**held, "clusters": clusters, "seconds": round(seconds, 1), "picture": picture})
         return
@@ -232,8 +238,8 @@ def map_(
         f"{opened.path}: a map of {len(opened):,} images by {opened.manifest.encoder}, {len(clusters)} density clusters; "
         f"show it: lookalike serve -i {shlex.quote(str(opened.path))}"
     )
-    if output is not None:
-        print(output)
+    if options.output is not None:
+        print(options.output)
 
 
 def encoders(as_json: AsJson = False) -> None:

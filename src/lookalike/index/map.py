@@ -75,7 +75,7 @@ def make_map(
     index: IndexReader,
     *,
     seed: int | None = None,
-    anew: bool = False,
+    rebuild: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Layout:
@@ -87,7 +87,7 @@ def make_map(
         Looked at through the encoder that the map is to be of.
     seed : int, optional
         Of what is drawn at random, 0 by default. Another than the stored map's makes it anew.
-    anew : bool
+    rebuild : bool
         Make it from nothing, whatever is stored: the same index and seed then give the same map.
     on_note : callable, optional
         Called with a sentence before something that takes long.
@@ -113,7 +113,7 @@ def make_map(
     report = on_progress or (lambda *_: None)
     if len(index) < 3:
         raise UsageError(f"{index.path}: holds {len(index)} images; a map needs three or more")
-    stored = None if anew else _stored(index)
+    stored = None if rebuild else _stored(index)
     if stored is not None and seed not in (None, stored.facts["seed"]):
         stored = None
     kept = None if stored is None else open_map(index)

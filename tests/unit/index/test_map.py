@@ -43,7 +43,7 @@ def test_it_is_made_once_and_kept(photos):
     assert np.abs(made.places).max() == 1
     kept = make_map(open_index(index.path), on_note=pytest.fail)
     assert (kept.places == made.places).all()
-    assert (make_map(index, anew=True).places == made.places).all()
+    assert (make_map(index, rebuild=True).places == made.places).all()
     assert (make_map(index, seed=5).places != made.places).any()
     assert verify(open_index(index.path)) == []
     # The two kinds of picture lie apart.
