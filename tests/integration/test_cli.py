@@ -148,6 +148,8 @@ def test_a_folder_from_index_to_answer(photos, capsys):
         "id": "dogs/c.png",
         "distance": 0.0,
         "similarity": 1.0,
+        "width": 16,
+        "height": 16,
         "label": "dogs",
         "p_value": 0.1,
         "p_value_is_bound": True,

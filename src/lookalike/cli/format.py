@@ -44,6 +44,8 @@ def _match_line(match: Match) -> str:
 
 def summary_line(summary: Summary) -> str:
     """Return what a run that wrote an index did, in a line."""
+    from lookalike.index.schema import USED
+
     parts = [f"{summary.indexed:,} {'image' if summary.indexed == 1 else 'images'} indexed"]
     duplicates = "duplicate" if summary.duplicates == 1 else "duplicates"
     counts = {
@@ -55,8 +57,7 @@ def summary_line(summary: Summary) -> str:
     }
     parts += [f"{n:,} {what}" for what, n in counts.items() if n]
     if summary.failed:
-        indexed = ("indexed", "duplicate", "caption")
-        kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in summary.outcomes.items() if outcome not in indexed)
+        kinds = ", ".join(f"{n:,} {outcome}" for outcome, n in summary.outcomes.items() if outcome not in USED)
         command = f"lookalike files --broken -i {shlex.quote(str(summary.path))}"
         parts.append(f"{summary.failed:,} left out ({kinds}: {command})")
     speed = f"{summary.seconds:.1f} s ({summary.images_per_second:,.0f} a second)"

@@ -33,6 +33,7 @@ from lookalike.index.schema import (
     OF_FILE,
     REFUSED,
     SHOWN,
+    USED,
     Facts,
     duplicates_in,
     facts_checks,
@@ -215,8 +216,7 @@ class RowReader:
         list of dict
             As :meth:`files`.
         """
-        found = ("indexed", "duplicate", "caption")
-        return [row for row in self.files() if row["outcome"] not in found] if self.manifest.failed else []
+        return [row for row in self.files() if row["outcome"] not in USED] if self.manifest.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
         """Say what became of one file; :func:`lookalike.index.reopen.changed_since` tells whether it has changed since.

@@ -15,6 +15,8 @@ from lookalike.index.manifest import Column, descriptor_crc32, facts_crc32
 
 #: Outcomes of a picture that was read, whatever its encoders made of it; all others are of files that weren't.
 READ = ("indexed", "blank", "no descriptor")
+#: Outcomes of files that are used; all others are left out.
+USED = ("indexed", "duplicate", "caption")
 #: In the place of a descriptor's check: an encoder has seen the picture and has no descriptor for it.
 REFUSED = -1
 _AT_ONCE = 2**14  # rows that are checked together

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -74,8 +74,8 @@ def message_of(error: Mapping[str, Any]) -> str:
     return f"{place}: {words.get(error['type'], error['msg'])}"
 
 
-#: A request whose values have the right types and still can't be worked with.
-_UNUSABLE = "something in the request is too large a number, nested too deeply, or no text; change it"
+#: Raised by a request whose values have the right types and still can't be worked with.
+_UNUSABLE = (OverflowError, RecursionError, UnicodeError)
 #: What the operating system refuses, in words.
 _SYSTEM_ERRORS = {
     errno.ENOSPC: "a disk of the server is full; free space there",
@@ -98,43 +98,30 @@ def add_error_handlers(app: FastAPI, service: Service) -> None:
         Takes this machine's paths out of sentences that another machine reads.
     """
 
-    def respond(request: Request, status: int, message: str, headers: Any = None) -> Response:
+    async def respond(request: Request, error: Exception) -> Response:
+        status, message, headers = _answer_to(error)
         body = json.dumps({"error": service.public_text(request, message)})
         return Response(body, status, headers, media_type="application/json")
 
-    async def own_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, LookalikeError)
-        retry = {"retry-after": str(error.seconds)} if isinstance(error, BusyError) else None
-        return respond(request, status_of(error), str(error), retry)
+    for kind in (LookalikeError, HTTPException, RequestValidationError, *_UNUSABLE, OSError, MemoryError, Exception):
+        app.add_exception_handler(kind, respond)
 
-    async def http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return respond(request, error.status_code, str(error.detail), error.headers)
 
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return respond(request, 422, "; ".join(message_of(item) for item in error.errors()[:3]))
-
-    async def unusable(request: Request, _: Exception) -> Response:
-        return respond(request, 400, _UNUSABLE)
-
-    async def system_error(request: Request, error: Exception) -> Response:
-        number = errno.ENOMEM if isinstance(error, MemoryError) else cast(OSError, error).errno or 0
-        message = _SYSTEM_ERRORS.get(
-            number, f"the server's operating system reports: {getattr(error, 'strerror', None) or error}"
-        )
-        return respond(request, 503, message, {"retry-after": "10"})
-
-    async def unexpected(request: Request, __: Exception) -> Response:
-        return respond(
-            request, 500, "unexpected error: a bug in lookalike; the server's standard error has the traceback"
-        )
-
-    app.add_exception_handler(LookalikeError, own_error)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, invalid)
-    for kind in (OverflowError, RecursionError, UnicodeError):
-        app.add_exception_handler(kind, unusable)
-    app.add_exception_handler(OSError, system_error)
-    app.add_exception_handler(MemoryError, system_error)
-    app.add_exception_handler(Exception, unexpected)
+def _answer_to(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
+    """Return the status, the sentence and the headers that answer an error."""
+    match error:
+        case LookalikeError():
+            retry = {"retry-after": str(error.seconds)} if isinstance(error, BusyError) else None
+            return status_of(error), str(error), retry
+        case HTTPException():
+            return error.status_code, str(error.detail), error.headers
+        case RequestValidationError():
+            return 422, "; ".join(message_of(item) for item in error.errors()[:3]), None
+        case OverflowError() | RecursionError() | UnicodeError():
+            return 400, "something in the request is too large a number, nested too deeply, or no text; change it", None
+        case OSError() | MemoryError():
+            number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno or 0
+            reason = getattr(error, "strerror", None) or error
+            message = _SYSTEM_ERRORS.get(number, f"the server's operating system reports: {reason}")
+            return 503, message, {"retry-after": "10"}
+    return 500, "unexpected error: a bug in lookalike; the server's standard error has the traceback", None

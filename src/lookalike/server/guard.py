@@ -24,6 +24,7 @@ import anyio
 
 from lookalike.client.http import bytes_of
 from lookalike.errors import LookalikeError
+from lookalike.server.address import is_local
 from lookalike.server.admission import BusyError, ByteBudget, Slots
 from lookalike.server.incoming import App, Receive, RequestBody, RequestHeaders, Scope, Send
 from lookalike.server.outgoing import Answer
@@ -69,7 +70,6 @@ class Guard:
     clock: Callable[[], float] = time.monotonic
     on_stop: Callable[[], None] = lambda: None
     on_close: Callable[[], None] = lambda: None
-    in_flight: int = 0
     stopping: bool = False
     _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
     _codes: dict[str, float] = field(default_factory=dict)
@@ -85,6 +85,11 @@ class Guard:
             "files": Slots("files are being sent", rules.files, 4 * rules.files),
             "events": Slots("streams of events are open", rules.streams, retry_seconds=30),
         }
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being worked on."""
+        return self._slots["all"].inside
 
     def stop(self) -> None:
         """End what waits for ever, and be silent of what is broken off; called in the server's loop."""
@@ -110,7 +115,7 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = RequestHeaders(scope["headers"])
+        headers = RequestHeaders(raw=list(scope["headers"]))
         origin = headers.one("origin")
         allowed = origin if origin in self.rules.origins else None
         answer = Answer(send, allowed, self._sent)
@@ -156,7 +161,7 @@ class Guard:
             return
         self._check_token(scope, headers)
         client = str((scope.get("client") or ("?",))[0])
-        scope["lookalike.remote"] = self.rules.token is not None or headers.forwarded or not _is_here(client)
+        scope["lookalike.remote"] = self.rules.token is not None or headers.forwarded or not is_local(client)
         posted = scope["method"] not in ("GET", "HEAD")
         if posted or scope["path"] in FILE_PATHS:
             self._check_rate(client)
@@ -170,16 +175,11 @@ class Guard:
             if posted:
                 await stack.enter_async_context(self._slots["asking"])
             await stack.enter_async_context(self._slots["all"])
-            self.in_flight += 1
-            stack.callback(self._done)
             if posted:
                 async with self._slots["bodies"]:
                     await body.read(self.rules, self._held, self.clock)
                 stack.callback(self._held.give_back, body.size)
             await self._work(scope, body, answer, self.rules.seconds)
-
-    def _done(self) -> None:
-        self.in_flight -= 1
 
     async def _work(self, scope: Scope, body: RequestBody, answer: Answer, seconds: float) -> None:
         """Let the application answer, for as long as its client is there and the time isn't up."""
@@ -214,7 +214,7 @@ class Guard:
                 scope["root_path"] = prefix
 
     def _check_host(self, headers: RequestHeaders) -> None:
-        hosts = headers.all("host")
+        hosts = headers.getlist("host")
         name = _without_port(hosts[0]) if len(hosts) == 1 else ""
         if name not in self.rules.hosts:
             raise RefusedError(
@@ -299,14 +299,6 @@ def _without_port(host: str) -> str:
     return name.removesuffix(".")
 
 
-def _is_here(client: str) -> bool:
-    """Tell whether a client's address is this machine's."""
-    try:
-        return ipaddress.ip_address(client).is_loopback
-    except ValueError:
-        return False
-
-
 def _neighbourhood(client: str) -> str:
     """Return what counts as one client: an address, but of IPv6 the network, as each household has 2**64 addresses."""
     try:
@@ -314,5 +306,5 @@ def _neighbourhood(client: str) -> str:
     except ValueError:
         return client[:64]
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+        return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)

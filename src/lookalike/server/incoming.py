@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
+
+from starlette.datastructures import Headers
 
 from lookalike.server.admission import ByteBudget
 from lookalike.server.rules import RefusedError, Rules
@@ -97,26 +99,19 @@ class RequestBody:
         return {"type": "http.disconnect"}
 
 
-class RequestHeaders:
+class RequestHeaders(Headers):
     """The headers of a request; a header that must be single and isn't counts as absent."""
-
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self._raw = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
-
-    def all(self, name: str) -> list[str]:
-        """Return all values of a header."""
-        return [value for n, value in self._raw if n == name]
 
     def one(self, name: str) -> str | None:
         """Return the value of a header; None where there is none, or more than one."""
-        values = self.all(name)
+        values = self.getlist(name)
         return values[0] if len(values) == 1 else None
 
     def check(self, method: str) -> None:
         """Refuse what two readers could read in two ways."""
         for name in _SINGLE:
-            if len(self.all(name)) > 1:
-                raise _ambiguous(f"the request has {len(self.all(name))} headers {name}; send one")
+            if len(self.getlist(name)) > 1:
+                raise _ambiguous(f"the request has {len(self.getlist(name))} headers {name}; send one")
         length, coded = self.one("content-length"), self.one("transfer-encoding")
         if length is not None and coded is not None:
             raise _ambiguous("the request has both Content-Length and Transfer-Encoding; send one of them")
@@ -138,17 +133,17 @@ class RequestHeaders:
     @property
     def has_body(self) -> bool:
         """Whether the request announces a body."""
-        lengths = self.all("content-length")
-        return bool(self.all("transfer-encoding")) or bool(lengths and lengths != ["0"])
+        lengths = self.getlist("content-length")
+        return bool(self.getlist("transfer-encoding")) or bool(lengths and lengths != ["0"])
 
     @property
     def forwarded(self) -> bool:
         """Whether a proxy has passed the request on."""
-        return any(name == "forwarded" or name.startswith("x-forwarded-") for name, _ in self._raw)
+        return any(name == "forwarded" or name.startswith("x-forwarded-") for name in self)
 
     def cookies(self, name: str) -> list[str]:
         """Return the values of one cookie, whatever other applications of this host keep in theirs."""
-        pairs = [pair.partition("=") for line in self.all("cookie") for pair in line.split(";")]
+        pairs = [pair.partition("=") for line in self.getlist("cookie") for pair in line.split(";")]
         return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 

@@ -75,9 +75,7 @@ class Service:
     fetcher: Fetcher | None = None
     pools: Pools = field(default_factory=Pools)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _originals: tuple[SharedIndex, Originals] | None = None
-    _abilities: tuple[SharedIndex, list[dict[str, Any]], bool] | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _originals: Originals | None = None
     _state_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _state: tuple[float, dict[str, Any]] = (-math.inf, {})
     _spool_before: int | None = None
@@ -104,17 +102,14 @@ class Service:
         """Return the reader of images of the version that answers."""
         index = self.live.current()
         held = self._originals
-        if held is None or held[0] is not index:
-            held = self._originals = index, Originals(index, raised(LIMITS, index.limits))
-        return held[1]
+        if held is None or held.index is not index:
+            held = self._originals = Originals(index, raised(LIMITS, index.limits))
+        return held
 
     def abilities(self) -> tuple[list[dict[str, Any]], bool]:
         """Return what each encoder of the version that answers can do, and whether images have labels."""
         index = self.live.current()
-        with self._lock:
-            if self._abilities is None or self._abilities[0] is not index:
-                self._abilities = index, *self._abilities_of(index)
-            return self._abilities[1:]
+        return index.cached("abilities", lambda: self._abilities_of(index))
 
     def _abilities_of(self, index: SharedIndex) -> tuple[list[dict[str, Any]], bool]:
         columns = []

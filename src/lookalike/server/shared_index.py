@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.index.manifest import Manifest
 from lookalike.index.reader import IndexReader
-from lookalike.index.schema import FACTS, Facts
+from lookalike.index.schema import FACTS, USED, Facts
 from lookalike.neighbors.exact import Database
 from lookalike.server.batching import Batcher
 
@@ -28,7 +28,6 @@ MAX_RECENT, MAX_RECENT_ROWS = 20_000, 1000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 _STORED = (*FACTS, "facts_crc32")
-_NOT_LEFT_OUT = ("indexed", "duplicate", "caption")
 _MAX_QUERIES, _MAX_IMAGES, _MAX_TABLES = 256, 64, 32
 
 
@@ -50,11 +49,14 @@ class SharedIndex(IndexReader):
         self.stage = stage
         self.batching = batching
         self._recent: dict[int, Facts] = {}
+        #: What gathers calls, by what they do.
+        self.batchers: dict[str, Batcher] = {}
+        self._shared: dict[str, Database] = {}
+        self._opening = threading.Lock()
         #: Held while what the first query needs is made, so that only one makes it.
         self.preparing = threading.Lock()
         #: Which kinds of questions were answered before, and so have nothing to learn any more.
         self.learnt: set[Hashable] = set()
-        self._listed: dict[str | None, list[dict[str, Any]]] = {}
 
     def listed(self, outcome: str | None) -> list[dict[str, Any]]:
         """Return files by what became of them, so that paging through them doesn't look at all of them for each page.
@@ -69,14 +71,15 @@ class SharedIndex(IndexReader):
         list of dict
             As of :meth:`files`; made at the first call.
         """
-        if not self._listed:
-            by_outcome: dict[str | None, list[dict[str, Any]]] = {None: self.files(), "left out": []}
-            for row in by_outcome[None]:
-                by_outcome.setdefault(row["outcome"], []).append(row)
-            if self.manifest.failed:
-                by_outcome["left out"] = [row for row in by_outcome[None] if row["outcome"] not in _NOT_LEFT_OUT]
-            self._listed = by_outcome
-        return self._listed.get(outcome, [])
+        return self.cached("files by outcome", self._files_by_outcome).get(outcome, [])
+
+    def _files_by_outcome(self) -> dict[str | None, list[dict[str, Any]]]:
+        rows = self.files()
+        by_outcome: dict[str | None, list[dict[str, Any]]] = {None: rows}
+        for row in rows:
+            by_outcome.setdefault(row["outcome"], []).append(row)
+        by_outcome["left out"] = [row for row in rows if row["outcome"] not in USED]
+        return by_outcome
 
     def _batch_size(self, rows: int) -> int:
         return rows if self.batching else 1
@@ -136,11 +139,6 @@ class SharedIndex(IndexReader):
         order = np.argsort(keys)
         return keys[order], order
 
-    @cached_property
-    def batchers(self) -> dict[str, Batcher]:
-        """What gathers calls, by what they do."""
-        return {}
-
     def database(self, distance: str | None = None) -> Database:
         """Return the descriptors; searches by the same distance for as many answers share one product.
 
@@ -175,14 +173,6 @@ class SharedIndex(IndexReader):
                 for name, batcher in zip(("search", "compare"), gathered, strict=True):
                     self.batchers[f"{name} {plain.distance}"] = batcher
             return self._shared[plain.distance]
-
-    @cached_property
-    def _opening(self) -> threading.Lock:
-        return threading.Lock()
-
-    @cached_property
-    def _shared(self) -> dict[str, Database]:
-        return {}
 
     def close(self) -> None:
         """Let the gathering threads end when what they have is answered."""
