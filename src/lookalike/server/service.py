@@ -130,27 +130,33 @@ class Service:
             )
         return columns, bool(len(index)) and index.facts([0])[0]["label"] is not None
 
-    def retried(self, work: Callable[[], _T]) -> _T:
+    def ask_index(self, work: Callable[[SharedIndex], _T], encoder: str | None = None) -> _T:
         """Do what reads the index; once more on the newest version if this one was swept away meanwhile."""
         try:
-            return work()
+            return work(self.live.current(encoder))
         except IndexStoreError:
             self.live.reload_if_newer()
-            return work()
+            return work(self.live.current(encoder))
+
+    def row(self, identity: str) -> int:
+        """Return the row of an image of the index."""
+        return self.originals().row(identity)
+
+    def original(self, identity: str) -> tuple[bytes, str]:
+        """Return the file of an image of the index, and its name."""
+        return self.ask_index(lambda _: self.originals().read(identity))
 
     async def index(self, encoder: str | None) -> SharedIndex:
         """Return the index to ask now, through one of its encoders."""
         return await self.pools.run("queries", lambda: self.live.current(encoder))
 
-    def read(self, image: ImageModel, allowance: Allowance) -> NDArray[np.uint8] | None:
-        """Return the pixels of an image, decoded in the sandbox; None for a whole image of the index, which is described."""
+    def pixels(self, image: ImageModel, allowance: Allowance) -> NDArray[np.uint8]:
+        """Return the pixels of an image that was sent, or of one of the index, decoded in the sandbox."""
         source = image.source()
         crop = _crop(image)
         where = "the image"
         if source == "id":
-            if crop is None:
-                return None
-            data, where = self.retried(lambda: self.originals().read(image.id or ""))
+            data, where = self.original(image.id or "")
         elif source == "data":
             data = Example.from_json({"data": image.data}).data or b""
         elif source == "upload":
@@ -176,14 +182,6 @@ class Service:
         with self.metrics.stage("decode"):
             return self.decoder.decode(data, where, crop, allowance, self.live.current().limits)
 
-    def pixels(self, image: ImageModel, allowance: Allowance) -> NDArray[np.uint8]:
-        """Return the pixels of an image that was sent, or of one of the index."""
-        pixels = self.read(image, allowance)
-        if pixels is not None:
-            return pixels
-        data, name = self.retried(lambda: self.originals().read(image.id or ""))
-        return self.decode(data, None, name, allowance).pixels
-
     def examples(
         self,
         index: SharedIndex,
@@ -195,15 +193,13 @@ class Service:
         batch = _ExampleBatch(index, query)
         for image in images:
             still_wanted()
-            if isinstance(image, ImageModel):
-                pixels = self.read(image, allowance)
-                if pixels is None:
-                    self.originals().row(image.id or "")
-                    batch.add_stored(image.id or "", float(image.weight))
-                else:
-                    batch.add(pixels, float(image.weight), image.id, _crop(image))
-            else:
+            if not isinstance(image, ImageModel):
                 batch.add(image, 1.0, None, None)
+            elif image.source() == "id" and image.crop is None:  # a whole image of the index, which is described
+                self.row(image.id or "")
+                batch.add_stored(image.id or "", float(image.weight))
+            else:
+                batch.add(self.pixels(image, allowance), float(image.weight), image.id, _crop(image))
         return batch.finish()
 
     def ask(
@@ -223,10 +219,9 @@ class Service:
         stand_in = [] if images is None else [{"id": "an image"}]  # while the rest is read
         query = Query.from_json(entry | {"images": stand_in, "resize": True})
         for identity in (*model.likes, *model.dislikes):
-            self.originals().row(identity)
+            self.row(identity)
 
-        def work() -> dict[str, Any]:
-            index = self.live.current(query.encoder)
+        def work(index: SharedIndex) -> dict[str, Any]:
             examples = () if images is None else tuple(self.examples(index, model, images(), allowance))
             still_wanted()
             with self.metrics.stage("answer"):
@@ -237,7 +232,7 @@ class Service:
                 match["picture"] = data_url(file)
             return content
 
-        return self.retried(work)
+        return self.ask_index(work, query.encoder)
 
     async def answered(self, model: QueryModel, shows: bool, work: Callable[[], Response]) -> Response:
         """Answer a query where such are answered: beside others, or among the costly ones."""
@@ -257,8 +252,10 @@ class Service:
                 self._state = time.monotonic(), await anyio.to_thread.run_sync(_state, self)
             return self._state[1]
 
-    def public_text(self, request: Request, text: str) -> str:
+    def public_text(self, request: Request, text: str | None) -> str | None:
         """Return a sentence as a client may read it: another machine's reads nothing of where things lie on this one."""
+        if text is None:
+            return None
         if len(text) > MAX_MESSAGE:
             text = f"{text[: MAX_MESSAGE - 3]}..."
         if not request.scope.get("lookalike.remote", True):

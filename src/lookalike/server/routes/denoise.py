@@ -42,7 +42,7 @@ async def denoised(service: ServiceOf, asked: NoiseModel) -> Response:
         shape = tuple(index.manifest.view.shape)
         noisy = add_noise(fit_to(service.pixels(asked.image, Allowance()), shape)[None], asked.noise, asked.seed)
         with service.metrics.stage("denoise"):
-            restored = service.retried(lambda: restored_by(service.live.current(asked.encoder), noisy))
+            restored = service.ask_index(lambda index: restored_by(index, noisy), asked.encoder)
 
         def with_matches(image: NDArray[np.uint8]) -> dict[str, Any]:
             query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})

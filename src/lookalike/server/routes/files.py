@@ -31,12 +31,9 @@ async def files(
     index = await service.index(None)
 
     def page() -> Response:
-        rows = service.retried(lambda: service.live.current().listed(outcome))
+        rows = service.ask_index(lambda index: index.listed(outcome))
         after = offset + limit if offset + limit < len(rows) else None
-        shown = [
-            row | {"reason": row["reason"] and service.public_text(request, row["reason"])}
-            for row in rows[offset : offset + limit]
-        ]
+        shown = [row | {"reason": service.public_text(request, row["reason"])} for row in rows[offset : offset + limit]]
         content = {"total": len(rows), "offset": offset, "next": after, "outcomes": index.manifest.outcomes}
         return json_of(FilesModel, content | {"files": shown})
 
@@ -46,7 +43,7 @@ async def files(
 @router.get("/api/original", response_class=Response, tags=["images"])
 def original(service: ServiceOf, identity: Identity) -> Response:
     """Return the very file that was indexed, to be saved and not shown; 409 if it has changed since."""
-    data, name = service.retried(lambda: service.originals().read(identity))
+    data, name = service.original(identity)
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     safe = kind if kind.startswith("image/") and "svg" not in kind else "application/octet-stream"
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, errors='replace')}"}
@@ -60,7 +57,7 @@ async def download(service: ServiceOf, asked: IdsModel) -> Response:
 
     def read(identity: str) -> bytes:
         still_wanted()
-        return service.retried(lambda: service.originals().read(identity))[0]
+        return service.original(identity)[0]
 
     def check() -> None:
         size = 0

@@ -13,6 +13,7 @@ from lookalike.imaging.encode import to_png, to_thumbnail
 from lookalike.server.pictures import picture_response
 from lookalike.server.schemas import ERRORS, FactsModel, PageModel
 from lookalike.server.service import ServiceOf
+from lookalike.server.shared_index import SharedIndex
 
 router = APIRouter(tags=["images"], responses=ERRORS)
 #: Images or files of one page of a listing.
@@ -33,8 +34,7 @@ def images(
 ) -> dict[str, Any]:
     """List the index's images in its order."""
 
-    def page() -> dict[str, Any]:
-        index = service.live.current()
+    def page(index: SharedIndex) -> dict[str, Any]:
         total = len(index)
         rows = range(min(offset, total), min(offset + limit, total))
         evenly = spread and total
@@ -42,19 +42,19 @@ def images(
         after = None if spread or rows.stop >= total else rows.stop
         return {"total": total, "offset": offset, "next": after, "images": index.facts(chosen)}
 
-    return service.retried(page)
+    return service.ask_index(page)
 
 
 @router.get("/api/image", response_model=FactsModel)
 def image(service: ServiceOf, identity: Identity) -> dict[str, Any]:
     """Return what is stored of one image."""
-    return service.retried(lambda: service.live.current().facts([service.originals().row(identity)])[0])
+    return service.ask_index(lambda index: index.facts([service.row(identity)])[0])
 
 
 @router.get("/api/thumbnail", response_class=Response)
 def thumbnail(service: ServiceOf, request: Request, identity: Identity) -> Response:
     """Return an image's thumbnail, from the index: a PNG or a JPEG, no side over 128 pixels."""
-    file = service.retried(lambda: service.live.current().thumbnail_bytes([service.originals().row(identity)])[0])
+    file = service.ask_index(lambda index: index.thumbnail_bytes([service.row(identity)])[0])
     return picture_response(request, file)
 
 
@@ -64,16 +64,15 @@ def picture(
 ) -> Response:
     """Return an image as browsers show it: decoded here, upright, without its file's metadata."""
 
-    def work() -> bytes:
+    def work(index: SharedIndex) -> bytes:
         try:
             data, name = service.originals().read(identity)
             pixels = service.decode(data, where=name).pixels
         except ImageError as e:
             if e.outcome not in ("gone", "changed"):
                 raise
-            index = service.live.current()
-            return index.thumbnail_bytes([service.originals().row(identity)])[0]
+            return index.thumbnail_bytes([service.row(identity)])[0]
         is_small = pixels.shape[0] * pixels.shape[1] < _SMALL_IMAGE
         return to_png(pixels, side) if is_small else to_thumbnail(pixels, side)
 
-    return picture_response(request, service.retried(work))
+    return picture_response(request, service.ask_index(work))

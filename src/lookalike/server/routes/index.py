@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -15,6 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from lookalike.errors import LookalikeError
 from lookalike.index.schema import FILTERED
@@ -38,8 +37,8 @@ _MAX_SUGGESTIONS, _MAX_SAMPLED = 12, 2000
 @router.get("/api/info", response_model=InfoModel, tags=["index"])
 def info(service: ServiceOf, request: Request) -> dict[str, Any]:
     """Return what the index holds and can do."""
-    content = service.retried(lambda: _info(service))
-    return content | {"trouble": content["trouble"] and service.public_text(request, content["trouble"])}
+    content = service.ask_index(lambda index: _info(service, index))
+    return content | {"trouble": service.public_text(request, content["trouble"])}
 
 
 @router.get("/api/reports", response_model=ReportsModel, tags=["index"])
@@ -60,7 +59,7 @@ def reports(service: ServiceOf, request: Request) -> dict[str, Any]:
 @router.get("/api/suggest", response_model=SuggestModel, tags=["index"])
 def suggest(service: ServiceOf, q: Annotated[str, Query(max_length=200)] = "") -> dict[str, Any]:
     """Return column names and values of the metadata that contain some letters, for filters and words."""
-    return service.retried(lambda: _suggestions(service.live.current(), q))
+    return service.ask_index(lambda index: _suggestions(index, q))
 
 
 @router.get("/api/health", response_model=StatusModel, tags=["service"])
@@ -93,8 +92,8 @@ async def events(service: ServiceOf, request: Request) -> StreamingResponse:
         since = beat  # a new one begins with what is true now; later it is no more than half a look old
         while not service.stopping.is_set():
             state = await service.state(since)
-            state = state | {"trouble": state["trouble"] and service.public_text(request, state["trouble"])}
-            text = json.dumps(_finite(state), allow_nan=False)
+            state = state | {"trouble": service.public_text(request, state["trouble"])}
+            text = to_json(state, inf_nan_mode="null").decode()
             if text != last or time.monotonic() - beat > HEARTBEAT_SECONDS:
                 yield f"event: index\ndata: {text}\n\n"
                 last, beat = text, time.monotonic()
@@ -105,8 +104,7 @@ async def events(service: ServiceOf, request: Request) -> StreamingResponse:
     return StreamingResponse(stream(), media_type="text/event-stream")
 
 
-def _info(service: Service) -> dict[str, Any]:
-    index = service.live.current()
+def _info(service: Service, index: SharedIndex) -> dict[str, Any]:
     manifest = index.manifest
     columns, has_labels = service.abilities()
     return {
@@ -134,13 +132,6 @@ def _distances() -> list[str]:
             if not DISTANCES[name].packed:
                 names.append(name)
     return names
-
-
-def _finite(value: Any) -> Any:
-    """Return a value as JSON can hold it: null instead of a number that is infinite or none."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _suggestions(index: SharedIndex, text: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
@@ -21,16 +21,15 @@ async def collection_map(
 ) -> Response:
     """Return the 2-D position of every image, if ``lookalike map`` has been run."""
     # Not validated: going through a hundred thousand entries a second time would only cost.
-    return await service.pools.run(
-        "costly", lambda: JSONResponse(service.retried(lambda: map_json(service.live.current(encoder))))
-    )
+    return await service.pools.run("costly", lambda: JSONResponse(service.ask_index(map_json, encoder)))
 
 
 @router.post("/api/map/ids", response_model=RowIdsModel)
 async def map_ids(service: ServiceOf, asked: RowsModel) -> Response:
     """Return the ids of some images of a map; 409 where the index has changed since."""
 
-    def ids() -> dict[str, Any]:
-        return {"ids": ids_of_rows(service.live.current(asked.encoder), asked.version, asked.rows)}
+    def ids() -> Response:
+        found = service.ask_index(lambda index: ids_of_rows(index, asked.version, asked.rows), asked.encoder)
+        return json_of(RowIdsModel, {"ids": found})
 
-    return await service.pools.run("queries", lambda: json_of(RowIdsModel, service.retried(ids)))
+    return await service.pools.run("queries", ids)

@@ -147,7 +147,7 @@ def _explanation(service: Service, asked: ExplainModel) -> dict[str, Any]:
         for image in (asked.image, ImageModel.model_validate({"id": asked.match}))
     )
     still_wanted()
-    explanation = service.retried(lambda: explain_pair(service.live.current(asked.encoder), query, match))
+    explanation = service.ask_index(lambda index: explain_pair(index, query, match), asked.encoder)
     content = explanation.to_json()
     sides = (("query", query, explanation.query_map), ("match", match, explanation.match_map))
     for name, image, values in sides:
@@ -164,5 +164,5 @@ def _pixels_or_thumbnail(service: Service, image: ImageModel, allowance: Allowan
     except ImageError as e:
         if image.id is None or image.crop is not None or e.outcome not in ("gone", "changed"):
             raise
-        row = service.originals().row(image.id)
-        return service.retried(lambda: service.live.current().thumbnails([row])[0])
+        row = service.row(image.id)
+        return service.ask_index(lambda index: index.thumbnails([row])[0])
