@@ -22,7 +22,7 @@ class Site:
         metrics = Metrics()
         self.live = LiveIndex(index, metrics.stage)
         app = make_app(self.live, rules or Rules(), metrics=metrics, **options)
-        self.socket = listen_on("127.0.0.1", None)
+        self.socket = listen_on("127.0.0.1", 0)  # any free one: another process may take the next of ours
         self.port = self.socket.getsockname()[1]
         self.guard = app
         self.server = Server(configured(app, proxies=proxies), on_stop=app.stop)

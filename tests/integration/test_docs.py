@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from lookalike.cli.main import run
+from lookalike.encoders.registry import TABLE
+from lookalike.neighbors.distances import DISTANCES
+from lookalike.search.rerank import RERANKERS
 from paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -45,7 +49,7 @@ def test_links_to_files_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_every_command_and_option_is_described():
+def test_every_command_and_option_is_described(capsys):
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     listed = subprocess.run(
         [sys.executable, "-m", "lookalike", "--help"], capture_output=True, text=True, check=True
@@ -66,11 +70,29 @@ def test_every_command_and_option_is_described():
     } <= set(names)
     for name in names:
         section = page.split(f"## lookalike {name}\n")[1].split("\n## ")[0]
-        shown = subprocess.run(
-            [sys.executable, "-m", "lookalike", name, "--help"], capture_output=True, text=True, check=True
-        )
-        for option in set(re.findall(r"--[a-z][a-z-]+", shown.stdout)):
+        assert run([name, "--help"]) == 0
+        for option in set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)):
             assert option in section, f"{name}: run python docs/commands.py"
+
+
+def names_in(page, header):
+    """Return the names in the first column of a page's table: what stands in backticks, and what it leads to."""
+    rows = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"\n{header}")[1].split("\n\n")[0].splitlines()[2:]
+    cells = [row.split("|")[1] for row in rows]
+    return {name for cell in cells for name in re.findall(r"(?<=`)[^`|]+(?=`)|(?<=\(#)[^)]+(?=\))", cell)}
+
+
+@pytest.mark.parametrize(
+    ("page", "header", "table"),
+    [
+        ("encoders.md", "| encoder | learns |", TABLE),
+        ("search.md", "| distance |", DISTANCES.table),
+        ("ranking.md", "| name | what it does |", RERANKERS.table),
+    ],
+    ids=["encoders", "distances", "re-rankings"],
+)
+def test_each_entry_of_a_registry_has_a_row_in_its_page(page, header, table):
+    assert set(table) <= names_in(page, header)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/article.md"])
