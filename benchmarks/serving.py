@@ -41,6 +41,7 @@ SIDES = ("batching", "alone")
 
 
 def serve(index: Path, port: int, batching: bool) -> None:
+    from lookalike.server import shared_index
     from lookalike.server.address import HOST
     from lookalike.server.app import make_app
     from lookalike.server.connections import Server as Ours
@@ -49,8 +50,10 @@ def serve(index: Path, port: int, batching: bool) -> None:
     from lookalike.server.live import LiveIndex
     from lookalike.server.prometheus import Metrics
 
+    if not batching:
+        shared_index.MAX_QUERIES = shared_index.MAX_IMAGES = shared_index.MAX_TABLES = 1
     metrics = Metrics()
-    app = make_app(LiveIndex(index, metrics.stage, batching=batching), Rules(), metrics=metrics)
+    app = make_app(LiveIndex(index, metrics.stage), Rules(), metrics=metrics)
     with socket.create_server((HOST, port)) as listening:
         Ours(configured(app)).run(sockets=[listening])
 

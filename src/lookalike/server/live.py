@@ -33,7 +33,7 @@ class LiveIndex:
     ----------
     path : str or Path
         The index's folder.
-    stage, batching
+    stage : callable
         See :class:`SharedIndex`.
 
     Attributes
@@ -47,10 +47,9 @@ class LiveIndex:
         If there is no index to begin with.
     """
 
-    def __init__(self, path: str | Path, stage: Stage = nullcontext, *, batching: bool = True) -> None:
+    def __init__(self, path: str | Path, stage: Stage = nullcontext) -> None:
         self.path = Path(path)
         self.stage = stage
-        self.batching = batching
         self.trouble: str | None = None
         self._lock = threading.Lock()
         self._reloading, self._reloaded = threading.Lock(), -TRUST_SECONDS
@@ -92,7 +91,7 @@ class LiveIndex:
         if encoder not in {*(c.column for c in plain.manifest.columns), *(c.encoder for c in plain.manifest.columns)}:
             held = ", ".join(c.column for c in plain.manifest.columns)
             raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
-        view = SharedIndex(plain.path, plain.with_encoder(str(encoder)).manifest, self.stage, batching=self.batching)
+        view = SharedIndex(plain.path, plain.with_encoder(str(encoder)).manifest, self.stage)
         with self._lock:
             if self._views[None] is plain:
                 return self._views.setdefault(encoder, view)
@@ -196,7 +195,7 @@ class LiveIndex:
                 self._stamp = stamp
 
     def _warm(self) -> SharedIndex:
-        index = SharedIndex(self.path, read_manifest(self.path), self.stage, batching=self.batching)
+        index = SharedIndex(self.path, read_manifest(self.path), self.stage)
         index.descriptors  # noqa: B018  (checked now, not by the first request; so is what is known of all images)
         if index.manifest.rows <= MAX_STORED_ROWS:
             index.row_of("")

@@ -128,10 +128,8 @@ def serve(
         metrics = Metrics()
         live = _opened(Path(index), metrics, on_note)
         known = {*OWN_NAMES, *names}
-        if not local and host not in ("0.0.0.0", "::"):
-            known.add(f"[{host}]" if ":" in host else host.lower())
-        elif not local:
-            known |= own_names()
+        if not local:
+            known |= own_names() if host in ("0.0.0.0", "::") else {f"[{host}]" if ":" in host else host.lower()}
         rules = Rules(
             hosts=frozenset(known),
             token=token,

@@ -28,7 +28,8 @@ MAX_RECENT, MAX_RECENT_ROWS = 20_000, 1000
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 _STORED = (*FACTS, "facts_crc32")
-_MAX_QUERIES, _MAX_IMAGES, _MAX_TABLES = 256, 64, 32
+#: Rows of one batch: of queries, of images to encode, and of distances to all images.
+MAX_QUERIES, MAX_IMAGES, MAX_TABLES = 256, 64, 32
 
 
 class SharedIndex(IndexReader):
@@ -40,14 +41,11 @@ class SharedIndex(IndexReader):
         As of :class:`~lookalike.index.reader.Index`.
     stage : callable, optional
         Given ``encode``, ``search`` or ``compare``, returns a context that times it.
-    batching : bool
-        False answers each call alone; to see what batching is worth.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, stage: Stage = nullcontext, *, batching: bool = True) -> None:
+    def __init__(self, path: Path, manifest: Manifest, stage: Stage = nullcontext) -> None:
         super().__init__(path, manifest)
         self.stage = stage
-        self.batching = batching
         self._recent: dict[int, Facts] = {}
         #: What gathers calls, by what they do.
         self.batchers: dict[str, Batcher] = {}
@@ -81,9 +79,6 @@ class SharedIndex(IndexReader):
         by_outcome["left out"] = [row for row in rows if row["outcome"] not in USED]
         return by_outcome
 
-    def _batch_size(self, rows: int) -> int:
-        return rows if self.batching else 1
-
     @cached_property
     def encoder(self) -> Encoder:
         """The index's encoder; calls of ``encode`` at the same time share one pass."""
@@ -95,7 +90,7 @@ class SharedIndex(IndexReader):
             with stage("encode"):
                 return plain.encode(images)
 
-        batcher = Batcher(encode, self._batch_size(_MAX_IMAGES))
+        batcher = Batcher(encode, MAX_IMAGES)
         vars(shared)["encode"] = batcher  # the object's own, before the class's
         self.batchers["encode"] = batcher
         return shared
@@ -166,8 +161,8 @@ class SharedIndex(IndexReader):
 
                 # Where distances to all are asked for, each call's answer is as long as the index.
                 gathered = (
-                    Batcher(nearest, self._batch_size(_MAX_QUERIES)),
-                    Batcher(distances, self._batch_size(_MAX_TABLES)),
+                    Batcher(nearest, MAX_QUERIES),
+                    Batcher(distances, MAX_TABLES),
                 )
                 self._shared[plain.distance] = cast("Database", _SharedDatabase(plain, *gathered))
                 for name, batcher in zip(("search", "compare"), gathered, strict=True):
