@@ -16,11 +16,11 @@ import time
 
 import numpy as np
 from study import keep
-from test_page import opened
-from test_serving import Site
 
 import lookalike
+from chromium import opened
 from lookalike.index.map import make_map
+from served import Site
 
 #: Zooms in and out and moves, a step a frame, and notes how long each took.
 SCRIPT = """const done = arguments[0], over = document.querySelector('.map .over'), times = [];

@@ -281,9 +281,9 @@ def test_an_index_of_another_collection_is_not_given_up_unasked(photos, capsys):
 
 
 def test_compare_tells_which_encoder_is_best_here(capsys):
-    command = ("compare", "mnist:test[0:120]", "--encoders", "pixels, hog:deskew=true,cells=7", "--sample", 100)
+    command = ("compare", "mnist:test[0:60]", "--encoders", "pixels, hog:deskew=true,cells=7", "--sample", 50)
     stated = json.loads(call(capsys, *command, "--json"))
-    assert stated["images"] == 100
+    assert stated["images"] == 50
     assert {row["encoder"] for row in stated["rows"]} == {"pixels", "hog (deskew=True)"}
     assert set(stated["picks"]) == {"nearest", "category", "both"}
     out = call(capsys, *command)
@@ -291,7 +291,7 @@ def test_compare_tells_which_encoder_is_best_here(capsys):
     for sentence in stated["sentences"].values():
         assert sentence in out
     assert "unknown encoder 'hgo'" in refuse(capsys, 2, "compare", "mnist:test[0:20]", "--encoders", "hgo")
-    damaging = ("compare", "mnist:test[0:60]", "--encoders", "pixels,hog", "--robustness", "--families", "turn,noise")
+    damaging = ("compare", "mnist:test[0:30]", "--encoders", "pixels,hog", "--robustness", "--families", "turn,noise")
     curves = json.loads(call(capsys, *damaging, "--json"))["robustness"]
     assert {"pixels", "hog"} <= set(curves)
     for of_encoder in curves.values():
@@ -457,14 +457,9 @@ def test_an_index_by_another_encoder_is_refused(capsys):
 # Training and denoising -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Train on a few digits, by the command."""
-    pytest.importorskip("keras")
-    folder = tmp_path_factory.mktemp("trained") / "article"
-    arguments = ["train", "mnist:train[0:64]", "-o", str(folder), "--preset", "article", "--epochs", "1"]
-    assert run([*arguments, "--precision", "float32", "--seed", "1"]) == 0
-    return folder
+@pytest.fixture
+def trained(trained_network):
+    return trained_network
 
 
 def test_a_trained_encoder_indexes_and_is_not_overwritten(trained, capsys):

@@ -127,8 +127,8 @@ def test_notes_that_are_old_cut_short_or_nonsense_count_for_nothing(tmp_path):
 def test_the_page_and_the_service_show_it(photos, monkeypatch):
     pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
     pytest.importorskip("selenium", reason="selenium isn't installed")
-    from test_page import CHROMIUM, DRIVER, Page, opened
-    from test_serving import Site, events
+    from chromium import CHROMIUM, DRIVER, Page, opened
+    from served import Site, events
 
     if not (CHROMIUM and DRIVER):
         pytest.skip("no chromium and chromedriver here")

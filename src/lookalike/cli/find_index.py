@@ -42,11 +42,13 @@ def open_named(path: Path | None, encoder: str | None, file: str | None = None) 
 
 def only_index(file: str | None = None) -> Path:
     """Find the only index in the current folder; else in a folder above; else above a file, and say which was taken."""
-    found = _indexes_here()
-    if len(found) > 1:
-        raise UsageError(f"{len(found)} indexes in this folder ({', '.join(map(str, found))}); name one with --index")
-    if found:
-        return found[0]
+    indexes = _indexes_here()
+    if len(indexes) > 1:
+        raise UsageError(
+            f"{len(indexes)} indexes in this folder ({', '.join(map(str, indexes))}); name one with --index"
+        )
+    if indexes:
+        return indexes[0]
     from lookalike import progress
     from lookalike.index.reader import index_of
 

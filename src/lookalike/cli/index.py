@@ -211,10 +211,10 @@ def _amount(option: str, text: str | None) -> int | None:
     """Read ``500MB``, ``1.5G``, ``1.5GiB`` or ``1000000``; B, kB, MB and GB count in thousands, KiB, MiB and GiB in 1,024."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     amount = 0
-    if found and (found[2] or not found[3]):
-        amount = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " "))
+    if match and (match[2] or not match[3]):
+        amount = int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
     if not 1 <= amount <= _MAX_AMOUNT:
         raise UsageError(
             f"{option} {text[:40]}: expected an amount such as 500MB, 2GB or 100M (MiB and GiB count in 1,024; at most 1000T)"

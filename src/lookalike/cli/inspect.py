@@ -47,11 +47,11 @@ def info(options: InfoOptions) -> None:
     opened = open_named(options.index_path, options.encoder)
     manifest = opened.manifest
     stated = manifest.to_json()
-    held = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
+    encoders = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
     for hidden in ("default", "next_key", "keys_crc32", "files"):
         del stated[hidden]
     view = {name: getattr(manifest, name) for name in _VIEW}
-    facts = {**stated, **view, "encoders": held, "path": str(opened.path), "search": opened.searching()}
+    facts = {**stated, **view, "encoders": encoders, "path": str(opened.path), "search": opened.searching()}
     report = None
     if options.health:
         from lookalike.reports.health import check_health
@@ -73,7 +73,7 @@ def info(options: InfoOptions) -> None:
     facts["search"] = search_line(facts["search"])
     for name, value in facts.items():
         print(f"{name:<15} {in_words(value)}")
-    for column in held:
+    for column in encoders:
         state = "" if column["complete"] else ", not complete: run the same lookalike index again"
         post = f", {column['post']}" if column["post"] else ""
         print(
@@ -231,8 +231,8 @@ def map_(options: MapOptions) -> None:
     clusters = np.bincount(layout.clusters).tolist()
     if options.as_json:
         picture = None if options.output is None else str(options.output)
-        held = {"index": str(opened.path), "encoder": opened.manifest.view.column, "images": len(opened)}
-        print_json({**held, "clusters": clusters, "seconds": round(seconds, 1), "picture": picture})
+        about = {"index": str(opened.path), "encoder": opened.manifest.view.column, "images": len(opened)}
+        print_json({**about, "clusters": clusters, "seconds": round(seconds, 1), "picture": picture})
         return
     print(
         f"{opened.path}: a map of {len(opened):,} images by {opened.manifest.encoder}, {len(clusters)} density clusters; "

@@ -78,9 +78,9 @@ def connect(url: str, token: str | None = None, *, seconds: float = 60.0) -> Rem
         whole = False
     if not whole:
         raise UsageError(f"{url}: not a server's address; give what 'lookalike serve' printed: http://127.0.0.1:8321")
-    given = parse_qs(parts.query, errors="surrogateescape").get("token", [])
+    tokens = parse_qs(parts.query, errors="surrogateescape").get("token", [])
     path = parts.path.rstrip("/")
-    return RemoteIndex(Connection(parts.scheme, parts.netloc, path, token or next(iter(given), None), seconds))
+    return RemoteIndex(Connection(parts.scheme, parts.netloc, path, token or next(iter(tokens), None), seconds))
 
 
 class RemoteIndex:

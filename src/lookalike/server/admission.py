@@ -1,4 +1,4 @@
-"""How much of one kind of work a server takes on at a time: a number at work, a number that wait, and the rest is refused."""
+"""Limits of concurrent work: some requests work, some wait, and the rest are refused."""
 
 from __future__ import annotations
 

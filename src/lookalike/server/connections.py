@@ -1,8 +1,8 @@
-"""The connections themselves, before there is a request and after there is an answer: none is for ever, none too many.
+"""uvicorn's connections and server, with limits of time and number.
 
-uvicorn bounds neither how long a request's head may take nor how long an answer may lie unread, nor how many connections
-there are, and waits at its end for the last of them. The three classes here are its own with those bounds. What a
-request may cost once its head is there, :mod:`lookalike.server.guard` says.
+uvicorn limits neither the time in which a request's head must come, nor the time in which an answer must be read, nor the
+number of connections, and its shutdown waits for the last of them. The classes here add those limits. What a request may
+cost once its head has come, :mod:`lookalike.server.guard` limits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Who may ask the server, how much, and how fast; checked before anything of a request is believed.
+"""The guard: an ASGI application around the real one that lets through only requests that keep the rules.
 
-An ASGI application around the real one. It looks at the Host header (so that a page elsewhere can't reach this machine
-by a name that it makes point here: DNS rebinding), at the Origin of what changes or costs something, at the token, at
-how many requests come, and reads the whole body itself, within a limit of bytes and time. A request ends with its client:
-who has gone is worked for no longer, and who doesn't read its answer is cut off (:mod:`lookalike.server.connections`).
+It checks the Host header (against DNS rebinding: a foreign page whose name points to this machine), the Origin, the token
+and the rate of requests. It reads the whole body, within limits of bytes and time. When a client closes its connection,
+the work for it is cancelled; a client that doesn't read its answer is disconnected (:mod:`lookalike.server.connections`).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ CODE_SECONDS, MAX_CLIENTS = 60.0, 10_000
 
 @dataclass
 class _Bucket:
-    """How many requests a client may still send at once."""
+    """A token bucket: how many requests a client may still send at once."""
 
     left: float
     seen: float
@@ -207,8 +206,8 @@ class Guard:
             if isinstance(raw, bytes) and raw.startswith(prefix.encode("ascii", "replace")):
                 scope["raw_path"] = raw[len(prefix) :] or b"/"
             if not scope["path"]:  # without the slash, the page's own addresses would lead beside it
-                asked = scope.get("query_string", b"").decode("latin-1")
-                where = f"{prefix.rpartition('/')[2]}/" + (f"?{asked}" if asked else "")
+                query = scope.get("query_string", b"").decode("latin-1")
+                where = f"{prefix.rpartition('/')[2]}/" + (f"?{query}" if query else "")
                 raise RefusedError(307, "the page is at this address with a slash at its end", {"location": where})
             if scope["path"] == "/api/openapi.json":  # the one answer that says where the others are
                 scope["root_path"] = prefix
@@ -236,12 +235,12 @@ class Guard:
     def _is_sign_in(self, scope: Scope) -> bool:
         if self.rules.token is None or scope["path"] != "/" or scope["method"] != "GET":
             return False
-        asked = scope.get("query_string", b"").decode("latin-1")
+        query = scope.get("query_string", b"").decode("latin-1")
         try:
-            given = parse_qs(asked, errors="surrogateescape", max_num_fields=20)
+            params = parse_qs(query, errors="surrogateescape", max_num_fields=20)
         except ValueError:
             return False
-        tokens, codes = given.get("token", []), given.get("code", [])
+        tokens, codes = params.get("token", []), params.get("code", [])
         if len(tokens) == 1:
             return _same(bytes_of(tokens[0]), self.rules.token)
         return len(codes) == 1 and self._codes.pop(codes[0], 0.0) > self.clock()
@@ -250,10 +249,10 @@ class Guard:
         if self.rules.token is None or scope["path"] in OPEN_PATHS:
             return
         kind, _, bearer = (headers.one("authorization") or "").partition(" ")
-        given = [bearer.strip().encode("latin-1")] if kind.lower() == "bearer" else []
-        given += [unquote_to_bytes(one) for one in given]  # as a token is sent that no header can hold
-        given += [unquote_to_bytes(value) for value in headers.cookies(self.rules.cookie)]
-        if not sum(_same(one, self.rules.token) for one in given):  # all of them, in a time that tells nothing
+        tokens = [bearer.strip().encode("latin-1")] if kind.lower() == "bearer" else []
+        tokens += [unquote_to_bytes(token) for token in tokens]  # as a token is sent that no header can hold
+        tokens += [unquote_to_bytes(value) for value in headers.cookies(self.rules.cookie)]
+        if not sum(_same(token, self.rules.token) for token in tokens):  # all of them: the time mustn't tell which
             raise RefusedError(
                 401,
                 "a token is needed: open the address that 'lookalike serve' printed, or send 'Authorization: Bearer TOKEN'",

@@ -1,4 +1,4 @@
-"""An index that is always the newest: opened again, beside the one that answers, whenever a version is committed."""
+"""The newest version of an index: each commit is opened beside the version that answers, and then takes its place."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class LiveIndex:
         if view is not None:
             return view
         if encoder not in {*(c.column for c in plain.manifest.columns), *(c.encoder for c in plain.manifest.columns)}:
-            held = ", ".join(c.column for c in plain.manifest.columns)
-            raise UsageError(f"the index has no encoder {encoder!r}; it has {held}")
+            names = ", ".join(c.column for c in plain.manifest.columns)
+            raise UsageError(f"the index has no encoder {encoder!r}; it has {names}")
         view = SharedIndex(plain.path, plain.with_encoder(str(encoder)).manifest, self.stage)
         with self._lock:
             if self._views[None] is plain:

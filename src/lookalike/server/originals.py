@@ -1,4 +1,4 @@
-"""An id of the index -> the image it was made of. Nothing else is ever read from the disk for a stranger."""
+"""An id of the index -> the image it was made of. No other file is ever read from the disk for a client."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where the work of requests is done: what is costly apart from what isn't, and what is learnt once for all who wait.
+"""The thread pools that answer requests: cheap and costly work apart, and what is learnt is learnt once for all who wait.
 
-Pages, facts and thumbnails have threads of their own (those that FastAPI takes for plain functions), so that they never
-wait behind a search; a search never waits behind a re-ranking; and neither behind one that has to learn something first.
+Pages, facts and thumbnails have threads of their own (FastAPI's, for plain functions), so they never wait for a search. A
+search never waits for a re-ranking. Neither waits for a request that has to learn something first.
 """
 
 from __future__ import annotations

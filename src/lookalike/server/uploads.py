@@ -1,4 +1,4 @@
-"""Bytes from a stranger -> an upright picture of bounded size, decoded in a process that can be killed."""
+"""Bytes that a client sent -> an upright picture of bounded size, decoded in the sandbox."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Upload:
 
 
 class Decoder:
-    """Decodes what strangers send; used by many threads at once.
+    """Decodes what clients send; used by many threads at once.
 
     Parameters
     ----------

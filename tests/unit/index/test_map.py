@@ -120,7 +120,7 @@ def test_the_command_says_what_came_of_it_and_draws(photos, tmp_path, capsys):
 @pytest.fixture
 def site(photos):
     pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
-    from test_serving import Site
+    from served import Site
 
     made = Site(build_index(photos, "pixels").path)
     yield made

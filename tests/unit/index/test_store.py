@@ -484,7 +484,7 @@ def test_whatever_byte_is_changed_no_answer_is_wrong(rich):
 
 
 def flip(path):
-    """Flip one bit after the other: in every fifteenth byte of a JSON file, in a sample of a file of Lance.
+    """Flip one bit after the other: in every 25th byte of a JSON file, in a sample of a file of Lance.
 
     The ends of its deletion files are all lengths.
     """
@@ -495,9 +495,9 @@ def flip(path):
     refused = 0
     for file in sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size):
         whole = file.read_bytes()
-        places = rng.sample(range(len(whole)), min(25, len(whole)))
+        places = rng.sample(range(len(whole)), min(15, len(whole)))
         if file.suffix == ".json":
-            places = range(0, len(whole), 15)
+            places = range(0, len(whole), 25)
         elif file.parent.name == "_deletions":
             places = range(len(whole) - 100, len(whole))
         for at in places:

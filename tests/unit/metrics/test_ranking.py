@@ -34,9 +34,9 @@ def scored(ranks, cuts):
 
 
 @pytest.mark.slow
-def test_label_ranking_equals_scikit_learn_on_thousands_of_cases():
+def test_label_ranking_equals_scikit_learn_on_a_thousand_cases():
     rng = np.random.default_rng(0)
-    for case in range(2500):
+    for case in range(1000):
         n, labels = rng.integers(1, [5, 12])
         true = rng.random((n, labels)) < rng.choice([0, 0.1, 0.5, 0.9, 1])
         if case % 2:  # ties

@@ -34,18 +34,18 @@ class NoiseModel(Strict):
 
 
 @router.post("/api/denoise", response_model=DenoisedModel)
-async def denoised(service: ServiceOf, asked: NoiseModel) -> Response:
+async def denoised(service: ServiceOf, body: NoiseModel) -> Response:
     """Add noise to an image, remove it again, and find the nearest to both."""
-    index = await service.index(asked.encoder)
+    index = await service.index(body.encoder)
 
     def work() -> Response:
         shape = tuple(index.manifest.view.shape)
-        noisy = add_noise(fit_to(service.pixels(asked.image, Allowance()), shape)[None], asked.noise, asked.seed)
+        noisy = add_noise(fit_to(service.pixels(body.image, Allowance()), shape)[None], body.noise, body.seed)
         with service.metrics.stage("denoise"):
-            restored = service.ask_index(lambda index: restored_by(index, noisy), asked.encoder)
+            restored = service.ask_index(lambda index: restored_by(index, noisy), body.encoder)
 
         def with_matches(image: NDArray[np.uint8]) -> dict[str, Any]:
-            query = QueryModel.model_validate({"k": asked.k, "encoder": asked.encoder})
+            query = QueryModel.model_validate({"k": body.k, "encoder": body.encoder})
             return {"picture": png_url(image), "matches": service.ask(query, lambda: [image])["matches"]}
 
         content = {

@@ -51,9 +51,9 @@ def original(service: ServiceOf, identity: Identity) -> Response:
 
 
 @router.post("/api/download", response_class=Response, tags=["images"])
-async def download(service: ServiceOf, asked: IdsModel) -> Response:
+async def download(service: ServiceOf, body: IdsModel) -> Response:
     """Return the files of some images in one ZIP archive."""
-    ids = list(dict.fromkeys(asked.ids))
+    ids = list(dict.fromkeys(body.ids))
 
     def read(identity: str) -> bytes:
         still_wanted()

@@ -25,11 +25,11 @@ async def collection_map(
 
 
 @router.post("/api/map/ids", response_model=RowIdsModel)
-async def map_ids(service: ServiceOf, asked: RowsModel) -> Response:
+async def map_ids(service: ServiceOf, body: RowsModel) -> Response:
     """Return the ids of some images of a map; 409 where the index has changed since."""
 
     def ids() -> Response:
-        found = service.ask_index(lambda index: ids_of_rows(index, asked.version, asked.rows), asked.encoder)
-        return json_of(RowIdsModel, {"ids": found})
+        image_ids = service.ask_index(lambda index: ids_of_rows(index, body.version, body.rows), body.encoder)
+        return json_of(RowIdsModel, {"ids": image_ids})
 
     return await service.pools.run("queries", ids)

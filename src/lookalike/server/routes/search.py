@@ -109,13 +109,13 @@ def upload(
 
 
 @router.post("/api/encode", response_model=DescriptorModel)
-async def encode(service: ServiceOf, asked: EncodeModel) -> Response:
+async def encode(service: ServiceOf, body: EncodeModel) -> Response:
     """Return an image's descriptor by one of the index's encoders."""
 
     def work() -> Response:
-        index = service.live.current(asked.encoder)
+        index = service.live.current(body.encoder)
         view = index.manifest.view
-        pixels = service.pixels(asked.image, Allowance())
+        pixels = service.pixels(body.image, Allowance())
         descriptor = index.encoder.encode(fit_to(pixels, tuple(view.shape))[None])[0]
         content = {
             "encoder": view.column,
@@ -130,28 +130,28 @@ async def encode(service: ServiceOf, asked: EncodeModel) -> Response:
 
 
 @router.post("/api/explain", response_model=ExplanationModel)
-async def explain(service: ServiceOf, asked: ExplainModel) -> Response:
+async def explain(service: ServiceOf, body: ExplainModel) -> Response:
     """Say which parts of two images account for their similarity."""
 
     def work() -> Response:
         with service.metrics.stage("explain"):
-            return json_of(ExplanationModel, _explanation(service, asked))
+            return json_of(ExplanationModel, _explanation(service, body))
 
     return await service.pools.run("costly", work)
 
 
-def _explanation(service: Service, asked: ExplainModel) -> dict[str, Any]:
+def _explanation(service: Service, body: ExplainModel) -> dict[str, Any]:
     allowance = Allowance()
     query, match = (
         _pixels_or_thumbnail(service, image, allowance)
-        for image in (asked.image, ImageModel.model_validate({"id": asked.match}))
+        for image in (body.image, ImageModel.model_validate({"id": body.match}))
     )
     still_wanted()
-    explanation = service.ask_index(lambda index: explain_pair(index, query, match), asked.encoder)
+    explanation = service.ask_index(lambda index: explain_pair(index, query, match), body.encoder)
     content = explanation.to_json()
     sides = (("query", query, explanation.query_map), ("match", match, explanation.match_map))
     for name, image, values in sides:
-        if not asked.maps:
+        if not body.maps:
             del content[f"{name}_map"]
         content[name] = png_url(overlay(image, values))
     return content
