@@ -826,7 +826,7 @@ def test_the_browser_is_given_a_code_instead_of_the_token(folder, site, tmp_path
 
 @pytest.mark.parametrize("closed", [1, 2])
 def test_it_serves_without_standard_output_or_error(folder, site, closed):
-    with listen_on("127.0.0.1", None) as free:
+    with listen_on("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, '-m', 'lookalike', *sys.argv[1:]])"
     command = [sys.executable, "-c", code, "serve", str(folder), "--port", str(port)]

@@ -78,7 +78,7 @@ class Connection:
             self._open.close()
             self._open = None
 
-    def json(self, method: str, path: str, body: object = None) -> Any:
+    def json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Send a JSON body, if any, and return the answer's.
 
         Parameters
@@ -90,7 +90,7 @@ class Connection:
 
         Returns
         -------
-        object
+        dict
             What ``json.loads`` returns.
 
         Raises
@@ -98,7 +98,8 @@ class Connection:
         ServerError
             If there is no answer, or a refusal.
         """
-        return json.loads(self.call(method, path, body))
+        response: dict[str, Any] = json.loads(self.call(method, path, body))
+        return response
 
     def call(self, method: str, path: str, body: object = None) -> bytes:
         """Send a JSON body, if any, and return the answer as it comes.

@@ -352,7 +352,7 @@ def test_auto_is_shown_and_kept(digits_index):
 def test_a_check_of_details_is_chosen_where_the_encoder_overlooks_pictures_in_a_scene(tmp_path):
     folder = tmp_path / "scenes"
     folder.mkdir()
-    for seed in range(32):
+    for seed in range(48):
         scene(seed).save(folder / f"{seed:02d}.png")
     choice = select_rerank(build_index(folder, "color"), tried=("geometric", "alpha-query-expansion"))
     assert choice.method == "geometric"
