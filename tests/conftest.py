@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
+from pathlib import Path
 
 # Of several processes side by side each gets one core: threads of linear algebra that wait spin, and would take the others'.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -18,6 +20,12 @@ import numpy as np
 import pytest
 
 from paths import ROOT, TESTS
+
+#: A file system in memory, and how many bytes of it must be free: an index flushes its files, which takes most of a test's
+#: time on a disk. What a disk does is tests/torture's.
+MEMORY, MIN_FREE = Path("/dev/shm"), 4 * 2**30
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MIN_FREE:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 os.environ.setdefault("LANCE_LOG", "error")  # as our own processes have it; a library sets no such thing
 

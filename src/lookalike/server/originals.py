@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from lookalike.collections.arrays import image_hash
@@ -36,8 +37,7 @@ class Originals:
         self.index = index
         self.limits = limits
         self._lock = threading.Lock()
-        self._found: tuple[Collection | None, dict[str, Entry]] | None = None
-        self._places: dict[str, int] | None = None
+        self._found: tuple[Collection | None, Mapping[str, Entry | int]] | None = None
 
     def row(self, identity: str) -> int:
         """Return the row of an image.
@@ -84,36 +84,38 @@ class Originals:
         """
         row = self.row(identity)
         (facts,) = self.index.facts([row])
-        collection, entries = self._collection()
+        collection, places = self._collection()
         if collection is None:
             raise ImageError(
                 f"{identity}: the collection can't be reached any more; only the thumbnail is left", "gone"
             )
-        if collection.array_ is not None:
-            position = self._positions(collection).get(identity)
-            if position is None:
-                raise ImageError(f"{identity}: no longer in the collection; run lookalike index again", "gone")
-            image = collection.array_[position]
-            if image_hash(image) != facts["hash"]:
-                raise ImageError(f"{identity}: changed since it was indexed; run lookalike index again", "changed")
-            return to_png(image), f"{PurePosixPath(identity).name or 'image'}.png"
-        entry = entries.get(identity) or entries.get(identity.rpartition("#")[0])
-        if entry is None:
-            raise ImageError(f"{identity}: no longer there; run lookalike index again", "gone")
-        data = read_entry(entry, identity, self.limits)
-        if hashlib.sha256(data).hexdigest() != facts["hash"]:
+        place = places.get(identity)
+        if place is None:  # of a further frame, its file
+            place = places.get(identity.rpartition("#")[0])
+        if place is None:
+            raise ImageError(f"{identity}: no longer in the collection; run lookalike index again", "gone")
+        if isinstance(place, Entry):
+            content = read_entry(place, identity, self.limits)
+            is_same = hashlib.sha256(content).hexdigest() == facts["hash"]
+            name = PurePosixPath(place.id).name
+        else:
+            assert collection.array_ is not None
+            image = collection.array_[place]
+            is_same = image_hash(image) == facts["hash"]
+            content, name = to_png(image), f"{PurePosixPath(identity).name or 'image'}.png"
+        if not is_same:
             raise ImageError(f"{identity}: changed since it was indexed; run lookalike index again", "changed")
-        return data, PurePosixPath(entry.id).name
+        return content, name
 
-    def _positions(self, collection: Collection) -> dict[str, int]:
-        if self._places is None:
-            self._places = {name: at for at, name in reversed(list(enumerate(collection.ids)))}
-        return self._places
-
-    def _collection(self) -> tuple[Collection | None, dict[str, Entry]]:
+    def _collection(self) -> tuple[Collection | None, Mapping[str, Entry | int]]:
+        """Return the collection as it is now, and where each of its images is: its file, or its place in an array."""
         with self._lock:
             if self._found is None:
                 collection = collection_now(self.index)
-                entries = {} if collection is None else {entry.id: entry for entry in collection.entries or []}
-                self._found = collection, entries
+                places: dict[str, Entry | int] = {}
+                if collection is not None and collection.array_ is None:
+                    places.update((entry.id, entry) for entry in collection.entries or [])
+                elif collection is not None:
+                    places.update((name, at) for at, name in reversed(list(enumerate(collection.ids))))
+                self._found = collection, places
             return self._found

@@ -189,18 +189,40 @@ class Service:
         images: Iterable[ImageModel | NDArray[np.uint8]],
         allowance: Allowance,
     ) -> list[Example]:
-        """Turn the images of a query into descriptors, a few at a time, so that no more than these are held as pixels."""
-        batch = _ExampleBatch(index, query)
+        """Turn the images of a query into descriptors, :data:`BATCH_SIZE` at a time: no more are held as pixels."""
+        examples: list[Example] = []
+        waiting: dict[int, NDArray[np.uint8]] = {}  # place among the examples -> fitted pixels
+        denoised_bytes = 0
         for image in images:
             still_wanted()
-            if not isinstance(image, ImageModel):
-                batch.add(image, 1.0, None, None)
-            elif image.source() == "id" and image.crop is None:  # a whole image of the index, which is described
-                self.row(image.id or "")
-                batch.add_stored(image.id or "", float(image.weight))
+            if isinstance(image, ImageModel):
+                identity, crop, weight = image.id, _crop(image), float(image.weight)
+                if image.source() == "id" and crop is None:  # its descriptor is stored
+                    self.row(identity or "")
+                    examples.append(Example(id=identity, weight=weight))
+                    continue
+                pixels = self.pixels(image, allowance)
             else:
-                batch.add(self.pixels(image, allowance), float(image.weight), image.id, _crop(image))
-        return batch.finish()
+                identity, crop, weight, pixels = None, None, 1.0, image
+            fitted = read_example(index, Example(pixels=pixels), resize=True, stored=pixels)
+            if query.denoise is not None:  # described later, all together
+                denoised_bytes += fitted.nbytes
+                if denoised_bytes > MAX_DENOISED_BYTES:
+                    raise ImageError(
+                        f"{len(examples) + 1} images are too many to denoise in one query; send fewer", "too large"
+                    )
+                examples.append(Example(pixels=fitted, weight=weight))
+                continue
+            waiting[len(examples)] = fitted
+            if identity is not None:
+                examples.append(Example(id=identity, crop=crop, weight=weight))
+            else:  # a re-ranker looks at the first
+                keep = not examples and query.rerank is not None
+                examples.append(Example(pixels=pixels if keep else _NOT_KEPT, weight=weight))
+            if len(waiting) == BATCH_SIZE:
+                _describe(index, query, examples, waiting)
+        _describe(index, query, examples, waiting)
+        return examples
 
     def ask(
         self,
@@ -269,59 +291,16 @@ class Service:
         return _PATH.sub(r"\1", text)
 
 
-class _ExampleBatch:
-    """The images of one query, on their way to descriptors: :data:`BATCH_SIZE` at a time are held as pixels."""
-
-    def __init__(self, index: SharedIndex, query: QueryModel) -> None:
-        self._index, self._query = index, query
-        self._examples: list[Example] = []
-        self._waiting: list[tuple[int, NDArray[np.uint8]]] = []
-        self._denoised_bytes = 0
-
-    def add_stored(self, identity: str, weight: float) -> None:
-        """Add a whole image of the index, whose descriptor is stored."""
-        self._examples.append(Example(id=identity, weight=weight))
-
-    def add(
-        self,
-        pixels: NDArray[np.uint8],
-        weight: float,
-        identity: str | None,
-        crop: tuple[int, int, int, int] | None,
-    ) -> None:
-        """Add an image that is still to be described."""
-        fitted = read_example(self._index, Example(pixels=pixels), resize=True, stored=pixels)
-        if self._query.denoise is not None:  # all together, later
-            self._denoised_bytes += fitted.nbytes
-            if self._denoised_bytes > MAX_DENOISED_BYTES:
-                raise ImageError(
-                    f"{len(self._examples) + 1} images are too many to denoise in one query; send fewer", "too large"
-                )
-            self._examples.append(Example(pixels=fitted, weight=weight))
-            return
-        if identity is not None:
-            self._examples.append(Example(id=identity, crop=crop, weight=weight))
-        else:  # a re-ranker looks at the first
-            keep = not self._examples and self._query.rerank is not None
-            self._examples.append(Example(pixels=pixels if keep else _NOT_KEPT, weight=weight))
-        self._waiting.append((len(self._examples) - 1, fitted))
-        if len(self._waiting) == BATCH_SIZE:
-            self._describe()
-
-    def finish(self) -> list[Example]:
-        """Describe what still waits, and return all images in order."""
-        self._describe()
-        return self._examples
-
-    def _describe(self) -> None:
-        if not self._waiting:
-            return
-        images = np.stack([fitted for _, fitted in self._waiting])
-        titles = [self._examples[at].title for at, _ in self._waiting]
-        described = describe(self._index, images, titles, self._query.distance or self._index.manifest.distance)
-        for (at, _), descriptor in zip(self._waiting, described, strict=True):
-            self._examples[at] = replace(self._examples[at], described=descriptor)
-        self._waiting.clear()
+def _describe(
+    index: SharedIndex, query: QueryModel, examples: list[Example], waiting: dict[int, NDArray[np.uint8]]
+) -> None:
+    """Give the examples that wait their descriptors."""
+    if waiting:
+        images, titles = np.stack(list(waiting.values())), [examples[at].title for at in waiting]
+        described = describe(index, images, titles, query.distance or index.manifest.distance)
+        for at, descriptor in zip(waiting, described, strict=True):
+            examples[at] = replace(examples[at], described=descriptor)
+        waiting.clear()
 
 
 def _crop(image: ImageModel) -> tuple[int, int, int, int] | None:
