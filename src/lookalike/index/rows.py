@@ -189,14 +189,15 @@ class RowReader:
         if self.manifest.outcomes.get("duplicate"):
             again = duplicates_in(stored)
         checks = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy()
-        names = ("path", *OF_FILE)
-        columns = (stored[name].to_pylist() for name in ("hash", "id", *OF_FILE))
+        rows = [{"path": name} for name in stored["id"].to_pylist()]
+        for column in OF_FILE:
+            for row, value in zip(rows, stored[column].to_pylist(), strict=True):
+                row[column] = value
         first: dict[str | None, str] = {}
-        rows = []
-        for is_again, refused, digest, name, *values in zip(
-            again.tolist(), (checks == REFUSED).tolist(), *columns, strict=True
+        for row, digest, is_again, refused in zip(
+            rows, stored["hash"].to_pylist(), again.tolist(), (checks == REFUSED).tolist(), strict=True
         ):
-            row = dict(zip(names, (name, *values), strict=True))
+            name = row["path"]
             outcome = row["outcome"]
             if is_again:
                 row |= {"outcome": "duplicate", "stage": "index", "reason": f"{name}: same bytes as {first[digest]}"}
@@ -205,7 +206,6 @@ class RowReader:
                 row |= {"outcome": "blank", "stage": "encode", "reason": why}
             if outcome == "indexed":
                 first.setdefault(digest, name)
-            rows.append(row)
         return rows
 
     def failures(self) -> list[dict[str, Any]]:

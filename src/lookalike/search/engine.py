@@ -54,7 +54,7 @@ class Match:
     score : float or None
         How well it fits words, where nothing else was asked; distance and similarity are NaN then.
     facts : mapping
-        The columns that :data:`lookalike.index.schema.OF_MATCH` names: ``width``, ``height``, ...
+        What is known of the image; of it the JSON has the columns that :data:`lookalike.index.schema.OF_MATCH` names.
     """
 
     rank: int
@@ -67,7 +67,7 @@ class Match:
     p_value: PValue | None = None
     group: tuple[str, ...] = ()
     score: float | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
@@ -90,7 +90,10 @@ class Match:
             found["group"] = list(self.group)
         if self.score is not None:
             found["score"] = self.score
-        return found | {name: value for name, value in self.facts.items() if value is not None}
+        for name in OF_MATCH:
+            if self.facts.get(name) is not None:
+                found[name] = self.facts[name]
+        return found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Match:
@@ -141,8 +144,7 @@ def match_of(
     -------
     Match
     """
-    of_match = {name: facts[name] for name in OF_MATCH}
-    return Match(rank, facts["id"], distance, close, facts["label"], row, facts=of_match, **rest)
+    return Match(rank, facts["id"], distance, close, facts["label"], row, facts=facts, **rest)
 
 
 @dataclass(frozen=True)
