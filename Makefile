@@ -27,7 +27,7 @@ quick: $(VENV)/.test
 torture: ALONE = $(shell unshare --net true 2>/dev/null && echo "unshare --net sh -c 'ip link set lo up; exec \"\$$@\"' sh")
 torture: $(VENV)/.test
 	$(ALONE) $(BIN)/python -m pytest $(TESTS)
-	$(ALONE) $(BIN)/python -m pytest tests/torture
+	TMPDIR=$${TMPDIR:-/tmp} $(ALONE) $(BIN)/python -m pytest tests/torture
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
