@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -224,8 +223,11 @@ def _draw(
         [image, *([] if clean is None else [clean]), *index.thumbnails([m.row for m in r.matches])]
         for image, clean, r in zip(shown, denoised, results, strict=True)
     ]
-    tiles = iter(figures.as_tiles([image for group in groups for image in group]))
-    lines = [list(islice(tiles, len(group))) for group in groups]
+    tiles = figures.as_tiles([image for group in groups for image in group])
+    lines, start = [], 0
+    for group in groups:
+        lines.append(tiles[start : start + len(group)])
+        start += len(group)
     captions = [[f"{m.distance:.3f}" for m in r.matches] for r in results]
     first = 1 if any(clean is None for clean in denoised) else 2
     figure = figures.retrieved(
