@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import label_ranking_average_precision_score
 
+from lazily import Lazily
 from lookalike import build_index, open_collection, score
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
@@ -13,6 +13,8 @@ from lookalike.imaging.encode import save_image
 from lookalike.metrics.ground_truth import GroundTruth, Truth
 from lookalike.reports.evaluate import compare_indexes, encoder_title, questions, sample_queries
 from quadrants import ENTRY, pictures
+
+sklearn_metrics = Lazily("sklearn.metrics", "scikit-learn isn't installed; pip install --group test")
 
 #: Directions that turn from the first axis to the second.
 DATABASE = ((10, 0, 0, 0), (10, 1, 0, 0), (10, 3, 0, 0), (0, 10, 0, 0))
@@ -84,7 +86,7 @@ def test_digits_score_as_scikit_learn_has_it(digits_index):
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (wanted.astype(float), base.astype(float))]
     right = asked.labels[:, None] == digits_index.labels[None]
     assert right.any(axis=1).all()
-    expected = label_ranking_average_precision_score(right, unit[0] @ unit[1].T)
+    expected = sklearn_metrics.label_ranking_average_precision_score(right, unit[0] @ unit[1].T)
     assert report.lrap[-1] == (300, pytest.approx(expected, abs=1e-9))
     nearest = (unit[0] @ unit[1].T).argmax(axis=1)
     assert report.metrics["P@1"] == right[np.arange(80), nearest].mean()
