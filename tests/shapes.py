@@ -1,4 +1,4 @@
-"""Pictures drawn for tests of local features."""
+"""Pictures drawn for tests: scenes full of details, and halves that are bright."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def scene(seed, size=(320, 260)):
         kind = draw.ellipse if rng.random() < 0.5 else draw.rectangle
         kind(box, fill=tuple(rng.integers(0, 256, 3).tolist()))
     return image
+
+
+def write_halves(folder, seeds):
+    """Write noise on black, a picture a seed: those of odd seeds in the folder `left`, bright in that half."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        place = folder / ("left" if seed % 2 else "right")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((24, 24), np.uint8)
+        half = pixels[:, :12] if seed % 2 else pixels[:, 12:]
+        half[:] = rng.integers(100, 256, half.shape)
+        Image.fromarray(pixels).save(place / f"{seed:03d}.png")

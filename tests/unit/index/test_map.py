@@ -1,8 +1,7 @@
-"""The map in an index: true to the descriptors or not used, and its way over HTTP."""
+"""The map in an index: true to the descriptors or not used."""
 
 from __future__ import annotations
 
-import base64
 import json
 
 import numpy as np
@@ -14,22 +13,12 @@ from lookalike.cli.main import run
 from lookalike.errors import UsageError
 from lookalike.index.integrity import verify
 from lookalike.index.map import make_map, map_version, open_map
-
-
-def write(folder, seeds):
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        place = folder / ("left" if seed % 2 else "right")
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = np.zeros((24, 24), np.uint8)
-        half = pixels[:, :12] if seed % 2 else pixels[:, 12:]
-        half[:] = rng.integers(100, 256, half.shape)
-        Image.fromarray(pixels).save(place / f"{seed:03d}.png")
+from shapes import write_halves
 
 
 @pytest.fixture
 def photos(tmp_path):
-    write(tmp_path / "photos", range(60))
+    write_halves(tmp_path / "photos", range(60))
     return tmp_path / "photos"
 
 
@@ -57,7 +46,7 @@ def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     index = build_index(photos, "pixels")
     before = dict(zip(index.ids, make_map(index).places, strict=True))
     (photos / "left" / "003.png").unlink()
-    write(photos, [61])
+    write_halves(photos, [61])
     changed = build_index(photos)
     assert open_map(changed) is None
     notes = []
@@ -94,7 +83,7 @@ def test_a_damaged_one_is_found_and_made_again(photos):
 
 
 def test_too_few_images_are_refused(tmp_path):
-    write(tmp_path / "photos", range(2))
+    write_halves(tmp_path / "photos", range(2))
     with pytest.raises(UsageError, match="holds 2 images; a map needs three or more"):
         make_map(build_index(tmp_path / "photos", "pixels"))
 
@@ -112,45 +101,3 @@ def test_the_command_says_what_came_of_it_and_draws(photos, tmp_path, capsys):
     assert run(["map", "-i", str(index.path), "-o", str(tmp_path / "map.png")]) == 0
     picture = np.asarray(Image.open(tmp_path / "map.png").convert("L"))
     assert (picture < 100).mean() > 0.005  # the black halves of the pictures
-
-
-# Over HTTP ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def site(photos):
-    pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
-    from served import Site
-
-    made = Site(build_index(photos, "pixels").path)
-    yield made
-    made.stop()
-
-
-@pytest.mark.slow
-def test_the_service_gives_positions_clusters_labels_and_ids(site, photos):
-    index = open_index(photos / ".lookalike")
-    said = site.get("/api/map", 404)
-    assert f"lookalike map -i {index.path} -e pixels" in said["error"]
-    layout = make_map(index)  # while it serves
-    said = site.get("/api/map?encoder=pixels")
-
-    def array(name, dtype):
-        return np.frombuffer(base64.b64decode(said[name]), dtype)
-
-    assert said["count"] == 60
-    assert (array("positions", "<f4").reshape(-1, 2) == layout.places).all()
-    assert (array("clusters", "<u2") == layout.clusters).all()
-    assert [said["label_names"][at] for at in array("labels", "<u2")] == index.labels.tolist()
-    body = {"version": said["version"], "encoder": "pixels", "rows": [5, 0, 59]}
-    assert site.post("/api/map/ids", body)["ids"] == [index.ids[5], index.ids[0], index.ids[59]]
-
-
-@pytest.mark.slow
-def test_wrong_rows_and_an_old_map_are_refused(site, photos):
-    version = map_version(open_index(photos / ".lookalike"))
-    assert "0 to 59" in site.post("/api/map/ids", {"version": version, "rows": [60]}, 400)["error"]
-    for rows in ([], [-1], ["a"], [1.5], None):
-        site.post("/api/map/ids", {"version": version, "rows": rows}, 422)
-    assert "load it again" in site.post("/api/map/ids", {"version": "old", "rows": [0]}, 409)["error"]
-    assert "no encoder 'hog'" in site.get("/api/map?encoder=hog", 400)["error"]

@@ -65,7 +65,6 @@ def test_the_command_line_and_a_saved_query_take_words(index, tmp_path, capsys):
     assert again == found
 
 
-@pytest.mark.slow
 def test_a_server_takes_words(index):
     pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
     from served import Site
