@@ -4,8 +4,8 @@ Source: S. Robertson and H. Zaragoza, "The Probabilistic Relevance Framework: BM
 b = 0.75, and the inverse document frequency ``ln(1 + (N - n + 0.5) / (n + 0.5))``, which is never negative.
 
 Why not Lance's full-text index: its files have no checksums, so that a flipped bit would be another answer and not an
-error, and it would have to be rewritten in each commit. These few texts are read from facts that are checked, and 60,000
-file names are ready in well under a second.
+error, and it would have to be rewritten in each commit. These few texts are read from facts that are checked, and their
+index is kept in a file that is checked.
 """
 
 from __future__ import annotations
@@ -93,31 +93,34 @@ class Words:
 
     Parameters
     ----------
-    facts : FactTable, or sequence of mapping
-        Columns, or what :meth:`lookalike.Index.facts` returns: id, caption, label and the values of the metadata are read.
+    arrays : mapping of str to ndarray
+        What :func:`index_words` returns, in memory or mapped.
 
     Examples
     --------
-    >>> some = {"caption": None, "label": None, "metadata": None}
-    >>> words = Words([some | {"id": "red bus.jpg"}, some | {"id": "bus.jpg"}, some | {"id": "tram.jpg"}])
+    >>> facts = {"caption": None, "label": None, "metadata": None}
+    >>> words = Words.of([facts | {"id": "red bus.jpg"}, facts | {"id": "bus.jpg"}, facts | {"id": "tram.jpg"}])
     >>> words.scores("bus").round(2).tolist()
     [0.42, 0.5, 0.0]
     """
 
-    def __init__(self, facts: FactTable | Sequence[Mapping[str, Any]]) -> None:
-        table = FactTable.of(facts)
-        self._size = len(table)
-        lengths = np.zeros(self._size, np.int64)
-        found: list[Any] = []
-        owners: list[NDArray[np.int32]] = []
-        for start in range(0, self._size, _AT_ONCE):
-            words, many = _words_in(_texts(table, start, start + _AT_ONCE))
-            found.append(words)
-            owners.append(np.repeat(np.arange(start, start + len(many), dtype=np.int32), many))
-            lengths[start : start + len(many)] = many
-        self._words, self._owners, self._starts = _postings(found, owners)
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        import pyarrow as pa
+
+        edges = arrays["edges"]
+        self._words = pa.LargeStringArray.from_buffers(
+            len(edges) - 1, pa.py_buffer(edges), pa.py_buffer(arrays["text"])
+        )
+        self._owners, self._starts = arrays["owners"], arrays["starts"]
+        lengths = arrays["lengths"]
+        self._size = len(lengths)
         mean = float(lengths.mean()) if self._size else 1.0
         self._norm = K1 * (1 - B + B * lengths / max(mean, 1e-9))
+
+    @classmethod
+    def of(cls, facts: FactTable | Sequence[Mapping[str, Any]]) -> Words:
+        """Return the words of facts, which :func:`index_words` takes."""
+        return cls(index_words(facts))
 
     def scores(self, asked: str) -> NDArray[np.float64]:
         """Score every image.
@@ -179,6 +182,47 @@ class Words:
         return scores
 
 
+def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Index the words of all images.
+
+    Parameters
+    ----------
+    facts : FactTable, or sequence of mapping
+        Columns, or what :meth:`lookalike.Index.facts` returns: id, caption, label and the values of the metadata are read.
+
+    Returns
+    -------
+    dict of ndarray
+        ``text``, all words once, one after another in UTF-8, and ``edges``, where each begins and the last ends;
+        ``owners``, the rows that hold them, by word, a row as often as it holds it, and ``starts``, where those of each
+        word begin and the last end; ``lengths``, how many words each image has.
+    """
+    import pyarrow as pa
+
+    table = FactTable.of(facts)
+    lengths = np.zeros(len(table), np.int32)
+    words: list[Any] = []
+    owners = [np.empty(0, np.int32)]
+    for start in range(0, len(table), _AT_ONCE):
+        part, counts = _words_in(_texts(table, start, start + _AT_ONCE))
+        words.append(part)
+        owners.append(np.repeat(np.arange(start, start + len(counts), dtype=np.int32), counts))
+        lengths[start : start + len(counts)] = counts
+    encoded = pa.chunked_array(words, pa.string()).dictionary_encode().combine_chunks()
+    numbers = encoded.indices.to_numpy()
+    pairs = numbers.astype(np.int64) << 32 | np.concatenate(owners)
+    pairs.sort()  # much faster than to sort rows by numbers
+    _, edges, text = encoded.dictionary.cast(pa.large_string()).buffers()
+    counts = np.bincount(numbers, minlength=len(encoded.dictionary))
+    return {
+        "text": np.frombuffer(text or b"", np.uint8),
+        "edges": np.frombuffer(edges, np.int64)[: len(encoded.dictionary) + 1],
+        "owners": pairs.astype(np.int32),
+        "starts": np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        "lengths": lengths,
+    }
+
+
 def _texts(table: FactTable, start: int, stop: int) -> Any:
     """Return what is said of some images, as an Arrow array of text."""
     import pyarrow as pa
@@ -228,16 +272,3 @@ def _ascii_words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
     places = np.append(kept[starts] - 1, kept[-1:] if len(kept) else 0).astype(np.int32)
     words = pa.StringArray.from_buffers(len(starts), pa.py_buffer(places), pa.py_buffer(letters[inside]))
     return words, np.diff(np.searchsorted(starts, edges))
-
-
-def _postings(found: list[Any], owners: list[NDArray[np.int32]]) -> tuple[Any, NDArray[np.int32], NDArray[np.int64]]:
-    """Return all words once, the rows that hold them by word, and where those of each word begin."""
-    import pyarrow as pa
-
-    words = pa.chunked_array(found, pa.string()).dictionary_encode().combine_chunks()
-    numbers = words.indices.to_numpy()
-    many = np.bincount(numbers, minlength=len(words.dictionary))
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(many)])
-    pairs = numbers.astype(np.int64) << 32 | np.concatenate([np.empty(0, np.int32), *owners])
-    pairs.sort()  # much faster than to sort rows by numbers
-    return words.dictionary, pairs.astype(np.int32), starts

@@ -5,6 +5,7 @@ Of threads that need it at once, one makes it. What is made holds no index, or a
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from lookalike.collections.folder import id_of
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.artifacts import CALIBRATION, REJECTION
+from lookalike.index.artifacts import CALIBRATION, REJECTION, WORDS
 from lookalike.index.originals import originals_of
 from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import DistanceCalibration
-from lookalike.search.keywords import Words
+from lookalike.search.keywords import Words, index_words
 from lookalike.search.rejection import WAYS, RejectionRates, estimate_rejection_rates, show
 
 if TYPE_CHECKING:
@@ -62,9 +63,14 @@ def words_of(index: IndexReader) -> Words:
     Returns
     -------
     Words
-        Made at the first call.
+        Indexed at the first call, and kept in the index.
     """
-    return index.cached("words", lambda: Words(index.fact_table))
+
+    def make() -> Words:
+        terms = {"unicode": unicodedata.unidata_version}
+        return Words(WORDS.cached(index.path, index.manifest, terms, lambda: ({}, index_words(index.fact_table)))[1])
+
+    return index.cached("words", make)
 
 
 def row_of(index: IndexReader, name: str) -> int:
