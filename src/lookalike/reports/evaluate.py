@@ -17,7 +17,7 @@ from lookalike.errors import UsageError
 from lookalike.metrics import ranking
 from lookalike.metrics.ground_truth import GroundTruth, read_truth, write_qrels, write_run
 from lookalike.metrics.ranking import Difference, ScoreReport, Scores, compare_paired
-from lookalike.search.engine import readable_queries
+from lookalike.search.query_descriptors import readable_queries
 from lookalike.search.rerank.base import RerankRequest, ranking_values
 from lookalike.search.rerank.registry import create_reranker
 
@@ -270,9 +270,9 @@ def questions(
                 "--leave-one-out leaves each out of its own answers"
             )
         read = readable_queries(index, chosen, distance or index.manifest.distance, resize=resize)
-        if read.failed:
-            first = next(iter(read.failed.values()))
-            tell(f"{len(read.failed):,} of {len(chosen):,} queries can't be asked and are left out; the first: {first}")
+        if read.errors:
+            first = next(iter(read.errors.values()))
+            tell(f"{len(read.errors):,} of {len(chosen):,} queries can't be asked and are left out; the first: {first}")
         name, good, ids = chosen.name, read.positions, list(chosen.ids)
         asked = QuerySet(
             [ids[i] for i in good],

@@ -14,19 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array
-from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.keypoints import compare_details, detect_keypoints
-from lookalike.errors import CollectionError, EncoderError, UsageError
+from lookalike.errors import CollectionError, EncoderError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.reopen import collection_now
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
-from lookalike.search.compose import read_whole, show_example
-from lookalike.search.engine import similarity as to_similarity
+from lookalike.search.compose import row_of, show_example, whole_picture
+from lookalike.search.example import Example
 from lookalike.search.occlusion import falls
-from lookalike.search.request import Example
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -125,7 +122,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
             )
     database = Database(described[1][None], distance)
     far = float(database.distances(described[0][None])[0, 0])
-    alike = to_similarity(far, database.distance, 8 * database.dimension)
+    alike = database.measure.similarity(far, 8 * database.dimension)
     parts = _parts(encoder, images, described) if DISTANCES[distance].directional else None
     exact = parts is not None and all(part.placed for part in parts[0])
     if parts is not None and exact:
@@ -163,15 +160,11 @@ def picture_of(index: IndexReader, row: int) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
     """
-    (facts,), (thumbnail,) = index.facts([row]), index.thumbnails([row])
-    size = facts["width"], facts["height"]
-    if thumbnail.shape[1::-1] == size:
-        return thumbnail
     try:
-        whole: NDArray[np.uint8] = read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
+        return whole_picture(index, row)
     except CollectionError:  # gone, or can't be read any more
+        (thumbnail,) = index.thumbnails([row])
         return thumbnail
-    return whole
 
 
 def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -198,17 +191,10 @@ def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.ui
     CollectionError
         If the file can't be read.
     """
-
-    def row_of(name: str) -> int:
-        row = index.row_of(name)
-        if row is None:
-            raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
-        return row
-
-    answer = picture_of(index, row_of(match))
+    answer = picture_of(index, row_of(index, match))
     if index.row_of(query) is not None:
-        return picture_of(index, row_of(query)), answer
-    return show_example(index, Example.parse(query), row_of), answer
+        return picture_of(index, row_of(index, query)), answer
+    return show_example(index, Example.parse(query)), answer
 
 
 # What accounts for it -------------------------------------------------------------------------------------------------

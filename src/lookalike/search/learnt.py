@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import id_of
-from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import CALIBRATION, REJECTION, WORDS
 from lookalike.index.originals import originals_of
@@ -71,32 +69,6 @@ def words_of(index: IndexReader) -> Words:
         return Words(WORDS.cached(index.path, index.manifest, terms, lambda: ({}, index_words(index.fact_table)))[1])
 
     return index.cached("words", make)
-
-
-def row_of(index: IndexReader, name: str) -> int:
-    """Return the row of an image.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What is asked.
-    name : str
-        An id.
-
-    Returns
-    -------
-    int
-        Of the descriptors.
-
-    Raises
-    ------
-    UsageError
-        If no image has that id.
-    """
-    row = index.row_of(name)
-    if row is None:
-        raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
-    return row
 
 
 def calibration_of(index: IndexReader, database: Database) -> DistanceCalibration:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from lookalike.encoders.base import Encoder
 from lookalike.neighbors.exact import Database
-from lookalike.search.engine import similarity
 from lookalike.transforms.windows import hiding_windows
 
 if TYPE_CHECKING:
@@ -68,10 +67,10 @@ def similarities(encoder: Encoder, images: NDArray[np.uint8], database: Database
     """
     descriptors = encoder.encode(images)
     found = np.zeros(len(images))
-    something = descriptors.any(axis=1) if database.measure.directional else np.ones(len(images), np.bool_)
-    if something.any():
-        distances = database.distances(descriptors[something])[:, 0]
-        found[something] = [similarity(float(d), database.distance, 8 * database.dimension) for d in distances]
+    visible = descriptors.any(axis=1) | (not database.measure.directional)
+    if visible.any():
+        distances = database.distances(descriptors[visible])[:, 0].tolist()
+        found[visible] = [database.measure.similarity(distance, 8 * database.dimension) for distance in distances]
     return found
 
 

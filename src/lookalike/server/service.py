@@ -24,9 +24,10 @@ from starlette.formparsers import MultiPartParser
 from lookalike.errors import ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.index.run_status import read_underway
 from lookalike.search.compose import read_example
-from lookalike.search.engine import describe
+from lookalike.search.example import Example
 from lookalike.search.page import answer
-from lookalike.search.request import Example, Query
+from lookalike.search.query_descriptors import describe
+from lookalike.search.request import Query
 from lookalike.server.fetching import Fetcher
 from lookalike.server.live import LiveIndex
 from lookalike.server.originals import Originals
@@ -300,7 +301,7 @@ class _ExampleBatch:
         crop: tuple[int, int, int, int] | None,
     ) -> None:
         """Add an image that is still to be described."""
-        fitted = read_example(self._index, Example(pixels=pixels), resize=True, stored=pixels)
+        fitted = read_example(self._index, Example(pixels=pixels), resize=True)
         if self._query.denoise is not None:  # all together, later
             self._denoised_bytes += fitted.nbytes
             if self._denoised_bytes > MAX_DENOISED_BYTES:
