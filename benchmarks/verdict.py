@@ -32,7 +32,8 @@ from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
-from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.metrics.ranking import per_query, score_names
+from lookalike.metrics.ranks import rank_relevant
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import Trial, run_trial

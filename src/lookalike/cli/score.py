@@ -134,12 +134,11 @@ def _compare(index: Index, other: Index, options: ScoreOptions) -> tuple[list[In
 def _score(index: Index, options: ScoreOptions) -> tuple[list[IndexScore], Comparison | None]:
     """Score one index; with a re-ranking, also without it."""
     from lookalike import progress
-    from lookalike.metrics import ranking
+    from lookalike.metrics.scores import compare_paired
     from lookalike.reports import evaluate
+    from lookalike.reports.query_set import questions
 
-    queries = evaluate.questions(
-        index, options.queries, **options.of_queries(), distance=options.distance, on_note=progress.say
-    )
+    queries = questions(index, options.queries, **options.of_queries(), distance=options.distance, on_note=progress.say)
     methods = [None] if options.rerank is None else [None, options.rerank]
     rankings = []
     for method in methods:
@@ -155,7 +154,7 @@ def _score(index: Index, options: ScoreOptions) -> tuple[list[IndexScore], Compa
     ]
     comparison = None
     if options.rerank is not None:
-        paired = ranking.compare_paired(rankings[0], rankings[1], seed=options.seed)
+        paired = compare_paired(rankings[0], rankings[1], seed=options.seed)
         comparison = evaluate.Comparison(reports[0], reports[1], paired)
     evaluate.export_trec(
         index, queries, run=options.run, qrels=options.qrels, distance=options.distance, overwrite=options.overwrite

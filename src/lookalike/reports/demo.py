@@ -29,6 +29,7 @@ from lookalike.neighbors.sampling import sample_rows
 from lookalike.reports import charts, evaluate, figures
 from lookalike.reports.evaluate import IndexScore
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from lookalike.reports.query_set import sample_queries
 from lookalike.search.restore import denoise
 from lookalike.selection.robustness import Point, robustness
 from lookalike.transforms import noise
@@ -99,7 +100,7 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
         with run.step(f"indexing {len(train):,} digits by {name}"), progress.counting("indexing") as show:
             path = folder / f"{name.replace(', ', '-')}.lookalike"
             run.indexes[name] = build_index(train, encoder, path, on_progress=show)
-    asked = evaluate.sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
+    asked = sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
     for name, index in run.indexes.items():
         with run.step(f"scoring {len(asked):,} queries by {name}"), progress.counting("scoring") as show:
             run.scores[name] = evaluate.score(index, asked, seed=seed, on_progress=show)

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
@@ -63,12 +65,12 @@ def words_of(text: str) -> list[str]:
     return [run or plain for run, plain in _parts(text)]
 
 
-def _held_of(text: str) -> list[str]:
+def _stored_words(text: str) -> list[str]:
     """Split a text as it is kept: where a script has no blanks, by each character and each two that follow one another."""
     return [word for run, plain in _parts(text) for word in ([plain] if plain else [*run, *_pairs(run)])]
 
 
-def _asked_of(text: str) -> list[str]:
+def _query_words(text: str) -> list[str]:
     """Split what is looked for: of a script without blanks the pairs stand for the whole, and a character for itself."""
     return [word for run, plain in _parts(text) for word in ([plain] if plain else _pairs(run) or [run])]
 
@@ -105,8 +107,6 @@ class Words:
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        import pyarrow as pa
-
         edges = arrays["edges"]
         self._words = pa.LargeStringArray.from_buffers(
             len(edges) - 1, pa.py_buffer(edges), pa.py_buffer(arrays["text"])
@@ -142,31 +142,26 @@ class Words:
         """
         if len(asked) > LONGEST:
             raise UsageError(f"words of {len(asked):,} characters; at most {LONGEST:,} are looked for, give fewer")
+        terms = []  # a word, whether it must not be there, whether it is only the beginning of one
+        for sign, text in _TERM.findall(asked):
+            words = _query_words(text)
+            terms += [(word, bool(sign), False) for word in words[:-1]]
+            terms += [(word, bool(sign), text.endswith("*")) for word in words[-1:]]
+        if len(terms) > MAX_WORDS:
+            raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
+        if all(is_excluded for _, is_excluded, _ in terms):
+            raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
         total = np.zeros(self._size)
         fits = np.ones(self._size, np.bool_)
-        wanted, count = False, 0
-        for sign, text in _TERM.findall(asked):
-            parts = _asked_of(text)
-            count += len(parts)
-            if count > MAX_WORDS:
-                raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
-            for i, word in enumerate(parts):
-                score = self._score(self._numbers_of(word, begins=text.endswith("*") and i == len(parts) - 1))
-                if sign:
-                    fits &= score == 0
-                else:
-                    wanted = True
-                    fits &= score > 0
-                    total += score
-        if not wanted:
-            raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
+        for word, is_excluded, is_prefix in terms:
+            score = self._score(self._numbers_of(word, is_prefix=is_prefix))
+            fits &= (score == 0) if is_excluded else (score > 0)
+            total += 0 if is_excluded else score
         return np.where(fits, total, 0.0)
 
-    def _numbers_of(self, word: str, *, begins: bool) -> list[int]:
+    def _numbers_of(self, word: str, *, is_prefix: bool) -> list[int]:
         """Return the numbers of a word, or of all that begin so."""
-        import pyarrow.compute as pc
-
-        if begins:
+        if is_prefix:
             return np.flatnonzero(pc.starts_with(self._words, word).to_numpy(zero_copy_only=False)).tolist()
         number = self._words.index(word).as_py()
         return [number] if number >= 0 else []
@@ -197,8 +192,6 @@ def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDA
         ``owners``, the rows that hold them, by word, a row as often as it holds it, and ``starts``, where those of each
         word begin and the last end; ``lengths``, how many words each image has.
     """
-    import pyarrow as pa
-
     table = FactTable.of(facts)
     lengths = np.zeros(len(table), np.int32)
     words: list[Any] = []
@@ -225,25 +218,19 @@ def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDA
 
 def _texts(table: FactTable, start: int, stop: int) -> Any:
     """Return what is said of some images, as an Arrow array of text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     parts = [table.column(name)[start:stop].cast(pa.string()) for name in ("id", "caption", "label")]
-    values = [" ".join(str(v) for v in one.values() if v is not None) for one in table.parsed]
+    values = [" ".join(str(value) for value in metadata.values() if value is not None) for metadata in table.parsed]
     parts.append(pa.array(values, pa.string()).take(table.metadata.indices[start:stop]))
     return pc.binary_join_element_wise(*parts, " ", null_handling="skip")
 
 
 def _words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
     """Return the words of some texts, one after another, as an Arrow array, and how many each has."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
     if plain.all():
         return _ascii_words_in(texts)
     many = np.zeros(len(texts), np.int64)
-    held = [_held_of(text) for text in texts.filter(pa.array(~plain)).to_pylist()]
+    held = [_stored_words(text) for text in texts.filter(pa.array(~plain)).to_pylist()]
     many[~plain] = [len(words) for words in held]
     found, many[plain] = _ascii_words_in(texts.filter(pa.array(plain)))
     # Each text's own words must stand where its number says: those of plain texts come first, then the others'.
@@ -254,8 +241,6 @@ def _words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
 
 def _ascii_words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
     """Do the same for plain text, where every byte is a character, without looking at one by one."""
-    import pyarrow as pa
-
     if not len(texts):
         return pa.array([], pa.string()), np.zeros(0, np.int64)
     edges = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]

@@ -95,7 +95,7 @@ def readable_queries(
     for position in positions[blank].tolist():
         errors[position] = _blank_error(index, query_title(collection, position))
     if blank.all():
-        raise next(iter(errors.values()))
+        raise next(iter(errors.values()), CollectionError(f"{collection.name}: holds no image"))
     if restored is not None and blank.any():
         restored = restored.take(np.flatnonzero(~blank))
     messages = {position: str(error) for position, error in errors.items()}
@@ -196,10 +196,9 @@ def describe(index: IndexReader, images: NDArray[np.uint8], titles: Sequence[str
 
 def _is_blank(descriptors: NDArray[Any], distance: str) -> NDArray[np.bool_]:
     """Tell which descriptors have no direction, where the distance is one between directions."""
-    blank = np.zeros(len(descriptors), np.bool_)
     if DISTANCES[distance].directional:
-        blank = ~descriptors.any(axis=1)
-    return blank
+        return np.asarray(~descriptors.any(axis=1))
+    return np.zeros(len(descriptors), np.bool_)
 
 
 def _blank_error(index: IndexReader, title: str) -> UsageError:
