@@ -163,12 +163,12 @@ def _score(index: Index, options: ScoreOptions) -> tuple[list[IndexScore], Compa
 
 
 def _plot(reports: list[IndexScore], plot: Path, overwrite: bool) -> None:
-    from lookalike.reports import figures
+    from lookalike.reports import figures, line_charts
 
     titles = [r.title for r in reports] if len({r.title for r in reports}) == len(reports) else ["first", "second"]
     curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
     bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
-    figures.save(figures.score_curves(curves, bands), plot, overwrite=overwrite)
+    figures.save(line_charts.score_curves(curves, bands), plot, overwrite=overwrite)
 
 
 def _show(reports: list[IndexScore], comparison: Comparison | None, *, as_json: bool, two_indexes: bool) -> None:

@@ -206,7 +206,8 @@ GRAPH = Artifact(
 )
 MAP = Artifact(
     "map",
-    "the map: each image's place and density cluster",
+    "the map: each image's position and density cluster",
+    version=2,
     needs=(GRAPH,),
     follows="encoder",
     remade_by="make it again: lookalike map",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.reports.figures import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
+from lookalike.reports import drawing
+from lookalike.reports.drawing import INK, MUTED, RULE, SERIES, say, sheet
 from lookalike.reports.heatmap import overlay
 from lookalike.search.explain import Explanation
 
@@ -60,21 +61,21 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
         overlay(match, explanation.match_map),
     ]
     height = max(_SIDE * min(1.0, p.shape[0] / p.shape[1]) for p in pictures)
-    said = textwrap.wrap(explanation.message, _LETTERS)
+    lines = textwrap.wrap(explanation.message, _LETTERS)
     bars = len(explanation.shares) > 1
     width = 4 * _SIDE + 3 * _GAP
-    top = 0.5 + _LINE * len(said)
+    top = 0.5 + _LINE * len(lines)
     below = (1.1 if bars else 0) + (1.2 if explanation.colours else 0)
-    figure, ax = _sheet(width, top + height + 0.5 + below)
-    for i, line in enumerate(said):
-        _say(ax, 0, 0.25 + i * _LINE, line, size=9)
+    figure, ax = sheet(width, top + height + 0.5 + below)
+    for i, line in enumerate(lines):
+        say(ax, 0, 0.25 + i * _LINE, line, size=9)
     boxes = []
     for i, (picture, name) in enumerate(
         zip(pictures, ("what of it counts", "query", "answer", "what of it counts"), strict=True)
     ):
         x = i * (_SIDE + _GAP)
-        boxes.append(_framed(ax, picture, x, top, height))
-        _say(ax, x + _SIDE / 2, top + height + 0.25, name, color=MUTED, ha="center")
+        boxes.append(drawing.picture(ax, picture, x, top, _SIDE, height))
+        say(ax, x + _SIDE / 2, top + height + 0.25, name, color=MUTED, ha="center")
     if explanation.points is not None:
         _join(ax, boxes[1], boxes[2], explanation.points)
     y = top + height + 0.6
@@ -108,18 +109,18 @@ def contact_sheet(index: IndexReader, health: Health) -> Figure:
     """
     lines = [2.1 if finding.rows else 0.7 for finding in health.findings]
     width = _COLUMNS * (1 + _APART)
-    figure, ax = _sheet(width, 0.5 + sum(lines))
-    _say(ax, 0, 0.2, health.lines()[1], size=8.5)
+    figure, ax = sheet(width, 0.5 + sum(lines))
+    say(ax, 0, 0.2, health.lines()[1], size=8.5)
     for i, finding in enumerate(health.findings):
         y = 0.5 + sum(lines[:i])
         title = textwrap.shorten(f"{finding.name}: {finding.message}", _LETTERS, placeholder=" ...")
-        _say(ax, 0, y + 0.25, title, size=8.5)
+        say(ax, 0, y + 0.25, title, size=8.5)
         ax.plot([0, width], [y + 0.47, y + 0.47], color=RULE, lw=0.6)
         rows, captions = _shown(finding)
         for j, (picture, caption) in enumerate(zip(index.thumbnails(rows), captions, strict=True)):
             x = j * (1 + _APART)
-            _tile(ax, picture, x, y + 0.58, 1)
-            _say(ax, x + 0.5, y + 1.75, caption, size=6.5, color=MUTED, ha="center")
+            drawing.picture(ax, picture, x, y + 0.58, 1, 1, frame=True)
+            say(ax, x + 0.5, y + 1.75, caption, size=6.5, color=MUTED, ha="center")
     return figure
 
 
@@ -141,19 +142,6 @@ def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture = Image.fromarray(image)
     picture.thumbnail((512, 512))
     return np.asarray(picture)
-
-
-def _framed(
-    ax: Axes, picture: NDArray[np.uint8], x: float, y: float, height: float
-) -> tuple[float, float, float, float]:
-    """Draw a picture in a box of that height, its own shape kept; return left, top, width and height of what was drawn."""
-    h, w = picture.shape[:2]
-    scale = min(_SIDE / w, height / h)
-    left, top = x + (_SIDE - w * scale) / 2, y + (height - h * scale) / 2
-    shown = np.broadcast_to(picture.reshape(h, w, -1), (h, w, 3))
-    how = "none" if max(h, w) <= 64 else "antialiased"
-    ax.imshow(shown, extent=(left, left + w * scale, top + h * scale, top), aspect="auto", interpolation=how)
-    return left, top, w * scale, h * scale
 
 
 def _join(
@@ -182,7 +170,7 @@ def _bar(ax: Axes, y: float, width: float, shares: dict[str, float]) -> None:
         part = share / whole * width
         ax.add_patch(Rectangle((x, y), part, 0.4, fc=SERIES[i % len(SERIES)], ec="none"))
         if part > 0.6:
-            _say(ax, x + 0.05, y + 0.68, f"{name} {shares[name]:.0%}", color=INK)
+            say(ax, x + 0.05, y + 0.68, f"{name} {shares[name]:.0%}", color=INK)
         x += part
 
 
@@ -190,7 +178,7 @@ def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, 
     """Draw the colours that account for most, each as wide as its share of those shown."""
     from matplotlib.patches import Rectangle
 
-    _say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
+    say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
     y += 0.25
     whole, x = sum(share for _, share in colours), 0.0
     for colour, share in colours:
@@ -198,7 +186,7 @@ def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, 
         face = (colour[0] / 255, colour[1] / 255, colour[2] / 255)
         ax.add_patch(Rectangle((x, y), part, 0.4, fc=face, ec=RULE, lw=0.5))
         if part > 1:
-            _say(ax, x + 0.05, y + 0.62, f"{share:.0%}", size=7.5, color=MUTED)
+            say(ax, x + 0.05, y + 0.62, f"{share:.0%}", size=7.5, color=MUTED)
         x += part
 
 

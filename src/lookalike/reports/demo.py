@@ -26,7 +26,7 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.reader import IndexReader
 from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.reports import charts, evaluate, figures
+from lookalike.reports import charts, evaluate, figures, line_charts
 from lookalike.reports.evaluate import IndexScore
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from lookalike.reports.query_set import sample_queries
@@ -236,7 +236,9 @@ def _scores(run: _Run, asked: Collection, count: int) -> Iterator[str | Picture 
     lowest = min(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     highest = max(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     yield Picture(
-        figures.score_curves({n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}),
+        line_charts.score_curves(
+            {n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}
+        ),
         f"The article's curve for five encoders, cosine distance, {len(asked):,} test queries against all {count:,}; bands are "
         "95 % bootstrap intervals.",
         f"LRAP at n from 10 to {count:,}: at 1,000 {highest} is highest and {lowest} lowest.",
@@ -294,7 +296,7 @@ def _training(run: _Run, count: int) -> Iterator[str | Picture]:
         )
         if len(history) > 2:
             yield Picture(
-                figures.training_curve(history),
+                line_charts.training_curve(history),
                 f"Loss of '{preset}' by epoch.",
                 f"The loss of {preset} on both sets, by epoch.",
             )

@@ -40,22 +40,22 @@ def test_it_is_made_once_and_kept(photos):
     notes = []
     made = make_map(index, on_note=notes.append)
     assert any("laying out 60 images" in note for note in notes)
-    assert np.abs(made.places).max() == 1
+    assert np.abs(made.positions).max() == 1
     kept = make_map(open_index(index.path), on_note=pytest.fail)
-    assert (kept.places == made.places).all()
-    assert (make_map(index, anew=True).places == made.places).all()
-    assert (make_map(index, seed=5).places != made.places).any()
+    assert (kept.positions == made.positions).all()
+    assert (make_map(index, anew=True).positions == made.positions).all()
+    assert (make_map(index, seed=5).positions != made.positions).any()
     assert verify(open_index(index.path)) == []
     # The two kinds of picture lie apart.
     left = np.array([one.startswith("left") for one in index.ids])
-    gap = np.linalg.norm(made.places[left].mean(axis=0) - made.places[~left].mean(axis=0))
-    assert gap > made.places[left].std()
+    gap = np.linalg.norm(made.positions[left].mean(axis=0) - made.positions[~left].mean(axis=0))
+    assert gap > made.positions[left].std()
 
 
 @pytest.mark.slow
 def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     index = build_index(photos, "pixels")
-    before = dict(zip(index.ids, make_map(index).places, strict=True))
+    before = dict(zip(index.ids, make_map(index).positions, strict=True))
     (photos / "left" / "003.png").unlink()
     write(photos, [61])
     changed = build_index(photos)
@@ -63,7 +63,7 @@ def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     notes = []
     made = make_map(changed, on_note=notes.append)
     assert any("changed since its map was made" in note for note in notes)
-    after = dict(zip(changed.ids, made.places, strict=True))
+    after = dict(zip(changed.ids, made.positions, strict=True))
     assert set(after) == (set(before) - {"left/003.png"}) | {"left/061.png"}
     moved = [np.linalg.norm(after[one] - before[one]) for one in after if one in before]
     assert np.median(moved) < 0.5 * np.std(list(before.values()))
@@ -90,7 +90,7 @@ def test_a_damaged_one_is_found_and_made_again(photos):
     file.write_bytes(bytes(data))
     assert open_map(index) is None
     assert [problem for problem in verify(index) if "lookalike map" in problem]
-    assert (make_map(index).places == made.places).all()
+    assert (make_map(index).positions == made.positions).all()
 
 
 def test_too_few_images_are_refused(tmp_path):
@@ -139,7 +139,7 @@ def test_the_service_gives_positions_clusters_labels_and_ids(site, photos):
         return np.frombuffer(base64.b64decode(said[name]), dtype)
 
     assert said["count"] == 60
-    assert (array("positions", "<f4").reshape(-1, 2) == layout.places).all()
+    assert (array("positions", "<f4").reshape(-1, 2) == layout.positions).all()
     assert (array("clusters", "<u2") == layout.clusters).all()
     assert [said["label_names"][at] for at in array("labels", "<u2")] == index.labels.tolist()
     body = {"version": said["version"], "encoder": "pixels", "rows": [5, 0, 59]}
