@@ -77,7 +77,7 @@ def find_neighbours(
     k: int = NEIGHBOURS,
     *,
     known: Neighbours | None = None,
-    places: NDArray[np.int64] | None = None,
+    positions: NDArray[np.int64] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Neighbours:
     """Find the nearest other images of every image, exactly.
@@ -92,7 +92,7 @@ def find_neighbours(
         How many neighbours, at most n - 1.
     known : Neighbours, optional
         Those of an older state of the collection; only what has changed since is worked out.
-    places : ndarray of int64, shape (n,)
+    positions : ndarray of int64, shape (n,)
         With ``known``: where each image was in it, -1 for one that is new or has changed.
     on_progress : callable, optional
         Called with (images done, images to do).
@@ -112,8 +112,8 @@ def find_neighbours(
     k = min(k, size - 1)
     rows, squares = np.empty((size, k), np.int32), np.empty((size, k), np.float32)
     anew = np.ones(size, np.bool_)
-    if known is not None and places is not None and known.rows.shape[1] >= k:
-        anew = _take_over(known, places, database, descriptors, rows, squares)
+    if known is not None and positions is not None and known.rows.shape[1] >= k:
+        anew = _take_over(known, positions, database, descriptors, rows, squares)
     wanted = np.flatnonzero(anew)
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
@@ -128,7 +128,7 @@ def find_neighbours(
 
 def _take_over(
     known: Neighbours,
-    places: NDArray[np.int64],
+    positions: NDArray[np.int64],
     database: Database,
     descriptors: NDArray[Any],
     rows: NDArray[np.int32],
@@ -139,16 +139,16 @@ def _take_over(
     A list stays right if none of its images is gone, and new ones are merged into it.
     """
     size, k = rows.shape
-    now = np.full(len(known) + 1, -1, np.int64)  # the last for places of -1
-    now[places[places >= 0]] = np.flatnonzero(places >= 0)
-    new = np.flatnonzero(places < 0)
+    now = np.full(len(known) + 1, -1, np.int64)  # the last for positions of -1
+    now[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
+    new = np.flatnonzero(positions < 0)
     if len(new) > size // 4:  # merging wouldn't be quicker
         return np.ones(size, np.bool_)
-    old = np.flatnonzero(places >= 0)
-    lists = now[known.rows[places[old], :k]]
+    old = np.flatnonzero(positions >= 0)
+    lists = now[known.rows[positions[old], :k]]
     whole = (lists >= 0).all(axis=1)
     kept = old[whole]
-    rows[kept], squares[kept] = lists[whole], known.squares[places[kept], :k]
+    rows[kept], squares[kept] = lists[whole], known.squares[positions[kept], :k]
     anew = np.ones(size, np.bool_)
     anew[kept] = False
     for start in range(0, len(new), AT_ONCE):
@@ -244,8 +244,8 @@ class NeighborGraph:
         from scipy import sparse
 
         queries, k = rows.shape
-        each = (np.arange(queries + 1) * k, rows.ravel(), seeds.ravel())
-        now = sparse.csr_array((each[2], each[1], each[0]), shape=(queries, len(self.neighbours)))
+        starts = np.arange(queries + 1) * k
+        now = sparse.csr_array((seeds.ravel(), rows.ravel(), starts), shape=(queries, len(self.neighbours)))
         tail = (alpha * self.spectrum) ** (LOCAL_TERMS + 1) / (1 - alpha * self.spectrum)
         out: Float32Array = ((now @ self.basis) * tail).astype(np.float32) @ self.basis.T
         for _ in range(LOCAL_TERMS):
@@ -271,7 +271,7 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
 
     Returns
     -------
-    Diffusion
+    NeighborGraph
     """
     from scipy.sparse.linalg import eigsh
 

@@ -39,17 +39,6 @@ def prepare(index: IndexReader, on_note: Callable[[str], None] | None = None) ->
     rejection_rates_of(index, on_note=on_note)
 
 
-def prepare_words(index: IndexReader) -> None:
-    """Make what the first search by words would wait for.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What will be asked.
-    """
-    words_of(index)
-
-
 def words_of(index: IndexReader) -> Words:
     """Return what keyword search goes by.
 
@@ -88,13 +77,13 @@ def calibration_of(index: IndexReader, database: Database) -> DistanceCalibratio
     """
 
     def make() -> DistanceCalibration:
-        made = DistanceCalibration(
+        calibration = DistanceCalibration(
             lambda: index.descriptors,
             database,
             partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
         )
-        made.p_value(0.0)  # learnt now, and not by each thread that asks first
-        return made
+        calibration.p_value(0.0)  # learnt now, and not by each thread that asks first
+        return calibration
 
     return index.cached(f"calibration by {database.distance}", make)
 
@@ -139,7 +128,6 @@ def rejection_rates_of(
 def _views(index: IndexReader, rows: list[int], way: str) -> NDArray[Any]:
     """Return descriptors of some images of an index, shown otherwise; of the pictures themselves where they are there."""
     shape = tuple(index.manifest.shape)
-    found: NDArray[Any] = index.encoder.encode(
-        show(np.stack([fit_to(picture, shape) for picture in originals_of(index).read(rows)]), way)
-    )
-    return found
+    images = np.stack([fit_to(picture, shape) for picture in originals_of(index).read(rows)])
+    descriptors: NDArray[Any] = index.encoder.encode(show(images, way))
+    return descriptors
