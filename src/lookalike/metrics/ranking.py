@@ -60,8 +60,8 @@ class Hits:
 
     def gained(self, n: Any) -> Any:
         """Return the sum of the precision at each relevant rank up to ``n``, an int or an array of them."""
-        found = self.found(n)
-        return np.where(found > 0, self._precisions[found - 1], 0.0)
+        count = self.found(n)
+        return np.where(count > 0, self._precisions[count - 1], 0.0)
 
     @property
     def gained_in_all(self) -> float:

@@ -216,7 +216,7 @@ def compare_paired(first: Scores, second: Scores, seed: int = 0, resamples: int 
     apart = b[:, [second.names.index(name) for name in names]] - a[:, [first.names.index(name) for name in names]]
     low, high = bootstrap_percentiles(apart, seed, resamples).tolist()
     means = apart.mean(axis=0).tolist()
-    return {name: Difference(*found) for name, *found in zip(names, means, low, high, strict=True)}
+    return {name: Difference(*figures) for name, *figures in zip(names, means, low, high, strict=True)}
 
 
 def score(

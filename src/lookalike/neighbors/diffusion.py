@@ -116,13 +116,13 @@ def find_neighbours(
         anew = _take_over(known, positions, database, descriptors, rows, squares)
     wanted = np.flatnonzero(anew)
     for start in range(0, len(wanted), AT_ONCE):
-        some = wanted[start : start + AT_ONCE]
-        near, far = database.nearest(descriptors[some], k + 1)
-        others = others_than(some, near)
-        rows[some] = near[others].reshape(-1, k)
-        squares[some] = database.measure.to_squares(far[others].reshape(-1, k))
+        part = wanted[start : start + AT_ONCE]
+        near, far = database.nearest(descriptors[part], k + 1)
+        others = others_than(part, near)
+        rows[part] = near[others].reshape(-1, k)
+        squares[part] = database.measure.to_squares(far[others].reshape(-1, k))
         if on_progress is not None:
-            on_progress(start + len(some), len(wanted))
+            on_progress(start + len(part), len(wanted))
     return Neighbours(rows, squares)
 
 
@@ -152,13 +152,13 @@ def _take_over(
     anew = np.ones(size, np.bool_)
     anew[kept] = False
     for start in range(0, len(new), AT_ONCE):
-        some = new[start : start + AT_ONCE]
-        far = database.measure.to_squares(database.distances(descriptors[some]))[:, kept]
+        part = new[start : start + AT_ONCE]
+        far = database.measure.to_squares(database.distances(descriptors[part]))[:, kept]
         # Only where the new one is nearer than the last is there anything to merge.
-        one, other = np.nonzero(far <= squares[kept, -1])
-        for at in np.unique(other).tolist():
-            row, mine = kept[at], one[other == at]
-            near = np.concatenate([rows[row], some[mine].astype(np.int32)])
+        newcomer, place = np.nonzero(far <= squares[kept, -1])
+        for at in np.unique(place).tolist():
+            row, mine = kept[at], newcomer[place == at]
+            near = np.concatenate([rows[row], part[mine].astype(np.int32)])
             distance = np.concatenate([squares[row], far[mine, at]])
             order = np.lexsort((near, distance))[:k]
             rows[row], squares[row] = near[order], distance[order]
@@ -330,9 +330,9 @@ def scales(squares: Float32Array) -> Float32Array:
     return np.asarray(np.sqrt(squares[:, min(SCALE_AT, squares.shape[1]) - 1]), np.float32)
 
 
-def _products(one: Float32Array, others: Float32Array) -> Float32Array:
+def _products(scale: Float32Array, others: Float32Array) -> Float32Array:
     """Return the products of scales, never 0: images that are all equal to their neighbours have a scale of 0."""
-    return np.asarray(np.maximum(one[:, None] * others, np.finfo(np.float32).tiny * 1e6), np.float32)
+    return np.asarray(np.maximum(scale[:, None] * others, np.finfo(np.float32).tiny * 1e6), np.float32)
 
 
 def _add(out: Float32Array, sparse: Any) -> None:

@@ -123,15 +123,15 @@ def embed_2d(
         moved = np.empty_like(positions)
         for first in range(0, size, AT_ONCE):
             last = min(first + AT_ONCE, size)
-            some = slice(bounds[first], bounds[last])
+            edges = slice(bounds[first], bounds[last])
             here = positions[first:last]
             counts = np.diff(bounds[first : last + 1])
             rows = bounds[first:last] - bounds[first]
             # The neighbours' pull ...
-            away = positions[others[some]] - np.repeat(here, counts, axis=0)
+            away = positions[others[edges]] - np.repeat(here, counts, axis=0)
             squares = np.maximum(np.einsum("ij,ij->i", away, away), 1e-6)
             bent = squares ** np.float32(B - 1)
-            strength = pull[some] * (np.float32(2 * A * B) * bent / (1 + np.float32(A) * bent * squares))
+            strength = pull[edges] * (np.float32(2 * A * B) * bent / (1 + np.float32(A) * bent * squares))
             move = np.stack([np.add.reduceat(strength * away[:, axis], rows) for axis in (0, 1)], axis=1)
             stiffness = np.add.reduceat(strength, rows)
             # ... and the push of some others.
@@ -240,9 +240,9 @@ def principal_positions(descriptors: NDArray[Any]) -> Float32Array:
     def plain(rows: Any) -> NDArray[np.float64]:
         return np.asarray(np.unpackbits(descriptors[rows], axis=1) if packed else descriptors[rows], np.float64)
 
-    some = plain(chosen)
-    mean = some.mean(axis=0)
-    values, vectors = np.linalg.eigh((some - mean).T @ (some - mean))
+    sample = plain(chosen)
+    mean = sample.mean(axis=0)
+    values, vectors = np.linalg.eigh((sample - mean).T @ (sample - mean))
     leading = vectors[:, np.argsort(-values, kind="stable")[:2]]
     # An eigenvector's sign is chance; here its largest entry is positive.
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])

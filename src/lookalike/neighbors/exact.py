@@ -9,9 +9,8 @@ stored. Queries may be of any float type.
 **Exactness.** One matrix product finds candidates, and float32 rounding makes its values wrong in the last digits. So
 :meth:`Database.nearest` keeps every image that could still belong to the first ``k`` by the worst-case error of a dot
 product (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd edition, section 3.1), recomputes the distances
-of these few in float64, and only then cuts. The answer doesn't depend on the batch or the thread count, and an
-identical image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values. Bits are
-counted, so ``hamming`` is exact from the start.
+of these few in float64, and only then cuts. The answer doesn't depend on the batch or the thread count, and an identical
+image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values. ``hamming`` counts bits.
 """
 
 from __future__ import annotations
@@ -186,7 +185,7 @@ class Database:
         k : int
             How many, 1 to m, or to the number of ``rows``.
         rows : ndarray of bool, shape (m,), or of int, shape (r,), optional
-            The only rows that may be answered, as a mask or as positions; all by default.
+            The only rows that may be answered, as a mask or as positions.
 
         Returns
         -------
@@ -224,9 +223,9 @@ class Database:
         def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
             return _candidates(values, k, error)
 
-        for q, (found, exact) in enumerate(self._picked(table, lengths, pick)):
-            order = np.lexsort((found, exact))[:k]
-            positions[q], distances[q] = found[order], exact[order]
+        for q, (rows_found, exact) in enumerate(self._picked(table, lengths, pick)):
+            order = np.lexsort((rows_found, exact))[:k]
+            positions[q], distances[q] = rows_found[order], exact[order]
         return positions, distances
 
     def within(self, queries: NDArray[Any], radius: float) -> list[tuple[Int64Array, Float32Array]]:
@@ -244,8 +243,7 @@ class Database:
         Returns
         -------
         list of (positions, distances), one a query
-            Rows of the database as int64 and their distances as float32, by (distance, position); empty where nothing
-            is that near.
+            int64 and float32, by (distance, position); empty where nothing is that near.
 
         Raises
         ------
@@ -267,10 +265,10 @@ class Database:
             return np.flatnonzero(values <= value + abs(value) * 4 * ROUNDING + error)
 
         answers = []
-        for found, exact in self.measure.all_within(table, radius) or self._picked(table, lengths, pick):
-            order = np.lexsort((found, exact))
+        for positions, exact in self.measure.all_within(table, radius) or self._picked(table, lengths, pick):
+            order = np.lexsort((positions, exact))
             order = order[exact[order] <= radius]
-            answers.append((found[order], exact[order]))
+            answers.append((positions[order], exact[order]))
         return answers
 
     def blocks(self, queries: NDArray[Any], rows: int | None = None) -> Iterator[Block]:
@@ -312,15 +310,15 @@ class Database:
         if self.measure.packed:
             for query in queries:
                 counts = self.measure.count(query)
-                found = pick(counts, 0, 0)
-                yield found, counts[found].astype(np.float32)
+                positions = pick(counts, 0, 0)
+                yield positions, counts[positions].astype(np.float32)
             return
         errors = self.measure.errors(lengths)
         for block in self._blocks(queries, lengths):
             for i in range(len(block)):
                 q = block.start + i
-                found = pick(block.row(i), float(errors[q]), float(block.offsets[i]))
-                yield found, self._apart(queries, lengths, np.full(len(found), q), found)
+                positions = pick(block.row(i), float(errors[q]), float(block.offsets[i]))
+                yield positions, self._apart(queries, lengths, np.full(len(positions), q), positions)
 
     def _picked_together(
         self, queries: Any, lengths: Float64Array, k: int
@@ -390,8 +388,8 @@ def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
     groups = 1024
     whole = k > groups // 4 or len(values) < 8 * groups
     smallest = values if whole else values[: len(values) // groups * groups].reshape(-1, groups).min(axis=0)
-    found = np.flatnonzero(values <= _reach(smallest, k, error))
-    return found if whole else found[values[found] <= _reach(values[found], k, error)]
+    positions = np.flatnonzero(values <= _reach(smallest, k, error))
+    return positions if whole else positions[values[positions] <= _reach(values[positions], k, error)]
 
 
 def _reach(values: NDArray[Any], k: int, error: float) -> Any:

@@ -178,19 +178,20 @@ class InvertedFile:
         distances = np.empty((len(asked), k), np.float32)
         for start in range(0, len(asked), _MAX_TOGETHER):
             part = slice(start, start + _MAX_TOGETHER)
-            some, long = asked[part], lengths[part]
-            chosen = self._chosen(some, long, k, probes)
+            asked_part, lengths_part = asked[part], lengths[part]
+            chosen = self._chosen(asked_part, lengths_part, k, probes)
             self._check(np.unique(np.concatenate(chosen)))
-            left, errors = self._measure.prepare(some, long)[0], self._measure.errors(long)
-            if len(some) >= _TOGETHER:
+            left, errors = self._measure.prepare(asked_part, lengths_part)[0], self._measure.errors(lengths_part)
+            if len(asked_part) >= _TOGETHER:
                 who, places = visit(left, errors, k, chosen, self._starts, self._list, self._measure.complete)
             else:
-                found = [self._of_one(*one, k) for one in zip(left, errors, chosen, strict=True)]
-                who, places = np.repeat(np.arange(len(found)), [len(one) for one in found]), np.concatenate(found)
-            at_once = max(1, NUMBERS_AT_ONCE // some.shape[1])
+                candidates = [self._of_one(*query, k) for query in zip(left, errors, chosen, strict=True)]
+                who = np.repeat(np.arange(len(candidates)), list(map(len, candidates)))
+                places = np.concatenate(candidates)
+            at_once = max(1, NUMBERS_AT_ONCE // asked_part.shape[1])
             exact = np.concatenate(
                 [
-                    self._measure.apart(some, long, who[at : at + at_once], places[at : at + at_once])
+                    self._measure.apart(asked_part, lengths_part, who[at : at + at_once], places[at : at + at_once])
                     for at in range(0, len(who), at_once)
                 ]
             ).astype(np.float32)
@@ -207,9 +208,9 @@ class InvertedFile:
             self._stored.check_rows("descriptors", self._starts[fresh], self._starts[fresh + 1])
             self._sound[fresh] = True
 
-    def _list(self, one: int) -> Float32Array:
+    def _list(self, number: int) -> Float32Array:
         """Return the descriptors of a list, which was checked."""
-        return self._all[int(self._starts[one]) : int(self._starts[one + 1])]
+        return self._all[int(self._starts[number]) : int(self._starts[number + 1])]
 
     def _chosen(self, asked: Float32Array, lengths: Float64Array, k: int, probes: int) -> list[Int64Array]:
         """Return the lists each query looks into, the nearest first."""
@@ -219,12 +220,12 @@ class InvertedFile:
         self._by_centre.multiply(left, near)
 
         def choose(part: slice) -> Int64Array:
-            some = near[part]
-            self._by_centre.complete(0, len(self), some)
-            nearest = np.argpartition(some, probes - 1, axis=1)[:, :probes]
-            order = np.argsort(np.take_along_axis(some, nearest, axis=1), axis=1, kind="stable")
-            found: Int64Array = np.take_along_axis(nearest, order, axis=1)
-            return found
+            distances = near[part]
+            self._by_centre.complete(0, len(self), distances)
+            nearest = np.argpartition(distances, probes - 1, axis=1)[:, :probes]
+            order = np.argsort(np.take_along_axis(distances, nearest, axis=1), axis=1, kind="stable")
+            lists: Int64Array = np.take_along_axis(nearest, order, axis=1)
+            return lists
 
         each = -(-len(asked) // product_threads()) if len(asked) >= _TOGETHER else len(asked)
         parts = [slice(start, start + each) for start in range(0, len(asked), each)]
@@ -233,22 +234,22 @@ class InvertedFile:
         else:
             with ThreadPoolExecutor(len(parts)) as pool:
                 chosen = np.concatenate(list(pool.map(choose, parts)))
-        found = list(chosen)
+        lists = list(chosen)
         for q in np.flatnonzero(self._sizes[chosen].sum(axis=1) < k).tolist():
             every = np.argsort(near[q], kind="stable")
-            found[q] = every[: int(np.searchsorted(np.cumsum(self._sizes[every]), k)) + 1]
-        return found
+            lists[q] = every[: int(np.searchsorted(np.cumsum(self._sizes[every]), k)) + 1]
+        return lists
 
     def _of_one(self, left: Float32Array, error: float, lists: Int64Array, k: int) -> Int64Array:
         """Return the places of one query's candidates, at least ``k``."""
         edges = np.concatenate([[0], np.cumsum(self._sizes[lists])])
         values = np.empty(int(edges[-1]), np.float32)
         bounds = edges.tolist()
-        for one, start, begin, end in zip(
+        for number, start, begin, end in zip(
             lists.tolist(), self._starts[lists].tolist(), bounds[:-1], bounds[1:], strict=True
         ):
             part = values[begin:end]
-            np.vecdot(self._list(one), left, out=part)
+            np.vecdot(self._list(number), left, out=part)
             self._measure.complete(start, start + end - begin, part)
         kth = np.partition(values, k - 1)[k - 1 : k]
         near = np.flatnonzero(values <= reach_of(kth, np.array([2 * error])))

@@ -105,18 +105,18 @@ def _learn(descriptors: Float32Array, lengths: Float64Array, distance: str) -> F
     count = max(_MIN_LISTS, min(_MAX_LISTS, int(2 * len(descriptors) ** 0.5)))
     count = min(count, len(descriptors))
     rng = np.random.default_rng(_SEED)
-    some = np.sort(rng.choice(len(descriptors), min(len(descriptors), _TRAIN_PER_LIST * count), replace=False))
-    sample = np.empty((len(some), descriptors.shape[1]), np.float32)
+    rows = np.sort(rng.choice(len(descriptors), min(len(descriptors), _TRAIN_PER_LIST * count), replace=False))
+    sample = np.empty((len(rows), descriptors.shape[1]), np.float32)
     for part in _parts(*sample.shape):
-        sample[part] = DISTANCES[distance].placed(descriptors[some[part]], lengths[some[part]])
+        sample[part] = DISTANCES[distance].placed(descriptors[rows[part]], lengths[rows[part]])
     centres = sample[rng.choice(len(sample), count, replace=False)].copy()
     for _ in range(_TURNS):
         nearest = Database(centres, "euclidean")
         owner = np.concatenate([nearest.nearest(sample[part], 1)[0][:, 0] for part in _parts(*sample.shape)])
         order = np.argsort(owner, kind="stable")
         held, first, many = np.unique(owner[order], return_index=True, return_counts=True)
-        for one, start, count_held in zip(held.tolist(), first.tolist(), many.tolist(), strict=True):
-            centres[one] = np.add.reduce(sample[order[start : start + count_held]], axis=0) / count_held
+        for centre, start, count_held in zip(held.tolist(), first.tolist(), many.tolist(), strict=True):
+            centres[centre] = np.add.reduce(sample[order[start : start + count_held]], axis=0) / count_held
         empty = np.setdiff1d(np.arange(count), held)
         centres[empty] = sample[rng.choice(len(sample), len(empty), replace=False)]
         if DISTANCES[distance].directional:
@@ -139,11 +139,11 @@ def _measure(lists: InvertedFile, arrays: dict[str, NDArray[Any]], distance: str
     for k in sorted({min(cut, most) for cut in CUTS}):
 
         def recall(part: slice, probes: int, k: int = k) -> Float64Array:
-            found = lists.search(queries[part], k + 1, probes)[0]
+            answers = lists.search(queries[part], k + 1, probes)[0]
             return np.array(
                 [
                     len(set(a[a != me][:k].tolist()) & set(b[b != me][:k].tolist())) / k
-                    for a, b, me in zip(found, exact[part], own[part], strict=True)
+                    for a, b, me in zip(answers, exact[part], own[part], strict=True)
                 ]
             )
 
@@ -151,9 +151,9 @@ def _measure(lists: InvertedFile, arrays: dict[str, NDArray[Any]], distance: str
             _, low, _ = _interval(recall(tuning, probes))
             if low >= FLOOR:
                 break
-        found = recall(testing, probes)
-        mean, bottom, top = _interval(found)
-        meter.append(Recall(k, probes, mean, bottom, top, len(found), bool(low >= FLOOR and mean >= FLOOR)))
+        recalls = recall(testing, probes)
+        mean, bottom, top = _interval(recalls)
+        meter.append(Recall(k, probes, mean, bottom, top, len(recalls), bool(low >= FLOOR and mean >= FLOOR)))
     return meter
 
 

@@ -73,8 +73,8 @@ def check_lengths(what: str, lengths: Float64Array) -> None:
     bad = np.flatnonzero(~(lengths <= LONGEST))
     if len(bad):
         length = lengths[bad[0]]
-        found = f"values too large (length {length:.2g})" if np.isfinite(length) else "NaN or infinity"
-        raise UsageError(f"{what} {bad[0]:,} (counted from 0) holds {found}; encode that image again or leave it out")
+        problem = f"values too large (length {length:.2g})" if np.isfinite(length) else "NaN or infinity"
+        raise UsageError(f"{what} {bad[0]:,} (counted from 0) holds {problem}; encode that image again or leave it out")
 
 
 def selected_rows(rows: NDArray[Any], size: int) -> Int64Array:

@@ -146,14 +146,14 @@ def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _join(
     ax: Axes,
-    one: tuple[float, float, float, float],
-    other: tuple[float, float, float, float],
+    first: tuple[float, float, float, float],
+    second: tuple[float, float, float, float],
     points: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> None:
     """Draw lines from the details of one picture to those of the other."""
     ends = [
         np.array([left, top]) + places * np.array([width, height])
-        for (left, top, width, height), places in zip((one, other), points, strict=True)
+        for (left, top, width, height), places in zip((first, second), points, strict=True)
     ]
     every = max(1, -(-len(ends[0]) // _MAX_LINES))
     for i in range(0, len(ends[0]), every):

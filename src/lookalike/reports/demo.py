@@ -108,9 +108,9 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
         euclidean = evaluate.score(run.indexes["article"], asked, distance="euclidean", seed=seed)
         run.scores[_EUCLIDEAN] = euclidean
     with run.step("augmenting digits more and more"):
-        some = train.array()[sample_rows(len(train), _AUGMENTED_AMONG, seed)]
+        sample = train.array()[sample_rows(len(train), _AUGMENTED_AMONG, seed)]
         for name, index in run.indexes.items():
-            run.curves[name] = robustness(index.encoder, some, _FAMILIES, queries=_AUGMENTED, seed=seed)
+            run.curves[name] = robustness(index.encoder, sample, _FAMILIES, queries=_AUGMENTED, seed=seed)
     with replace_file(folder / "scores.json") as f:
         f.write(json.dumps({name: s.to_json() for name, s in run.scores.items()}, indent=1).encode())
     progress.say("drawing the report")

@@ -126,16 +126,12 @@ def score(
     Returns
     -------
     IndexScore
-        Means over the queries, with 95 % bootstrap intervals.
+        Means over the queries, with 95 % bootstrap intervals; defined in :mod:`lookalike.metrics.ranking`.
 
     Raises
     ------
     UsageError
         If nothing says which answers are right, or more queries are asked for than there are.
-
-    References
-    ----------
-    The definitions are in :mod:`lookalike.metrics.ranking`.
     """
     chosen = {"truth": truth, "leave_one_out": leave_one_out, "count": count, "resize": resize, "seed": seed}
     asked = questions(index, queries, **chosen, distance=distance, on_note=on_note)  # type: ignore[arg-type]

@@ -225,8 +225,8 @@ def check_kind(path: Path) -> None:
         If it doesn't end in one of ``FORMATS``.
     """
     if path.suffix.lower() not in FORMATS:
-        found = f"'{path.suffix}'" if path.suffix else "no suffix"
-        raise UsageError(f"{path}: {found} names no kind of figure; known: {', '.join(FORMATS)}")
+        ending = f"'{path.suffix}'" if path.suffix else "no suffix"
+        raise UsageError(f"{path}: {ending} names no kind of figure; known: {', '.join(FORMATS)}")
 
 
 def render(figure: Figure, kind: str, *, page: bool = False) -> bytes:
@@ -288,11 +288,11 @@ def _check_answers(queries: NDArray[np.uint8], answers: Sequence[NDArray[np.uint
     for what, given in zip(("answers", "right", "captions"), (answers, *beside), strict=True):
         if given is not None and len(given) != len(queries):
             raise UsageError(f"retrieved: {len(queries)} queries but {what} for {len(given)}; give one line a query")
-    for i, found in enumerate(answers):
-        _check_images(f"retrieved: answers[{i}]", found)
+    for i, images in enumerate(answers):
+        _check_images(f"retrieved: answers[{i}]", images)
         for what, given in zip(("right", "captions"), beside, strict=True):
-            if given is not None and len(given[i]) < len(found):
-                raise UsageError(f"retrieved: {what}[{i}] has {len(given[i])} entries for {len(found)} answers")
+            if given is not None and len(given[i]) < len(images):
+                raise UsageError(f"retrieved: {what}[{i}] has {len(given[i])} entries for {len(images)} answers")
     k = max(map(len, answers))
     if max(len(queries), k) > _MAX_SHOWN:
         raise UsageError(

@@ -143,9 +143,9 @@ class DistanceCalibration:
             "far": FAR,
             "seed": self._seed,
         }
-        found = self._once(terms, self._learn)
+        learnt = self._once(terms, self._learn)
         self._descriptors = np.empty((0, 0))
-        return found
+        return learnt
 
     def _learn(self) -> Learnt:
         """Return how many pairs there are, their median and ``far``; and pairs with their ranks from 1, ascending."""
@@ -153,8 +153,8 @@ class DistanceCalibration:
         size = self._database.size
         rows = np.arange(size) if size <= SAMPLE else np.sort(rng.choice(size, SAMPLE, replace=False))
         descriptors = self._descriptors() if callable(self._descriptors) else self._descriptors
-        some = descriptors[rows]
-        between = Database(some, self._database.distance).distances(some)
+        sample = descriptors[rows]
+        between = Database(sample, self._database.distance).distances(sample)
         pairs = between[np.triu_indices(len(rows), 1)]
         pairs.sort()
         ranks = np.arange(1, min(len(pairs), ONE_BY_ONE) + 1)
@@ -166,7 +166,7 @@ class DistanceCalibration:
         facts = {
             "pairs": len(pairs),
             "median": float(pairs[len(pairs) // 2]) if len(pairs) else 0.0,
-            "products": self._rounding(some),
+            "products": self._rounding(sample),
             "far": self._farthest(descriptors),
         }
         return facts, {"distances": pairs[ranks - 1], "ranks": ranks}
@@ -183,8 +183,8 @@ class DistanceCalibration:
             return math.inf
         rng = np.random.default_rng([self._seed, 2])
         rows = rng.choice(size, min(OWN, size), replace=False)
-        found, distances = self._database.nearest(descriptors[rows], 2)
-        nearest = np.where(found[:, 0] == rows, distances[:, 1], distances[:, 0])
+        neighbours, distances = self._database.nearest(descriptors[rows], 2)
+        nearest = np.where(neighbours[:, 0] == rows, distances[:, 1], distances[:, 0])
         # As many own images may be farther that a new one like them is as likely to be: its place among n is any of n + 1.
         place = math.ceil(FAR * (len(nearest) + 1))
         return math.inf if place > len(nearest) else float(np.partition(nearest, place - 1)[place - 1])

@@ -166,7 +166,7 @@ def read_example(index: IndexReader, example: Example, *, resize: bool = False) 
         return fit_to(_cropped(example, _whole(index, example)), shape)
     if example.data is not None and (resize or index.manifest.resized):
         return fitted(example.data, _content_title(example.data), shape, index.limits)
-    single = _one(index, example) if example.path is not None else open_collection(_whole(index, example)[None])
+    single = _single(index, example) if example.path is not None else open_collection(_whole(index, example)[None])
     return query_image(index, single, 0, resize=resize)
 
 
@@ -233,14 +233,14 @@ def _whole(index: IndexReader, example: Example) -> NDArray[np.uint8]:
         return example.pixels
     if example.data is not None:
         return decode(example.data, _content_title(example.data), index.limits)
-    return _one(index, example).read(0)
+    return _single(index, example).read(0)
 
 
 def _content_title(data: bytes) -> str:
     return f"an image of {len(data):,} bytes"
 
 
-def _one(index: IndexReader, example: Example) -> Collection:
+def _single(index: IndexReader, example: Example) -> Collection:
     collection = open_collection(example.path or "", limits=index.limits)
     if len(collection) != 1:
         raise UsageError(

@@ -61,8 +61,8 @@ class Example:
     def __post_init__(self) -> None:
         given = [name for name in (*_SOURCES, "pixels") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise UsageError(f"an image of a query needs exactly one of path, id and data; this one has {found}")
+            named = " and ".join(given) or "none of them"
+            raise UsageError(f"an image of a query needs exactly one of path, id and data; this one has {named}")
         values = {
             "path": text(self.path, "path", raw=True),
             "id": text(self.id, "id"),

@@ -142,7 +142,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
         shares,
         colours,
         points,
-        _gap_message(alike, distance, exact, maps, shares, points),
+        _message(alike, distance, exact, maps, shares, points),
     )
 
 
@@ -242,9 +242,9 @@ def _shares_by_leaving_out(
         without = raw.copy()
         without[:, start : start + member.dimension_] = 0
         start += member.dimension_
-        one, other = _unit(encoder.post_.apply(raw))
-        one_less, other_less = _unit(encoder.post_.apply(without))
-        fallen.append(max(0.0, alike - float(one_less @ other + one @ other_less) / 2))
+        query, match = _unit(encoder.post_.apply(raw))
+        query_less, match_less = _unit(encoder.post_.apply(without))
+        fallen.append(max(0.0, alike - float(query_less @ match + query @ match_less) / 2))
     if not sum(fallen):
         return {}
     return dict(zip(_numbered([m.name for m in members]), (f / sum(fallen) for f in fallen), strict=True))
@@ -268,7 +268,7 @@ def _numbered(names: list[str]) -> list[str]:
 
 def _colours(parts: list[list[Contribution]], alike: float) -> list[tuple[tuple[int, int, int], float]]:
     """Return the colours that account for most, by what they add, of all that the encoder of colours adds."""
-    found = []
+    colours = []
     for query, match in zip(*parts, strict=True):
         if query.colours is None or query.by_colour is None or match.by_colour is None:
             continue
@@ -276,15 +276,15 @@ def _colours(parts: list[list[Contribution]], alike: float) -> list[tuple[tuple[
         for bin_ in np.argsort(-added, kind="stable")[:MAX_COLOURS]:
             if added[bin_] > 0:
                 red, green, blue = (int(value) for value in query.colours[bin_])
-                found.append(((red, green, blue), float(added[bin_]) / alike))
-    return sorted(found, key=lambda one: -one[1])[:MAX_COLOURS]
+                colours.append(((red, green, blue), float(added[bin_]) / alike))
+    return sorted(colours, key=lambda item: -item[1])[:MAX_COLOURS]
 
 
 # Local features -------------------------------------------------------------------------------------------------------
 
 
 def _has_keypoints(encoder: Encoder) -> bool:
-    return any(hasattr(one, "keypoints") for one in (encoder, *getattr(encoder, "members_", ())))
+    return any(hasattr(part, "keypoints") for part in (encoder, *getattr(encoder, "members_", ())))
 
 
 def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array] | None:
@@ -297,10 +297,10 @@ def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32
     return sides[0], sides[1]
 
 
-# What is said ---------------------------------------------------------------------------------------------------------
+# In words ------------------------------------------------------------------------------------------------------------
 
 
-def _gap_message(
+def _message(
     alike: float,
     distance: str,
     exact: bool,
@@ -308,10 +308,10 @@ def _gap_message(
     shares: dict[str, float],
     points: tuple[Float32Array, Float32Array] | None,
 ) -> str:
-    said = [f"Similarity {alike:.3f} ({distance})"]
+    parts = [f"Similarity {alike:.3f} ({distance})"]
     areas = [_area_of_half(values) for values in maps]
     if alike <= NOTHING:
-        said.append("these two aren't alike, and nothing accounts for it")
+        parts.append("these two aren't alike, and nothing accounts for it")
     else:
         known = [
             f"{area:.0%} of the {name}"
@@ -319,12 +319,12 @@ def _gap_message(
             if area is not None
         ]
         what = "half of it comes from" if exact else "hiding place after place, half of its fall comes from"
-        said += [f"{what} {' and '.join(known)}"] if known else []
+        parts += [f"{what} {' and '.join(known)}"] if known else []
     if len(shares) > 1:
-        said.append(", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda s: -s[1])))
+        parts.append(", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda s: -s[1])))
     if points is not None:
-        said.append(f"{len(points[0]):,} details lie in the same arrangement")
-    return "; ".join(said) + "."
+        parts.append(f"{len(points[0]):,} details lie in the same arrangement")
+    return "; ".join(parts) + "."
 
 
 def _area_of_half(values: Float64Array) -> float | None:

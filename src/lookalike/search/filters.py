@@ -93,7 +93,7 @@ class Filter:
         Returns
         -------
         ndarray of bool, shape (n,)
-            False also where it can't be told, as a column isn't known of an image.
+            False also where a column that decides isn't known of an image.
 
         Raises
         ------
@@ -154,22 +154,22 @@ class _Reader:
         if not self.text[self.end :].strip():
             self.next = _Token("end", "", len(self.text))
             return read
-        found = _TOKEN.match(self.text, self.end)
-        if found is None:
+        match = _TOKEN.match(self.text, self.end)
+        if match is None:
             at = self.end + len(self.text[self.end :]) - len(self.text[self.end :].lstrip())
             rest = self.text[at:]
             if rest[0] in "'\"":
                 raise FilterError(self.text, at, f"the quote {rest[0]} is never closed")
             problem = f"{rest.split()[0][:20]!r} is no number, column, quoted text or sign"
             raise FilterError(self.text, at, problem)
-        kind = found.lastgroup or ""
-        self.next = _Token(kind, found[kind], found.start(kind))
-        self.end = found.end()
+        kind = match.lastgroup or ""
+        self.next = _Token(kind, match[kind], match.start(kind))
+        self.end = match.end()
         return read
 
     def expected(self, what: str) -> FilterError:
-        found = "the end" if self.next.kind == "end" else repr(self.next.text[:30])
-        return FilterError(self.text, self.next.at, f"expected {what}, found {found}")
+        text = "the end" if self.next.kind == "end" else repr(self.next.text[:30])
+        return FilterError(self.text, self.next.at, f"expected {what}, found {text}")
 
     def accept(self, what: str) -> bool:
         """Read on if a word or a sign comes next."""

@@ -217,7 +217,7 @@ def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDA
 
 
 def _texts(table: FactTable, start: int, stop: int) -> Any:
-    """Return what is said of some images, as an Arrow array of text."""
+    """Return the texts of a part of the images, as an Arrow array."""
     parts = [table.column(name)[start:stop].cast(pa.string()) for name in ("id", "caption", "label")]
     values = [" ".join(str(value) for value in metadata.values() if value is not None) for metadata in table.parsed]
     parts.append(pa.array(values, pa.string()).take(table.metadata.indices[start:stop]))
@@ -225,17 +225,17 @@ def _texts(table: FactTable, start: int, stop: int) -> Any:
 
 
 def _words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
-    """Return the words of some texts, one after another, as an Arrow array, and how many each has."""
+    """Return the words of texts, one after another, as an Arrow array, and how many each text has."""
     plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
     if plain.all():
         return _ascii_words_in(texts)
     many = np.zeros(len(texts), np.int64)
     held = [_stored_words(text) for text in texts.filter(pa.array(~plain)).to_pylist()]
     many[~plain] = [len(words) for words in held]
-    found, many[plain] = _ascii_words_in(texts.filter(pa.array(plain)))
+    plain_words, many[plain] = _ascii_words_in(texts.filter(pa.array(plain)))
     # Each text's own words must stand where its number says: those of plain texts come first, then the others'.
     order = np.concatenate([np.repeat(np.flatnonzero(part), many[part]) for part in (plain, ~plain)])
-    words = pa.concat_arrays([found, pa.array([word for words in held for word in words], pa.string())])
+    words = pa.concat_arrays([plain_words, pa.array([word for words in held for word in words], pa.string())])
     return words.take(np.argsort(order, kind="stable")), many
 
 

@@ -66,12 +66,12 @@ def similarities(encoder: Encoder, images: NDArray[np.uint8], database: Database
         As :class:`lookalike.Match` says it; 0 for an image in which the encoder finds nothing.
     """
     descriptors = encoder.encode(images)
-    found = np.zeros(len(images))
+    alike = np.zeros(len(images))
     visible = descriptors.any(axis=1) | (not database.measure.directional)
     if visible.any():
         distances = database.distances(descriptors[visible])[:, 0].tolist()
-        found[visible] = [database.measure.similarity(distance, 8 * database.dimension) for distance in distances]
-    return found
+        alike[visible] = [database.measure.similarity(distance, 8 * database.dimension) for distance in distances]
+    return alike
 
 
 def covered(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

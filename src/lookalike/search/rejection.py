@@ -173,14 +173,14 @@ def estimate_rejection_rates(
             asked = views(rows.tolist(), name)
             blank = ~asked.any(axis=1)
             asked[blank] = descriptors()[rows[blank]]  # of nothing nothing can be said
-            found, distances = database.nearest(asked, min(DEPTH + 1, size))
+            neighbours, distances = database.nearest(asked, min(DEPTH + 1, size))
             everything_of = _distances_in_parts(database, asked)
             for i, row in enumerate(rows.tolist()):
-                near, others = distances[i][:DEPTH], distances[i][found[i] != row][:DEPTH]
+                near, others = distances[i][:DEPTH], distances[i][neighbours[i] != row][:DEPTH]
                 everything = next(everything_of)
                 met[0, way, i] = _has_no_outlier(near, everything, size)
                 met[1, way, i] = _has_no_outlier(others, np.delete(everything, row), size - 1)
-                met[2, way, i] = found[i][0] == row and gap_after(near) == 1
+                met[2, way, i] = neighbours[i][0] == row and gap_after(near) == 1
         return {}, {"met": met}
 
     if size <= SHALLOWEST:

@@ -202,7 +202,7 @@ class PatchWiener:
 
     def __call__(self, images: Images, level: float) -> Images:
         """Return the images without noise of this level."""
-        return np.stack([self._one(image, level) for image in images])
+        return np.stack([self._restored(image, level) for image in images])
 
     def _learnt(self, level: float) -> list[tuple[Float32Array, Float32Array, Float32Array]]:
         if level not in self._filters:
@@ -213,7 +213,7 @@ class PatchWiener:
             self._filters[level] = [whole] + [affine(m, level) if len(m) > width else whole for m in members]
         return self._filters[level]
 
-    def _one(self, image: Images, level: float) -> Images:
+    def _restored(self, image: Images, level: float) -> Images:
         first, *by_group = self._learnt(level)
         starts = (_starts(image.shape[0]), _starts(image.shape[1]))
         seen = np.stack([_patch(image, y, x) for y in starts[0] for x in starts[1]]) * np.float32(1 / 255)
