@@ -28,8 +28,8 @@ from lookalike.encoders.base import Encoder
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports import charts, figures
-from lookalike.reports.drawing import INK, MUTED, blank_figure, line_style
+from lookalike.reports import figures
+from lookalike.reports.drawing import INK, MUTED, blank_figure, chart_axes, headline, line_style
 from lookalike.search.restore import denoise
 from lookalike.selection.adapt import Recipe, adapt
 from lookalike.transforms.augmentations import augment
@@ -98,14 +98,14 @@ def noise_curves(
     lines, top = -(-len(curves) // across), 0.75 + 0.22 * ((len(ways) - 1) // 3)
     width, height = max(5.0, across * side + 0.2), top + lines * side
     figure = blank_figure(width, height)
-    charts._title(figure, title, width, height)
+    headline(figure, title)
     drawn: dict[str, Any] = {}
     for place, (encoder, of_encoder) in enumerate(curves.items()):
         down, right = divmod(place, across)
         left, bottom = 0.42 + right * side, height - top - (down + 1) * side + 0.62
-        ax = charts._axes(figure, left / width, bottom / height, (side - 0.55) / width, (side - 1.0) / height)
+        ax = chart_axes(figure, left, bottom, side - 0.55, side - 1.0)
         ax.set_ylim(0, 1.03)
-        ax.setcharts._title(encoder, size=9, color=INK, loc="left", parse_math=False)
+        ax.set_title(encoder, size=9, color=INK, loc="left", parse_math=False)
         ax.set_xlabel("standard deviation of the noise, of 0..1", size=6.5, color=MUTED)
         for way, points in of_encoder.items():
             style = line_style(ways.index(way)) | {"ms": 4, "lw": 1.4}
@@ -114,7 +114,10 @@ def noise_curves(
             low, high = np.transpose([p[2] for p in points])
             ax.fill_between(noise, low, high, color=style["color"], alpha=0.16, lw=0)
             drawn.setdefault(way, line)
-    charts._legend(figure, list(drawn.values()), width, height, 3)
+    anchor = (0.06 / width, 1 - 0.28 / height)
+    figure.legend(
+        handles=[*drawn.values()], loc="upper left", bbox_to_anchor=anchor, ncols=3, frameon=False, fontsize=8
+    )
     return figure
 
 

@@ -260,7 +260,8 @@ def code() -> dict[str, str]:
     """Return the hashes of the files that the figures come from."""
     source = Path(__file__).parents[1] / "src/lookalike"
     names = (
-        "selection/adapt.py", "selection/recipes.py", "selection/selftest.py", "transforms/augmentations.py", "transforms/views.py",
+        "selection/adapt.py", "selection/recipes.py", "selection/selftest.py", "transforms/augmentations.py", "transforms/families.py",
+        "transforms/pixel_maps.py", "transforms/views.py",
         "encoders/postprocess.py",
     )  # fmt: skip
     return {name: hashlib.sha256((source / name).read_bytes()).hexdigest()[:12] for name in names}

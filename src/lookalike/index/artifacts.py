@@ -227,7 +227,7 @@ REJECTION = Artifact(
 WORDS = Artifact("words", "the words of ids, captions, metadata and labels, for keyword search")
 KEYPOINTS = Artifact("keypoints", "keypoints of pictures, filed by the hash of their bytes", follows="pictures")
 GEOMETRIC = Artifact("geometric", "inliers of own images shown in a scene", needs=(KEYPOINTS,), uses=(VIEWS_VERSION,))
-RESTORER = Artifact("restorer", "what clean images look like, for `--denoise auto`")
+RESTORER = Artifact("restorer", "what clean images look like, for `--denoise auto`", version=2)
 RERANK_AUTO = Artifact(
     "rerank-auto",
     "which re-ranking `auto` chose, and its figures",

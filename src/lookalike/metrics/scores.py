@@ -174,7 +174,7 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def compare_paired(first: Scores, second: Scores, seed: int = 0, resamples: int = 1000) -> dict[str, Difference]:
+def compare_paired(first: Scores, second: Scores, seed: int = 0) -> dict[str, Difference]:
     """Compare two rankings of the same queries.
 
     Parameters
@@ -183,8 +183,6 @@ def compare_paired(first: Scores, second: Scores, seed: int = 0, resamples: int 
         Of the same queries in the same order.
     seed : int
         Of the bootstrap.
-    resamples : int
-        How many times the queries are drawn anew, with replacement.
 
     Returns
     -------
@@ -214,7 +212,7 @@ def compare_paired(first: Scores, second: Scores, seed: int = 0, resamples: int 
         raise UsageError(f"{len(a):,} and {len(b):,} queries can't be compared in pairs; score both with the same ones")
     names = [name for name in first.names if name in second.names]
     apart = b[:, [second.names.index(name) for name in names]] - a[:, [first.names.index(name) for name in names]]
-    low, high = bootstrap_percentiles(apart, seed, resamples).tolist()
+    low, high = bootstrap_percentiles(apart, seed).tolist()
     means = apart.mean(axis=0).tolist()
     return {name: Difference(*figures) for name, *figures in zip(names, means, low, high, strict=True)}
 
@@ -265,15 +263,14 @@ def score(
     UsageError
         If labels and descriptors differ in number, the two sets of labels in kind, or the queries can't be used.
     """
-    known, codes = np.unique(_labels("database", database_labels, database.size), return_inverse=True)
-    wanted = _labels("query", query_labels, len(queries))
-    if (known.dtype.kind in "US") != (wanted.dtype.kind in "US"):
-        raise UsageError(f"database labels are {known.dtype}, query labels {wanted.dtype}; turn one into the other")
+    held, wanted = _labels("database", database_labels, database.size), _labels("query", query_labels, len(queries))
+    if (held.dtype.kind in "US") != (wanted.dtype.kind in "US"):
+        raise UsageError(f"database labels are {held.dtype}, query labels {wanted.dtype}; turn one into the other")
+    known, codes = np.unique(np.concatenate([held, wanted]), return_inverse=True)
     codes = codes.astype(np.min_scalar_type(len(known)))  # the narrower, the sooner compared
-    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    wanted_codes = np.where(known[places] == wanted, places, len(known)).tolist()
+    of_images, of_queries = codes[: database.size], codes[database.size :]
     return score_relevant(
-        database, queries, lambda i: codes == wanted_codes[i], excluded, cuts=cuts, block=block, progress=progress
+        database, queries, lambda i: of_images == of_queries[i], excluded, cuts=cuts, block=block, progress=progress
     )
 
 

@@ -257,7 +257,7 @@ class NeighborGraph:
         return out
 
 
-def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed: int = 0) -> NeighborGraph:
+def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS) -> NeighborGraph:
     """Find the leading eigenvectors of a neighbour graph.
 
     Parameters
@@ -266,8 +266,6 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
         The graph.
     directions : int
         How many, at most.
-    seed : int
-        Of the vectors to start with.
 
     Returns
     -------
@@ -280,7 +278,7 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
     if size <= 2 * directions:
         values, vectors = np.linalg.eigh(weights.toarray().astype(np.float64))
     else:
-        start = np.random.default_rng(seed).normal(size=size).astype(np.float32)
+        start = np.random.default_rng(0).normal(size=size).astype(np.float32)
         values, vectors = eigsh(weights, directions, which="LA", v0=start, tol=1e-2)
     order = np.argsort(-values, kind="stable")[:directions]
     basis = np.ascontiguousarray(vectors[:, order], np.float32)

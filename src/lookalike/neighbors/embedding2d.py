@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array
 from lookalike.neighbors.diffusion import NeighborGraph, Neighbours
+from lookalike.neighbors.linalg import falling_eigenvectors
 
 #: Neighbours that attract, of those that the graph has.
 ATTRACTING = 15
@@ -215,9 +216,7 @@ def spectral_init(graph: NeighborGraph, descriptors: NDArray[Any]) -> Float32Arr
     axes = (axes[:, telling] / deviation[telling]).astype(np.float64)
     broad = axes[:, (axes**4).mean(axis=0) < FEW_APART][:, :2]
     out = principal_positions(descriptors)
-    # An eigenvector's sign is chance; here its largest entry is positive.
-    signs = np.sign(broad[np.abs(broad).argmax(axis=0), np.arange(broad.shape[1])])
-    out[:, : broad.shape[1]] = START * np.clip(broad * signs, -4, 4)
+    out[:, : broad.shape[1]] = START * np.clip(broad * _signs(broad), -4, 4)
     return out
 
 
@@ -242,16 +241,19 @@ def principal_positions(descriptors: NDArray[Any]) -> Float32Array:
 
     sample = plain(chosen)
     mean = sample.mean(axis=0)
-    values, vectors = np.linalg.eigh((sample - mean).T @ (sample - mean))
-    leading = vectors[:, np.argsort(-values, kind="stable")[:2]]
-    # An eigenvector's sign is chance; here its largest entry is positive.
-    leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    leading = falling_eigenvectors((sample - mean).T @ (sample - mean))[1][:, :2]
+    leading = leading * _signs(leading)
     out = np.zeros((len(descriptors), 2), np.float32)
     for first in range(0, len(descriptors), AT_ONCE):
         rows = slice(first, first + AT_ONCE)
         out[rows, : leading.shape[1]] = (plain(rows) - mean) @ leading
     spread = float(out[:, 0].std())
     return out * np.float32(START / spread if spread > 0 else 0)
+
+
+def _signs(vectors: NDArray[Any]) -> NDArray[Any]:
+    """Return the sign of each column's largest entry: an eigenvector's own sign is chance."""
+    return np.asarray(np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]))
 
 
 def density_clusters(positions: Float32Array) -> NDArray[np.uint16]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
-from lookalike.reports.drawing import INK, MUTED, PAPER, RULE, blank_figure, line_style
+from lookalike.reports.drawing import INK, MUTED, PAPER, RULE, blank_figure, chart_axes, headline, line_style
 from lookalike.selection.adapt import UNCHANGED
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def cost_chart(verdict: Verdict) -> Figure:
     width, line = 7.4, 2.7
     height = 0.35 + line * len(aims) + below
     figure = blank_figure(width, height)
-    _title(figure, "Better is higher, cheaper is further left", width, height)
+    headline(figure, "Better is higher, cheaper is further left")
     drawn: dict[str, Any] = {}
     for down, (name, deciding) in enumerate(aims.items()):
         picked = {verdict.picks[aim] for aim in deciding}
@@ -57,7 +57,7 @@ def cost_chart(verdict: Verdict) -> Figure:
             (("milliseconds an image, here", "seconds"), ("bytes a descriptor", "bytes"))
         ):
             left, bottom = 0.6 + across * 3.45, height - 0.35 - (down + 1) * line + 0.62
-            ax = _axes(figure, left / width, bottom / height, 3.05 / width, (line - 0.95) / height)
+            ax = chart_axes(figure, left, bottom, 3.05, line - 0.95)
             ax.grid(axis="x", color=RULE, lw=0.5)
             ax.set_xscale("log")
             for i, row in enumerate(verdict.rows):
@@ -124,14 +124,14 @@ def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units
     lines, top = -(-len(families) // most), 0.75 + 0.2 * ((len(curves) - 1) // 2)
     width, height = max(6.5, most * 2 * side + 0.3), top + lines * high
     figure = blank_figure(width, height)
-    _title(figure, "What an augmented image still finds", width, height)
+    headline(figure, "What an augmented image still finds")
     drawn: dict[str, Any] = {}
     for place, family in enumerate(families):
         down, right = divmod(place, most)
         for half, (title, score) in enumerate(ROBUSTNESS_FIGURES.items()):
             left = 0.4 + (2 * right + half) * side + 0.15 * right
             bottom = height - top - (down + 1) * high + 0.62
-            ax = _axes(figure, left / width, bottom / height, (side - 0.4) / width, (high - 0.98) / height)
+            ax = chart_axes(figure, left, bottom, side - 0.4, high - 0.98)
             ax.set_ylim(0, 1.03)
             ax.set_title(
                 f"{family}: {title}" if not half else title, size=7.5, color=INK, loc="left", x=-0.1, parse_math=False
@@ -146,28 +146,15 @@ def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units
                     **(line_style(i) | {"ms": 3.5, "lw": 1.3}),
                 )
                 drawn.setdefault(encoder, line)
-    _legend(figure, list(drawn.values()), width, height, 2)
+    figure.legend(
+        handles=list(drawn.values()),
+        loc="upper left",
+        bbox_to_anchor=(0.06 / width, 1 - 0.28 / height),
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+    )
     return figure
-
-
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    ax = figure.add_axes((left, bottom, width, height), facecolor="none")
-    for name in ("top", "right", "left"):
-        ax.spines[name].set_visible(False)
-    ax.spines["bottom"].set_color(MUTED)
-    ax.tick_params(colors=MUTED, labelsize=7.5, length=0)
-    ax.grid(axis="y", color=RULE, lw=0.8)
-    ax.set_axisbelow(True)
-    return ax
-
-
-def _title(figure: Figure, text: str, width: float, height: float) -> None:
-    figure.text(0.12 / width, 1 - 0.08 / height, text, size=10.5, weight="bold", color=INK, va="top", parse_math=False)
-
-
-def _legend(figure: Figure, handles: list[Any], width: float, height: float, columns: int) -> None:
-    anchor = (0.06 / width, 1 - 0.28 / height)
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, ncols=columns, frameon=False, fontsize=8)
 
 
 def _plain_powers(ax: Axes) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.reports import drawing
-from lookalike.reports.drawing import INK, MUTED, RULE, SERIES, say, sheet
+from lookalike.reports.drawing import MUTED, RULE, SERIES, say, sheet
 from lookalike.reports.heatmap import overlay
 from lookalike.search.explain import Explanation
 
@@ -80,10 +80,15 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
         _join(ax, boxes[1], boxes[2], explanation.points)
     y = top + height + 0.6
     if bars:
-        _bar(ax, y, width, explanation.shares)
+        # One that speaks against the similarity has none of the bar.
+        shares = enumerate(explanation.shares.items())
+        parts = [(max(0.0, share), SERIES[i % len(SERIES)], f"{name} {share:.0%}") for i, (name, share) in shares]
+        _bar(ax, y, width, parts, 0.6, 8.5)
         y += 1.1
     if explanation.colours:
-        _strip(ax, y, width, explanation.colours)
+        say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
+        strip = [(share, tuple(level / 255 for level in rgb), f"{share:.0%}") for rgb, share in explanation.colours]
+        _bar(ax, y + 0.25, width, strip, 1, 7.5)
     return figure
 
 
@@ -160,33 +165,16 @@ def _join(
         ax.plot(*zip(ends[0][i], ends[1][i], strict=True), color=SERIES[1], lw=0.7, alpha=0.8, marker=".", ms=3)
 
 
-def _bar(ax: Axes, y: float, width: float, shares: dict[str, float]) -> None:
-    """Draw one bar, split by the encoders' shares; one that speaks against the similarity has none of it."""
+def _bar(ax: Axes, y: float, width: float, parts: Sequence[tuple[float, Any, str]], room: float, size: float) -> None:
+    """Draw one bar, split into parts of a share, a colour and a label, which is left out of a part too narrow for it."""
     from matplotlib.patches import Rectangle
 
-    counted = {name: max(0.0, share) for name, share in shares.items()}
-    whole, x = sum(counted.values()) or 1.0, 0.0
-    for i, (name, share) in enumerate(counted.items()):
-        part = share / whole * width
-        ax.add_patch(Rectangle((x, y), part, 0.4, fc=SERIES[i % len(SERIES)], ec="none"))
-        if part > 0.6:
-            say(ax, x + 0.05, y + 0.68, f"{name} {shares[name]:.0%}", color=INK)
-        x += part
-
-
-def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, int, int], float]]) -> None:
-    """Draw the colours that account for most, each as wide as its share of those shown."""
-    from matplotlib.patches import Rectangle
-
-    say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
-    y += 0.25
-    whole, x = sum(share for _, share in colours), 0.0
-    for colour, share in colours:
-        part = share / whole * width
-        face = (colour[0] / 255, colour[1] / 255, colour[2] / 255)
+    total, x = sum(share for share, _, _ in parts) or 1.0, 0.0
+    for share, face, label in parts:
+        part = share / total * width
         ax.add_patch(Rectangle((x, y), part, 0.4, fc=face, ec=RULE, lw=0.5))
-        if part > 1:
-            say(ax, x + 0.05, y + 0.62, f"{share:.0%}", size=7.5, color=MUTED)
+        if part > room:
+            say(ax, x + 0.05, y + 0.65, label, size=size)
         x += part
 
 

@@ -78,6 +78,51 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, ax
 
 
+def chart_axes(
+    figure: Figure, left: float, bottom: float, width: float, height: float, label_size: float = 7.5
+) -> Axes:
+    """Add axes with light horizontal lines and a line below.
+
+    Parameters
+    ----------
+    figure : Figure
+        What they are added to.
+    left, bottom, width, height : float
+        In inches.
+    label_size : float
+        Of the numbers, in points.
+
+    Returns
+    -------
+    Axes
+    """
+    across, up = figure.get_size_inches()
+    ax = figure.add_axes((left / across, bottom / up, width / across, height / up), facecolor="none")
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(MUTED)
+    ax.tick_params(colors=MUTED, labelsize=label_size, length=0)
+    ax.grid(axis="y", color=RULE, lw=0.8)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def headline(figure: Figure, text: str, left: float = 0.12) -> None:
+    """Write a figure's title at its top.
+
+    Parameters
+    ----------
+    figure : Figure
+        Whose it is.
+    text : str
+        As it is: a dollar in a file's name starts no formula.
+    left : float
+        In inches.
+    """
+    across, up = figure.get_size_inches()
+    figure.text(left / across, 1 - 0.08 / up, text, size=10.5, weight="bold", color=INK, va="top", parse_math=False)
+
+
 def picture(
     ax: Axes, image: NDArray[np.uint8], x: float, y: float, width: float, height: float, *, frame: bool = False
 ) -> tuple[float, float, float, float]:

@@ -140,15 +140,13 @@ class Health:
         return lines
 
 
-def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -> Health:
+def check_health(index: IndexReader, *, most: int = MAX_IMAGES) -> Health:
     """Look an index over.
 
     Parameters
     ----------
     index : IndexReader
         Looked at through its encoder, by its distance.
-    seed : int
-        Of the sample.
     most : int
         Images up to which all are compared with all.
 
@@ -157,7 +155,7 @@ def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -
     Health
         Empty kinds are in it as well, with a count of 0.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     database = index.database()
     asked = _sample(len(index), max(1, min(len(index), most * most // max(1, len(index)))), rng)
     neighbours, distances = _neighbours(index.descriptors, database, asked)

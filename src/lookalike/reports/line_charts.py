@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lookalike.errors import UsageError
-from lookalike.reports.drawing import INK, MUTED, RULE, SERIES, blank_figure, line_style
+from lookalike.reports.drawing import INK, MUTED, SERIES, blank_figure, chart_axes, headline, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,18 +141,10 @@ def _chart(width: float, height: float, title: str, names: Mapping[str, object])
     figure = blank_figure(width, height)
     room = (max(_text_width(name) for name in names) + _text_width("  0.0000") + 28) / 72
     left, top, bottom = 0.5, 0.42, 0.55
-    ax = figure.add_axes(
-        (left / width, bottom / height, (width - left - room) / width, (height - top - bottom) / height),
-        facecolor="none",
-    )
-    figure.text(0.08 / width, 1 - 0.08 / height, title, size=10.5, weight="bold", color=INK, va="top", parse_math=False)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    ax.spines["bottom"].set_color(MUTED)
-    ax.tick_params(colors=MUTED, labelsize=8.5, length=0, pad=7)
+    ax = chart_axes(figure, left, bottom, width - left - room, height - top - bottom, label_size=8.5)
+    headline(figure, title, 0.08)
+    ax.tick_params(pad=7)
     ax.tick_params(axis="x", length=3, pad=4)
-    ax.grid(axis="y", color=RULE, lw=0.8)
-    ax.set_axisbelow(True)
     return figure, ax
 
 

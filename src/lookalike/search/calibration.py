@@ -41,6 +41,8 @@ MIN_PAIRS = 10
 ROUNDING, ROUNDING_OF_PRODUCTS = 1e-5, 2.5e-7
 #: So many of the closest pairs are kept one by one; beyond, every one that is this much further in their order.
 ONE_BY_ONE, FURTHER = 4096, 1.001
+#: Of all samples.
+SEED = 0
 #: Images whose own nearest is looked up.
 OWN = 200
 #: Answers that a gap is looked for in, and fewest to look at all.
@@ -95,8 +97,6 @@ class DistanceCalibration:
         Of the same.
     once : callable, optional
         What is learnt goes through it, so that it may be kept.
-    seed : int
-        Of the samples.
     """
 
     def __init__(
@@ -104,12 +104,10 @@ class DistanceCalibration:
         descriptors: NDArray[Any] | Callable[[], NDArray[Any]],
         database: Database,
         once: Once = lambda _terms, learn: learn(),
-        seed: int = 0,
     ) -> None:
         self._descriptors = descriptors
         self._database = database
         self._once = once
-        self._seed = seed
 
     def p_value(self, distance: float) -> PValue | None:
         """Tell how rare a distance is among random pairs; None where there are no two images."""
@@ -141,7 +139,7 @@ class DistanceCalibration:
             "further": FURTHER,
             "own": OWN,
             "far": FAR,
-            "seed": self._seed,
+            "seed": SEED,
         }
         learnt = self._once(terms, self._learn)
         self._descriptors = np.empty((0, 0))
@@ -149,7 +147,7 @@ class DistanceCalibration:
 
     def _learn(self) -> Learnt:
         """Return how many pairs there are, their median and ``far``; and pairs with their ranks from 1, ascending."""
-        rng = np.random.default_rng([self._seed, 1])
+        rng = np.random.default_rng([SEED, 1])
         size = self._database.size
         rows = np.arange(size) if size <= SAMPLE else np.sort(rng.choice(size, SAMPLE, replace=False))
         descriptors = self._descriptors() if callable(self._descriptors) else self._descriptors
@@ -181,7 +179,7 @@ class DistanceCalibration:
         size = self._database.size
         if size < 2:
             return math.inf
-        rng = np.random.default_rng([self._seed, 2])
+        rng = np.random.default_rng([SEED, 2])
         rows = rng.choice(size, min(OWN, size), replace=False)
         neighbours, distances = self._database.nearest(descriptors[rows], 2)
         nearest = np.where(neighbours[:, 0] == rows, distances[:, 1], distances[:, 0])

@@ -21,6 +21,7 @@ from lookalike.errors import CollectionError, EncoderError
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
+from lookalike.neighbors.linalg import unit_rows
 from lookalike.search.compose import row_of, show_example, whole_picture
 from lookalike.search.example import Example
 from lookalike.search.occlusion import falls
@@ -202,7 +203,7 @@ def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.ui
 
 def _parts(encoder: Encoder, images: list[NDArray[np.uint8]], described: Any) -> list[list[Contribution]] | None:
     """Return what each encoder's places add to the cosine: of the query, and of the match."""
-    units, lengths = _unit(described), np.linalg.norm(described.astype(np.float64), axis=1)
+    units, lengths = unit_rows(described.astype(np.float64)), np.linalg.norm(described.astype(np.float64), axis=1)
     both = [encoder.contributions(images[i], units[1 - i] / lengths[i]) for i in (0, 1)]
     return None if both[0] is None or both[1] is None else [both[0], both[1]]
 
@@ -242,18 +243,12 @@ def _shares_by_leaving_out(
         without = raw.copy()
         without[:, start : start + member.dimension_] = 0
         start += member.dimension_
-        query, match = _unit(encoder.post_.apply(raw))
-        query_less, match_less = _unit(encoder.post_.apply(without))
+        query, match = unit_rows(encoder.post_.apply(raw).astype(np.float64))
+        query_less, match_less = unit_rows(encoder.post_.apply(without).astype(np.float64))
         fallen.append(max(0.0, alike - float(query_less @ match + query @ match_less) / 2))
     if not sum(fallen):
         return {}
     return dict(zip(_numbered([m.name for m in members]), (f / sum(fallen) for f in fallen), strict=True))
-
-
-def _unit(table: NDArray[Any]) -> Float64Array:
-    wide = table.astype(np.float64)
-    unit: Float64Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return unit
 
 
 def _numbered(names: list[str]) -> list[str]:

@@ -1,11 +1,11 @@
 """Images -> augmented copies of them: turned, cropped, re-toned, blurred and more, by named families, from a seed.
 
 A person takes an augmented copy for the same picture, so a search should find it. Families, each with an amount in its own
-unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map
-from each pixel to where it is read, bilinearly. Beyond its border a picture with a plain ground goes on in that ground,
+unit, are in :data:`FAMILIES`. The picture moves once: all geometric families together are one map from each pixel to where
+it is read (:mod:`lookalike.transforms.pixel_maps`). Beyond its border a picture with a plain ground goes on in that ground,
 any other is mirrored. Then come tone and colour, blur, noise, JPEG and erasing, in that order.
 
-A new family is a line in :data:`FAMILIES` and a few in :func:`augment`.
+A new family is a line in :data:`lookalike.transforms.families.FAMILIES` and a few in :func:`augment`, or in the map.
 """
 
 from __future__ import annotations

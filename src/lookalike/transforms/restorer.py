@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.transforms.noise import add_noise
-from lookalike.transforms.wiener import GROUPS, MAX_WHOLE, NEIGHBORS, PATCH, GlobalWiener, PatchWiener
+from lookalike.transforms.wiener import GROUPS, MAX_WHOLE, NEIGHBORS, PATCH, SEED, GlobalWiener, PatchWiener
 
 Images = NDArray[np.uint8]
 
@@ -86,8 +86,6 @@ class Restorer:
     ----------
     form : {"whole", "patches"}, optional
         By default whichever restores held-out images better.
-    seed : int
-        Of all samples.
 
     Attributes
     ----------
@@ -95,9 +93,8 @@ class Restorer:
         The form in use.
     """
 
-    def __init__(self, *, form: str | None = None, seed: int = 0) -> None:
+    def __init__(self, *, form: str | None = None) -> None:
         self.form = form
-        self.seed = seed
 
     def fit(self, images: Images | Sequence[Images]) -> Restorer:
         """Learn what clean images look like.
@@ -133,35 +130,35 @@ class Restorer:
                 f"denoising by the collection needs images of one size with at most {MAX_WHOLE} values, "
                 f"or sides of at least {PATCH} pixels"
             )
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(SEED)
         self._measure([images[i] for i in rng.permutation(len(images))[:MEASURED]])
         forms = [form for form, is_suitable in suitable.items() if is_suitable and self.form in (None, form)]
         if len(forms) == 2:
             order = rng.permutation(len(images))
             held = min(TRIED, len(images) // 4)
             tried, rest = np.stack([images[i] for i in order[:held]]), np.stack([images[i] for i in order[held:]])
-            noisy = add_noise(tried, TRIED_LEVEL, self.seed)
+            noisy = add_noise(tried, TRIED_LEVEL, SEED)
             errors = {
-                form: np.mean((FORMS[form].learn(rest, self.seed)(noisy, TRIED_LEVEL).astype(np.float32) - tried) ** 2)
+                form: np.mean((FORMS[form].learn(rest)(noisy, TRIED_LEVEL).astype(np.float32) - tried) ** 2)
                 for form in forms
             }
             forms = [min(forms, key=errors.__getitem__)]
         self.form_ = forms[0]
-        self._filter: GlobalWiener | PatchWiener = FORMS[self.form_].learn(images, self.seed)
+        self._filter: GlobalWiener | PatchWiener = FORMS[self.form_].learn(images)
         return self
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return what was learnt: facts, as JSON takes them, and arrays."""
-        facts = {"form": self.form_, "seed": self.seed, "usual": self._usual}
+        facts = {"form": self.form_, "usual": self._usual}
         return facts, {"scale": self._scale, **self._filter.arrays}
 
     @classmethod
     def from_arrays(cls, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Restorer:
         """Return one that has learnt what :meth:`to_arrays` returned."""
-        restorer = cls(form=facts["form"], seed=facts["seed"])
+        restorer = cls(form=facts["form"])
         restorer.form_ = facts["form"]
         restorer._scale, restorer._usual = arrays["scale"], facts["usual"]
-        restorer._filter = FORMS[restorer.form_](arrays, facts["seed"])
+        restorer._filter = FORMS[restorer.form_](arrays)
         return restorer
 
     def _measure(self, images: Sequence[Images]) -> None:
@@ -169,7 +166,7 @@ class Restorer:
         clean = np.array([roughness(image) for image in images])
         at = [float(np.median(clean))]
         for level in LEVELS:
-            noisy = [roughness(add_noise(image[None], level, self.seed + i)[0]) for i, image in enumerate(images)]
+            noisy = [roughness(add_noise(image[None], level, SEED + i)[0]) for i, image in enumerate(images)]
             at.append(max(float(np.median(noisy)), at[-1] + 1e-9))
         self._scale = np.array(at)
         self._usual = float(np.quantile(clean, 0.99))

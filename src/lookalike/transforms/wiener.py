@@ -34,6 +34,8 @@ COMPONENTS, MAX_WHOLE = 100, 3072
 PATCH, STEP, GROUPS, MAX_PATCHES = 8, 3, 48, 40_000
 #: Whole images that the first guess is learnt from.
 MAX_LEARNT = 10_000
+#: Of all samples.
+SEED = 0
 #: Contrast that is taken for what the noise left, as a share of its level.
 FLAT = 0.2
 
@@ -97,21 +99,21 @@ LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patc
 class GlobalWiener:
     """Restores images by whole images of the collection."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], seed: int) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.arrays = arrays
         self.shape = arrays["images"].shape[1:]
         self.values = arrays["images"].reshape(len(arrays["images"]), -1)
-        self.sample = _rows_learnt_from(self.values, seed)
+        self.sample = _rows_learnt_from(self.values)
         self.centre, self.axes, self.codes = arrays["centre"], arrays["axes"], arrays["codes"]
         self.lengths = arrays["lengths"]
         self._first: dict[float, tuple[Float32Array, Float32Array, Float32Array]] = {}
 
     @classmethod
-    def learn(cls, images: Images | Sequence[Images], seed: int) -> GlobalWiener:
+    def learn(cls, images: Images | Sequence[Images]) -> GlobalWiener:
         """Learn from images of one shape; :attr:`arrays` is what was learnt."""
         images = np.asarray(images)
         values = images.reshape(len(images), -1)
-        sample = _rows_learnt_from(values, seed) * np.float32(1 / 255)
+        sample = _rows_learnt_from(values) * np.float32(1 / 255)
         centre = sample.mean(axis=0)
         sample -= centre
         axes = falling_eigenvectors(sample.T @ sample)[1][:, :COMPONENTS].astype(np.float32)
@@ -119,7 +121,7 @@ class GlobalWiener:
             [(values[i : i + 4096] * np.float32(1 / 255) - centre) @ axes for i in range(0, len(images), 4096)]
         )
         lengths = (codes**2).sum(axis=1)
-        return cls({"images": images, "centre": centre, "axes": axes, "codes": codes, "lengths": lengths}, seed)
+        return cls({"images": images, "centre": centre, "axes": axes, "codes": codes, "lengths": lengths})
 
     def check(self, images: Images) -> None:
         """Refuse images that this can't restore."""
@@ -167,7 +169,7 @@ class GlobalWiener:
 class PatchWiener:
     """Restores images by patches of the collection, each by its group."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], seed: int) -> None:  # noqa: ARG002  (as the other's)
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.arrays = arrays
         patches = arrays["patches"]
         self.channels, self.values = patches.shape[3:], patches.reshape(len(patches), -1)
@@ -175,9 +177,9 @@ class PatchWiener:
         self._filters: dict[float, list[tuple[Float32Array, Float32Array, Float32Array]]] = {}
 
     @classmethod
-    def learn(cls, images: Images | Sequence[Images], seed: int) -> PatchWiener:
+    def learn(cls, images: Images | Sequence[Images]) -> PatchWiener:
         """Learn from images of any sizes; :attr:`arrays` is what was learnt."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(SEED)
         chosen = rng.permutation(len(images))[:1000]
         each = -(-MAX_PATCHES // len(chosen))
         patches = []
@@ -190,7 +192,7 @@ class PatchWiener:
         forms = _form(values * np.float32(1 / 255))
         centres = _groups(forms, rng)
         shaped = values.reshape(-1, PATCH, PATCH, *images[0].shape[2:])
-        return cls({"patches": shaped, "centres": centres, "group": _nearest(forms, centres)}, seed)
+        return cls({"patches": shaped, "centres": centres, "group": _nearest(forms, centres)})
 
     def check(self, images: Images) -> None:
         """Refuse images that this can't restore."""
@@ -233,8 +235,8 @@ class PatchWiener:
         return _as_grey(total / count).reshape(image.shape)
 
 
-def _rows_learnt_from(values: Images, seed: int) -> Images:
-    return values[draw_rows(np.random.default_rng(seed), len(values), MAX_LEARNT)]
+def _rows_learnt_from(values: Images) -> Images:
+    return values[draw_rows(np.random.default_rng(SEED), len(values), MAX_LEARNT)]
 
 
 def _patch(image: Images, y: int, x: int) -> Images:

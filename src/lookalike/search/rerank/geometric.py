@@ -135,7 +135,7 @@ def _first(values: Float32Array, k: int, allowed: NDArray[np.bool_] | None) -> N
     return at[np.lexsort((at, values[at]))].astype(np.int64)
 
 
-def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0) -> float:
+def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = None) -> float:
     """Tell which share of an index's own images a geometric check recognises when they are shown in a scene.
 
     Parameters
@@ -144,8 +144,6 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
         Looked at through the encoder whose first answers are checked.
     on_note : callable, optional
         Called with a sentence before it is learnt, which takes seconds.
-    seed : int
-        Of the images drawn.
 
     Returns
     -------
@@ -156,14 +154,14 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
     def learn() -> tuple[dict[str, float], dict[str, NDArray[np.int64]]]:
         if on_note is not None:
             on_note("checking, once, how many images here are known again by their details in a scene")
-        rows = draw_rows(np.random.default_rng([seed, 9]), len(index), SHOWN)
+        rows = draw_rows(np.random.default_rng([0, 9]), len(index), SHOWN)
         check = Geometric(index)
         inliers = []
         for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):
             height, width = (
                 max(1, round(side * min(1.0, QUERY_SIDE / max(whole.shape[:2])))) for side in whole.shape[:2]
             )
-            shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=seed + row)[0]
+            shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=row)[0]
             descriptor = index.encoder.encode(fit_to(shown, tuple(index.manifest.shape))[None])
             plain = index.database().distances(descriptor)[0]
             if any(row in shortlist for shortlist in check._shortlists(plain, shown)):
@@ -173,8 +171,8 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
                 inliers.append(0)
         return {}, {"inliers": np.array(inliers, np.int64)}
 
-    terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
-    learnt = index.cached(f"recognised by {seed}", lambda: GEOMETRIC.cached(index.path, index.manifest, terms, learn))
+    terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH}
+    learnt = index.cached("recognised", lambda: GEOMETRIC.cached(index.path, index.manifest, terms, learn))
     return float((learnt[1]["inliers"] >= VERIFIED).mean())
 
 
