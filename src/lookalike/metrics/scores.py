@@ -268,7 +268,7 @@ def score(
         raise UsageError(f"database labels are {held.dtype}, query labels {wanted.dtype}; turn one into the other")
     known, codes = np.unique(np.concatenate([held, wanted]), return_inverse=True)
     codes = codes.astype(np.min_scalar_type(len(known)))  # the narrower, the sooner compared
-    of_images, of_queries = codes[: database.size], codes[database.size :]
+    of_images, of_queries = codes[: database.size], codes[database.size :].tolist()
     return score_relevant(
         database, queries, lambda i: of_images == of_queries[i], excluded, cuts=cuts, block=block, progress=progress
     )

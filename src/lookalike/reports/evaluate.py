@@ -99,8 +99,7 @@ def score(
     Parameters
     ----------
     index : IndexReader
-        With labels, unless ``truth`` says what is right. Images without one aren't ranked, as nobody knows whether they are
-        right.
+        With labels, unless ``truth`` says what is right. Images without one aren't ranked.
     queries : str, Path or Collection, optional
         Not part of the index; with labels, unless ``truth`` says what is right. Default: ``mnist:test`` for an index of ``mnist``.
     truth : str, Path or GroundTruth, optional

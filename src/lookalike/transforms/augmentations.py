@@ -138,7 +138,7 @@ def augment(
         plain, ground = plain_grounds(images[part])
         changed = pixels.astype(np.float32)
         if maps is not None:
-            changed = move(changed, *maps.sources(part), plain, ground.astype(np.float32))
+            changed = move(changed, maps, part, plain, ground.astype(np.float32))
         _tone(changed, draws, part, plain)
         changed = _blur(changed, draws, part)
         if "noise" in draws:

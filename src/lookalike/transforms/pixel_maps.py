@@ -69,7 +69,7 @@ class PixelMaps:
 
 
 def move(
-    pixels: Float32Array, y: Float32Array, x: Float32Array, plain: NDArray[np.bool_], ground: Float32Array
+    pixels: Float32Array, maps: PixelMaps, part: slice, plain: NDArray[np.bool_], ground: Float32Array
 ) -> Float32Array:
     """Read each pixel from where it is to come from, bilinearly.
 
@@ -77,8 +77,10 @@ def move(
     ----------
     pixels : ndarray of float32, shape (b, h, w, channels)
         The images.
-    y, x : ndarray of float32, shape (b, h, w)
-        Row and column that each pixel is read from; changed.
+    maps : PixelMaps
+        Of all images.
+    part : slice
+        Which images these are.
     plain : ndarray of bool, shape (b,)
         Which images go on in their ground beyond the border; others are mirrored.
     ground : ndarray of float32, shape (b, channels)
@@ -88,6 +90,7 @@ def move(
     -------
     ndarray of float32, same shape as ``pixels``
     """
+    y, x = maps.sources(part)
     number, height, width = pixels.shape[:3]
     outside = (y < -0.5) | (y > height - 0.5) | (x < -0.5) | (x > width - 0.5)
     outside &= plain[:, None, None]
