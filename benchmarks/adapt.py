@@ -25,7 +25,7 @@ from study import keep
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.bootstrap import bootstrap_interval
-from lookalike.metrics.ranking import score
+from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
 from lookalike.selection.selftest import run_trial

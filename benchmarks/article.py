@@ -16,7 +16,7 @@ from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.autoencoder import Autoencoder
-from lookalike.metrics import ranking
+from lookalike.metrics import scores
 from lookalike.neighbors.exact import Database
 from lookalike.transforms import noise
 
@@ -61,7 +61,7 @@ def main() -> None:
         for asked, codes in (("clean queries", encoder.encode(queries)), ("noisy queries", encoder.encode(noisy))):
             for distance in ("euclidean", "cosine"):
                 database = Database(database_codes, distance)
-                found = ranking.score(database, train.labels, codes, test.labels[: options.queries], cuts=CUTS)
+                found = scores.score(database, train.labels, codes, test.labels[: options.queries], cuts=CUTS)
                 run["scores"][f"{asked}, {distance}"] = found.report(seed).to_json()
         cleaned = encoder.decode(noisy)
         run["denoising"] = {

@@ -20,7 +20,7 @@ from study import keep
 
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.encoders.base import Encoder
-from lookalike.metrics.ranking import score
+from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import adapt
 

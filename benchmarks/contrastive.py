@@ -33,7 +33,7 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.training import contrastive_loss
 from lookalike.encoders.training.pairs import families_to_learn
 from lookalike.metrics.bootstrap import bootstrap_interval
-from lookalike.metrics.ranking import score
+from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import run_trial

@@ -23,7 +23,7 @@ from skimage.feature import hog
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.metrics.ranking import score
+from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
 
 OURS = {"pixels": ("pixels", {}), "hog": ("hog", {}), "hog, deskew": ("hog", {"deskew": True})}

@@ -12,7 +12,7 @@ import argparse
 from study import keep
 
 from lookalike import create_encoder, open_collection
-from lookalike.metrics.ranking import CUTS, score
+from lookalike.metrics.scores import CUTS, score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.defaults import default_postprocessing
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from study import keep
 from lookalike import create_encoder, load_encoder, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.bootstrap import bootstrap_interval
-from lookalike.metrics.ranking import score
+from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
-from lookalike.reports import charts, figures
+from lookalike.reports import figures
+from lookalike.reports.drawing import INK, MUTED, blank_figure, chart_axes, headline, line_style
 from lookalike.search.restore import denoise
 from lookalike.selection.adapt import Recipe, adapt
 from lookalike.transforms.augmentations import augment
@@ -71,6 +73,52 @@ def first_answers(
     right = np.zeros(len(asked))
     right[seen] = labels[database.nearest(asked[seen], 1)[0][:, 0]] == wanted[seen]
     return [float(right.mean()), *bootstrap_interval(right)]
+
+
+def noise_curves(
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float, tuple[float, float]]]]], title: str
+) -> Any:
+    """Draw a score against the noise of the query: a chart an encoder, a line a way to denoise.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping of str to sequence of (noise, score, (low, high))
+        For each encoder and way to denoise its points, by rising noise, with their intervals.
+    title : str
+        What the height of a line is.
+
+    Returns
+    -------
+    Figure
+        Three charts a line, one legend above them.
+
+    """
+    across, side = min(3, len(curves)), 2.5
+    ways = list(dict.fromkeys(way for of_encoder in curves.values() for way in of_encoder))
+    lines, top = -(-len(curves) // across), 0.75 + 0.22 * ((len(ways) - 1) // 3)
+    width, height = max(5.0, across * side + 0.2), top + lines * side
+    figure = blank_figure(width, height)
+    headline(figure, title)
+    drawn: dict[str, Any] = {}
+    for place, (encoder, of_encoder) in enumerate(curves.items()):
+        down, right = divmod(place, across)
+        left, bottom = 0.42 + right * side, height - top - (down + 1) * side + 0.62
+        ax = chart_axes(figure, left, bottom, side - 0.55, side - 1.0)
+        ax.set_ylim(0, 1.03)
+        ax.set_title(encoder, size=9, color=INK, loc="left", parse_math=False)
+        ax.set_xlabel("standard deviation of the noise, of 0..1", size=6.5, color=MUTED)
+        for way, points in of_encoder.items():
+            style = line_style(ways.index(way)) | {"ms": 4, "lw": 1.4}
+            noise = [p[0] for p in points]
+            (line,) = ax.plot(noise, [p[1] for p in points], label=way, **style)
+            low, high = np.transpose([p[2] for p in points])
+            ax.fill_between(noise, low, high, color=style["color"], alpha=0.16, lw=0)
+            drawn.setdefault(way, line)
+    anchor = (0.06 / width, 1 - 0.28 / height)
+    figure.legend(
+        handles=[*drawn.values()], loc="upper left", bbox_to_anchor=anchor, ncols=3, frameon=False, fontsize=8
+    )
+    return figure
 
 
 def main() -> None:
@@ -135,7 +183,7 @@ def main() -> None:
         for name in encoders
     }
     figures.save(
-        charts.noise_curves(curves, "Share of first answers that are right, by the noise of the query"), options.figure
+        noise_curves(curves, "Share of first answers that are right, by the noise of the query"), options.figure
     )
 
 

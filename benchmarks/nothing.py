@@ -30,10 +30,11 @@ from lookalike.api import Index
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.imaging.encode import to_png
 from lookalike.search.calibration import DEPTH, gap_odds
+from lookalike.search.example import Example
 from lookalike.search.learnt import rejection_rates_of
 from lookalike.search.page import answer
 from lookalike.search.rejection import WAYS
-from lookalike.search.request import Example, Query
+from lookalike.search.request import Query
 from lookalike.search.rerank.geometric import recognised
 
 

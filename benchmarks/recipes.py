@@ -38,7 +38,8 @@ from verdict import ENCODERS, SIDES, Case, cases, described
 from lookalike import create_encoder, open_collection
 from lookalike.encoders.postprocess import Projection
 from lookalike.metrics.bootstrap import bootstrap_interval
-from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.metrics.ranking import per_query, score_names
+from lookalike.metrics.ranks import rank_relevant
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, Recipe, choose, solve
 from lookalike.selection.selftest import SelfTest, run_trial

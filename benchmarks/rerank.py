@@ -37,7 +37,8 @@ from lookalike.api import Index
 from lookalike.encoders.base import Encoder
 from lookalike.imaging.resize import fit_to
 from lookalike.metrics.bootstrap import bootstrap_interval
-from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.metrics.ranking import per_query, score_names
+from lookalike.metrics.ranks import rank_relevant
 from lookalike.neighbors.diffusion import find_neighbours, prepare_diffusion
 from lookalike.neighbors.exact import Database
 from lookalike.reports.evaluate import score

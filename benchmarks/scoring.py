@@ -33,7 +33,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 from study import keep
 
 from lookalike import open_collection
-from lookalike.metrics.ranking import CUTS, score
+from lookalike.metrics.scores import CUTS, score
 from lookalike.neighbors.exact import Database
 
 FloatArray = NDArray[np.float32]

@@ -35,7 +35,8 @@ from study import keep, select
 from lookalike.atomic import replace_file
 from lookalike.mapped import MappedArrays
 from lookalike.neighbors.exact import Database
-from lookalike.neighbors.ivf import InvertedFile, write_lists
+from lookalike.neighbors.ivf import InvertedFile
+from lookalike.neighbors.ivf_build import write_lists
 
 FloatArray = NDArray[np.float32]
 CHART = Path(__file__).parents[1] / "docs" / "images" / "search.png"
@@ -294,7 +295,7 @@ WIDTHS = (16, 32, 64, 128, 256, 512)
 def our_lists(x: FloatArray, path: Path) -> Any:
     built(path, lambda: write_lists(path, x, np.arange(len(x)), "euclidean"))
     lists = InvertedFile(MappedArrays(path))
-    say({"meter": lists.told()})
+    say({"meter": lists.facts()})
     return lambda q, n: lists.search(q, K, n)[0], PROBES
 
 
@@ -477,7 +478,7 @@ def growth(rows: int, repeats: int, cache: Path) -> dict[str, Any]:
     one |= {f"lists_{name}": value for name, value in cost(path).items()}
     one["lists_bytes"] = path.stat().st_size
     lists = InvertedFile(MappedArrays(path))
-    one["lists"] = lists.told()
+    one["lists"] = lists.facts()
     probes = lists.probes(K)
     works: dict[str, Callable[[], Any]] = {
         "exact_single_s": lambda: database.nearest(queries[:1], K),

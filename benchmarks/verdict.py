@@ -32,7 +32,8 @@ from study import keep
 
 from lookalike import create_encoder, open_collection
 from lookalike.atomic import replace_file
-from lookalike.metrics.ranking import per_query, rank_relevant, score_names
+from lookalike.metrics.ranking import per_query, score_names
+from lookalike.metrics.ranks import rank_relevant
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import AIMS, RECIPES, Learner, Material, choose, prepare_material
 from lookalike.selection.selftest import Trial, run_trial
@@ -259,7 +260,8 @@ def code() -> dict[str, str]:
     """Return the hashes of the files that the figures come from."""
     source = Path(__file__).parents[1] / "src/lookalike"
     names = (
-        "selection/adapt.py", "selection/recipes.py", "selection/selftest.py", "transforms/augmentations.py", "transforms/views.py",
+        "selection/adapt.py", "selection/recipes.py", "selection/selftest.py", "transforms/augmentations.py", "transforms/families.py",
+        "transforms/pixel_maps.py", "transforms/views.py",
         "encoders/postprocess.py",
     )  # fmt: skip
     return {name: hashlib.sha256((source / name).read_bytes()).hexdigest()[:12] for name in names}

@@ -21,7 +21,7 @@ from skimage import data, io
 import lookalike
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
-from lookalike.reports import figures
+from lookalike.reports import drawing
 from lookalike.transforms.augmentations import augment
 from lookalike.transforms.noise import add_noise
 
@@ -44,7 +44,7 @@ def photo(name: str, side: int) -> Images:
 
 
 def sheet(panels: int, width: float = 1.5, height: float = 1.75) -> tuple[Figure, list[Any]]:
-    figure = Figure(figsize=(width * panels, height), dpi=110, facecolor=figures.PAPER)
+    figure = Figure(figsize=(width * panels, height), dpi=110, facecolor=drawing.PAPER)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     for ax in axes:
         ax.set_xticks([])
@@ -57,7 +57,7 @@ def sheet(panels: int, width: float = 1.5, height: float = 1.75) -> tuple[Figure
 
 def show(ax: Any, image: NDArray[Any], title: str, **how: Any) -> None:
     ax.imshow(image, **({"cmap": "gray"} if image.ndim == 2 else {}) | how)
-    ax.set_title(title, fontsize=8, color=figures.INK)
+    ax.set_title(title, fontsize=8, color=drawing.INK)
 
 
 def nearest_row(encoder: Any, title: str) -> Figure:
@@ -96,7 +96,7 @@ def hog() -> Figure:
                     dx, dy = 0.45 * np.cos(angle), 0.45 * np.sin(angle)
                     ax.plot(
                         [column - dx, column + dx], [row - dy, row + dy],
-                        color=figures.SERIES[0], alpha=float(strength), linewidth=1.4,
+                        color=drawing.SERIES[0], alpha=float(strength), linewidth=1.4,
                     )  # fmt: skip
     return figure
 
@@ -134,8 +134,8 @@ def sift() -> Figure:
     show(axes[0], np.hstack([left, right]), f"{len(good)} places found again after a turn of 40 degrees")
     for match in good[::2]:
         (x0, y0), (x1, y1) = a[match.queryIdx].pt, b[match.trainIdx].pt
-        axes[0].plot([x0, x1 + 260], [y0, y1], color=figures.SERIES[1], linewidth=0.5, alpha=0.7)
-        axes[0].plot([x0, x1 + 260], [y0, y1], ".", color=figures.SERIES[0], markersize=3)
+        axes[0].plot([x0, x1 + 260], [y0, y1], color=drawing.SERIES[1], linewidth=0.5, alpha=0.7)
+        axes[0].plot([x0, x1 + 260], [y0, y1], ".", color=drawing.SERIES[0], markersize=3)
     return figure
 
 
@@ -151,7 +151,7 @@ def surf() -> Figure:
     from matplotlib.patches import Circle
 
     for y, x, scale, *_ in strongest:
-        axes[1].add_patch(Circle((x, y), 3 * scale, fill=False, color=figures.SERIES[1], linewidth=0.9))
+        axes[1].add_patch(Circle((x, y), 3 * scale, fill=False, color=drawing.SERIES[1], linewidth=0.9))
     return figure
 
 

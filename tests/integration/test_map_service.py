@@ -40,7 +40,7 @@ def test_the_service_gives_positions_clusters_labels_and_ids(site, photos):
         return np.frombuffer(base64.b64decode(said[name]), dtype)
 
     assert said["count"] == 60
-    assert (array("positions", "<f4").reshape(-1, 2) == layout.places).all()
+    assert (array("positions", "<f4").reshape(-1, 2) == layout.positions).all()
     assert (array("clusters", "<u2") == layout.clusters).all()
     assert [said["label_names"][at] for at in array("labels", "<u2")] == index.labels.tolist()
     body = {"version": said["version"], "encoder": "pixels", "rows": [5, 0, 59]}

@@ -8,7 +8,8 @@ from PIL import Image
 
 from lookalike import build_index, open_collection, open_index, score
 from lookalike.errors import UsageError
-from lookalike.reports.evaluate import export_trec, questions
+from lookalike.reports.evaluate import export_trec
+from lookalike.reports.query_set import questions
 
 
 def picture(kind, seed):

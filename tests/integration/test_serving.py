@@ -551,7 +551,7 @@ def test_the_client_looks_through_another_encoder_and_reads_map_and_reports(tmp_
                 default.map()
             assert told.value.status == 404
             remote = default.with_encoder("hog")
-            assert (remote.map().places == made.places).all()
+            assert (remote.map().positions == made.positions).all()
             assert (remote.map().clusters == made.clusters).all()
             assert remote.encode("mnist:test[7]") == pytest.approx(local.descriptors[7], abs=1e-6)
             assert remote.explain("mnist:test[7]", "8").encoder == "hog"

@@ -117,12 +117,11 @@ def _compare(index: Index, other: Index, options: ScoreOptions) -> tuple[list[In
 def _score(index: Index, options: ScoreOptions) -> tuple[list[IndexScore], Comparison | None]:
     """Score one index; with a re-ranking, also without it."""
     from lookalike import progress
-    from lookalike.metrics import ranking
+    from lookalike.metrics.scores import compare_paired
     from lookalike.reports import evaluate
+    from lookalike.reports.query_set import questions
 
-    queries = evaluate.questions(
-        index, options.queries, **options.of_queries(), distance=options.distance, on_note=progress.say
-    )
+    queries = questions(index, options.queries, **options.of_queries(), distance=options.distance, on_note=progress.say)
     methods = [None] if options.rerank is None else [None, options.rerank]
     rankings = []
     for method in methods:
@@ -138,7 +137,7 @@ def _score(index: Index, options: ScoreOptions) -> tuple[list[IndexScore], Compa
     ]
     comparison = None
     if options.rerank is not None:
-        paired = ranking.compare_paired(rankings[0], rankings[1], seed=options.seed)
+        paired = compare_paired(rankings[0], rankings[1], seed=options.seed)
         comparison = evaluate.Comparison(reports[0], reports[1], paired)
     evaluate.export_trec(
         index, queries, run=options.run, qrels=options.qrels, distance=options.distance, overwrite=options.overwrite
@@ -147,12 +146,12 @@ def _score(index: Index, options: ScoreOptions) -> tuple[list[IndexScore], Compa
 
 
 def _plot(reports: list[IndexScore], plot: Path, overwrite: bool) -> None:
-    from lookalike.reports import figures
+    from lookalike.reports import figures, line_charts
 
     titles = [r.title for r in reports] if len({r.title for r in reports}) == len(reports) else ["first", "second"]
     curves = {title: r.lrap for title, r in zip(titles, reports, strict=True)}
     bands = {title: r.lrap_intervals for title, r in zip(titles, reports, strict=True)}
-    figures.save(figures.score_curves(curves, bands), plot, overwrite=overwrite)
+    figures.save(line_charts.score_curves(curves, bands), plot, overwrite=overwrite)
 
 
 def _show(reports: list[IndexScore], comparison: Comparison | None, *, as_json: bool, two_indexes: bool) -> None:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from lookalike.api import Index
     from lookalike.collections.open import Collection
     from lookalike.search.engine import Result
-    from lookalike.search.request import Example, Query
+    from lookalike.search.example import Example
+    from lookalike.search.request import Query
     from lookalike.search.response import Response
 
 #: Any of these makes a query; the other options only refine one.
@@ -189,14 +190,15 @@ def _search_one(index: Index | None, options: SearchOptions, given: dict[str, An
         import numpy as np
 
         from lookalike.reports.figures import as_tiles
+        from lookalike.search.compose import show_example
 
-        shown = np.concatenate(as_tiles(page.shown(index, query)), axis=1)
+        shown = np.concatenate(as_tiles([show_example(index, image) for image in query.images]), axis=1)
         _draw(index, [shown], [response], options.picture, options.overwrite)
     _show([response], options.as_json)
 
 
 def _examples(paths: list[str], weights: list[float]) -> Iterator[Example]:
-    from lookalike.search.request import Example
+    from lookalike.search.example import Example
 
     if weights and len(weights) != len(paths):
         raise UsageError(f"{len(weights)} weights for {len(paths)} images; give --weight once for each image, in order")

@@ -146,7 +146,8 @@ class RemoteIndex(RemoteListings):
         ServerError
             If the server doesn't answer, or refuses; its sentence says why.
         """
-        from lookalike.search.request import Example, Query
+        from lookalike.search.example import Example
+        from lookalike.search.request import Query
 
         example = Example.from_json(image_entry(query))
         return self.ask(Query(images=(example,), k=k, distance=distance, rerank=rerank, denoise=denoise)).matches

@@ -206,7 +206,8 @@ GRAPH = Artifact(
 )
 MAP = Artifact(
     "map",
-    "the map: each image's place and density cluster",
+    "the map: each image's position and density cluster",
+    version=2,
     needs=(GRAPH,),
     follows="encoder",
     remade_by="make it again: lookalike map",
@@ -223,13 +224,14 @@ REJECTION = Artifact(
     uses=(VIEWS_VERSION,),
     by_distance=True,
 )
+WORDS = Artifact("words", "the words of ids, captions, metadata and labels, for keyword search")
 KEYPOINTS = Artifact("keypoints", "keypoints of pictures, filed by the hash of their bytes", follows="pictures")
 GEOMETRIC = Artifact("geometric", "inliers of own images shown in a scene", needs=(KEYPOINTS,), uses=(VIEWS_VERSION,))
-RESTORER = Artifact("restorer", "what clean images look like, for `--denoise auto`")
+RESTORER = Artifact("restorer", "what clean images look like, for `--denoise auto`", version=2)
 RERANK_AUTO = Artifact(
     "rerank-auto",
     "which re-ranking `auto` chose, and its figures",
-    version=3,
+    version=4,
     needs=(GRAPH, KEYPOINTS),
     uses=(AUGMENTATIONS_VERSION, VIEWS_VERSION),
     follows="encoder",
@@ -238,7 +240,7 @@ SCORES = Artifact("scores", "reports of `lookalike score --keep`, which the page
 
 #: All kinds, as docs/storage.md lists them.
 ARTIFACTS = (
-    VECTORS, IVF, GRAPH, MAP, CALIBRATION, REJECTION, GEOMETRIC, KEYPOINTS, RESTORER, RERANK_AUTO, SCORES,
+    VECTORS, IVF, GRAPH, MAP, CALIBRATION, REJECTION, WORDS, GEOMETRIC, KEYPOINTS, RESTORER, RERANK_AUTO, SCORES,
 )  # fmt: skip
 
 

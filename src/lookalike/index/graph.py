@@ -140,7 +140,7 @@ def _make(
 ) -> NeighborGraph:
     known, places = (None, None) if stored is None else (stored[0].neighbours, stored[1])
     neighbours = find_neighbours(
-        index.database(), index.descriptors, known=known, places=places, on_progress=on_progress
+        index.database(), index.descriptors, known=known, positions=places, on_progress=on_progress
     )
     return prepare_diffusion(neighbours)
 

@@ -51,7 +51,7 @@ def open_map(index: IndexReader) -> Layout | None:
         return None
     if not np.array_equal(sealed.array("marks"), _marks(index)):
         return None
-    return Layout(np.array(sealed.array("places")), np.array(sealed.array("clusters")))
+    return Layout(np.array(sealed.array("positions")), np.array(sealed.array("clusters")))
 
 
 def map_version(index: IndexReader) -> str:
@@ -145,7 +145,7 @@ def _stored(index: IndexReader) -> MappedArrays | None:
     """Return the stored map, of whatever state of the collection; None if there is none, or it isn't what was written."""
     kept = MAP.read(index.path, index.manifest)
     with suppress(*UNSOUND):
-        if kept is not None and {"places", "clusters", "marks"} <= set(kept.names):
+        if kept is not None and {"positions", "clusters", "marks"} <= set(kept.names):
             kept.check()
             return kept
     return None
@@ -167,13 +167,13 @@ def _marks(index: IndexReader) -> NDArray[np.int64]:
 def _keep(index: IndexReader, layout: Layout, facts: dict[str, float]) -> None:
     marks = _marks(index)
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "places": ("<f4", layout.places.shape),
+        "positions": ("<f4", layout.positions.shape),
         "clusters": ("<u2", layout.clusters.shape),
         "marks": ("<i8", marks.shape),
     }
     stated = {"encoder": index.manifest.encoder, "fingerprint": index.manifest.fingerprint, **facts}
     with only_writer(index.path), MAP.writing(index.path, index.manifest, stated, shapes) as arrays:
-        arrays["places"][:] = layout.places
+        arrays["positions"][:] = layout.positions
         arrays["clusters"][:] = layout.clusters
         arrays["marks"][:] = marks
 
@@ -189,7 +189,7 @@ def _earlier_places(
     known = at >= 0
     if known.sum() < len(index) / 2:
         return None  # more is new than isn't: from nothing it becomes better
-    places = stored.array("places") * np.float32(stored.facts["unit"])
+    places = stored.array("positions") * np.float32(stored.facts["unit"])
     start = np.where(known[:, None], places[at], np.float32(0))
     for _ in range(8):  # a new one's neighbours may all be new, too
         new = np.flatnonzero(~known)

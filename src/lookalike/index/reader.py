@@ -335,7 +335,7 @@ class IndexReader(RowReader):
         -------
         dict
             Keys ``auto`` (``exact`` or ``approximate``, for 10 answers), ``why`` (a few words), ``crossover_bytes``; and
-            where there are lists, those of :meth:`lookalike.neighbors.ivf.InvertedFile.told`.
+            where there are lists, those of :meth:`lookalike.neighbors.ivf.InvertedFile.facts`.
         """
         size = self.manifest.count * self.manifest.dimension * np.dtype(self.manifest.view.dtype).itemsize
         found: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}
@@ -348,7 +348,7 @@ class IndexReader(RowReader):
             found["why"] = f"recall@{k} stays below {FLOOR} even where half of all lists are looked into"
         else:
             found |= {"auto": "approximate", "why": f"recall@{k} is at least {FLOOR}, measured against exact search"}
-        return found | self._lists.told()
+        return found | self._lists.facts()
 
     def _probes(self, k: int, distance: str) -> int | None:
         fits = self._lists is not None and self._lists.distance == distance

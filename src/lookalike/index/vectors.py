@@ -21,7 +21,8 @@ from lookalike.index.artifacts import IVF, UNSOUND, VECTORS
 from lookalike.index.manifest import Manifest
 from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors.distances.base import lengths_of
-from lookalike.neighbors.ivf import InvertedFile, write_lists
+from lookalike.neighbors.ivf import InvertedFile
+from lookalike.neighbors.ivf_build import write_lists
 
 #: From this size on it is worth it; less is read from the dataset in a few hundredths of a second.
 MIN_BYTES = 2**24

@@ -31,7 +31,7 @@ def bootstrap_interval(values: Float64Array, seed: int = 0) -> tuple[float, floa
     return low, high
 
 
-def bootstrap_percentiles(values: Float64Array, seed: int, resamples: int) -> Float64Array:
+def bootstrap_percentiles(values: Float64Array, seed: int, resamples: int = 1000) -> Float64Array:
     """Return the 95 % percentile bootstrap intervals of several means, over the same queries drawn with replacement.
 
     Parameters

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -104,12 +105,12 @@ class GroundTruth:
     def _entry(self, query: str) -> Truth:
         path = PurePosixPath(query)
         names = (query, path.name, path.stem)
-        found = next((self.by_query[name] for name in names if name in self.by_query), None)
-        if found is None and not query.isascii():
+        entry = next((self.by_query[name] for name in names if name in self.by_query), None)
+        if entry is None and not query.isascii():
             composed = {id_of(name): entry for name, entry in self.by_query.items()}
-            found = next((composed[name] for name in names if name in composed), None)
-        if found is not None:
-            return found
+            entry = next((composed[name] for name in names if name in composed), None)
+        if entry is not None:
+            return entry
         known = ", ".join(sorted(self.by_query)[:3])
         raise UsageError(f"{self.name}: says nothing of the query {query}; it knows {known}, ...")
 
@@ -147,12 +148,12 @@ def read_truth(path: str | Path) -> GroundTruth:
     if read is None:
         raise UsageError(f"{path}: not a kind of ground truth that is read; {_HOW}")
     try:
-        found = read(str(path), path.read_text(encoding="utf-8-sig"))
+        truth = read(str(path), path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{path}: can't be read: {getattr(e, 'strerror', None) or first_line(e)}; {_HOW}") from e
-    if not found.by_query and not found.in_order:
+    if not truth.by_query and not truth.in_order:
         raise UsageError(f"{path}: holds no query; {_HOW}")
-    return found
+    return truth
 
 
 def _from_json(name: str, text: str) -> GroundTruth:
@@ -175,8 +176,8 @@ def _entry(name: str, query: str, value: Any) -> Truth:
 
 def _answers(name: str, query: str, value: Any) -> tuple[Answer, ...]:
     flat: list[Answer] = []
-    for one in value if isinstance(value, list) else [value]:
-        for answer in one if isinstance(one, list) else [one]:  # several things in one picture, each with its own list
+    for item in value if isinstance(value, list) else [value]:
+        for answer in item if isinstance(item, list) else [item]:  # several things in one picture, each with its list
             if isinstance(answer, bool) or not isinstance(answer, str | int):
                 raise UsageError(f"{name}: the query {query} has {answer!r} for an answer; give ids or positions")
             if answer != -1:
@@ -208,12 +209,12 @@ def _from_trec(name: str, text: str) -> GroundTruth:
 
 
 def _grouped(name: str, pairs: Iterable[tuple[str, str | None, bool]]) -> GroundTruth:
-    found: dict[str, list[Answer]] = {}
-    for query, answer, right in pairs:
-        answers = found.setdefault(query, [])
-        if answer and right:
+    answers_of: dict[str, list[Answer]] = {}
+    for query, answer, is_right in pairs:
+        answers = answers_of.setdefault(query, [])
+        if answer and is_right:
             answers.append(answer)
-    return GroundTruth(name, {query: Truth(tuple(dict.fromkeys(answers))) for query, answers in found.items()})
+    return GroundTruth(name, {query: Truth(tuple(dict.fromkeys(answers))) for query, answers in answers_of.items()})
 
 
 # TREC's way out -------------------------------------------------------------------------------------------------------
@@ -252,9 +253,9 @@ def write_run(
 
     def lines() -> Iterable[str]:
         for query, answers, distances in rankings:
-            last = float("inf")
+            last = math.inf
             for rank, (answer, distance) in enumerate(zip(answers, distances, strict=True), 1):
-                last = min(-float(distance), _below(last))
+                last = min(-float(distance), math.nextafter(last, -math.inf))
                 yield f"{_word(query)} Q0 {_word(answer)} {rank} {last!r} {_word(tag)}\n"
 
     _write(path, lines(), overwrite)
@@ -285,12 +286,6 @@ def write_qrels(path: str | Path, relevant: Iterable[tuple[str, Sequence[str]]],
 def _word(text: str) -> str:
     """Spell out what a blank-separated file can't hold."""
     return quote(text, safe=_SAFE)
-
-
-def _below(score: float) -> float:
-    import math
-
-    return math.nextafter(score, -math.inf)
 
 
 def _write(path: str | Path, lines: Iterable[str], overwrite: bool) -> None:

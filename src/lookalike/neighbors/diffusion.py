@@ -77,7 +77,7 @@ def find_neighbours(
     k: int = NEIGHBOURS,
     *,
     known: Neighbours | None = None,
-    places: NDArray[np.int64] | None = None,
+    positions: NDArray[np.int64] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Neighbours:
     """Find the nearest other images of every image, exactly.
@@ -92,7 +92,7 @@ def find_neighbours(
         How many neighbours, at most n - 1.
     known : Neighbours, optional
         Those of an older state of the collection; only what has changed since is worked out.
-    places : ndarray of int64, shape (n,)
+    positions : ndarray of int64, shape (n,)
         With ``known``: where each image was in it, -1 for one that is new or has changed.
     on_progress : callable, optional
         Called with (images done, images to do).
@@ -112,23 +112,23 @@ def find_neighbours(
     k = min(k, size - 1)
     rows, squares = np.empty((size, k), np.int32), np.empty((size, k), np.float32)
     anew = np.ones(size, np.bool_)
-    if known is not None and places is not None and known.rows.shape[1] >= k:
-        anew = _take_over(known, places, database, descriptors, rows, squares)
+    if known is not None and positions is not None and known.rows.shape[1] >= k:
+        anew = _take_over(known, positions, database, descriptors, rows, squares)
     wanted = np.flatnonzero(anew)
     for start in range(0, len(wanted), AT_ONCE):
-        some = wanted[start : start + AT_ONCE]
-        near, far = database.nearest(descriptors[some], k + 1)
-        others = others_than(some, near)
-        rows[some] = near[others].reshape(-1, k)
-        squares[some] = database.measure.to_squares(far[others].reshape(-1, k))
+        part = wanted[start : start + AT_ONCE]
+        near, far = database.nearest(descriptors[part], k + 1)
+        others = others_than(part, near)
+        rows[part] = near[others].reshape(-1, k)
+        squares[part] = database.measure.to_squares(far[others].reshape(-1, k))
         if on_progress is not None:
-            on_progress(start + len(some), len(wanted))
+            on_progress(start + len(part), len(wanted))
     return Neighbours(rows, squares)
 
 
 def _take_over(
     known: Neighbours,
-    places: NDArray[np.int64],
+    positions: NDArray[np.int64],
     database: Database,
     descriptors: NDArray[Any],
     rows: NDArray[np.int32],
@@ -139,26 +139,26 @@ def _take_over(
     A list stays right if none of its images is gone, and new ones are merged into it.
     """
     size, k = rows.shape
-    now = np.full(len(known) + 1, -1, np.int64)  # the last for places of -1
-    now[places[places >= 0]] = np.flatnonzero(places >= 0)
-    new = np.flatnonzero(places < 0)
+    now = np.full(len(known) + 1, -1, np.int64)  # the last for positions of -1
+    now[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
+    new = np.flatnonzero(positions < 0)
     if len(new) > size // 4:  # merging wouldn't be quicker
         return np.ones(size, np.bool_)
-    old = np.flatnonzero(places >= 0)
-    lists = now[known.rows[places[old], :k]]
+    old = np.flatnonzero(positions >= 0)
+    lists = now[known.rows[positions[old], :k]]
     whole = (lists >= 0).all(axis=1)
     kept = old[whole]
-    rows[kept], squares[kept] = lists[whole], known.squares[places[kept], :k]
+    rows[kept], squares[kept] = lists[whole], known.squares[positions[kept], :k]
     anew = np.ones(size, np.bool_)
     anew[kept] = False
     for start in range(0, len(new), AT_ONCE):
-        some = new[start : start + AT_ONCE]
-        far = database.measure.to_squares(database.distances(descriptors[some]))[:, kept]
+        part = new[start : start + AT_ONCE]
+        far = database.measure.to_squares(database.distances(descriptors[part]))[:, kept]
         # Only where the new one is nearer than the last is there anything to merge.
-        one, other = np.nonzero(far <= squares[kept, -1])
-        for at in np.unique(other).tolist():
-            row, mine = kept[at], one[other == at]
-            near = np.concatenate([rows[row], some[mine].astype(np.int32)])
+        newcomer, place = np.nonzero(far <= squares[kept, -1])
+        for at in np.unique(place).tolist():
+            row, mine = kept[at], newcomer[place == at]
+            near = np.concatenate([rows[row], part[mine].astype(np.int32)])
             distance = np.concatenate([squares[row], far[mine, at]])
             order = np.lexsort((near, distance))[:k]
             rows[row], squares[row] = near[order], distance[order]
@@ -244,8 +244,8 @@ class NeighborGraph:
         from scipy import sparse
 
         queries, k = rows.shape
-        each = (np.arange(queries + 1) * k, rows.ravel(), seeds.ravel())
-        now = sparse.csr_array((each[2], each[1], each[0]), shape=(queries, len(self.neighbours)))
+        starts = np.arange(queries + 1) * k
+        now = sparse.csr_array((seeds.ravel(), rows.ravel(), starts), shape=(queries, len(self.neighbours)))
         tail = (alpha * self.spectrum) ** (LOCAL_TERMS + 1) / (1 - alpha * self.spectrum)
         out: Float32Array = ((now @ self.basis) * tail).astype(np.float32) @ self.basis.T
         for _ in range(LOCAL_TERMS):
@@ -257,7 +257,7 @@ class NeighborGraph:
         return out
 
 
-def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed: int = 0) -> NeighborGraph:
+def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS) -> NeighborGraph:
     """Find the leading eigenvectors of a neighbour graph.
 
     Parameters
@@ -266,12 +266,10 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
         The graph.
     directions : int
         How many, at most.
-    seed : int
-        Of the vectors to start with.
 
     Returns
     -------
-    Diffusion
+    NeighborGraph
     """
     from scipy.sparse.linalg import eigsh
 
@@ -280,7 +278,7 @@ def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS, seed
     if size <= 2 * directions:
         values, vectors = np.linalg.eigh(weights.toarray().astype(np.float64))
     else:
-        start = np.random.default_rng(seed).normal(size=size).astype(np.float32)
+        start = np.random.default_rng(0).normal(size=size).astype(np.float32)
         values, vectors = eigsh(weights, directions, which="LA", v0=start, tol=1e-2)
     order = np.argsort(-values, kind="stable")[:directions]
     basis = np.ascontiguousarray(vectors[:, order], np.float32)
@@ -330,9 +328,9 @@ def scales(squares: Float32Array) -> Float32Array:
     return np.asarray(np.sqrt(squares[:, min(SCALE_AT, squares.shape[1]) - 1]), np.float32)
 
 
-def _products(one: Float32Array, others: Float32Array) -> Float32Array:
+def _products(scale: Float32Array, others: Float32Array) -> Float32Array:
     """Return the products of scales, never 0: images that are all equal to their neighbours have a scale of 0."""
-    return np.asarray(np.maximum(one[:, None] * others, np.finfo(np.float32).tiny * 1e6), np.float32)
+    return np.asarray(np.maximum(scale[:, None] * others, np.finfo(np.float32).tiny * 1e6), np.float32)
 
 
 def _add(out: Float32Array, sparse: Any) -> None:

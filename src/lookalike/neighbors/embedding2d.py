@@ -1,8 +1,8 @@
-"""A neighbour graph -> a place in the plane for every image, near where its neighbours are; and the hills they form.
+"""A neighbour graph -> a position in the plane for every image, near where its neighbours are; and the clusters they form.
 
 The method is UMAP's (L. McInnes, J. Healy and J. Melville, "UMAP: uniform manifold approximation and projection for
 dimension reduction", 2018, arXiv:1802.03426): neighbours attract each other along a curve with two parameters, all others
-repel. Two things are done otherwise, so that no compiled code is needed and the same input gives the same places:
+repel. Two things are done otherwise, so that no compiled code is needed and the same input gives the same positions:
 
 - An epoch takes every edge with its weight instead of drawing some, which is what drawing amounts to on average. Only those
   that repel are drawn. All images move at once; each one's step is divided by how strongly it is pulled, as
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array
 from lookalike.neighbors.diffusion import NeighborGraph, Neighbours
+from lookalike.neighbors.linalg import falling_eigenvectors
 
 #: Neighbours that attract, of those that the graph has.
 ATTRACTING = 15
@@ -40,7 +41,7 @@ AT_ONCE = 4096
 #: Deviation of the start along each axis, and the kurtosis from which on an eigenvector sets only a few apart: two in a hundred
 #: that differ from all others have about 50.
 START, FEW_APART = 5.0, 50.0
-#: Side of the grid on which density is looked at, and what counts as a hill: so many times as dense as the pass to a higher one.
+#: Side of the grid on which density is looked at, and what counts as a peak: so many times as dense as the pass to a higher one.
 GRID, PROMINENCE = 256, 2.0
 
 
@@ -50,13 +51,13 @@ class Layout:
 
     Attributes
     ----------
-    places : ndarray of float32, shape (n, 2)
+    positions : ndarray of float32, shape (n, 2)
         x to the right and y up, within -1 and 1.
     clusters : ndarray of uint16, shape (n,)
-        The hill that each lies on; 0 is the one of most images.
+        The density cluster of each; 0 has most images.
     """
 
-    places: Float32Array
+    positions: Float32Array
     clusters: NDArray[np.uint16]
 
     def spread_out(self, side: int = 26) -> list[int]:
@@ -72,9 +73,9 @@ class Layout:
         list of int
             Ascending; of squares with no image none.
         """
-        low, high = self.places.min(axis=0), self.places.max(axis=0)
+        low, high = self.positions.min(axis=0), self.positions.max(axis=0)
         width = float((high - low).max()) / side or 1.0
-        at = (self.places - low) / width
+        at = (self.positions - low) / width
         cells = np.minimum(at.astype(int), side - 1)
         off = ((at - cells - 0.5) ** 2).sum(axis=1)
         order = np.lexsort((off, cells[:, 1], cells[:, 0]))
@@ -90,7 +91,7 @@ def embed_2d(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Float32Array:
-    """Find places for all images so that neighbours lie near each other.
+    """Find positions for all images so that neighbours lie near each other.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def embed_2d(
     epochs : int
         Times that all move.
     seed : int
-        Of what is drawn: the same seed and input, the same places.
+        Of what is drawn: the same seed and input, the same positions.
     on_progress : callable, optional
         Called with (epochs done, epochs to do).
 
@@ -115,37 +116,37 @@ def embed_2d(
     bounds, others, pull = graph.indptr, graph.indices, graph.data.astype(np.float32)
     answered = np.add.reduceat(pull, bounds[:-1]) * np.float32(REPELLING / DRAWN)
     rng = np.random.default_rng(seed)
-    places = start.astype(np.float32)
-    places = places + rng.normal(0, 1e-3, places.shape).astype(np.float32)  # none exactly upon another
+    positions = start.astype(np.float32)
+    positions = positions + rng.normal(0, 1e-3, positions.shape).astype(np.float32)  # none exactly upon another
     for epoch in range(epochs):
         step = np.float32(1 - epoch / epochs)
         drawn = rng.integers(0, size, (size, DRAWN), np.int32)
-        moved = np.empty_like(places)
+        moved = np.empty_like(positions)
         for first in range(0, size, AT_ONCE):
             last = min(first + AT_ONCE, size)
-            some = slice(bounds[first], bounds[last])
-            here = places[first:last]
+            edges = slice(bounds[first], bounds[last])
+            here = positions[first:last]
             counts = np.diff(bounds[first : last + 1])
             rows = bounds[first:last] - bounds[first]
             # The neighbours' pull ...
-            away = places[others[some]] - np.repeat(here, counts, axis=0)
+            away = positions[others[edges]] - np.repeat(here, counts, axis=0)
             squares = np.maximum(np.einsum("ij,ij->i", away, away), 1e-6)
             bent = squares ** np.float32(B - 1)
-            strength = pull[some] * (np.float32(2 * A * B) * bent / (1 + np.float32(A) * bent * squares))
+            strength = pull[edges] * (np.float32(2 * A * B) * bent / (1 + np.float32(A) * bent * squares))
             move = np.stack([np.add.reduceat(strength * away[:, axis], rows) for axis in (0, 1)], axis=1)
             stiffness = np.add.reduceat(strength, rows)
             # ... and the push of some others.
-            away = here[:, None] - places[drawn[first:last]]
+            away = here[:, None] - positions[drawn[first:last]]
             squares = np.einsum("ijk,ijk->ij", away, away)
             push = np.float32(2 * B) / ((np.float32(0.001) + squares) * (1 + np.float32(A) * squares ** np.float32(B)))
             push[drawn[first:last] == np.arange(first, last)[:, None]] = 0
             pushed = np.clip(push[:, :, None] * away, -FARTHEST, FARTHEST).sum(axis=1)
             move += answered[first:last, None] * pushed
             moved[first:last] = here + step * np.clip(move / (1 + stiffness)[:, None], -FARTHEST, FARTHEST)
-        places = moved
+        positions = moved
         if on_progress is not None:
             on_progress(epoch + 1, epochs)
-    return np.asarray(places - places.mean(axis=0), np.float32)
+    return np.asarray(positions - positions.mean(axis=0), np.float32)
 
 
 def attraction(neighbours: Neighbours) -> Any:
@@ -214,14 +215,12 @@ def spectral_init(graph: NeighborGraph, descriptors: NDArray[Any]) -> Float32Arr
     telling = deviation > 1e-3 * np.abs(graph.basis / root).mean(axis=0)
     axes = (axes[:, telling] / deviation[telling]).astype(np.float64)
     broad = axes[:, (axes**4).mean(axis=0) < FEW_APART][:, :2]
-    out = principal_places(descriptors)
-    # An eigenvector's sign is chance; here its largest entry is positive.
-    signs = np.sign(broad[np.abs(broad).argmax(axis=0), np.arange(broad.shape[1])])
-    out[:, : broad.shape[1]] = START * np.clip(broad * signs, -4, 4)
+    out = principal_positions(descriptors)
+    out[:, : broad.shape[1]] = START * np.clip(broad * _signs(broad), -4, 4)
     return out
 
 
-def principal_places(descriptors: NDArray[Any]) -> Float32Array:
+def principal_positions(descriptors: NDArray[Any]) -> Float32Array:
     """Return the two principal components of all images, as a start.
 
     Parameters
@@ -240,12 +239,10 @@ def principal_places(descriptors: NDArray[Any]) -> Float32Array:
     def plain(rows: Any) -> NDArray[np.float64]:
         return np.asarray(np.unpackbits(descriptors[rows], axis=1) if packed else descriptors[rows], np.float64)
 
-    some = plain(chosen)
-    mean = some.mean(axis=0)
-    values, vectors = np.linalg.eigh((some - mean).T @ (some - mean))
-    leading = vectors[:, np.argsort(-values, kind="stable")[:2]]
-    # An eigenvector's sign is chance; here its largest entry is positive.
-    leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    sample = plain(chosen)
+    mean = sample.mean(axis=0)
+    leading = falling_eigenvectors((sample - mean).T @ (sample - mean))[1][:, :2]
+    leading = leading * _signs(leading)
     out = np.zeros((len(descriptors), 2), np.float32)
     for first in range(0, len(descriptors), AT_ONCE):
         rows = slice(first, first + AT_ONCE)
@@ -254,38 +251,43 @@ def principal_places(descriptors: NDArray[Any]) -> Float32Array:
     return out * np.float32(START / spread if spread > 0 else 0)
 
 
-def density_clusters(places: Float32Array) -> NDArray[np.uint16]:
-    """Group images by the hills of their density in the plane; how many there are comes out of it.
+def _signs(vectors: NDArray[Any]) -> NDArray[Any]:
+    """Return the sign of each column's largest entry: an eigenvector's own sign is chance."""
+    return np.asarray(np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]))
+
+
+def density_clusters(positions: Float32Array) -> NDArray[np.uint16]:
+    """Group images by the peaks of their density in the plane; how many there are comes out of it.
 
     Parameters
     ----------
-    places : ndarray of float32, shape (n, 2)
+    positions : ndarray of float32, shape (n, 2)
         Anywhere.
 
     Returns
     -------
     ndarray of uint16, shape (n,)
-        The hill of each, by the number of images on it: 0 has most.
+        The cluster of each, by the number of its images: 0 has most.
 
     Notes
     -----
-    Density is smoothed by Silverman's rule over each group of places; a hill stands ``PROMINENCE`` times above the pass to a
-    higher one, and the plane is divided among the hills as rain divides land (the watershed transform).
+    Density is smoothed by Silverman's rule over each group of positions; a peak stands ``PROMINENCE`` times above the pass to a
+    higher one, and the plane is divided among the peaks as rain divides land (the watershed transform).
     """
     from scipy import ndimage
 
-    size = len(places)
-    low, high = places.min(axis=0), places.max(axis=0)
+    size = len(positions)
+    low, high = positions.min(axis=0), positions.max(axis=0)
     span = float((high - low).max()) or 1.0
-    cells = ((places - low) / span * (GRID - 1)).astype(int)
+    cells = ((positions - low) / span * (GRID - 1)).astype(int)
     counts = np.zeros((GRID, GRID))
     np.add.at(counts, (cells[:, 0], cells[:, 1]), 1)
     width = float(np.clip(GRID * 0.25 * size ** (-1 / 6), 2, GRID / 8))
     density = ndimage.gaussian_filter(counts, width / 3, mode="constant")
     # Below a hundredth of an image a cell there is nothing.
     height = np.log(np.maximum(density, 1e-2 * counts.sum() / GRID**2))
-    hill = peak_basins(height, float(np.log(PROMINENCE)))[cells[:, 0], cells[:, 1]]
-    names, which, many = np.unique(hill, return_inverse=True, return_counts=True)
+    peak = peak_basins(height, float(np.log(PROMINENCE)))[cells[:, 0], cells[:, 1]]
+    names, which, many = np.unique(peak, return_inverse=True, return_counts=True)
     order = np.empty(len(names), np.uint16)
     order[np.argsort(-many, kind="stable")] = np.arange(len(names))
     return order[which]
@@ -349,4 +351,12 @@ def peak_basins(height: NDArray[np.float64], prominence: float) -> NDArray[np.in
     return peaks.reshape(padded.shape)[1:-1, 1:-1]
 
 
-__all__ = ["Layout", "attraction", "density_clusters", "embed_2d", "peak_basins", "principal_places", "spectral_init"]
+__all__ = [
+    "Layout",
+    "attraction",
+    "density_clusters",
+    "embed_2d",
+    "peak_basins",
+    "principal_positions",
+    "spectral_init",
+]

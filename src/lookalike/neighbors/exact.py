@@ -1,19 +1,16 @@
 """Descriptors -> distances: the nearest images to a query, exactly, in a stated order.
 
-A :class:`Database` is prepared once from ``(m, d)`` descriptors and then answers any number of queries.
-
 **Order.** Answers come by (distance, position): of two images at the same distance, the one stored first wins, also
 where the cut at ``k`` falls between them. With short codes most answers are such ties.
 
-**Half precision.** float16 descriptors stay so in memory, half as large, and are widened tile by tile; answers are exact
-for the values stored. Queries may be of any float type.
+**Half precision.** float16 descriptors stay so in memory and are widened tile by tile; answers are exact for the values
+stored. Queries may be of any float type.
 
 **Exactness.** One matrix product finds candidates, and float32 rounding makes its values wrong in the last digits. So
 :meth:`Database.nearest` keeps every image that could still belong to the first ``k`` by the worst-case error of a dot
 product (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd edition, section 3.1), recomputes the distances
-of these few in float64, and only then cuts. The answer doesn't depend on the batch or the thread count, and an
-identical image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values. Bits are
-counted, so ``hamming`` is exact from the start.
+of these few in float64, and only then cuts. The answer doesn't depend on the batch or the thread count, and an identical
+image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values. ``hamming`` counts bits.
 """
 
 from __future__ import annotations
@@ -28,7 +25,8 @@ from numpy.typing import NDArray
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError, unknown_name
 from lookalike.neighbors.distances import DISTANCES
-from lookalike.neighbors.distances.base import LONGEST, MANY_QUERIES, ROUNDING, Distance, lengths_of
+from lookalike.neighbors.distances.base import MANY_QUERIES, ROUNDING, Distance, lengths_of
+from lookalike.neighbors.tables import as_table, check_lengths, selected_rows
 from lookalike.neighbors.tiling import MAX_ANSWERS, candidates
 
 #: Most bytes a block of queries x database may take; one query's row is always allowed.
@@ -85,13 +83,13 @@ class Database:
     """Descriptors made ready to be searched by one distance.
 
     The array is kept, not copied, if it is C-contiguous float32 or float16; it may be read-only or memory-mapped.
-    Preparing adds 12 bytes an image. Answering takes ``BLOCK_BYTES`` (64 MiB), or 4 bytes an image if that is more, and
-    the answer. Packed codes are copied, a word at a time.
+    Preparing adds 12 bytes an image. Answering takes ``BLOCK_BYTES``, or 4 bytes an image if that is more, and the answer.
+    Packed codes are copied, a word at a time.
 
     Parameters
     ----------
     descriptors : ndarray of float32 or float16, shape (m, d), or of uint8, shape (m, bytes), for ``hamming``
-        One row an image; float64 is converted, which copies.
+        One row an image; float64 is copied.
     distance : str
         A name in :data:`DISTANCES`.
     lengths : ndarray of float64, shape (m,), optional
@@ -117,14 +115,14 @@ class Database:
         if distance not in DISTANCES:
             raise unknown_name("distance", distance, DISTANCES)
         packed = DISTANCES[distance].packed
-        table = _table("descriptors", descriptors, packed, halves=True)
+        table = as_table("descriptors", descriptors, packed, halves=True)
         if not table.size:
             raise UsageError(f"descriptors of shape {table.shape} leave nothing to search; index some images first")
         if packed and table.shape[1] > MAX_CODE_BYTES:
             raise UsageError(f"codes of {table.shape[1]:,} bytes are too long; hamming takes up to {MAX_CODE_BYTES:,}")
         if lengths is None:
             lengths = np.zeros(len(table)) if packed else lengths_of(table)
-        _check_lengths("descriptor", lengths)
+        check_lengths("descriptor", lengths)
         DISTANCES[distance].check("descriptor", lengths)
         self.distance = distance
         self._descriptors = table
@@ -187,7 +185,7 @@ class Database:
         k : int
             How many, 1 to m, or to the number of ``rows``.
         rows : ndarray of bool, shape (m,), or of int, shape (r,), optional
-            The only rows that may be answered, as a mask or as positions; all by default.
+            The only rows that may be answered, as a mask or as positions.
 
         Returns
         -------
@@ -207,30 +205,27 @@ class Database:
         if k > self.size:
             raise UsageError(f"k is {k:,} but the index holds {self.size:,} images; ask for at most {self.size:,}")
         if rows is not None:
-            some = _selected(rows, self.size)
-            if k > len(some):
+            selected = selected_rows(rows, self.size)
+            if k > len(selected):
                 raise UsageError(
-                    f"k is {k:,} but only {len(some):,} images are selected; ask for at most {len(some):,}"
+                    f"k is {k:,} but only {len(selected):,} images are selected; ask for at most {len(selected):,}"
                 )
-            if len(some) < self.size:
-                positions, distances = Database(self._descriptors[some], self.distance).nearest(queries, k)
-                return some[positions], distances
+            if len(selected) < self.size:
+                positions, distances = Database(self._descriptors[selected], self.distance).nearest(queries, k)
+                return selected[positions], distances
         table, lengths = self.checked(queries)
+        if len(table) >= MANY_QUERIES and k <= MAX_ANSWERS:
+            parts = list(self._picked_together(table, lengths, k))
+            return np.concatenate([near for near, _ in parts]), np.concatenate([far for _, far in parts])
         positions = np.empty((len(table), k), np.int64)
         distances = np.empty((len(table), k), np.float32)
 
         def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
             return _candidates(values, k, error)
 
-        if len(table) >= MANY_QUERIES and k <= MAX_ANSWERS:
-            done = 0
-            for near, far in self._picked_together(table, lengths, k):
-                positions[done : done + len(near)], distances[done : done + len(near)] = near, far
-                done += len(near)
-            return positions, distances
-        for q, (found, exact) in enumerate(self._picked(table, lengths, pick)):
-            order = np.lexsort((found, exact))[:k]
-            positions[q], distances[q] = found[order], exact[order]
+        for q, (rows_found, exact) in enumerate(self._picked(table, lengths, pick)):
+            order = np.lexsort((rows_found, exact))[:k]
+            positions[q], distances[q] = rows_found[order], exact[order]
         return positions, distances
 
     def within(self, queries: NDArray[Any], radius: float) -> list[tuple[Int64Array, Float32Array]]:
@@ -248,8 +243,7 @@ class Database:
         Returns
         -------
         list of (positions, distances), one a query
-            Rows of the database as int64 and their distances as float32, by (distance, position); empty where nothing
-            is that near.
+            int64 and float32, by (distance, position); empty where nothing is that near.
 
         Raises
         ------
@@ -271,10 +265,10 @@ class Database:
             return np.flatnonzero(values <= value + abs(value) * 4 * ROUNDING + error)
 
         answers = []
-        for found, exact in self.measure.all_within(table, radius) or self._picked(table, lengths, pick):
-            order = np.lexsort((found, exact))
+        for positions, exact in self.measure.all_within(table, radius) or self._picked(table, lengths, pick):
+            order = np.lexsort((positions, exact))
             order = order[exact[order] <= radius]
-            answers.append((found[order], exact[order]))
+            answers.append((positions[order], exact[order]))
         return answers
 
     def blocks(self, queries: NDArray[Any], rows: int | None = None) -> Iterator[Block]:
@@ -288,15 +282,15 @@ class Database:
             Queries in a block; by default as many as fit ``BLOCK_BYTES``, at least 1. The values may differ in their
             last digit from one size to another, as the matrix product adds in another order.
 
-        Returns
-        -------
-        iterator of Block
+        Yields
+        ------
+        Block
             In the order of the queries.
 
         Raises
         ------
         UsageError
-            If the queries can't be used (see :meth:`distances`).
+            As of :meth:`distances`.
         """
         return self._blocks(*self.checked(queries), rows)
 
@@ -316,20 +310,20 @@ class Database:
         if self.measure.packed:
             for query in queries:
                 counts = self.measure.count(query)
-                found = pick(counts, 0, 0)
-                yield found, counts[found].astype(np.float32)
+                positions = pick(counts, 0, 0)
+                yield positions, counts[positions].astype(np.float32)
             return
         errors = self.measure.errors(lengths)
         for block in self._blocks(queries, lengths):
             for i in range(len(block)):
                 q = block.start + i
-                found = pick(block.row(i), float(errors[q]), float(block.offsets[i]))
-                yield found, self._apart(queries, lengths, np.full(len(found), q), found)
+                positions = pick(block.row(i), float(errors[q]), float(block.offsets[i]))
+                yield positions, self._apart(queries, lengths, np.full(len(positions), q), positions)
 
     def _picked_together(
         self, queries: Any, lengths: Float64Array, k: int
     ) -> Iterator[tuple[Int64Array, Float32Array]]:
-        """Yield, for some queries at a time, the positions and distances of the ``k`` nearest of each."""
+        """Yield, some queries at a time, the positions and distances of the ``k`` nearest of each."""
         measure = self.measure
         if (answers := measure.all_nearest(queries, k)) is not None:
             yield answers[0], answers[1].astype(np.float32)
@@ -364,14 +358,14 @@ class Database:
             If they are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
         """
         packed = self.measure.packed
-        table = _table("queries", queries, packed)
+        table = as_table("queries", queries, packed)
         if table.shape[1] != self.dimension:
             raise UsageError(
                 f"the queries have {table.shape[1]:,} {'bytes' if packed else 'numbers'} each, the index {self.dimension:,}; "
                 "encode them with the encoder that made the index"
             )
         lengths = np.zeros(len(table)) if packed else lengths_of(table)
-        _check_lengths("query", lengths)
+        check_lengths("query", lengths)
         self.measure.check("query", lengths)
         return table, lengths
 
@@ -393,26 +387,9 @@ def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
     # the row are reduced with vector instructions, about 8 times as fast as a selection from the whole row.
     groups = 1024
     whole = k > groups // 4 or len(values) < 8 * groups
-    some = values if whole else values[: len(values) // groups * groups].reshape(-1, groups).min(axis=0)
-    found = np.flatnonzero(values <= _reach(some, k, error))
-    return found if whole else found[values[found] <= _reach(values[found], k, error)]
-
-
-def _selected(rows: NDArray[Any], size: int) -> Int64Array:
-    """Return the positions, ascending, that a mask or a list of positions picks."""
-    rows = np.asarray(rows)
-    if rows.dtype == np.bool_ and rows.shape == (size,):
-        return np.flatnonzero(rows)
-    if (rows.dtype.kind not in "iu" and rows.size) or rows.ndim != 1:
-        raise UsageError(
-            f"rows of {rows.dtype} and shape {rows.shape} pick none of {size:,} images; give positions or a mask of all"
-        )
-    found = np.unique(rows.astype(np.int64))
-    if len(found) and not 0 <= found[0] <= found[-1] < size:
-        raise UsageError(
-            f"rows run from {found[0]:,} to {found[-1]:,}, the index from 0 to {size - 1:,}; take rows of it"
-        )
-    return found
+    smallest = values if whole else values[: len(values) // groups * groups].reshape(-1, groups).min(axis=0)
+    positions = np.flatnonzero(values <= _reach(smallest, k, error))
+    return positions if whole else positions[values[positions] <= _reach(values[positions], k, error)]
 
 
 def _reach(values: NDArray[Any], k: int, error: float) -> Any:
@@ -421,32 +398,3 @@ def _reach(values: NDArray[Any], k: int, error: float) -> Any:
     # Twice the error: the k-th may be too low by it, and another value too high. Rounded up.
     bound = float(np.partition(values, k - 1)[k - 1]) + 2 * error
     return np.float32(np.nextafter(np.float32(bound), np.float32(np.inf)))
-
-
-def _table(what: str, array: NDArray[Any], packed: bool, *, halves: bool = False) -> Any:
-    array = np.asarray(array)
-    if array.ndim != 2:
-        raise UsageError(f"{what} must have shape (n, d), these have {array.shape}; put one row an image")
-    if packed:
-        if array.dtype != np.uint8:
-            raise UsageError(
-                f"{what} must be packed bits (uint8) for hamming, these are {array.dtype}; use the distance cosine or "
-                "euclidean, or an encoder that gives codes"
-            )
-        return np.ascontiguousarray(array)
-    if array.dtype == np.uint8:
-        raise UsageError(f"{what} must be float32, these are uint8; packed codes are compared by the distance hamming")
-    if array.dtype.kind != "f":
-        raise UsageError(f"{what} must be float32, these are {array.dtype}; take what an encoder's encode returns")
-    if halves and array.dtype == np.float16:
-        return np.ascontiguousarray(array)
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused by name
-        return np.ascontiguousarray(array, np.float32)
-
-
-def _check_lengths(what: str, lengths: Float64Array) -> None:
-    bad = np.flatnonzero(~(lengths <= LONGEST))
-    if len(bad):
-        length = lengths[bad[0]]
-        found = f"values too large (length {length:.2g})" if np.isfinite(length) else "NaN or infinity"
-        raise UsageError(f"{what} {bad[0]:,} (counted from 0) holds {found}; encode that image again or leave it out")

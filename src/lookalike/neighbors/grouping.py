@@ -50,9 +50,9 @@ def group_near_duplicates(
         left = owner[start : start + _AT_ONCE].copy()
         if leaders:
             near = Database(descriptors[leaders], distance).within(descriptors[left], radius)
-            for place, (found, _) in zip(left.tolist(), near, strict=True):
-                if len(found):
-                    owner[place] = leaders[int(found.min())]
+            for place, (within, _) in zip(left.tolist(), near, strict=True):
+                if len(within):
+                    owner[place] = leaders[int(within.min())]
             left = left[owner[left] == left]
         while len(left) and len(leaders) < most:
             leaders.append(int(left[0]))

@@ -58,8 +58,8 @@ def nearest_codes(words: Words, queries: Words, k: int) -> tuple[Int64Array, Int
         return _of_some(words, queries[start : start + each], k)
 
     with ThreadPoolExecutor(min(usable_cores(), len(starts))) as pool:
-        found = np.concatenate(list(pool.map(work, starts)), axis=1)
-    return found[1].reshape(-1, k), found[2].reshape(-1, k)
+        answers = np.concatenate(list(pool.map(work, starts)), axis=1)
+    return answers[1].reshape(-1, k), answers[2].reshape(-1, k)
 
 
 def _of_some(words: Words, queries: Words, k: int) -> Int64Array:
@@ -76,8 +76,8 @@ def _of_some(words: Words, queries: Words, k: int) -> Int64Array:
         stop = min(start + (most if start else FIRST_CODES), size)
         tile = words[:, start:stop]
         for first in range(0, len(queries), group):
-            some = queries[first : first + group]
-            near = _near(tile, some, limit[first : first + group], 0 if start else k, buffer)
+            part = queries[first : first + group]
+            near = _near(tile, part, limit[first : first + group], 0 if start else k, buffer)
             if near is not None:
                 near[0] += first
                 near[1] += start
@@ -103,8 +103,8 @@ def _near(tile: Words, queries: Words, limit: Int64Array, k: int, buffer: Words)
     counts: Counts | None = None
     for word in range(0, width, WORDS_IN_A_BYTE):
         few: NDArray[np.uint8] | None = None
-        for one in range(word, min(word + WORDS_IN_A_BYTE, width)):
-            np.bitwise_xor(tile[one], queries[:, one, None], out=unlike)
+        for number in range(word, min(word + WORDS_IN_A_BYTE, width)):
+            np.bitwise_xor(tile[number], queries[:, number, None], out=unlike)
             more = np.bitwise_count(unlike)
             few = more if few is None else np.add(few, more, out=few)
         assert few is not None
@@ -132,8 +132,8 @@ def _near(tile: Words, queries: Words, limit: Int64Array, k: int, buffer: Words)
 def _below(counts: Counts, limit: Int64Array) -> NDArray[np.bool_]:
     """Compare counts with a limit for each row; one that doesn't fit their type is above all of them, as is its largest."""
     bound: Any = np.minimum(limit, np.iinfo(counts.dtype).max).astype(counts.dtype)
-    found: NDArray[np.bool_] = counts < bound[:, None]
-    return found
+    below: NDArray[np.bool_] = counts < bound[:, None]
+    return below
 
 
 def _first(pairs: Int64Array, k: int) -> Int64Array:

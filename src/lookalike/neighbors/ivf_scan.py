@@ -18,12 +18,12 @@ from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.neighbors.tiling import MAX_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
 
 Pairs = tuple[Int64Array, Int64Array]
-Found = tuple[Int64Array, Int64Array, Float32Array]
+Hits = tuple[Int64Array, Int64Array, Float32Array]
 Visit = tuple[int, Int64Array]
 
 #: Values of some visits that are worked out before they are sifted (1 MiB).
 VALUES_AT_ONCE = 2**18
-#: Pairs that wait before the values of what is found say how near an answer must be; the first list has said much already.
+#: Pairs that wait before their values tighten how near an answer must be; the first list has tightened it much already.
 PAIRS_AT_ONCE = 2**16
 #: Queries of a visit from which on a matrix product is quicker than row by row: it copies the list first.
 FEW = 4
@@ -53,7 +53,7 @@ def visit(
     starts : ndarray of int64, shape (lists + 1,)
         Where each list starts in the order of the lists, and where the last one ends.
     rows_of : callable
-        ``rows_of(one)`` returns the rows of a list, float32 of shape (r, d).
+        ``rows_of(number)`` returns the rows of a list, float32 of shape (r, d).
     complete : callable
         ``complete(start, stop, values)`` makes the products of some queries with the rows ``start`` to ``stop``, shape
         (b, stop - start), their values, in place.
@@ -63,13 +63,13 @@ def visit(
     (queries, places) : ndarray of int64, shape (c,)
         Pairs, sorted by query; at least ``k`` a query. A place is one in the order of the lists.
     """
-    found = _Search(left, 2 * errors, k, starts, rows_of, complete).run(chosen)
-    if found is not None:
-        return found
+    pairs = _Search(left, 2 * errors, k, starts, rows_of, complete).run(chosen)
+    if pairs is not None:
+        return pairs
     half = len(left) // 2
     parts = [
-        visit(left[some], errors[some], k, chosen[some], starts, rows_of, complete)
-        for some in (slice(0, half), slice(half, None))
+        visit(left[half_of], errors[half_of], k, chosen[half_of], starts, rows_of, complete)
+        for half_of in (slice(0, half), slice(half, None))
     ]
     return np.concatenate([parts[0][0], parts[1][0] + half]), np.concatenate([parts[0][1], parts[1][1]])
 
@@ -97,7 +97,7 @@ class _Search:
         firsts = np.array([lists[0] for lists in chosen])
         others = np.concatenate([lists[1:] for lists in chosen])
         owners = np.repeat(np.arange(count), [len(lists) - 1 for lists in chosen])
-        found: list[Found] = []
+        hits: list[Hits] = []
         taken, waiting, room = 0, 0, MAX_PAIRS
         threads = product_threads()
         with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
@@ -107,57 +107,57 @@ class _Search:
             ):
                 parts = _parts(into, queries, self.starts)
                 for at in range(0, len(parts), 2 * threads):  # what they find waits in memory
-                    found += pool.map(look, parts[at : at + 2 * threads])
-                    more = sum(len(one[0]) for one in found[taken:]) - waiting
+                    hits += pool.map(look, parts[at : at + 2 * threads])
+                    more = sum(len(part[0]) for part in hits[taken:]) - waiting
                     waiting, room = waiting + more, room - more
                     if room < 0 and count > 1:
                         return None
                     if waiting > PAIRS_AT_ONCE:
-                        self.take(found[taken:])
-                        taken, waiting = len(found), 0
-        self.take(found[taken:])
-        queries, places, values = _joined(found)
+                        self.take(hits[taken:])
+                        taken, waiting = len(hits), 0
+        self.take(hits[taken:])
+        queries, places, values = _joined(hits)
         kept = values <= self.reach[queries]
         queries, places = queries[kept], places[kept]
         order = np.argsort(queries, kind="stable")
         return queries[order], places[order]
 
-    def take(self, found: list[Found]) -> None:
+    def take(self, hits: list[Hits]) -> None:
         """Bring what an answer must reach up to date."""
-        queries, _, values = _joined(found)
+        queries, _, values = _joined(hits)
         if len(queries):
             take_in(self.best, queries, values)
             np.minimum(self.reach, reach_of(self.best[:, -1], self.slack), out=self.reach)
 
-    def look_first(self, visits: list[Visit]) -> Found:
+    def look_first(self, visits: list[Visit]) -> Hits:
         """Look into lists, the first ones of their queries: the k-th value in one bounds what an answer must reach."""
         return self.look(visits, first=True)
 
-    def look(self, visits: list[Visit], *, first: bool = False) -> Found:
+    def look(self, visits: list[Visit], *, first: bool = False) -> Hits:
         """Return what is near enough in some lists: query, place, value."""
-        lists = np.array([one for one, _ in visits])
+        lists = np.array([number for number, _ in visits])
         sizes = self.starts[lists + 1] - self.starts[lists]
         many = np.array([len(queries) for _, queries in visits])
         edges = np.concatenate([[0], np.cumsum(sizes * many)])
         values, near = np.empty(int(edges[-1]), np.float32), np.empty(int(edges[-1]), np.bool_)
-        for (one, queries), start, stop in zip(visits, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            rows, asked = self.rows_of(one), self.left[queries]
-            some: Float32Array
-            hits: NDArray[np.bool_]
+        for (number, queries), start, stop in zip(visits, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            rows, asked = self.rows_of(number), self.left[queries]
+            products: Float32Array
+            is_near: NDArray[np.bool_]
             if len(queries) < FEW:
-                some = values[start:stop].reshape(len(queries), -1)
-                hits = near[start:stop].reshape(len(queries), -1)
-                np.vecdot(rows, asked[:, None], out=some)
+                products = values[start:stop].reshape(len(queries), -1)
+                is_near = near[start:stop].reshape(len(queries), -1)
+                np.vecdot(rows, asked[:, None], out=products)
             else:  # the other way round, as the product is quicker then
-                some = values[start:stop].reshape(-1, len(queries)).T
-                hits = near[start:stop].reshape(-1, len(queries)).T
-                np.matmul(rows, np.ascontiguousarray(asked.T), out=some.T)
-            begin = int(self.starts[one])
-            self.complete(begin, begin + len(rows), some)
+                products = values[start:stop].reshape(-1, len(queries)).T
+                is_near = near[start:stop].reshape(-1, len(queries)).T
+                np.matmul(rows, np.ascontiguousarray(asked.T), out=products.T)
+            begin = int(self.starts[number])
+            self.complete(begin, begin + len(rows), products)
             if first and len(rows) >= self.k:
-                kth: Float32Array = np.partition(some, self.k - 1, axis=1)[:, self.k - 1]
+                kth: Float32Array = np.partition(products, self.k - 1, axis=1)[:, self.k - 1]
                 self.reach[queries] = reach_of(kth, self.slack[queries])
-            np.less_equal(some, self.reach[queries, None], out=hits)
+            np.less_equal(products, self.reach[queries, None], out=is_near)
         at = np.flatnonzero(near)
         which = np.searchsorted(edges, at, "right") - 1
         turned = many[which] >= FEW
@@ -168,10 +168,10 @@ class _Search:
         return owners[ahead + np.where(turned, inner, outer)], places, values[at]
 
 
-def _joined(found: list[Found]) -> Found:
-    if not found:
+def _joined(hits: list[Hits]) -> Hits:
+    if not hits:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    queries, places, values = (np.concatenate(some) for some in zip(*found, strict=True))
+    queries, places, values = (np.concatenate(parts) for parts in zip(*hits, strict=True))
     return queries, places, values
 
 
@@ -182,16 +182,16 @@ def _parts(into: Int64Array, queries: Int64Array, starts: Int64Array) -> list[li
     parts: list[list[Visit]] = [[]]
     room = VALUES_AT_ONCE
     for start, stop in pairwise([*np.flatnonzero(np.diff(into, prepend=-1)).tolist(), len(into)]):
-        one = int(into[start])
-        size = int(starts[one + 1] - starts[one])
+        number = int(into[start])
+        size = int(starts[number + 1] - starts[number])
         if not size:
             continue
         most = max(1, VALUES_AT_ONCE // size)
         for at in range(start, stop, most):
-            some = queries[at : min(at + most, stop)]
-            if room < size * len(some):
+            asking = queries[at : min(at + most, stop)]
+            if room < size * len(asking):
                 parts.append([])
                 room = VALUES_AT_ONCE
-            parts[-1].append((one, some))
-            room -= size * len(some)
+            parts[-1].append((number, asking))
+            room -= size * len(asking)
     return [part for part in parts if part]

@@ -89,9 +89,9 @@ def _of_all(
 
     It is no function within another: one that calls itself there is kept alive, with all queries, until a garbage collection.
     """
-    found = _of_some(left, spans, k, size, multiply)
-    if found is not None:
-        return found
+    pairs = _of_some(left, spans, k, size, multiply)
+    if pairs is not None:
+        return pairs
     half = len(left) // 2
     first = _of_all(left[:half], spans[:half], k, size, multiply)
     second = _of_all(left[half:], spans[half:], k, size, multiply)
@@ -113,7 +113,7 @@ def _of_some(
     buffer = np.empty((min(most, size), count), np.float32)
     best = np.full((count, k), np.inf, np.float32)  # the k smallest values so far, the largest of them last
     reach = np.full(count, np.inf, np.float32)  # a row whose value is beyond can't be an answer
-    found: list[tuple[Int64Array, Int64Array, Float32Array]] = []
+    waiting: list[tuple[Int64Array, Int64Array, Float32Array]] = []
     room = MAX_PAIRS
     for start in range(0, size, most):
         stop = min(start + most, size)
@@ -131,10 +131,10 @@ def _of_some(
         if room < 0 and count > 1:
             return None
         if len(queries):
-            found.append((queries, rows, near))
+            waiting.append((queries, rows, near))
             take_in(best, queries, near)
             reach = np.minimum(reach, reach_of(best[:, -1], slack))
-    queries, rows, near = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    queries, rows, near = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
     kept = near <= reach[queries]
     queries, rows = queries[kept], rows[kept]
     order = np.lexsort((rows, queries))
@@ -213,7 +213,7 @@ def product_threads() -> int:
     with _lock:
         if _users:
             return usable_cores()
-        allowed = [one["num_threads"] for one in _controller().info() if one["user_api"] == "blas"]
+        allowed = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
     return max(1, min([usable_cores(), *map(int, allowed)]))
 
 

@@ -1,6 +1,6 @@
-"""Charts of what encoders are worth: figures against cost and size, and what is still found as augmentations or noise grow.
+"""Charts of what encoders are worth: figures against cost and size, and what is still found as augmentations grow.
 
-As in :mod:`lookalike.reports.figures`, whose colours and pen these use, each function returns a ``matplotlib.figure.Figure``.
+Each function returns a ``matplotlib.figure.Figure``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
-from lookalike.reports.figures import INK, MUTED, PAPER, RULE, blank_figure, line_style
+from lookalike.reports.drawing import INK, MUTED, PAPER, RULE, blank_figure, chart_axes, headline, line_style
 from lookalike.selection.adapt import UNCHANGED
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lookalike.selection.robustness import Point
     from lookalike.selection.verdict import Verdict
 
-#: What the two charts of a augmentation family show: the title, and the points' field.
+#: What the two charts of an augmentation family show: the title, and the points' field.
 ROBUSTNESS_FIGURES = {"original found first": "first_hit", "LRAP@10, its own answers": "lrap_10_own"}
 
 
@@ -49,7 +49,7 @@ def cost_chart(verdict: Verdict) -> Figure:
     width, line = 7.4, 2.7
     height = 0.35 + line * len(aims) + below
     figure = blank_figure(width, height)
-    _title(figure, "Better is higher, cheaper is further left", width, height)
+    headline(figure, "Better is higher, cheaper is further left")
     drawn: dict[str, Any] = {}
     for down, (name, deciding) in enumerate(aims.items()):
         picked = {verdict.picks[aim] for aim in deciding}
@@ -57,7 +57,7 @@ def cost_chart(verdict: Verdict) -> Figure:
             (("milliseconds an image, here", "seconds"), ("bytes a descriptor", "bytes"))
         ):
             left, bottom = 0.6 + across * 3.45, height - 0.35 - (down + 1) * line + 0.62
-            ax = _axes(figure, left / width, bottom / height, 3.05 / width, (line - 0.95) / height)
+            ax = chart_axes(figure, left, bottom, 3.05, line - 0.95)
             ax.grid(axis="x", color=RULE, lw=0.5)
             ax.set_xscale("log")
             for i, row in enumerate(verdict.rows):
@@ -95,7 +95,7 @@ def cost_chart(verdict: Verdict) -> Figure:
 
 
 def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units: Mapping[str, str]) -> Figure:
-    """Draw what an augmented image still finds: two small charts a augmentation family, a line an encoder.
+    """Draw what an augmented image still finds: two small charts an augmentation family, a line an encoder.
 
     Parameters
     ----------
@@ -124,14 +124,14 @@ def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units
     lines, top = -(-len(families) // most), 0.75 + 0.2 * ((len(curves) - 1) // 2)
     width, height = max(6.5, most * 2 * side + 0.3), top + lines * high
     figure = blank_figure(width, height)
-    _title(figure, "What an augmented image still finds", width, height)
+    headline(figure, "What an augmented image still finds")
     drawn: dict[str, Any] = {}
     for place, family in enumerate(families):
         down, right = divmod(place, most)
         for half, (title, score) in enumerate(ROBUSTNESS_FIGURES.items()):
             left = 0.4 + (2 * right + half) * side + 0.15 * right
             bottom = height - top - (down + 1) * high + 0.62
-            ax = _axes(figure, left / width, bottom / height, (side - 0.4) / width, (high - 0.98) / height)
+            ax = chart_axes(figure, left, bottom, side - 0.4, high - 0.98)
             ax.set_ylim(0, 1.03)
             ax.set_title(
                 f"{family}: {title}" if not half else title, size=7.5, color=INK, loc="left", x=-0.1, parse_math=False
@@ -146,77 +146,15 @@ def robustness_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]], units
                     **(line_style(i) | {"ms": 3.5, "lw": 1.3}),
                 )
                 drawn.setdefault(encoder, line)
-    _legend(figure, list(drawn.values()), width, height, 2)
+    figure.legend(
+        handles=list(drawn.values()),
+        loc="upper left",
+        bbox_to_anchor=(0.06 / width, 1 - 0.28 / height),
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+    )
     return figure
-
-
-def noise_curves(
-    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float, tuple[float, float]]]]], title: str
-) -> Figure:
-    """Draw a score against the noise of the query: a chart an encoder, a line a way to denoise.
-
-    Parameters
-    ----------
-    curves : mapping of str to mapping of str to sequence of (noise, score, (low, high))
-        For each encoder and way to denoise its points, by rising noise, with their intervals.
-    title : str
-        What the height of a line is.
-
-    Returns
-    -------
-    Figure
-        Three charts a line, one legend above them.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to draw, or matplotlib isn't installed.
-    """
-    if not curves:
-        raise UsageError("noise_curves: there is no curve to draw; give at least one encoder's")
-    across, side = min(3, len(curves)), 2.5
-    ways = list(dict.fromkeys(way for of_encoder in curves.values() for way in of_encoder))
-    lines, top = -(-len(curves) // across), 0.75 + 0.22 * ((len(ways) - 1) // 3)
-    width, height = max(5.0, across * side + 0.2), top + lines * side
-    figure = blank_figure(width, height)
-    _title(figure, title, width, height)
-    drawn: dict[str, Any] = {}
-    for place, (encoder, of_encoder) in enumerate(curves.items()):
-        down, right = divmod(place, across)
-        left, bottom = 0.42 + right * side, height - top - (down + 1) * side + 0.62
-        ax = _axes(figure, left / width, bottom / height, (side - 0.55) / width, (side - 1.0) / height)
-        ax.set_ylim(0, 1.03)
-        ax.set_title(encoder, size=9, color=INK, loc="left", parse_math=False)
-        ax.set_xlabel("standard deviation of the noise, of 0..1", size=6.5, color=MUTED)
-        for way, points in of_encoder.items():
-            style = line_style(ways.index(way)) | {"ms": 4, "lw": 1.4}
-            noise = [p[0] for p in points]
-            (line,) = ax.plot(noise, [p[1] for p in points], label=way, **style)
-            low, high = np.transpose([p[2] for p in points])
-            ax.fill_between(noise, low, high, color=style["color"], alpha=0.16, lw=0)
-            drawn.setdefault(way, line)
-    _legend(figure, list(drawn.values()), width, height, 3)
-    return figure
-
-
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    ax = figure.add_axes((left, bottom, width, height), facecolor="none")
-    for name in ("top", "right", "left"):
-        ax.spines[name].set_visible(False)
-    ax.spines["bottom"].set_color(MUTED)
-    ax.tick_params(colors=MUTED, labelsize=7.5, length=0)
-    ax.grid(axis="y", color=RULE, lw=0.8)
-    ax.set_axisbelow(True)
-    return ax
-
-
-def _title(figure: Figure, text: str, width: float, height: float) -> None:
-    figure.text(0.12 / width, 1 - 0.08 / height, text, size=10.5, weight="bold", color=INK, va="top", parse_math=False)
-
-
-def _legend(figure: Figure, handles: list[Any], width: float, height: float, columns: int) -> None:
-    anchor = (0.06 / width, 1 - 0.28 / height)
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, ncols=columns, frameon=False, fontsize=8)
 
 
 def _plain_powers(ax: Axes) -> None:
@@ -250,7 +188,7 @@ def map_chart(layout: Layout, chosen: Sequence[int], pictures: Sequence[NDArray[
     Figure
         One axes, with no frame.
     """
-    low, high = layout.places.min(axis=0), layout.places.max(axis=0)
+    low, high = layout.positions.min(axis=0), layout.positions.max(axis=0)
     span = np.maximum(high - low, 1e-6)
     longest = float(span.max())
     side = longest / 26 * 0.92
@@ -261,11 +199,11 @@ def map_chart(layout: Layout, chosen: Sequence[int], pictures: Sequence[NDArray[
     ax.set_axis_off()
     ax.set_xlim(low[0] - margin, high[0] + margin)
     ax.set_ylim(low[1] - margin, high[1] + margin)
-    colours = [line_style(hill)["color"] for hill in layout.clusters.tolist()]
+    colours = [line_style(cluster)["color"] for cluster in layout.clusters.tolist()]
     # Thousands of shapes would make an SVG of megabytes: dots are drawn as one picture in any format.
-    ax.scatter(layout.places[:, 0], layout.places[:, 1], s=2, c=colours, lw=0, alpha=0.5, rasterized=True)
+    ax.scatter(layout.positions[:, 0], layout.positions[:, 1], s=2, c=colours, lw=0, alpha=0.5, rasterized=True)
     for row, picture in zip(chosen, pictures, strict=True):
-        x, y = layout.places[row]
+        x, y = layout.positions[row]
         h, w = picture.shape[:2]
         right, up = side * w / max(h, w) / 2, side * h / max(h, w) / 2
         shown = np.broadcast_to(picture.reshape(h, w, -1), (h, w, 3))

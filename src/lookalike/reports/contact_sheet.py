@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.reports.figures import INK, MUTED, RULE, SERIES, _say, _sheet, _tile
+from lookalike.reports import drawing
+from lookalike.reports.drawing import MUTED, RULE, SERIES, say, sheet
 from lookalike.reports.heatmap import overlay
 from lookalike.search.explain import Explanation
 
@@ -60,29 +61,34 @@ def explained(query: NDArray[np.uint8], match: NDArray[np.uint8], explanation: E
         overlay(match, explanation.match_map),
     ]
     height = max(_SIDE * min(1.0, p.shape[0] / p.shape[1]) for p in pictures)
-    said = textwrap.wrap(explanation.message, _LETTERS)
+    lines = textwrap.wrap(explanation.message, _LETTERS)
     bars = len(explanation.shares) > 1
     width = 4 * _SIDE + 3 * _GAP
-    top = 0.5 + _LINE * len(said)
+    top = 0.5 + _LINE * len(lines)
     below = (1.1 if bars else 0) + (1.2 if explanation.colours else 0)
-    figure, ax = _sheet(width, top + height + 0.5 + below)
-    for i, line in enumerate(said):
-        _say(ax, 0, 0.25 + i * _LINE, line, size=9)
+    figure, ax = sheet(width, top + height + 0.5 + below)
+    for i, line in enumerate(lines):
+        say(ax, 0, 0.25 + i * _LINE, line, size=9)
     boxes = []
     for i, (picture, name) in enumerate(
         zip(pictures, ("what of it counts", "query", "answer", "what of it counts"), strict=True)
     ):
         x = i * (_SIDE + _GAP)
-        boxes.append(_framed(ax, picture, x, top, height))
-        _say(ax, x + _SIDE / 2, top + height + 0.25, name, color=MUTED, ha="center")
+        boxes.append(drawing.picture(ax, picture, x, top, _SIDE, height))
+        say(ax, x + _SIDE / 2, top + height + 0.25, name, color=MUTED, ha="center")
     if explanation.points is not None:
         _join(ax, boxes[1], boxes[2], explanation.points)
     y = top + height + 0.6
     if bars:
-        _bar(ax, y, width, explanation.shares)
+        # One that speaks against the similarity has none of the bar.
+        shares = enumerate(explanation.shares.items())
+        parts = [(max(0.0, share), SERIES[i % len(SERIES)], f"{name} {share:.0%}") for i, (name, share) in shares]
+        _bar(ax, y, width, parts, 0.6, 8.5)
         y += 1.1
     if explanation.colours:
-        _strip(ax, y, width, explanation.colours)
+        say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
+        strip = [(share, tuple(level / 255 for level in rgb), f"{share:.0%}") for rgb, share in explanation.colours]
+        _bar(ax, y + 0.25, width, strip, 1, 7.5)
     return figure
 
 
@@ -108,18 +114,18 @@ def contact_sheet(index: IndexReader, health: Health) -> Figure:
     """
     lines = [2.1 if finding.rows else 0.7 for finding in health.findings]
     width = _COLUMNS * (1 + _APART)
-    figure, ax = _sheet(width, 0.5 + sum(lines))
-    _say(ax, 0, 0.2, health.lines()[1], size=8.5)
+    figure, ax = sheet(width, 0.5 + sum(lines))
+    say(ax, 0, 0.2, health.lines()[1], size=8.5)
     for i, finding in enumerate(health.findings):
         y = 0.5 + sum(lines[:i])
         title = textwrap.shorten(f"{finding.name}: {finding.message}", _LETTERS, placeholder=" ...")
-        _say(ax, 0, y + 0.25, title, size=8.5)
+        say(ax, 0, y + 0.25, title, size=8.5)
         ax.plot([0, width], [y + 0.47, y + 0.47], color=RULE, lw=0.6)
         rows, captions = _shown(finding)
         for j, (picture, caption) in enumerate(zip(index.thumbnails(rows), captions, strict=True)):
             x = j * (1 + _APART)
-            _tile(ax, picture, x, y + 0.58, 1)
-            _say(ax, x + 0.5, y + 1.75, caption, size=6.5, color=MUTED, ha="center")
+            drawing.picture(ax, picture, x, y + 0.58, 1, 1, frame=True)
+            say(ax, x + 0.5, y + 1.75, caption, size=6.5, color=MUTED, ha="center")
     return figure
 
 
@@ -143,62 +149,32 @@ def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def _framed(
-    ax: Axes, picture: NDArray[np.uint8], x: float, y: float, height: float
-) -> tuple[float, float, float, float]:
-    """Draw a picture in a box of that height, its own shape kept; return left, top, width and height of what was drawn."""
-    h, w = picture.shape[:2]
-    scale = min(_SIDE / w, height / h)
-    left, top = x + (_SIDE - w * scale) / 2, y + (height - h * scale) / 2
-    shown = np.broadcast_to(picture.reshape(h, w, -1), (h, w, 3))
-    how = "none" if max(h, w) <= 64 else "antialiased"
-    ax.imshow(shown, extent=(left, left + w * scale, top + h * scale, top), aspect="auto", interpolation=how)
-    return left, top, w * scale, h * scale
-
-
 def _join(
     ax: Axes,
-    one: tuple[float, float, float, float],
-    other: tuple[float, float, float, float],
+    first: tuple[float, float, float, float],
+    second: tuple[float, float, float, float],
     points: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> None:
     """Draw lines from the details of one picture to those of the other."""
     ends = [
         np.array([left, top]) + places * np.array([width, height])
-        for (left, top, width, height), places in zip((one, other), points, strict=True)
+        for (left, top, width, height), places in zip((first, second), points, strict=True)
     ]
     every = max(1, -(-len(ends[0]) // _MAX_LINES))
     for i in range(0, len(ends[0]), every):
         ax.plot(*zip(ends[0][i], ends[1][i], strict=True), color=SERIES[1], lw=0.7, alpha=0.8, marker=".", ms=3)
 
 
-def _bar(ax: Axes, y: float, width: float, shares: dict[str, float]) -> None:
-    """Draw one bar, split by the encoders' shares; one that speaks against the similarity has none of it."""
+def _bar(ax: Axes, y: float, width: float, parts: Sequence[tuple[float, Any, str]], room: float, size: float) -> None:
+    """Draw one bar, split into parts of a share, a colour and a label, which is left out of a part too narrow for it."""
     from matplotlib.patches import Rectangle
 
-    counted = {name: max(0.0, share) for name, share in shares.items()}
-    whole, x = sum(counted.values()) or 1.0, 0.0
-    for i, (name, share) in enumerate(counted.items()):
-        part = share / whole * width
-        ax.add_patch(Rectangle((x, y), part, 0.4, fc=SERIES[i % len(SERIES)], ec="none"))
-        if part > 0.6:
-            _say(ax, x + 0.05, y + 0.68, f"{name} {shares[name]:.0%}", color=INK)
-        x += part
-
-
-def _strip(ax: Axes, y: float, width: float, colours: Sequence[tuple[tuple[int, int, int], float]]) -> None:
-    """Draw the colours that account for most, each as wide as its share of those shown."""
-    from matplotlib.patches import Rectangle
-
-    _say(ax, 0, y, "colours that account for most", size=7.5, color=MUTED)
-    y += 0.25
-    whole, x = sum(share for _, share in colours), 0.0
-    for colour, share in colours:
-        part = share / whole * width
-        face = (colour[0] / 255, colour[1] / 255, colour[2] / 255)
+    total, x = sum(share for share, _, _ in parts) or 1.0, 0.0
+    for share, face, label in parts:
+        part = share / total * width
         ax.add_patch(Rectangle((x, y), part, 0.4, fc=face, ec=RULE, lw=0.5))
-        if part > 1:
-            _say(ax, x + 0.05, y + 0.62, f"{share:.0%}", size=7.5, color=MUTED)
+        if part > room:
+            say(ax, x + 0.05, y + 0.65, label, size=size)
         x += part
 
 

@@ -26,9 +26,10 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.reader import IndexReader
 from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.reports import charts, evaluate, figures
+from lookalike.reports import charts, evaluate, figures, line_charts
 from lookalike.reports.evaluate import IndexScore
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
+from lookalike.reports.query_set import sample_queries
 from lookalike.search.restore import denoise
 from lookalike.selection.robustness import Point, robustness
 from lookalike.transforms import noise
@@ -99,7 +100,7 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
         with run.step(f"indexing {len(train):,} digits by {name}"), progress.counting("indexing") as show:
             path = folder / f"{name.replace(', ', '-')}.lookalike"
             run.indexes[name] = build_index(train, encoder, path, on_progress=show)
-    asked = evaluate.sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
+    asked = sample_queries(run.indexes["pixels"], test, count=queries, seed=seed)
     for name, index in run.indexes.items():
         with run.step(f"scoring {len(asked):,} queries by {name}"), progress.counting("scoring") as show:
             run.scores[name] = evaluate.score(index, asked, seed=seed, on_progress=show)
@@ -107,9 +108,9 @@ def run_demo(folder: Path, *, seconds: float | None = 90, queries: int | None = 
         euclidean = evaluate.score(run.indexes["article"], asked, distance="euclidean", seed=seed)
         run.scores[_EUCLIDEAN] = euclidean
     with run.step("augmenting digits more and more"):
-        some = train.array()[sample_rows(len(train), _AUGMENTED_AMONG, seed)]
+        sample = train.array()[sample_rows(len(train), _AUGMENTED_AMONG, seed)]
         for name, index in run.indexes.items():
-            run.curves[name] = robustness(index.encoder, some, _FAMILIES, queries=_AUGMENTED, seed=seed)
+            run.curves[name] = robustness(index.encoder, sample, _FAMILIES, queries=_AUGMENTED, seed=seed)
     with replace_file(folder / "scores.json") as f:
         f.write(json.dumps({name: s.to_json() for name, s in run.scores.items()}, indent=1).encode())
     progress.say("drawing the report")
@@ -235,7 +236,9 @@ def _scores(run: _Run, asked: Collection, count: int) -> Iterator[str | Picture 
     lowest = min(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     highest = max(curves, key=lambda n: curves[n].metrics["LRAP@1000"])
     yield Picture(
-        figures.score_curves({n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}),
+        line_charts.score_curves(
+            {n: s.lrap for n, s in curves.items()}, {n: s.lrap_intervals for n, s in curves.items()}
+        ),
         f"The article's curve for five encoders, cosine distance, {len(asked):,} test queries against all {count:,}; bands are "
         "95 % bootstrap intervals.",
         f"LRAP at n from 10 to {count:,}: at 1,000 {highest} is highest and {lowest} lowest.",
@@ -293,7 +296,7 @@ def _training(run: _Run, count: int) -> Iterator[str | Picture]:
         )
         if len(history) > 2:
             yield Picture(
-                figures.training_curve(history),
+                line_charts.training_curve(history),
                 f"Loss of '{preset}' by epoch.",
                 f"The loss of {preset} on both sets, by epoch.",
             )

@@ -84,8 +84,8 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON form."""
-        said = {"count": self.count, "looked_at": self.looked_at, "ids": self.ids, "values": self.values}
-        return {**said, "message": self.message} | ({} if self.cluster_ids is None else {"clusters": self.cluster_ids})
+        facts = {"count": self.count, "looked_at": self.looked_at, "ids": self.ids, "values": self.values}
+        return {**facts, "message": self.message} | ({} if self.cluster_ids is None else {"clusters": self.cluster_ids})
 
 
 @dataclass(frozen=True)
@@ -125,30 +125,28 @@ class Health:
         }
 
     def lines(self) -> list[str]:
-        """Return what a person is told."""
+        """Return the lines of a terminal."""
         sample = "" if self.sampled == self.images else f"; neighbours of a sample of {self.sampled:,}"
         skew = "not defined" if np.isnan(self.skewness) else f"{self.skewness:.2f}"
         never = f"{self.never:,} never are" if not sample else f"{self.never:,} are so of none in the sample"
-        told = [
+        lines = [
             f"{self.images:,} {'image' if self.images == 1 else 'images'}{sample}",
             f"hubness: skewness {skew} of how often an image is among the {K} nearest of others; {never}",
         ]
         for finding in self.findings:
-            told.append(f"{finding.name}: {finding.message}")
+            lines.append(f"{finding.name}: {finding.message}")
             listed = zip(finding.ids[:5], finding.values[:5], strict=True)
-            told += ["  " + "  ".join(f"{name} ({value:.4g})" for name, value in listed)] if finding.ids else []
-        return told
+            lines += ["  " + "  ".join(f"{name} ({value:.4g})" for name, value in listed)] if finding.ids else []
+        return lines
 
 
-def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -> Health:
+def check_health(index: IndexReader, *, most: int = MAX_IMAGES) -> Health:
     """Look an index over.
 
     Parameters
     ----------
     index : IndexReader
         Looked at through its encoder, by its distance.
-    seed : int
-        Of the sample.
     most : int
         Images up to which all are compared with all.
 
@@ -157,7 +155,7 @@ def check_health(index: IndexReader, *, seed: int = 0, most: int = MAX_IMAGES) -
     Health
         Empty kinds are in it as well, with a count of 0.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     database = index.database()
     asked = _sample(len(index), max(1, min(len(index), most * most // max(1, len(index)))), rng)
     neighbours, distances = _neighbours(index.descriptors, database, asked)
@@ -194,9 +192,9 @@ def _neighbours(descriptors: NDArray[Any], database: Database, asked: Int64Array
     k = min(K + 1, database.size)
     for start in range(0, len(asked), 1000):
         part = asked[start : start + 1000]
-        found, near = database.nearest(descriptors[part], k)
-        others = others_than(part, found)
-        rows[start : start + len(part), : k - 1] = found[others].reshape(len(part), k - 1)
+        nearest, near = database.nearest(descriptors[part], k)
+        others = others_than(part, nearest)
+        rows[start : start + len(part), : k - 1] = nearest[others].reshape(len(part), k - 1)
         distances[start : start + len(part), : k - 1] = near[others].reshape(len(part), k - 1)
     return rows, distances
 
@@ -315,9 +313,9 @@ def _duplicates(
         f"(distance {reach:.4g}){bytes_}"
     )
     first = np.array([cluster[0] for cluster in listed], np.int64)
-    found = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), message)
+    finding = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), message)
     listed = listed[:LISTED]
-    return replace(found, clusters=listed, cluster_ids=[[index.ids[row] for row in cluster] for cluster in listed])
+    return replace(finding, clusters=listed, cluster_ids=[[index.ids[row] for row in cluster] for cluster in listed])
 
 
 def _far_out(values: Float64Array) -> float:

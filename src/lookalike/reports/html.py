@@ -23,7 +23,7 @@ import lookalike
 from lookalike.atomic import replace_file
 from lookalike.cores import usable_cores
 from lookalike.errors import LookalikeError, missing_extra
-from lookalike.reports import figures
+from lookalike.reports import drawing, figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -190,16 +190,16 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 #: A colour of :mod:`lookalike.reports.figures` -> its name in the style sheet, and what it is on a dark page.
 _THEME = {
-    figures.INK: ("ink", "#e4e7eb"),
-    figures.MUTED: ("muted", "#9aa4af"),
-    figures.RULE: ("rule", "#333a43"),
-    figures.PAPER: ("paper", "#15181c"),
-    figures.SERIES[0]: ("blue", "#5fb4ef"),
-    figures.WRONG: ("orange", "#f58a4b"),
-    figures.RIGHT: ("green", "#35c596"),
-    figures.SERIES[3]: ("purple", "#d893d3"),
-    figures.SERIES[4]: ("ochre", "#d6b447"),
-    figures.SERIES[5]: ("slate", "#aab4be"),
+    drawing.INK: ("ink", "#e4e7eb"),
+    drawing.MUTED: ("muted", "#9aa4af"),
+    drawing.RULE: ("rule", "#333a43"),
+    drawing.PAPER: ("paper", "#15181c"),
+    drawing.SERIES[0]: ("blue", "#5fb4ef"),
+    drawing.WRONG: ("orange", "#f58a4b"),
+    drawing.RIGHT: ("green", "#35c596"),
+    drawing.SERIES[3]: ("purple", "#d893d3"),
+    drawing.SERIES[4]: ("ochre", "#d6b447"),
+    drawing.SERIES[5]: ("slate", "#aab4be"),
 }
 _LIGHT = "".join(f"--{name}:{light};" for light, (name, _) in _THEME.items())
 _DARK = "".join(f"--{name}:{dark};" for name, dark in _THEME.values())

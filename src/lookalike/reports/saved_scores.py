@@ -80,7 +80,7 @@ def saved_reports(path: str | Path) -> list[dict[str, Any]]:
         ``title``, ``when`` (ISO 8601, UTC), ``version`` (of the index's dataset that was scored) and the JSON of ``lookalike
         score``.
     """
-    found = []
+    reports = []
     folder = Path(path, SCORES.name)
     if folder.is_symlink():  # leads to somebody else's files
         return []
@@ -91,5 +91,5 @@ def saved_reports(path: str | Path) -> list[dict[str, Any]]:
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(report, dict) and all(isinstance(report.get(name), kind) for name, kind in _NEEDED.items()):
-            found.append(report)
-    return sorted(found, key=lambda report: str(report["when"]), reverse=True)
+            reports.append(report)
+    return sorted(reports, key=lambda report: str(report["when"]), reverse=True)

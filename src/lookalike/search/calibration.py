@@ -41,6 +41,8 @@ MIN_PAIRS = 10
 ROUNDING, ROUNDING_OF_PRODUCTS = 1e-5, 2.5e-7
 #: So many of the closest pairs are kept one by one; beyond, every one that is this much further in their order.
 ONE_BY_ONE, FURTHER = 4096, 1.001
+#: Of all samples.
+SEED = 0
 #: Images whose own nearest is looked up.
 OWN = 200
 #: Answers that a gap is looked for in, and fewest to look at all.
@@ -95,8 +97,6 @@ class DistanceCalibration:
         Of the same.
     once : callable, optional
         What is learnt goes through it, so that it may be kept.
-    seed : int
-        Of the samples.
     """
 
     def __init__(
@@ -104,12 +104,10 @@ class DistanceCalibration:
         descriptors: NDArray[Any] | Callable[[], NDArray[Any]],
         database: Database,
         once: Once = lambda _terms, learn: learn(),
-        seed: int = 0,
     ) -> None:
         self._descriptors = descriptors
         self._database = database
         self._once = once
-        self._seed = seed
 
     def p_value(self, distance: float) -> PValue | None:
         """Tell how rare a distance is among random pairs; None where there are no two images."""
@@ -141,20 +139,20 @@ class DistanceCalibration:
             "further": FURTHER,
             "own": OWN,
             "far": FAR,
-            "seed": self._seed,
+            "seed": SEED,
         }
-        found = self._once(terms, self._learn)
+        learnt = self._once(terms, self._learn)
         self._descriptors = np.empty((0, 0))
-        return found
+        return learnt
 
     def _learn(self) -> Learnt:
         """Return how many pairs there are, their median and ``far``; and pairs with their ranks from 1, ascending."""
-        rng = np.random.default_rng([self._seed, 1])
+        rng = np.random.default_rng([SEED, 1])
         size = self._database.size
         rows = np.arange(size) if size <= SAMPLE else np.sort(rng.choice(size, SAMPLE, replace=False))
         descriptors = self._descriptors() if callable(self._descriptors) else self._descriptors
-        some = descriptors[rows]
-        between = Database(some, self._database.distance).distances(some)
+        sample = descriptors[rows]
+        between = Database(sample, self._database.distance).distances(sample)
         pairs = between[np.triu_indices(len(rows), 1)]
         pairs.sort()
         ranks = np.arange(1, min(len(pairs), ONE_BY_ONE) + 1)
@@ -166,7 +164,7 @@ class DistanceCalibration:
         facts = {
             "pairs": len(pairs),
             "median": float(pairs[len(pairs) // 2]) if len(pairs) else 0.0,
-            "products": self._rounding(some),
+            "products": self._rounding(sample),
             "far": self._farthest(descriptors),
         }
         return facts, {"distances": pairs[ranks - 1], "ranks": ranks}
@@ -181,10 +179,10 @@ class DistanceCalibration:
         size = self._database.size
         if size < 2:
             return math.inf
-        rng = np.random.default_rng([self._seed, 2])
+        rng = np.random.default_rng([SEED, 2])
         rows = rng.choice(size, min(OWN, size), replace=False)
-        found, distances = self._database.nearest(descriptors[rows], 2)
-        nearest = np.where(found[:, 0] == rows, distances[:, 1], distances[:, 0])
+        neighbours, distances = self._database.nearest(descriptors[rows], 2)
+        nearest = np.where(neighbours[:, 0] == rows, distances[:, 1], distances[:, 0])
         # As many own images may be farther that a new one like them is as likely to be: its place among n is any of n + 1.
         place = math.ceil(FAR * (len(nearest) + 1))
         return math.inf if place > len(nearest) else float(np.partition(nearest, place - 1)[place - 1])

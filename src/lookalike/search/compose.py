@@ -8,61 +8,68 @@ descriptors as they are where it is not; for packed codes of each bit, by majori
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.entries import fitted
+from lookalike.collections.folder import id_of
 from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
 from lookalike.imaging.decode import decode
 from lookalike.imaging.resize import fit_to
+from lookalike.index.reopen import collection_now
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.distances.base import NOTHING
-from lookalike.search.engine import describe, describe_text, query_images
-from lookalike.search.request import Example, Query
+from lookalike.search.example import Example
+from lookalike.search.query_descriptors import describe, describe_text, query_image
+from lookalike.search.request import Query
+from lookalike.search.restore import restore_queries
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
+    from lookalike.transforms.restorer import RestoredImages
 
 SHOWN, LIKED, DISLIKED = 1.0, 0.75, 0.15
-#: A length, of a sum of unit vectors, or a sum of weights below this is nothing but rounding.
-
-#: Finds an image of the index: its id, and who asks for it -> its row.
-FindRow = Callable[[str], int]
 
 
-def blend(
-    index: IndexReader,
-    query: Query,
-    distance: str,
-    find_row: FindRow,
-    read_stored: Callable[[int], Any],
-    restore: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
-) -> NDArray[Any]:
-    """Return the one descriptor that a query asks by.
+@dataclass(frozen=True, eq=False)
+class ComposedQuery:
+    """What a query asks by.
+
+    Attributes
+    ----------
+    descriptor : ndarray, shape (d,)
+        float32, or packed bits where the index holds such.
+    rows : list of int
+        Images of the index that it shows or likes: they are answers as well, but tell nothing of how near others are.
+    restored : RestoredImages or None
+        Its images as they were searched with, where noise was taken out.
+    """
+
+    descriptor: NDArray[Any]
+    rows: list[int]
+    restored: RestoredImages | None
+
+
+def compose(index: IndexReader, query: Query, distance: str) -> ComposedQuery:
+    """Put together what a query asks by.
 
     Parameters
     ----------
     index : IndexReader
         What is asked.
     query : Query
-        With at least one image, like or text.
+        With at least one image, like or text. Noise is taken out of its images, but not of those of the index.
     distance : str
         What descriptors are to be compared by.
-    find_row : callable
-        An id -> its row.
-    read_stored : callable
-        A row -> the whole image as it was indexed, for a crop of it.
-    restore : callable, optional
-        Takes the noise out of images, (n, *shape) as the encoder takes them; an image of the index is left as it is.
 
     Returns
     -------
-    ndarray, shape (d,)
-        float32, or packed bits where the index holds such.
+    ComposedQuery
 
     Raises
     ------
@@ -71,39 +78,67 @@ def blend(
     CollectionError, EncoderError
         If an image can't be read, or is of another size.
     """
-    images, image_titles, image_weights = [], [], []
+    to_encode: list[Example] = []
     vectors: list[NDArray[Any]] = []
     weights: list[float] = []
     for example in query.images:
         if example.described is not None:
             vectors.append(example.described)
-            weights.append(SHOWN * example.weight)
+        elif example.id is not None and example.crop is None:
+            vectors.append(index.descriptors_of([row_of(index, example.id)])[0])
+        else:
+            to_encode.append(example)
             continue
-        if example.id is not None and example.crop is None:
-            vectors.append(index.descriptors_of([find_row(example.id)])[0])
-            weights.append(SHOWN * example.weight)
-            continue
-        stored = example.pixels if example.id is None else read_stored(find_row(example.id))
-        images.append(read_example(index, example, resize=query.resize, stored=stored))
-        image_titles.append(example.title)
-        image_weights.append(SHOWN * example.weight)
-    if images:
-        shown = np.stack(images) if restore is None else restore(np.stack(images))
-        vectors = [*describe(index, shown, image_titles, distance), *vectors]
-        weights = image_weights + weights
+        weights.append(SHOWN * example.weight)
+    restored = None
+    if to_encode:
+        images = np.stack([read_example(index, example, resize=query.resize) for example in to_encode])
+        if query.denoise is not None:
+            restored = restore_queries(index, images, query.denoise)
+            images = restored.images
+        titles = [example.title for example in to_encode]
+        vectors = [*describe(index, images, titles, distance), *vectors]
+        weights = [SHOWN * example.weight for example in to_encode] + weights
     if query.text is not None:
         vectors.append(describe_text(index, [query.text])[0])
         weights.append(SHOWN)
     for ids, weight in ((query.likes, LIKED), (query.dislikes, -DISLIKED)):
         for name in ids:
-            vectors.append(index.descriptors_of([find_row(name)])[0])
+            vectors.append(index.descriptors_of([row_of(index, name)])[0])
             weights.append(weight / len(ids))
-    return weighted(vectors, weights, distance)
+    named = [*(example.id for example in query.images if example.id is not None), *query.likes]
+    return ComposedQuery(
+        weighted(vectors, weights, distance), sorted({row_of(index, name) for name in named}), restored
+    )
 
 
-def read_example(
-    index: IndexReader, example: Example, *, resize: bool = False, stored: Any = None
-) -> NDArray[np.uint8]:
+def row_of(index: IndexReader, name: str) -> int:
+    """Return the row of an image.
+
+    Parameters
+    ----------
+    index : IndexReader
+        What is asked.
+    name : str
+        An id.
+
+    Returns
+    -------
+    int
+        Of the descriptors.
+
+    Raises
+    ------
+    UsageError
+        If no image has that id.
+    """
+    row = index.row_of(name)
+    if row is None:
+        raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
+    return row
+
+
+def read_example(index: IndexReader, example: Example, *, resize: bool = False) -> NDArray[np.uint8]:
     """Read an image of a query, or the part of it that is meant, in the shape an index's encoder takes.
 
     Parameters
@@ -111,11 +146,9 @@ def read_example(
     index : IndexReader
         What is asked.
     example : Example
-        By path or by data.
+        Any.
     resize : bool
         Bring an image of another size to the index's; a crop always is.
-    stored : ndarray of uint8, optional
-        The whole image, where it is one of the index.
 
     Returns
     -------
@@ -129,16 +162,91 @@ def read_example(
         If it can't be read, or is of another size.
     """
     shape = tuple(index.manifest.shape)
+    if example.crop is not None:
+        return fit_to(_cropped(example, _whole(index, example)), shape)
+    if example.data is not None and (resize or index.manifest.resized):
+        return fitted(example.data, _content_title(example.data), shape, index.limits)
+    single = _single(index, example) if example.path is not None else open_collection(_whole(index, example)[None])
+    return query_image(index, single, 0, resize=resize)
+
+
+def show_example(index: IndexReader, example: Example) -> NDArray[np.uint8]:
+    """Return an image of a query as a person would see it: the part that is meant; of an indexed one its thumbnail.
+
+    Parameters
+    ----------
+    index : IndexReader
+        What is asked.
+    example : Example
+        Any.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w) or (h, w, 3)
+        Of any size.
+    """
+    if example.id is not None:
+        (thumbnail,) = index.thumbnails([row_of(index, example.id)])
+        return thumbnail
+    return _cropped(example, _whole(index, example))
+
+
+def whole_picture(index: IndexReader, row: int) -> NDArray[np.uint8]:
+    """Read an indexed image in full size.
+
+    Parameters
+    ----------
+    index : IndexReader
+        Any.
+    row : int
+        Of ``index.descriptors``.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w) or (h, w, 3)
+
+    Raises
+    ------
+    CollectionError
+        If it isn't there any more, or has changed; a picture no larger than its thumbnail always is there.
+    """
+    (facts,), (thumbnail,) = index.facts([row]), index.thumbnails([row])
+    if thumbnail.shape[1::-1] == (facts["width"], facts["height"]):
+        return thumbnail
+    identity = facts["id"]
+    collection = collection_now(index)
+    ids = [] if collection is None else list(collection.ids)
+    if collection is None or identity not in ids:
+        raise CollectionError(
+            f"{identity}: can't be cropped, as its file isn't there any more; index the collection again"
+        )
+    same = collection.read_same(ids.index(identity), facts["hash"] or "")
+    if same is None:
+        raise CollectionError(f"{identity}: has changed since it was indexed; index the collection again")
+    return same
+
+
+def _whole(index: IndexReader, example: Example) -> NDArray[np.uint8]:
+    if example.id is not None:
+        return whole_picture(index, row_of(index, example.id))
+    if example.pixels is not None:
+        return example.pixels
     if example.data is not None:
-        whole = f"an image of {len(example.data):,} bytes"
-        if example.crop is None and (resize or index.manifest.resized):
-            return fitted(example.data, whole, shape, index.limits)
-        stored = decode(example.data, whole, index.limits)
-    if example.crop is None:
-        collection = _one(index, example) if stored is None else open_collection(stored[None])
-        fit: NDArray[np.uint8] = query_images(index, collection, resize=resize)[0]
-        return fit
-    return fit_to(_cropped(example, _one(index, example).read(0) if stored is None else stored), shape)
+        return decode(example.data, _content_title(example.data), index.limits)
+    return _single(index, example).read(0)
+
+
+def _content_title(data: bytes) -> str:
+    return f"an image of {len(data):,} bytes"
+
+
+def _single(index: IndexReader, example: Example) -> Collection:
+    collection = open_collection(example.path or "", limits=index.limits)
+    if len(collection) != 1:
+        raise UsageError(
+            f"{example.path}: holds {len(collection):,} images, and here one is meant; pick it as in {example.path}[0]"
+        )
+    return collection
 
 
 def _cropped(example: Example, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -151,42 +259,6 @@ def _cropped(example: Example, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"{image.shape[0]} pixels; give x, y, width and height inside it"
         )
     return np.ascontiguousarray(image[y : y + height, x : x + width])
-
-
-def show_example(index: IndexReader, example: Example, find_row: FindRow) -> NDArray[np.uint8]:
-    """Return an image of a query as a person would see it: the part that is meant; of an indexed one its thumbnail.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What is asked.
-    example : Example
-        Any.
-    find_row : callable
-        An id -> its row.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w) or (h, w, 3)
-        Of any size.
-    """
-    if example.id is not None:
-        (thumbnail,) = index.thumbnails([find_row(example.id)])
-        return thumbnail
-    if example.pixels is not None:
-        return _cropped(example, example.pixels)
-    if example.data is not None:
-        return _cropped(example, decode(example.data, f"an image of {len(example.data):,} bytes", index.limits))
-    return _cropped(example, _one(index, example).read(0))
-
-
-def _one(index: IndexReader, example: Example) -> Collection:
-    collection = open_collection(example.path or "", limits=index.limits)
-    if len(collection) != 1:
-        raise UsageError(
-            f"{example.path}: holds {len(collection):,} images, and here one is meant; pick it as in {example.path}[0]"
-        )
-    return collection
 
 
 def weighted(vectors: Sequence[NDArray[Any]], weights: Sequence[float], distance: str) -> NDArray[Any]:
@@ -226,43 +298,3 @@ def weighted(vectors: Sequence[NDArray[Any]], weights: Sequence[float], distance
         return vectors[0]
     share /= share.sum()
     return DISTANCES[distance].mean(vectors, share)
-
-
-def read_whole(
-    collection: Collection | None, identity: str, thumbnail: NDArray[np.uint8], size: tuple[int, int], digest: str
-) -> Any:
-    """Read an indexed image in full size.
-
-    Parameters
-    ----------
-    collection : Collection or None
-        The index's collection as it is now, if it can be opened.
-    identity : str
-        The image's id.
-    thumbnail : ndarray of uint8
-        What the index stores of it.
-    size : (int, int)
-        Width and height of the image.
-    digest : str
-        Its hash as the index has it.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w) or (h, w, 3)
-
-    Raises
-    ------
-    CollectionError
-        If it isn't there any more, or has changed; a picture no larger than a thumbnail always is there.
-    """
-    if (thumbnail.shape[1], thumbnail.shape[0]) == size:
-        return thumbnail
-    ids = [] if collection is None else list(collection.ids)
-    if collection is None or identity not in ids:
-        raise CollectionError(
-            f"{identity}: can't be cropped, as its file isn't there any more; index the collection again"
-        )
-    same = collection.read_same(ids.index(identity), digest)
-    if same is None:
-        raise CollectionError(f"{identity}: has changed since it was indexed; index the collection again")
-    return same

@@ -14,19 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array
-from lookalike.collections.folder import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.keypoints import compare_details, detect_keypoints
-from lookalike.errors import CollectionError, EncoderError, UsageError
+from lookalike.errors import CollectionError, EncoderError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.reopen import collection_now
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
-from lookalike.search.compose import read_whole, show_example
-from lookalike.search.engine import similarity as to_similarity
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.search.compose import row_of, show_example, whole_picture
+from lookalike.search.example import Example
 from lookalike.search.occlusion import falls
-from lookalike.search.request import Example
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -125,7 +123,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
             )
     database = Database(described[1][None], distance)
     far = float(database.distances(described[0][None])[0, 0])
-    alike = to_similarity(far, database.distance, 8 * database.dimension)
+    alike = database.measure.similarity(far, 8 * database.dimension)
     parts = _parts(encoder, images, described) if DISTANCES[distance].directional else None
     exact = parts is not None and all(part.placed for part in parts[0])
     if parts is not None and exact:
@@ -145,7 +143,7 @@ def explain(index: IndexReader, query: NDArray[np.uint8], match: NDArray[np.uint
         shares,
         colours,
         points,
-        _gap_message(alike, distance, exact, maps, shares, points),
+        _message(alike, distance, exact, maps, shares, points),
     )
 
 
@@ -163,15 +161,11 @@ def picture_of(index: IndexReader, row: int) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
     """
-    (facts,), (thumbnail,) = index.facts([row]), index.thumbnails([row])
-    size = facts["width"], facts["height"]
-    if thumbnail.shape[1::-1] == size:
-        return thumbnail
     try:
-        whole: NDArray[np.uint8] = read_whole(collection_now(index), facts["id"], thumbnail, size, facts["hash"] or "")
+        return whole_picture(index, row)
     except CollectionError:  # gone, or can't be read any more
+        (thumbnail,) = index.thumbnails([row])
         return thumbnail
-    return whole
 
 
 def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -198,17 +192,10 @@ def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.ui
     CollectionError
         If the file can't be read.
     """
-
-    def row_of(name: str) -> int:
-        row = index.row_of(name)
-        if row is None:
-            raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
-        return row
-
-    answer = picture_of(index, row_of(match))
+    answer = picture_of(index, row_of(index, match))
     if index.row_of(query) is not None:
-        return picture_of(index, row_of(query)), answer
-    return show_example(index, Example.parse(query), row_of), answer
+        return picture_of(index, row_of(index, query)), answer
+    return show_example(index, Example.parse(query)), answer
 
 
 # What accounts for it -------------------------------------------------------------------------------------------------
@@ -216,7 +203,7 @@ def read_pair(index: IndexReader, query: str, match: str) -> tuple[NDArray[np.ui
 
 def _parts(encoder: Encoder, images: list[NDArray[np.uint8]], described: Any) -> list[list[Contribution]] | None:
     """Return what each encoder's places add to the cosine: of the query, and of the match."""
-    units, lengths = _unit(described), np.linalg.norm(described.astype(np.float64), axis=1)
+    units, lengths = unit_rows(described.astype(np.float64)), np.linalg.norm(described.astype(np.float64), axis=1)
     both = [encoder.contributions(images[i], units[1 - i] / lengths[i]) for i in (0, 1)]
     return None if both[0] is None or both[1] is None else [both[0], both[1]]
 
@@ -256,18 +243,12 @@ def _shares_by_leaving_out(
         without = raw.copy()
         without[:, start : start + member.dimension_] = 0
         start += member.dimension_
-        one, other = _unit(encoder.post_.apply(raw))
-        one_less, other_less = _unit(encoder.post_.apply(without))
-        fallen.append(max(0.0, alike - float(one_less @ other + one @ other_less) / 2))
+        query, match = unit_rows(encoder.post_.apply(raw).astype(np.float64))
+        query_less, match_less = unit_rows(encoder.post_.apply(without).astype(np.float64))
+        fallen.append(max(0.0, alike - float(query_less @ match + query @ match_less) / 2))
     if not sum(fallen):
         return {}
     return dict(zip(_numbered([m.name for m in members]), (f / sum(fallen) for f in fallen), strict=True))
-
-
-def _unit(table: NDArray[Any]) -> Float64Array:
-    wide = table.astype(np.float64)
-    unit: Float64Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return unit
 
 
 def _numbered(names: list[str]) -> list[str]:
@@ -282,7 +263,7 @@ def _numbered(names: list[str]) -> list[str]:
 
 def _colours(parts: list[list[Contribution]], alike: float) -> list[tuple[tuple[int, int, int], float]]:
     """Return the colours that account for most, by what they add, of all that the encoder of colours adds."""
-    found = []
+    colours = []
     for query, match in zip(*parts, strict=True):
         if query.colours is None or query.by_colour is None or match.by_colour is None:
             continue
@@ -290,15 +271,15 @@ def _colours(parts: list[list[Contribution]], alike: float) -> list[tuple[tuple[
         for bin_ in np.argsort(-added, kind="stable")[:MAX_COLOURS]:
             if added[bin_] > 0:
                 red, green, blue = (int(value) for value in query.colours[bin_])
-                found.append(((red, green, blue), float(added[bin_]) / alike))
-    return sorted(found, key=lambda one: -one[1])[:MAX_COLOURS]
+                colours.append(((red, green, blue), float(added[bin_]) / alike))
+    return sorted(colours, key=lambda item: -item[1])[:MAX_COLOURS]
 
 
 # Local features -------------------------------------------------------------------------------------------------------
 
 
 def _has_keypoints(encoder: Encoder) -> bool:
-    return any(hasattr(one, "keypoints") for one in (encoder, *getattr(encoder, "members_", ())))
+    return any(hasattr(part, "keypoints") for part in (encoder, *getattr(encoder, "members_", ())))
 
 
 def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32Array, Float32Array] | None:
@@ -311,10 +292,10 @@ def _points(query: NDArray[np.uint8], match: NDArray[np.uint8]) -> tuple[Float32
     return sides[0], sides[1]
 
 
-# What is said ---------------------------------------------------------------------------------------------------------
+# In words ------------------------------------------------------------------------------------------------------------
 
 
-def _gap_message(
+def _message(
     alike: float,
     distance: str,
     exact: bool,
@@ -322,10 +303,10 @@ def _gap_message(
     shares: dict[str, float],
     points: tuple[Float32Array, Float32Array] | None,
 ) -> str:
-    said = [f"Similarity {alike:.3f} ({distance})"]
+    parts = [f"Similarity {alike:.3f} ({distance})"]
     areas = [_area_of_half(values) for values in maps]
     if alike <= NOTHING:
-        said.append("these two aren't alike, and nothing accounts for it")
+        parts.append("these two aren't alike, and nothing accounts for it")
     else:
         known = [
             f"{area:.0%} of the {name}"
@@ -333,12 +314,12 @@ def _gap_message(
             if area is not None
         ]
         what = "half of it comes from" if exact else "hiding place after place, half of its fall comes from"
-        said += [f"{what} {' and '.join(known)}"] if known else []
+        parts += [f"{what} {' and '.join(known)}"] if known else []
     if len(shares) > 1:
-        said.append(", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda s: -s[1])))
+        parts.append(", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda s: -s[1])))
     if points is not None:
-        said.append(f"{len(points[0]):,} details lie in the same arrangement")
-    return "; ".join(said) + "."
+        parts.append(f"{len(points[0]):,} details lie in the same arrangement")
+    return "; ".join(parts) + "."
 
 
 def _area_of_half(values: Float64Array) -> float | None:

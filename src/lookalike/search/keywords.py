@@ -4,8 +4,8 @@ Source: S. Robertson and H. Zaragoza, "The Probabilistic Relevance Framework: BM
 b = 0.75, and the inverse document frequency ``ln(1 + (N - n + 0.5) / (n + 0.5))``, which is never negative.
 
 Why not Lance's full-text index: its files have no checksums, so that a flipped bit would be another answer and not an
-error, and it would have to be rewritten in each commit. These few texts are read from facts that are checked, and 60,000
-file names are ready in well under a second.
+error, and it would have to be rewritten in each commit. These few texts are read from facts that are checked, and their
+index is kept in a file that is checked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
@@ -63,12 +65,12 @@ def words_of(text: str) -> list[str]:
     return [run or plain for run, plain in _parts(text)]
 
 
-def _held_of(text: str) -> list[str]:
+def _stored_words(text: str) -> list[str]:
     """Split a text as it is kept: where a script has no blanks, by each character and each two that follow one another."""
     return [word for run, plain in _parts(text) for word in ([plain] if plain else [*run, *_pairs(run)])]
 
 
-def _asked_of(text: str) -> list[str]:
+def _query_words(text: str) -> list[str]:
     """Split what is looked for: of a script without blanks the pairs stand for the whole, and a character for itself."""
     return [word for run, plain in _parts(text) for word in ([plain] if plain else _pairs(run) or [run])]
 
@@ -93,31 +95,32 @@ class Words:
 
     Parameters
     ----------
-    facts : FactTable, or sequence of mapping
-        Columns, or what :meth:`lookalike.Index.facts` returns: id, caption, label and the values of the metadata are read.
+    arrays : mapping of str to ndarray
+        What :func:`index_words` returns, in memory or mapped.
 
     Examples
     --------
-    >>> some = {"caption": None, "label": None, "metadata": None}
-    >>> words = Words([some | {"id": "red bus.jpg"}, some | {"id": "bus.jpg"}, some | {"id": "tram.jpg"}])
+    >>> facts = {"caption": None, "label": None, "metadata": None}
+    >>> words = Words.of([facts | {"id": "red bus.jpg"}, facts | {"id": "bus.jpg"}, facts | {"id": "tram.jpg"}])
     >>> words.scores("bus").round(2).tolist()
     [0.42, 0.5, 0.0]
     """
 
-    def __init__(self, facts: FactTable | Sequence[Mapping[str, Any]]) -> None:
-        table = FactTable.of(facts)
-        self._size = len(table)
-        lengths = np.zeros(self._size, np.int64)
-        found: list[Any] = []
-        owners: list[NDArray[np.int32]] = []
-        for start in range(0, self._size, _AT_ONCE):
-            words, many = _words_in(_texts(table, start, start + _AT_ONCE))
-            found.append(words)
-            owners.append(np.repeat(np.arange(start, start + len(many), dtype=np.int32), many))
-            lengths[start : start + len(many)] = many
-        self._words, self._owners, self._starts = _postings(found, owners)
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        edges = arrays["edges"]
+        self._words = pa.LargeStringArray.from_buffers(
+            len(edges) - 1, pa.py_buffer(edges), pa.py_buffer(arrays["text"])
+        )
+        self._owners, self._starts = arrays["owners"], arrays["starts"]
+        lengths = arrays["lengths"]
+        self._size = len(lengths)
         mean = float(lengths.mean()) if self._size else 1.0
         self._norm = K1 * (1 - B + B * lengths / max(mean, 1e-9))
+
+    @classmethod
+    def of(cls, facts: FactTable | Sequence[Mapping[str, Any]]) -> Words:
+        """Return the words of facts, which :func:`index_words` takes."""
+        return cls(index_words(facts))
 
     def scores(self, asked: str) -> NDArray[np.float64]:
         """Score every image.
@@ -139,31 +142,26 @@ class Words:
         """
         if len(asked) > LONGEST:
             raise UsageError(f"words of {len(asked):,} characters; at most {LONGEST:,} are looked for, give fewer")
+        terms = []  # a word, whether it must not be there, whether it is only the beginning of one
+        for sign, text in _TERM.findall(asked):
+            words = _query_words(text)
+            terms += [(word, bool(sign), False) for word in words[:-1]]
+            terms += [(word, bool(sign), text.endswith("*")) for word in words[-1:]]
+        if len(terms) > MAX_WORDS:
+            raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
+        if all(is_excluded for _, is_excluded, _ in terms):
+            raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
         total = np.zeros(self._size)
         fits = np.ones(self._size, np.bool_)
-        wanted, count = False, 0
-        for sign, text in _TERM.findall(asked):
-            parts = _asked_of(text)
-            count += len(parts)
-            if count > MAX_WORDS:
-                raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
-            for i, word in enumerate(parts):
-                score = self._score(self._numbers_of(word, begins=text.endswith("*") and i == len(parts) - 1))
-                if sign:
-                    fits &= score == 0
-                else:
-                    wanted = True
-                    fits &= score > 0
-                    total += score
-        if not wanted:
-            raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
+        for word, is_excluded, is_prefix in terms:
+            score = self._score(self._numbers_of(word, is_prefix=is_prefix))
+            fits &= (score == 0) if is_excluded else (score > 0)
+            total += 0 if is_excluded else score
         return np.where(fits, total, 0.0)
 
-    def _numbers_of(self, word: str, *, begins: bool) -> list[int]:
+    def _numbers_of(self, word: str, *, is_prefix: bool) -> list[int]:
         """Return the numbers of a word, or of all that begin so."""
-        import pyarrow.compute as pc
-
-        if begins:
+        if is_prefix:
             return np.flatnonzero(pc.starts_with(self._words, word).to_numpy(zero_copy_only=False)).tolist()
         number = self._words.index(word).as_py()
         return [number] if number >= 0 else []
@@ -179,39 +177,70 @@ class Words:
         return scores
 
 
-def _texts(table: FactTable, start: int, stop: int) -> Any:
-    """Return what is said of some images, as an Arrow array of text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Index the words of all images.
 
+    Parameters
+    ----------
+    facts : FactTable, or sequence of mapping
+        Columns, or what :meth:`lookalike.Index.facts` returns: id, caption, label and the values of the metadata are read.
+
+    Returns
+    -------
+    dict of ndarray
+        ``text``, all words once, one after another in UTF-8, and ``edges``, where each begins and the last ends;
+        ``owners``, the rows that hold them, by word, a row as often as it holds it, and ``starts``, where those of each
+        word begin and the last end; ``lengths``, how many words each image has.
+    """
+    table = FactTable.of(facts)
+    lengths = np.zeros(len(table), np.int32)
+    words: list[Any] = []
+    owners = [np.empty(0, np.int32)]
+    for start in range(0, len(table), _AT_ONCE):
+        part, counts = _words_in(_texts(table, start, start + _AT_ONCE))
+        words.append(part)
+        owners.append(np.repeat(np.arange(start, start + len(counts), dtype=np.int32), counts))
+        lengths[start : start + len(counts)] = counts
+    encoded = pa.chunked_array(words, pa.string()).dictionary_encode().combine_chunks()
+    numbers = encoded.indices.to_numpy()
+    pairs = numbers.astype(np.int64) << 32 | np.concatenate(owners)
+    pairs.sort()  # much faster than to sort rows by numbers
+    _, edges, text = encoded.dictionary.cast(pa.large_string()).buffers()
+    counts = np.bincount(numbers, minlength=len(encoded.dictionary))
+    return {
+        "text": np.frombuffer(text or b"", np.uint8),
+        "edges": np.frombuffer(edges, np.int64)[: len(encoded.dictionary) + 1],
+        "owners": pairs.astype(np.int32),
+        "starts": np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        "lengths": lengths,
+    }
+
+
+def _texts(table: FactTable, start: int, stop: int) -> Any:
+    """Return the texts of a part of the images, as an Arrow array."""
     parts = [table.column(name)[start:stop].cast(pa.string()) for name in ("id", "caption", "label")]
-    values = [" ".join(str(v) for v in one.values() if v is not None) for one in table.parsed]
+    values = [" ".join(str(value) for value in metadata.values() if value is not None) for metadata in table.parsed]
     parts.append(pa.array(values, pa.string()).take(table.metadata.indices[start:stop]))
     return pc.binary_join_element_wise(*parts, " ", null_handling="skip")
 
 
 def _words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
-    """Return the words of some texts, one after another, as an Arrow array, and how many each has."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+    """Return the words of texts, one after another, as an Arrow array, and how many each text has."""
     plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
     if plain.all():
         return _ascii_words_in(texts)
     many = np.zeros(len(texts), np.int64)
-    held = [_held_of(text) for text in texts.filter(pa.array(~plain)).to_pylist()]
+    held = [_stored_words(text) for text in texts.filter(pa.array(~plain)).to_pylist()]
     many[~plain] = [len(words) for words in held]
-    found, many[plain] = _ascii_words_in(texts.filter(pa.array(plain)))
+    plain_words, many[plain] = _ascii_words_in(texts.filter(pa.array(plain)))
     # Each text's own words must stand where its number says: those of plain texts come first, then the others'.
     order = np.concatenate([np.repeat(np.flatnonzero(part), many[part]) for part in (plain, ~plain)])
-    words = pa.concat_arrays([found, pa.array([word for words in held for word in words], pa.string())])
+    words = pa.concat_arrays([plain_words, pa.array([word for words in held for word in words], pa.string())])
     return words.take(np.argsort(order, kind="stable")), many
 
 
 def _ascii_words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
     """Do the same for plain text, where every byte is a character, without looking at one by one."""
-    import pyarrow as pa
-
     if not len(texts):
         return pa.array([], pa.string()), np.zeros(0, np.int64)
     edges = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
@@ -228,16 +257,3 @@ def _ascii_words_in(texts: Any) -> tuple[Any, NDArray[np.int64]]:
     places = np.append(kept[starts] - 1, kept[-1:] if len(kept) else 0).astype(np.int32)
     words = pa.StringArray.from_buffers(len(starts), pa.py_buffer(places), pa.py_buffer(letters[inside]))
     return words, np.diff(np.searchsorted(starts, edges))
-
-
-def _postings(found: list[Any], owners: list[NDArray[np.int32]]) -> tuple[Any, NDArray[np.int32], NDArray[np.int64]]:
-    """Return all words once, the rows that hold them by word, and where those of each word begin."""
-    import pyarrow as pa
-
-    words = pa.chunked_array(found, pa.string()).dictionary_encode().combine_chunks()
-    numbers = words.indices.to_numpy()
-    many = np.bincount(numbers, minlength=len(words.dictionary))
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(many)])
-    pairs = numbers.astype(np.int64) << 32 | np.concatenate([np.empty(0, np.int32), *owners])
-    pairs.sort()  # much faster than to sort rows by numbers
-    return words.dictionary, pairs.astype(np.int32), starts

@@ -5,6 +5,7 @@ Of threads that need it at once, one makes it. What is made holds no index, or a
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import id_of
-from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
-from lookalike.index.artifacts import CALIBRATION, REJECTION
+from lookalike.index.artifacts import CALIBRATION, REJECTION, WORDS
 from lookalike.index.originals import originals_of
 from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import DistanceCalibration
-from lookalike.search.keywords import Words
+from lookalike.search.keywords import Words, index_words
 from lookalike.search.rejection import WAYS, RejectionRates, estimate_rejection_rates, show
 
 if TYPE_CHECKING:
@@ -40,17 +39,6 @@ def prepare(index: IndexReader, on_note: Callable[[str], None] | None = None) ->
     rejection_rates_of(index, on_note=on_note)
 
 
-def prepare_words(index: IndexReader) -> None:
-    """Make what the first search by words would wait for.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What will be asked.
-    """
-    words_of(index)
-
-
 def words_of(index: IndexReader) -> Words:
     """Return what keyword search goes by.
 
@@ -62,35 +50,14 @@ def words_of(index: IndexReader) -> Words:
     Returns
     -------
     Words
-        Made at the first call.
+        Indexed at the first call, and kept in the index.
     """
-    return index.cached("words", lambda: Words(index.fact_table))
 
+    def make() -> Words:
+        terms = {"unicode": unicodedata.unidata_version}
+        return Words(WORDS.cached(index.path, index.manifest, terms, lambda: ({}, index_words(index.fact_table)))[1])
 
-def row_of(index: IndexReader, name: str) -> int:
-    """Return the row of an image.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What is asked.
-    name : str
-        An id.
-
-    Returns
-    -------
-    int
-        Of the descriptors.
-
-    Raises
-    ------
-    UsageError
-        If no image has that id.
-    """
-    row = index.row_of(name)
-    if row is None:
-        raise UsageError(f"{id_of(name)}: no image of {index.path} has that id; lookalike files lists all")
-    return row
+    return index.cached("words", make)
 
 
 def calibration_of(index: IndexReader, database: Database) -> DistanceCalibration:
@@ -110,13 +77,13 @@ def calibration_of(index: IndexReader, database: Database) -> DistanceCalibratio
     """
 
     def make() -> DistanceCalibration:
-        made = DistanceCalibration(
+        calibration = DistanceCalibration(
             lambda: index.descriptors,
             database,
             partial(CALIBRATION.cached, index.path, index.manifest, distance=database.distance),
         )
-        made.p_value(0.0)  # learnt now, and not by each thread that asks first
-        return made
+        calibration.p_value(0.0)  # learnt now, and not by each thread that asks first
+        return calibration
 
     return index.cached(f"calibration by {database.distance}", make)
 
@@ -161,7 +128,6 @@ def rejection_rates_of(
 def _views(index: IndexReader, rows: list[int], way: str) -> NDArray[Any]:
     """Return descriptors of some images of an index, shown otherwise; of the pictures themselves where they are there."""
     shape = tuple(index.manifest.shape)
-    found: NDArray[Any] = index.encoder.encode(
-        show(np.stack([fit_to(picture, shape) for picture in originals_of(index).read(rows)]), way)
-    )
-    return found
+    images = np.stack([fit_to(picture, shape) for picture in originals_of(index).read(rows)])
+    descriptors: NDArray[Any] = index.encoder.encode(show(images, way))
+    return descriptors

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from lookalike.encoders.base import Encoder
 from lookalike.neighbors.exact import Database
-from lookalike.search.engine import similarity
 from lookalike.transforms.windows import hiding_windows
 
 if TYPE_CHECKING:
@@ -67,12 +66,12 @@ def similarities(encoder: Encoder, images: NDArray[np.uint8], database: Database
         As :class:`lookalike.Match` says it; 0 for an image in which the encoder finds nothing.
     """
     descriptors = encoder.encode(images)
-    found = np.zeros(len(images))
-    something = descriptors.any(axis=1) if database.measure.directional else np.ones(len(images), np.bool_)
-    if something.any():
-        distances = database.distances(descriptors[something])[:, 0]
-        found[something] = [similarity(float(d), database.distance, 8 * database.dimension) for d in distances]
-    return found
+    alike = np.zeros(len(images))
+    visible = descriptors.any(axis=1) | (not database.measure.directional)
+    if visible.any():
+        distances = database.distances(descriptors[visible])[:, 0].tolist()
+        alike[visible] = [database.measure.similarity(distance, 8 * database.dimension) for distance in distances]
+    return alike
 
 
 def covered(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +16,14 @@ from numpy.typing import NDArray
 
 from lookalike.encoders.keypoints import VERIFIED
 from lookalike.errors import UsageError
-from lookalike.index.reopen import collection_now
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
 from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, gap_after
-from lookalike.search.compose import blend, read_whole, show_example
-from lookalike.search.engine import Match, match_of, similarity
-from lookalike.search.learnt import calibration_of, rejection_rates_of, row_of, words_of
-from lookalike.search.rejection import (
-    MatchConfidence,
-    assess_match,
-)
+from lookalike.search.compose import ComposedQuery, compose, row_of, show_example, whole_picture
+from lookalike.search.engine import Match, match_of
+from lookalike.search.learnt import calibration_of, rejection_rates_of, words_of
+from lookalike.search.rejection import MatchConfidence, assess_match
 from lookalike.search.request import Query
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
 from lookalike.search.rerank.geometric import WIDER, recognised
@@ -43,13 +39,9 @@ from lookalike.search.response import (
     title_of,
     verified_message,
 )
-from lookalike.search.restore import restore_queries
-from lookalike.transforms.restorer import RestoredImages
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
-
-Picture = Callable[[int], NDArray[np.uint8]]
 
 #: Answers ranked at first; more are when a page or a group needs them.
 FIRST = 256
@@ -114,24 +106,6 @@ def _check_rerank(query: Query) -> None:
             raise UsageError(f"{name} goes by distance, and re-ranked answers don't; leave one of the two out")
 
 
-def shown(index: IndexReader, query: Query) -> list[NDArray[np.uint8]]:
-    """Return the images that a query asks by, as a person would see them.
-
-    Parameters
-    ----------
-    index : IndexReader
-        What is asked.
-    query : Query
-        Any.
-
-    Returns
-    -------
-    list of ndarray of uint8
-        Of any shapes; one an image, not of likes and dislikes.
-    """
-    return [show_example(index, example, partial(row_of, index)) for example in query.images]
-
-
 # Which ----------------------------------------------------------------------------------------------------------------
 
 
@@ -172,98 +146,77 @@ class _Ranking:
     """The rows that pass, by distance from a query; as many of the first as are asked for."""
 
     def __init__(
-        self, index: IndexReader, database: Database, asked: NDArray[Any], rows: NDArray[np.int64], how: str = "auto"
+        self, index: IndexReader, database: Database, descriptor: NDArray[Any], rows: NDArray[np.int64], how: str
     ) -> None:
-        self.index = index
-        self.wanted = how
+        self.database, self.rows = database, rows
+        self.descriptors = descriptor[None]
         self.how = "exact"
-        self.inliers: dict[int, int] = {}
-        self.asked = asked[None]
-        self.rows = rows
-        self.some = None if len(rows) == len(index) else rows
-        self.database = database
-        self._found = np.empty(0, np.int64), np.empty(0, np.float32)
+        self._index, self._wanted_how = index, how
+        self._only = None if len(rows) == len(index) else rows
+        self._nearest = np.empty(0, np.int64), np.empty(0, np.float32)
 
     def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         count = min(count, len(self.rows))
-        if count > len(self._found[0]):
-            found, distances, self.how = self.index.nearest(
-                self.asked, count, distance=self.database.distance, how=self.wanted, rows=self.some
+        if count > len(self._nearest[0]):
+            rows, distances, self.how = self._index.nearest(
+                self.descriptors, count, distance=self.database.distance, how=self._wanted_how, rows=self._only
             )
-            self._found = found[0], distances[0]
-        return self._found[0][:count], self._found[1][:count]
+            self._nearest = rows[0], distances[0]
+        return self._nearest[0][:count], self._nearest[1][:count]
 
     def within(self, radius: float) -> int:
         """Count those at most so far."""
-        found = self.database.within(self.asked, radius)[0][0]
-        return len(found) if self.some is None else int(np.isin(found, self.some, assume_unique=True).sum())
+        rows = self.database.within(self.descriptors, radius)[0][0]
+        return len(rows) if self._only is None else int(np.isin(rows, self._only, assume_unique=True).sum())
 
 
-class _Reranked(_Ranking):
-    """The same in a second order; distances stay what they are, so that they need not rise."""
+@dataclass(frozen=True, eq=False)
+class _Page:
+    """The answers of one page: their rows and distances, and of each the rows of the near-duplicates that it stands for.
 
-    def __init__(
-        self,
-        plain: _Ranking,
-        index: IndexReader,
-        query: Query,
-        picture: Picture | None,
-        on_note: Callable[[str], None] | None,
-    ) -> None:
-        self.asked, self.rows, self.database = plain.asked, plain.rows, plain.database
-        self.inliers: dict[int, int] = {}
-        self._rank = partial(
-            rerank, index, query.rerank or "", self.asked, picture=picture, distance=query.distance, on_note=on_note
+    ``count`` answers there are, or at least one more than the page's end; ``ranked`` are the distances of all that were
+    ranked.
+    """
+
+    rows: list[int]
+    distances: list[float]
+    groups: list[list[int]]
+    count: int
+    ranked: NDArray[np.float32]
+
+    def answers_until(self, distance: float) -> int | None:
+        """Count the answers at most so far; None if that may be beyond what was ranked."""
+        count = int(np.searchsorted(self.ranked, np.float32(distance), "right"))
+        return count if 0 < count < max(len(self.ranked), 1) or count == self.count else None
+
+
+def _plain_page(query: Query, rows: NDArray[np.int64], distances: NDArray[np.float32], count: int) -> _Page:
+    page = slice(query.offset, query.offset + query.k)
+    shown = rows[page].tolist()
+    return _Page(shown, distances[page].tolist(), [[] for _ in shown], count, distances)
+
+
+def _grouped_page(index: IndexReader, query: Query, radius: float, ranking: _Ranking, total: int) -> _Page:
+    """Group near-duplicates of better answers: as many answers are ranked as it takes to know that the page is full."""
+    wanted = query.offset + query.k
+    depth = min(total, max(FIRST, 4 * wanted))
+    while True:
+        rows, distances = ranking.first(depth)
+        leaders, owner = group_near_duplicates(
+            index.descriptors_of(rows), ranking.database.distance, radius, wanted + 1
         )
-
-    def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        count = min(count, len(self.rows))
-        if not count:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        (found,) = self._rank(count, among=self.rows)
-        self.inliers = found.inliers
-        return found.rows, found.distances
-
-
-class _Asked:
-    """What a query by image asks with: one descriptor, made of all that it shows, likes, dislikes and says."""
-
-    def __init__(self, index: IndexReader, query: Query) -> None:
-        self._index, self._query = index, query
-        self._find_row = partial(row_of, index)
-        self.restored: RestoredImages | None = None
-        self.descriptor = blend(
-            index,
-            query,
-            index.database(query.distance).distance,
-            self._find_row,
-            self._read_stored,
-            None if query.denoise is None else self._restore,
-        )
-        #: Rows that the query names: they are answers as well, but tell nothing of how near others are.
-        self.own = {self._find_row(e.id) for e in query.images if e.id is not None}
-        self.own |= {self._find_row(name) for name in query.likes}
-
-    def picture(self, _: int) -> NDArray[np.uint8]:
-        """Return the first image of the query, for re-rankings that look at it."""
-        example = self._query.images[0]
-        whole = example.id is not None and example.crop is None
-        found: NDArray[np.uint8] = (
-            self._read_stored(self._find_row(example.id or ""))
-            if whole
-            else show_example(self._index, example, self._find_row)
-        )
-        return found
-
-    def _read_stored(self, row: int) -> Any:
-        (facts,) = self._index.facts([row])
-        (thumbnail,) = self._index.thumbnails([row])
-        size = facts["width"], facts["height"]
-        return read_whole(collection_now(self._index), facts["id"], thumbnail, size, facts["hash"] or "")
-
-    def _restore(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        self.restored = restore_queries(self._index, images, self._query.denoise or "")
-        return self.restored.images
+        is_full = len(leaders) > wanted
+        last = float(distances[leaders[wanted - 1]]) if is_full else math.inf
+        if depth == total or (is_full and distances[-1] > ranking.database.measure.grouping_radius(last, radius)):
+            break
+        depth = min(total, 4 * depth)
+    shown = leaders[query.offset : wanted].tolist()
+    groups: dict[int, list[int]] = {leader: [] for leader in shown}
+    for i, leader in enumerate(owner.tolist()):
+        if leader != i and leader in groups:
+            groups[leader].append(int(rows[i]))
+    ranked = distances[leaders]
+    return _Page(rows[shown].tolist(), distances[shown].tolist(), list(groups.values()), len(leaders), ranked)
 
 
 def _by_image(
@@ -274,142 +227,88 @@ def _by_image(
     on_note: Callable[[str], None] | None,
 ) -> Response:
     """Answer by distance: describe the query, rank, put a page together, and say what it means."""
-    asked = _Asked(index, query)
-    plain = _Ranking(index, index.database(query.distance), asked.descriptor, rows, how)
-    near_rows, near = plain.first(max(query.offset + query.k, DEPTH + len(asked.own)))
-    total = len(rows) if query.within is None else plain.within(query.within)
-    order = plain
-    if query.rerank is not None:
-        order = _Reranked(plain, index, query, asked.picture if query.images else None, on_note)
-    page = _Page(index, query, order, total)
-    calibration = None if query.text is not None else calibration_of(index, plain.database)
-    matches = _matches(index, page, plain.database, query.offset, calibration, order.inliers)
+    database = index.database(query.distance)
+    composed = compose(index, query, database.distance)
+    ranking = _Ranking(index, database, composed.descriptor, rows, how)
+    wanted = query.offset + query.k
+    near_rows, near = ranking.first(max(wanted, DEPTH + len(composed.rows)))
+    total = len(rows) if query.within is None else ranking.within(query.within)
+    inliers: dict[int, int] = {}
+    if query.group is not None:
+        page = _grouped_page(index, query, query.group, ranking, total)
+    elif query.rerank is None or not total:
+        page = _plain_page(query, *ranking.first(min(total, max(wanted, DEPTH))), total)
+    else:
+        (ranked,) = rerank(
+            index,
+            query.rerank,
+            ranking.descriptors,
+            min(total, max(wanted, DEPTH)),
+            picture=(lambda _: _first_picture(index, query)) if query.images else None,
+            distance=query.distance,
+            among=rows,
+            on_note=on_note,
+        )
+        page, inliers = _plain_page(query, ranked.rows, ranked.distances, total), ranked.inliers
+    calibration = None if query.text is not None else calibration_of(index, database)
+    matches = _matches(index, page, database, query.offset, calibration, inliers)
     if not total:
         return response_of(query, matches, total, 0, None, True, none_message(query))
-    others = near[~np.isin(near_rows, list(asked.own))][:DEPTH]
-    means = _Meaning(index, query, plain, page, others, calibration, on_note)
-    gap, nothing, message = means.of(asked, order.inliers)
+    others = near[~np.isin(near_rows, composed.rows)][:DEPTH]
+    gap, nothing, message = _meaning(index, query, ranking, page, composed, others, calibration, inliers, on_note)
     response = response_of(query, matches, total, page.count, gap, nothing, message)
-    return replace(response, denoised=asked.restored, how=plain.how)
+    return replace(response, denoised=composed.restored, how=ranking.how)
 
 
-class _Meaning:
-    """What the distances of a page's answers mean in this collection."""
-
-    def __init__(
-        self,
-        index: IndexReader,
-        query: Query,
-        ranking: _Ranking,
-        page: _Page,
-        others: NDArray[np.float32],
-        calibration: DistanceCalibration | None,
-        on_note: Callable[[str], None] | None,
-    ) -> None:
-        self._index, self._query, self._ranking = index, query, ranking
-        self._page, self._others, self._on_note = page, others, on_note
-        self._calibration = calibration if len(others) else None
-
-    def of(self, asked: _Asked, inliers: dict[int, int]) -> tuple[int | None, bool, str]:
-        """Return the rank of the gap, whether there is nothing like the query here, and both in a sentence."""
-        gap = gap_after(self._others)
-        edge = None if gap is None else float(self._others[gap - 1])
-        gap_rank = None if edge is None or self._query.rerank is not None else self._page.answers_until(edge)
-        verified = sum(count >= VERIFIED for count in inliers.values())
-        if verified:  # seen detail by detail: no share of distances speaks against that
-            return gap_rank, False, verified_message(verified)
-        confidence = self._confidence(asked)
-        if inliers:
-            confidence = _looked_at(self._index, inliers, len(self._ranking.rows), self._on_note) or confidence
-        if confidence.nothing:
-            return gap_rank, True, confidence.message
-        p_value = None
-        if self._calibration is not None:
-            p_value = self._calibration.p_value(float(self._others[0]) if edge is None or gap_rank is None else edge)
-        return gap_rank, False, gap_message(gap_rank, self._why_none(), p_value, confidence.message)
-
-    def _confidence(self, asked: _Asked) -> MatchConfidence:
-        """Assess whether the nearest answers are matches at all."""
-        if self._calibration is None:
-            return MatchConfidence()
-        database = self._ranking.database
-        return assess_match(
-            self._others,
-            lambda: np.delete(database.distances(asked.descriptor[None])[0], list(asked.own)),
-            len(self._ranking.rows),
-            self._calibration,
-            partial(rejection_rates_of, self._index, database, self._on_note),
-        )
-
-    def _why_none(self) -> str:
-        """Say why no answers stand out from the rest, for the case that none do."""
-        if self._query.rerank is not None:
-            return REORDERED
-        return TOO_FEW if len(self._others) < SHALLOWEST else FADING
+def _first_picture(index: IndexReader, query: Query) -> NDArray[np.uint8]:
+    """Return the first image of a query, for re-rankings that look at it."""
+    example = query.images[0]
+    if example.id is not None and example.crop is None:
+        return whole_picture(index, row_of(index, example.id))
+    return show_example(index, example)
 
 
-def _matches(
+# What it means --------------------------------------------------------------------------------------------------------
+
+
+def _meaning(
     index: IndexReader,
+    query: Query,
+    ranking: _Ranking,
     page: _Page,
-    database: Database,
-    offset: int,
-    closeness: DistanceCalibration | None,
+    composed: ComposedQuery,
+    others: NDArray[np.float32],
+    calibration: DistanceCalibration | None,
     inliers: dict[int, int],
-) -> list[Match]:
-    """Put what is known of each answer of a page together."""
-    matches = []
-    facts = index.facts([*page.rows, *(row for group in page.groups for row in group)])
-    folded = iter(facts[len(page.rows) :])
-    for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
-        group = tuple(next(folded)["id"] for _ in page.groups[i])
-        p_value = None if closeness is None else closeness.p_value(distance)
-        close = similarity(distance, database.distance, 8 * database.dimension)
-        rest = {"inliers": inliers.get(row), "p_value": p_value, "group": group}
-        matches.append(match_of(facts[i], offset + i + 1, row, distance, close, **rest))
-    return matches
-
-
-class _Page:
-    """The answers of one page, near-equal ones folded."""
-
-    def __init__(self, index: IndexReader, query: Query, ranking: _Ranking, total: int) -> None:
-        wanted = query.offset + query.k
-        self.wanted = wanted
-        self.leaders: NDArray[np.int64]
-        if query.group is None:
-            rows, distances = ranking.first(min(total, max(wanted, DEPTH)))
-            leaders, owner = np.arange(len(rows)), np.arange(len(rows))
-            self.count = total
-        else:
-            depth = min(total, max(FIRST, 4 * wanted))
-            while True:
-                rows, distances = ranking.first(depth)
-                leaders, owner = group_near_duplicates(
-                    index.descriptors_of(rows), ranking.database.distance, query.group, wanted + 1
-                )
-                full = len(leaders) > wanted
-                last = float(distances[leaders[wanted - 1]]) if full else math.inf
-                if depth == total or (
-                    full and distances[-1] > ranking.database.measure.grouping_radius(last, query.group)
-                ):
-                    break
-                depth = min(total, 4 * depth)
-            self.count = len(leaders)
-        self._until = distances[leaders]
-        shown = leaders[query.offset : wanted]
-        self.rows: list[int] = rows[shown].tolist()
-        self.distances: list[float] = distances[shown].tolist()
-        self.groups: list[list[int]] = [[] for _ in shown]
-        if query.group is not None:
-            place = {int(leader): i for i, leader in enumerate(shown)}
-            for at, leader in enumerate(owner.tolist()):
-                if leader != at and leader in place:
-                    self.groups[place[leader]].append(int(rows[at]))
-
-    def answers_until(self, distance: float) -> int | None:
-        """Count the answers at most so far; None if that may be beyond what was ranked."""
-        found = int(np.searchsorted(self._until, np.float32(distance), "right"))
-        return found if 0 < found < max(len(self._until), 1) or found == self.count else None
+    on_note: Callable[[str], None] | None,
+) -> tuple[int | None, bool, str]:
+    """Return the rank of the gap, whether there is nothing like the query here, and both in a sentence."""
+    gap = gap_after(others)
+    edge = None if gap is None else float(others[gap - 1])
+    gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
+    verified = sum(count >= VERIFIED for count in inliers.values())
+    if verified:  # seen detail by detail: no share of distances speaks against that
+        return gap_rank, False, verified_message(verified)
+    if not len(others):
+        calibration = None
+    confidence = MatchConfidence()
+    if calibration is not None:  # are the nearest answers matches at all?
+        confidence = assess_match(
+            others,
+            lambda: np.delete(ranking.database.distances(ranking.descriptors)[0], composed.rows),
+            len(ranking.rows),
+            calibration,
+            partial(rejection_rates_of, index, ranking.database, on_note),
+        )
+    if inliers:
+        confidence = _looked_at(index, inliers, len(ranking.rows), on_note) or confidence
+    if confidence.nothing:
+        return gap_rank, True, confidence.message
+    why_none = REORDERED if query.rerank is not None else TOO_FEW if len(others) < SHALLOWEST else FADING
+    p_value = None
+    if calibration is not None:
+        p_value = calibration.p_value(float(others[0]) if edge is None or gap_rank is None else edge)
+    return gap_rank, False, gap_message(gap_rank, why_none, p_value, confidence.message)
 
 
 def _looked_at(
@@ -426,3 +325,24 @@ def _looked_at(
         f"Nothing here shows the same thing: none of the {len(inliers):,} pictures looked at has the query's details in the "
         f"same arrangement, by which {share:.0%} of images here are known again in a scene",
     )
+
+
+def _matches(
+    index: IndexReader,
+    page: _Page,
+    database: Database,
+    offset: int,
+    calibration: DistanceCalibration | None,
+    inliers: dict[int, int],
+) -> list[Match]:
+    """Put what is known of each answer of a page together."""
+    matches = []
+    facts = index.facts([*page.rows, *(row for group in page.groups for row in group)])
+    grouped = iter(facts[len(page.rows) :])
+    for i, (row, distance) in enumerate(zip(page.rows, page.distances, strict=True)):
+        group = tuple(next(grouped)["id"] for _ in page.groups[i])
+        p_value = None if calibration is None else calibration.p_value(distance)
+        close = database.measure.similarity(distance, 8 * database.dimension)
+        rest = {"inliers": inliers.get(row), "p_value": p_value, "group": group}
+        matches.append(match_of(facts[i], offset + i + 1, row, distance, close, **rest))
+    return matches

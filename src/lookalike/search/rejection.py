@@ -24,6 +24,7 @@ from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import (
     DEPTH,
     FAR,
+    SEED,
     SHALLOWEST,
     DistanceCalibration,
     Learnt,
@@ -142,7 +143,6 @@ def estimate_rejection_rates(
     descriptors: Callable[[], NDArray[Any]],
     database: Database,
     once: Once = lambda _terms, learn: learn(),
-    seed: int = 0,
 ) -> RejectionRates:
     """Ask for views of a collection's own images.
 
@@ -156,8 +156,6 @@ def estimate_rejection_rates(
         Of the same.
     once : callable, optional
         What is learnt goes through it, so that it may be kept.
-    seed : int
-        Of the images drawn.
 
     Returns
     -------
@@ -167,26 +165,26 @@ def estimate_rejection_rates(
     size = database.size
 
     def learn() -> Learnt:
-        rows = np.random.default_rng([seed, 3]).choice(size, min(VIEWS, size), replace=False)
+        rows = np.random.default_rng([SEED, 3]).choice(size, min(VIEWS, size), replace=False)
         met = np.zeros((3, len(WAYS), len(rows)), np.uint8)
         for way, name in enumerate(WAYS):
             asked = views(rows.tolist(), name)
             blank = ~asked.any(axis=1)
             asked[blank] = descriptors()[rows[blank]]  # of nothing nothing can be said
-            found, distances = database.nearest(asked, min(DEPTH + 1, size))
+            neighbours, distances = database.nearest(asked, min(DEPTH + 1, size))
             everything_of = _distances_in_parts(database, asked)
             for i, row in enumerate(rows.tolist()):
-                near, others = distances[i][:DEPTH], distances[i][found[i] != row][:DEPTH]
+                near, others = distances[i][:DEPTH], distances[i][neighbours[i] != row][:DEPTH]
                 everything = next(everything_of)
                 met[0, way, i] = _has_no_outlier(near, everything, size)
                 met[1, way, i] = _has_no_outlier(others, np.delete(everything, row), size - 1)
-                met[2, way, i] = found[i][0] == row and gap_after(near) == 1
+                met[2, way, i] = neighbours[i][0] == row and gap_after(near) == 1
         return {}, {"met": met}
 
     if size <= SHALLOWEST:
         none = np.zeros((len(WAYS), 0), np.bool_)
         return RejectionRates(none, none, none)
-    terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": seed}
+    terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": SEED}
     _, arrays = once(terms, learn)
     return RejectionRates(*(arrays["met"] != 0))
 

@@ -74,13 +74,13 @@ def _restorer_of(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
 
 
 def _learnt_from(index: IndexReader, shape: tuple[int, ...]) -> Restorer:
-    def some(most: int) -> list[Images]:
+    def pictures(most: int) -> list[Images]:
         rows = draw_rows(np.random.default_rng(0), len(index), most)
         return [fit_to(image, (*image.shape[:2], *shape[2:])) for image in index.thumbnails(rows.tolist())]
 
-    images = some(MAX_PATCHED)
+    images = pictures(MAX_PATCHED)
     if len(index) > len(images) and all(image.shape == shape for image in images) and images[0].size <= MAX_WHOLE:
-        images = some(MAX_IMAGES)
+        images = pictures(MAX_IMAGES)
     alike = [image for image in images if image.shape == shape]
     if len(alike) < len(images):  # whole images must be as the query is
         return Restorer(form="patches").fit([image for image in images if min(image.shape[:2]) >= PATCH])

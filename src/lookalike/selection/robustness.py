@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.errors import UsageError
 from lookalike.metrics.bootstrap import bootstrap_interval
-from lookalike.metrics.ranking import per_query, rank_relevant
+from lookalike.metrics.ranking import per_query
+from lookalike.metrics.ranks import rank_relevant
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES

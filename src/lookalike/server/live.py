@@ -14,7 +14,7 @@ import numpy as np
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
 from lookalike.index.reader import IndexReader
-from lookalike.search.learnt import prepare, prepare_words
+from lookalike.search.learnt import prepare, words_of
 from lookalike.server.shared_index import MAX_STORED_ROWS, SharedIndex, Stage
 
 #: How often a request looks whether a newer version was committed, in seconds.
@@ -213,7 +213,7 @@ class LiveIndex:
                 index.facts([0])
                 index.thumbnail_bytes([0])
         with suppress(LookalikeError, OSError):
-            prepare_words(index)  # beside the first queries: few of them ask by words
+            words_of(index)  # beside the first queries: few of them ask by words
 
     def _swap(self, index: SharedIndex, stamp: tuple[int, ...] | None) -> None:
         with self._lock:

@@ -57,7 +57,7 @@ def map_json(index: IndexReader) -> dict[str, Any]:
         "version": map_version(index),
         "encoder": column,
         "count": len(index),
-        "positions": _packed(layout.places.astype("<f4")),
+        "positions": _packed(layout.positions.astype("<f4")),
         "clusters": _packed(layout.clusters.astype("<u2")),
         "labels": None if codes is None else _packed(codes),
         "label_names": names,

@@ -24,9 +24,10 @@ from starlette.formparsers import MultiPartParser
 from lookalike.errors import ImageError, IndexStoreError, LookalikeError, UsageError
 from lookalike.index.run_status import read_underway
 from lookalike.search.compose import read_example
-from lookalike.search.engine import describe
+from lookalike.search.example import Example
 from lookalike.search.page import answer
-from lookalike.search.request import Example, Query
+from lookalike.search.query_descriptors import describe
+from lookalike.search.request import Query
 from lookalike.server.fetching import Fetcher
 from lookalike.server.live import LiveIndex
 from lookalike.server.originals import Originals
@@ -204,7 +205,7 @@ class Service:
                 pixels = self.pixels(image, allowance)
             else:
                 identity, crop, weight, pixels = None, None, 1.0, image
-            fitted = read_example(index, Example(pixels=pixels), resize=True, stored=pixels)
+            fitted = read_example(index, Example(pixels=pixels), resize=True)
             if query.denoise is not None:  # described later, all together
                 denoised_bytes += fitted.nbytes
                 if denoised_bytes > MAX_DENOISED_BYTES:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.transforms.noise import add_noise
-from lookalike.transforms.wiener import GROUPS, MAX_WHOLE, NEIGHBORS, PATCH, GlobalWiener, PatchWiener
+from lookalike.transforms.wiener import GROUPS, MAX_WHOLE, NEIGHBORS, PATCH, SEED, GlobalWiener, PatchWiener
 
 Images = NDArray[np.uint8]
 
@@ -38,6 +38,7 @@ MEASURED, TRIED = 64, 24
 TRIED_LEVEL = 0.3
 #: Fewest images to learn from.
 MIN_IMAGES = 8
+FORMS: dict[str, type[GlobalWiener | PatchWiener]] = {"whole": GlobalWiener, "patches": PatchWiener}
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class RestoredImages:
         """Say what was done to a single image."""
         if self.levels[0] == 0:
             return "not noisier than the collection's own images, so left as it is"
-        found = "" if self.levels[0] is None else f", noise about {self.levels[0]:g} of black to white"
-        return f"denoised by {self.by}{found}"
+        level = "" if self.levels[0] is None else f", noise about {self.levels[0]:g} of black to white"
+        return f"denoised by {self.by}{level}"
 
 
 class Restorer:
@@ -85,8 +86,6 @@ class Restorer:
     ----------
     form : {"whole", "patches"}, optional
         By default whichever restores held-out images better.
-    seed : int
-        Of all samples.
 
     Attributes
     ----------
@@ -94,9 +93,8 @@ class Restorer:
         The form in use.
     """
 
-    def __init__(self, *, form: str | None = None, seed: int = 0) -> None:
+    def __init__(self, *, form: str | None = None) -> None:
         self.form = form
-        self.seed = seed
 
     def fit(self, images: Images | Sequence[Images]) -> Restorer:
         """Learn what clean images look like.
@@ -116,63 +114,59 @@ class Restorer:
         UsageError
             If there are fewer than ``MIN_IMAGES`` images, or the form asked for doesn't suit their sizes.
         """
-        if self.form not in (None, "whole", "patches"):
+        if self.form is not None and self.form not in FORMS:
             raise UsageError(f"unknown form '{self.form}'; known: whole, patches")
         if len(images) < MIN_IMAGES:
             raise UsageError(
                 f"denoising by the collection needs at least {MIN_IMAGES} images, here are {len(images)}; "
                 "denoise by a trained autoencoder, or give more images"
             )
-        alike = len({image.shape for image in images}) == 1
-        fits_whole = alike and images[0].size <= MAX_WHOLE
-        fits_patches = min(min(image.shape[:2]) for image in images) >= PATCH
-        if not (fits_whole or fits_patches) or (self.form == "whole" and not fits_whole):
+        suitable = {
+            "whole": len({image.shape for image in images}) == 1 and images[0].size <= MAX_WHOLE,
+            "patches": min(min(image.shape[:2]) for image in images) >= PATCH,
+        }
+        if not any(suitable.values()) or (self.form == "whole" and not suitable["whole"]):
             raise UsageError(
                 f"denoising by the collection needs images of one size with at most {MAX_WHOLE} values, "
                 f"or sides of at least {PATCH} pixels"
             )
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(SEED)
         self._measure([images[i] for i in rng.permutation(len(images))[:MEASURED]])
-        forms = [
-            f for f, suits in (("whole", fits_whole), ("patches", fits_patches)) if suits and self.form in (None, f)
-        ]
+        forms = [form for form, is_suitable in suitable.items() if is_suitable and self.form in (None, form)]
         if len(forms) == 2:
             order = rng.permutation(len(images))
             held = min(TRIED, len(images) // 4)
             tried, rest = np.stack([images[i] for i in order[:held]]), np.stack([images[i] for i in order[held:]])
-            noisy = add_noise(tried, TRIED_LEVEL, self.seed)
+            noisy = add_noise(tried, TRIED_LEVEL, SEED)
             errors = {
-                form: np.mean((self._make(form, rest)(noisy, TRIED_LEVEL).astype(np.float32) - tried) ** 2)
+                form: np.mean((FORMS[form].learn(rest)(noisy, TRIED_LEVEL).astype(np.float32) - tried) ** 2)
                 for form in forms
             }
             forms = [min(forms, key=errors.__getitem__)]
         self.form_ = forms[0]
-        self._filter = self._make(self.form_, images)
+        self._filter: GlobalWiener | PatchWiener = FORMS[self.form_].learn(images)
         return self
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return what was learnt: facts, as JSON takes them, and arrays."""
-        facts = {"form": self.form_, "seed": self.seed, "usual": self._usual}
-        return facts, {"scale": self._scale, **self._filter.to_arrays()}
+        facts = {"form": self.form_, "usual": self._usual}
+        return facts, {"scale": self._scale, **self._filter.arrays}
 
     @classmethod
     def from_arrays(cls, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Restorer:
         """Return one that has learnt what :meth:`to_arrays` returned."""
-        made = cls(form=facts["form"], seed=facts["seed"])
-        made.form_ = facts["form"]
-        made._scale, made._usual = arrays["scale"], facts["usual"]
-        made._filter = (GlobalWiener if made.form_ == "whole" else PatchWiener).from_arrays(arrays, facts["seed"])
-        return made
-
-    def _make(self, form: str, images: Any) -> GlobalWiener | PatchWiener:
-        return GlobalWiener(np.asarray(images), self.seed) if form == "whole" else PatchWiener(images, self.seed)
+        restorer = cls(form=facts["form"])
+        restorer.form_ = facts["form"]
+        restorer._scale, restorer._usual = arrays["scale"], facts["usual"]
+        restorer._filter = FORMS[restorer.form_](arrays)
+        return restorer
 
     def _measure(self, images: Sequence[Images]) -> None:
         """Learn how rough images are at each level of noise."""
         clean = np.array([roughness(image) for image in images])
         at = [float(np.median(clean))]
         for level in LEVELS:
-            noisy = [roughness(add_noise(image[None], level, self.seed + i)[0]) for i, image in enumerate(images)]
+            noisy = [roughness(add_noise(image[None], level, SEED + i)[0]) for i, image in enumerate(images)]
             at.append(max(float(np.median(noisy)), at[-1] + 1e-9))
         self._scale = np.array(at)
         self._usual = float(np.quantile(clean, 0.99))
@@ -191,13 +185,13 @@ class Restorer:
             One of ``LEVELS`` an image, or 0 where it is no rougher than the collection's own.
         """
         steps = np.array([0.0, *LEVELS])
-        found = []
+        levels = []
         for image in images:
             rough = roughness(image)
             level = float(np.interp(rough, self._scale, steps))
             nearest = float(steps[np.argmin(np.abs(steps - level))])
-            found.append(nearest if rough > self._usual else 0.0)
-        return found
+            levels.append(nearest if rough > self._usual else 0.0)
+        return levels
 
     def restore(self, images: Images, level: float | None = None) -> RestoredImages:
         """Take the noise out of images.

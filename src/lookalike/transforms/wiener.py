@@ -32,6 +32,10 @@ NEIGHBORS, ITERATIONS = 200, 2
 COMPONENTS, MAX_WHOLE = 100, 3072
 #: Side of a patch, its step, groups of patches, and patches they are learnt from.
 PATCH, STEP, GROUPS, MAX_PATCHES = 8, 3, 48, 40_000
+#: Whole images that the first guess is learnt from.
+MAX_LEARNT = 10_000
+#: Of all samples.
+SEED = 0
 #: Contrast that is taken for what the noise left, as a share of its level.
 FLAT = 0.2
 
@@ -95,44 +99,29 @@ LEARNT_FORM = {"components": COMPONENTS, "patch": PATCH, "groups": GROUPS, "patc
 class GlobalWiener:
     """Restores images by whole images of the collection."""
 
-    LEARNT = 10_000  # images that the first guess is learnt from
-
-    def __init__(self, images: Images, seed: int) -> None:
-        self._hold(images, seed)
-        some = self.sample * np.float32(1 / 255)
-        self.centre = some.mean(axis=0)
-        some -= self.centre
-        most = min(COMPONENTS, some.shape[1])
-        self.axes = falling_eigenvectors(some.T @ some)[1][:, :most].astype(np.float32)
-        self.codes = np.concatenate(
-            [
-                (self.values[i : i + 4096] * np.float32(1 / 255) - self.centre) @ self.axes
-                for i in range(0, len(images), 4096)
-            ]
-        )
-        self.lengths = (self.codes**2).sum(axis=1)
-
-    def _hold(self, images: Images, seed: int) -> None:
-        self.shape = images.shape[1:]
-        self.values = images.reshape(len(images), -1)
-        self.sample = self.values[draw_rows(np.random.default_rng(seed), len(images), self.LEARNT)]
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.arrays = arrays
+        self.shape = arrays["images"].shape[1:]
+        self.values = arrays["images"].reshape(len(arrays["images"]), -1)
+        self.sample = _rows_learnt_from(self.values)
+        self.centre, self.axes, self.codes = arrays["centre"], arrays["axes"], arrays["codes"]
+        self.lengths = arrays["lengths"]
         self._first: dict[float, tuple[Float32Array, Float32Array, Float32Array]] = {}
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what was learnt."""
-        images = self.values.reshape(-1, *self.shape)
-        return {
-            "images": images, "centre": self.centre, "axes": self.axes, "codes": self.codes, "lengths": self.lengths
-        }  # fmt: skip
-
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> GlobalWiener:
-        """Return one that has learnt what :meth:`to_arrays` returned, of the same seed."""
-        made = cls.__new__(cls)
-        made._hold(arrays["images"], seed)
-        made.centre, made.axes, made.codes = arrays["centre"], arrays["axes"], arrays["codes"]
-        made.lengths = arrays["lengths"]
-        return made
+    def learn(cls, images: Images | Sequence[Images]) -> GlobalWiener:
+        """Learn from images of one shape; :attr:`arrays` is what was learnt."""
+        images = np.asarray(images)
+        values = images.reshape(len(images), -1)
+        sample = _rows_learnt_from(values) * np.float32(1 / 255)
+        centre = sample.mean(axis=0)
+        sample -= centre
+        axes = falling_eigenvectors(sample.T @ sample)[1][:, :COMPONENTS].astype(np.float32)
+        codes = np.concatenate(
+            [(values[i : i + 4096] * np.float32(1 / 255) - centre) @ axes for i in range(0, len(images), 4096)]
+        )
+        lengths = (codes**2).sum(axis=1)
+        return cls({"images": images, "centre": centre, "axes": axes, "codes": codes, "lengths": lengths})
 
     def check(self, images: Images) -> None:
         """Refuse images that this can't restore."""
@@ -180,39 +169,30 @@ class GlobalWiener:
 class PatchWiener:
     """Restores images by patches of the collection, each by its group."""
 
-    def __init__(self, images: Sequence[Images], seed: int) -> None:
-        self.channels = images[0].shape[2:]
-        rng = np.random.default_rng(seed)
-        some = rng.permutation(len(images))[:1000]
-        each = -(-MAX_PATCHES // len(some))
-        rows = []
-        for i in some:
-            # A patch's place stands for it, so that only those that are drawn are copied.
-            height, width = (side - PATCH + 1 for side in images[i].shape[:2])
-            places = rng.permutation(height * width)[:each]
-            rows.append([_patch(images[i], *divmod(int(at), width)) for at in places])
-        self.values = np.stack([patch for of_image in rows for patch in of_image])
-        self.centres = _groups(_form(self.values * np.float32(1 / 255)), rng)
-        self.group = _nearest(_form(self.values * np.float32(1 / 255)), self.centres)
-        self._hold()
-
-    def _hold(self) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.arrays = arrays
+        patches = arrays["patches"]
+        self.channels, self.values = patches.shape[3:], patches.reshape(len(patches), -1)
+        self.centres, self.group = arrays["centres"], arrays["group"]
         self._filters: dict[float, list[tuple[Float32Array, Float32Array, Float32Array]]] = {}
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what was learnt."""
-        patches = self.values.reshape(-1, PATCH, PATCH, *self.channels)
-        return {"patches": patches, "centres": self.centres, "group": self.group}
-
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], seed: int) -> PatchWiener:  # noqa: ARG003  (as Whole's)
-        """Return one that has learnt what :meth:`to_arrays` returned."""
-        made = cls.__new__(cls)
-        patches = arrays["patches"]
-        made.channels, made.values = patches.shape[3:], patches.reshape(len(patches), -1)
-        made.centres, made.group = arrays["centres"], arrays["group"]
-        made._hold()
-        return made
+    def learn(cls, images: Images | Sequence[Images]) -> PatchWiener:
+        """Learn from images of any sizes; :attr:`arrays` is what was learnt."""
+        rng = np.random.default_rng(SEED)
+        chosen = rng.permutation(len(images))[:1000]
+        each = -(-MAX_PATCHES // len(chosen))
+        patches = []
+        for i in chosen:
+            # A patch's position stands for it, so that only those that are drawn are copied.
+            height, width = (side - PATCH + 1 for side in images[i].shape[:2])
+            positions = rng.permutation(height * width)[:each]
+            patches += [_patch(images[i], *divmod(int(position), width)) for position in positions]
+        values = np.stack(patches)
+        forms = _form(values * np.float32(1 / 255))
+        centres = _groups(forms, rng)
+        shaped = values.reshape(-1, PATCH, PATCH, *images[0].shape[2:])
+        return cls({"patches": shaped, "centres": centres, "group": _nearest(forms, centres)})
 
     def check(self, images: Images) -> None:
         """Refuse images that this can't restore."""
@@ -224,7 +204,7 @@ class PatchWiener:
 
     def __call__(self, images: Images, level: float) -> Images:
         """Return the images without noise of this level."""
-        return np.stack([self._one(image, level) for image in images])
+        return np.stack([self._restored(image, level) for image in images])
 
     def _learnt(self, level: float) -> list[tuple[Float32Array, Float32Array, Float32Array]]:
         if level not in self._filters:
@@ -235,24 +215,28 @@ class PatchWiener:
             self._filters[level] = [whole] + [affine(m, level) if len(m) > width else whole for m in members]
         return self._filters[level]
 
-    def _one(self, image: Images, level: float) -> Images:
+    def _restored(self, image: Images, level: float) -> Images:
         first, *by_group = self._learnt(level)
         starts = (_starts(image.shape[0]), _starts(image.shape[1]))
         seen = np.stack([_patch(image, y, x) for y in starts[0] for x in starts[1]]) * np.float32(1 / 255)
-        made: Float32Array = np.asarray((seen - first[0]) @ first[1] + first[2], np.float32)
+        guess: Float32Array = np.asarray((seen - first[0]) @ first[1] + first[2], np.float32)
         for _ in range(2):
-            group = _nearest(_form(made, level), self.centres)
+            group = _nearest(_form(guess, level), self.centres)
             for g in np.unique(group):
                 off, matrix, on = by_group[g]
-                made[group == g] = (seen[group == g] - off) @ matrix + on
+                guess[group == g] = (seen[group == g] - off) @ matrix + on
         total = np.zeros((*image.shape[:2], int(np.prod(self.channels, dtype=int))), np.float32)
         count = np.zeros((*image.shape[:2], 1), np.float32)
-        tiles = iter(made.reshape(-1, PATCH, PATCH, total.shape[2]))
+        tiles = iter(guess.reshape(-1, PATCH, PATCH, total.shape[2]))
         for y in starts[0]:
             for x in starts[1]:
                 total[y : y + PATCH, x : x + PATCH] += next(tiles)
                 count[y : y + PATCH, x : x + PATCH] += 1
         return _as_grey(total / count).reshape(image.shape)
+
+
+def _rows_learnt_from(values: Images) -> Images:
+    return values[draw_rows(np.random.default_rng(SEED), len(values), MAX_LEARNT)]
 
 
 def _patch(image: Images, y: int, x: int) -> Images:

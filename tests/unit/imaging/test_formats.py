@@ -27,7 +27,8 @@ from lookalike.imaging.encode import to_png
 from lookalike.imaging.formats import LONG_HEAD, format_of, looks_like_image, unread_format
 from lookalike.imaging.limits import Limits
 from lookalike.imaging.sandbox.api import Answer
-from lookalike.search.request import Example, Query
+from lookalike.search.example import Example
+from lookalike.search.request import Query
 from lookalike.server.uploads import LIMITS, Decoder, raised
 
 PIXELS = np.random.default_rng(4).integers(0, 256, (9, 7, 3), np.uint8)

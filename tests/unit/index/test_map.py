@@ -29,22 +29,22 @@ def test_it_is_made_once_and_kept(photos):
     notes = []
     made = make_map(index, on_note=notes.append)
     assert any("laying out 60 images" in note for note in notes)
-    assert np.abs(made.places).max() == 1
+    assert np.abs(made.positions).max() == 1
     kept = make_map(open_index(index.path), on_note=pytest.fail)
-    assert (kept.places == made.places).all()
-    assert (make_map(index, rebuild=True).places == made.places).all()
-    assert (make_map(index, seed=5).places != made.places).any()
+    assert (kept.positions == made.positions).all()
+    assert (make_map(index, rebuild=True).positions == made.positions).all()
+    assert (make_map(index, seed=5).positions != made.positions).any()
     assert verify(open_index(index.path)) == []
     # The two kinds of picture lie apart.
     left = np.array([one.startswith("left") for one in index.ids])
-    gap = np.linalg.norm(made.places[left].mean(axis=0) - made.places[~left].mean(axis=0))
-    assert gap > made.places[left].std()
+    gap = np.linalg.norm(made.positions[left].mean(axis=0) - made.positions[~left].mean(axis=0))
+    assert gap > made.positions[left].std()
 
 
 @pytest.mark.slow
 def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     index = build_index(photos, "pixels")
-    before = dict(zip(index.ids, make_map(index).places, strict=True))
+    before = dict(zip(index.ids, make_map(index).positions, strict=True))
     (photos / "left" / "003.png").unlink()
     write_halves(photos, [61])
     changed = build_index(photos)
@@ -52,7 +52,7 @@ def test_after_a_change_it_is_not_used_and_the_next_keeps_places(photos):
     notes = []
     made = make_map(changed, on_note=notes.append)
     assert any("changed since its map was made" in note for note in notes)
-    after = dict(zip(changed.ids, made.places, strict=True))
+    after = dict(zip(changed.ids, made.positions, strict=True))
     assert set(after) == (set(before) - {"left/003.png"}) | {"left/061.png"}
     moved = [np.linalg.norm(after[one] - before[one]) for one in after if one in before]
     assert np.median(moved) < 0.5 * np.std(list(before.values()))
@@ -79,7 +79,7 @@ def test_a_damaged_one_is_found_and_made_again(photos):
     file.write_bytes(bytes(data))
     assert open_map(index) is None
     assert [problem for problem in verify(index) if "lookalike map" in problem]
-    assert (make_map(index).places == made.places).all()
+    assert (make_map(index).positions == made.positions).all()
 
 
 def test_too_few_images_are_refused(tmp_path):

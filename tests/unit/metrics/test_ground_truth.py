@@ -9,10 +9,11 @@ from lookalike import build_index, open_collection
 from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
-from lookalike.metrics import ranking
+from lookalike.metrics import scores
 from lookalike.metrics.ground_truth import GroundTruth, Truth, read_truth, write_qrels, write_run
 from lookalike.neighbors.exact import Database
-from lookalike.reports.evaluate import compare_indexes, export_trec, questions, score
+from lookalike.reports.evaluate import compare_indexes, export_trec, score
+from lookalike.reports.query_set import questions
 from paths import TESTS
 from quadrants import ENTRY, pictures
 
@@ -49,7 +50,7 @@ def rankings():
 
 def test_scores_equal_those_of_ranx_and_of_metric_learning(rankings):
     database, arrays = rankings
-    found = ranking.score(database, arrays["labels"], arrays["queries"].astype(np.float32), arrays["wanted"])
+    found = scores.score(database, arrays["labels"], arrays["queries"].astype(np.float32), arrays["wanted"])
     ours = found.report().metrics
     ranx, metric = REFERENCE["ranx"], REFERENCE["metric learning"]
     for name, theirs in (
@@ -70,7 +71,7 @@ def test_leave_one_out_equals_metric_learning(rankings):
     database, arrays = rankings
     labels = arrays["labels"]
     themselves = arrays["database"].astype(np.float32)
-    ours = ranking.score(database, labels, themselves, labels, excluded=lambda i: [i]).report().metrics
+    ours = scores.score(database, labels, themselves, labels, excluded=lambda i: [i]).report().metrics
     theirs = REFERENCE["metric learning, leave one out"]
     assert ours["P@1"] == pytest.approx(theirs["precision_at_1"], abs=1e-12)
     assert ours["R-precision"] == pytest.approx(theirs["r_precision"], abs=1e-12)

@@ -7,16 +7,11 @@ import pytest
 
 from lazily import Lazily
 from lookalike.errors import UsageError
-from lookalike.metrics import ranking as module
+from lookalike.metrics import ranks as module
 from lookalike.metrics.bootstrap import bootstrap_percentiles
-from lookalike.metrics.ranking import (
-    Scores,
-    label_ranking_average_precision,
-    per_query,
-    rank_relevant,
-    score,
-    score_names,
-)
+from lookalike.metrics.ranking import per_query, score_names
+from lookalike.metrics.ranks import rank_relevant
+from lookalike.metrics.scores import CUTS, Scores, score
 from lookalike.neighbors.exact import Database
 
 sklearn_metrics = Lazily("sklearn.metrics", "scikit-learn isn't installed; pip install --group test")
@@ -30,53 +25,6 @@ def brute_ranks(distances, relevant):
 
 def scored(ranks, cuts):
     return dict(zip(score_names(cuts), per_query(np.asarray(ranks, np.int64), cuts).tolist(), strict=True))
-
-
-# scikit-learn's score -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_label_ranking_equals_scikit_learn_on_a_thousand_cases():
-    rng = np.random.default_rng(0)
-    for case in range(1000):
-        n, labels = rng.integers(1, [5, 12])
-        true = rng.random((n, labels)) < rng.choice([0, 0.1, 0.5, 0.9, 1])
-        if case % 2:  # ties
-            values = rng.integers(0, rng.integers(1, 5), size=(n, labels)).astype(float)
-        else:
-            values = rng.normal(size=(n, labels)).astype(rng.choice(["f4", "f8"]))
-        ours = label_ranking_average_precision(true, values)
-        assert ours == pytest.approx(sklearn_metrics.label_ranking_average_precision_score(true, values), abs=1e-12)
-
-
-def test_label_ranking_by_hand():
-    assert label_ranking_average_precision([[0, 0, 0]], [[1, 2, 3]]) == 1  # nothing to find
-    assert label_ranking_average_precision([[1, 1, 1]], [[1, 2, 3]]) == 1
-    assert label_ranking_average_precision([[1]], [[5]]) == 1
-    assert label_ranking_average_precision([[1, 0, 0, 0]], [[1, 1, 1, 1]]) == 0.25  # ties share the last rank
-    assert label_ranking_average_precision([[0, 1, 0, 1]], [[4, 3, 2, 1]]) == 0.5
-
-
-def test_label_ranking_on_a_long_row():
-    rng = np.random.default_rng(1)
-    true, values = rng.random((3, 20000)) < 0.1, rng.normal(size=(3, 20000)).round(3)
-    ours = label_ranking_average_precision(true, values)
-    assert ours == pytest.approx(sklearn_metrics.label_ranking_average_precision_score(true, values), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("true", "values", "message"),
-    [
-        ([[1, 0]], [[1, 2, 3]], r"one shape \(n, labels\), not \(1, 2\) and \(1, 3\)"),
-        ([1, 0], [1, 2], "one shape"),
-        (np.empty((0, 3)), np.empty((0, 3)), "one shape"),
-        ([[1, 2]], [[1, 2]], "only 0 and 1"),
-        ([[1, 0]], [[1, np.nan]], "NaN or infinity"),
-    ],
-)
-def test_label_ranking_refuses(true, values, message):
-    with pytest.raises(UsageError, match=message):
-        label_ranking_average_precision(true, values)
 
 
 # Ranks ----------------------------------------------------------------------------------------------------------------
@@ -136,7 +84,9 @@ def test_minus_zero_is_zero():
 def test_both_ways_of_ranking_agree():
     rng = np.random.default_rng(5)
     row, relevant = rng.random(3000).astype(np.float32), rng.random(3000) < 0.2
-    assert module._ranks_with_many_ties(row.view(np.int32), relevant).tolist() == module._ranks(row, relevant).tolist()
+    assert (
+        module._ranks_with_many_ties(row.view(np.int32), relevant).tolist() == module.ranks_of(row, relevant).tolist()
+    )
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, -np.inf, -np.nan])
@@ -252,7 +202,7 @@ def test_the_block_size_and_the_threads_change_nothing(monkeypatch):
     database, seen = Database(x, "euclidean"), []
     expected = score(database, y, q, wanted, block=60).report()
     for workers, block in ((1, 7), (2, 1), (5, 13)):
-        monkeypatch.setattr(module, "usable_cores", lambda workers=workers: workers)
+        monkeypatch.setattr("lookalike.metrics.scores.usable_cores", lambda workers=workers: workers)
         assert score(database, y, q, wanted, block=block, progress=seen.append).report() == expected
     assert seen[:9] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
 
@@ -276,7 +226,7 @@ def test_labels_may_be_text():
 
 
 def test_default_cuts_are_the_articles_and_the_whole():
-    assert Scores(60000).cuts == list(module.CUTS)
+    assert Scores(60000).cuts == list(CUTS)
     assert Scores(25).cuts == [10, 20, 25]
     assert Scores(7).cuts == [7]
     assert Scores(70000).cuts[-2:] == [60000, 70000]

@@ -80,7 +80,7 @@ def test_what_changed_is_all_that_is_worked_out_and_the_graph_is_as_if_made_anew
             asked.append(len(queries))
             return super().nearest(queries, k)
 
-    found = find_neighbours(Watched(table, "cosine"), table, 8, known=known, places=places)
+    found = find_neighbours(Watched(table, "cosine"), table, 8, known=known, positions=places)
     anew = find_neighbours(Database(table, "cosine"), table, 8)
     assert (found.rows == anew.rows).all()
     assert np.allclose(found.squares, anew.squares, atol=1e-6)

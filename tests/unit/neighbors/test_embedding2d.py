@@ -16,7 +16,7 @@ from lookalike.neighbors.embedding2d import (
     density_clusters,
     embed_2d,
     peak_basins,
-    principal_places,
+    principal_positions,
     spectral_init,
 )
 from lookalike.neighbors.exact import Database
@@ -41,7 +41,7 @@ def places(digits):
 @pytest.mark.slow
 def test_neighbours_stay_near(digits, places):
     trustworthiness = pytest.importorskip("sklearn.manifold", reason="scikit-learn isn't installed").trustworthiness
-    start = principal_places(digits[0])
+    start = principal_positions(digits[0])
     reached = trustworthiness(digits[0], places, n_neighbors=15, metric="cosine")
     assert reached > 0.93
     assert reached > trustworthiness(digits[0], start, n_neighbors=15, metric="cosine") + 0.1
@@ -86,7 +86,7 @@ def test_the_attraction_is_the_papers(digits):
 @pytest.mark.parametrize("n", [3, 4, 20])
 def test_few_or_equal_images_have_places_too(n):
     for descriptors in (np.ones((n, 4), np.float32), np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32)):
-        found = embed_2d(neighbours_of(descriptors, min(15, n - 1)), principal_places(descriptors))
+        found = embed_2d(neighbours_of(descriptors, min(15, n - 1)), principal_positions(descriptors))
         assert np.isfinite(found).all()
         assert len(np.unique(found, axis=0)) == n  # none exactly upon another
         assert (density_clusters(found) < n).all()
@@ -106,7 +106,7 @@ def test_a_handful_of_identical_images_do_not_spoil_the_start():
 def test_packed_codes_start_by_their_bits():
     bits = np.zeros((100, 16), np.uint8)
     bits[50:, :8] = 1
-    start = principal_places(np.packbits(bits, axis=1))
+    start = principal_positions(np.packbits(bits, axis=1))
     assert len(set(np.round(start[:50, 0], 3))) == 1
     assert abs(start[0, 0] - start[99, 0]) == pytest.approx(10, rel=1e-3)
 

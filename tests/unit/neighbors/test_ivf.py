@@ -7,7 +7,8 @@ from lookalike.errors import UsageError
 from lookalike.mapped import ChecksumError, MappedArrays
 from lookalike.neighbors import ivf as module
 from lookalike.neighbors.exact import Database
-from lookalike.neighbors.ivf import FLOOR, InvertedFile, write_lists
+from lookalike.neighbors.ivf import FLOOR, InvertedFile
+from lookalike.neighbors.ivf_build import write_lists
 
 NAMES = ["cosine", "euclidean", "inner product"]
 
@@ -89,7 +90,7 @@ def test_what_was_written_is_opened(made):
     assert (opened.distance, opened.meter, len(opened), opened.size) == (lists.distance, lists.meter, len(lists), 4000)
     assert opened.keys([0, 3999]).tolist() == [1, 11998]
     assert MappedArrays(path).facts["of"] == "this test"
-    assert opened.told()["lists"] == len(lists) == int(2 * 4000**0.5)
+    assert opened.facts()["lists"] == len(lists) == int(2 * 4000**0.5)
 
 
 @pytest.mark.slow

@@ -42,14 +42,3 @@ def test_robustness_is_drawn_as_both_figures(digits):
             assert list(line.get_ydata()) == [getattr(p, score) for p in points]
     with pytest.raises(UsageError, match="there is no curve to draw"):
         charts.robustness_curves({}, {})
-
-
-def test_noise_is_drawn_with_its_intervals():
-    curves = {"hog": {"as it is": [(0.0, 0.9, (0.8, 1.0)), (0.5, 0.4, (0.3, 0.5))]}}
-    (ax,) = charts.noise_curves(curves, "first answers").axes
-    (line,) = ax.lines
-    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 0.5], [0.9, 0.4])
-    low, high = ax.collections[0].get_datalim(ax.transData).intervaly
-    assert (low, high) == (0.3, 1.0)
-    with pytest.raises(UsageError, match="there is no curve to draw"):
-        charts.noise_curves({}, "none")

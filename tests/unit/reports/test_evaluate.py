@@ -11,7 +11,8 @@ from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.encode import save_image
 from lookalike.metrics.ground_truth import GroundTruth, Truth
-from lookalike.reports.evaluate import compare_indexes, encoder_title, questions, sample_queries
+from lookalike.reports.evaluate import compare_indexes, encoder_title
+from lookalike.reports.query_set import questions, sample_queries
 from quadrants import ENTRY, pictures
 
 sklearn_metrics = Lazily("sklearn.metrics", "scikit-learn isn't installed; pip install --group test")

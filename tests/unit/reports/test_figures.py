@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lookalike.errors import LookalikeError, UsageError
-from lookalike.reports import figures
+from lookalike.reports import drawing, figures, line_charts
 
 RNG = np.random.default_rng(7)
 
@@ -148,8 +148,8 @@ def test_right_and_wrong_differ_by_mark_dash_and_colour():
     dashes = [{str(f._unscaled_dash_pattern) for f in frames(figure, label)} for label in ("right", "wrong")]
     assert len(dashes[0]) == len(dashes[1]) == 1
     assert dashes[0] != dashes[1]
-    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "right")} == {figures.RIGHT}
-    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "wrong")} == {figures.WRONG}
+    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "right")} == {drawing.RIGHT}
+    assert {to_hex(f.get_edgecolor()) for f in frames(figure, "wrong")} == {drawing.WRONG}
     assert any(t.startswith("right") for t in texts(figure))
     assert any(t.startswith("wrong") for t in texts(figure))
     # The marks are strokes of different shape, not letters that a font may lack.
@@ -239,7 +239,7 @@ CURVES = {
 
 
 def test_curves_are_drawn_in_order_of_n_on_a_log_axis():
-    figure = figures.score_curves(CURVES)
+    figure = line_charts.score_curves(CURVES)
     [ax] = figure.axes
     assert ax.get_xscale() == "log"
     for name, points in CURVES.items():
@@ -253,7 +253,7 @@ def test_curves_are_drawn_in_order_of_n_on_a_log_axis():
 
 def test_lines_differ_by_colour_marker_and_dash():
     many = {f"encoder {i}": [(10, 0.9 - i / 50), (100, 0.5 + i / 50)] for i in range(9)}
-    figure = figures.score_curves(many)
+    figure = line_charts.score_curves(many)
     drawn = [line(figure, name) for name in many]
     # Whatever two lines share, marker and dash together always differ, so grey print will do.
     assert len({(d.get_marker(), str(d._unscaled_dash_pattern)) for d in drawn}) == len(many)
@@ -277,7 +277,7 @@ def overlaps(figure):
 def test_names_stand_at_the_ends_and_do_not_overlap():
     same = {name: [(10, 0.9), (1000, 0.5)] for name in ("article", "tutorial", "pixels", "hog", "hog+adapt")}
     for curves in (CURVES, same):
-        figure = figures.score_curves(curves)
+        figure = line_charts.score_curves(curves)
         assert not overlaps(figure)
         for name in curves:
             assert sum(t.split("  ")[0] == name for t in texts(figure)) == 1
@@ -289,7 +289,7 @@ def test_heights_are_spread_as_little_as_needed():
     for _ in range(200):
         wanted = list(rng.random(int(rng.integers(1, 7))))
         gap = float(rng.choice([0.02, 0.1, 0.3]))
-        got = figures._spread(wanted, gap, 0.0, 1.0)
+        got = line_charts._spread(wanted, gap, 0.0, 1.0)
         room = min(gap, 1 / max(1, len(wanted) - 1))
         assert min(got) > -1e-9
         assert max(got) < 1 + 1e-9
@@ -305,17 +305,17 @@ def test_heights_are_spread_as_little_as_needed():
 
 def test_bands_hold_the_intervals_given():
     intervals = {"pixels": [(s - 0.02, s + 0.01) for _, s in CURVES["pixels"]]}
-    figure = figures.score_curves(CURVES, intervals)
+    figure = line_charts.score_curves(CURVES, intervals)
     [band] = figure.axes[0].collections
     corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
     for n, s in CURVES["pixels"]:
         assert {(n, round(s - 0.02, 6)), (n, round(s + 0.01, 6))} <= corners
-    assert not figures.score_curves(CURVES).axes[0].collections
+    assert not line_charts.score_curves(CURVES).axes[0].collections
 
 
 def test_one_point_and_perfect_scores_can_be_drawn():
-    assert figures.render(figures.score_curves({"a": [(10, 1.0)], "b": [(10, 0.0)]}), "png")
-    assert figures.render(figures.score_curves({"$a_{": [(1, 1.0), (7, 1.0)]}), "png")
+    assert figures.render(line_charts.score_curves({"a": [(10, 1.0)], "b": [(10, 0.0)]}), "png")
+    assert figures.render(line_charts.score_curves({"$a_{": [(1, 1.0), (7, 1.0)]}), "png")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_one_point_and_perfect_scores_can_be_drawn():
 )
 def test_curves_that_cannot_be_drawn_are_refused(curves, intervals, said):
     with pytest.raises(UsageError, match=said):
-        figures.score_curves(curves, intervals)
+        line_charts.score_curves(curves, intervals)
 
 
 def epoch(i, loss, validation):
@@ -339,7 +339,7 @@ def epoch(i, loss, validation):
 
 
 def test_training_curve_rings_the_best_epoch():
-    figure = figures.training_curve([epoch(1, 0.3, 0.28), epoch(2, 0.2, 0.19), epoch(3, 0.1, 0.21)])
+    figure = line_charts.training_curve([epoch(1, 0.3, 0.28), epoch(2, 0.2, 0.19), epoch(3, 0.1, 0.21)])
     assert list(line(figure, "training").get_ydata()) == [0.3, 0.2, 0.1]
     assert list(line(figure, "validation").get_ydata()) == [0.28, 0.19, 0.21]
     assert list(line(figure, "best").get_xydata()[0]) == [2, 0.19]
@@ -349,16 +349,16 @@ def test_training_curve_rings_the_best_epoch():
 
 
 def test_training_curve_of_a_cut_short_run():
-    one = figures.training_curve([epoch(1, 0.3, None)])
+    one = line_charts.training_curve([epoch(1, 0.3, None)])
     assert [found.get_label() for found in one.axes[0].lines if found.get_label() == "validation"] == []
     assert list(line(one, "best").get_xydata()[0]) == [1, 0.3]
-    gaps = figures.training_curve([epoch(1, 0.3, 0.2), epoch(2, 0.2, None), epoch(3, float("nan"), None)])
+    gaps = line_charts.training_curve([epoch(1, 0.3, 0.2), epoch(2, 0.2, None), epoch(3, float("nan"), None)])
     assert list(line(gaps, "best").get_xydata()[0]) == [1, 0.2]
     assert figures.render(one, "png")
     assert figures.render(gaps, "png")
     for history in ([], [epoch(1, float("nan"), None)]):
         with pytest.raises(UsageError, match="no epoch has a finite loss"):
-            figures.training_curve(history)
+            line_charts.training_curve(history)
 
 
 # Files
@@ -437,8 +437,8 @@ def test_a_missing_matplotlib_says_what_to_type():
     done = run(
         "import sys, numpy as np\n"
         "sys.modules['matplotlib'] = None\n"
-        "from lookalike.reports import figures as plots\n"
-        "plots.score_curves({'a': [(10, .5)]})\n"
+        "from lookalike.reports import line_charts\n"
+        "line_charts.score_curves({'a': [(10, .5)]})\n"
     )
     assert done.returncode == 1
     assert (

@@ -18,7 +18,7 @@ from PIL import Image
 
 import lookalike
 from lookalike.errors import LookalikeError
-from lookalike.reports import figures
+from lookalike.reports import drawing, figures, line_charts
 from lookalike.reports.html import Code, Facts, Picture, Report, Section, Table, Value, machine, write_report
 from paths import ROOT
 
@@ -93,7 +93,7 @@ def whole_report():
             Section(
                 "How good the order is",
                 [
-                    Picture(figures.score_curves(curves), "LRAP by n.", "hog above article."),
+                    Picture(line_charts.score_curves(curves), "LRAP by n.", "hog above article."),
                     Table(
                         ["measure", "article", "hog", "note"],
                         [
@@ -188,7 +188,7 @@ def test_it_loads_nothing_and_runs_nothing(html):
 
 
 def test_every_text_is_escaped(tmp_path):
-    figure = figures.score_curves({NASTY: [(10, 0.5)]}, title=NASTY)
+    figure = line_charts.score_curves({NASTY: [(10, 0.5)]}, title=NASTY)
     blocks = [
         NASTY,
         Picture(figure, NASTY, NASTY),
@@ -210,13 +210,13 @@ def test_every_text_is_escaped(tmp_path):
 def test_colours_of_a_figure_follow_the_page(html):
     svgs = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     for color in (
-        figures.INK,
-        figures.MUTED,
-        figures.RULE,
-        figures.PAPER,
-        figures.RIGHT,
-        figures.WRONG,
-        *figures.SERIES,
+        drawing.INK,
+        drawing.MUTED,
+        drawing.RULE,
+        drawing.PAPER,
+        drawing.RIGHT,
+        drawing.WRONG,
+        *drawing.SERIES,
     ):
         assert color not in svgs  # none is left as it is on white paper
     used = set(re.findall(r"var\(--(\w+)\)", svgs))

@@ -8,8 +8,9 @@ from lookalike import build_index, open_collection
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import UsageError
 from lookalike.imaging.encode import to_png
-from lookalike.search.compose import DISLIKED, LIKED, blend, read_example, weighted
-from lookalike.search.request import Example, Query
+from lookalike.search.compose import DISLIKED, LIKED, compose, read_example, weighted
+from lookalike.search.example import Example
+from lookalike.search.request import Query
 from quadrants import ENTRY, pictures
 
 ROWS = ((3, 4, 0, 0), (4, 3, 0, 0), (0, 0, 5, 0), (6, 8, 0, 0))
@@ -26,7 +27,7 @@ def index(tmp_path):
 
 
 def blended(index, distance="cosine", **query):
-    return blend(index, Query(**query), distance, int, lambda row: index.thumbnails([row])[0])
+    return compose(index, Query(**query), distance).descriptor
 
 
 def by_id(*names, weights=None):

@@ -11,7 +11,8 @@ from lookalike import build_index, open_collection, open_index
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, UsageError
 from lookalike.imaging.encode import save_image
-from lookalike.search.engine import query_images, search
+from lookalike.search.engine import search
+from lookalike.search.query_descriptors import query_image, readable_queries
 from quadrants import ENTRY, Quadrants, pictures
 
 #: Lengths 5, 5, 5, 10; rows 0 and 3 point the same way.
@@ -184,8 +185,8 @@ def test_a_colour_query_is_made_grey_for_a_grey_index(index):
     assert index.search(colour, 4) == index.search(QUERY, 4)
     red = np.zeros((2, 2, 3), np.uint8)
     red[0, 0] = (200, 0, 0)  # luma 0.299 * 200 = 60
-    images = query_images(index, open_collection(red))
-    assert images.tolist() == [[[60, 0], [0, 0]]]
+    images = query_image(index, open_collection(red), 0)
+    assert images.tolist() == [[60, 0], [0, 0]]
 
 
 def test_a_grey_query_is_made_colour_for_a_colour_index(tmp_path):
@@ -197,9 +198,13 @@ def test_a_grey_query_is_made_colour_for_a_colour_index(tmp_path):
     assert (nearest.id, nearest.distance) == ("2", 0)
 
 
-def test_a_query_that_fits_is_not_copied(digits_index):
+def test_queries_that_fit_are_not_copied(digits_index, monkeypatch):
     queries = open_collection("mnist:test[0:3]")
-    assert query_images(digits_index, queries) is queries.array_
+    encoder, encoded = digits_index.encoder, []
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda images: encoded.append(images) or encode(images))
+    assert readable_queries(digits_index, queries, "cosine").positions == [0, 1, 2]
+    assert encoded[0] is queries.array_
 
 
 def test_the_callers_query_is_left_alone(index):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from lookalike import build_index, open_index
 from lookalike.errors import UsageError
 from lookalike.search.keywords import Words, words_of
 
@@ -21,7 +22,7 @@ FACTS = [
 
 
 def rows(asked):
-    return [i for i, score in enumerate(Words(FACTS).scores(asked)) if score > 0]
+    return [i for i, score in enumerate(Words.of(FACTS).scores(asked)) if score > 0]
 
 
 def test_words_are_without_case_accents_and_signs():
@@ -57,7 +58,7 @@ def test_the_score_is_bm25():
         rarity = math.log(1 + (4 - holding + 0.5) / (holding + 0.5))
         return rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * length / mean))
 
-    scores = Words(FACTS).scores("red jpg")
+    scores = Words.of(FACTS).scores("red jpg")
     assert scores[0] == pytest.approx(term(1, 5, 2) + term(1, 5, 2))
     assert scores[1] == pytest.approx(term(2, 8, 2) + term(1, 8, 2))
     assert scores[2:].tolist() == [0, 0]
@@ -65,13 +66,13 @@ def test_the_score_is_bm25():
 
 def test_no_word_at_all_is_refused():
     with pytest.raises(UsageError, match=r"words '\?!' hold no word to look for"):
-        Words(FACTS).scores("?!")
+        Words.of(FACTS).scores("?!")
     with pytest.raises(UsageError, match="no word to look for"):
-        Words(FACTS).scores("-red")
+        Words.of(FACTS).scores("-red")
 
 
 def test_of_no_images_none_is_found():
-    assert Words([]).scores("red").tolist() == []
+    assert Words.of([]).scores("red").tolist() == []
 
 
 LANGUAGES = {
@@ -110,14 +111,40 @@ LANGUAGES = {
 )
 def test_words_are_found_in_scripts_without_blanks(asked, found):
     facts = [{"id": name, "caption": text, "label": None, "metadata": None} for name, text in LANGUAGES.items()]
-    scores = Words(facts).scores(asked)
+    scores = Words.of(facts).scores(asked)
     assert {fact["id"] for fact, score in zip(facts, scores, strict=True) if score > 0} == found
 
 
 def test_what_is_looked_for_is_bounded():
-    words = Words([{"id": "a", "caption": None, "label": None, "metadata": None}])
+    words = Words.of([{"id": "a", "caption": None, "label": None, "metadata": None}])
     with pytest.raises(UsageError, match=r"words of 400,000 characters; at most 2,000"):
         words.scores("ab " * 133_333 + "c")
     with pytest.raises(UsageError, match="over 100 words to look for"):
         words.scores("a," * 900)
     assert words.scores("a " * 100).tolist() == words.scores("a " * 100 + "  ").tolist()
+
+
+def test_the_words_of_an_index_are_indexed_once_and_kept(tmp_path, digits, monkeypatch):
+    path = build_index(digits[0][:12], "pixels", tmp_path / "index").path
+    first = open_index(path).ask({"words": "1*"})
+    (kept,) = path.glob("words-*.mapped")
+    monkeypatch.setattr("lookalike.search.learnt.index_words", lambda _: pytest.fail("indexed again"))
+    assert [match.id for match in first.matches] == ["1", "10", "11"]
+    assert open_index(path).ask({"words": "1*"}) == first
+    monkeypatch.undo()
+    data = bytearray(kept.read_bytes())
+    data[-5] ^= 1
+    kept.write_bytes(bytes(data))
+    assert open_index(path).ask({"words": "1*"}) == first  # made again
+    grown = build_index(digits[0][:13], "pixels", path)
+    assert [match.id for match in grown.ask({"words": "1*"}).matches] == ["1", "10", "11", "12"]
+
+
+def test_an_index_that_cannot_be_written_is_searched_all_the_same(tmp_path, digits, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(30, "Read-only file system")
+
+    index = build_index(digits[0][:12], "pixels", tmp_path / "index")
+    monkeypatch.setattr("lookalike.index.artifacts.writing_mapped", refuse)
+    assert index.ask({"words": "11"}).total == 1
+    assert not list(index.path.glob("words-*"))

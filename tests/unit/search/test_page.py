@@ -12,7 +12,7 @@ from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.encode import save_image, to_png
 from lookalike.search.calibration import PValue
-from lookalike.search.request import Example
+from lookalike.search.example import Example
 from quadrants import ENTRY, Quadrants, pictures
 
 #: Quadrants' descriptor is the four pixels: rows 0 and 3 point the same way.

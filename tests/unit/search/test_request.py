@@ -7,7 +7,8 @@ import math
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.search.request import Example, Query
+from lookalike.search.example import Example
+from lookalike.search.request import Query
 
 WHOLE = {
     "images": [

@@ -10,7 +10,7 @@ import pytest
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load
 from lookalike.errors import UsageError
-from lookalike.metrics.ranking import score
+from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
 from lookalike.selection.scatter import neighbour_scatter

@@ -136,7 +136,5 @@ def test_codes_are_indexed_searched_and_verified(digits, tmp_path):
 
 
 def test_words_need_an_encoder_that_can_read(digits, tmp_path):
-    from lookalike.search.engine import search_text
-
     with pytest.raises(UsageError, match="can't read words"):
-        search_text(build_index(digits[0][:20], "hog", tmp_path / "index"), ["a nine"])
+        build_index(digits[0][:20], "hog", tmp_path / "index").ask({"text": "a nine"})

@@ -68,7 +68,7 @@ def test_the_filter_is_that_of_least_squares_over_drawn_noise():
 
 def test_with_the_whole_collection_as_kin_it_is_the_filter_of_the_whole_collection(digits):
     images = digits[0][:150]
-    whole = wiener.GlobalWiener(images, 0)
+    whole = wiener.GlobalWiener.learn(images)
     seen = add_noise(images[:3], 0.5).reshape(3, -1) / np.float32(255)
     off, matrix, on = wiener.affine(images.reshape(len(images), -1), 0.5)
     expected = (seen - off) @ matrix + on

@@ -96,9 +96,9 @@ class Distance:
             return
         wide = np.empty((min(WIDENED_AT_ONCE, len(self.descriptors)), self.descriptors.shape[1]), np.float32)
         for start in range(0, len(self.descriptors), WIDENED_AT_ONCE):
-            some = self.descriptors[start : start + WIDENED_AT_ONCE]
-            to_float32(some, wide[: len(some)])
-            np.matmul(left, wide[: len(some)].T, out=out[:, start : start + len(some)])
+            part = self.descriptors[start : start + WIDENED_AT_ONCE]
+            to_float32(part, wide[: len(part)])
+            np.matmul(left, wide[: len(part)].T, out=out[:, start : start + len(part)])
 
     def _multiply_in_turn(self, left: Float32Array, out: Float32Array) -> None:
         """Do so for few queries, row by row, some rows at a time that stay in the cache until all queries had them."""
@@ -308,8 +308,8 @@ def read_in_parts(starts: range, least: int, read: Callable[[Iterator[int]], Non
     with ThreadPoolExecutor(others) as pool:
         started = [pool.submit(read, shared) for _ in range(others)]
         read(shared)
-        for one in started:
-            one.result()
+        for future in started:
+            future.result()
 
 
 def lengths_of(table: FloatArray) -> Float64Array:

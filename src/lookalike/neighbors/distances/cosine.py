@@ -19,6 +19,7 @@ from lookalike.neighbors.distances.base import (
     Distance,
     FloatArray,
     finite_table,
+    lengths_of,
     squared_lengths,
 )
 
@@ -114,22 +115,12 @@ class Cosine(Distance):
         [[0.6000000238418579, 0.800000011920929]]
         """
         table = np.asarray(descriptors, np.float32)
-        lengths = np.sqrt(np.einsum("ij,ij->i", table, table, dtype=np.float64))
-        return np.asarray(table / np.maximum(lengths, 1e-30)[:, None], np.float32)
+        return np.asarray(table / np.maximum(lengths_of(table), SHORTEST)[:, None], np.float32)
 
     @classmethod
     def closeness(cls, squares: Float32Array, last: Float32Array, dimension: int) -> NDArray[Any]:  # noqa: ARG003
         """Return the cosine."""
         return 1 - squares
-
-    @classmethod
-    def pair_squares(cls, one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-        """Return ``1 - cos``."""
-        a, b = one.astype(np.float64), other.astype(np.float64)
-        a /= np.linalg.norm(a, axis=1, keepdims=True)
-        b /= np.linalg.norm(b, axis=1, keepdims=True)
-        squares: Float64Array = ((a - b) ** 2).sum(axis=1)
-        return squares / 2
 
     @classmethod
     def mean(cls, descriptors: Sequence[NDArray[Any]], share: Float64Array) -> NDArray[Any]:

@@ -65,15 +65,15 @@ class Hamming(Distance):
                 out = counts[start : start + CODES_AT_ONCE]
                 for word in range(0, len(words), WORDS_AT_ONCE):
                     codes = self.words[word : word + WORDS_AT_ONCE, start : start + CODES_AT_ONCE]
-                    unlike, some = (a[: len(codes), : len(out)] for a in (differ, bits))
+                    unlike, differing = (a[: len(codes), : len(out)] for a in (differ, bits))
                     np.bitwise_xor(codes, words[word : word + WORDS_AT_ONCE], out=unlike)
-                    np.bitwise_count(unlike, out=some)
+                    np.bitwise_count(unlike, out=differing)
                     # Three words of 64 bits fit a byte, and bytes are quicker to add.
-                    for more in some[1:3]:
-                        np.add(some[0], more, out=some[0])
-                    np.add(some[0], out if word else 0, out=out, dtype=np.uint16)
+                    for more in differing[1:3]:
+                        np.add(differing[0], more, out=differing[0])
+                    np.add(differing[0], out if word else 0, out=out, dtype=np.uint16)
                     if len(codes) > 3:
-                        np.add(out, some[3], out=out)
+                        np.add(out, differing[3], out=out)
 
         read_in_parts(range(0, size, CODES_AT_ONCE), 4, count)
         return counts
@@ -100,8 +100,8 @@ class Hamming(Distance):
         inside = query_word & sum(flips)
         ball = np.array([inside ^ sum(c) for r in range(radius + 1) for c in combinations(flips, r)], np.uint64)
         starts, ends = np.searchsorted(codes, ball, "left"), np.searchsorted(codes, ball, "right")
-        found = [positions[start:end] for start, end in zip(starts, ends, strict=True) if end > start]
-        return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+        within = [positions[start:end] for start, end in zip(starts, ends, strict=True) if end > start]
+        return np.sort(np.concatenate(within)) if within else np.empty(0, np.int64)
 
     def all_nearest(self, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
         """Count tile by tile."""
@@ -109,14 +109,14 @@ class Hamming(Distance):
 
     def all_within(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]] | None:
         """Look codes up where that is quicker for every query."""
-        found = []
+        answers = []
         for query in queries:
             positions = self.lookup(query, int(min(radius, 64)))
             if positions is None:
                 return None
             differ = self.words[0, positions] ^ _to_words(query[None])[0, 0]
-            found.append((positions, np.bitwise_count(differ).astype(np.float32)))
-        return found
+            answers.append((positions, np.bitwise_count(differ).astype(np.float32)))
+        return answers
 
     @classmethod
     def similarity(cls, far: float, bits: int) -> float:

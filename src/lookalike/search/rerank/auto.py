@@ -5,15 +5,15 @@ Slight augmentations alone are no test of what a geometric check is for: the pla
 
 ``first hit``
     Share of copies, augmented and in a scene, whose original comes first.
-``kind``
+``category precision@5%``
     How alike the lists are that belong together, against lists that don't: the first 5 % found by an image and by its copy,
     times those by the image and by its nearest other, as in :mod:`lookalike.selection.selftest`; less the overlap of two images
     drawn at random, as a share of what is left. Without that, a re-ranking that gives everybody the same answers would
     look best of all.
 
 A geometric check takes its time, so that it is tried on fewer of them, and compared with the plain search on just those.
-A re-ranking by which copies find their originals less often, beyond chance, is out. Where images come in kinds, the
-highest ``kind`` wins; where they don't, the highest ``first hit``. One that isn't better than none beyond chance
+A re-ranking by which copies find their originals less often, beyond chance, is out. Where images come in categories,
+the highest ``category precision@5%`` wins; where they don't, the highest ``first hit``. One that isn't better than none beyond chance
 (paired bootstrap over the held-out images, 95 %) isn't taken.
 """
 
@@ -49,14 +49,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+#: The figures, as of :mod:`lookalike.selection.selftest`.
+FIRST_HIT, CATEGORY = "first hit", "category precision@5%"
 #: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
 TRIED = (
     "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric",
 )  # fmt: skip
 #: Held-out images; of a geometric check, which takes longer, fewer.
 HELD_OUT, LOOKED_AT = 100, 60
-#: Images come in kinds where ``kind`` is at least this for one that is tried.
-KINDS_FROM = 0.3
+#: Images come in categories where the category precision is at least this for one that is tried.
+CATEGORIES_FROM = 0.3
 #: Smaller pictures have too few details to check. Larger ones are augmented at this size.
 SMALLEST, SIDE = 64, 320
 #: Length of the compared lists, as a share of the collection.
@@ -72,7 +74,7 @@ class AutoSelection:
     method : str
         As :func:`lookalike.search.rerank.registry.create_reranker` takes it; ``none`` where none is better.
     figures : dict of str to dict
-        Method -> ``first hit`` and ``kind``; ``none`` is the plain search.
+        Method -> ``first hit`` and ``category precision@5%``; ``none`` is the plain search.
     held_out : int
         Images that were augmented.
     images : int
@@ -87,11 +89,11 @@ class AutoSelection:
     def sentence(self) -> str:
         """Say what was chosen, and by what."""
         plain, chosen = self.figures[NONE], self.figures[self.method]
-        said = f"re-ranking chosen by {self.held_out} augmented copies, without labels: {self.method}"
+        choice = f"re-ranking chosen by {self.held_out} augmented copies, without labels: {self.method}"
         if self.method == NONE:
-            return f"{said}; nothing that was tried is better beyond chance"
-        told = ", ".join(f"{name} {plain[name]:.2f} to {chosen[name]:.2f}" for name in ("first hit", "kind"))
-        return f"{said} ({told})"
+            return f"{choice}; nothing that was tried is better beyond chance"
+        gains = ", ".join(f"{name} {plain[name]:.2f} to {chosen[name]:.2f}" for name in (FIRST_HIT, CATEGORY))
+        return f"{choice} ({gains})"
 
 
 class Auto(Reranker):
@@ -163,7 +165,10 @@ def _chosen(index: IndexReader, note: Callable[[str], None], seed: int, tried: t
         results[method] = test.run(create_reranker(method, index, on_note=note))
     return AutoSelection(
         significant_winner(results),
-        {name: {figure: float(values.mean()) for figure, values in found.items()} for name, found in results.items()},
+        {
+            name: {figure: float(values.mean()) for figure, values in per_image.items()}
+            for name, per_image in results.items()
+        },
         len(test.rows),
         len(index),
     )
@@ -175,7 +180,7 @@ def significant_winner(results: dict[str, dict[str, Float64Array]]) -> str:
     Parameters
     ----------
     results : dict of str to dict of str to ndarray, shape (q,)
-        Method -> ``first hit`` and ``kind`` of each; ``none`` among them. One tried on fewer has shorter ones, of the first.
+        Method -> ``first hit`` and ``category precision@5%`` of each; ``none`` among them. One tried on fewer has shorter ones, of the first.
 
     Returns
     -------
@@ -185,26 +190,23 @@ def significant_winner(results: dict[str, dict[str, Float64Array]]) -> str:
     Examples
     --------
     >>> low, high = np.zeros(50), np.ones(50)
-    >>> significant_winner({"none": {"first hit": high, "kind": low}, "a": {"first hit": low, "kind": high}})
+    >>> plain = {"first hit": high, "category precision@5%": low}
+    >>> significant_winner({"none": plain, "a": {"first hit": low, "category precision@5%": high}})
     'none'
-    >>> significant_winner({"none": {"first hit": high, "kind": low}, "a": {"first hit": high, "kind": high}})
+    >>> significant_winner({"none": plain, "a": {"first hit": high, "category precision@5%": high}})
     'a'
     """
     plain = results[NONE]
 
     def gain(name: str, figure: str) -> Float64Array:
-        found = results[name][figure]
-        return found - plain[figure][: len(found)]
+        values = results[name][figure]
+        return values - plain[figure][: len(values)]
 
-    fair = [name for name in results if bootstrap_interval(gain(name, "first hit"))[1] >= 0]
-    has_kinds = max(results[name]["kind"].mean() for name in fair) >= KINDS_FROM
-    figure = "kind" if has_kinds else "first hit"
+    fair = [name for name in results if bootstrap_interval(gain(name, FIRST_HIT))[1] >= 0]
+    has_categories = max(results[name][CATEGORY].mean() for name in fair) >= CATEGORIES_FROM
+    figure = CATEGORY if has_categories else FIRST_HIT
     best = max(fair, key=lambda name: float(gain(name, figure).mean()))
     return best if bootstrap_interval(gain(best, figure))[0] > 0 else NONE
-
-
-def _one_by_one(pictures: NDArray[np.uint8]) -> Callable[[int], NDArray[np.uint8]]:
-    return lambda i: pictures[i]
 
 
 class _Test:
@@ -235,7 +237,7 @@ class _Test:
             )
         self.rows = rows[seen]
         self.asked = [
-            RerankRequest(table[seen], _one_by_one(copies[seen])) for copies, table in zip(ways, encoded, strict=True)
+            RerankRequest(table[seen], copies[seen].__getitem__) for copies, table in zip(ways, encoded, strict=True)
         ]
         # The nearest other image of each, by the plain distance.
         plain = index.database().distances(index.descriptors[self.rows])
@@ -244,33 +246,33 @@ class _Test:
         self.length = max(1, round(SHARE * len(index)))
         self.partner = np.roll(np.arange(len(self.rows)), 1 + len(self.rows) // 3)
 
-    def run(self, made: Reranker | None) -> dict[str, Float64Array]:
+    def run(self, reranker: Reranker | None) -> dict[str, Float64Array]:
         """Return the figures of each held-out image; of one that looks at pictures, of the first few."""
         table, count = self.index.descriptors, len(self.rows)
-        looks = made is not None and made.needs_picture
-        some = min(count, LOOKED_AT) if looks else count
-        augmented, in_scene = (asked.part(0, some) for asked in self.asked)
-        first, theirs = self._lists(made, augmented)
-        first = (first + self._lists(made, in_scene)[0]) / 2
+        looks = reranker is not None and reranker.needs_picture
+        tried = min(count, LOOKED_AT) if looks else count
+        augmented, in_scene = (asked.part(0, tried) for asked in self.asked)
+        first, theirs = self._lists(reranker, augmented)
+        first = (first + self._lists(reranker, in_scene)[0]) / 2
         if looks:  # it puts the same picture first, and leaves the others as they were
-            made, theirs = None, self._lists(None, self.asked[0])[1]
-        mine = self._lists(made, RerankRequest(table[self.rows]))[1]
-        kin = self._lists(made, RerankRequest(table[self.nearest]))[1]
+            reranker, theirs = None, self._lists(None, self.asked[0])[1]
+        mine = self._lists(reranker, RerankRequest(table[self.rows]))[1]
+        kin = self._lists(reranker, RerankRequest(table[self.nearest]))[1]
         for lists in (theirs, mine, kin):
             lists[np.arange(count), self.rows] = False
         agreement = (mine & theirs).sum(axis=1) / self.length
         related = (mine & kin).sum(axis=1) / self.length
         chance = float((theirs & mine[self.partner]).sum(axis=1).mean() / self.length)
-        return {"first hit": first, "kind": ((agreement * related - chance) / max(1 - chance, 1e-9))[:some]}
+        return {FIRST_HIT: first, CATEGORY: ((agreement * related - chance) / max(1 - chance, 1e-9))[:tried]}
 
-    def _lists(self, made: Reranker | None, asked: RerankRequest) -> tuple[Float64Array, NDArray[np.bool_]]:
+    def _lists(self, reranker: Reranker | None, asked: RerankRequest) -> tuple[Float64Array, NDArray[np.bool_]]:
         """Return for each query whether its original comes first, and which images are on its list."""
         marked = np.zeros((len(asked), len(self.index)), np.bool_)
         first = np.zeros(len(asked))
-        step = 16 if made is None else min(16, made.queries_at_once)
+        step = 16 if reranker is None else min(16, reranker.queries_at_once)
         for start in range(0, len(asked), step):
             part = asked.part(start, start + step)
-            values = self.index.database().distances(part.descriptors) if made is None else made.values(part)[0]
+            values = self.index.database().distances(part.descriptors) if reranker is None else reranker.values(part)[0]
             for i, row in enumerate(values, start):
                 original = self.rows[i]
                 first[i] = float((row < row[original]).sum() == 0)

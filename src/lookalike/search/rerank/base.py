@@ -150,13 +150,13 @@ def check_range(name: str, key: str, value: float, least: float, most: float) ->
 
 
 def ranking_values(
-    made: Reranker | None, database: Database, asked: RerankRequest
+    reranker: Reranker | None, database: Database, asked: RerankRequest
 ) -> Iterator[tuple[Float32Array, Float32Array, list[dict[int, int]]]]:
     """Rank all images for every query, some queries at a time.
 
     Parameters
     ----------
-    made : Reranker or None
+    reranker : Reranker or None
         None ranks by the plain distance.
     database : Database
         Of the index.
@@ -173,16 +173,16 @@ def ranking_values(
     UsageError
         If it looks at pictures and there are none.
     """
-    if made is not None and made.needs_picture and asked.picture is None:
+    if reranker is not None and reranker.needs_picture and asked.picture is None:
         raise UsageError(
-            f"re-ranking by {made.name} looks at the query's picture, and there is none: text, likes and --leave-one-out bring "
+            f"re-ranking by {reranker.name} looks at the query's picture, and there is none: text, likes and --leave-one-out bring "
             "descriptors alone; use another"
         )
-    step = max(1, BLOCK_BYTES // (4 * database.size)) if made is None else made.queries_at_once
+    step = max(1, BLOCK_BYTES // (4 * database.size)) if reranker is None else reranker.queries_at_once
     for start in range(0, len(asked), step):
         part = asked.part(start, start + step)
         plain = database.distances(part.descriptors)
-        values, inliers = (plain, [{}] * len(part)) if made is None else made.values(part)
+        values, inliers = (plain, [{}] * len(part)) if reranker is None else reranker.values(part)
         if database.measure.signed:  # it has no least value, and a ranking begins at 0
             values = values - np.minimum(values.min(axis=1, keepdims=True), 0)
         yield values, plain, inliers

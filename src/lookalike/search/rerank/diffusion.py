@@ -5,7 +5,6 @@ How it is worked out: :mod:`lookalike.neighbors.diffusion`; where the graph lies
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,7 @@ class Diffusion(Reranker):
 
     Parameters
     ----------
-    index, distance, on_note
+    index, **options
         As of :class:`lookalike.search.rerank.base.Reranker`.
     alpha : float
         How far it goes: the weight of each further step.
@@ -40,18 +39,11 @@ class Diffusion(Reranker):
     needs_own_distance = True
     needs_graph = True
 
-    def __init__(
-        self,
-        index: IndexReader,
-        *,
-        distance: str | None = None,
-        on_note: Callable[[str], None] | None = None,
-        alpha: float = ALPHA,
-    ) -> None:
-        super().__init__(index, distance=distance, on_note=on_note)
+    def __init__(self, index: IndexReader, *, alpha: float = ALPHA, **options: Any) -> None:
+        super().__init__(index, **options)
         check_range(self.name, "alpha", alpha, 0, 0.999)
         self.alpha = alpha
-        self.graph = graph_of(index, on_note=on_note)
+        self.graph = graph_of(index, on_note=self.note)
 
     def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Spread each query over the graph; what most arrives at is nearest."""
@@ -63,7 +55,7 @@ def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alph
 
     Parameters
     ----------
-    graph : Diffusion
+    graph : NeighborGraph
         Of the database.
     database : Database
         What is searched.

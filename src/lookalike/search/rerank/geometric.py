@@ -8,6 +8,7 @@ none of them is verified, more are looked at, in a small collection all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Geometric(Reranker):
 
     Parameters
     ----------
-    index, distance, on_note
+    index, **options
         As of :class:`lookalike.search.rerank.base.Reranker`.
     depth : int
         First answers of each encoder that are looked at; four times as many where none of them is verified.
@@ -52,15 +53,8 @@ class Geometric(Reranker):
     needs_picture = True
     needs_keypoints = True
 
-    def __init__(
-        self,
-        index: IndexReader,
-        *,
-        distance: str | None = None,
-        on_note: Callable[[str], None] | None = None,
-        depth: int = DEPTH,
-    ) -> None:
-        super().__init__(index, distance=distance, on_note=on_note)
+    def __init__(self, index: IndexReader, *, depth: int = DEPTH, **options: Any) -> None:
+        super().__init__(index, **options)
         check_range(self.name, "depth", depth, 1, 100_000)
         detect_sift(np.zeros((32, 32), np.uint8), 1)  # says at once if OpenCV is missing
         self.depth = depth
@@ -71,7 +65,6 @@ class Geometric(Reranker):
             for other in (index.with_encoder(c.column) for c in views.columns if c.complete and c != views.view)
             if other.manifest.count
         ]
-        self._own_rows: dict[str, int] = {}
 
     @property
     def queries_at_once(self) -> int:
@@ -86,29 +79,29 @@ class Geometric(Reranker):
         inliers = []
         for i in range(len(asked)):
             picture = asked.picture(i)
-            found = self._checked(picture, self._shortlists(out[i], picture, asked.among))
-            inliers.append(found)
+            counts = self._checked(picture, self._shortlists(out[i], picture, asked.among))
+            inliers.append(counts)
             # What is verified comes before all others, the more inliers the sooner; the rest as without.
-            order = [row for row, count in found.items() if count >= VERIFIED]
             if self.database.measure.signed:  # it has no least value; what comes first stays first
                 out[i] -= out[i].min()
             out[i] += 1
-            for row in order:
-                out[i, row] = 1 / np.float32(found[row])
+            for row, count in counts.items():
+                if count >= VERIFIED:
+                    out[i, row] = 1 / np.float32(count)
         return out, inliers
 
     def _checked(self, picture: NDArray[np.uint8], lists: list[NDArray[np.int64]]) -> dict[int, int]:
         """Return the inliers of the pictures that were looked at."""
         query = detect_keypoints(picture, QUERY_SIDE)
-        found: dict[int, int] = {}
+        counts: dict[int, int] = {}
         for start, stop in ((0, self.depth), (self.depth, WIDER * self.depth)):
-            rows = [row for row in dict.fromkeys(np.concatenate([one[start:stop] for one in lists]).tolist())
-                    if row not in found]  # fmt: skip
+            first = dict.fromkeys(np.concatenate([rows[start:stop] for rows in lists]).tolist())
+            rows = [row for row in first if row not in counts]
             for row, details in zip(rows, self.pictures.details(rows), strict=True):
-                found[row] = compare_details(query, details).inliers
-            if max(found.values(), default=0) >= VERIFIED:
+                counts[row] = compare_details(query, details).inliers
+            if max(counts.values(), default=0) >= VERIFIED:
                 break
-        return found
+        return counts
 
     def _shortlists(
         self, plain: Float32Array, picture: NDArray[np.uint8], among: NDArray[np.integer[Any]] | None = None
@@ -124,16 +117,14 @@ class Geometric(Reranker):
             if DISTANCES[other.manifest.distance].directional and not descriptor.any():
                 continue
             theirs = other.database().distances(descriptor)[0]
-            own = self._rows_by_id()
-            found = np.array([own.get(name, -1) for name in other.ids], np.int64)
-            usable = found >= 0 if allowed is None else (found >= 0) & allowed[found]
-            lists.append(found[_first(theirs, most, usable)])
+            rows = np.array([self._own_rows.get(name, -1) for name in other.ids], np.int64)
+            usable = rows >= 0 if allowed is None else (rows >= 0) & allowed[rows]
+            lists.append(rows[_first(theirs, most, usable)])
         return lists
 
-    def _rows_by_id(self) -> dict[str, int]:
-        if not self._own_rows:
-            self._own_rows = {name: row for row, name in enumerate(self.index.ids)}
-        return self._own_rows
+    @cached_property
+    def _own_rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.index.ids)}
 
 
 def _first(values: Float32Array, k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
@@ -144,7 +135,7 @@ def _first(values: Float32Array, k: int, allowed: NDArray[np.bool_] | None) -> N
     return at[np.lexsort((at, values[at]))].astype(np.int64)
 
 
-def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = None, seed: int = 0) -> float:
+def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = None) -> float:
     """Tell which share of an index's own images a geometric check recognises when they are shown in a scene.
 
     Parameters
@@ -153,8 +144,6 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
         Looked at through the encoder whose first answers are checked.
     on_note : callable, optional
         Called with a sentence before it is learnt, which takes seconds.
-    seed : int
-        Of the images drawn.
 
     Returns
     -------
@@ -165,25 +154,25 @@ def recognised(index: IndexReader, *, on_note: Callable[[str], None] | None = No
     def learn() -> tuple[dict[str, float], dict[str, NDArray[np.int64]]]:
         if on_note is not None:
             on_note("checking, once, how many images here are known again by their details in a scene")
-        rows = draw_rows(np.random.default_rng([seed, 9]), len(index), SHOWN)
+        rows = draw_rows(np.random.default_rng([0, 9]), len(index), SHOWN)
         check = Geometric(index)
-        found = []
+        inliers = []
         for row, whole in zip(rows.tolist(), check.pictures.read(rows.tolist()), strict=True):
             height, width = (
                 max(1, round(side * min(1.0, QUERY_SIDE / max(whole.shape[:2])))) for side in whole.shape[:2]
             )
-            shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=seed + row)[0]
+            shown = scene(fit_to(whole, (height, width, *whole.shape[2:]))[None], seed=row)[0]
             descriptor = index.encoder.encode(fit_to(shown, tuple(index.manifest.shape))[None])
             plain = index.database().distances(descriptor)[0]
-            if any(row in one for one in check._shortlists(plain, shown)):
-                (kept,) = check.pictures.details([row])
-                found.append(compare_details(detect_keypoints(shown, QUERY_SIDE), kept).inliers)
+            if any(row in shortlist for shortlist in check._shortlists(plain, shown)):
+                (details,) = check.pictures.details([row])
+                inliers.append(compare_details(detect_keypoints(shown, QUERY_SIDE), details).inliers)
             else:
-                found.append(0)
-        return {}, {"inliers": np.array(found, np.int64)}
+                inliers.append(0)
+        return {}, {"inliers": np.array(inliers, np.int64)}
 
-    terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH, "seed": seed}
-    learnt = index.cached(f"recognised by {seed}", lambda: GEOMETRIC.cached(index.path, index.manifest, terms, learn))
+    terms = {"shown": SHOWN, "side": [SIDE, QUERY_SIDE], "points": POINTS, "depth": DEPTH}
+    learnt = index.cached("recognised", lambda: GEOMETRIC.cached(index.path, index.manifest, terms, learn))
     return float((learnt[1]["inliers"] >= VERIFIED).mean())
 
 

@@ -12,7 +12,6 @@ Here neighbours are of the database alone, and each query is laid over them by i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ class KReciprocal(Reranker):
 
     Parameters
     ----------
-    index, distance, on_note
+    index, **options
         As of :class:`lookalike.search.rerank.base.Reranker`.
     k : int
         Neighbours that may be reciprocal, at most those of the graph.
@@ -49,17 +47,16 @@ class KReciprocal(Reranker):
         self,
         index: IndexReader,
         *,
-        distance: str | None = None,
-        on_note: Callable[[str], None] | None = None,
         k: int = 20,
         few: int = 6,
         plain: float = 0.3,
+        **options: Any,
     ) -> None:
-        super().__init__(index, distance=distance, on_note=on_note)
+        super().__init__(index, **options)
         check_range(self.name, "k", k, 2, 50)
         check_range(self.name, "few", few, 1, 50)
         check_range(self.name, "plain", plain, 0, 1)
-        near = graph_of(index, on_note=on_note).neighbours
+        near = graph_of(index, on_note=self.note).neighbours
         self.k, self.plain = min(k, near.rows.shape[1]), plain
         self.few = min(few, self.k)
         self.half = max(1, round(self.k / 2))
@@ -68,16 +65,21 @@ class KReciprocal(Reranker):
         self.unit = float(np.median(near.squares[:, self.k - 1])) or 1.0
         self.of_half = _mutual(near.rows, self.half)
         whole = _mutual(near.rows, self.k)
-        sets = _grown(whole, self.of_half)
-        own = _weighed(sets, self._squares_of(sets), self.unit)
-        self.own = own
-        self.mixed = _averaged(own, near.rows, self.few).tocsc()
+        self.own = self._weighed(_grown(whole, self.of_half), index.descriptors)
+        self.mixed = _averaged(self.own, near.rows, self.few).tocsc()
 
-    def _squares_of(self, sets: Any) -> Float32Array:
-        """Return squared distances of the pairs of images that a sparse table names."""
-        table, distance = self.index.descriptors, self.database.distance
-        lines = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
-        return _pair_squares(table, lines, table, sets.indices, distance)
+    def _weighed(self, sets: Any, descriptors: NDArray[Any]) -> Any:
+        """Weigh each member of the sets of descriptors by how near it is; all of one set together 1."""
+        weighed = sets.copy()
+        owners = np.repeat(np.arange(len(descriptors)), np.diff(sets.indptr))
+        for start in range(0, len(owners), 4096):
+            part = slice(start, start + 4096)
+            members = self.index.descriptors[sets.indices[part]]
+            squares = self.database.measure.pair_squares(descriptors[owners[part]], members).astype(np.float32)
+            weighed.data[part] = np.exp(-squares / np.float32(self.unit))
+        total = np.asarray(weighed.sum(axis=1)).ravel()
+        weighed.data /= np.where(total > 0, total, 1)[owners].astype(np.float32)
+        return weighed
 
     def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
         """Compare the neighbours of each query with those of every image."""
@@ -92,10 +94,7 @@ class KReciprocal(Reranker):
         lines = np.repeat(np.arange(queries), self.k).reshape(rows.shape)
         ones = np.ones(int(mutual.sum()), np.float32)
         whole = sparse.csr_array((ones, (lines[mutual], rows[mutual])), shape=(queries, size))
-        sets = _grown(whole, self.of_half)
-        of_query = np.repeat(np.arange(queries), np.diff(sets.indptr))
-        away = _pair_squares(asked.descriptors, of_query, self.index.descriptors, sets.indices, self.database.distance)
-        own = _weighed(sets, away, self.unit)
+        own = self._weighed(_grown(whole, self.of_half), asked.descriptors)
         # Averaged with its nearest: itself, and the first few - 1 of the database.
         first = rows[:, : self.few - 1]
         pick = sparse.csr_array(
@@ -136,15 +135,6 @@ def _grown(whole: Any, of_half: Any) -> Any:
     return grown
 
 
-def _weighed(sets: Any, squares: Float32Array, unit: float) -> Any:
-    """Weigh each member of a set by how near it is; all of one set together 1."""
-    weighed = sets.copy()
-    weighed.data = np.exp(-squares / np.float32(unit)).astype(np.float32)
-    total = np.asarray(weighed.sum(axis=1)).ravel()
-    weighed.data /= np.repeat(np.where(total > 0, total, 1), np.diff(weighed.indptr)).astype(np.float32)
-    return weighed
-
-
 def _averaged(own: Any, rows: NDArray[np.int32], few: int) -> Any:
     """Average each row with those of its nearest few."""
     from scipy import sparse
@@ -153,16 +143,3 @@ def _averaged(own: Any, rows: NDArray[np.int32], few: int) -> Any:
     near = np.hstack([np.arange(size, dtype=np.int32)[:, None], rows[:, : few - 1]])
     share = np.full(near.size, 1 / near.shape[1], np.float32)
     return sparse.csr_array((share, near.ravel(), np.arange(size + 1) * near.shape[1]), shape=(size, size)) @ own
-
-
-def _pair_squares(
-    one: NDArray[Any], lines: NDArray[Any], other: NDArray[Any], rows: NDArray[Any], distance: str
-) -> Float32Array:
-    """Return the squared distance of each pair of rows."""
-    measure = DISTANCES[distance]
-    out = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), 4096):
-        part = slice(start, start + 4096)
-        a, b = one[lines[part]], other[rows[part]]
-        out[part] = measure.pair_squares(a, b)
-    return out

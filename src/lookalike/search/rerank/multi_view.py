@@ -5,8 +5,7 @@ For a query that shows more than is looked for, or lies on its side. It costs as
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ class MultiView(Reranker):
 
     Parameters
     ----------
-    index, distance, on_note
+    index, **options
         As of :class:`lookalike.search.rerank.base.Reranker`.
     kinds : str
         Joined by ``+``: ``turns`` (by 90, 180, 270 degrees), ``mirror``, ``crops`` (two of the centre, four corners).
@@ -46,12 +45,11 @@ class MultiView(Reranker):
         self,
         index: IndexReader,
         *,
-        distance: str | None = None,
-        on_note: Callable[[str], None] | None = None,
         kinds: str = "turns+mirror+crops",
         by: str = "min",
+        **options: Any,
     ) -> None:
-        super().__init__(index, distance=distance, on_note=on_note)
+        super().__init__(index, **options)
         if by not in ("min", "mean"):
             raise unknown_name("way to join views", by, ["min", "mean"])
         for kind in kinds.split("+"):

@@ -8,8 +8,7 @@ before the query comes (R. Arandjelovic and A. Zisserman, "Three things everyone
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ class QueryExpansion(Reranker):
 
     Parameters
     ----------
-    index, distance, on_note
+    index, **options
         As of :class:`lookalike.search.rerank.base.Reranker`.
     k : int
         Answers that count.
@@ -45,13 +44,12 @@ class QueryExpansion(Reranker):
         self,
         index: IndexReader,
         *,
-        distance: str | None = None,
-        on_note: Callable[[str], None] | None = None,
         k: int = 10,
         alpha: float = 0.0,
         augment: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(index, distance=distance, on_note=on_note)
+        super().__init__(index, **options)
         check_range(self.name, "k", k, 1, 10_000)
         check_range(self.name, "alpha", alpha, 0, 100)
         check_range(self.name, "augment", augment, 0, 50)
@@ -101,10 +99,9 @@ class AlphaQueryExpansion(QueryExpansion):
         self,
         index: IndexReader,
         *,
-        distance: str | None = None,
-        on_note: Callable[[str], None] | None = None,
         k: int = 10,
         alpha: float = 3.0,
         augment: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(index, distance=distance, on_note=on_note, k=k, alpha=alpha, augment=augment)
+        super().__init__(index, k=k, alpha=alpha, augment=augment, **options)

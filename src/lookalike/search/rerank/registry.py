@@ -55,12 +55,12 @@ def create_reranker(
     return kind.create(index, distance=distance, on_note=on_note, **_parsed(name, rest, kind))
 
 
-def _parsed(name: str, rest: str, made: type[Reranker]) -> dict[str, Any]:
+def _parsed(name: str, rest: str, kind: type[Reranker]) -> dict[str, Any]:
     """Read ``k=10,alpha=3``; each is of the kind that its default is."""
     defaults = {
         p.name: p.default
-        for p in inspect.signature(made).parameters.values()
-        if p.name not in ("index", "distance", "on_note")
+        for p in inspect.signature(kind).parameters.values()
+        if p.kind is not p.VAR_KEYWORD and p.name not in ("index", "distance", "on_note")
     }
     if rest and not defaults:
         raise UsageError(f"{name} takes no parameters; leave ':{rest}' out")
@@ -72,8 +72,8 @@ def _parsed(name: str, rest: str, made: type[Reranker]) -> dict[str, Any]:
         try:
             params[key] = type(defaults[key])(value)
         except ValueError:
-            kind = {int: "a whole number", float: "a number"}.get(type(defaults[key]), "text")
-            raise UsageError(f"{name}: {key} is '{value}'; give {kind}, such as {key}={defaults[key]}") from None
+            expected = {int: "a whole number", float: "a number"}.get(type(defaults[key]), "text")
+            raise UsageError(f"{name}: {key} is '{value}'; give {expected}, such as {key}={defaults[key]}") from None
     return params
 
 
@@ -119,18 +119,18 @@ def rerank(
     UsageError
         If the method, a parameter or ``k`` is wrong, or the picture is needed and there is none.
     """
-    made = (
+    reranker = (
         method if isinstance(method, Reranker) else create_reranker(method, index, distance=distance, on_note=on_note)
     )
-    database = index.database(distance) if made is None else made.database
+    database = index.database(distance) if reranker is None else reranker.database
     rows = np.arange(database.size) if among is None else np.unique(np.asarray(among, np.int64))
     if not 1 <= k <= len(rows):
         raise UsageError(f"k is {k:,}; it must be 1 to {len(rows):,}, the images there are to choose from")
     answers = []
-    for values, plain, inliers in ranking_values(made, database, RerankRequest(descriptors, picture, among)):
+    for values, plain, inliers in ranking_values(reranker, database, RerankRequest(descriptors, picture, among)):
         for i, of_query in enumerate(inliers):
             mine, far = values[i, rows], plain[i, rows]
-            some = np.flatnonzero(mine <= np.partition(mine, k - 1)[k - 1])
-            first = some[np.lexsort((some, far[some], mine[some]))[:k]]
+            nearest = np.flatnonzero(mine <= np.partition(mine, k - 1)[k - 1])
+            first = nearest[np.lexsort((nearest, far[nearest], mine[nearest]))[:k]]
             answers.append(Ranking(rows[first], far[first], of_query))
     return answers

@@ -363,12 +363,15 @@ def test_one_that_gives_everybody_the_same_answers_is_not_chosen():
     rng = np.random.default_rng(0)
     first = np.ones(80)
     kind = {"plain": rng.normal(0.5, 0.1, 80), "good": rng.normal(0.6, 0.1, 80), "collapsed": np.zeros(80)}
-    results = {n: {"first hit": first, "kind": k} for n, k in zip(("none", "good", "flat"), kind.values(), strict=True)}
+    results = {
+        n: {"first hit": first, "category precision@5%": k}
+        for n, k in zip(("none", "good", "flat"), kind.values(), strict=True)
+    }
     assert significant_winner(results) == "good"
     # One that was tried on fewer is compared on those.
-    looked = {"first hit": np.ones(20), "kind": kind["plain"][:20]}
-    dull = {"first hit": np.r_[np.ones(10), np.zeros(10), np.ones(60)], "kind": np.zeros(80)}
-    assert significant_winner({"none": dull, "looked": looked | {"kind": np.zeros(20)}}) == "looked"
+    looked = {"first hit": np.ones(20), "category precision@5%": kind["plain"][:20]}
+    dull = {"first hit": np.r_[np.ones(10), np.zeros(10), np.ones(60)], "category precision@5%": np.zeros(80)}
+    assert significant_winner({"none": dull, "looked": looked | {"category precision@5%": np.zeros(20)}}) == "looked"
     results["good"]["first hit"] = (rng.random(80) < 0.8).astype(float)
     assert significant_winner(results) == "none"
 
