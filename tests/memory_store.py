@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.open import Collection
-from lookalike.index.manifest import Column, Manifest, keys_crc32
+from lookalike.index.checksums import keys_crc32
+from lookalike.index.manifest import Column, Manifest
 from lookalike.index.schema import descriptor_fields
 
 

@@ -16,7 +16,9 @@ from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index.artifacts import unsound_artifacts
-from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_manifest, reading
+from lookalike.index.checksums import facts_crc32, keys_crc32
+from lookalike.index.dataset import open_dataset, reading
+from lookalike.index.manifest import PREVIOUS, Column, read_manifest
 from lookalike.index.reader import IndexReader
 from lookalike.index.reopen import collection_now
 from lookalike.index.schema import READ, Facts, descriptors_of, facts_of

@@ -19,7 +19,9 @@ import numpy as np
 
 from lookalike.atomic import claim, claimed
 from lookalike.collections.open import Collection
-from lookalike.errors import IndexStoreError
+from lookalike.errors import IndexStoreError, first_line
+from lookalike.index.checksums import keys_crc32
+from lookalike.index.dataset import end_of, import_lance, lance_path, open_dataset, reading
 from lookalike.index.lock import CANT
 from lookalike.index.manifest import (
     DATASET,
@@ -29,14 +31,7 @@ from lookalike.index.manifest import (
     Column,
     DamagedIndexError,
     Manifest,
-    end_of,
-    first_line,
-    import_lance,
-    keys_crc32,
-    lance_path,
-    open_dataset,
     read_manifest,
-    reading,
     write_manifest,
 )
 from lookalike.index.schema import descriptor_fields

@@ -13,18 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lookalike.atomic import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed
-from lookalike.errors import IndexStoreError
-from lookalike.index.manifest import (
-    MANIFEST,
-    PREVIOUS,
-    REBUILDING,
-    DamagedIndexError,
-    first_line,
-    lance_path,
-    read_manifest,
-    refuse_links,
-    refuse_older,
-)
+from lookalike.errors import IndexStoreError, first_line
+from lookalike.index.dataset import lance_path
+from lookalike.index.manifest import MANIFEST, PREVIOUS, REBUILDING, DamagedIndexError, read_manifest, refuse_older
+from lookalike.index.plain_files import refuse_links
 from lookalike.index.run_status import LOCK, RunNotes, is_notes, read_underway
 from lookalike.index.sweep import is_swept, named_manifests, names_of, remove
 

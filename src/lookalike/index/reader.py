@@ -17,10 +17,7 @@ from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.limits import Limits
-from lookalike.index.manifest import (
-    MANIFEST,
-    Manifest,
-)
+from lookalike.index.manifest import MANIFEST, Manifest
 from lookalike.index.rows import FEW, RowReader
 from lookalike.index.schema import (
     descriptors_of,

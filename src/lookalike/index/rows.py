@@ -20,15 +20,10 @@ from lookalike.collections.folder import as_text
 from lookalike.collections.folder import id_of as as_id
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.imaging.decode import from_thumbnail
+from lookalike.index.checksums import keys_crc32
+from lookalike.index.dataset import open_dataset, reading
 from lookalike.index.fact_table import FactTable, shown
-from lookalike.index.manifest import (
-    DamagedIndexError,
-    Manifest,
-    keys_crc32,
-    open_dataset,
-    read_manifest,
-    reading,
-)
+from lookalike.index.manifest import DamagedIndexError, Manifest, read_manifest
 from lookalike.index.schema import (
     FACTS,
     REFUSED,

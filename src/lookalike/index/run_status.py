@@ -6,7 +6,6 @@ note, which counts for nothing: its process is gone, or the note grows too old.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -17,6 +16,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from lookalike.index.plain_files import read_plain
 
 #: The file, in the index's folder.
 LOCK = "writing.lock"
@@ -151,39 +152,6 @@ def is_underway(path: Path) -> bool:
     if not locks:  # or a system that looks like Linux and lists none
         return time.time() - held.st_mtime < OLD_ELSEWHERE
     return any(f":{held.st_ino} " in line and " FLOCK " in line and " WRITE " in line for line in locks.splitlines())
-
-
-def read_plain(path: Path, most: int) -> bytes:
-    """Read a small file of an index's folder, if it is a plain file.
-
-    Parameters
-    ----------
-    path : Path
-        Which.
-    most : int
-        Bytes that are read.
-
-    Returns
-    -------
-    bytes
-        Its beginning.
-
-    Raises
-    ------
-    OSError
-        If it can't be opened, or is a link, a pipe, a device or anything else that a stranger may have put there: opening
-        such could wait for ever, and reading it never end.
-    """
-    if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may already do something
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # put there since
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        data = bytearray()
-        while len(data) < most and (part := file.read(most - len(data))):
-            data += part
-        return bytes(data)
 
 
 def is_notes(file: Path) -> bool:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.manifest import Column, descriptor_crc32, facts_crc32
+from lookalike.index.checksums import descriptor_crc32, facts_crc32
+from lookalike.index.manifest import Column
 
 #: Outcomes of a picture that was read, whatever its encoders made of it; all others are of files that weren't.
 READ = ("indexed", "blank", "no descriptor")

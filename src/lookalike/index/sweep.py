@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike.atomic import claim, claimed, dead_parts, disown
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, first_line
 from lookalike.index.artifacts import KEYPOINTS, is_artifact, names_of_artifacts
+from lookalike.index.dataset import open_dataset, reading
 from lookalike.index.manifest import (
     DATASET_NAME,
     MANIFEST,
@@ -25,13 +26,9 @@ from lookalike.index.manifest import (
     REBUILDING,
     DamagedIndexError,
     Manifest,
-    encoder_folder,
-    first_line,
-    open_dataset,
     read_manifest,
-    reading,
-    refuse_links,
 )
+from lookalike.index.plain_files import refuse_links
 
 if TYPE_CHECKING:
     from lookalike.encoders.base import Encoder
@@ -185,7 +182,7 @@ def save_encoder(path: Path, encoder: Encoder) -> None:
     EncoderError, OSError
         If the disk refuses, or something that isn't ours lies there.
     """
-    name = encoder_folder(encoder.fingerprint)
+    name = f"encoder-{encoder.fingerprint}"
     claim(path, name)
     remove(path / name)
     encoder.save(path / name)
