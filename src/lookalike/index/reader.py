@@ -175,7 +175,7 @@ class IndexReader(RowReader):
         mapped = self._mapped("descriptors")
         if mapped is not None:
             return mapped
-        made = write_vectors(self.path, self.manifest, self._keys, self._assemble)
+        made = write_vectors(self.path, self.manifest, self.keys, self._assemble)
         if made is not None:
             self._vectors = made
             return made.rows("descriptors", 0, len(self), checked=False)  # it was checked on its way there
@@ -221,7 +221,7 @@ class IndexReader(RowReader):
     def _assemble(self, out: NDArray[Any]) -> None:
         """Put the descriptors together from the dataset, each checked."""
         column = self.manifest.view.column
-        keys = self._keys
+        keys = self.keys
         place = np.argsort(keys)  # of each key, in the order of the rows
         done = 0
         with self._reading():
@@ -364,19 +364,17 @@ class IndexReader(RowReader):
         )
 
     @cached_property
-    def _keys(self) -> NDArray[np.int64]:
+    def keys(self) -> NDArray[np.int64]:
+        """The key of each indexed image's row in the dataset; of a large index from the mapped file."""
         mapped = self._mapped("keys")
-        if mapped is not None:
-            return mapped
-        keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
-        return keys
+        return super().keys if mapped is None else mapped
 
     def _keys_of(self, rows: Sequence[int]) -> list[int]:
         """Return the keys of some rows; of few, only what is needed is read of a large index."""
         if self._vectors is None and self._lists is not None and len(rows) < FEW:
             with suppress(ChecksumError):
                 return [int(key) for key in self._lists.keys(rows)]
-        return [int(key) for key in self._keys[list(rows)]]
+        return super()._keys_of(rows)
 
 
 class _LateDatabase:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zlib
@@ -109,7 +108,7 @@ class RowReader:
     def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
         checks = self._table[f"{self.manifest.view.column}_crc32"].to_numpy()[self._rows]
-        return self._keys, checks.astype(np.int64)
+        return self.keys, checks.astype(np.int64)
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is stored of some indexed images.
@@ -239,18 +238,9 @@ class RowReader:
         row = self.files()[found]
         held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
-        return row | {
-            "frame": facts.frame,
-            "hash": facts.hash,
-            "size": facts.size,
-            "mtime_ns": facts.mtime_ns,
-            "width": facts.width,
-            "height": facts.height,
-            "label": facts.label,
-            "caption": facts.caption,
-            "metadata": None if facts.metadata is None else json.loads(facts.metadata),
-            "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
-        }
+        known = shown(facts, found)
+        del known["id"], known["position"]
+        return row | known | {"encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED)}
 
     def _names_of(self, file: str | Path) -> list[str]:
         """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
@@ -310,19 +300,15 @@ class RowReader:
             raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
         return rows
 
-    @property
+    @cached_property
     def keys(self) -> NDArray[np.int64]:
         """The key of each indexed image's row in the dataset, in the order of the descriptors."""
-        return self._keys
-
-    @cached_property
-    def _keys(self) -> NDArray[np.int64]:
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
 
     def _keys_of(self, rows: Sequence[int]) -> list[int]:
         """Return the keys of some rows."""
-        return [int(key) for key in self._keys[list(rows)]]
+        return [int(key) for key in self.keys[list(rows)]]
 
     @cached_property
     def _everything(self) -> Any:

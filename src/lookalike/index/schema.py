@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +19,86 @@ READ = ("indexed", "blank", "no descriptor")
 #: In the place of a descriptor's check: an encoder has seen the picture and has no descriptor for it.
 REFUSED = -1
 _AT_ONCE = 2**14  # rows that are checked together
-_FEW_CHECKED = 64  # rows whose values are checked one by one: a page's. Arrow's calls would cost more than they
+_FEW_BESIDE = 64  # rows whose values are checked one by one: a page's. Arrow's calls would cost more than they
 
 
-#: How a column is stored, where that doesn't follow from its Python type; whether answers show it, and filters know it.
-_Int32 = Annotated[int, "int32"]
-_Hidden, _NotFiltered = "hidden", "not filtered"
+class Stored(NamedTuple):
+    """How a column of the rows is stored, and who sees it.
+
+    Attributes
+    ----------
+    kind : str
+        Its type in Arrow.
+    is_shown : bool
+        Whether answers show it.
+    is_filtered : bool
+        Whether filters know it by its name, too.
+    """
+
+    kind: str
+    is_shown: bool = True
+    is_filtered: bool = True
 
 
 class Facts(NamedTuple):
     """What an index knows of one picture, or of a file that couldn't be used: the schema of its rows, one fact a column.
 
-    A column more is a line here, and one where it is filled (:mod:`lookalike.index.sync.records`): its type in the store,
-    its check, what answers show and what filters know follow from this class.
+    A column more is a line here, its meaning below, and a line where it is filled (:mod:`lookalike.index.sync.records`):
+    its type in the store, its check, what answers show, what filters know and docs/storage.md follow from this class.
+
+    Attributes
+    ----------
+    key
+        the row's number; never used again
+    id
+        path relative to the collection, or position; `path#2` for a further frame
+    frame
+        which picture of its file; 0 is the first
+    position
+        place in an array or a list; null in a folder, which is in the order of its ids
+    label
+        the folder that the file lies in, or what a list's column says
+    caption
+        the text of `NAME.txt` beside the file
+    caption_stamp
+        size and time of that text file
+    metadata
+        a list's other columns, as JSON
+    hash
+        SHA-256 of the file's bytes, as `sha256sum` prints it; for an image of an array, of shape and pixels
+    size
+        of the file, in bytes
+    mtime_ns
+        when the file was last changed, in nanoseconds since 1970. While this and `size` stay the same, the file isn't read
+        again
+    width
+        of the image, upright, before it was resized, in pixels
+    height
+        the same
+    outcome
+        `indexed`, or what became of the file: [reading.md](reading.md)
+    stage
+        where it failed: `list`, `read`, `decode` or `encode`
+    reason
+        why, as a sentence
     """
 
-    key: Annotated[int, _Hidden]
-    id: str
-    frame: _Int32 = 0
-    position: int | None = None
-    label: str | None = None
-    caption: str | None = None
-    caption_stamp: Annotated[str | None, _Hidden] = None
-    metadata: Annotated[str | None, _NotFiltered] = None
-    hash: Annotated[str | None, _NotFiltered] = None
-    size: int | None = None
-    mtime_ns: Annotated[int | None, _NotFiltered] = None
-    width: _Int32 | None = None
-    height: _Int32 | None = None
-    outcome: Annotated[str, _Hidden] = "indexed"
-    stage: Annotated[str | None, _Hidden] = None
-    reason: Annotated[str | None, _Hidden] = None
+    key: Annotated[int, Stored("int64", is_shown=False)]
+    id: Annotated[str, Stored("string")]
+    frame: Annotated[int, Stored("int32")] = 0
+    position: Annotated[int | None, Stored("int64")] = None
+    label: Annotated[str | None, Stored("string")] = None
+    caption: Annotated[str | None, Stored("string")] = None
+    caption_stamp: Annotated[str | None, Stored("string", is_shown=False)] = None
+    metadata: Annotated[str | None, Stored("string", is_filtered=False)] = None
+    hash: Annotated[str | None, Stored("string", is_filtered=False)] = None
+    size: Annotated[int | None, Stored("int64")] = None
+    mtime_ns: Annotated[int | None, Stored("int64", is_filtered=False)] = None
+    width: Annotated[int | None, Stored("int32")] = None
+    height: Annotated[int | None, Stored("int32")] = None
+    outcome: Annotated[str, Stored("string", is_shown=False)] = "indexed"
+    stage: Annotated[str | None, Stored("string", is_shown=False)] = None
+    reason: Annotated[str | None, Stored("string", is_shown=False)] = None
 
     @property
     def file(self) -> str:
@@ -62,34 +111,15 @@ class Facts(NamedTuple):
         return self.outcome in READ
 
 
-class _Field(NamedTuple):
-    kind: str
-    marks: frozenset[str]
-
-
-def _field_of(hint: Any) -> _Field:
-    """Read a column's type in Arrow, and what is marked, from the type of a fact."""
-    marks: set[str] = set()
-    kind = "string"
-    parts = [hint]
-    while parts:
-        part = parts.pop()
-        if get_origin(part) is Annotated:
-            marks.update(part.__metadata__)
-            parts.append(part.__origin__)
-        elif get_origin(part) is not None:
-            parts += get_args(part)
-        elif part is int:
-            kind = "int64"
-    return _Field("int32" if "int32" in marks else kind, frozenset(marks))
-
-
-_FIELDS = {name: _field_of(hint) for name, hint in get_type_hints(Facts, include_extras=True).items()}
+_STORED: dict[str, Stored] = {
+    name: hint.__metadata__[0] for name, hint in get_type_hints(Facts, include_extras=True).items()
+}
+_BESIDE = {"facts_crc32": "uint32", "thumbnail": "binary", "thumbnail_crc32": "uint32"}
 #: Columns whose values ``facts_crc32`` covers, in this order.
 FACTS = Facts._fields
-#: Those that are shown with every answer; and of them, those that filters know by their name.
-SHOWN = tuple(name for name, field in _FIELDS.items() if _Hidden not in field.marks)
-FILTERED = {name: _FIELDS[name].kind for name in SHOWN if _NotFiltered not in _FIELDS[name].marks}
+#: Facts that are shown with every answer; and of them, those that filters know by their name.
+SHOWN = tuple(name for name, stored in _STORED.items() if stored.is_shown)
+FILTERED = {name: _STORED[name].kind for name in SHOWN if _STORED[name].is_filtered}
 #: Of a row and an encoder: not encoded yet, seen and without a descriptor, or with one.
 UNSEEN, SEEN, ENCODED = 0, 1, 2
 
@@ -130,9 +160,8 @@ def schema(columns: Sequence[Column]) -> Any:
     """
     import pyarrow as pa
 
-    fields = [pa.field(name, getattr(pa, field.kind)()) for name, field in _FIELDS.items()]
-    fields += [pa.field("facts_crc32", pa.uint32())]
-    fields += [pa.field("thumbnail", pa.binary()), pa.field("thumbnail_crc32", pa.uint32())]
+    kinds = {name: stored.kind for name, stored in _STORED.items()} | _BESIDE
+    fields = [pa.field(name, getattr(pa, kind)()) for name, kind in kinds.items()]
     for column in columns:
         fields += descriptor_fields(column)
     return pa.schema(fields)
@@ -216,7 +245,7 @@ def facts_checks(table: Any) -> NDArray[np.uint32]:
     -------
     ndarray of uint32, shape (n,)
     """
-    if table.num_rows <= _FEW_CHECKED:
+    if table.num_rows <= _FEW_BESIDE:
         return np.array([facts_crc32(facts) for facts in facts_of(table)], np.uint32)
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -322,14 +351,11 @@ def duplicates_in(table: Any) -> NDArray[np.bool_]:
     ndarray of bool, shape (n,)
         Of each set of equal files all but the first.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     hashes = table["hash"]
     counted = pc.and_(pc.equal(table["outcome"], "indexed"), pc.fill_null(pc.not_equal(hashes, ""), False))
-    rows = np.flatnonzero(
-        counted.to_numpy(zero_copy_only=False) if isinstance(counted, pa.Array) else counted.to_numpy()
-    )
+    rows = np.flatnonzero(counted)
     found = np.zeros(table.num_rows, np.bool_)
     if len(rows):
         codes = hashes.take(rows).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)

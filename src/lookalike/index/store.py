@@ -78,10 +78,6 @@ class Store(Protocol):
         """Drop what no manifest names; it never fails rows that were written."""
         ...
 
-    def place_in(self, images: Collection) -> str:
-        """Say where in a collection it lies; empty where it lies elsewhere."""
-        ...
-
 
 def place_of(path: Path, images: Collection) -> str:
     """Say where in its collection an index lies.

@@ -86,9 +86,7 @@ def sweep(path: Path) -> None:
         if MANIFEST in ours and not os.path.lexists(path / MANIFEST):
             return  # it is lost, and what it named isn't
         named = named_manifests(path) if os.path.lexists(path / MANIFEST) else []
-        if os.path.lexists(path / REBUILDING):
-            with suppress(DamagedIndexError):
-                named.append(read_manifest(path, REBUILDING))
+        named += all_manifests(path, REBUILDING)
         for name in sorted({p.dataset for p in named} & ours):
             with _going_on(path, f"what is old in {name}"):
                 _drop_versions(path, name, named)
@@ -248,25 +246,23 @@ def named_manifests(path: Path) -> list[Manifest]:
     IndexStoreError
         If the newest is damaged, or one can't be read.
     """
-    named = [read_manifest(path)]
-    if os.path.lexists(path / PREVIOUS):
-        with suppress(DamagedIndexError):  # a damaged one names nothing that could be gone back to
-            named.append(read_manifest(path, PREVIOUS))
-    return named
+    return [read_manifest(path), *all_manifests(path, PREVIOUS)]
 
 
-def all_manifests(path: Path) -> list[Manifest]:
-    """Read all manifests that name a version; one that is damaged names none.
+def all_manifests(path: Path, *names: str) -> list[Manifest]:
+    """Read the manifests that name a version; one that is damaged names none.
 
     Parameters
     ----------
     path : Path
         The index's folder.
+    *names : str
+        Which; by default that of the index, of the run before, and of a rebuilding.
 
     Returns
     -------
     list of Manifest
-        Of the index, of the run before, and of a rebuilding.
+        Those that are there.
 
     Raises
     ------
@@ -274,7 +270,7 @@ def all_manifests(path: Path) -> list[Manifest]:
         If one can't be read.
     """
     found = []
-    for name in (MANIFEST, PREVIOUS, REBUILDING):
+    for name in names or (MANIFEST, PREVIOUS, REBUILDING):
         if os.path.lexists(path / name):
             with suppress(DamagedIndexError):
                 found.append(read_manifest(path, name))

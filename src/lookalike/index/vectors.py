@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.artifacts import IVF, UNSOUND, VECTORS
 from lookalike.index.manifest import Manifest
-from lookalike.mapped import ChecksumError, MappedArrays
+from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
 from lookalike.neighbors.distances.base import lengths_of
 from lookalike.neighbors.ivf import InvertedFile, write_lists
 
@@ -81,7 +81,7 @@ def write_vectors(
         shapes["lengths"] = ("<f8", keys.shape)
     try:
         facts = {"encoder": manifest.encoder, "fingerprint": manifest.fingerprint}
-        with VECTORS.writing(path, manifest, facts, shapes) as arrays:
+        with writing_mapped(VECTORS.file(path, manifest), facts, shapes) as arrays:
             fill(arrays["descriptors"])
             arrays["keys"][:] = keys
             if "lengths" in arrays:

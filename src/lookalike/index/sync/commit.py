@@ -17,7 +17,7 @@ from lookalike.errors import IndexStoreError
 from lookalike.index.lock import interrupts_held
 from lookalike.index.manifest import DATASET, FORMAT, Column, Manifest
 from lookalike.index.schema import FACTS
-from lookalike.index.store import Store
+from lookalike.index.store import Store, place_of
 from lookalike.index.sync.encode import Encoded
 from lookalike.index.sync.known import KnownRows
 
@@ -223,7 +223,7 @@ class Committer:
             written=before.written if before else "",
             versions={"lookalike": __version__, "pylance": version("pylance"), "numpy": np.__version__},
             dataset=before.dataset if before else DATASET,
-            place=self.store.place_in(images),
+            place=place_of(self.store.path, images),
             mounts=sorted({*images.mounts, *self._away(before)}),
             listed=images.listed,
         )

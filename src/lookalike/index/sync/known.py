@@ -194,14 +194,11 @@ class KnownRows:
             for n in np.unique(piece).tolist()
         ]
         if not parts:
-            return self._empty(columns)
+            return schema(()).empty_table().select(list(columns))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         found = pa.concat_tables(parts).combine_chunks()
         return found if np.array_equal(back, np.arange(len(back))) else found.take(back)
-
-    def _empty(self, columns: Sequence[str]) -> Any:
-        return schema(()).empty_table().select(list(columns))
 
     def alike(self, digests: Sequence[str | None]) -> list[Rows]:
         """Return, for each digest of a file's bytes, the live rows that may stand in for it, in the order they came."""

@@ -212,7 +212,7 @@ def make_plan(
     first = files.first_rows(number)
     before = known.take(_COMPARED, first[is_old])
     outcome = entries.column("outcome")
-    listed = _true(outcome.is_valid())
+    listed = np.asarray(outcome.is_valid(), np.bool_)
     was_seen = np.zeros(len(entries), np.bool_)
     if not rules.drop_unseen:
         was_seen = files.any_of(number, known.was_read)
@@ -265,15 +265,18 @@ def _is_current(entries: Entries, is_old: Mask, before: Any, hashes: list[str] |
     found = entries.table.filter(is_old)
     same = _same(found, before, ("size", "mtime_ns")) & ~_equal_to(found["kind"], "memory")
     # Known to be bad are bytes. Of a file that gave none, or that was told by its place, nothing is known.
-    was_read = _true(pc.is_in(before["outcome"], value_set=pa.array(READ)))
-    unknown = ~was_read & (~_true(before["hash"].is_valid()) | _equal_to(before["stage"], "list"))
+    was_read = np.asarray(pc.is_in(before["outcome"], value_set=pa.array(READ)), np.bool_)
+    has_no_hash = np.asarray(before["hash"].is_null(), np.bool_)
+    unknown = ~was_read & (has_no_hash | _equal_to(before["stage"], "list"))
     return same & ~unknown
 
 
 def _failed_alike(entries: Entries, is_old: Mask, before: Any) -> Mask:
     """Tell of the files that are known whether they couldn't be used for the very same reason."""
     found = entries.table.filter(is_old)
-    nothing = [~_true(before[name].is_valid()) for name in ("hash", "width", "height", "caption", "caption_stamp")]
+    nothing = [
+        np.asarray(before[name].is_null(), np.bool_) for name in ("hash", "width", "height", "caption", "caption_stamp")
+    ]
     alike = _same(found, before, ("size", "mtime_ns", "outcome", "reason")) & _equal_to(before["stage"], "list")
     return np.asarray(np.logical_and.reduce([alike, *nothing]), np.bool_)
 
@@ -300,18 +303,11 @@ def _same(left: Any, right: Any, columns: tuple[str, ...]) -> Mask:
     for name in columns:
         a, b = left[name].combine_chunks(), right[name].combine_chunks()
         equal = pc.fill_null(pc.equal(a.cast(b.type), b), False)
-        same &= _true(pc.or_(equal, pc.and_(a.is_null(), b.is_null())))
+        same &= np.asarray(pc.or_(equal, pc.and_(a.is_null(), b.is_null())), np.bool_)
     return same
 
 
 def _equal_to(column: Any, value: str) -> Mask:
     import pyarrow.compute as pc
 
-    return _true(pc.fill_null(pc.equal(column, value), False))
-
-
-def _true(mask: Any) -> Mask:
-    import pyarrow as pa
-
-    whole = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
-    return np.asarray(whole.to_numpy(zero_copy_only=False), np.bool_)
+    return np.asarray(pc.fill_null(pc.equal(column, value), False), np.bool_)
