@@ -22,7 +22,7 @@ from lookalike.collections.columns import Entries, EntriesBuilder, Entry
 from lookalike.collections.folder import as_text, captions_of, changed_at, id_of, with_unique_ids
 from lookalike.errors import CollectionError, ImageError, first_line
 from lookalike.imaging.decode_errors import too_many_bytes
-from lookalike.imaging.formats import LONG_HEAD, looks_like_image, unread_format
+from lookalike.imaging.formats import LONG_HEAD, format_of, unread_format
 
 if TYPE_CHECKING:
     import tarfile
@@ -162,7 +162,7 @@ def _what_it_is(path: str) -> str | None:
             head = file.read(LONG_HEAD)
     except OSError:
         return None
-    if looks_like_image(head):
+    if format_of(head) is not None:
         return "an image, not an archive; give it the ending of an image"
     found = None if _kind_of(path) else unread_format(head)
     return None if found is None else f"{found[0]}, which is not read; {found[1]}"

@@ -7,7 +7,7 @@ keeps Arrow columns, and makes an :class:`Entry` of a row when that is asked for
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -83,16 +83,6 @@ class Entries(Sequence[Entry]):
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
-
-    @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Entries:
-        """Return entries as columns; those that are so already as they are."""
-        if isinstance(entries, Entries):
-            return entries
-        builder = EntriesBuilder()
-        for entry in entries:
-            builder.add(entry)
-        return builder.finish()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

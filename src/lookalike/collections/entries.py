@@ -15,7 +15,7 @@ from lookalike.collections.columns import Entries, Entry
 from lookalike.collections.tasks import Reading, from_answer, read_entry, read_head, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import decode, pictures
-from lookalike.imaging.formats import SUFFIXES, looks_like_image
+from lookalike.imaging.formats import HEAD, SUFFIXES, format_of
 from lookalike.imaging.limits import Limits
 from lookalike.imaging.sandbox.api import Sandbox
 
@@ -289,4 +289,7 @@ def _may_be_read(entries: Entries) -> NDArray[np.bool_]:
 
 def _looks_like_image(entry: Entry) -> bool:
     """Tell a file that isn't named as an image by its first bytes."""
-    return entry.outcome is None and looks_like_image(read_head(entry))
+    try:
+        return entry.outcome is None and format_of(read_head(entry, HEAD)) is not None
+    except (ImageError, OSError):
+        return False

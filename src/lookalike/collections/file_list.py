@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from lookalike.collections.columns import Entries, EntriesBuilder, Entry
@@ -38,19 +38,6 @@ _TRIED_COLUMNS = 200
 _TRIED = 50  # rows that are looked at to find the column of the paths
 
 
-class Columns(NamedTuple):
-    """Which columns of a table hold the paths and the labels, where its header doesn't say it by a usual name.
-
-    Attributes
-    ----------
-    path, label : str or None
-        Names in the header.
-    """
-
-    path: str | None = None
-    label: str | None = None
-
-
 def is_list(path: Path) -> bool:
     """Tell by its name whether a file is a list of paths.
 
@@ -67,7 +54,7 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS
 
 
-def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noqa: B008  (it is never changed)
+def read_list(path: str | Path, path_column: str | None = None, label_column: str | None = None) -> Entries:
     """Read a list of image files.
 
     Parameters
@@ -78,8 +65,8 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
         ``filename``, ``image`` or the like holds the paths, else the first that names files; ``label`` the labels; all
         others are metadata. A table whose first line already names a file has no header, and its columns are called
         ``column 1``, ``column 2``, ... Relative paths are relative to the list's folder.
-    columns : Columns
-        The names of two of them, where they are others.
+    path_column, label_column : str, optional
+        The names of two of them in the header, where they are others.
 
     Returns
     -------
@@ -94,7 +81,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
     path = Path(path)
     name, folder = as_text(str(path)), os.path.dirname(os.path.abspath(path))
     try:
-        rows = list(_ROWS[path.suffix.lower()](path, columns))
+        rows = list(_ROWS[path.suffix.lower()](path, path_column, label_column))
     except CollectionError:
         raise
     except Exception as e:  # csv and pyarrow raise many kinds on damaged files
@@ -103,19 +90,17 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
     entries, seen, first = EntriesBuilder(), set[str](), None
     any_there = False
     for given, metadata in rows:
+        label = metadata.pop(_LABEL_COLUMN, None)
+        label = None if label in (None, "") else str(label)
         if isinstance(given, Entry):
-            label = metadata.pop(_LABEL_COLUMN, None)
-            said = None if label in (None, "") else str(label)
-            entry = replace(given, label=said, metadata=metadata or None)
+            entry = replace(given, label=label, metadata=metadata or None)
         else:
             full = os.path.normpath(os.path.join(folder, given))
             inside = full.startswith(os.path.join(folder, ""))
             identity = id_of((os.path.relpath(full, folder) if inside else full).replace(os.sep, "/"))
             if identity in seen:
                 continue
-            label = metadata.pop(_LABEL_COLUMN, None)
-            said = None if label in (None, "") else str(label)
-            entry = file_entry(identity, full, f"{name}/{identity}", label=said, metadata=metadata or None)
+            entry = file_entry(identity, full, f"{name}/{identity}", label=label, metadata=metadata or None)
         seen.add(entry.id)
         entries.add(entry)
         first = first or entry.source[1]
@@ -130,7 +115,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
     return with_unique_ids(entries.finish())
 
 
-def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+def _text_rows(path: Path, _path_column: str | None, _label_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     text = _decoded(path, path.read_bytes())
     if "\0" in text and "\n" not in text:  # as find -print0 writes
         lines = text.split("\0")
@@ -144,7 +129,7 @@ def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, A
             yield _path_of(path, given), {}
 
 
-def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(path: Path, path_column: str | None, label_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     name, text = as_text(str(path)), _decoded(path, path.read_bytes())
     separator, text, skipped = _separator(text, path.suffix.lower())
     said = f"separator {_SEPARATORS[separator]}"
@@ -161,7 +146,7 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
         ) from e
     header = [field.strip() for field in rows[0][1]] if rows else []
     first = rows[0][1] if rows else []
-    column = _column_named(name, header, columns.path, said) if columns.path else _path_column(header)
+    column = _column_named(name, header, path_column, said) if path_column else _path_column(header)
     if column is None:
         # No name tells it: then the first column whose fields name files, and with it whether there is a header at all.
         tried = range(min(len(first), _TRIED_COLUMNS))
@@ -171,8 +156,8 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
             column, header = alone, [f"column {i}" for i in range(1, len(first) + 1)]
             rows.insert(0, (0, []))
     column = column or 0
-    label = _column_named(name, header, columns.label, said) if columns.label else _label_column(header)
-    own = None if columns.label else label  # a column that a person named stays among the others, too
+    label = _column_named(name, header, label_column, said) if label_column else _label_column(header)
+    own = None if label_column else label  # a column that a person named stays among the others, too
     for line, row in rows[1:]:
         if len(row) > len(header):
             raise CollectionError(
@@ -292,14 +277,16 @@ def _is_there(path: Path, row: list[str], column: int) -> bool:
     return False
 
 
-def _parquet_rows(path: Path, chosen: Columns) -> Iterator[tuple[str | Entry, dict[str, Any]]]:
+def _parquet_rows(
+    path: Path, path_column: str | None, label_column: str | None
+) -> Iterator[tuple[str | Entry, dict[str, Any]]]:
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(path)
     names, shown = file.schema_arrow.names, as_text(str(path))
-    column = _column_named(shown, names, chosen.path, "Parquet") if chosen.path else _column_of_files(path, file)
-    label = _column_named(shown, names, chosen.label, "Parquet") if chosen.label else _label_column(names)
-    own = None if chosen.label else label
+    column = _column_named(shown, names, path_column, "Parquet") if path_column else _column_of_files(path, file)
+    label = _column_named(shown, names, label_column, "Parquet") if label_column else _label_column(names)
+    own = None if label_column else label
     changed, count = changed_at(os.stat(path)), 0
     for batch in file.iter_batches(batch_size=1024):
         columns = [_values(values) for values in batch.columns]

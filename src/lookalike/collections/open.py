@@ -531,12 +531,8 @@ def _open_path(path: Path, options: ReadOptions) -> Collection:
     if archive.is_archive(path):
         return _from_entries(path, archive.list_archive(path, hidden=options.hidden), options)
     if file_list.is_list(path):
-        return _from_entries(
-            path,
-            file_list.read_list(path, file_list.Columns(options.path_column, options.label_column)),
-            options,
-            ordered=True,
-        )
+        listed = file_list.read_list(path, options.path_column, options.label_column)
+        return _from_entries(path, listed, options, ordered=True)
     if path.suffix.lower() in (".npy", ".npz"):
         return _from_numpy(path)
     if idx.is_idx(path):

@@ -267,8 +267,8 @@ def read_entry(entry: Entry, where: str, limits: Limits = _LIMITS) -> bytes:
     return _read(entry.source, where, limits.bytes)[0]
 
 
-def read_head(entry: Entry, length: int = 32) -> bytes:
-    """Read the first bytes of one entry, to tell what it is.
+def read_head(entry: Entry, length: int) -> bytes:
+    """Read the first bytes of one entry.
 
     Parameters
     ----------
@@ -280,15 +280,13 @@ def read_head(entry: Entry, length: int = 32) -> bytes:
     Returns
     -------
     bytes
-        Fewer where the file is shorter, none where it can't be read.
+        Fewer where the file is shorter.
+
+    Raises
+    ------
+    ImageError, OSError
+        If it can't be read.
     """
-    try:
-        return _head(entry, length)
-    except (ImageError, OSError):
-        return b""
-
-
-def _head(entry: Entry, length: int) -> bytes:
     if entry.source[0] != "file":
         return archive.read_member(entry.source, length, entry.id, cut=True)
     with _opened(entry.source[1], entry.id) as file:
@@ -318,7 +316,7 @@ def read_caption(entry: Entry) -> str | None:
         return None
     text_of = replace(entry, source=(*entry.source[:-1], entry.caption[0]))
     try:
-        data = _head(text_of, CAPTION_BYTES)
+        data = read_head(text_of, CAPTION_BYTES)
     except OSError as e:
         raise _unreadable(entry.id, e) from e
     except ImageError as e:
