@@ -204,12 +204,8 @@ def dead_parts(folder: Path) -> list[Path]:
 
 
 def _mark(folder: Path) -> str | None:
-    try:
-        with (folder / INVENTORY).open("rb") as file:
-            first = file.readline(200)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    found = _FIRST_LINE.fullmatch(first.decode("utf-8", "replace").strip())
+    lines = _lines(folder)
+    found = _FIRST_LINE.fullmatch(lines[0].strip()) if lines else None
     return None if found is None else found[1]
 
 

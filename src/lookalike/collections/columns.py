@@ -127,10 +127,8 @@ class Entries(Sequence[Entry]):
 
     def replace(self, name: str, values: list[Any]) -> Entries:
         """Return them with other values of one column."""
-        form = self.table.schema.field(name)
-        return Entries(
-            self.table.set_column(self.table.schema.get_field_index(name), form, [_array(values, form.type)])
-        )
+        form, place = self.table.schema.field(name), self.table.schema.get_field_index(name)
+        return Entries(self.table.set_column(place, form, [_array(values, form.type)]))
 
     def sorted(self) -> Entries:
         """Return them in the order of their ids, by code point."""
@@ -138,9 +136,9 @@ class Entries(Sequence[Entry]):
 
         ids = self.table["id"]
         order = pc.sort_indices(ids).to_numpy()
-        return (
-            self if np.array_equal(order, np.arange(len(order))) else Entries(self.table.take(order).combine_chunks())
-        )
+        if np.array_equal(order, np.arange(len(order))):
+            return self
+        return Entries(self.table.take(order).combine_chunks())
 
 
 class EntriesBuilder:

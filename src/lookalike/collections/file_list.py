@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from lookalike.collections.columns import Entries, EntriesBuilder, Entry
-from lookalike.collections.folder import as_text, changed_at, file_entry, id_of, with_unique_ids
+from lookalike.collections.folder import changed_at, file_entry
+from lookalike.collections.ids import as_text, id_of, with_unique_ids
 from lookalike.errors import CollectionError, first_line
 
 #: The endings by which a list is told.
@@ -32,7 +33,11 @@ _PATH_COLUMNS = (
 _LABEL_COLUMN = "label"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BOM = "\ufeff"  # in the middle, too, where files were joined
-_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+# The longer marks first.
+_WIDE = {
+    codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be",
+}  # fmt: skip
 _limit = threading.Lock()  # of the csv module there is one for all
 _TRIED_COLUMNS = 200
 _TRIED = 50  # rows that are looked at to find the column of the paths
@@ -173,16 +178,9 @@ def _csv_rows(path: Path, path_column: str | None, label_column: str | None) -> 
 
 def _decoded(path: Path, data: bytes) -> str:
     """Decode a list as it says itself, or as its zeros say, else as UTF-8; bytes that aren't stay apart, for names hold such."""
-    marks = (
-        codecs.BOM_UTF32_LE,
-        codecs.BOM_UTF32_BE,
-        codecs.BOM_UTF16_LE,
-        codecs.BOM_UTF16_BE,
-    )  # the longer ones first
-    encoding = next((name for mark, name in zip(marks, _WIDE, strict=True) if data.startswith(mark)), None)
-    if encoding is None and any(
-        start := data[:400]
-    ):  # names end in letters of Latin script, every other byte of which is 0
+    encoding = next((name for mark, name in _WIDE.items() if data.startswith(mark)), None)
+    start = data[:400]
+    if encoding is None and any(start):  # names end in letters of Latin script, every other byte of which is 0
         first, second = start[::2].count(0), start[1::2].count(0)
         if 4 * max(first, second) >= len(start) > 3 * min(first, second):
             encoding = ("utf-32" if b"\0\0\0" in start else "utf-16") + ("-be" if first > second else "-le")

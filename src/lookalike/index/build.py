@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
-from lookalike.collections.open import Collection, is_built_in
+from lookalike.collections.collection import Collection
+from lookalike.collections.open import is_built_in
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
@@ -114,7 +115,7 @@ def update_index(
             said, manifest, store = _stored(path, options.rebuild, note)
             if said is not None and not options.replace_collection:
                 _check_collection(path, said, images, store)
-            columns, default = _columns(images, encoder, said, path, options.rebuild, options.adapt, options.aim, note)
+            columns, default = _columns(images, encoder, said, path, options, note)
             for column, fitted in columns:
                 if said is None or column not in said.columns:
                     save_encoder(path, fitted)
@@ -212,20 +213,18 @@ def _columns(
     encoder: str | Path | Encoder | None,
     manifest: Manifest | None,
     path: Path,
-    rebuild: bool,
-    adapt: bool | None,
-    aim: str,
+    options: IndexOptions,
     note: Callable[[str], None],
 ) -> tuple[list[tuple[Column, Encoder]], str]:
     """Return the encoders that every image goes through, and the name of the column that will answer."""
-    loaded = {} if manifest is None else _loaded(manifest, path, rebuild)
+    loaded = {} if manifest is None else _loaded(manifest, path, options.rebuild)
     complete = [pair for pair in loaded.values() if pair[0].complete]
     shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
     if encoder is None and manifest is not None:
         same_shape = shape is None or list(shape) == manifest.shape
-        if manifest.default in loaded and same_shape and adapt in (None, manifest.view.post is not None):
+        if manifest.default in loaded and same_shape and options.adapt in (None, manifest.view.post is not None):
             return complete, manifest.default
-        encoder = create_encoder(manifest.encoder, **manifest.params)
+        encoder = create_encoder(manifest.encoder, **manifest.view.params)
         if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
@@ -233,15 +232,15 @@ def _columns(
             )
     post = None
     if encoder is None:
-        encoder, post = _usual(images, adapt, note)
-    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, aim, note)
+        encoder, post = _usual(images, options.adapt, note)
+    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, options.aim, note)
     for column, fitted in loaded.values():
-        if _is_same(column, asked, shape, adapt):
+        if _is_same(column, asked, shape, options.adapt):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
     ready = _ready(asked, images)
-    if adapt:
+    if options.adapt:
         note(f"learning from augmented copies what {ready.name} is to overlook, which takes up to two minutes")
-        ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
+        ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=options.aim)
         post = found.chosen
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
     name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)

@@ -184,11 +184,6 @@ class Manifest:
         return self.view.encoder
 
     @property
-    def params(self) -> dict[str, Any]:
-        """Its parameters."""
-        return self.view.params
-
-    @property
     def fingerprint(self) -> str:
         """Its fingerprint."""
         return self.view.fingerprint
@@ -204,19 +199,9 @@ class Manifest:
         return self.view.dimension
 
     @property
-    def post(self) -> str | None:
-        """Its post-processing."""
-        return self.view.post
-
-    @property
     def shape(self) -> list[int]:
         """Shape of the images it takes."""
         return self.view.shape
-
-    @property
-    def resized(self) -> bool:
-        """Whether images of other sizes are brought to that shape unasked."""
-        return self.view.resized
 
     @property
     def count(self) -> int:

@@ -25,7 +25,7 @@ from lookalike.index.artifacts import KEYPOINTS
 from lookalike.index.reopen import collection_now
 
 if TYPE_CHECKING:
-    from lookalike.collections.open import Collection
+    from lookalike.collections.collection import Collection
     from lookalike.index.reader import IndexReader
 
 #: Details kept in memory, at most; each takes some 130 KB.
@@ -107,9 +107,8 @@ class Originals:
         frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
         folder = self.index.path / f"{KEYPOINTS.name}-{SIDE}-{POINTS}" / digest[:2]
         file = folder / f"{digest}-{frame if frame.isdecimal() else 0}.npz"
-        with suppress(
-            OSError, ValueError, KeyError, zipfile.BadZipFile
-        ):  # a changed byte is noticed, and costs a moment
+        # A changed byte is noticed, and costs a moment.
+        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
             stored = _stored_details(file)
             if stored is not None:
                 return stored

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection, is_built_in, open_collection
+from lookalike.collections.collection import Collection
+from lookalike.collections.open import is_built_in, open_collection
 from lookalike.errors import CollectionError, IndexStoreError
 from lookalike.imaging.limits import Limits
 from lookalike.index.manifest import UnreadableIndexError, read_manifest

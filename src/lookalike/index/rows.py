@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import as_text
-from lookalike.collections.folder import id_of as as_id
+from lookalike.collections.ids import as_text
+from lookalike.collections.ids import id_of as as_id
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index.checksums import keys_crc32

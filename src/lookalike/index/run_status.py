@@ -112,14 +112,8 @@ def read_underway(path: Path) -> Underway | None:
         told = json.loads(read_plain(path / LOCK, _START + _SIZE)[_START:])
         found = Underway(int(told["done"]), int(told["total"]), float(told["rate"]))
         return found if math.isfinite(found.rate) and _lives(told) else None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ):  # none, or one that is half written
+    # There is none, or one that is half written.
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

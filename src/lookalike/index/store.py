@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.index.manifest import Column, Manifest
 
 

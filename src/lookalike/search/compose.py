@@ -131,7 +131,7 @@ def read_example(
     shape = tuple(index.manifest.shape)
     if example.data is not None:
         whole = f"an image of {len(example.data):,} bytes"
-        if example.crop is None and (resize or index.manifest.resized):
+        if example.crop is None and (resize or index.manifest.view.resized):
             return fitted(example.data, whole, shape, index.limits)
         stored = decode(example.data, whole, index.limits)
     if example.crop is None:

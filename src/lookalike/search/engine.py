@@ -505,7 +505,7 @@ def query_image(
     ndarray of uint8, shape ``index.manifest.shape``
     """
     shape = tuple(index.manifest.shape)
-    if resize or index.manifest.resized:
+    if resize or index.manifest.view.resized:
         return collection.fitted(position, shape)
     image = collection.read(position)
     if image.shape[:2] != shape[:2]:

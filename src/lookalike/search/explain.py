@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array
-from lookalike.collections.folder import id_of
+from lookalike.collections.ids import id_of
 from lookalike.encoders.attribution import WHOLE, Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.keypoints import compare_details, detect_keypoints

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import id_of
+from lookalike.collections.ids import id_of
 from lookalike.errors import UsageError, unknown_name
 from lookalike.index.fact_table import FactTable
 from lookalike.index.schema import FILTERED

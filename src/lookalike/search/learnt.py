@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import id_of
+from lookalike.collections.ids import id_of
 from lookalike.errors import UsageError
 from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import CALIBRATION, REJECTION

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import new_file
-from lookalike.collections.folder import as_text
+from lookalike.collections.ids import as_text
 from lookalike.collections.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
 from lookalike.errors import LookalikeError, UsageError, first_line, unknown_name
 from lookalike.imaging.encode import to_png

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError
 from lookalike.index.lock import interrupts_held

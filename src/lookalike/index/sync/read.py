@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lookalike.collections.arrays import image_hash
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.collections.tasks import Reading, from_answer, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import Picture

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from lookalike.index.sync.unseen import folders_away, unseen_folders
 
 _BATCH_IMAGES, _BATCH_BYTES = 1024, 2**22  # encoded together, while others are read; whichever is reached first
 _SHOW_SECONDS = 0.1
+_COUNTED = ("indexed", "unchanged", "renamed", "duplicates", "failed", "removed", "unseen")
 
 
 @dataclass(frozen=True)
@@ -368,14 +370,9 @@ class Sync:
         """Say what the run did, once it has ended."""
         manifest = self._manifest
         view = manifest.column(manifest.default)
+        counts: dict[str, Any] = {name: self.counts[name] for name in _COUNTED}
         return Summary(
-            indexed=self.counts["indexed"],
-            unchanged=self.counts["unchanged"],
-            renamed=self.counts["renamed"],
-            duplicates=self.counts["duplicates"],
-            failed=self.counts["failed"],
-            removed=self.counts["removed"],
-            unseen=self.counts["unseen"],
+            **counts,
             seconds=round(seconds, 3),
             images_per_second=round(self._total / seconds, 1),
             outcomes=manifest.outcomes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.index.manifest import Manifest
 
 _CLOCK_SECONDS = 2  # by which a disk's clock may go before ours
