@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import tarfile
     import zipfile
 
-#: The endings by which an archive is told; how a tar is compressed is told by its content.
+#: The endings of archives; how a tar is compressed is recognised by its content.
 ENDINGS = (".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz")
 
 _LARGEST = 2**63 - 1  # a size that an index can hold
@@ -116,13 +116,13 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> Entries:
     kind = _kind_of(path) or ("zip" if path.lower().endswith((".zip", ".cbz")) else "tar")
     try:
         changed = changed_at(os.stat(path))
-        found: dict[str, _Member] = {}
+        members: dict[str, _Member] = {}
         for member in _zip_members(path) if kind == "zip" else _tar_members(path, changed):
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
             if parts and (hidden or not any(part.startswith(".") and part != ".." for part in parts)):
                 identity = id_of("/".join(parts))
-                found.pop(identity, None)
-                found[identity] = member
+                members.pop(identity, None)
+                members[identity] = member
     except CollectionError:
         raise
     except Exception as e:  # tarfile and zipfile raise many kinds on damaged files
@@ -130,11 +130,11 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> Entries:
             raise CollectionError(f"{name}: {other}") from e
         reason = getattr(e, "strerror", None) or first_line(e)
         raise CollectionError(f"{name}: a damaged archive or none at all: {reason}; copy it again") from e
-    captions = _captions(identity for identity, member in found.items() if member.outcome is None)
+    captions = _captions(identity for identity, member in members.items() if member.outcome is None)
     texts = set(captions.values())
     entries = EntriesBuilder()
-    for identity, member in found.items():
-        text = found[captions[identity]] if identity in captions else None
+    for identity, member in members.items():
+        text = members[captions[identity]] if identity in captions else None
         outcome = "caption" if identity in texts else member.outcome
         entries.add(
             Entry(
@@ -161,8 +161,8 @@ def _what_it_is(path: str) -> str | None:
         return None
     if format_of(head) is not None:
         return "an image, not an archive; give it the ending of an image"
-    found = None if _kind_of(path) else unread_format(head)
-    return None if found is None else f"{found[0]}, which is not read; {found[1]}"
+    known = None if _kind_of(path) else unread_format(head)
+    return None if known is None else f"{known[0]}, which is not read; {known[1]}"
 
 
 def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = False) -> bytes:

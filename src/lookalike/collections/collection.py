@@ -267,15 +267,15 @@ class Collection:
             return
         results = self._each()
         for start in range(0, len(self), size):
-            good, found, failures = [], [], []
+            good, pixels, failures = [], [], []
             for position in range(start, min(start + size, len(self))):
                 result = next(results)
                 if isinstance(result, Failure):
                     failures.append(result)
                 else:
                     good.append(position)
-                    found.append(result)
-            stacked = np.stack(found) if found else np.empty((0, *self.shape), np.uint8)
+                    pixels.append(result)
+            stacked = np.stack(pixels) if pixels else np.empty((0, *self.shape), np.uint8)
             yield Batch(np.array(good, np.int64), stacked, failures)
 
     def _each(self) -> Iterator[NDArray[np.uint8] | Failure]:
@@ -327,16 +327,16 @@ class Collection:
             A view where the images are read lazily.
         """
         picked = [int(p) for p in positions]
-        some, whole = copy.copy(self), self
+        part, whole = copy.copy(self), self
         ids = [self.ids[p] for p in picked]
-        some._ids = lambda: ids
-        some._shape = lambda: whole.shape
-        some._labels = cache(lambda: None if whole.labels is None else whole.labels[picked])
-        some._read = lambda i: whole.read(picked[i])
-        some._fitted = lambda i, shape: whole.fitted(picked[i], shape)
-        some._files = None if self._files is None else self._files.take(picked)
-        some.array_ = None if self.array_ is None else self.array_[picked]
-        return some
+        part._ids = lambda: ids
+        part._shape = lambda: whole.shape
+        part._labels = cache(lambda: None if whole.labels is None else whole.labels[picked])
+        part._read = lambda i: whole.read(picked[i])
+        part._fitted = lambda i, shape: whole.fitted(picked[i], shape)
+        part._files = None if self._files is None else self._files.take(picked)
+        part.array_ = None if self.array_ is None else self.array_[picked]
+        return part
 
     def evenly(self, most: int) -> Collection:
         """Return at most so many of the images, evenly spaced, from the first on.

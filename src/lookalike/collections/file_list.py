@@ -23,7 +23,7 @@ from lookalike.collections.folder import changed_at, file_entry
 from lookalike.collections.ids import as_text, id_of, with_unique_ids
 from lookalike.errors import CollectionError, first_line
 
-#: The endings by which a list is told.
+#: The endings of lists.
 ENDINGS = (".txt", ".csv", ".tsv", ".parquet")
 
 _PATH_COLUMNS = (
@@ -137,7 +137,7 @@ def _text_rows(path: Path, _path_column: str | None, _label_column: str | None) 
 def _csv_rows(path: Path, path_column: str | None, label_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     name, text = as_text(str(path)), _decoded(path, path.read_bytes())
     separator, text, skipped = _separator(text, path.suffix.lower())
-    said = f"separator {_SEPARATORS[separator]}"
+    separated_by = f"separator {_SEPARATORS[separator]}"
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -146,12 +146,12 @@ def _csv_rows(path: Path, path_column: str | None, label_column: str | None) -> 
     except csv.Error as e:
         line = reader.line_num + skipped
         raise CollectionError(
-            f"{name}: line {line:,} can't be told apart ({e}; {said}): {_start_of(text, reader.line_num)!r}; write a quote "
+            f"{name}: line {line:,} can't be told apart ({e}; {separated_by}): {_start_of(text, reader.line_num)!r}; write a quote "
             'inside quotes as "", or save the table anew'
         ) from e
     header = [field.strip() for field in rows[0][1]] if rows else []
     first = rows[0][1] if rows else []
-    column = _column_named(name, header, path_column, said) if path_column else _path_column(header)
+    column = _column_named(name, header, path_column, separated_by) if path_column else _path_column(header)
     if column is None:
         # No name tells it: then the first column whose fields name files, and with it whether there is a header at all.
         tried = range(min(len(first), _TRIED_COLUMNS))
@@ -161,12 +161,12 @@ def _csv_rows(path: Path, path_column: str | None, label_column: str | None) -> 
             column, header = alone, [f"column {i}" for i in range(1, len(first) + 1)]
             rows.insert(0, (0, []))
     column = column or 0
-    label = _column_named(name, header, label_column, said) if label_column else _label_column(header)
+    label = _column_named(name, header, label_column, separated_by) if label_column else _label_column(header)
     own = None if label_column else label  # a column that a person named stays among the others, too
     for line, row in rows[1:]:
         if len(row) > len(header):
             raise CollectionError(
-                f"{name}: {len(row)} fields in line {line:,}, but {len(header)} in its header ({said}); put quotes around "
+                f"{name}: {len(row)} fields in line {line:,}, but {len(header)} in its header ({separated_by}); put quotes around "
                 "what holds a separator"
             )
         if row and row[column : column + 1] not in ([], [""]):
@@ -247,8 +247,8 @@ def _as_meant(name: str) -> str:
 def _separator(text: str, ending: str) -> tuple[str, str, int]:
     """Return what stands between fields, the table itself, and how many lines were taken from its beginning."""
     first, _, rest = text.partition("\n")
-    if said := re.fullmatch(r"(?i)sep=(.)\r?", first):  # as Excel takes it
-        return said[1] if said[1] in _SEPARATORS else ",", rest, 1
+    if named_by_excel := re.fullmatch(r"(?i)sep=(.)\r?", first):  # as Excel takes it
+        return named_by_excel[1] if named_by_excel[1] in _SEPARATORS else ",", rest, 1
     bare = re.sub(r'"[^"]*"', "", first)
     named = [
         s for s in _SEPARATORS if _path_column([f.strip(' "\r') for f in first.split(s)]) is not None and s in bare
@@ -262,11 +262,13 @@ def _start_of(text: str, line: int) -> str:
     return as_text((text.split("\n") + [""] * line)[max(line - 1, 0)][:60].rstrip("\r"))
 
 
-def _column_named(name: str, header: list[str], wanted: str, said: str) -> int:
+def _column_named(name: str, header: list[str], wanted: str, separated_by: str) -> int:
     lower = [h.lower() for h in header]
     if wanted in header or wanted.strip().lower() in lower:
         return header.index(wanted) if wanted in header else lower.index(wanted.strip().lower())
-    raise CollectionError(f"{name}: no column {wanted!r} in its header ({said}); it has: {', '.join(header) or 'none'}")
+    raise CollectionError(
+        f"{name}: no column {wanted!r} in its header ({separated_by}); it has: {', '.join(header) or 'none'}"
+    )
 
 
 def _is_there(path: Path, row: list[str], column: int) -> bool:
@@ -355,7 +357,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _value(scalar: Any) -> Any:
-    with suppress(ValueError, OverflowError):  # a nested one, of which some part can't be told
+    with suppress(ValueError, OverflowError):  # a nested one, of which some part has no value in Python
         return scalar.as_py()
     return None
 

@@ -1,6 +1,6 @@
 """A folder -> the files in it, in a fixed order, each as an entry that says what the reader opens.
 
-No file is opened here. What can be told without (a pipe, a link that leads nowhere, a text that is another file's
+No file is opened here. What is known without that (a pipe, a link that leads nowhere, a text that is another file's
 caption) is said in the entry; the rest is found out when it is read.
 """
 
@@ -177,12 +177,12 @@ def captions_of(names: Iterable[str]) -> dict[str, str]:
     texts = {id_of(name[:-4]): name for name in names if name.lower().endswith(".txt")}
     if not texts:
         return {}
-    found = {}
+    captions = {}
     for name in names:
         stem, ending = os.path.splitext(name)
         if ending.lower() in SUFFIXES and (text := texts.get(id_of(name)) or texts.get(id_of(stem))):
-            found[name] = text
-    return found
+            captions[name] = text
+    return captions
 
 
 def is_index(names: set[str]) -> bool:
@@ -243,8 +243,8 @@ class _Walk:
             if identity in self._visited:
                 self._add_known(path, relative, "unreadable", f"a link to {self._visited[identity]}; searched once")
                 return
-            with os.scandir(path) as found:
-                children = list(found)
+            with os.scandir(path) as listing:
+                children = list(listing)
         except OSError as e:
             if not relative:
                 raise CollectionError(f"{self._name}: can't be listed: {e.strerror or e}") from e

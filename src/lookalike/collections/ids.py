@@ -69,9 +69,9 @@ def with_unique_ids(entries: Entries) -> Entries:
     import pyarrow.compute as pc
 
     held = entries.column("id")
-    maybe = held.filter(pc.match_substring(held, "#"))  # by which most are told apart at once
+    maybe = held.filter(pc.match_substring(held, "#"))  # most have none
     maybe = maybe.filter(pc.match_substring_regex(maybe, r"(?s).#\p{Nd}+$")).to_pylist()
-    files = {name: found[1] for name in maybe if (found := _FRAME.fullmatch(name))}
+    files = {name: match[1] for name in maybe if (match := _FRAME.fullmatch(name))}
     beside = pa.array(sorted(set(files.values())), held.type)
     there = set(held.filter(pc.is_in(held, value_set=beside)).to_pylist()) if files else set()
     frames = {name for name, file in files.items() if file in there}

@@ -180,9 +180,9 @@ def _select(collection: Collection, source: str, selection: re.Match[str]) -> Co
         raise UsageError(f"{source}: a number is missing between the brackets; write [7] or [10:20]")
     if not first < last <= n:
         raise UsageError(f"{source}: {collection.name} holds {n:,} images, 0 to {n - 1:,}; pick among those")
-    some = collection.take(range(first, last))
-    some.name = f"{collection.name}[{selection['first']}{selection['colon']}{selection['last']}]"
-    return some
+    selected = collection.take(range(first, last))
+    selected.name = f"{collection.name}[{selection['first']}{selection['colon']}{selection['last']}]"
+    return selected
 
 
 def _open_path(path: Path, options: ReadOptions) -> Collection:
@@ -204,9 +204,9 @@ def _open_path(path: Path, options: ReadOptions) -> Collection:
 
 def _from_folder(folder: Path, options: ReadOptions) -> Collection:
     begun = time.time()
-    found = scan(folder, include=options.include, exclude=options.exclude, hidden=options.hidden, links=options.links)
-    collection = _from_entries(folder, found.entries, options, unlisted=found.unlisted)
-    collection.empty, collection.mounts, collection.listed = found.empty, found.mounts, begun
+    listing = scan(folder, include=options.include, exclude=options.exclude, hidden=options.hidden, links=options.links)
+    collection = _from_entries(folder, listing.entries, options, unlisted=listing.unlisted)
+    collection.empty, collection.mounts, collection.listed = listing.empty, listing.mounts, begun
     return collection
 
 
@@ -275,8 +275,8 @@ def _from_array(name: str, images: NDArray[np.uint8], labels: NDArray[np.str_] |
 
 def _from_idx(name: str, images: Path, labels: Path | None) -> Collection:
     pixels = as_batch(idx.read_idx(images, (3, 4)), str(images))
-    found = None if labels is None else as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{images} and {labels}")
-    collection = _from_array(name, pixels, found)
+    texts = None if labels is None else as_labels(idx.read_idx(labels, (1,)), len(pixels), f"{images} and {labels}")
+    collection = _from_array(name, pixels, texts)
     collection.source = name if is_built_in(name) else str(images.resolve())
     return collection
 

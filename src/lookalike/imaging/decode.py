@@ -70,7 +70,7 @@ def decode(data: bytes | memoryview, where: str, limits: Limits = _LIMITS) -> ND
     Parameters
     ----------
     data : bytes or memoryview
-        A whole file in one of ``FORMATS``, told by its content, not its name.
+        A whole file in one of ``FORMATS``, recognised by its content, not its name.
     where : str
         Its name in errors.
     limits : Limits
@@ -303,7 +303,7 @@ def _spared(file: BinaryIO, work: Callable[[Any], _T]) -> _T:
         file.seek(0)
         data = file.read()
         if not runs_out(data):
-            with suppress(Exception):  # of bare itself: the file's parts can't be told from one another
+            with suppress(Exception):  # of bare itself: the file's parts can't be separated
                 for alone in bare(data):
                     with suppress(Exception):
                         return work(io.BytesIO(alone))

@@ -31,7 +31,7 @@ def bare(data: bytes) -> Iterator[bytes]:
     Raises
     ------
     Exception
-        Of any kind, where the file's parts can't be told from one another.
+        Of any kind, where the file's parts can't be separated.
     """
     name = format_of(data[:HEAD])
     if name == "PNG":

@@ -148,7 +148,7 @@ class Directories:
         """
         width = 8 if self.large else 4
         head, step = (8, 20) if self.large else (2, 12)
-        found: dict[int, Entry] = {}
+        entries: dict[int, Entry] = {}
         n = self.number(place, head)
         place += head
         if place + n * step > len(self.data):
@@ -163,9 +163,9 @@ class Directories:
                 if tag in _OF_THE_PICTURE:
                     raise EOFError
             elif length:
-                found.setdefault(tag, Entry(kind, count, self.data[value : value + length]))
+                entries.setdefault(tag, Entry(kind, count, self.data[value : value + length]))
         end = place + n * step
-        return found, self.number(end, width) if end + width <= len(self.data) else 0
+        return entries, self.number(end, width) if end + width <= len(self.data) else 0
 
     def values(self, entry: Entry | None) -> tuple[int, ...]:
         """Return a tag's whole numbers; none where it has none."""

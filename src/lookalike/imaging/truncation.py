@@ -219,10 +219,10 @@ def unread_kind(data: bytes) -> str | None:
 
 def _boxes_run_out(data: bytes) -> bool:
     """Tell whether a box with a picture, or a part of one that is listed, lies beyond the end (ISO/IEC 14496-12)."""
-    place, found = 0, set()
+    place, kinds = 0, set()
     while place + 8 <= len(data):
         kind, start, end = _box(data, place)
-        found.add(kind)
+        kinds.add(kind)
         if kind in _OF_THE_PICTURE:
             if end > len(data):
                 return True
@@ -233,7 +233,7 @@ def _boxes_run_out(data: bytes) -> bool:
                     if until > len(data) or lost:
                         return True
         place = end
-    return b"meta" not in found and b"mdat" not in found
+    return b"meta" not in kinds and b"mdat" not in kinds
 
 
 def _box(data: bytes, place: int) -> tuple[bytes, int, int]:
@@ -248,15 +248,15 @@ def _box(data: bytes, place: int) -> tuple[bytes, int, int]:
 
 def _coded_items(meta: bytes) -> set[int]:
     """Return the numbers of items in HEVC or AV1, whose bytes never end in many zeros, by the boxes ``infe``."""
-    found = set()
+    numbers = set()
     place = meta.find(b"infe")
     while place >= 0:
         of_id = 4 if meta[place + 4] == 3 else 2
         at = place + 8 + of_id + 2
         if meta[at : at + 4] in (b"hvc1", b"av01"):
-            found.add(int.from_bytes(meta[place + 8 : place + 8 + of_id], "big"))
+            numbers.add(int.from_bytes(meta[place + 8 : place + 8 + of_id], "big"))
         place = meta.find(b"infe", place + 4)
-    return found
+    return numbers
 
 
 def _parts_of_items(data: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:

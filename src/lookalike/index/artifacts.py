@@ -86,12 +86,12 @@ class Artifact:
     def file_name(self, manifest: Manifest, distance: str | None = None) -> str:
         """Return the name of its file for an index, seen through one encoder, and by one distance where there is one each."""
         view = manifest.view
-        made = _crc32([self._versions(), view.column, view.fingerprint, view.dimension, view.dtype])
+        encoder_key = _crc32([self._versions(), view.column, view.fingerprint, view.dimension, view.dtype])
         parts = [self.name, *([distance.replace(" ", "_")] if self.by_distance and distance else [])]
         if self.follows == "encoder":
-            return "-".join([*parts, view.column, made]) + ENDING
+            return "-".join([*parts, view.column, encoder_key]) + ENDING
         rows = [manifest.dataset_version, manifest.files, manifest.keys_crc32, manifest.rows, view.count]
-        return "-".join([*parts, _crc32(rows) + made]) + ENDING
+        return "-".join([*parts, _crc32(rows) + encoder_key]) + ENDING
 
     def file(self, path: Path, manifest: Manifest, distance: str | None = None) -> Path:
         """Return where its file is, or would be, in an index's folder."""

@@ -1,4 +1,4 @@
-"""The Lance dataset of an index: opened once its files are those that the manifest names, and its errors told in our words."""
+"""The Lance dataset of an index: opened once its files are those that the manifest names; errors of Lance and Arrow as ours."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def open_dataset(path: Path, manifest: Manifest) -> Any:
     refuse_links(path / manifest.dataset)
     for name, written in manifest.files.items():
         try:
-            found = end_of(path / manifest.dataset / name)
+            end = end_of(path / manifest.dataset / name)
         except OSError as e:
             kind = DamagedIndexError if e.errno in OF_CONTENT else UnreadableIndexError
             raise kind(path, f"{manifest.dataset}/{name}: {e.strerror or e}") from e
-        if found != written:
-            what = "isn't what was written" if found[0] == written[0] else f"{found[0]:,} bytes, not {written[0]:,}"
+        if end != written:
+            what = "isn't what was written" if end[0] == written[0] else f"{end[0]:,} bytes, not {written[0]:,}"
             raise DamagedIndexError(path, f"{manifest.dataset}/{name} {what}")
     with reading(path, manifest):
         dataset = import_lance().dataset(
@@ -163,8 +163,8 @@ def _system_error(error: BaseException | None) -> int | None:
     while error is not None and seen < 10:
         if isinstance(error, OSError) and error.errno:
             return error.errno
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
-            return int(found[1])
+        if match := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(match[1])
         error, seen = error.__cause__ or error.__context__, seen + 1
     return None
 

@@ -1,4 +1,4 @@
-"""An index <-> the neighbour graph kept beside it, true to its descriptors or not used.
+"""An index <-> the neighbour graph kept beside it, which is used only if it is of the index's very descriptors.
 
 The graph is an artifact (:mod:`lookalike.index.artifacts`). It says of each image which descriptor it speaks of: the row's
 key and the descriptor's check. Where there is none of the index's own state, one of an earlier state is brought up to date:
@@ -68,7 +68,7 @@ def graph_of(
 def _true_graph(
     index: IndexReader, asked: bool, note: Callable[[str], None], on_progress: Callable[[int, int], None] | None
 ) -> NeighborGraph:
-    """Return the stored graph if it is true to the index, or one that was made so and stored."""
+    """Return the stored graph if it is of these descriptors; else update or make it, and store it."""
     stored = _read(index, note)
     if stored is not None and np.array_equal(stored[1], np.arange(len(stored[0].neighbours))):
         return stored[0]

@@ -103,9 +103,9 @@ class LanceStore:
 
     def read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
         """Return columns of all rows, or of those with these keys, as an Arrow table in no order of note."""
-        some = None if keys is None else f"key IN ({','.join(map(str, keys))})"
+        condition = None if keys is None else f"key IN ({','.join(map(str, keys))})"
         with reading(self.path):
-            return self._dataset.to_table(list(columns), filter=some, batch_size=_ROWS_A_FRAGMENT)
+            return self._dataset.to_table(list(columns), filter=condition, batch_size=_ROWS_A_FRAGMENT)
 
     def append(self, rows: Any) -> None:
         """Add rows, an Arrow table with all columns."""
@@ -122,8 +122,8 @@ class LanceStore:
         """Take rows away by their keys."""
         gone = np.array(sorted(keys), np.int64)
         for start in range(0, len(gone), _ROWS_A_FRAGMENT):
-            some = gone[start : start + _ROWS_A_FRAGMENT].tolist()
-            self._dataset.delete(f"key IN ({','.join(map(str, some))})")
+            chunk = gone[start : start + _ROWS_A_FRAGMENT].tolist()
+            self._dataset.delete(f"key IN ({','.join(map(str, chunk))})")
         self.keys = np.setdiff1d(self.keys, gone)
 
     def add_column(self, column: Column) -> None:
@@ -136,7 +136,7 @@ class LanceStore:
         self._dataset.drop_columns([column, f"{column}_crc32"])
 
     def keep(self, manifest: Manifest) -> None:
-        """Put aside the state that a run begins from, so that one can go back to it."""
+        """Keep the state that a run begins from, for a rollback."""
         write_manifest(self.path, manifest, PREVIOUS)
 
     def sweep(self) -> None:
@@ -204,7 +204,7 @@ class LanceStore:
             open_dataset(self.path, read_manifest(self.path, PREVIOUS))
         except DamagedIndexError:
             (self.path / PREVIOUS).unlink()
-        except IndexStoreError as e:  # it can't be told now
+        except IndexStoreError as e:  # it can't be read now
             _log.info("%s: %s", self.path, first_line(e))
 
     def _drop_merged(self) -> None:

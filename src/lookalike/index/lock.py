@@ -103,7 +103,7 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
     IndexStoreError
         If another process holds the lock, an older version wrote the index, or the disk refuses, then or in the block.
     """
-    made = not os.path.lexists(path)
+    is_new = not os.path.lexists(path)
     refuse_older(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
             raise _unwritable(path, e) from e
         finally:
             notes.end()
-            if made and not os.path.lexists(path / MANIFEST):
+            if is_new and not os.path.lexists(path / MANIFEST):
                 _leave_nothing(path)
 
 

@@ -117,7 +117,7 @@ class Manifest:
     source : str
         What tells one collection from another: an absolute path or a built-in name; ``array`` for one in memory.
     reading : dict
-        How files are read: patterns, frames, limits. The next run goes by it where it isn't told otherwise.
+        How files are read: patterns, frames, limits. The next run reads in the same way unless options say otherwise.
     columns : list of Column
         The encoders, the oldest first.
     default : str
@@ -237,17 +237,17 @@ class Manifest:
         IndexStoreError
             If the index doesn't hold it, or it isn't complete.
         """
-        found = [c for c in self.columns if encoder in (c.column, c.encoder)]
-        if not found:
+        columns = [c for c in self.columns if encoder in (c.column, c.encoder)]
+        if not columns:
             held = ", ".join(f"{c.encoder} ({c.fingerprint})" for c in self.columns if c.complete)
             raise IndexStoreError(
                 f"{path}: made by the encoder {held}, not by {encoder}; their descriptors can't be compared. "
                 f"Leave out --encoder, or add it: "
                 + shlex.join(["lookalike", "index", self.collection, "-o", str(path), "--encoder", encoder])
             )
-        best = next((c for c in found if c.complete), None)
+        best = next((c for c in columns if c.complete), None)
         if best is None:
-            done = found[0].count
+            done = columns[0].count
             raise IndexStoreError(
                 f"{path}: the encoder {encoder} has seen {done:,} of {self.rows:,} images so far; run the same "
                 f"command again to complete it: lookalike index {self.collection} -o {path} --encoder ..."

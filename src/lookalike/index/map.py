@@ -103,7 +103,7 @@ def make_map(
     UsageError
         If there are fewer than three images.
     IndexStoreError
-        If the index can't be read. If somebody else is writing it, the map is returned and not kept, as ``on_note`` is told.
+        If the index can't be read. If another process is writing it, the map is returned and not kept, and ``on_note`` is called.
     OSError
         If the disk refuses.
     """
@@ -155,7 +155,8 @@ def _marks(index: IndexReader) -> NDArray[np.int64]:
     def make() -> NDArray[np.int64]:
         table = np.ascontiguousarray(index.descriptors)
         both = [
-            (zlib.crc32(one.encode()) << 31) ^ zlib.crc32(row.data) for one, row in zip(index.ids, table, strict=True)
+            (zlib.crc32(identity.encode()) << 31) ^ zlib.crc32(row.data)
+            for identity, row in zip(index.ids, table, strict=True)
         ]
         return np.array(both, np.int64)
 

@@ -66,8 +66,11 @@ class Originals:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
-        found = [self._read_same(facts) for facts in self.index.facts(rows)]
-        return [self.index.thumbnails([row])[0] if one is None else one for row, one in zip(rows, found, strict=True)]
+        pictures = [self._read_same(facts) for facts in self.index.facts(rows)]
+        return [
+            self.index.thumbnails([row])[0] if picture is None else picture
+            for row, picture in zip(rows, pictures, strict=True)
+        ]
 
     def _read_same(self, facts: dict[str, Any]) -> NDArray[np.uint8] | None:
         """Return the picture that was indexed, by its hash; None where it has gone, or another has its name."""
@@ -113,14 +116,14 @@ class Originals:
             if stored is not None:
                 return stored
         picture = self._read_same(facts)
-        found = detect_keypoints(self.index.thumbnails([row])[0] if picture is None else picture)
+        keypoints = detect_keypoints(self.index.thumbnails([row])[0] if picture is None else picture)
         if digest and picture is not None:  # of the very bytes that the name is made of, and of no other's
             with suppress(OSError):  # an index that can't be written is searched all the same
                 claim(self.index.path, folder.parent.name)
                 folder.mkdir(parents=True, exist_ok=True)
                 with replace_file(file) as f:
-                    np.savez(f, places=found.places.astype(np.float16), descriptors=found.descriptors)
-        return found
+                    np.savez(f, places=keypoints.places.astype(np.float16), descriptors=keypoints.descriptors)
+        return keypoints
 
 
 def _stored_details(file: Path) -> Keypoints | None:

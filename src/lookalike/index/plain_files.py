@@ -81,8 +81,8 @@ def refuse_links(path: Path) -> None:
     folders, filed = [path], f"{path / 'keypoints-'}"
     while folders:
         try:
-            with os.scandir(folders.pop()) as found:
-                children = list(found)
+            with os.scandir(folders.pop()) as listing:
+                children = list(listing)
         except (FileNotFoundError, NotADirectoryError):
             continue
         for child in children:

@@ -164,10 +164,12 @@ class RowReader:
         keys = self._keys_of(rows)
         table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
         with self._reading():
-            found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
-            if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
+            thumbnails = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
+            if table["thumbnail_crc32"].to_pylist() != [
+                None if p is None else zlib.crc32(p) for p in thumbnails.values()
+            ]:
                 raise self._damage("a thumbnail isn't what was written")
-            return [found[key] for key in keys]
+            return [thumbnails[key] for key in keys]
 
     def files(self) -> list[dict[str, Any]]:
         """Return every file of the collection, in its order, and what became of it.
@@ -207,8 +209,8 @@ class RowReader:
         list of dict
             As :meth:`files`.
         """
-        found = ("indexed", "duplicate", "caption")
-        return [row for row in self.files() if row["outcome"] not in found] if self.manifest.failed else []
+        usable = ("indexed", "duplicate", "caption")
+        return [row for row in self.files() if row["outcome"] not in usable] if self.manifest.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
         """Say what became of one file; :func:`lookalike.index.reopen.changed_since` tells whether it has changed since.
@@ -231,14 +233,14 @@ class RowReader:
         """
         names = [as_id(str(file)), *self._names_of(file)]
         ids = self._everything["id"]
-        found = next((place for name in names if (place := ids.index(name).as_py()) >= 0), -1)
-        if found < 0:
+        number = next((place for name in names if (place := ids.index(name).as_py()) >= 0), -1)
+        if number < 0:
             raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
-        (facts,) = facts_of(self._everything.slice(found, 1))
-        row = self.files()[found]
+        (facts,) = facts_of(self._everything.slice(number, 1))
+        row = self.files()[number]
         held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
-        known = shown(facts, found)
+        known = shown(facts, number)
         del known["id"], known["position"]
         return row | known | {"encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED)}
 
@@ -249,13 +251,13 @@ class RowReader:
             text, page = frame.groups()
         path, source = Path(text), Path(self.manifest.source)
         roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
-        found = []
+        names = []
         for whole in (path.parent.resolve() / path.name, path.resolve()):
-            found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
-            found.append(whole.as_posix())
+            names += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
+            names.append(whole.as_posix())
         plain = os.path.normpath(text).replace(os.sep, "/")
-        found += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
-        return [as_id(name) + page for name in dict.fromkeys(found)]
+        names += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
+        return [as_id(name) + page for name in dict.fromkeys(names)]
 
     def _why_unknown(self, name: str) -> str:
         if any(part.startswith(".") for part in name.split("/")) and not self.manifest.reading.get("hidden"):
@@ -324,8 +326,8 @@ class RowReader:
         if len(rows) >= FEW:
             return facts_of(self._everything.take(self._rows[list(rows)]))
         keys = self._keys_of(rows)
-        found = {facts.key: facts for facts in facts_of(self._checked(self._read([*FACTS, "facts_crc32"], keys)))}
-        return [found[key] for key in keys]
+        by_key = {facts.key: facts for facts in facts_of(self._checked(self._read([*FACTS, "facts_crc32"], keys)))}
+        return [by_key[key] for key in keys]
 
     def _checked(self, table: Any) -> Any:
         wrong = np.flatnonzero(facts_checks(table) != table["facts_crc32"].to_numpy())
@@ -335,9 +337,9 @@ class RowReader:
         return table
 
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
-        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
+        condition = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
         with self._reading():
-            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.manifest.rows))
+            return self._dataset.to_table(list(columns), filter=condition, batch_size=max(1, self.manifest.rows))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""How far a run that writes an index is, told in the file that locks it: for those who look on from another process.
+"""The progress of a run that writes an index, noted in its lock file for other processes.
 
 The writer notes it at most once a second, in place, and wipes it out at its end. A run that was killed leaves its last
 note, which counts for nothing: its process is gone, or the note grows too old.
@@ -79,9 +79,9 @@ class RunNotes:
             return
         self._noted = now
         seconds, since = now - self._begun[0], done - self._begun[1]
-        told = {"done": done, "total": total, "rate": round(since / seconds, 2) if seconds else 0.0}
+        progress = {"done": done, "total": total, "rate": round(since / seconds, 2) if seconds else 0.0}
         who = {"at": time.time(), "process": os.getpid(), "machine": socket.gethostname()[:64]}
-        self._write(json.dumps(told | who).encode("ascii")[:_SIZE].ljust(_SIZE))
+        self._write(json.dumps(progress | who).encode("ascii")[:_SIZE].ljust(_SIZE))
 
     def end(self) -> None:
         """Wipe the notes out."""
@@ -106,19 +106,19 @@ def read_underway(path: Path) -> Underway | None:
     Returns
     -------
     Underway or None
-        None where no run is under way, or it hasn't told yet.
+        None where no run is under way, or it hasn't noted its progress yet.
     """
     try:
-        told = json.loads(read_plain(path / LOCK, _START + _SIZE)[_START:])
-        found = Underway(int(told["done"]), int(told["total"]), float(told["rate"]))
-        return found if math.isfinite(found.rate) and _lives(told) else None
+        note = json.loads(read_plain(path / LOCK, _START + _SIZE)[_START:])
+        underway = Underway(int(note["done"]), int(note["total"]), float(note["rate"]))
+        return underway if math.isfinite(underway.rate) and _lives(note) else None
     # There is none, or one that is half written.
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def is_underway(path: Path) -> bool:
-    """Tell whether a run holds an index, also one that hasn't told yet how far it is.
+    """Tell whether a run holds an index, also one that hasn't noted its progress yet.
 
     Parameters
     ----------
@@ -176,14 +176,14 @@ def is_notes(file: Path) -> bool:
     return not held or held.startswith(b'{"done": ')
 
 
-def _lives(told: dict[str, Any]) -> bool:
-    age = abs(time.time() - float(told["at"]))
-    if told["machine"] != socket.gethostname()[:64]:
+def _lives(note: dict[str, Any]) -> bool:
+    age = abs(time.time() - float(note["at"]))
+    if note["machine"] != socket.gethostname()[:64]:
         return age < OLD_ELSEWHERE
     if sys.platform == "win32":  # where looking for a process would interrupt it
         return age < OLD_ELSEWHERE
     try:
-        os.kill(int(told["process"]), 0)
+        os.kill(int(note["process"]), 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):  # somebody else's

@@ -222,14 +222,18 @@ def to_table(
     keys = np.array(values["key"], np.int64)
     for column in columns:
         name = column.column
-        found = described.get(name) or Described.nothing(len(facts), column)
-        there = found.states == ENCODED
+        encoded = described.get(name) or Described.nothing(len(facts), column)
+        has_descriptor = encoded.states == ENCODED
         checks = np.full(len(facts), REFUSED, np.int64)
-        checks[there] = descriptor_crc32(np.ascontiguousarray(found.matrix[there]), keys[there].tolist())
-        arrays[name] = pa.FixedSizeListArray.from_arrays(
-            pa.array(found.matrix.reshape(-1)), column.dimension, mask=None if there.all() else pa.array(~there)
+        checks[has_descriptor] = descriptor_crc32(
+            np.ascontiguousarray(encoded.matrix[has_descriptor]), keys[has_descriptor].tolist()
         )
-        arrays[f"{name}_crc32"] = pa.array(checks, mask=found.states == UNSEEN)
+        arrays[name] = pa.FixedSizeListArray.from_arrays(
+            pa.array(encoded.matrix.reshape(-1)),
+            column.dimension,
+            mask=None if has_descriptor.all() else pa.array(~has_descriptor),
+        )
+        arrays[f"{name}_crc32"] = pa.array(checks, mask=encoded.states == UNSEEN)
     return pa.table([arrays[f.name] for f in form], schema=form)
 
 
@@ -250,7 +254,7 @@ def facts_checks(table: Any) -> NDArray[np.uint32]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = np.empty(table.num_rows, np.uint32)
+    checks = np.empty(table.num_rows, np.uint32)
     for start in range(0, table.num_rows, _AT_ONCE):
         part = table.slice(start, _AT_ONCE)
         texts = [pc.fill_null(pc.cast(part[name], pa.large_string()), "\1") for name in FACTS]
@@ -258,8 +262,8 @@ def facts_checks(table: Any) -> NDArray[np.uint32]:
         joined = joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
         edges = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1].tolist()
         data = memoryview(joined.buffers()[2])
-        found[start : start + len(joined)] = [zlib.crc32(data[a:b]) for a, b in pairwise(edges)]
-    return found
+        checks[start : start + len(joined)] = [zlib.crc32(data[a:b]) for a, b in pairwise(edges)]
+    return checks
 
 
 def files_of(table: Any) -> Any:
@@ -281,8 +285,8 @@ def files_of(table: Any) -> Any:
     later = pc.greater(table["frame"].combine_chunks(), 0)
     if not pc.any(later).as_py():
         return ids
-    some = zip(ids.filter(later).to_pylist(), table["frame"].filter(later).to_pylist(), strict=True)
-    files = [identity.removesuffix(f"#{frame}") for identity, frame in some]
+    frames = zip(ids.filter(later).to_pylist(), table["frame"].filter(later).to_pylist(), strict=True)
+    files = [identity.removesuffix(f"#{frame}") for identity, frame in frames]
     return pc.replace_with_mask(ids, later, pa.array(files, pa.large_string()))
 
 
@@ -328,9 +332,9 @@ def descriptors_of(table: Any, column: str) -> tuple[NDArray[Any], NDArray[np.bo
         table = pa.Table.from_batches([table])
     checks = table[f"{column}_crc32"].fill_null(REFUSED).to_numpy()
     there = checks != REFUSED
-    found = table[column].combine_chunks()
-    width = found.type.list_size
-    matrix = np.ascontiguousarray(found.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
+    lists = table[column].combine_chunks()
+    width = lists.type.list_size
+    matrix = np.ascontiguousarray(lists.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
     if len(matrix) != int(there.sum()):
         raise ValueError("a descriptor is missing")
     if descriptor_crc32(matrix, table["key"].to_numpy()[there].tolist()) != checks[there].tolist():
@@ -356,13 +360,13 @@ def duplicates_in(table: Any) -> NDArray[np.bool_]:
     hashes = table["hash"]
     counted = pc.and_(pc.equal(table["outcome"], "indexed"), pc.fill_null(pc.not_equal(hashes, ""), False))
     rows = np.flatnonzero(counted)
-    found = np.zeros(table.num_rows, np.bool_)
+    duplicates = np.zeros(table.num_rows, np.bool_)
     if len(rows):
         codes = hashes.take(rows).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
         pairs = codes << 32 | table["frame"].take(rows).to_numpy()
-        found[rows] = True
-        found[rows[np.unique(pairs, return_index=True)[1]]] = False
-    return found
+        duplicates[rows] = True
+        duplicates[rows[np.unique(pairs, return_index=True)[1]]] = False
+    return duplicates
 
 
 def sorted_indices(table: Any) -> Any:

@@ -71,7 +71,7 @@ class Store(Protocol):
         ...
 
     def keep(self, manifest: Manifest) -> None:
-        """Put aside the state that a run begins from, so that one can go back to it."""
+        """Keep the state that a run begins from, for a rollback."""
         ...
 
     def sweep(self) -> None:

@@ -204,11 +204,11 @@ def is_by_content(file: Path) -> bool:
     bool
         False of anything that lookalike didn't write there, and of what was changed since.
     """
-    found = _BY_CONTENT.fullmatch(file.name)
-    if found is None:
+    match = _BY_CONTENT.fullmatch(file.name)
+    if match is None:
         return file.name == "encoder.json"
     with suppress(OSError):
-        return hashlib.sha256(file.read_bytes()).hexdigest().startswith(found[1])
+        return hashlib.sha256(file.read_bytes()).hexdigest().startswith(match[1])
     return False
 
 
@@ -269,12 +269,12 @@ def all_manifests(path: Path, *names: str) -> list[Manifest]:
     IndexStoreError
         If one can't be read.
     """
-    found = []
+    manifests = []
     for name in names or (MANIFEST, PREVIOUS, REBUILDING):
         if os.path.lexists(path / name):
             with suppress(DamagedIndexError):
-                found.append(read_manifest(path, name))
-    return found
+                manifests.append(read_manifest(path, name))
+    return manifests
 
 
 def forget_unnamed_versions(path: Path, *manifests: Manifest) -> None:

@@ -120,7 +120,7 @@ def keep_lists(
     read: Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]],
     note: Callable[[str], None],
 ) -> None:
-    """Make the lists of an index true to it, or take them away; under the writer's lock, once the manifest is in place.
+    """Update the inverted file of an index, or remove it; under the writer's lock, once the manifest is in place.
 
     Parameters
     ----------
