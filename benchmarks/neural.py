@@ -32,7 +32,7 @@ from study import keep
 
 from lookalike import open_index
 from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
-from lookalike.imaging.decode import read_image
+from lookalike.imaging.decode import decode
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 
@@ -149,7 +149,7 @@ def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
     record["quality"]["fastdup"] = quality(features, np.array([Path(name).parent.name for name in names]))
 
     paths = sorted(options.photos.rglob("*.jpg"))
-    images = np.stack([fit_to(read_image(path), (224, 224, 3)) for path in paths[::5]])
+    images = np.stack([fit_to(decode(path.read_bytes(), str(path)), (224, 224, 3)) for path in paths[::5]])
     np.save(scratch / "images.npy", images)
     alone = onnxruntime_alone(images)
     exact = unit(alone[LITE0]["vectors"])

@@ -389,7 +389,7 @@ def usearch_(x: FloatArray, path: Path) -> Any:
 def lance_(x: FloatArray, path: Path) -> Any:
     import pyarrow as pa
 
-    from lookalike.index.manifest import import_lance
+    from lookalike.index.dataset import import_lance
 
     lance = import_lance()
 

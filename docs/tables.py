@@ -1,4 +1,6 @@
-"""Write the tables of measured figures in the docs from ``benchmarks/results/*.csv``; with --check, say whether they are up to date.
+"""Write the tables of the docs that code makes: measured figures, and the columns of an index's rows.
+
+With --check, say whether they are up to date.
 
 python docs/tables.py [--check]
 
@@ -9,7 +11,8 @@ A page marks where a table stands, and where a single figure does::
     <!-- end -->
     takes mAP from <!-- value: mnist-adapted -->0.738 to 0.859<!-- end -->
 
-What is between the marks is replaced. Which figures a table has is said in ``docs/figures.py``.
+What is between the marks is replaced. Which figures a table has is said in ``docs/figures``; they are read from
+``benchmarks/results/*.csv``.
 """
 
 from __future__ import annotations
@@ -21,12 +24,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import NoneType
+from typing import Protocol, get_args
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import study  # noqa: E402 (the folder is not a package)
+
+from lookalike.index.schema import FACT_COLUMNS, FACTS, schema  # noqa: E402
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 MARK = re.compile(r"(<!-- (table|value): ([\w-]+) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -134,6 +141,26 @@ class Value:
         return self.joint.join(self.form(row) for row in rows if row)
 
 
+class FactColumns:
+    """The columns of an index's rows that hold facts, as its schema has them."""
+
+    def render(self, _: Path) -> str:
+        """Return the table as Markdown."""
+        lines = []
+        for column in FACT_COLUMNS:
+            kind = f"{schema(()).field(column.name).type}{' or null' if NoneType in get_args(column.type) else ''}"
+            lines.append(f"| `{column.name}` | {kind} | {column.about.text} |")
+        return "\n".join(["| column | type | what |", "| --- | --- | --- |", *lines])
+
+
+class FactNames:
+    """The names of these columns, in the order in which their checksum covers them."""
+
+    def render(self, _: Path) -> str:
+        """Return the names as text."""
+        return ", ".join(f"`{name}`" for name in FACTS)
+
+
 @cache
 def table_of(name: str) -> study.Table:
     """Return a study's table, read once."""
@@ -175,6 +202,13 @@ def source(used: Mapping[tuple[str, str], int], page: Path) -> str:
     return "*" + ". ".join(said) + ".*"
 
 
+class Rendered(Protocol):
+    """What stands between two marks of a page."""
+
+    def render(self, page: Path) -> str:
+        """Return it as Markdown."""
+
+
 # The pages ------------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +218,7 @@ def renewed(page: Path) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         begin, kind, name, _, end = match.groups()
-        known: Mapping[str, Table | Value] = TABLES if kind == "table" else VALUES
+        known: Mapping[str, Rendered] = TABLES if kind == "table" else VALUES
         if name not in known:
             sys.exit(f"{page}: no {kind} {name!r}; docs/figures.py has {', '.join(sorted(known))}")
         text = known[name].render(page)
@@ -216,7 +250,7 @@ def main() -> int:
         print(f"docs/figures.py: on no page: {', '.join(names)}", file=sys.stderr)
         return 1
     if stale and "--check" in sys.argv[1:]:
-        print(f"{', '.join(map(str, stale))}: figures out of date; run: python docs/tables.py", file=sys.stderr)
+        print(f"{', '.join(map(str, stale))}: out of date; run: python docs/tables.py", file=sys.stderr)
         return 1
     return 0
 

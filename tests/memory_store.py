@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection
-from lookalike.index.manifest import Column, Manifest, keys_crc32
+from lookalike.index.checksums import keys_crc32
+from lookalike.index.manifest import Column, Manifest
 from lookalike.index.schema import descriptor_fields
 
 
@@ -86,10 +86,6 @@ class MemoryStore:
 
     def sweep(self) -> None:
         """Drop nothing."""
-
-    def place_in(self, images: Collection) -> str:
-        """Say where in a collection it lies."""
-        return ""
 
     def _replace(self, table: Any) -> None:
         self._table = table

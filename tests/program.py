@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import lance
 import numpy as np
 
+from image_files import read_image
 from lookalike import open_index
-from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
 from lookalike.index.integrity import verify
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from lookalike.collections.columns import Entries, EntriesBuilder, Entry
 from lookalike.index.schema import ENCODED, SEEN, Described, Facts
 from lookalike.index.schema import to_table as columns_to_table
 
@@ -31,3 +33,11 @@ def to_table(rows, columns):
                 one.states[i] = SEEN if row.descriptors[name] is None else ENCODED
                 one.matrix[i] = np.zeros(column.dimension) if row.descriptors[name] is None else row.descriptors[name]
     return columns_to_table([row.facts for row in rows], [row.thumbnail for row in rows], described, columns)
+
+
+def entries_of(entries: Iterable[Entry]) -> Entries:
+    """Return files of a collection as columns."""
+    builder = EntriesBuilder()
+    for entry in entries:
+        builder.add(entry)
+    return builder.finish()

@@ -18,7 +18,8 @@ from lookalike.version import __version__ as __version__
 if TYPE_CHECKING:
     from lookalike.api import Index, build_index, open_index
     from lookalike.client.remote import connect
-    from lookalike.collections.open import Collection, open_collection
+    from lookalike.collections.collection import Collection
+    from lookalike.collections.open import open_collection
     from lookalike.encoders.base import Encoder
     from lookalike.encoders.registry import create as create_encoder
     from lookalike.encoders.serialize import load as load_encoder
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # Each name is imported when it is first used, so that `import lookalike` costs nothing.
 _WHERE = {
-    "Collection": "collections.open",
+    "Collection": "collections.collection",
     "Encoder": "encoders.base",
     "Index": "api",
     "LookalikeError": "errors",

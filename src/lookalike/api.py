@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection, Source
+from lookalike.collections.collection import Collection
+from lookalike.collections.open import Source
 from lookalike.encoders.base import Encoder
 from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.manifest import read_manifest

@@ -193,24 +193,20 @@ def dead_parts(folder: Path) -> list[Path]:
     if mark is None:
         return []
     form = re.compile(rf"\..+\.{mark}-[0-9a-f]{{8}}\.part")
-    found = []
+    parts = []
     for path in folder.iterdir():
         if form.fullmatch(path.name):
             with suppress(OSError):
                 status = path.lstat()
                 if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _DEAD:
-                    found.append(path)
-    return found
+                    parts.append(path)
+    return parts
 
 
 def _mark(folder: Path) -> str | None:
-    try:
-        with (folder / INVENTORY).open("rb") as file:
-            first = file.readline(200)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    found = _FIRST_LINE.fullmatch(first.decode("utf-8", "replace").strip())
-    return None if found is None else found[1]
+    lines = _lines(folder)
+    match = _FIRST_LINE.fullmatch(lines[0].strip()) if lines else None
+    return None if match is None else match[1]
 
 
 def _lines(folder: Path) -> list[str]:

@@ -83,14 +83,18 @@ def first_line(error: BaseException) -> str:
     Returns
     -------
     str
-        Its first line, at most 200 characters; the name of its type where it says nothing.
+        Its first line, at most 200 characters, without the place in Lance's own source; the name of its type where it says
+        nothing.
 
     Examples
     --------
     >>> first_line(ValueError("bad header, block 7")), first_line(MemoryError())
     ('bad header, block 7', 'MemoryError')
+    >>> first_line(OSError("disk full, /home/runner/lance/io.rs:10:3"))
+    'disk full'
     """
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line.split(", location: ")[0].split(", /home/runner")[0][:200]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -32,11 +32,11 @@ _HEAD_BYTES = 4 * _ALIGNED  # room for the head, which is written last
 
 
 class ChecksumError(Exception):
-    """A sealed file isn't what was written."""
+    """A file of mapped arrays isn't what was written."""
 
 
 class MappedArrays:
-    """An open sealed file.
+    """An open file of mapped arrays.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class MappedArrays:
     Attributes
     ----------
     facts : dict
-        What :func:`writing_mapped` was told.
+        What was given to :func:`writing_mapped`.
 
     Raises
     ------
@@ -95,7 +95,7 @@ class MappedArrays:
         Parameters
         ----------
         name : str
-            As it was sealed.
+            As it was written.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class MappedArrays:
         Parameters
         ----------
         name : str
-            As it was sealed.
+            As it was written.
         start, stop : int
             Rows.
         checked : bool
@@ -144,7 +144,7 @@ class MappedArrays:
         Parameters
         ----------
         name : str
-            As it was sealed.
+            As it was written.
         starts, stops : ndarray of int64, shape (s,)
             Rows; of no empty stretch.
 
@@ -169,12 +169,12 @@ class MappedArrays:
         ChecksumError
             If they aren't what was written.
         """
-        array, some = self._arrays[name], np.asarray(rows, np.int64)
+        array, wanted = self._arrays[name], np.asarray(rows, np.int64)
         place, size = self._places[name] - _HEAD_BYTES, array.strides[0]
-        for edge in (some * size + place, some * size + place + size - 1):
+        for edge in (wanted * size + place, wanted * size + place + size - 1):
             for block in np.unique(edge // BLOCK_BYTES).tolist():
                 self._check(block, block + 1)
-        return np.asarray(array[some])
+        return np.asarray(array[wanted])
 
     def check(self) -> None:
         """Check all that hasn't been yet.
@@ -215,7 +215,7 @@ class MappedArrays:
 def writing_mapped(
     path: Path, facts: Mapping[str, Any], shapes: Mapping[str, tuple[Any, tuple[int, ...]]]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Make a sealed file: its arrays are filled in the block, and it is put in place when that ends without an error.
+    """Make a file of mapped arrays: they are filled in the block, and it is put in place when that ends without an error.
 
     It isn't flushed to the disk: a power cut may leave a file that fails its checks, which is why only what can be made
     again belongs in one.
@@ -242,11 +242,11 @@ def writing_mapped(
     Examples
     --------
     >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp(), "squares.sealed")
+    >>> file = Path(tempfile.mkdtemp(), "squares.mapped")
     >>> with writing_mapped(file, {"what": "squares"}, {"squares": ("<i8", (4,))}) as arrays:
     ...     arrays["squares"][:] = np.arange(4) ** 2
-    >>> sealed = MappedArrays(file)
-    >>> sealed.facts, sealed.array("squares").tolist()
+    >>> mapped = MappedArrays(file)
+    >>> mapped.facts, mapped.array("squares").tolist()
     ({'what': 'squares'}, [0, 1, 4, 9])
     """
     places: dict[str, dict[str, Any]] = {}

@@ -19,11 +19,8 @@ from lookalike.errors import UsageError
 #: Names that Windows keeps for devices, whatever their ending.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)", re.IGNORECASE)
 _UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-_LONGEST, _LONGEST_PATH, _DEEPEST = (
-    200,
-    800,
-    20,
-)  # bytes of a name and of all of it, and folders: every system opens that
+# Bytes of a name and of all of it, and folders: every system opens that.
+_LONGEST, _LONGEST_PATH, _DEEPEST = 200, 800, 20
 
 
 def output_names(ids: Sequence[str], ending: str) -> list[str]:

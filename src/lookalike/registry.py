@@ -76,12 +76,12 @@ class Registry(Generic[T]):
         entry = self.table[name]
         target, extra = (entry, "") if isinstance(entry, str) else entry
         try:
-            found: type[T] = imported(target)
+            loaded: type[T] = imported(target)
         except ModuleNotFoundError as e:
             if extra and not (e.name or "").startswith("lookalike"):
                 raise missing_extra(f"the {self.what} '{name}'", extra) from e
             raise
-        return found
+        return loaded
 
     def _foreign(self, name: str) -> type[T]:
         installed = self.installed()
@@ -92,16 +92,16 @@ class Registry(Generic[T]):
             f"the {self.what} '{name}' ({entry.value}, of the package {entry.dist.name if entry.dist else 'unknown'})"
         )
         try:
-            found = entry.load()
+            loaded = entry.load()
         except Exception as e:  # whatever a stranger's module raises when it is imported
             raise self._error(
                 f"{where} can't be imported ({first_line(e)}); install what it needs, or remove it"
             ) from e
         base: type[T] = imported(self.base)
-        if not (isinstance(found, type) and issubclass(found, base) and getattr(found, "name", None) == name):
+        if not (isinstance(loaded, type) and issubclass(loaded, base) and getattr(loaded, "name", None) == name):
             expected = self.base.replace(":", ".")
             raise self._error(f"{where} is not a subclass of {expected} with that name; ask its author")
-        return found
+        return loaded
 
 
 @cache
@@ -119,5 +119,5 @@ def imported(target: str) -> type:
         The class.
     """
     module, _, name = target.partition(":")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
+    loaded: type = getattr(importlib.import_module(module), name)
+    return loaded

@@ -34,7 +34,7 @@ def printable(text: str) -> str:
     >>> printable("cat\x1b[31m.jpg")
     'cat\\x1b[31m.jpg'
     """
-    return _ACTIVE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _ACTIVE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

@@ -20,10 +20,10 @@ import pytest
 from PIL import Image
 
 import lookalike
+from image_files import read_image
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE
-from lookalike.imaging.decode import read_image
 from lookalike.imaging.encode import save_image
 from quadrants import ENTRY, Quadrants, pictures
 

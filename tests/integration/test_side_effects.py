@@ -42,10 +42,10 @@ import lance, onnxruntime, pyarrow  # what these set themselves is theirs
 before = state()
 import lookalike
 from lookalike.imaging.limits import Limits
-from lookalike.imaging.decode import read_image
+from lookalike.imaging.decode import decode
 from lookalike.search import engine
 images = lookalike.open_collection(sys.argv[1])
-read_image(sys.argv[2], Limits(pixels=10**9))  # more than twice what Pillow allows
+decode(open(sys.argv[2], "rb").read(), "large", Limits(pixels=10**9))  # more than twice what Pillow allows
 index = lookalike.build_index(images, sys.argv[4], sys.argv[3])
 assert len(index.search(sys.argv[2], k=3)) == 3
 assert len(engine.search(index, images, 3)) == 40  # by a product of matrices

@@ -14,28 +14,25 @@ import threading
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lookalike.collections.columns import Entries, EntriesBuilder, Entry
-from lookalike.collections.folder import as_text, captions_of, changed_at, id_of, with_unique_ids
+from lookalike.collections.folder import captions_of, changed_at
+from lookalike.collections.ids import as_text, id_of, with_unique_ids
+from lookalike.collections.tar_stream import TarStream, opener_of
 from lookalike.errors import CollectionError, ImageError, first_line
 from lookalike.imaging.decode_errors import too_many_bytes
-from lookalike.imaging.formats import LONG_HEAD, looks_like_image, unread_format
+from lookalike.imaging.formats import LONG_HEAD, format_of, unread_format
 
 if TYPE_CHECKING:
     import tarfile
     import zipfile
 
-#: The endings by which an archive is told; how a tar is compressed is told by its content.
+#: The endings of archives; how a tar is compressed is recognised by its content.
 ENDINGS = (".zip", ".cbz", ".tar", ".cbt", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz")
 
-_MODULES = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
-_CHUNK = 1 << 20
-_HEADER_BYTES = 1 << 20  # a tar's long names and attributes; more is an attack
 _LARGEST = 2**63 - 1  # a size that an index can hold
-_BOMB_BYTES, _BOMB_RATIO = 1 << 30, 100  # images hardly shrink, so what inflates that much holds none
 
 _lock = threading.Lock()
 
@@ -75,10 +72,10 @@ def _kind_of(path: str | Path) -> str | None:
             start = raw.read(512)
             if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
                 return "zip"
-            module = next((module for magic, module in _MODULES.items() if start.startswith(magic)), None)
+            module = opener_of(start)
             if module is not None:
                 raw.seek(0)
-                start = import_module(module).open(raw).read(512)
+                start = module.open(raw).read(512)
     except Exception:  # not compressed after all, or cut short
         return None
     return "tar" if start[257:262] == b"ustar" or _is_old_tar(start) else None
@@ -119,13 +116,13 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> Entries:
     kind = _kind_of(path) or ("zip" if path.lower().endswith((".zip", ".cbz")) else "tar")
     try:
         changed = changed_at(os.stat(path))
-        found: dict[str, _Member] = {}
+        members: dict[str, _Member] = {}
         for member in _zip_members(path) if kind == "zip" else _tar_members(path, changed):
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
             if parts and (hidden or not any(part.startswith(".") and part != ".." for part in parts)):
                 identity = id_of("/".join(parts))
-                found.pop(identity, None)
-                found[identity] = member
+                members.pop(identity, None)
+                members[identity] = member
     except CollectionError:
         raise
     except Exception as e:  # tarfile and zipfile raise many kinds on damaged files
@@ -133,11 +130,11 @@ def list_archive(path: str | Path, *, hidden: bool = False) -> Entries:
             raise CollectionError(f"{name}: {other}") from e
         reason = getattr(e, "strerror", None) or first_line(e)
         raise CollectionError(f"{name}: a damaged archive or none at all: {reason}; copy it again") from e
-    captions = _captions(identity for identity, member in found.items() if member.outcome is None)
+    captions = _captions(identity for identity, member in members.items() if member.outcome is None)
     texts = set(captions.values())
     entries = EntriesBuilder()
-    for identity, member in found.items():
-        text = found[captions[identity]] if identity in captions else None
+    for identity, member in members.items():
+        text = members[captions[identity]] if identity in captions else None
         outcome = "caption" if identity in texts else member.outcome
         entries.add(
             Entry(
@@ -162,10 +159,10 @@ def _what_it_is(path: str) -> str | None:
             head = file.read(LONG_HEAD)
     except OSError:
         return None
-    if looks_like_image(head):
+    if format_of(head) is not None:
         return "an image, not an archive; give it the ending of an image"
-    found = None if _kind_of(path) else unread_format(head)
-    return None if found is None else f"{found[0]}, which is not read; {found[1]}"
+    known = None if _kind_of(path) else unread_format(head)
+    return None if known is None else f"{known[0]}, which is not read; {known[1]}"
 
 
 def read_member(source: tuple[str, ...], limit: int, where: str, *, cut: bool = False) -> bytes:
@@ -283,7 +280,7 @@ class _Parquet:
 
 class _Tar:
     def __init__(self, path: str, changed: int) -> None:
-        self._stream = _Stream(path)
+        self._stream = TarStream(path)
         self._changed = changed
 
     def __del__(self) -> None:
@@ -303,61 +300,6 @@ class _Tar:
 
 class _ChangedError(Exception):
     """The archive isn't the one that was listed."""
-
-
-class _Stream:
-    """The inflated bytes of a tar; going forwards inflates on, going back begins again."""
-
-    def __init__(self, path: str) -> None:
-        self._raw = Path(path).open("rb")  # noqa: SIM115
-        magic = self._raw.read(5)
-        self._raw.seek(0)
-        module = next((module for start, module in _MODULES.items() if magic.startswith(start)), None)
-        self.is_compressed = module is not None
-        self._file = cast("IO[bytes]", self._raw if module is None else import_module(module).open(self._raw))
-        self._path = path
-        self._at = 0
-        self.last = b""
-
-    def close(self) -> None:
-        self._file.close()
-        self._raw.close()
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, length: int) -> bytes:
-        """Read as ``tarfile`` does, which wants headers only; ``last`` keeps the latest."""
-        if not 0 <= length <= _HEADER_BYTES:
-            raise ValueError(f"a header of {length:,} bytes")
-        self.last = self._file.read(length)
-        self._at += len(self.last)
-        return self.last
-
-    def take(self, length: int) -> bytes:
-        """Read the content of a member, whole."""
-        parts = []
-        while length and (part := self._file.read(min(length, _CHUNK))):
-            parts.append(part)
-            length -= len(part)
-            self._at += len(part)
-        if length:
-            raise EOFError(f"{length:,} bytes are missing at the end")
-        return b"".join(parts)
-
-    def seek(self, place: int) -> None:
-        if not self.is_compressed:
-            self._at = self._file.seek(place)
-            return
-        if place < self._at:
-            self._at = self._file.seek(0)
-        while self._at < place and (part := self._file.read(min(place - self._at, _CHUNK))):
-            self._at += len(part)
-            if self._at > max(_BOMB_BYTES, _BOMB_RATIO * self._raw.tell()):
-                raise CollectionError(
-                    f"{as_text(self._path)}: inflates more than {_BOMB_RATIO}-fold, as no archive of images does; "
-                    "unpack it first"
-                )
 
 
 def _zip_members(path: str) -> Iterator[_Member]:
@@ -412,7 +354,7 @@ def _is_half_a_letter(info: zipfile.ZipInfo) -> bool:
 def _tar_members(path: str, changed: int) -> Iterator[_Member]:
     import tarfile
 
-    stream = _Stream(path)
+    stream = TarStream(path)
     try:
         with tarfile.open(fileobj=cast("Any", stream), mode="r:", encoding="utf-8") as archive:
             while (info := archive.next()) is not None:

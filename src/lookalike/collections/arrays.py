@@ -165,14 +165,14 @@ def _refuse_flattened(array: NDArray[np.generic], name: str) -> None:
     are alike. Where the rows are not clearly more alike, nobody can tell, and it is asked.
     """
     rows, width = array.shape
-    some = np.unique(np.linspace(0, max(0, rows - 2), _COMPARED).astype(int))
+    sample = np.unique(np.linspace(0, max(0, rows - 2), _COMPARED).astype(int))
     for channels in (1, 3):
         side = math.isqrt(width // channels)
         if side < _MIN_SIDE or channels * side * side != width or rows == width or array.dtype.kind not in "biuf":
             continue
-        table = array[some].astype(np.float64)
+        table = array[sample].astype(np.float64)
         along = float(np.abs(table[:, side:] - table[:, :-side]).mean())
-        down = float(np.abs(table - array[some + 1]).mean()) if rows > 1 else along
+        down = float(np.abs(table - array[sample + 1]).mean()) if rows > 1 else along
         if down > 0.9 * along and (down > 0 or rows == 1):
             shape = f"{side}, {side}" if channels == 1 else f"{side}, {side}, 3"
             raise CollectionError(
@@ -239,8 +239,8 @@ def as_labels(labels: NDArray[np.generic], n: int, name: str) -> NDArray[np.str_
         If there are more or fewer.
     """
     if labels.shape != (n,):
-        found = f"{len(labels):,} labels" if labels.ndim == 1 else f"labels of shape {labels.shape}"
-        raise CollectionError(f"{name}: {n:,} images but {found}; give one label an image")
+        actual = f"{len(labels):,} labels" if labels.ndim == 1 else f"labels of shape {labels.shape}"
+        raise CollectionError(f"{name}: {n:,} images but {actual}; give one label an image")
     if labels.dtype.kind == "S":
         labels = np.strings.decode(labels.astype(np.bytes_), "utf-8", "backslashreplace")
     return labels.astype(np.str_)

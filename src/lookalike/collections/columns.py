@@ -7,7 +7,7 @@ keeps Arrow columns, and makes an :class:`Entry` of a row when that is asked for
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -84,16 +84,6 @@ class Entries(Sequence[Entry]):
     def __init__(self, table: pa.Table) -> None:
         self.table = table
 
-    @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Entries:
-        """Return entries as columns; those that are so already as they are."""
-        if isinstance(entries, Entries):
-            return entries
-        builder = EntriesBuilder()
-        for entry in entries:
-            builder.add(entry)
-        return builder.finish()
-
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
@@ -137,10 +127,8 @@ class Entries(Sequence[Entry]):
 
     def replace(self, name: str, values: list[Any]) -> Entries:
         """Return them with other values of one column."""
-        form = self.table.schema.field(name)
-        return Entries(
-            self.table.set_column(self.table.schema.get_field_index(name), form, [_array(values, form.type)])
-        )
+        form, place = self.table.schema.field(name), self.table.schema.get_field_index(name)
+        return Entries(self.table.set_column(place, form, [_array(values, form.type)]))
 
     def sorted(self) -> Entries:
         """Return them in the order of their ids, by code point."""
@@ -148,9 +136,9 @@ class Entries(Sequence[Entry]):
 
         ids = self.table["id"]
         order = pc.sort_indices(ids).to_numpy()
-        return (
-            self if np.array_equal(order, np.arange(len(order))) else Entries(self.table.take(order).combine_chunks())
-        )
+        if np.array_equal(order, np.arange(len(order))):
+            return self
+        return Entries(self.table.take(order).combine_chunks())
 
 
 class EntriesBuilder:

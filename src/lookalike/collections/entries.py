@@ -1,4 +1,4 @@
-"""Entries -> images: which of them are images, the shape that all are brought to, and their pixels, read on the leash."""
+"""Entries -> images: which of them are images, the shape that all are brought to, and their pixels, read in the sandbox."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookalike.collections.columns import Entries, Entry
 from lookalike.collections.tasks import Reading, from_answer, read_entry, read_head, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import decode, pictures
-from lookalike.imaging.formats import SUFFIXES, looks_like_image
+from lookalike.imaging.formats import HEAD, SUFFIXES, format_of
 from lookalike.imaging.limits import Limits
 from lookalike.imaging.sandbox.api import Sandbox
 
@@ -79,12 +79,12 @@ class Files:
 
     @cached_property
     def members(self) -> Entries:
-        """The entries that are images by their ending or, for want of a known one, by their first bytes."""
+        """The entries that are images by their ending or, where that isn't known, by their first bytes."""
         named, listed = _are_named_as_images(self.entries), _may_be_read(self.entries)
-        found = named & listed
+        is_image = named & listed
         rest = np.flatnonzero(~named & listed)
-        found[rest] = [_looks_like_image(entry) for entry in self.entries.take(rest)]
-        return self.entries.take(found)
+        is_image[rest] = [_looks_like_image(entry) for entry in self.entries.take(rest)]
+        return self.entries.take(is_image)
 
     @property
     def hold_images(self) -> bool:
@@ -100,10 +100,10 @@ class Files:
     @cached_property
     def labels(self) -> NDArray[np.str_] | None:
         """Of the images, empty where one has none; None where all that have one have the same."""
-        found = self.members.column("label")
-        if len({label for label in found.unique().to_pylist() if label}) < 2:
+        column = self.members.column("label")
+        if len({label for label in column.unique().to_pylist() if label}) < 2:
             return None
-        return np.array([label or "" for label in found.to_pylist()])
+        return np.array([label or "" for label in column.to_pylist()])
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -118,8 +118,8 @@ class Files:
         looked_at = [entry for entry in self.members[::step] if entry.outcome is None]
         limits = self.options.limits
         tasks = (to_task(entry, self._where(entry), limits=limits, measure=True) for entry in looked_at)
-        found = {from_answer(answer).shape for answer in self.sandbox.map(tasks)}  # who measures will read
-        shapes = [shape for shape in found if shape is not None]  # a damaged file says so when it is read
+        measured = {from_answer(answer).shape for answer in self.sandbox.map(tasks)}  # who measures will read
+        shapes = [shape for shape in measured if shape is not None]  # a damaged file says so when it is read
         sizes = {shape[:2] for shape in shapes}
         size = sizes.pop() if len(sizes) == 1 else (DEFAULT_SIDE, DEFAULT_SIDE)
         if max(size) > _LARGEST_SHARED_SIDE:
@@ -139,9 +139,9 @@ class Files:
         Files
             In the order given.
         """
-        some = Files(self.name, self.members.take(positions), self.options)
-        some.members = some.entries  # what has been looked into is not looked into again: it may be gone by now
-        return some
+        part = Files(self.name, self.members.take(positions), self.options)
+        part.members = part.entries  # what has been looked into is not looked into again: it may be gone by now
+        return part
 
     def read(self, position: int) -> NDArray[np.uint8]:
         """Decode one image at its full size, in this process.
@@ -289,4 +289,7 @@ def _may_be_read(entries: Entries) -> NDArray[np.bool_]:
 
 def _looks_like_image(entry: Entry) -> bool:
     """Tell a file that isn't named as an image by its first bytes."""
-    return entry.outcome is None and looks_like_image(read_head(entry))
+    try:
+        return entry.outcome is None and format_of(read_head(entry, HEAD)) is not None
+    except (ImageError, OSError):
+        return False

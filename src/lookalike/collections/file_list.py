@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from lookalike.collections.columns import Entries, EntriesBuilder, Entry
-from lookalike.collections.folder import as_text, changed_at, file_entry, id_of, with_unique_ids
+from lookalike.collections.folder import changed_at, file_entry
+from lookalike.collections.ids import as_text, id_of, with_unique_ids
 from lookalike.errors import CollectionError, first_line
 
-#: The endings by which a list is told.
+#: The endings of lists.
 ENDINGS = (".txt", ".csv", ".tsv", ".parquet")
 
 _PATH_COLUMNS = (
@@ -32,23 +33,14 @@ _PATH_COLUMNS = (
 _LABEL_COLUMN = "label"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BOM = "\ufeff"  # in the middle, too, where files were joined
-_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+# The longer marks first.
+_WIDE = {
+    codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be",
+}  # fmt: skip
 _limit = threading.Lock()  # of the csv module there is one for all
 _TRIED_COLUMNS = 200
 _TRIED = 50  # rows that are looked at to find the column of the paths
-
-
-class Columns(NamedTuple):
-    """Which columns of a table hold the paths and the labels, where its header doesn't say it by a usual name.
-
-    Attributes
-    ----------
-    path, label : str or None
-        Names in the header.
-    """
-
-    path: str | None = None
-    label: str | None = None
 
 
 def is_list(path: Path) -> bool:
@@ -67,7 +59,7 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS
 
 
-def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noqa: B008  (it is never changed)
+def read_list(path: str | Path, path_column: str | None = None, label_column: str | None = None) -> Entries:
     """Read a list of image files.
 
     Parameters
@@ -78,8 +70,8 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
         ``filename``, ``image`` or the like holds the paths, else the first that names files; ``label`` the labels; all
         others are metadata. A table whose first line already names a file has no header, and its columns are called
         ``column 1``, ``column 2``, ... Relative paths are relative to the list's folder.
-    columns : Columns
-        The names of two of them, where they are others.
+    path_column, label_column : str, optional
+        The names of two of them in the header, where they are others.
 
     Returns
     -------
@@ -94,7 +86,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
     path = Path(path)
     name, folder = as_text(str(path)), os.path.dirname(os.path.abspath(path))
     try:
-        rows = list(_ROWS[path.suffix.lower()](path, columns))
+        rows = list(_ROWS[path.suffix.lower()](path, path_column, label_column))
     except CollectionError:
         raise
     except Exception as e:  # csv and pyarrow raise many kinds on damaged files
@@ -103,19 +95,17 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
     entries, seen, first = EntriesBuilder(), set[str](), None
     any_there = False
     for given, metadata in rows:
+        label = metadata.pop(_LABEL_COLUMN, None)
+        label = None if label in (None, "") else str(label)
         if isinstance(given, Entry):
-            label = metadata.pop(_LABEL_COLUMN, None)
-            said = None if label in (None, "") else str(label)
-            entry = replace(given, label=said, metadata=metadata or None)
+            entry = replace(given, label=label, metadata=metadata or None)
         else:
             full = os.path.normpath(os.path.join(folder, given))
             inside = full.startswith(os.path.join(folder, ""))
             identity = id_of((os.path.relpath(full, folder) if inside else full).replace(os.sep, "/"))
             if identity in seen:
                 continue
-            label = metadata.pop(_LABEL_COLUMN, None)
-            said = None if label in (None, "") else str(label)
-            entry = file_entry(identity, full, f"{name}/{identity}", label=said, metadata=metadata or None)
+            entry = file_entry(identity, full, f"{name}/{identity}", label=label, metadata=metadata or None)
         seen.add(entry.id)
         entries.add(entry)
         first = first or entry.source[1]
@@ -130,7 +120,7 @@ def read_list(path: str | Path, columns: Columns = Columns()) -> Entries:  # noq
     return with_unique_ids(entries.finish())
 
 
-def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+def _text_rows(path: Path, _path_column: str | None, _label_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     text = _decoded(path, path.read_bytes())
     if "\0" in text and "\n" not in text:  # as find -print0 writes
         lines = text.split("\0")
@@ -144,10 +134,10 @@ def _text_rows(path: Path, _columns: Columns) -> Iterator[tuple[str, dict[str, A
             yield _path_of(path, given), {}
 
 
-def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(path: Path, path_column: str | None, label_column: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     name, text = as_text(str(path)), _decoded(path, path.read_bytes())
     separator, text, skipped = _separator(text, path.suffix.lower())
-    said = f"separator {_SEPARATORS[separator]}"
+    separated_by = f"separator {_SEPARATORS[separator]}"
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -156,12 +146,12 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
     except csv.Error as e:
         line = reader.line_num + skipped
         raise CollectionError(
-            f"{name}: line {line:,} can't be told apart ({e}; {said}): {_start_of(text, reader.line_num)!r}; write a quote "
+            f"{name}: line {line:,} can't be told apart ({e}; {separated_by}): {_start_of(text, reader.line_num)!r}; write a quote "
             'inside quotes as "", or save the table anew'
         ) from e
     header = [field.strip() for field in rows[0][1]] if rows else []
     first = rows[0][1] if rows else []
-    column = _column_named(name, header, columns.path, said) if columns.path else _path_column(header)
+    column = _column_named(name, header, path_column, separated_by) if path_column else _path_column(header)
     if column is None:
         # No name tells it: then the first column whose fields name files, and with it whether there is a header at all.
         tried = range(min(len(first), _TRIED_COLUMNS))
@@ -171,12 +161,12 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
             column, header = alone, [f"column {i}" for i in range(1, len(first) + 1)]
             rows.insert(0, (0, []))
     column = column or 0
-    label = _column_named(name, header, columns.label, said) if columns.label else _label_column(header)
-    own = None if columns.label else label  # a column that a person named stays among the others, too
+    label = _column_named(name, header, label_column, separated_by) if label_column else _label_column(header)
+    own = None if label_column else label  # a column that a person named stays among the others, too
     for line, row in rows[1:]:
         if len(row) > len(header):
             raise CollectionError(
-                f"{name}: {len(row)} fields in line {line:,}, but {len(header)} in its header ({said}); put quotes around "
+                f"{name}: {len(row)} fields in line {line:,}, but {len(header)} in its header ({separated_by}); put quotes around "
                 "what holds a separator"
             )
         if row and row[column : column + 1] not in ([], [""]):
@@ -188,16 +178,9 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[str, dict[str, Any
 
 def _decoded(path: Path, data: bytes) -> str:
     """Decode a list as it says itself, or as its zeros say, else as UTF-8; bytes that aren't stay apart, for names hold such."""
-    marks = (
-        codecs.BOM_UTF32_LE,
-        codecs.BOM_UTF32_BE,
-        codecs.BOM_UTF16_LE,
-        codecs.BOM_UTF16_BE,
-    )  # the longer ones first
-    encoding = next((name for mark, name in zip(marks, _WIDE, strict=True) if data.startswith(mark)), None)
-    if encoding is None and any(
-        start := data[:400]
-    ):  # names end in letters of Latin script, every other byte of which is 0
+    encoding = next((name for mark, name in _WIDE.items() if data.startswith(mark)), None)
+    start = data[:400]
+    if encoding is None and any(start):  # names end in letters of Latin script, every other byte of which is 0
         first, second = start[::2].count(0), start[1::2].count(0)
         if 4 * max(first, second) >= len(start) > 3 * min(first, second):
             encoding = ("utf-32" if b"\0\0\0" in start else "utf-16") + ("-be" if first > second else "-le")
@@ -264,8 +247,8 @@ def _as_meant(name: str) -> str:
 def _separator(text: str, ending: str) -> tuple[str, str, int]:
     """Return what stands between fields, the table itself, and how many lines were taken from its beginning."""
     first, _, rest = text.partition("\n")
-    if said := re.fullmatch(r"(?i)sep=(.)\r?", first):  # as Excel takes it
-        return said[1] if said[1] in _SEPARATORS else ",", rest, 1
+    if named_by_excel := re.fullmatch(r"(?i)sep=(.)\r?", first):  # as Excel takes it
+        return named_by_excel[1] if named_by_excel[1] in _SEPARATORS else ",", rest, 1
     bare = re.sub(r'"[^"]*"', "", first)
     named = [
         s for s in _SEPARATORS if _path_column([f.strip(' "\r') for f in first.split(s)]) is not None and s in bare
@@ -279,11 +262,13 @@ def _start_of(text: str, line: int) -> str:
     return as_text((text.split("\n") + [""] * line)[max(line - 1, 0)][:60].rstrip("\r"))
 
 
-def _column_named(name: str, header: list[str], wanted: str, said: str) -> int:
+def _column_named(name: str, header: list[str], wanted: str, separated_by: str) -> int:
     lower = [h.lower() for h in header]
     if wanted in header or wanted.strip().lower() in lower:
         return header.index(wanted) if wanted in header else lower.index(wanted.strip().lower())
-    raise CollectionError(f"{name}: no column {wanted!r} in its header ({said}); it has: {', '.join(header) or 'none'}")
+    raise CollectionError(
+        f"{name}: no column {wanted!r} in its header ({separated_by}); it has: {', '.join(header) or 'none'}"
+    )
 
 
 def _is_there(path: Path, row: list[str], column: int) -> bool:
@@ -292,14 +277,16 @@ def _is_there(path: Path, row: list[str], column: int) -> bool:
     return False
 
 
-def _parquet_rows(path: Path, chosen: Columns) -> Iterator[tuple[str | Entry, dict[str, Any]]]:
+def _parquet_rows(
+    path: Path, path_column: str | None, label_column: str | None
+) -> Iterator[tuple[str | Entry, dict[str, Any]]]:
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(path)
     names, shown = file.schema_arrow.names, as_text(str(path))
-    column = _column_named(shown, names, chosen.path, "Parquet") if chosen.path else _column_of_files(path, file)
-    label = _column_named(shown, names, chosen.label, "Parquet") if chosen.label else _label_column(names)
-    own = None if chosen.label else label
+    column = _column_named(shown, names, path_column, "Parquet") if path_column else _column_of_files(path, file)
+    label = _column_named(shown, names, label_column, "Parquet") if label_column else _label_column(names)
+    own = None if label_column else label
     changed, count = changed_at(os.stat(path)), 0
     for batch in file.iter_batches(batch_size=1024):
         columns = [_values(values) for values in batch.columns]
@@ -370,7 +357,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _value(scalar: Any) -> Any:
-    with suppress(ValueError, OverflowError):  # a nested one, of which some part can't be told
+    with suppress(ValueError, OverflowError):  # a nested one, of which some part has no value in Python
         return scalar.as_py()
     return None
 

@@ -1,33 +1,30 @@
 """A folder -> the files in it, in a fixed order, each as an entry that says what the reader opens.
 
-No file is opened here. What can be told without (a pipe, a link that leads nowhere, a text that is another file's
+No file is opened here. What is known without that (a pipe, a link that leads nowhere, a text that is another file's
 caption) is said in the entry; the rest is found out when it is read.
 """
 
 from __future__ import annotations
 
 import errno
-import fnmatch
 import heapq
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lookalike.collections.columns import Entries, EntriesBuilder, Entry
+from lookalike.collections.ids import as_text, id_of, with_unique_ids
+from lookalike.collections.patterns import matcher
 from lookalike.errors import CollectionError
 from lookalike.imaging.formats import SUFFIXES
 
 _INDEX_ENDING = ".lookalike"
 _EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
-_FRAME = re.compile(r"(.+)#\d+", re.DOTALL)
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 _WORDS = {
     errno.EACCES: "no permission to read it",
@@ -47,8 +44,6 @@ class Scan:
     unlisted : dict of str to str
         Folders that could not be listed, by their path relative to the collection, and why. What an index knows of
         them is not gone.
-    skipped : int
-        Hidden files and folders left out; a folder counts once.
     empty : dict of str to int
         Folders in which nothing lies at all, and when they were last changed, in nanoseconds since 1970.
     mounts : list of str
@@ -58,7 +53,6 @@ class Scan:
 
     entries: Entries
     unlisted: dict[str, str]
-    skipped: int
     empty: dict[str, int]
     mounts: list[str]
 
@@ -94,7 +88,7 @@ def scan(
     Returns
     -------
     Scan
-        The entries, what could not be listed, and how many were hidden.
+        The entries, and what could not be listed.
 
     Raises
     ------
@@ -106,56 +100,13 @@ def scan(
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "b.png").write_bytes(b"..."), (folder / ".a.png").touch()
-    >>> found = scan(folder)
-    >>> [(entry.id, entry.size) for entry in found.entries], found.skipped
-    ([('b.png', 3)], 1)
+    >>> [(entry.id, entry.size) for entry in scan(folder).entries]
+    [('b.png', 3)]
     """
-    walk = _Walk(os.path.abspath(folder), as_text(str(folder)), _matcher(include), _matcher(exclude), hidden, links)
+    walk = _Walk(os.path.abspath(folder), as_text(str(folder)), matcher(include), matcher(exclude), hidden, links)
     walk.run()
     entries = with_unique_ids(walk.entries.finish()).sorted()
-    return Scan(entries, walk.unlisted, walk.skipped, walk.empty, sorted(walk.mounts))
-
-
-def as_text(name: str) -> str:
-    r"""Write bytes of a file name that are no UTF-8 as escapes, which every file and terminal takes.
-
-    Parameters
-    ----------
-    name : str
-        As the system gave it.
-
-    Returns
-    -------
-    str
-        Free of surrogates.
-
-    Examples
-    --------
-    >>> as_text(os.fsdecode(b"caf\xe9.png"))
-    'caf\\udce9.png'
-    """
-    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
-
-
-def id_of(name: str) -> str:
-    """Return a file's name as ids hold it, and as it is looked for: one form of accents, whatever system wrote it.
-
-    Parameters
-    ----------
-    name : str
-        As the system, a list or a person gives it.
-
-    Returns
-    -------
-    str
-        In Unicode's composed form (NFC).
-
-    Examples
-    --------
-    >>> id_of("Mu\u0308ller.jpg") == "M\u00fcller.jpg"
-    True
-    """
-    return name if name.isascii() else unicodedata.normalize("NFC", as_text(name))
+    return Scan(entries, walk.unlisted, walk.empty, sorted(walk.mounts))
 
 
 def file_entry(
@@ -204,33 +155,6 @@ def file_entry(
     )
 
 
-def chosen(entries: Entries, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Entries:
-    """Choose entries by the patterns that :func:`scan` takes, where they come from elsewhere than a folder.
-
-    Parameters
-    ----------
-    entries : Entries
-        Of an archive or a list.
-    include, exclude : sequence of str
-        As for :func:`scan`.
-
-    Returns
-    -------
-    Entries
-        In the order they came.
-    """
-    wanted, unwanted = _matcher(include), _matcher(exclude)
-    if wanted is None and unwanted is None:
-        return entries
-
-    def is_left_out(identity: str) -> bool:
-        parts = identity.split("/")
-        return unwanted is not None and any(unwanted.match("/".join(parts[:i])) for i in range(1, len(parts) + 1))
-
-    ids = entries.column("id").to_pylist()
-    return entries.take(np.array([not (wanted and not wanted.match(i)) and not is_left_out(i) for i in ids], np.bool_))
-
-
 def captions_of(names: Iterable[str]) -> dict[str, str]:
     """Find the sidecar texts among the names of one folder.
 
@@ -253,12 +177,12 @@ def captions_of(names: Iterable[str]) -> dict[str, str]:
     texts = {id_of(name[:-4]): name for name in names if name.lower().endswith(".txt")}
     if not texts:
         return {}
-    found = {}
+    captions = {}
     for name in names:
         stem, ending = os.path.splitext(name)
         if ending.lower() in SUFFIXES and (text := texts.get(id_of(name)) or texts.get(id_of(stem))):
-            found[name] = text
-    return found
+            captions[name] = text
+    return captions
 
 
 def is_index(names: set[str]) -> bool:
@@ -292,7 +216,6 @@ class _Walk:
     ) -> None:
         self.entries = EntriesBuilder()
         self.unlisted: dict[str, str] = {}
-        self.skipped = 0
         self.empty: dict[str, int] = {}
         self.mounts: list[str] = []
         self._disks: dict[str, int] = {}  # of folders that hold folders
@@ -320,8 +243,8 @@ class _Walk:
             if identity in self._visited:
                 self._add_known(path, relative, "unreadable", f"a link to {self._visited[identity]}; searched once")
                 return
-            with os.scandir(path) as found:
-                children = list(found)
+            with os.scandir(path) as listing:
+                children = list(listing)
         except OSError as e:
             if not relative:
                 raise CollectionError(f"{self._name}: can't be listed: {e.strerror or e}") from e
@@ -345,10 +268,8 @@ class _Walk:
         files: list[tuple[str, int, int]] = []  # names, sizes, times
         for child in children:
             name = child.name
-            if name[0] == "." and not self._hidden:
-                self.skipped += 1
-                continue
-            if name.endswith(_INDEX_ENDING) or (self._exclude and self._exclude.match(before + name)):
+            is_hidden = name[0] == "." and not self._hidden
+            if is_hidden or name.endswith(_INDEX_ENDING) or (self._exclude and self._exclude.match(before + name)):
                 continue
             try:
                 if not self._follows and child.is_symlink() and not self._leads_inside(child.path):
@@ -474,53 +395,3 @@ def _what_is_wrong(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "a link to a file that doesn't exist; mend or remove it"
     return f"{_WORDS.get(error.errno or 0) or error.strerror or error}"
-
-
-def _matcher(patterns: Sequence[str]) -> re.Pattern[str] | None:
-    """Compile glob patterns into one that is matched against relative paths."""
-    anywhere = "(?s:.*/)?"
-    compiled = []
-    for pattern in patterns:
-        glob = pattern.rstrip("/")
-        for form in {glob, unicodedata.normalize("NFC", glob), unicodedata.normalize("NFD", glob)}:
-            compiled.append(("" if "/" in form else anywhere) + fnmatch.translate(form))
-    return re.compile("|".join(compiled)) if compiled else None
-
-
-def with_unique_ids(entries: Entries) -> Entries:
-    """Mark ids that read as another's: of a name whose bytes were escaped, or that looks like a frame of another file.
-
-    Parameters
-    ----------
-    entries : Entries
-        Of one collection.
-
-    Returns
-    -------
-    Entries
-        In the same order. ``a.gif#1`` beside ``a.gif``, whose second frame that is, becomes ``a.gif#1~``.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    held = entries.column("id")
-    maybe = held.filter(pc.match_substring(held, "#"))  # by which most are told apart at once
-    maybe = maybe.filter(pc.match_substring_regex(maybe, r"(?s).#\p{Nd}+$")).to_pylist()
-    files = {name: found[1] for name in maybe if (found := _FRAME.fullmatch(name))}
-    beside = pa.array(sorted(set(files.values())), held.type)
-    there = set(held.filter(pc.is_in(held, value_set=beside)).to_pylist()) if files else set()
-    frames = {name for name, file in files.items() if file in there}
-    if not frames and pc.count_distinct(held).as_py() == len(entries):
-        return entries
-    ids, kinds, paths = (entries.column(name).to_pylist() for name in ("id", "kind", "path"))
-    members = entries.column("member").to_pylist()
-    seen = set(frames)
-
-    def rank(row: int) -> tuple[bool, str, bytes, bytes]:
-        return not paths[row].endswith(ids[row].encode()), kinds[row], paths[row], members[row] or b""
-
-    for row in sorted(range(len(ids)), key=rank):
-        while ids[row] in seen:
-            ids[row] += "~"
-        seen.add(ids[row])
-    return entries.replace("id", ids)

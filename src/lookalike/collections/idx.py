@@ -27,7 +27,7 @@ def read_idx(path: str | Path, dimensions: tuple[int, ...]) -> NDArray[np.uint8]
     Parameters
     ----------
     path : str or Path
-        A raw or gzipped file (told by its first bytes, not its name).
+        A raw or gzipped file (recognised by its first bytes, not its name).
     dimensions : tuple of int
         The numbers of dimensions that are welcome: ``(3, 4)`` for images, ``(1,)`` for labels.
 
@@ -61,9 +61,9 @@ def _parse(stream: BinaryIO | gzip.GzipFile, path: Path, dimensions: tuple[int, 
     count = magic[3]
     if magic[:3] != bytes([0, 0, _UNSIGNED_BYTE]) or count not in dimensions:
         expected = " or ".join(f"0x{_UNSIGNED_BYTE << 8 | d:08x}" for d in dimensions)
-        found = {b"\0\0\x08\x01": " (labels)", b"\0\0\x08\x03": " (images)"}.get(magic, "")
+        content = {b"\0\0\x08\x01": " (labels)", b"\0\0\x08\x03": " (images)"}.get(magic, "")
         raise CollectionError(
-            f"{path}: begins with the magic number 0x{magic.hex()}{found}, expected {expected}; give another file"
+            f"{path}: begins with the magic number 0x{magic.hex()}{content}, expected {expected}; give another file"
         )
     header = stream.read(4 * count)
     if len(header) < 4 * count:

@@ -91,21 +91,21 @@ def content_of(value: object, limits: Limits = _LIMITS) -> bytes | None:
     """
     if isinstance(value, bytes | bytearray | memoryview):
         try:
-            found: Any = bytes(value)
+            content: Any = bytes(value)
         except ValueError as e:  # a view that was released
             raise CollectionError(f"bytes that can't be read ({first_line(e)}); give them as bytes") from e
     elif callable(getattr(value, "read", None)):
         try:
-            found = value.read(limits.bytes + 1)  # type: ignore[attr-defined]
+            content = value.read(limits.bytes + 1)  # type: ignore[attr-defined]
         except Exception as e:  # closed, open for writing, cut short, of any library
             raise CollectionError(f"an open file can't be read ({first_line(e)}); open it again with mode 'rb'") from e
     else:
         return None
-    if not isinstance(found, bytes | bytearray):
+    if not isinstance(content, bytes | bytearray):
         raise CollectionError("a file that is open as text holds no image; open it with mode 'rb'")
-    if len(found) > limits.bytes:
+    if len(content) > limits.bytes:
         raise ImageError(f"a file of over {limits.bytes:,} bytes, the limit; save it smaller", "bomb")
-    return bytes(found)
+    return bytes(content)
 
 
 def from_base64(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""An entry of a collection -> its hash and its pictures, or an outcome. What runs on the leash, and both ends of it.
+"""An entry of a collection -> its hash and its pictures, or an outcome. What runs in the sandbox, and both ends of it.
 
 :func:`to_task` says what is wanted of one entry; :func:`read_task` does it in a worker process, where no file can harm
 the run; :func:`from_answer` takes the result apart again. What goes between is numbers, text and bytes, never objects.
@@ -128,7 +128,7 @@ def from_answer(answer: Answer, shapes: Sequence[tuple[int, ...]] | None = None)
     Parameters
     ----------
     answer : Answer
-        Of :func:`read_task`, through a leash.
+        Of :func:`read_task`, from the sandbox.
     shapes : sequence of tuple of int, optional
         Those of the task; pictures of others make no sense.
 
@@ -140,15 +140,15 @@ def from_answer(answer: Answer, shapes: Sequence[tuple[int, ...]] | None = None)
     facts = answer.facts
     try:
         outcome, hashed, shape = _text(facts, "outcome"), facts.get("hashed") is True, facts.get("shape")
-        found = [] if outcome else list(_pictures_of(facts.get("pictures", []), answer.blobs, shapes))
-        if not (outcome or hashed or shape or found):
+        frames = [] if outcome else list(_pictures_of(facts.get("pictures", []), answer.blobs, shapes))
+        if not (outcome or hashed or shape or frames):
             raise ValueError("nothing at all")
         return Reading(
             hash=_text(facts, "hash"),
             size=_number(facts, "size"),
             mtime_ns=_number(facts, "mtime_ns"),
             hashed=hashed,
-            pictures=found,
+            pictures=frames,
             shape=None if shape is None else tuple(int(n) for n in shape),
             outcome=outcome,
             stage=_text(facts, "stage"),
@@ -236,8 +236,8 @@ def read_task(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[bytes
         yield {"pictures": facts}, []
     except ImageError as e:
         # Of what isn't even called an image, and is no format that is known, no more needs to be said.
-        told = os.path.splitext(where)[1].lower() in SUFFIXES or NO_IMAGE not in str(e)
-        yield {"outcome": e.outcome, "stage": stage, "reason": str(e) if told else f"{where}: not an image"}, []
+        is_named = os.path.splitext(where)[1].lower() in SUFFIXES or NO_IMAGE not in str(e)
+        yield {"outcome": e.outcome, "stage": stage, "reason": str(e) if is_named else f"{where}: not an image"}, []
 
 
 def read_entry(entry: Entry, where: str, limits: Limits = _LIMITS) -> bytes:
@@ -267,8 +267,8 @@ def read_entry(entry: Entry, where: str, limits: Limits = _LIMITS) -> bytes:
     return _read(entry.source, where, limits.bytes)[0]
 
 
-def read_head(entry: Entry, length: int = 32) -> bytes:
-    """Read the first bytes of one entry, to tell what it is.
+def read_head(entry: Entry, length: int) -> bytes:
+    """Read the first bytes of one entry.
 
     Parameters
     ----------
@@ -280,15 +280,13 @@ def read_head(entry: Entry, length: int = 32) -> bytes:
     Returns
     -------
     bytes
-        Fewer where the file is shorter, none where it can't be read.
+        Fewer where the file is shorter.
+
+    Raises
+    ------
+    ImageError, OSError
+        If it can't be read.
     """
-    try:
-        return _head(entry, length)
-    except (ImageError, OSError):
-        return b""
-
-
-def _head(entry: Entry, length: int) -> bytes:
     if entry.source[0] != "file":
         return archive.read_member(entry.source, length, entry.id, cut=True)
     with _opened(entry.source[1], entry.id) as file:
@@ -318,7 +316,7 @@ def read_caption(entry: Entry) -> str | None:
         return None
     text_of = replace(entry, source=(*entry.source[:-1], entry.caption[0]))
     try:
-        data = _head(text_of, CAPTION_BYTES)
+        data = read_head(text_of, CAPTION_BYTES)
     except OSError as e:
         raise _unreadable(entry.id, e) from e
     except ImageError as e:

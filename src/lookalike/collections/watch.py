@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lookalike.errors import UsageError
 
-_QUIET_MS = 1000  # so long nothing may have changed before it is told: a file being copied isn't complete
+_QUIET_MS = 1000  # a change is reported after so long without another: a file being copied isn't complete
 
 
 def watch(folder: str | Path, *, stop: threading.Event | None = None) -> Iterator[int]:
@@ -27,7 +27,7 @@ def watch(folder: str | Path, *, stop: threading.Event | None = None) -> Iterato
     int
         First 0, once the watch stands, so that nothing is missed that changes from then on. Then how many files have
         changed since the last time, once they have been left alone for a second. What changes while the caller works is
-        told afterwards. A folder that vanishes, with its disk, is waited for; when it is back that is told too.
+        reported afterwards. A folder that vanishes, with its disk, is waited for; when it is back that is reported too.
 
     Raises
     ------

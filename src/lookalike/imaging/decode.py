@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import ImageError, missing_extra
 from lookalike.imaging.color import is_grey, orientation_of, set_upright, to_plain
-from lookalike.imaging.decode_errors import image_file, reported, too_many_pixels
+from lookalike.imaging.decode_errors import reported, too_many_pixels
 from lookalike.imaging.encode import THUMBNAIL_SIDE, encode_thumbnail
 from lookalike.imaging.formats import (
     FORMATS,
@@ -65,41 +64,13 @@ class Picture(NamedTuple):
     thumbnail: bytes
 
 
-# Reading --------------------------------------------------------------------------------------------------------------
-
-
-def read_image(path: str | Path, limits: Limits = _LIMITS) -> NDArray[np.uint8]:
-    """Read one image file, upright by its EXIF orientation.
-
-    Parameters
-    ----------
-    path : str or Path
-        An image file in one of ``FORMATS``, told by its content, not its name; of an animation, the first frame.
-    limits : Limits
-        Its pixels and bytes.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w) or (h, w, 3)
-        Grey where the file is grey, else sRGB; transparent parts on white; 16 bits brought to 8.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing, no image, cut short, damaged, or over a limit.
-    """
-    with image_file(Path(path), limits) as file:
-        data = file.read(limits.bytes + 1)
-    return decode(data, str(path), limits)
-
-
 def decode(data: bytes | memoryview, where: str, limits: Limits = _LIMITS) -> NDArray[np.uint8]:
-    """Decode the bytes of one image file, as :func:`read_image` does.
+    """Decode the bytes of one image file, upright by its EXIF orientation.
 
     Parameters
     ----------
     data : bytes or memoryview
-        The whole file.
+        A whole file in one of ``FORMATS``, recognised by its content, not its name.
     where : str
         Its name in errors.
     limits : Limits
@@ -108,7 +79,8 @@ def decode(data: bytes | memoryview, where: str, limits: Limits = _LIMITS) -> ND
     Returns
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
-        The first frame, upright, in full size.
+        The first frame in full size: grey where the file is grey, else sRGB; transparent parts on white; 16 bits brought
+        to 8.
 
     Raises
     ------
@@ -119,30 +91,6 @@ def decode(data: bytes | memoryview, where: str, limits: Limits = _LIMITS) -> ND
     with reported(where, limits, data):
         image, _ = _spared(io.BytesIO(data), lambda file: _loaded(file, where, limits))
         return np.asarray(set_upright(to_plain(image, where), orientation_of(image)))
-
-
-def image_shape(path: str | Path, limits: Limits = _LIMITS) -> tuple[int, ...]:
-    """Tell from its header the shape that :func:`read_image` would return.
-
-    Parameters
-    ----------
-    path : str or Path
-        An image file.
-    limits : Limits
-        Its pixels and bytes.
-
-    Returns
-    -------
-    tuple of int
-        ``(height, width)`` or ``(height, width, 3)``.
-
-    Raises
-    ------
-    ImageError
-        If the header can't be read; the rest of the file isn't looked at.
-    """
-    with image_file(Path(path), limits) as file:
-        return header_shape(file, str(path), limits)
 
 
 def header_shape(source: bytes | memoryview | BinaryIO, where: str, limits: Limits = _LIMITS) -> tuple[int, ...]:
@@ -355,7 +303,7 @@ def _spared(file: BinaryIO, work: Callable[[Any], _T]) -> _T:
         file.seek(0)
         data = file.read()
         if not runs_out(data):
-            with suppress(Exception):  # of bare itself: the file's parts can't be told from one another
+            with suppress(Exception):  # of bare itself: the file's parts can't be separated
                 for alone in bare(data):
                     with suppress(Exception):
                         return work(io.BytesIO(alone))

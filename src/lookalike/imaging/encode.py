@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,8 @@ from numpy.typing import NDArray
 
 from lookalike.atomic import new_file
 from lookalike.errors import ImageError, UsageError, unknown_name
-from lookalike.imaging.formats import PNG_SIGNATURE, pillow
+from lookalike.imaging.formats import pillow
+from lookalike.imaging.png import png_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,7 +44,7 @@ def to_png(image: NDArray[np.uint8], longest: int | None = None) -> bytes:
     Returns
     -------
     bytes
-        A PNG file, written by hand after the W3C's recommendation (unfiltered rows, one IDAT): for thumbnails of a few
+        A PNG file with unfiltered rows, written by hand: for thumbnails of a few
         hundred bytes it takes a fifth of Pillow's time (0.27 ms each, measured on 10,000 digits).
     """
     if longest is not None and max(image.shape[:2]) > longest:
@@ -57,11 +56,7 @@ def to_png(image: NDArray[np.uint8], longest: int | None = None) -> bytes:
     height, width = image.shape[:2]
     rows = np.zeros((height, 1 + image[0].size), np.uint8)  # each row begins with its filter, 0 for none
     rows[:, 1:] = image.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if image.ndim == 3 else 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b""))
-    return PNG_SIGNATURE + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+    return png_file(width, height, 2 if image.ndim == 3 else 0, rows.data)
 
 
 def to_thumbnail(image: NDArray[np.uint8], longest: int = THUMBNAIL_SIDE) -> bytes:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, BinaryIO
+from typing import Any
 
 #: The formats that are opened, and the endings their files bear. What Pillow knows beyond them stays closed: a decoder
 #: that nobody needs is one more to attack, and for EPS it would start another program.
@@ -194,39 +194,23 @@ def pillow_limit(pixels: int) -> Iterator[None]:
                 pil.MAX_IMAGE_PIXELS = max(_raised) if _raised else _own_limit
 
 
-def looks_like_image(head: bytes) -> bool:
-    """Tell by a file's beginning whether it is in one of ``FORMATS``.
-
-    Parameters
-    ----------
-    head : bytes
-        Its first 32 bytes, or more.
-
-    Returns
-    -------
-    bool
-        Whether it bears a format's signature; it may still be damaged.
-
-    Examples
-    --------
-    >>> looks_like_image(b"GIF89a"), looks_like_image(b"%PDF-1.7")
-    (True, False)
-    """
-    return format_of(head[:HEAD]) is not None
-
-
 def format_of(head: bytes) -> str | None:
     """Name the format whose signature a file bears.
 
     Parameters
     ----------
     head : bytes
-        Its first ``HEAD`` bytes.
+        Its first ``HEAD`` bytes, or more.
 
     Returns
     -------
     str or None
-        One of ``FORMATS``; None if it bears none of their signatures.
+        One of ``FORMATS``; None if it bears none of their signatures. The file may still be damaged.
+
+    Examples
+    --------
+    >>> format_of(b"GIF89a"), format_of(b"%PDF-1.7")
+    ('GIF', None)
     """
     for name, signature in _SIGNATURES.items():
         if signature.match(head):
@@ -237,25 +221,6 @@ def format_of(head: bytes) -> str | None:
     length = min(int.from_bytes(head[:4], "big"), len(head) // 4 * 4)
     brands = {head[8:12], *(head[i : i + 4] for i in range(16, length, 4))}
     return "AVIF" if brands & _AVIF_BRANDS else "HEIC" if brands & _HEIC_BRANDS else None
-
-
-def name_of(source: bytes | BinaryIO) -> str | None:
-    """Name a file's format.
-
-    Parameters
-    ----------
-    source : bytes or seekable binary file
-        The file.
-
-    Returns
-    -------
-    str or None
-        As :func:`format_of` gives it.
-    """
-    if isinstance(source, bytes):
-        return format_of(source[:HEAD])
-    source.seek(0)
-    return format_of(source.read(HEAD))
 
 
 def unread_format(head: bytes) -> tuple[str, str] | None:

@@ -40,6 +40,32 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         place += 12 + length
 
 
+def png_file(width: int, height: int, colour: int, rows: bytes | memoryview, interlaced: int = 0) -> bytes:
+    """Write a PNG of 8 bits a sample after the W3C's recommendation: signature, header, one IDAT, end.
+
+    Parameters
+    ----------
+    width, height : int
+        In pixels.
+    colour : int
+        Its type of colour: 0 for grey, 2 for RGB.
+    rows : bytes or memoryview
+        Each begins with the number of its filter.
+    interlaced : int
+        Its order of rows.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, interlaced)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
 def refuse_unread_kinds(head: bytes) -> None:
     """Refuse a PNG of a kind that isn't read, if its header is sound.
 
@@ -124,13 +150,5 @@ def _halves(data: bytes) -> tuple[np.ndarray, np.ndarray]:
         table, rows = rows[: h * (1 + 6 * w)].reshape(h, 1 + 6 * w), rows[h * (1 + 6 * w) :]
         for half, part in enumerate(parts):
             part.append(np.concatenate([table[:, :1], table[:, 1 + half :: 2]], axis=1).tobytes())
-    header = struct.pack(">IIBBBBB", width, height, 8, _RGB, 0, 0, interlaced)
-    high, low = (
-        PNG_SIGNATURE
-        + b"".join(
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-            for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(part), 1)), (b"IEND", b""))
-        )
-        for part in parts
-    )
-    return tuple(np.asarray(pillow().open(io.BytesIO(file), formats=["PNG"])) for file in (high, low))  # type: ignore[return-value]
+    files = (png_file(width, height, _RGB, b"".join(part), interlaced) for part in parts)
+    return tuple(np.asarray(pillow().open(io.BytesIO(file), formats=["PNG"])) for file in files)  # type: ignore[return-value]

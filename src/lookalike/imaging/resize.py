@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 _FLOAT_SLACK = 1e-6  # how far rounding may take a float out of 0..1
 
 
-# Types and sizes ------------------------------------------------------------------------------------------------------
-
-
 def to_uint8(images: NDArray[np.generic], where: str = "images") -> NDArray[np.uint8]:
     """Bring an array of pixels to 0..255 in uint8.
 
@@ -157,6 +154,3 @@ def _shares(parts: int, size: int) -> NDArray[np.float64]:
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     shares: NDArray[np.float64] = np.maximum(overlap, 0) * (parts / size)
     return shares
-
-
-# Thumbnails and files -------------------------------------------------------------------------------------------------

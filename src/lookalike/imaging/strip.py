@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from lookalike.imaging.formats import HEAD, PNG_SIGNATURE, format_of
 from lookalike.imaging.png import png_chunks
 from lookalike.imaging.tiff_tags import with_picture_alone
-from lookalike.imaging.truncation import gif_blocks, gif_start
+from lookalike.imaging.truncation import SCAN, gif_blocks, gif_start, jpeg_segments, webp_chunks
 
 _OF_A_PNG = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"eXIf")
 # Of a JPEG: tables, frame, scans; what a segment of Adobe's says of the colours is a part of the picture.
-_NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _COMMENT, _APPLICATION = 0xFE, range(0xE0, 0xF0)
 
 
@@ -32,7 +31,7 @@ def bare(data: bytes) -> Iterator[bytes]:
     Raises
     ------
     Exception
-        Of any kind, where the file's parts can't be told from one another.
+        Of any kind, where the file's parts can't be separated.
     """
     name = format_of(data[:HEAD])
     if name == "PNG":
@@ -55,24 +54,11 @@ def bare(data: bytes) -> Iterator[bytes]:
 
 def _jpeg(data: bytes, *, profile: bool) -> bytes:
     """Return a JPEG without comments and segments of applications but Adobe's, EXIF and the profile."""
-    out, place = [data[:2]], 2
-    while data[place + 1] != 0xDA:
-        if data[place] != 0xFF or data[place + 1] in (0x00, 0xFF):
-            place += 1
-            continue
-        kind = data[place + 1]
-        if kind in _NO_LENGTH:
-            place += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, place + 2)
-        if length < 2:  # as of a segment that somebody has emptied
-            place += 4
-            continue
-        segment = data[place : place + 2 + length]
-        if _is_of_the_picture(kind, segment[4:], profile):
-            out.append(segment)
-        place += 2 + length
-    return b"".join(out) + data[place:]
+    return data[:2] + b"".join(
+        data[start:end]
+        for kind, start, end in jpeg_segments(data)
+        if kind == SCAN or _is_of_the_picture(kind, data[start + 4 : end], profile)
+    )
 
 
 def _is_of_the_picture(kind: int, body: bytes, profile: bool) -> bool:
@@ -97,14 +83,11 @@ def _gif(data: bytes) -> bytes:
 
 def _webp(data: bytes) -> bytes:
     """Return a WebP without profile, EXIF and XMP, and without the flags that announce them."""
-    place, out = 12, b""
-    while place + 8 <= len(data):
-        kind, length = struct.unpack_from("<4sI", data, place)
-        end = place + 8 + length + length % 2
-        chunk = data[place:end]
+    out = b""
+    for kind, start, end in webp_chunks(data):
+        chunk = data[start : end + (end - start) % 2]
         if kind == b"VP8X":
             chunk = chunk[:8] + bytes([chunk[8] & 0b00010010]) + chunk[9:]
         if kind in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"):
             out += chunk
-        place = end
     return b"RIFF" + struct.pack("<I", 4 + len(out)) + b"WEBP" + out

@@ -1,4 +1,4 @@
-"""TIFF, where Pillow isn't right: other layouts of the samples, raw photos told from pictures, strips that lie outside.
+"""TIFF, where Pillow isn't right: other layouts of the samples, raw photos refused, strips that lie outside.
 
 Pillow reads what cameras, scanners and Photoshop usually write, and what is compressed as JPEG or fax; see `samples`
 for the rest.
@@ -105,8 +105,8 @@ class Tiff(TiffImageFile):
                 below, _ = directories.at(int(place))
             except (EOFError, ValueError, TypeError):
                 continue
-            found = [(*directories.values(below.get(tag)), -1)[0] for tag in (Tag.PHOTOMETRIC, Tag.COMPRESSION)]
-            yield found[0], found[1]
+            stated = [(*directories.values(below.get(tag)), -1)[0] for tag in (Tag.PHOTOMETRIC, Tag.COMPRESSION)]
+            yield stated[0], stated[1]
 
     def load(self) -> Any:
         """Decode the page; an error if a strip or a tile of it lies beyond the file's end, libtiff's where that reads it."""

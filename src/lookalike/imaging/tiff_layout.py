@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike.imaging.formats import UnreadKindError
 from lookalike.imaging.tiff_samples import COLOUR_SAMPLES, READ_BY_PILLOW, Layout, numbers
-from lookalike.imaging.tiff_tags import Compression, Photometric, Tag
+from lookalike.imaging.tiff_tags import LAB, Compression, Photometric, Tag
 
 
 def layout_of(tags: Any) -> Layout | None:
@@ -40,10 +40,7 @@ def layout_of(tags: Any) -> Layout | None:
     n = COLOUR_SAMPLES[colours]
     if min(width, height) < 1 or not n <= samples <= 64:
         return None
-    lab = colours in (
-        Photometric.LAB,
-        Photometric.ICC_LAB,
-    )  # of which some programs say that two of three samples have a sign
+    lab = colours in LAB  # of which some programs say that two of three samples have a sign
     if len(set(depths)) > 1 or (len(set(formats)) > 1 and not lab):
         raise UnreadKindError("its samples are of different depths or types")
     kind = "u" if lab else {1: "u", 2: "i", 3: "f", 4: "u"}.get(formats[0])
@@ -51,11 +48,8 @@ def layout_of(tags: Any) -> Layout | None:
         raise UnreadKindError("its values are complex numbers")
     bits, extra = depths[0], numbers(tags.get(Tag.EXTRA))
     planes, reverse = tags.get(Tag.PLANAR, 1) == 2 and samples > 1, tags.get(Tag.FILL, 1) == 2
-    predictor = (
-        tags.get(Tag.PREDICTOR, 1)
-        if compression not in (Compression.NONE, Compression.PACKBITS, Compression.WEBP)
-        else 1
-    )
+    has_predictor = compression not in (Compression.NONE, Compression.PACKBITS, Compression.WEBP)
+    predictor = tags.get(Tag.PREDICTOR, 1) if has_predictor else 1
     plain = kind == "u" and predictor in (1, 2) and not (planes or reverse or compression == Compression.WEBP)
     if plain and (colours, samples, extra) in READ_BY_PILLOW.get(bits, set()):
         return None
@@ -106,7 +100,7 @@ def _refuse(layout: Layout) -> None:
     if COLOUR_SAMPLES[colours] > 1 and (kind != "u" or bits > 24):
         # Nobody says which value is white, or whether floats are shades or linear light.
         raise UnreadKindError("colours of 32 bits, as floats or with a sign; of such only shades of grey are read")
-    if colours in (Photometric.LAB, Photometric.ICC_LAB):
+    if colours in LAB:
         depths = (8, 16)
     elif colours == Photometric.YCBCR:
         depths = (8,)
@@ -116,7 +110,7 @@ def _refuse(layout: Layout) -> None:
         raise UnreadKindError(f"{bits} bits a sample of its type")
     if predictor not in (1, 2, 3) or (predictor == 2 and bits not in (8, 16, 32)) or (predictor == 3 and kind != "f"):
         raise UnreadKindError(f"predictor {predictor} with {bits} bits a sample")
-    if colours in (Photometric.LAB, Photometric.ICC_LAB) and layout.alpha is not None:
+    if colours in LAB and layout.alpha is not None:
         raise UnreadKindError("L*a*b* with transparency")
     if layout.subsampling != (1, 1) and (layout.planes or predictor != 1 or layout.samples != 3):
         raise UnreadKindError("YCbCr with fewer colours than pixels, in planes or with a predictor")
@@ -131,11 +125,8 @@ def _shares_of(given: Any, default: tuple[float, ...]) -> tuple[float, ...]:
     sound = len(shares) == len(default) and all(math.isfinite(v) for v in shares)
     if len(default) == 3:
         return shares if sound and min(shares) > 0 else default
-    return (
-        shares
-        if sound and all(black < white for black, white in zip(shares[::2], shares[1::2], strict=True))
-        else default
-    )
+    rising = sound and all(black < white for black, white in zip(shares[::2], shares[1::2], strict=True))
+    return shares if rising else default
 
 
 def _table_of(colours: Any) -> NDArray[np.uint8]:

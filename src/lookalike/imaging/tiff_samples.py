@@ -16,7 +16,7 @@ from PIL import Image
 
 from lookalike.imaging.resize import to_uint8
 from lookalike.imaging.tiff_codecs import unpacked_chunk
-from lookalike.imaging.tiff_tags import Compression, Photometric
+from lookalike.imaging.tiff_tags import LAB, Compression, Photometric
 
 COLOUR_SAMPLES: dict[int, int] = {
     Photometric.WHITE_IS_ZERO: 1,
@@ -128,7 +128,7 @@ class Layout:
             return "L" + alpha
         if self.colours == Photometric.CMYK and not alpha:
             return "CMYK"
-        return "LAB" if self.colours in (Photometric.LAB, Photometric.ICC_LAB) else "RGB" + alpha
+        return "LAB" if self.colours in LAB else "RGB" + alpha
 
     @property
     def _is_scaled_as_a_whole(self) -> bool:
@@ -270,7 +270,7 @@ class Layout:
                 raise ValueError("a value beyond its palette")
             return self._joined(self.table[places], values)
         n = COLOUR_SAMPLES[self.colours]
-        if self.colours in (Photometric.LAB, Photometric.ICC_LAB):
+        if self.colours in LAB:
             lab = (values >> 8 if self.bits == 16 else values)[..., :3].astype(np.uint8)
             if self.colours == Photometric.ICC_LAB:  # a* and b* from 0 on, not signed
                 lab[..., 1:] ^= 0x80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
@@ -32,6 +33,10 @@ class Compression(IntEnum):
     LZMA = 34925
     ZSTD = 50000
     WEBP = 50001
+
+
+#: Those that are L*a*b*.
+LAB = (Photometric.LAB, Photometric.ICC_LAB)
 
 
 class Tag(IntEnum):
@@ -115,9 +120,13 @@ class Directories:
             raise EOFError
         return int.from_bytes(self.data[place : place + length], self.order)
 
-    def first(self) -> int:
-        """Return the place of the first directory."""
-        return self.number(8, 8) if self.large else self.number(4, 4)
+    def pages(self) -> Iterator[dict[int, Entry]]:
+        """Yield the tags of each page's directory; EOFError where one, or what makes its picture, lies beyond the end."""
+        place, seen = self.number(8, 8) if self.large else self.number(4, 4), set[int]()
+        while place and place not in seen:
+            seen.add(place)
+            tags, place = self.at(place)
+            yield tags
 
     def at(self, place: int) -> tuple[dict[int, Entry], int]:
         """Return the tags of the directory at a place, and the place of the next.
@@ -139,7 +148,7 @@ class Directories:
         """
         width = 8 if self.large else 4
         head, step = (8, 20) if self.large else (2, 12)
-        found: dict[int, Entry] = {}
+        entries: dict[int, Entry] = {}
         n = self.number(place, head)
         place += head
         if place + n * step > len(self.data):
@@ -154,9 +163,9 @@ class Directories:
                 if tag in _OF_THE_PICTURE:
                     raise EOFError
             elif length:
-                found.setdefault(tag, Entry(kind, count, self.data[value : value + length]))
+                entries.setdefault(tag, Entry(kind, count, self.data[value : value + length]))
         end = place + n * step
-        return found, self.number(end, width) if end + width <= len(self.data) else 0
+        return entries, self.number(end, width) if end + width <= len(self.data) else 0
 
     def values(self, entry: Entry | None) -> tuple[int, ...]:
         """Return a tag's whole numbers; none where it has none."""
@@ -185,34 +194,30 @@ def with_picture_alone(data: bytes) -> bytes:
     order: Literal["little", "big"] = directories.order
     out = bytearray(data)
     out[:4] = b"II*\0" if order == "little" else b"MM\0*"
-    link, place, seen = 4, directories.first(), set[int]()
-    while place and place not in seen:
-        seen.add(place)
-        try:
-            tags, following = directories.at(place)
-        except EOFError:
-            if link == 4:
-                raise
-            break
-        out.extend(bytes(len(out) % 2))
-        out[link : link + 4] = len(out).to_bytes(4, order)
-        kept = {
-            tag: _shorter(entry, order)
-            for tag, entry in sorted(tags.items())
-            if tag in _OF_THE_PICTURE | _OF_RAW_PHOTOS
-        }
-        body = len(out) + 2 + 12 * len(kept) + 4
-        table, rest = len(kept).to_bytes(2, order), b""
-        for tag, entry in kept.items():
-            table += tag.to_bytes(2, order) + entry.kind.to_bytes(2, order) + entry.n.to_bytes(4, order)
-            if len(entry.value) <= 4:
-                table += entry.value.ljust(4, b"\0")
-            else:
-                table += (body + len(rest)).to_bytes(4, order)
-                rest += entry.value + bytes(len(entry.value) % 2)
-        link = len(out) + len(table)
-        out += table + bytes(4) + rest
-        place = following
+    link = 4
+    try:
+        for tags in directories.pages():
+            out.extend(bytes(len(out) % 2))
+            out[link : link + 4] = len(out).to_bytes(4, order)
+            kept = {
+                tag: _shorter(entry, order)
+                for tag, entry in sorted(tags.items())
+                if tag in _OF_THE_PICTURE | _OF_RAW_PHOTOS
+            }
+            body = len(out) + 2 + 12 * len(kept) + 4
+            table, rest = len(kept).to_bytes(2, order), b""
+            for tag, entry in kept.items():
+                table += tag.to_bytes(2, order) + entry.kind.to_bytes(2, order) + entry.n.to_bytes(4, order)
+                if len(entry.value) <= 4:
+                    table += entry.value.ljust(4, b"\0")
+                else:
+                    table += (body + len(rest)).to_bytes(4, order)
+                    rest += entry.value + bytes(len(entry.value) % 2)
+            link = len(out) + len(table)
+            out += table + bytes(4) + rest
+    except EOFError:
+        if link == 4:  # not even the first page
+            raise
     return bytes(out)
 
 
@@ -239,10 +244,7 @@ def chunks_run_out(data: bytes) -> bool:
     """
     directories = Directories(data)
     try:
-        place, seen = directories.first(), set[int]()
-        while place and place not in seen:
-            seen.add(place)
-            tags, place = directories.at(place)
+        for tags in directories.pages():
             for starts, lengths in ((Tag.OFFSETS, Tag.COUNTS), (Tag.TILE_OFFSETS, Tag.TILE_COUNTS)):
                 chunks = zip(directories.values(tags.get(starts)), directories.values(tags.get(lengths)), strict=False)
                 if any(start + length > len(data) for start, length in chunks):

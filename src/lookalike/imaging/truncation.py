@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lookalike.imaging.formats import (
-    JPEG_END,
-    name_of,
-)
+from lookalike.imaging.formats import HEAD, JPEG_END, format_of
 from lookalike.imaging.png import png_chunks
 from lookalike.imaging.tiff_tags import chunks_run_out
 
@@ -21,16 +18,19 @@ if TYPE_CHECKING:
 
 # Boxes of an ISO file that hold a picture, or lead to one. What else lies behind them may be rubbish, or a phone's video.
 _OF_THE_PICTURE = (b"ftyp", b"meta", b"moov", b"mdat")
+#: The kind of segment of a JPEG that begins a scan; those that have no length.
+SCAN = 0xDA
+_NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 # A picture that is packed doesn't end in so many of them: the rest was lost in a crash, or never came.
 _ZEROS = 64
 
 
-def runs_out(source: bytes | BinaryIO) -> bool:
+def runs_out(data: bytes) -> bool:
     """Tell whether a file that could not be read lacks its end.
 
     Parameters
     ----------
-    source : bytes or seekable binary file
+    data : bytes
         The file.
 
     Returns
@@ -38,12 +38,9 @@ def runs_out(source: bytes | BinaryIO) -> bool:
     bool
         False also where its format says nothing of it.
     """
-    name = name_of(source)
-    if not isinstance(source, bytes):
-        source.seek(0)
-        source = source.read()
+    name = format_of(data[:HEAD])
     try:
-        return name in _ENDS and _ENDS[name](source)
+        return name in _ENDS and _ENDS[name](data)
     except Exception:  # numbers in it lead out of it
         return True
 
@@ -69,11 +66,41 @@ def lacks_end(source: bytes, name: str | None) -> bool:
         return False
 
 
-def _jpeg_runs_out(data: bytes) -> bool:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Go through the segments of a JPEG up to its first scan.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Yields
+    ------
+    (int, int, int)
+        Each segment's kind, its beginning and its end; the scan comes last, with all that follows it.
+
+    Raises
+    ------
+    IndexError
+        If the file ends before its scan.
+    """
     place = 2
-    while data[place + 1] != 0xDA:  # the start of the scan; every segment before it tells its length
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big") if data[place] == 0xFF else 1
-    return data.find(JPEG_END, place) < 0
+    while (kind := data[place + 1]) != SCAN:
+        if data[place] != 0xFF or kind in (0x00, 0xFF):
+            place += 1
+        elif kind in _NO_LENGTH:
+            place += 2
+        else:
+            length = int.from_bytes(data[place + 2 : place + 4], "big")
+            if length >= 2:  # else somebody has emptied it
+                yield kind, place, place + 2 + length
+            place += 2 + max(length, 2)
+    yield SCAN, place, len(data)
+
+
+def _jpeg_runs_out(data: bytes) -> bool:
+    *_, (_, scan, _) = jpeg_segments(data)
+    return data.find(JPEG_END, scan) < 0
 
 
 def _png_runs_out(data: bytes) -> bool:
@@ -160,12 +187,12 @@ _CODECS = {
 }  # fmt: skip
 
 
-def unread_kind(source: bytes | BinaryIO) -> str | None:
+def unread_kind(data: bytes) -> str | None:
     """Name the kind of a file that no decoder here knows, where one has failed.
 
     Parameters
     ----------
-    source : bytes or seekable binary file
+    data : bytes
         The file.
 
     Returns
@@ -173,17 +200,13 @@ def unread_kind(source: bytes | BinaryIO) -> str | None:
     str or None
         Words for an error; None where its kind isn't the reason.
     """
-    name = name_of(source)
-    if not isinstance(source, bytes):
-        source.seek(0)
-        source = source.read()
+    name = format_of(data[:HEAD])
     try:
         if name == "JPEG":
-            kinds = (_JPEG_KINDS.get(kind) for kind in _jpeg_markers(source))
-            return next((kind for kind in kinds if kind), None)
+            return next((_JPEG_KINDS[kind] for kind, _, _ in jpeg_segments(data) if kind in _JPEG_KINDS), None)
         if name in ("AVIF", "HEIC"):
-            place = source.index(b"iinf") - 4
-            items = source[place : _box(source, place)[2]]  # each with its kind behind its number
+            place = data.index(b"iinf") - 4
+            items = data[place : _box(data, place)[2]]  # each with its kind behind its number
             if not any(kind in items for kind in (b"hvc1", b"av01", b"grid")):
                 return next((f"its codec is {words}" for codec, words in _CODECS.items() if codec in items), None)
     except (IndexError, ValueError, struct.error):
@@ -191,26 +214,15 @@ def unread_kind(source: bytes | BinaryIO) -> str | None:
     return None
 
 
-def _jpeg_markers(data: bytes) -> Iterator[int]:
-    """Yield the kinds of a JPEG's segments up to its first scan."""
-    place = 2
-    while data[place + 1] != 0xDA:
-        if data[place] != 0xFF:
-            place += 1
-            continue
-        yield data[place + 1]
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-
-
 # Boxes of HEIC and AVIF -----------------------------------------------------------------------------------------------
 
 
 def _boxes_run_out(data: bytes) -> bool:
     """Tell whether a box with a picture, or a part of one that is listed, lies beyond the end (ISO/IEC 14496-12)."""
-    place, found = 0, set()
+    place, kinds = 0, set()
     while place + 8 <= len(data):
         kind, start, end = _box(data, place)
-        found.add(kind)
+        kinds.add(kind)
         if kind in _OF_THE_PICTURE:
             if end > len(data):
                 return True
@@ -221,7 +233,7 @@ def _boxes_run_out(data: bytes) -> bool:
                     if until > len(data) or lost:
                         return True
         place = end
-    return b"meta" not in found and b"mdat" not in found
+    return b"meta" not in kinds and b"mdat" not in kinds
 
 
 def _box(data: bytes, place: int) -> tuple[bytes, int, int]:
@@ -236,15 +248,15 @@ def _box(data: bytes, place: int) -> tuple[bytes, int, int]:
 
 def _coded_items(meta: bytes) -> set[int]:
     """Return the numbers of items in HEVC or AV1, whose bytes never end in many zeros, by the boxes ``infe``."""
-    found = set()
+    numbers = set()
     place = meta.find(b"infe")
     while place >= 0:
         of_id = 4 if meta[place + 4] == 3 else 2
         at = place + 8 + of_id + 2
         if meta[at : at + 4] in (b"hvc1", b"av01"):
-            found.add(int.from_bytes(meta[place + 8 : place + 8 + of_id], "big"))
+            numbers.add(int.from_bytes(meta[place + 8 : place + 8 + of_id], "big"))
         place = meta.find(b"infe", place + 4)
-    return found
+    return numbers
 
 
 def _parts_of_items(data: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -288,19 +300,38 @@ def _bmp_runs_out(data: bytes) -> bool:
     return max(14 + data[14], int.from_bytes(data[10:14], "little")) > len(data)
 
 
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Go through the chunks of a WebP.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Yields
+    ------
+    (bytes, int, int)
+        Each chunk's kind, its beginning, and its end without the byte that makes its length even.
+    """
+    place = 12
+    while place + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, place)
+        yield kind, place, place + 8 + length
+        place += 8 + length + length % 2
+
+
 def _webp_runs_out(data: bytes) -> bool:
-    length, place, last = int.from_bytes(data[4:8], "little") + 8, 12, (b"", 0, 0)
+    length = int.from_bytes(data[4:8], "little") + 8
     if length > len(data):
         return True
-    while place + 8 <= length:
-        kind, n = struct.unpack_from("<4sI", data, place)
-        if kind in (b"VP8 ", b"VP8L", b"ANMF"):  # others, EXIF's say, may well end in zeros
-            last = kind, n, place + 8 + n
-        place += 8 + n + n % 2
-    kind, n, until = last
+    # Other chunks, EXIF's say, may well end in zeros.
+    of_pictures = [chunk for chunk in webp_chunks(data[:length]) if chunk[0] in (b"VP8 ", b"VP8L", b"ANMF")]
+    if not of_pictures:
+        return False
+    kind, start, end = of_pictures[-1]
     # A picture of one colour may end in zeros: up to a twentieth of it, as measured, and none where nothing is lost.
-    zeros = max(_ZEROS, 0 if kind == b"VP8L" else n // 10)
-    return until > len(data) or (n > zeros and data[until - zeros : until] == bytes(zeros))
+    zeros = max(_ZEROS, 0 if kind == b"VP8L" else (end - start - 8) // 10)
+    return end > len(data) or (end - start - 8 > zeros and data[end - zeros : end] == bytes(zeros))
 
 
 # After a decoder has failed. For a PPM Pillow says so itself.

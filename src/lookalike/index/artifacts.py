@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -86,12 +86,12 @@ class Artifact:
     def file_name(self, manifest: Manifest, distance: str | None = None) -> str:
         """Return the name of its file for an index, seen through one encoder, and by one distance where there is one each."""
         view = manifest.view
-        made = _crc32([self._versions(), view.column, view.fingerprint, view.dimension, view.dtype])
+        encoder_key = _crc32([self._versions(), view.column, view.fingerprint, view.dimension, view.dtype])
         parts = [self.name, *([distance.replace(" ", "_")] if self.by_distance and distance else [])]
         if self.follows == "encoder":
-            return "-".join([*parts, view.column, made]) + ENDING
+            return "-".join([*parts, view.column, encoder_key]) + ENDING
         rows = [manifest.dataset_version, manifest.files, manifest.keys_crc32, manifest.rows, view.count]
-        return "-".join([*parts, _crc32(rows) + made]) + ENDING
+        return "-".join([*parts, _crc32(rows) + encoder_key]) + ENDING
 
     def file(self, path: Path, manifest: Manifest, distance: str | None = None) -> Path:
         """Return where its file is, or would be, in an index's folder."""
@@ -103,24 +103,22 @@ class Artifact:
             return MappedArrays(self.file(path, manifest, distance))
         return None
 
-    @contextmanager
-    def writing(
+    def keep(
         self,
         path: Path,
         manifest: Manifest,
         facts: Mapping[str, Any],
-        shapes: Mapping[str, tuple[Any, tuple[int, ...]]],
+        arrays: Mapping[str, NDArray[Any]],
         distance: str | None = None,
-    ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Make its file, as :func:`lookalike.mapped.writing_mapped` does; OSError where the disk refuses."""
-        with writing_mapped(self.file(path, manifest, distance), facts, shapes) as arrays:
-            yield arrays
-
-    def keep(
-        self, path: Path, manifest: Manifest, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> bool:
         """Write its file from arrays in memory, and tell whether it is there; a disk that refuses is no error."""
-        return _written(self.file(path, manifest), facts, arrays)
+        shapes = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+        if all(array.size for array in arrays.values()):
+            with suppress(OSError), writing_mapped(self.file(path, manifest, distance), facts, shapes) as kept:
+                for name, array in arrays.items():
+                    kept[name][:] = array
+                return True
+        return False
 
     def cached(
         self,
@@ -158,7 +156,7 @@ class Artifact:
                 kept.check()
                 return kept.facts["learnt"], {name: kept.array(name) for name in kept.names}
         facts, arrays = learn()
-        _written(self.file(path, manifest, distance), {"terms": dict(terms), "learnt": dict(facts)}, arrays)
+        self.keep(path, manifest, {"terms": dict(terms), "learnt": dict(facts)}, arrays, distance)
         return dict(facts), dict(arrays)
 
     def others(self, path: Path, manifest: Manifest) -> Iterator[MappedArrays]:
@@ -175,18 +173,6 @@ class Artifact:
         for file in [self.file(path, manifest), *(kept.path for kept in self.others(path, manifest))]:
             if file.name in ours:
                 file.unlink(missing_ok=True)
-
-
-def _written(file: Path, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bool:
-    if not all(array.size for array in arrays.values()):
-        return False
-    with suppress(OSError):
-        shapes = {name: (array.dtype, array.shape) for name, array in arrays.items()}
-        with writing_mapped(file, facts, shapes) as kept:
-            for name, array in arrays.items():
-                kept[name][:] = array
-        return True
-    return False
 
 
 def _crc32(value: object) -> str:

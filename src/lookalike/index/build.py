@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
-from lookalike.collections.open import Collection, is_built_in
+from lookalike.collections.collection import Collection
+from lookalike.collections.open import is_built_in
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
@@ -105,22 +106,22 @@ def update_index(
     note = on_note or _log.info
     with only_writer(path) as notes:
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             notes.note(done, total)
             if on_progress is not None:
                 on_progress(done, total)
 
         try:
-            said, manifest, store = _stored(path, options.rebuild, note)
-            if said is not None and not options.replace_collection:
-                _check_collection(path, said, images, store)
-            columns, default = _columns(images, encoder, said, path, options.rebuild, options.adapt, options.aim, note)
+            stated, manifest, store = _stored(path, options.rebuild, note)
+            if stated is not None and not options.replace_collection:
+                _check_collection(path, stated, images, store)
+            columns, default = _columns(images, encoder, stated, path, options, note)
             for column, fitted in columns:
-                if said is None or column not in said.columns:
+                if stated is None or column not in stated.columns:
                     save_encoder(path, fitted)
             if manifest is None:  # from the first commit on, whoever opens it finds what is there
                 columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
-            goes_on = manifest is not None and manifest is not said  # an interrupted rebuilding
+            goes_on = manifest is not None and manifest is not stated  # an interrupted rebuilding
             each = manifest is not None and manifest.reading.get("each", False) != images.options.each
             run = Sync(
                 Target(images, columns, default, options.only),
@@ -132,7 +133,7 @@ def update_index(
                     drop_unseen=options.drop_unseen,
                 ),
                 workers=options.workers,
-                on_progress=told,
+                on_progress=report,
             )
             manifest = run.run()
             give_memory_back()  # lists take some, too
@@ -159,22 +160,22 @@ def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Man
     if not (path / MANIFEST).exists() and MANIFEST not in claimed(path):
         sweep(path)  # of what a killed run has left
         return None, None, LanceStore(path, None)
-    said: Manifest | None = None
+    stated: Manifest | None = None
     try:
-        said = read_manifest(path)
-        return said, said, LanceStore(path, said)
+        stated = read_manifest(path)
+        return stated, stated, LanceStore(path, stated)
     except DamagedIndexError as e:
         if not rebuild:
             raise
         note(f"{e}; it is kept until the new one is complete")
-    if said is None:
+    if stated is None:
         with suppress(IndexStoreError):
-            said = read_manifest(path, PREVIOUS)
+            stated = read_manifest(path, PREVIOUS)
     if (path / REBUILDING).exists():
         with suppress(DamagedIndexError):
             begun = read_manifest(path, REBUILDING)
-            return said or begun, begun, LanceStore(path, begun, aside=True)
-    return said, None, LanceStore(path, None, aside=True)
+            return stated or begun, begun, LanceStore(path, begun, aside=True)
+    return stated, None, LanceStore(path, None, aside=True)
 
 
 def _check_collection(path: Path, manifest: Manifest, images: Collection, store: Store) -> None:
@@ -212,20 +213,18 @@ def _columns(
     encoder: str | Path | Encoder | None,
     manifest: Manifest | None,
     path: Path,
-    rebuild: bool,
-    adapt: bool | None,
-    aim: str,
+    options: IndexOptions,
     note: Callable[[str], None],
 ) -> tuple[list[tuple[Column, Encoder]], str]:
     """Return the encoders that every image goes through, and the name of the column that will answer."""
-    loaded = {} if manifest is None else _loaded(manifest, path, rebuild)
+    loaded = {} if manifest is None else _loaded(manifest, path, options.rebuild)
     complete = [pair for pair in loaded.values() if pair[0].complete]
     shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
     if encoder is None and manifest is not None:
         same_shape = shape is None or list(shape) == manifest.shape
-        if manifest.default in loaded and same_shape and adapt in (None, manifest.view.post is not None):
+        if manifest.default in loaded and same_shape and options.adapt in (None, manifest.view.post is not None):
             return complete, manifest.default
-        encoder = create_encoder(manifest.encoder, **manifest.params)
+        encoder = create_encoder(manifest.encoder, **manifest.view.params)
         if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
@@ -233,16 +232,16 @@ def _columns(
             )
     post = None
     if encoder is None:
-        encoder, post = _usual(images, adapt, note)
-    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, aim, note)
+        encoder, post = _usual(images, options.adapt, note)
+    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, options.aim, note)
     for column, fitted in loaded.values():
-        if _is_same(column, asked, shape, adapt):
+        if _is_same(column, asked, shape, options.adapt):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
     ready = _ready(asked, images)
-    if adapt:
+    if options.adapt:
         note(f"learning from augmented copies what {ready.name} is to overlook, which takes up to two minutes")
-        ready, found = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=aim)
-        post = found.chosen
+        ready, adapted = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=options.aim)
+        post = adapted.chosen
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
     name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     column = Column(
@@ -263,16 +262,16 @@ def _columns(
 
 def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:
     """Load the encoders of an index by their columns; one that can't be is left out of an index that is made anew."""
-    found = {}
+    encoders = {}
     for column in manifest.columns:
         try:
-            found[column.column] = (column, load_encoder(path / column.encoder_folder))
+            encoders[column.column] = (column, load_encoder(path / column.encoder_folder))
         except EncoderError as e:
             if not rebuild:
                 raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e
         except OSError as e:
             raise UnreadableIndexError(path, f"its encoder can't be read: {e.strerror or e}") from e
-    return found
+    return encoders
 
 
 def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) -> tuple[str | Encoder, str | None]:
@@ -280,11 +279,11 @@ def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) 
     name = default_encoder(images)
     if name is None:  # no image can be read: that is what is to be said, later
         return "hog", None
-    found = default_postprocessing(name, images) if adapt is None else None
-    how = "" if found is None else f", {found[1]}"
-    bare = "" if found is None else "; --no-adapt takes it as it is"
+    chosen = default_postprocessing(name, images) if adapt is None else None
+    how = "" if chosen is None else f", {chosen[1]}"
+    bare = "" if chosen is None else "; --no-adapt takes it as it is"
     note(f"encoder: {name}{how}, which suits what these images look like{bare}; --encoder best measures others")
-    return found or (name, None)
+    return chosen or (name, None)
 
 
 def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:

@@ -74,11 +74,11 @@ class FactTable:
     @property
     def metadata_keys(self) -> set[str]:
         """All keys of the metadata of any image."""
-        return {key for one in self.parsed for key in one}
+        return {key for metadata in self.parsed for key in metadata}
 
 
 def shown(facts: Facts, row: int) -> dict[str, Any]:
-    """Return what is told of an image with every answer.
+    """Return the facts of an image that each answer shows.
 
     Parameters
     ----------
@@ -93,5 +93,5 @@ def shown(facts: Facts, row: int) -> dict[str, Any]:
         The columns of :data:`lookalike.index.schema.SHOWN`; ``position`` is the row, and ``metadata`` a dict or None.
     """
     stored = facts._asdict()
-    found = {name: stored[name] for name in SHOWN}
-    return found | {"position": row, "metadata": None if facts.metadata is None else json.loads(facts.metadata)}
+    item = {name: stored[name] for name in SHOWN}
+    return item | {"position": row, "metadata": None if facts.metadata is None else json.loads(facts.metadata)}

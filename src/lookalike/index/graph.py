@@ -1,4 +1,4 @@
-"""An index <-> the neighbour graph kept beside it, true to its descriptors or not used.
+"""An index <-> the neighbour graph kept beside it, which is used only if it is of the index's very descriptors.
 
 The graph is an artifact (:mod:`lookalike.index.artifacts`). It says of each image which descriptor it speaks of: the row's
 key and the descriptor's check. Where there is none of the index's own state, one of an earlier state is brought up to date:
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.artifacts import GRAPH, UNSOUND
 from lookalike.index.lock import only_writer
-from lookalike.index.manifest import Manifest, read_manifest
+from lookalike.index.manifest import read_manifest
 from lookalike.index.sweep import sweep
 from lookalike.neighbors.diffusion import NEIGHBOURS, NeighborGraph, Neighbours, find_neighbours, prepare_diffusion
 
@@ -68,7 +68,7 @@ def graph_of(
 def _true_graph(
     index: IndexReader, asked: bool, note: Callable[[str], None], on_progress: Callable[[int, int], None] | None
 ) -> NeighborGraph:
-    """Return the stored graph if it is true to the index, or one that was made so and stored."""
+    """Return the stored graph if it is of these descriptors; else update or make it, and store it."""
     stored = _read(index, note)
     if stored is not None and np.array_equal(stored[1], np.arange(len(stored[0].neighbours))):
         return stored[0]
@@ -83,7 +83,11 @@ def _true_graph(
         note("making the neighbour graph, once; lookalike index ... --graph keeps it up to date")
     else:
         note("the neighbour graph is older than the descriptors; bringing it up to date")
-    graph = _make(index, stored, on_progress)
+    known, places = (None, None) if stored is None else (stored[0].neighbours, stored[1])
+    neighbours = find_neighbours(
+        index.database(), index.descriptors, known=known, positions=places, on_progress=on_progress
+    )
+    graph = prepare_diffusion(neighbours)
     _keep(index, graph, note)
     return graph
 
@@ -111,38 +115,9 @@ def refresh_graphs(path: Path, *, wanted: bool | None, on_note: Callable[[str], 
         return
     for view in views:
         asked = wanted and view.view.column == manifest.default
-        if view.count > 1 and (asked or has_graph(path, view)):
+        is_kept = GRAPH.read(path, view) is not None or any(GRAPH.others(path, view))
+        if view.count > 1 and (asked or is_kept):
             graph_of(IndexReader(path, view), asked=True, on_note=on_note)
-
-
-def has_graph(path: Path, manifest: Manifest) -> bool:
-    """Tell whether a graph is kept, of this state of the collection or of an earlier one.
-
-    Parameters
-    ----------
-    path : Path
-        The index's folder.
-    manifest : Manifest
-        Looking through the encoder.
-
-    Returns
-    -------
-    bool
-        Whether or not it is true to the descriptors.
-    """
-    return GRAPH.read(path, manifest) is not None or any(GRAPH.others(path, manifest))
-
-
-def _make(
-    index: IndexReader,
-    stored: tuple[NeighborGraph, NDArray[np.int64]] | None,
-    on_progress: Callable[[int, int], None] | None,
-) -> NeighborGraph:
-    known, places = (None, None) if stored is None else (stored[0].neighbours, stored[1])
-    neighbours = find_neighbours(
-        index.database(), index.descriptors, known=known, positions=places, on_progress=on_progress
-    )
-    return prepare_diffusion(neighbours)
 
 
 def _read(index: IndexReader, note: Callable[[str], None]) -> tuple[NeighborGraph, NDArray[np.int64]] | None:
@@ -193,4 +168,4 @@ def _keep(index: IndexReader, graph: NeighborGraph, note: Callable[[str], None])
         note(f"the neighbour graph was made but not kept: {e}")
 
 
-__all__ = ["graph_of", "has_graph", "refresh_graphs"]
+__all__ = ["graph_of", "refresh_graphs"]

@@ -16,7 +16,9 @@ from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import ImageError, LookalikeError
 from lookalike.imaging.decode import from_thumbnail
 from lookalike.index.artifacts import unsound_artifacts
-from lookalike.index.manifest import PREVIOUS, Column, facts_crc32, keys_crc32, open_dataset, read_manifest, reading
+from lookalike.index.checksums import facts_crc32, keys_crc32
+from lookalike.index.dataset import open_dataset, reading
+from lookalike.index.manifest import PREVIOUS, Column, read_manifest
 from lookalike.index.reader import IndexReader
 from lookalike.index.reopen import collection_now
 from lookalike.index.schema import READ, Facts, descriptors_of, facts_of
@@ -114,10 +116,10 @@ class _Check:
                 self.problems.append(
                     f"{counts[column.column]:,} descriptors of {column.encoder}, not the {column.count:,} of the manifest"
                 )
-        found = Counter("indexed" if f.outcome == "duplicate" else f.outcome for f in self.facts)
+        outcomes = Counter("indexed" if f.outcome == "duplicate" else f.outcome for f in self.facts)
         stated = Counter(manifest.outcomes)
         stated["indexed"] += stated.pop("duplicate", 0)
-        if found != stated:
+        if outcomes != stated:
             self.problems.append("the manifest's outcomes aren't those of the rows")
 
     def as_readers_do(self, index: IndexReader) -> None:
@@ -197,31 +199,31 @@ class _Check:
         """Compare the files as they are now with what was indexed."""
         images = collection_now(index)
         entries = {} if images is None or images.entries is None else {e.id: e for e in images.entries}
-        found: dict[str, list[str]] = {"gone": [], "changed": [], "silent": [], "unreadable": []}
+        ids: dict[str, list[str]] = {"gone": [], "changed": [], "silent": [], "unreadable": []}
         of_files = [f for f in self.facts if f.hash and f.mtime_ns and not f.frame]
         for done, facts in enumerate(of_files, 1):
             entry = entries.get(facts.id)
             if entry is None or entry.outcome == "gone" or images is None:
-                found["gone"].append(facts.id)
+                ids["gone"].append(facts.id)
             else:
                 try:
                     data = read_entry(entry, facts.id, images.options.limits)
                     if hashlib.sha256(data).hexdigest() != facts.hash:
                         same = (entry.size, entry.mtime_ns) == (facts.size, facts.mtime_ns)
-                        found["silent" if same else "changed"].append(facts.id)
+                        ids["silent" if same else "changed"].append(facts.id)
                 except ImageError as e:
-                    found["gone" if e.outcome == "gone" else "unreadable"].append(facts.id)
+                    ids["gone" if e.outcome == "gone" else "unreadable"].append(facts.id)
             if on_progress is not None:
                 on_progress(done, len(of_files))
         where = "" if images is not None else f" ({self.manifest.source} can't be opened)"
         self.say(
             f"a file isn't where it was indexed{where}; index again, by its folder's new name if it was moved",
-            found["gone"],
+            ids["gone"],
         )
-        self.say("a file has changed since it was indexed; index again", found["changed"])
+        self.say("a file has changed since it was indexed; index again", ids["changed"])
         self.say(
             "a file holds other bytes than were indexed, though its size and time are the same, so that only index --rebuild "
             "reads it again",
-            found["silent"],
+            ids["silent"],
         )
-        self.say("a file can't be read now", found["unreadable"])
+        self.say("a file can't be read now", ids["unreadable"])

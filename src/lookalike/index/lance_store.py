@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from lookalike.atomic import claim, claimed
-from lookalike.collections.open import Collection
-from lookalike.errors import IndexStoreError
+from lookalike.errors import IndexStoreError, first_line
+from lookalike.index.checksums import keys_crc32
+from lookalike.index.dataset import end_of, import_lance, lance_path, open_dataset, reading
 from lookalike.index.lock import CANT
 from lookalike.index.manifest import (
     DATASET,
@@ -29,18 +30,10 @@ from lookalike.index.manifest import (
     Column,
     DamagedIndexError,
     Manifest,
-    end_of,
-    first_line,
-    import_lance,
-    keys_crc32,
-    lance_path,
-    open_dataset,
     read_manifest,
-    reading,
     write_manifest,
 )
 from lookalike.index.schema import descriptor_fields
-from lookalike.index.store import place_of
 from lookalike.index.sweep import all_manifests, forget_unnamed_versions, sweep
 
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.
@@ -110,29 +103,27 @@ class LanceStore:
 
     def read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
         """Return columns of all rows, or of those with these keys, as an Arrow table in no order of note."""
-        some = None if keys is None else f"key IN ({','.join(map(str, keys))})"
+        condition = None if keys is None else f"key IN ({','.join(map(str, keys))})"
         with reading(self.path):
-            return self._dataset.to_table(list(columns), filter=some, batch_size=_ROWS_A_FRAGMENT)
+            return self._dataset.to_table(list(columns), filter=condition, batch_size=_ROWS_A_FRAGMENT)
 
     def append(self, rows: Any) -> None:
         """Add rows, an Arrow table with all columns."""
-        if self._dataset is None:
+        into, mode = self._dataset, "append"
+        if into is None:
             claim(self.path, self._name)
-            self._dataset = import_lance().write_dataset(
-                rows, self._uri, mode="create", commit_lock=_one_commit, session=self._session
-            )
-        else:
-            self._dataset = import_lance().write_dataset(
-                rows, self._dataset, mode="append", commit_lock=_one_commit, session=self._session
-            )
+            into, mode = self._uri, "create"
+        self._dataset = import_lance().write_dataset(
+            rows, into, mode=mode, commit_lock=_one_commit, session=self._session
+        )
         self.keys = np.concatenate([self.keys, rows["key"].to_numpy()])
 
     def delete(self, keys: Iterable[int]) -> None:
         """Take rows away by their keys."""
         gone = np.array(sorted(keys), np.int64)
         for start in range(0, len(gone), _ROWS_A_FRAGMENT):
-            some = gone[start : start + _ROWS_A_FRAGMENT].tolist()
-            self._dataset.delete(f"key IN ({','.join(map(str, some))})")
+            chunk = gone[start : start + _ROWS_A_FRAGMENT].tolist()
+            self._dataset.delete(f"key IN ({','.join(map(str, chunk))})")
         self.keys = np.setdiff1d(self.keys, gone)
 
     def add_column(self, column: Column) -> None:
@@ -144,12 +135,8 @@ class LanceStore:
         """Take the columns of an encoder away; the space comes free when no version kept names them."""
         self._dataset.drop_columns([column, f"{column}_crc32"])
 
-    def place_in(self, images: Collection) -> str:
-        """Say where in a collection it lies; empty where it lies elsewhere."""
-        return place_of(self.path, images)
-
     def keep(self, manifest: Manifest) -> None:
-        """Put aside the state that a run begins from, so that one can go back to it."""
+        """Keep the state that a run begins from, for a rollback."""
         write_manifest(self.path, manifest, PREVIOUS)
 
     def sweep(self) -> None:
@@ -184,7 +171,8 @@ class LanceStore:
         fresh = [root / name for name in ends if name not in self._on_disk]
         for file in fresh:
             _fsync(file)
-        for folder in {*(file.parent for file in fresh), root, *self._encoder_folders(manifest)}:
+        encoders = {self.path / column.encoder_folder for column in manifest.columns}
+        for folder in {*(file.parent for file in fresh), root, *encoders}:
             _fsync(folder)
         self._on_disk = set(ends)
         manifest = replace(
@@ -216,7 +204,7 @@ class LanceStore:
             open_dataset(self.path, read_manifest(self.path, PREVIOUS))
         except DamagedIndexError:
             (self.path / PREVIOUS).unlink()
-        except IndexStoreError as e:  # it can't be told now
+        except IndexStoreError as e:  # it can't be read now
             _log.info("%s: %s", self.path, first_line(e))
 
     def _drop_merged(self) -> None:
@@ -229,10 +217,6 @@ class LanceStore:
         if old:
             self._dataset.cleanup_old_versions(versions=old)
         del self._merges[:-1]
-
-    def _encoder_folders(self, manifest: Manifest) -> list[Path]:
-        folders = (self.path / column.encoder_folder for column in manifest.columns)
-        return [folder for folder in folders if folder.is_dir()]
 
     def _ends(self) -> dict[str, list[int]]:
         """Say of each file of the dataset's version what a reader checks before it lets Lance open it."""

@@ -13,18 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lookalike.atomic import INVENTORY, NotOursError, adopt, begin_inventory, claim, claimed
-from lookalike.errors import IndexStoreError
-from lookalike.index.manifest import (
-    MANIFEST,
-    PREVIOUS,
-    REBUILDING,
-    DamagedIndexError,
-    first_line,
-    lance_path,
-    read_manifest,
-    refuse_links,
-    refuse_older,
-)
+from lookalike.errors import IndexStoreError, first_line
+from lookalike.index.dataset import lance_path
+from lookalike.index.manifest import MANIFEST, PREVIOUS, REBUILDING, DamagedIndexError, read_manifest, refuse_older
+from lookalike.index.plain_files import refuse_links
 from lookalike.index.run_status import LOCK, RunNotes, is_notes, read_underway
 from lookalike.index.sweep import is_swept, named_manifests, names_of, remove
 
@@ -111,7 +103,7 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
     IndexStoreError
         If another process holds the lock, an older version wrote the index, or the disk refuses, then or in the block.
     """
-    made = not os.path.lexists(path)
+    is_new = not os.path.lexists(path)
     refuse_older(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +125,7 @@ def only_writer(path: Path) -> Iterator[RunNotes]:
             raise _unwritable(path, e) from e
         finally:
             notes.end()
-            if made and not os.path.lexists(path / MANIFEST):
+            if is_new and not os.path.lexists(path / MANIFEST):
                 _leave_nothing(path)
 
 

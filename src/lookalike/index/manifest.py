@@ -1,4 +1,4 @@
-"""What an index was made of, and the checks that tell whether what is read is what was written.
+"""What an index was made of, and which version of its rows counts.
 
 The manifest is one small file. Replacing it is the one step by which anything written to an index becomes visible.
 """
@@ -10,19 +10,14 @@ import json
 import os
 import re
 import shlex
-import stat
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lookalike.atomic import claimed, replace_file
-from lookalike.errors import IndexStoreError, LookalikeError
+from lookalike.errors import IndexStoreError, LookalikeError, first_line
+from lookalike.index.plain_files import open_plain, refuse_links
 
 FORMAT = 2
 #: The index folder's one Lance dataset, its manifest, and the manifest of the last complete run before.
@@ -32,14 +27,10 @@ OLDER_MANIFEST = "passport.json"
 #: The manifest of what is built beside a damaged index; it takes the other's place when it is complete.
 REBUILDING = "rebuilding.json"
 
-_END_BYTES = 1 << 16
-_CACHE_BYTES = 2**25
 #: What a dataset may be called: the second form is of one that was built beside a damaged one.
 DATASET_NAME = re.compile(r"images(-[0-9a-f]{8})?\.lance")
 #: System errors that do speak of what is stored, and not of the disk, the rights or the moment.
-_OF_CONTENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW})
-_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_TOO_NEW = re.compile(r"not supported|unsupported|feature flag|newer version|unknown version", re.IGNORECASE)
+OF_CONTENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW})
 
 
 class DamagedIndexError(IndexStoreError):
@@ -110,7 +101,7 @@ class Column:
     @property
     def encoder_folder(self) -> str:
         """Name of the folder, in the index's own, that holds the encoder."""
-        return encoder_folder(self.fingerprint)
+        return f"encoder-{self.fingerprint}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +117,7 @@ class Manifest:
     source : str
         What tells one collection from another: an absolute path or a built-in name; ``array`` for one in memory.
     reading : dict
-        How files are read: patterns, frames, limits. The next run goes by it where it isn't told otherwise.
+        How files are read: patterns, frames, limits. The next run reads in the same way unless options say otherwise.
     columns : list of Column
         The encoders, the oldest first.
     default : str
@@ -193,11 +184,6 @@ class Manifest:
         return self.view.encoder
 
     @property
-    def params(self) -> dict[str, Any]:
-        """Its parameters."""
-        return self.view.params
-
-    @property
     def fingerprint(self) -> str:
         """Its fingerprint."""
         return self.view.fingerprint
@@ -213,19 +199,9 @@ class Manifest:
         return self.view.dimension
 
     @property
-    def post(self) -> str | None:
-        """Its post-processing."""
-        return self.view.post
-
-    @property
     def shape(self) -> list[int]:
         """Shape of the images it takes."""
         return self.view.shape
-
-    @property
-    def resized(self) -> bool:
-        """Whether images of other sizes are brought to that shape unasked."""
-        return self.view.resized
 
     @property
     def count(self) -> int:
@@ -261,17 +237,17 @@ class Manifest:
         IndexStoreError
             If the index doesn't hold it, or it isn't complete.
         """
-        found = [c for c in self.columns if encoder in (c.column, c.encoder)]
-        if not found:
+        columns = [c for c in self.columns if encoder in (c.column, c.encoder)]
+        if not columns:
             held = ", ".join(f"{c.encoder} ({c.fingerprint})" for c in self.columns if c.complete)
             raise IndexStoreError(
                 f"{path}: made by the encoder {held}, not by {encoder}; their descriptors can't be compared. "
                 f"Leave out --encoder, or add it: "
                 + shlex.join(["lookalike", "index", self.collection, "-o", str(path), "--encoder", encoder])
             )
-        best = next((c for c in found if c.complete), None)
+        best = next((c for c in columns if c.complete), None)
         if best is None:
-            done = found[0].count
+            done = columns[0].count
             raise IndexStoreError(
                 f"{path}: the encoder {encoder} has seen {done:,} of {self.rows:,} images so far; run the same "
                 f"command again to complete it: lookalike index {self.collection} -o {path} --encoder ..."
@@ -332,7 +308,7 @@ def read_manifest(path: Path, name: str = MANIFEST) -> Manifest:
         refuse_links(path)
         held = None
         if file.is_file():
-            with _opened(file) as f:
+            with open_plain(file) as f:
                 held = f.read()
         elif name == MANIFEST and MANIFEST in claimed(path):  # it was there once
             raise DamagedIndexError(path, f"its {MANIFEST} is gone")
@@ -420,323 +396,5 @@ def _check_types(manifest: Manifest) -> None:
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict": dict, "list": list}
 
 
-def refuse_links(path: Path) -> None:
-    """Refuse an index in which a link lies: writing through one would change what lies elsewhere.
-
-    Parameters
-    ----------
-    path : Path
-        The index's folder, which may itself be reached by a link, and needn't exist.
-
-    Raises
-    ------
-    IndexStoreError
-        If there is one.
-    OSError
-        If the folder can't be listed.
-    """
-    folders, filed = [path], f"{path / 'keypoints-'}"
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as found:
-                children = list(found)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for child in children:
-            if child.is_symlink():
-                raise IndexStoreError(
-                    f"{child.path}: a link inside an index, which lookalike never makes; it isn't followed: remove "
-                    "the link, or take another index"
-                )
-            # What is filed there by the million is only ever replaced, which follows no link.
-            if child.is_dir(follow_symlinks=False) and not str(Path(child.path).parent).startswith(filed):
-                folders.append(Path(child.path))
-
-
-def _opened(file: Path) -> Any:
-    """Open a plain file of an index for reading: not through a link, and without waiting at a pipe."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(file, flags | getattr(os, "O_CLOEXEC", 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise FileNotFoundError(errno.ENOENT, "no plain file", str(file))
-    return os.fdopen(handle, "rb")
-
-
 def _json_crc32(value: object) -> int:
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
-
-
-def open_dataset(path: Path, manifest: Manifest) -> Any:
-    """Open the Lance dataset of an index, once its files are seen to be those that were written.
-
-    Parameters
-    ----------
-    path : Path
-        The index's folder.
-    manifest : Manifest
-        Which version, and what its files were.
-
-    Returns
-    -------
-    lance.LanceDataset
-        It stays at that version, whatever is written meanwhile.
-
-    Raises
-    ------
-    IndexStoreError
-        If it is damaged.
-    """
-    uri = lance_path(path, manifest.dataset)
-    refuse_links(path / manifest.dataset)
-    for name, written in manifest.files.items():
-        try:
-            found = end_of(path / manifest.dataset / name)
-        except OSError as e:
-            kind = DamagedIndexError if e.errno in _OF_CONTENT else UnreadableIndexError
-            raise kind(path, f"{manifest.dataset}/{name}: {e.strerror or e}") from e
-        if found != written:
-            what = "isn't what was written" if found[0] == written[0] else f"{found[0]:,} bytes, not {written[0]:,}"
-            raise DamagedIndexError(path, f"{manifest.dataset}/{name} {what}")
-    with reading(path, manifest):
-        dataset = import_lance().dataset(
-            uri,
-            version=manifest.dataset_version,
-            metadata_cache_size_bytes=_CACHE_BYTES,  # for as long as it is open, and its default is a gigabyte
-            index_cache_size_bytes=0,
-        )
-        bases, names = dataset.base_paths(), set(dataset.schema.names)
-    if bases:  # written by nobody of ours: it would make Lance read elsewhere, and ask other machines
-        raise IndexStoreError(
-            f"{path}: its dataset names files outside its folder, which lookalike never does; not opened"
-        )
-    from lookalike.index.schema import FACTS  # which imports this file
-
-    if missing := [name for name in FACTS if name not in names]:
-        raise DamagedIndexError(path, f"its rows lack {', '.join(missing)}: another version of lookalike wrote them")
-    return dataset
-
-
-def lance_path(path: Path, dataset: str = DATASET) -> str:
-    """Say where a dataset lies, in a form that Lance takes for a path and for nothing else.
-
-    Parameters
-    ----------
-    path : Path
-        The index's folder.
-    dataset : str
-        The dataset's name in it.
-
-    Returns
-    -------
-    str
-        Absolute: of ``s3:``, ``a:b`` or ``~`` at the beginning Lance makes an address or the home folder.
-
-    Raises
-    ------
-    UnreadableIndexError
-        If it holds characters that Lance opens no file of: control characters, and bytes that are no UTF-8.
-    """
-    whole = os.path.abspath(path / dataset)
-    if unfit := _UNFIT.search(whole):
-        raise UnreadableIndexError(
-            path,
-            f"Lance opens no path with {unfit[0]!r} in it: rename that folder, or take another with -o or -i",
-        )
-    return whole
-
-
-def end_of(file: Path) -> list[int]:
-    """Return what a manifest says of a file: lengths that Lance goes by stand at its end, and a wrong one may be fatal.
-
-    Parameters
-    ----------
-    file : Path
-        Of the dataset.
-
-    Returns
-    -------
-    list of int
-        Its size in bytes, and the CRC-32 of its last 64 KiB.
-
-    Raises
-    ------
-    OSError
-        If it can't be read.
-    """
-    with _opened(file) as f:
-        size = f.seek(0, os.SEEK_END)
-        f.seek(max(0, size - _END_BYTES))
-        return [size, zlib.crc32(f.read())]
-
-
-def keys_crc32(keys: NDArray[np.int64]) -> int:
-    """Return the check of which rows there are.
-
-    Parameters
-    ----------
-    keys : ndarray of int64, shape (n,)
-        Column ``key``, in any order.
-
-    Returns
-    -------
-    int
-        CRC-32 of the sorted keys as little-endian int64.
-    """
-    return zlib.crc32(np.sort(keys).astype("<i8").tobytes())
-
-
-def facts_crc32(values: Sequence[object]) -> int:
-    r"""Return the check stored beside the facts of an image, since Lance doesn't notice a changed byte.
-
-    Parameters
-    ----------
-    values : sequence of int, str or None
-        The columns of :data:`lookalike.index.schema.FACTS`, in that order.
-
-    Returns
-    -------
-    int
-        CRC-32 (ISO 3309, as in gzip) of the values as text in UTF-8, null as a byte 1, with a byte 0 between two.
-
-    Examples
-    --------
-    >>> facts_crc32([7, "cats/tom.jpg", None]) == zlib.crc32(b"7\0cats/tom.jpg\0\1")
-    True
-    """
-    return zlib.crc32("\0".join(["\1" if v is None else str(v) for v in values]).encode())
-
-
-def descriptor_crc32(descriptors: NDArray[Any], keys: Sequence[int]) -> list[int]:
-    """Return the check stored beside each descriptor; it covers the row's key, so that no two can be mistaken.
-
-    Parameters
-    ----------
-    descriptors : ndarray of float32 or uint8, shape (n, d)
-        C-contiguous.
-    keys : sequence of int
-        Column ``key``, one a descriptor.
-
-    Returns
-    -------
-    list of int
-        CRC-32 of each row's bytes, little-endian as Arrow stores them, continued from the key's lower 32 bits.
-
-    Examples
-    --------
-    >>> descriptor_crc32(np.array([[1, 2]], "<f4"), [7]) == [zlib.crc32(np.array([1, 2], "<f4").tobytes(), 7)]
-    True
-    """
-    if not descriptors.size:
-        return []
-    data, size = descriptors.data.cast("B"), descriptors[0].nbytes
-    return [
-        zlib.crc32(data[start : start + size], key & 0xFFFFFFFF)
-        for start, key in zip(range(0, len(data), size), keys, strict=True)
-    ]
-
-
-@contextmanager
-def reading(path: Path, manifest: Manifest | None = None) -> Iterator[None]:
-    """Turn what Lance and Arrow raise on reading an index into one error of ours.
-
-    Parameters
-    ----------
-    path : Path
-        The index's folder.
-    manifest : Manifest, optional
-        What is opened, where it is the opening that may fail.
-
-    Raises
-    ------
-    IndexStoreError
-        For errors of any kind, of which they have many; a panic in Rust isn't even an ``Exception``. It is an
-        :class:`UnreadableIndexError` where the system refused, or a newer Lance wrote it: neither is damage.
-    """
-    try:
-        yield
-    except (LookalikeError, MemoryError):
-        raise
-    except BaseException as e:
-        if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
-            raise
-        number = _system_error(e)
-        if number is not None and number not in _OF_CONTENT:
-            raise UnreadableIndexError(path, os.strerror(number)) from e
-        newer = manifest is not None and _is_newer(manifest.versions.get("pylance", "0"))
-        if newer or _TOO_NEW.search(str(e)):
-            raise UnreadableIndexError(
-                path, f"this pylance can't open it: {first_line(e)}; upgrade with: pip install --upgrade pylance"
-            ) from e
-        raise DamagedIndexError(path, first_line(e)) from e
-
-
-def _system_error(error: BaseException | None) -> int | None:
-    """Return the number of the system's error behind one of Lance's or Arrow's, which often stands only in its text."""
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
-            return int(found[1])
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return None
-
-
-def _is_newer(written: object) -> bool:
-    from importlib.metadata import version
-
-    def numbers(text: str) -> list[int]:
-        return [int(n) for n in re.findall(r"\d+", text)[:3]]
-
-    return numbers(str(written)) > numbers(version("pylance"))
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, on one line and without the place in Lance's own source.
-
-    Parameters
-    ----------
-    error : BaseException
-        Of Lance, Arrow or the system.
-
-    Returns
-    -------
-    str
-        At most 200 characters.
-
-    Examples
-    --------
-    >>> first_line(OSError("disk full, /home/runner/lance/io.rs:10:3"))
-    'disk full'
-    """
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line.split(", location: ")[0].split(", /home/runner")[0][:200]
-
-
-def encoder_folder(fingerprint: str) -> str:
-    """Return the name of the folder, in the index's own, that holds an encoder.
-
-    Parameters
-    ----------
-    fingerprint : str
-        The encoder's.
-
-    Returns
-    -------
-    str
-        Such as ``encoder-5f0c2a…``.
-    """
-    return f"encoder-{fingerprint}"
-
-
-def import_lance() -> Any:
-    """Import Lance, which takes half a second.
-
-    Returns
-    -------
-    module
-    """
-    import lance
-
-    return lance

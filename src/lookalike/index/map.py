@@ -1,8 +1,8 @@
-"""An index <-> the map kept in it: each image's place in the plane, and the hill that it lies on.
+"""An index <-> the map kept beside it: each image's place in the plane, and its density cluster.
 
-The map of an encoder is one sealed file in the index's folder, ``map-COLUMN-CRC.sealed``. It says of each image which
-descriptor it speaks of: the map of an older state is never taken for
-that of the present one, but what has a place on it keeps that when the map is made again. It isn't made unasked.
+The map of an encoder is an artifact (:mod:`lookalike.index.artifacts`). It names each image's descriptor: the map of an
+older state is never taken for that of the present one, but images that are on it keep their place when the map is made
+again. It is made only on request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +46,10 @@ def open_map(index: IndexReader) -> Layout | None:
     Layout or None
         In the order of the descriptors. None where there is no sound one of these very descriptors.
     """
-    sealed = _stored(index)
-    if sealed is None:
+    kept = _stored(index)
+    if kept is None or not np.array_equal(kept.array("marks"), _marks(index)):
         return None
-    if not np.array_equal(sealed.array("marks"), _marks(index)):
-        return None
-    return Layout(np.array(sealed.array("positions")), np.array(sealed.array("clusters")))
+    return Layout(np.array(kept.array("positions")), np.array(kept.array("clusters")))
 
 
 def map_version(index: IndexReader) -> str:
@@ -105,7 +103,7 @@ def make_map(
     UsageError
         If there are fewer than three images.
     IndexStoreError
-        If the index can't be read. If somebody else is writing it, the map is returned and not kept, as ``on_note`` is told.
+        If the index can't be read. If another process is writing it, the map is returned and not kept, and ``on_note`` is called.
     OSError
         If the disk refuses.
     """
@@ -157,7 +155,8 @@ def _marks(index: IndexReader) -> NDArray[np.int64]:
     def make() -> NDArray[np.int64]:
         table = np.ascontiguousarray(index.descriptors)
         both = [
-            (zlib.crc32(one.encode()) << 31) ^ zlib.crc32(row.data) for one, row in zip(index.ids, table, strict=True)
+            (zlib.crc32(identity.encode()) << 31) ^ zlib.crc32(row.data)
+            for identity, row in zip(index.ids, table, strict=True)
         ]
         return np.array(both, np.int64)
 
@@ -165,17 +164,15 @@ def _marks(index: IndexReader) -> NDArray[np.int64]:
 
 
 def _keep(index: IndexReader, layout: Layout, facts: dict[str, float]) -> None:
-    marks = _marks(index)
-    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "positions": ("<f4", layout.positions.shape),
-        "clusters": ("<u2", layout.clusters.shape),
-        "marks": ("<i8", marks.shape),
+    arrays: dict[str, NDArray[Any]] = {
+        "positions": layout.positions,
+        "clusters": layout.clusters,
+        "marks": _marks(index),
     }
     stated = {"encoder": index.manifest.encoder, "fingerprint": index.manifest.fingerprint, **facts}
-    with only_writer(index.path), MAP.writing(index.path, index.manifest, stated, shapes) as arrays:
-        arrays["positions"][:] = layout.positions
-        arrays["clusters"][:] = layout.clusters
-        arrays["marks"][:] = marks
+    with only_writer(index.path):
+        if not MAP.keep(index.path, index.manifest, stated, arrays):
+            raise IndexStoreError(f"{index.path}: the disk refuses it")
 
 
 def _earlier_places(

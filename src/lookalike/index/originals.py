@@ -25,7 +25,7 @@ from lookalike.index.artifacts import KEYPOINTS
 from lookalike.index.reopen import collection_now
 
 if TYPE_CHECKING:
-    from lookalike.collections.open import Collection
+    from lookalike.collections.collection import Collection
     from lookalike.index.reader import IndexReader
 
 #: Details kept in memory, at most; each takes some 130 KB.
@@ -66,8 +66,11 @@ class Originals:
         list of ndarray of uint8
             Of shape (h, w) or (h, w, 3).
         """
-        found = [self._read_same(facts) for facts in self.index.facts(rows)]
-        return [self.index.thumbnails([row])[0] if one is None else one for row, one in zip(rows, found, strict=True)]
+        pictures = [self._read_same(facts) for facts in self.index.facts(rows)]
+        return [
+            self.index.thumbnails([row])[0] if picture is None else picture
+            for row, picture in zip(rows, pictures, strict=True)
+        ]
 
     def _read_same(self, facts: dict[str, Any]) -> NDArray[np.uint8] | None:
         """Return the picture that was indexed, by its hash; None where it has gone, or another has its name."""
@@ -107,21 +110,20 @@ class Originals:
         frame = facts["id"].rpartition("#")[2] if "#" in facts["id"] else "0"
         folder = self.index.path / f"{KEYPOINTS.name}-{SIDE}-{POINTS}" / digest[:2]
         file = folder / f"{digest}-{frame if frame.isdecimal() else 0}.npz"
-        with suppress(
-            OSError, ValueError, KeyError, zipfile.BadZipFile
-        ):  # a changed byte is noticed, and costs a moment
+        # A changed byte is noticed, and costs a moment.
+        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
             stored = _stored_details(file)
             if stored is not None:
                 return stored
         picture = self._read_same(facts)
-        found = detect_keypoints(self.index.thumbnails([row])[0] if picture is None else picture)
+        keypoints = detect_keypoints(self.index.thumbnails([row])[0] if picture is None else picture)
         if digest and picture is not None:  # of the very bytes that the name is made of, and of no other's
             with suppress(OSError):  # an index that can't be written is searched all the same
                 claim(self.index.path, folder.parent.name)
                 folder.mkdir(parents=True, exist_ok=True)
                 with replace_file(file) as f:
-                    np.savez(f, places=found.places.astype(np.float16), descriptors=found.descriptors)
-        return found
+                    np.savez(f, places=keypoints.places.astype(np.float16), descriptors=keypoints.descriptors)
+        return keypoints
 
 
 def _stored_details(file: Path) -> Keypoints | None:

@@ -17,10 +17,7 @@ from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError, unknown_name
 from lookalike.imaging.limits import Limits
-from lookalike.index.manifest import (
-    MANIFEST,
-    Manifest,
-)
+from lookalike.index.manifest import MANIFEST, Manifest
 from lookalike.index.rows import FEW, RowReader
 from lookalike.index.schema import (
     descriptors_of,
@@ -98,7 +95,7 @@ class IndexReader(RowReader):
 
     @property
     def limits(self) -> Limits:
-        """What reading one image may cost, as the index was told: what it holds may be asked for."""
+        """What reading one image may cost: the limits that the index was made with."""
         return Limits(**self.manifest.reading.get("limits", {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -128,8 +125,8 @@ class IndexReader(RowReader):
             with making:
                 if name not in self._made:
                     self._made[name] = make()
-        made: T = self._made[name]
-        return made
+        value: T = self._made[name]
+        return value
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -178,10 +175,10 @@ class IndexReader(RowReader):
         mapped = self._mapped("descriptors")
         if mapped is not None:
             return mapped
-        made = write_vectors(self.path, self.manifest, self._keys, self._assemble)
-        if made is not None:
-            self._vectors = made
-            return made.rows("descriptors", 0, len(self), checked=False)  # it was checked on its way there
+        written = write_vectors(self.path, self.manifest, self.keys, self._assemble)
+        if written is not None:
+            self._vectors = written
+            return written.rows("descriptors", 0, len(self), checked=False)  # it was checked on its way there
         out = np.empty((len(self), self.manifest.dimension), self.manifest.view.dtype)
         self._assemble(out)
         out.flags.writeable = False
@@ -224,7 +221,7 @@ class IndexReader(RowReader):
     def _assemble(self, out: NDArray[Any]) -> None:
         """Put the descriptors together from the dataset, each checked."""
         column = self.manifest.view.column
-        keys = self._keys
+        keys = self.keys
         place = np.argsort(keys)  # of each key, in the order of the rows
         done = 0
         with self._reading():
@@ -232,12 +229,12 @@ class IndexReader(RowReader):
             for batch in self._dataset.to_batches(
                 ["key", column, f"{column}_crc32"], batch_size=1024, batch_readahead=2, io_buffer_size=2**24
             ):
-                found, there = descriptors_of(batch, column)
-                done += len(found)
+                matrix, there = descriptors_of(batch, column)
+                done += len(matrix)
                 if done > len(out):
                     break
                 at = np.searchsorted(keys, batch["key"].to_numpy()[there], sorter=place)
-                out[place[at]] = found
+                out[place[at]] = matrix
         if done != len(self):
             raise self._damage(f"it doesn't hold {len(self):,} descriptors")
 
@@ -338,17 +335,17 @@ class IndexReader(RowReader):
             where there are lists, those of :meth:`lookalike.neighbors.ivf.InvertedFile.facts`.
         """
         size = self.manifest.count * self.manifest.dimension * np.dtype(self.manifest.view.dtype).itemsize
-        found: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}
+        report: dict[str, Any] = {"auto": "exact", "crossover_bytes": CROSSOVER_BYTES}
         if self._lists is None:
             how_large = "under" if size < CROSSOVER_BYTES else "but no lists that fit; index again:"
-            found["why"] = f"{size / 1e6:,.0f} MB of descriptors, {how_large} the {CROSSOVER_BYTES / 1e6:,.0f} MB"
-            return found
+            report["why"] = f"{size / 1e6:,.0f} MB of descriptors, {how_large} the {CROSSOVER_BYTES / 1e6:,.0f} MB"
+            return report
         k = min(10, len(self))
         if self._probes(k, self.manifest.distance) is None:
-            found["why"] = f"recall@{k} stays below {FLOOR} even where half of all lists are looked into"
+            report["why"] = f"recall@{k} stays below {FLOOR} even where half of all lists are looked into"
         else:
-            found |= {"auto": "approximate", "why": f"recall@{k} is at least {FLOOR}, measured against exact search"}
-        return found | self._lists.facts()
+            report |= {"auto": "approximate", "why": f"recall@{k} is at least {FLOOR}, measured against exact search"}
+        return report | self._lists.facts()
 
     def _probes(self, k: int, distance: str) -> int | None:
         fits = self._lists is not None and self._lists.distance == distance
@@ -367,19 +364,17 @@ class IndexReader(RowReader):
         )
 
     @cached_property
-    def _keys(self) -> NDArray[np.int64]:
+    def keys(self) -> NDArray[np.int64]:
+        """The key of each indexed image's row in the dataset; of a large index from the mapped file."""
         mapped = self._mapped("keys")
-        if mapped is not None:
-            return mapped
-        keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
-        return keys
+        return super().keys if mapped is None else mapped
 
     def _keys_of(self, rows: Sequence[int]) -> list[int]:
         """Return the keys of some rows; of few, only what is needed is read of a large index."""
         if self._vectors is None and self._lists is not None and len(rows) < FEW:
             with suppress(ChecksumError):
                 return [int(key) for key in self._lists.keys(rows)]
-        return [int(key) for key in self._keys[list(rows)]]
+        return super()._keys_of(rows)
 
 
 class _LateDatabase:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection, is_built_in, open_collection
+from lookalike.collections.collection import Collection
+from lookalike.collections.open import is_built_in, open_collection
 from lookalike.errors import CollectionError, IndexStoreError
 from lookalike.imaging.limits import Limits
 from lookalike.index.manifest import UnreadableIndexError, read_manifest
@@ -128,15 +129,15 @@ def collection_now(index: IndexReader) -> Collection | None:
     return None
 
 
-def changed_since(index: IndexReader, told: dict[str, Any]) -> str | None:
+def changed_since(index: IndexReader, known: dict[str, Any]) -> str | None:
     """Say how a file differs from what was indexed.
 
     Parameters
     ----------
     index : IndexReader
         Any.
-    told : dict
-        What :meth:`lookalike.index.reader.IndexReader.why` says of the file.
+    known : dict
+        What :meth:`lookalike.index.reader.IndexReader.why` returns for the file.
 
     Returns
     -------
@@ -146,8 +147,8 @@ def changed_since(index: IndexReader, told: dict[str, Any]) -> str | None:
     images = collection_now(index)
     if images is None or images.entries is None:
         return None
-    entry = next((e for e in images.entries if told["path"] in (e.id, f"{e.id}#{told['frame']}")), None)
+    entry = next((e for e in images.entries if known["path"] in (e.id, f"{e.id}#{known['frame']}")), None)
     if entry is None:
         return "no longer there; index again"
-    same = (entry.size, entry.mtime_ns) == (told["size"], told["mtime_ns"])
+    same = (entry.size, entry.mtime_ns) == (known["size"], known["mtime_ns"])
     return None if same else "changed since it was indexed; index again"

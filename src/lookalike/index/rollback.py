@@ -5,15 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookalike.errors import IndexStoreError
+from lookalike.index.dataset import open_dataset
 from lookalike.index.lock import only_writer
-from lookalike.index.manifest import (
-    PREVIOUS,
-    DamagedIndexError,
-    Manifest,
-    open_dataset,
-    read_manifest,
-    write_manifest,
-)
+from lookalike.index.manifest import PREVIOUS, DamagedIndexError, Manifest, read_manifest, write_manifest
 
 
 def rollback(path: Path) -> tuple[Manifest, Manifest]:

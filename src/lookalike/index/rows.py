@@ -15,19 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import as_text
-from lookalike.collections.folder import id_of as as_id
+from lookalike.collections.ids import as_text
+from lookalike.collections.ids import id_of as as_id
 from lookalike.errors import IndexStoreError, UsageError
 from lookalike.imaging.decode import from_thumbnail
+from lookalike.index.checksums import keys_crc32
+from lookalike.index.dataset import open_dataset, reading
 from lookalike.index.fact_table import FactTable, shown
-from lookalike.index.manifest import (
-    DamagedIndexError,
-    Manifest,
-    keys_crc32,
-    open_dataset,
-    read_manifest,
-    reading,
-)
+from lookalike.index.manifest import DamagedIndexError, Manifest, read_manifest
 from lookalike.index.schema import (
     FACTS,
     OF_FILE,
@@ -115,7 +110,7 @@ class RowReader:
     def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The key and the descriptor's check of each indexed image: a descriptor that changes changes these."""
         checks = self._table[f"{self.manifest.view.column}_crc32"].to_numpy()[self._rows]
-        return self._keys, checks.astype(np.int64)
+        return self.keys, checks.astype(np.int64)
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what is stored of some indexed images.
@@ -170,10 +165,12 @@ class RowReader:
         keys = self._keys_of(rows)
         table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)
         with self._reading():
-            found = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
-            if table["thumbnail_crc32"].to_pylist() != [None if p is None else zlib.crc32(p) for p in found.values()]:
+            thumbnails = dict(zip(table["key"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
+            if table["thumbnail_crc32"].to_pylist() != [
+                None if p is None else zlib.crc32(p) for p in thumbnails.values()
+            ]:
                 raise self._damage("a thumbnail isn't what was written")
-            return [found[key] for key in keys]
+            return [thumbnails[key] for key in keys]
 
     def files(self) -> list[dict[str, Any]]:
         """Return every file of the collection, in its order, and what became of it.
@@ -239,22 +236,16 @@ class RowReader:
         """
         names = [as_id(str(file)), *self._names_of(file)]
         ids = self._everything["id"]
-        found = next((place for name in names if (place := ids.index(name).as_py()) >= 0), -1)
-        if found < 0:
+        number = next((place for name in names if (place := ids.index(name).as_py()) >= 0), -1)
+        if number < 0:
             raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
-        (facts,) = facts_of(self._everything.slice(found, 1))
-        row = self.files()[found]
+        (facts,) = facts_of(self._everything.slice(number, 1))
+        row = self.files()[number]
         held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
-        known = shown(facts, found)
+        known = shown(facts, number)
         del known["id"], known["position"]
-        return (
-            row
-            | known
-            | {
-                "encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED),
-            }
-        )
+        return row | known | {"encoders": sorted(c for c in held if (has[f"{c}_crc32"] or REFUSED) != REFUSED)}
 
     def _names_of(self, file: str | Path) -> list[str]:
         """Return the ids that a path may stand for: a link by its own name before the file that it leads to."""
@@ -263,13 +254,13 @@ class RowReader:
             text, page = frame.groups()
         path, source = Path(text), Path(self.manifest.source)
         roots = [source, self.path.resolve().parent, *([source.parent] if source.is_file() else [])]
-        found = []
+        names = []
         for whole in (path.parent.resolve() / path.name, path.resolve()):
-            found += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
-            found.append(whole.as_posix())
+            names += [whole.relative_to(root).as_posix() for root in roots if whole.is_relative_to(root)]
+            names.append(whole.as_posix())
         plain = os.path.normpath(text).replace(os.sep, "/")
-        found += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
-        return [as_id(name) + page for name in dict.fromkeys(found)]
+        names += [plain.removeprefix(f"{Path(self.manifest.collection).as_posix()}/"), plain]
+        return [as_id(name) + page for name in dict.fromkeys(names)]
 
     def _why_unknown(self, name: str) -> str:
         if any(part.startswith(".") for part in name.split("/")) and not self.manifest.reading.get("hidden"):
@@ -314,19 +305,15 @@ class RowReader:
             raise self._damage(f"{len(rows):,} images have a descriptor, not {len(self):,}")
         return rows
 
-    @property
+    @cached_property
     def keys(self) -> NDArray[np.int64]:
         """The key of each indexed image's row in the dataset, in the order of the descriptors."""
-        return self._keys
-
-    @cached_property
-    def _keys(self) -> NDArray[np.int64]:
         keys: NDArray[np.int64] = self._table["key"].to_numpy()[self._rows]
         return keys
 
     def _keys_of(self, rows: Sequence[int]) -> list[int]:
         """Return the keys of some rows."""
-        return [int(key) for key in self._keys[list(rows)]]
+        return [int(key) for key in self.keys[list(rows)]]
 
     @cached_property
     def _everything(self) -> Any:
@@ -342,8 +329,8 @@ class RowReader:
         if len(rows) >= FEW:
             return facts_of(self._everything.take(self._rows[list(rows)]))
         keys = self._keys_of(rows)
-        found = {facts.key: facts for facts in facts_of(self._checked(self._read([*FACTS, "facts_crc32"], keys)))}
-        return [found[key] for key in keys]
+        by_key = {facts.key: facts for facts in facts_of(self._checked(self._read([*FACTS, "facts_crc32"], keys)))}
+        return [by_key[key] for key in keys]
 
     def _checked(self, table: Any) -> Any:
         wrong = np.flatnonzero(facts_checks(table) != table["facts_crc32"].to_numpy())
@@ -353,9 +340,9 @@ class RowReader:
         return table
 
     def _read(self, columns: Sequence[str], keys: Sequence[int] | None = None) -> Any:
-        some = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
+        condition = None if keys is None else f"key IN ({','.join(map(str, sorted(set(keys))))})" if keys else "false"
         with self._reading():
-            return self._dataset.to_table(list(columns), filter=some, batch_size=max(1, self.manifest.rows))
+            return self._dataset.to_table(list(columns), filter=condition, batch_size=max(1, self.manifest.rows))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

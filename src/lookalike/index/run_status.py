@@ -1,4 +1,4 @@
-"""How far a run that writes an index is, told in the file that locks it: for those who look on from another process.
+"""The progress of a run that writes an index, noted in its lock file for other processes.
 
 The writer notes it at most once a second, in place, and wipes it out at its end. A run that was killed leaves its last
 note, which counts for nothing: its process is gone, or the note grows too old.
@@ -6,7 +6,6 @@ note, which counts for nothing: its process is gone, or the note grows too old.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -17,6 +16,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from lookalike.index.plain_files import read_plain
 
 #: The file, in the index's folder.
 LOCK = "writing.lock"
@@ -78,9 +79,9 @@ class RunNotes:
             return
         self._noted = now
         seconds, since = now - self._begun[0], done - self._begun[1]
-        told = {"done": done, "total": total, "rate": round(since / seconds, 2) if seconds else 0.0}
+        progress = {"done": done, "total": total, "rate": round(since / seconds, 2) if seconds else 0.0}
         who = {"at": time.time(), "process": os.getpid(), "machine": socket.gethostname()[:64]}
-        self._write(json.dumps(told | who).encode("ascii")[:_SIZE].ljust(_SIZE))
+        self._write(json.dumps(progress | who).encode("ascii")[:_SIZE].ljust(_SIZE))
 
     def end(self) -> None:
         """Wipe the notes out."""
@@ -105,25 +106,19 @@ def read_underway(path: Path) -> Underway | None:
     Returns
     -------
     Underway or None
-        None where no run is under way, or it hasn't told yet.
+        None where no run is under way, or it hasn't noted its progress yet.
     """
     try:
-        told = json.loads(read_plain(path / LOCK, _START + _SIZE)[_START:])
-        found = Underway(int(told["done"]), int(told["total"]), float(told["rate"]))
-        return found if math.isfinite(found.rate) and _lives(told) else None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ):  # none, or one that is half written
+        note = json.loads(read_plain(path / LOCK, _START + _SIZE)[_START:])
+        underway = Underway(int(note["done"]), int(note["total"]), float(note["rate"]))
+        return underway if math.isfinite(underway.rate) and _lives(note) else None
+    # There is none, or one that is half written.
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def is_underway(path: Path) -> bool:
-    """Tell whether a run holds an index, also one that hasn't told yet how far it is.
+    """Tell whether a run holds an index, also one that hasn't noted its progress yet.
 
     Parameters
     ----------
@@ -151,39 +146,6 @@ def is_underway(path: Path) -> bool:
     if not locks:  # or a system that looks like Linux and lists none
         return time.time() - held.st_mtime < OLD_ELSEWHERE
     return any(f":{held.st_ino} " in line and " FLOCK " in line and " WRITE " in line for line in locks.splitlines())
-
-
-def read_plain(path: Path, most: int) -> bytes:
-    """Read a small file of an index's folder, if it is a plain file.
-
-    Parameters
-    ----------
-    path : Path
-        Which.
-    most : int
-        Bytes that are read.
-
-    Returns
-    -------
-    bytes
-        Its beginning.
-
-    Raises
-    ------
-    OSError
-        If it can't be opened, or is a link, a pipe, a device or anything else that a stranger may have put there: opening
-        such could wait for ever, and reading it never end.
-    """
-    if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may already do something
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # put there since
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        data = bytearray()
-        while len(data) < most and (part := file.read(most - len(data))):
-            data += part
-        return bytes(data)
 
 
 def is_notes(file: Path) -> bool:
@@ -214,14 +176,14 @@ def is_notes(file: Path) -> bool:
     return not held or held.startswith(b'{"done": ')
 
 
-def _lives(told: dict[str, Any]) -> bool:
-    age = abs(time.time() - float(told["at"]))
-    if told["machine"] != socket.gethostname()[:64]:
+def _lives(note: dict[str, Any]) -> bool:
+    age = abs(time.time() - float(note["at"]))
+    if note["machine"] != socket.gethostname()[:64]:
         return age < OLD_ELSEWHERE
     if sys.platform == "win32":  # where looking for a process would interrupt it
         return age < OLD_ELSEWHERE
     try:
-        os.kill(int(told["process"]), 0)
+        os.kill(int(note["process"]), 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):  # somebody else's

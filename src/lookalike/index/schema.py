@@ -11,7 +11,8 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.index.manifest import Column, descriptor_crc32, facts_crc32
+from lookalike.index.checksums import descriptor_crc32, facts_crc32
+from lookalike.index.manifest import Column
 
 #: Outcomes of a picture that was read, whatever its encoders made of it; all others are of files that weren't.
 READ = ("indexed", "blank", "no descriptor")
@@ -20,7 +21,7 @@ USED = ("indexed", "duplicate", "caption")
 #: In the place of a descriptor's check: an encoder has seen the picture and has no descriptor for it.
 REFUSED = -1
 _AT_ONCE = 2**14  # rows that are checked together
-_FEW_CHECKED = 64  # rows whose values are checked one by one: a page's. Arrow's calls would cost more than they
+_FEW_BESIDE = 64  # rows whose values are checked one by one: a page's. Arrow's calls would cost more than they
 
 
 #: Where a column can be shown: with each match of a search, beside a file's outcome (``files``), with all that is known of
@@ -58,19 +59,36 @@ class Facts(NamedTuple):
     """
 
     key: Annotated[int, About("The row's number; never used again.", doors=())]
-    id: Annotated[str, About("Path relative to the collection, or position.", ("matches", *_OF_ONE_IMAGE))]
+    id: Annotated[
+        str,
+        About(
+            "Path relative to the collection, or position; `path#2` for a further frame.", ("matches", *_OF_ONE_IMAGE)
+        ),
+    ]
     frame: Annotated[
         int, About("Which frame of an animation or page of a TIFF; 0 is the first.", ("details",), kind="int32")
     ] = 0
     position: Annotated[int | None, About("Place in an array or a list.", ("details",))] = None
     label: Annotated[str | None, About("What the collection says the image shows.", ("matches", *_OF_ONE_IMAGE))] = None
-    caption: Annotated[str | None, About("The text beside the image.", _OF_ONE_IMAGE)] = None
+    caption: Annotated[str | None, About("The text of `NAME.txt` beside the file.", _OF_ONE_IMAGE)] = None
     caption_stamp: Annotated[str | None, About("Size and time of the caption's file.", doors=())] = None
     metadata: Annotated[str | None, About("A list's other columns.", _OF_ONE_IMAGE, is_filtered=False)] = None
-    hash: Annotated[str | None, About("SHA-256 of the content.", ("details", "export"), is_filtered=False)] = None
+    hash: Annotated[
+        str | None,
+        About(
+            "SHA-256 of the file's bytes, as `sha256sum` prints it; of an image of an array, of its shape and pixels.",
+            ("details", "export"),
+            is_filtered=False,
+        ),
+    ] = None
     size: Annotated[int | None, About("Of the file, in bytes.", _OF_ONE_IMAGE)] = None
     mtime_ns: Annotated[
-        int | None, About("When the file was changed, in nanoseconds since 1970.", ("details",), is_filtered=False)
+        int | None,
+        About(
+            "When the file was changed, in nanoseconds since 1970; while it and the size stay, the file isn't read again.",
+            ("details",),
+            is_filtered=False,
+        ),
     ] = None
     width: Annotated[
         int | None, About("Of the upright image, in pixels.", ("matches", *_OF_ONE_IMAGE), kind="int32")
@@ -79,7 +97,7 @@ class Facts(NamedTuple):
         int | None, About("Of the upright image, in pixels.", ("matches", *_OF_ONE_IMAGE), kind="int32")
     ] = None
     outcome: Annotated[str, About("What became of the file.", ("files",))] = "indexed"
-    stage: Annotated[str | None, About("Where it failed: read, decode, encode or index.", ("files",))] = None
+    stage: Annotated[str | None, About("Where it failed: `list`, `read`, `decode` or `encode`.", ("files",))] = None
     reason: Annotated[str | None, About("Why it failed, in a sentence.", ("files",))] = None
 
     @property
@@ -238,14 +256,18 @@ def to_table(
     keys = np.array(values["key"], np.int64)
     for column in columns:
         name = column.column
-        found = described.get(name) or Described.nothing(len(facts), column)
-        there = found.states == ENCODED
+        encoded = described.get(name) or Described.nothing(len(facts), column)
+        has_descriptor = encoded.states == ENCODED
         checks = np.full(len(facts), REFUSED, np.int64)
-        checks[there] = descriptor_crc32(np.ascontiguousarray(found.matrix[there]), keys[there].tolist())
-        arrays[name] = pa.FixedSizeListArray.from_arrays(
-            pa.array(found.matrix.reshape(-1)), column.dimension, mask=None if there.all() else pa.array(~there)
+        checks[has_descriptor] = descriptor_crc32(
+            np.ascontiguousarray(encoded.matrix[has_descriptor]), keys[has_descriptor].tolist()
         )
-        arrays[f"{name}_crc32"] = pa.array(checks, mask=found.states == UNSEEN)
+        arrays[name] = pa.FixedSizeListArray.from_arrays(
+            pa.array(encoded.matrix.reshape(-1)),
+            column.dimension,
+            mask=None if has_descriptor.all() else pa.array(~has_descriptor),
+        )
+        arrays[f"{name}_crc32"] = pa.array(checks, mask=encoded.states == UNSEEN)
     return pa.table([arrays[f.name] for f in form], schema=form)
 
 
@@ -261,12 +283,12 @@ def facts_checks(table: Any) -> NDArray[np.uint32]:
     -------
     ndarray of uint32, shape (n,)
     """
-    if table.num_rows <= _FEW_CHECKED:
+    if table.num_rows <= _FEW_BESIDE:
         return np.array([facts_crc32(facts) for facts in facts_of(table)], np.uint32)
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = np.empty(table.num_rows, np.uint32)
+    checks = np.empty(table.num_rows, np.uint32)
     for start in range(0, table.num_rows, _AT_ONCE):
         part = table.slice(start, _AT_ONCE)
         texts = [pc.fill_null(pc.cast(part[name], pa.large_string()), "\1") for name in FACTS]
@@ -274,8 +296,8 @@ def facts_checks(table: Any) -> NDArray[np.uint32]:
         joined = joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
         edges = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1].tolist()
         data = memoryview(joined.buffers()[2])
-        found[start : start + len(joined)] = [zlib.crc32(data[a:b]) for a, b in pairwise(edges)]
-    return found
+        checks[start : start + len(joined)] = [zlib.crc32(data[a:b]) for a, b in pairwise(edges)]
+    return checks
 
 
 def files_of(table: Any) -> Any:
@@ -297,8 +319,8 @@ def files_of(table: Any) -> Any:
     later = pc.greater(table["frame"].combine_chunks(), 0)
     if not pc.any(later).as_py():
         return ids
-    some = zip(ids.filter(later).to_pylist(), table["frame"].filter(later).to_pylist(), strict=True)
-    files = [identity.removesuffix(f"#{frame}") for identity, frame in some]
+    frames = zip(ids.filter(later).to_pylist(), table["frame"].filter(later).to_pylist(), strict=True)
+    files = [identity.removesuffix(f"#{frame}") for identity, frame in frames]
     return pc.replace_with_mask(ids, later, pa.array(files, pa.large_string()))
 
 
@@ -344,9 +366,9 @@ def descriptors_of(table: Any, column: str) -> tuple[NDArray[Any], NDArray[np.bo
         table = pa.Table.from_batches([table])
     checks = table[f"{column}_crc32"].fill_null(REFUSED).to_numpy()
     there = checks != REFUSED
-    found = table[column].combine_chunks()
-    width = found.type.list_size
-    matrix = np.ascontiguousarray(found.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
+    lists = table[column].combine_chunks()
+    width = lists.type.list_size
+    matrix = np.ascontiguousarray(lists.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
     if len(matrix) != int(there.sum()):
         raise ValueError("a descriptor is missing")
     if descriptor_crc32(matrix, table["key"].to_numpy()[there].tolist()) != checks[there].tolist():
@@ -367,21 +389,18 @@ def duplicates_in(table: Any) -> NDArray[np.bool_]:
     ndarray of bool, shape (n,)
         Of each set of equal files all but the first.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     hashes = table["hash"]
     counted = pc.and_(pc.equal(table["outcome"], "indexed"), pc.fill_null(pc.not_equal(hashes, ""), False))
-    rows = np.flatnonzero(
-        counted.to_numpy(zero_copy_only=False) if isinstance(counted, pa.Array) else counted.to_numpy()
-    )
-    found = np.zeros(table.num_rows, np.bool_)
+    rows = np.flatnonzero(counted)
+    duplicates = np.zeros(table.num_rows, np.bool_)
     if len(rows):
         codes = hashes.take(rows).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
         pairs = codes << 32 | table["frame"].take(rows).to_numpy()
-        found[rows] = True
-        found[rows[np.unique(pairs, return_index=True)[1]]] = False
-    return found
+        duplicates[rows] = True
+        duplicates[rows[np.unique(pairs, return_index=True)[1]]] = False
+    return duplicates
 
 
 def sorted_indices(table: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.index.manifest import Column, Manifest
 
 
@@ -71,15 +71,11 @@ class Store(Protocol):
         ...
 
     def keep(self, manifest: Manifest) -> None:
-        """Put aside the state that a run begins from, so that one can go back to it."""
+        """Keep the state that a run begins from, for a rollback."""
         ...
 
     def sweep(self) -> None:
         """Drop what no manifest names; it never fails rows that were written."""
-        ...
-
-    def place_in(self, images: Collection) -> str:
-        """Say where in a collection it lies; empty where it lies elsewhere."""
         ...
 
 

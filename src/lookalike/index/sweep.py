@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike.atomic import claim, claimed, dead_parts, disown
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, first_line
 from lookalike.index.artifacts import KEYPOINTS, is_artifact, names_of_artifacts
+from lookalike.index.dataset import open_dataset, reading
 from lookalike.index.manifest import (
     DATASET_NAME,
     MANIFEST,
@@ -25,13 +26,9 @@ from lookalike.index.manifest import (
     REBUILDING,
     DamagedIndexError,
     Manifest,
-    encoder_folder,
-    first_line,
-    open_dataset,
     read_manifest,
-    reading,
-    refuse_links,
 )
+from lookalike.index.plain_files import refuse_links
 
 if TYPE_CHECKING:
     from lookalike.encoders.base import Encoder
@@ -89,9 +86,7 @@ def sweep(path: Path) -> None:
         if MANIFEST in ours and not os.path.lexists(path / MANIFEST):
             return  # it is lost, and what it named isn't
         named = named_manifests(path) if os.path.lexists(path / MANIFEST) else []
-        if os.path.lexists(path / REBUILDING):
-            with suppress(DamagedIndexError):
-                named.append(read_manifest(path, REBUILDING))
+        named += all_manifests(path, REBUILDING)
         for name in sorted({p.dataset for p in named} & ours):
             with _going_on(path, f"what is old in {name}"):
                 _drop_versions(path, name, named)
@@ -185,7 +180,7 @@ def save_encoder(path: Path, encoder: Encoder) -> None:
     EncoderError, OSError
         If the disk refuses, or something that isn't ours lies there.
     """
-    name = encoder_folder(encoder.fingerprint)
+    name = f"encoder-{encoder.fingerprint}"
     claim(path, name)
     remove(path / name)
     encoder.save(path / name)
@@ -209,11 +204,11 @@ def is_by_content(file: Path) -> bool:
     bool
         False of anything that lookalike didn't write there, and of what was changed since.
     """
-    found = _BY_CONTENT.fullmatch(file.name)
-    if found is None:
+    match = _BY_CONTENT.fullmatch(file.name)
+    if match is None:
         return file.name == "encoder.json"
     with suppress(OSError):
-        return hashlib.sha256(file.read_bytes()).hexdigest().startswith(found[1])
+        return hashlib.sha256(file.read_bytes()).hexdigest().startswith(match[1])
     return False
 
 
@@ -251,37 +246,35 @@ def named_manifests(path: Path) -> list[Manifest]:
     IndexStoreError
         If the newest is damaged, or one can't be read.
     """
-    named = [read_manifest(path)]
-    if os.path.lexists(path / PREVIOUS):
-        with suppress(DamagedIndexError):  # a damaged one names nothing that could be gone back to
-            named.append(read_manifest(path, PREVIOUS))
-    return named
+    return [read_manifest(path), *all_manifests(path, PREVIOUS)]
 
 
-def all_manifests(path: Path) -> list[Manifest]:
-    """Read all manifests that name a version; one that is damaged names none.
+def all_manifests(path: Path, *names: str) -> list[Manifest]:
+    """Read the manifests that name a version; one that is damaged names none.
 
     Parameters
     ----------
     path : Path
         The index's folder.
+    *names : str
+        Which; by default that of the index, of the run before, and of a rebuilding.
 
     Returns
     -------
     list of Manifest
-        Of the index, of the run before, and of a rebuilding.
+        Those that are there.
 
     Raises
     ------
     IndexStoreError
         If one can't be read.
     """
-    found = []
-    for name in (MANIFEST, PREVIOUS, REBUILDING):
+    manifests = []
+    for name in names or (MANIFEST, PREVIOUS, REBUILDING):
         if os.path.lexists(path / name):
             with suppress(DamagedIndexError):
-                found.append(read_manifest(path, name))
-    return found
+                manifests.append(read_manifest(path, name))
+    return manifests
 
 
 def forget_unnamed_versions(path: Path, *manifests: Manifest) -> None:

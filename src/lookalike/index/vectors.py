@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.artifacts import IVF, UNSOUND, VECTORS
 from lookalike.index.manifest import Manifest
-from lookalike.mapped import ChecksumError, MappedArrays
+from lookalike.mapped import ChecksumError, MappedArrays, writing_mapped
 from lookalike.neighbors.distances.base import lengths_of
 from lookalike.neighbors.ivf import InvertedFile
 from lookalike.neighbors.ivf_build import write_lists
@@ -82,7 +82,7 @@ def write_vectors(
         shapes["lengths"] = ("<f8", keys.shape)
     try:
         facts = {"encoder": manifest.encoder, "fingerprint": manifest.fingerprint}
-        with VECTORS.writing(path, manifest, facts, shapes) as arrays:
+        with writing_mapped(VECTORS.file(path, manifest), facts, shapes) as arrays:
             fill(arrays["descriptors"])
             arrays["keys"][:] = keys
             if "lengths" in arrays:
@@ -121,7 +121,7 @@ def keep_lists(
     read: Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]],
     note: Callable[[str], None],
 ) -> None:
-    """Make the lists of an index true to it, or take them away; under the writer's lock, once the manifest is in place.
+    """Update the inverted file of an index, or remove it; under the writer's lock, once the manifest is in place.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from lookalike.atomic import new_file
-from lookalike.collections.folder import id_of
+from lookalike.collections.ids import id_of
 from lookalike.errors import UsageError, first_line
 
 #: A right answer: an image's id, or its position in the index.

@@ -395,6 +395,6 @@ def encoder_title(index: IndexReader) -> str:
     str
         Such as ``article``, ``hog`` or ``hog, deskewed``.
     """
-    params, post = index.manifest.params, index.manifest.post
+    params, post = index.manifest.view.params, index.manifest.view.post
     named = str(params.get("preset", index.manifest.encoder)) + (", deskewed" if params.get("deskew") else "")
     return named if post in (None, "unchanged") else f"{named}, {post}"

@@ -12,8 +12,8 @@ from typing import Any
 from lookalike.atomic import claim, replace_file
 from lookalike.errors import UsageError
 from lookalike.index.artifacts import SCORES
+from lookalike.index.plain_files import read_plain
 from lookalike.index.reader import IndexReader
-from lookalike.index.run_status import read_plain
 from lookalike.reports.evaluate import IndexScore
 
 #: Most reports that are looked at, and bytes of one: what is larger isn't one of ours.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.entries import fitted
-from lookalike.collections.folder import id_of
+from lookalike.collections.ids import id_of
 from lookalike.collections.open import Collection, open_collection
 from lookalike.errors import CollectionError, UsageError
 from lookalike.imaging.decode import decode
@@ -164,7 +164,7 @@ def read_example(index: IndexReader, example: Example, *, resize: bool = False) 
     shape = tuple(index.manifest.shape)
     if example.crop is not None:
         return fit_to(_cropped(example, _whole(index, example)), shape)
-    if example.data is not None and (resize or index.manifest.resized):
+    if example.data is not None and (resize or index.manifest.view.resized):
         return fitted(example.data, _content_title(example.data), shape, index.limits)
     single = _single(index, example) if example.path is not None else open_collection(_whole(index, example)[None])
     return query_image(index, single, 0, resize=resize)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import as_text
+from lookalike.collections.ids import as_text
 from lookalike.collections.in_memory import STANDARD_INPUT, content_of, from_base64, pixels_of, read_standard_input
 from lookalike.errors import UsageError
 from lookalike.imaging.encode import to_png

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lookalike.collections.folder import id_of
+from lookalike.collections.ids import id_of
 from lookalike.index.fact_table import FactTable
 from lookalike.search.filter_columns import (
     NUMBERS,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.collections.folder import as_text
+from lookalike.collections.ids import as_text
 from lookalike.errors import UsageError, unknown_name
 
 #: The largest number that is counted with.

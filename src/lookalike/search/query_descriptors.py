@@ -131,7 +131,7 @@ def query_image(
         If it is of another size, and neither ``resize`` nor the index says to resize.
     """
     shape = tuple(index.manifest.shape)
-    if resize or index.manifest.resized:
+    if resize or index.manifest.view.resized:
         return collection.fitted(position, shape)
     image = collection.read(position)
     if image.shape[:2] != shape[:2]:

@@ -12,7 +12,8 @@ from typing import cast
 import numpy as np
 
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
-from lookalike.index.manifest import MANIFEST, Manifest, open_dataset, read_manifest
+from lookalike.index.dataset import open_dataset
+from lookalike.index.manifest import MANIFEST, Manifest, read_manifest
 from lookalike.index.reader import IndexReader
 from lookalike.search.learnt import prepare, words_of
 from lookalike.server.shared_index import MAX_STORED_ROWS, SharedIndex, Stage

@@ -149,7 +149,7 @@ def test_a_member_over_the_limit_is_a_bomb_by_its_stated_size(tmp_path, kind):
 
 def test_a_tar_that_inflates_beyond_reason_is_refused_at_once(tmp_path, monkeypatch):
     """A header that states a terabyte, and zeros that hardly take room."""
-    monkeypatch.setattr(archive, "_BOMB_BYTES", 1 << 24)
+    monkeypatch.setattr("lookalike.collections.tar_stream._BOMB_BYTES", 1 << 24)
     path = tmp_path / "bomb.tar.gz"
     header = tarfile.TarInfo("a.png")
     header.size = 1 << 40

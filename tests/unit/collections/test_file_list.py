@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from lookalike.collections.file_list import Columns, read_list
+from lookalike.collections.file_list import read_list
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, ImageError
 
@@ -173,12 +173,12 @@ def test_the_column_of_the_paths_is_found_by_its_name_or_by_the_files(photos, te
 def test_columns_can_be_named_and_a_name_that_is_not_there_is_told(photos):
     text = "path;thumb;species;label\nold.png;a.png;rose;1\n"
     (photos / "l.csv").write_text(text)
-    (entry,) = read_list(photos / "l.csv", Columns("Thumb", "species"))
+    (entry,) = read_list(photos / "l.csv", "Thumb", "species")
     assert (entry.id, entry.label, entry.metadata) == ("a.png", "rose", {"path": "old.png", "species": "rose"})
     with pytest.raises(
         CollectionError, match=r"no column 'photo' in its header \(separator semicolon\); it has: path, thumb"
     ):
-        read_list(photos / "l.csv", Columns("photo"))
+        read_list(photos / "l.csv", "photo")
 
 
 def test_names_in_the_bytes_of_an_old_system_are_found(photos):

@@ -15,11 +15,12 @@ import PIL.Image
 import pytest
 
 import lookalike
+from image_files import read_image
 from lookalike import open_collection
-from lookalike.collections.open import DEFAULT_SIDE, Collection, ReadOptions
+from lookalike.collections.entries import DEFAULT_SIDE, ReadOptions
+from lookalike.collections.open import Collection
 from lookalike.collections.tasks import read_caption
 from lookalike.errors import CollectionError, ImageError, UsageError
-from lookalike.imaging.decode import read_image
 from lookalike.imaging.limits import Limits
 from lookalike.imaging.resize import fit_to
 

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from image_files import read_image
 from lookalike.encoders.local import Sift, Surf
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.decode import read_image
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from image_files import read_image
 from lookalike.encoders.neural import LITE0_FILE, LITE0_INT8, SHIPPED, Neural
 from lookalike.encoders.onnx.preprocessing import IMAGENET_MEAN, IMAGENET_STD, read_preprocessing, to_input
 from lookalike.encoders.onnx.settings import Settings
@@ -21,7 +22,6 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.encoders.serialize import load, read_card
 from lookalike.errors import EncoderError, UsageError
-from lookalike.imaging.decode import read_image
 from paths import ROOT
 from small_models import MEANINGS, PLAIN, mean_colour, model, node, text_model, tokenizer_json, write
 

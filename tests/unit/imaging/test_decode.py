@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -17,10 +15,13 @@ import PIL.ImageCms
 import pytest
 from PIL import ImageOps
 
+from image_files import image_shape, read_image
+from lookalike.collections.columns import Entry
+from lookalike.collections.tasks import read_task, to_task
 from lookalike.errors import ImageError, LookalikeError, UsageError
-from lookalike.imaging.decode import decode, from_thumbnail, header_shape, image_shape, pictures, read_image
+from lookalike.imaging.decode import decode, from_thumbnail, header_shape, pictures
 from lookalike.imaging.encode import save_image, to_png, to_thumbnail
-from lookalike.imaging.formats import FORMATS, looks_like_image
+from lookalike.imaging.formats import FORMATS, HEAD, format_of
 from lookalike.imaging.limits import Limits
 from lookalike.imaging.resize import fit_to, to_uint8
 
@@ -91,7 +92,7 @@ def read(path):
     assert pixels.dtype == np.uint8
     assert image_shape(path) == pixels.shape
     data = path.read_bytes()
-    assert looks_like_image(data[:32])
+    assert format_of(data[:HEAD])
     assert header_shape(data, "here") == pixels.shape
     np.testing.assert_array_equal(decode(memoryview(data), "here"), pixels)
     shapes = [pixels.shape, (5, 4, 3), (3, 6)]
@@ -149,8 +150,8 @@ def test_heic_without_its_extra_says_what_to_type(tmp_path):
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     script = (
         "import sys; sys.modules['pillow_heif'] = None\n"
-        "from lookalike.imaging.decode import read_image\n"
-        "try: read_image('photo.heic')\n"
+        "from lookalike.imaging.decode import decode\n"
+        "try: decode(open('photo.heic', 'rb').read(), 'photo.heic')\n"
         "except Exception as e: print(e.outcome, e)"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -681,8 +682,6 @@ def test_exif_that_cannot_be_read_does_not_spoil_the_picture(tmp_path, name, req
 
 
 def test_what_is_no_image_file_is_refused(tmp_path):
-    assert "No such file" in refused(tmp_path / "nowhere.png", "gone")
-    assert "a folder" in refused(tmp_path, "unsupported")
     empty = tmp_path / "empty.png"
     empty.touch()
     assert "0 bytes" in refused(empty, "empty")
@@ -695,37 +694,6 @@ def test_what_is_no_image_file_is_refused(tmp_path):
     assert "BMP, GIF, HEIC, JPEG, PNG" in refused(text, "unsupported")
 
 
-def test_links_are_followed_and_those_that_lead_nowhere_are_unreadable(tmp_path):
-    write(tmp_path / "image.png", GREY)
-    (tmp_path / "good.png").symlink_to("image.png")
-    (tmp_path / "bad.png").symlink_to("nowhere.png")
-    (tmp_path / "loop.png").symlink_to("loop.png")
-    np.testing.assert_array_equal(read(tmp_path / "good.png"), GREY)
-    assert "a link that leads nowhere" in refused(tmp_path / "bad.png", "unreadable")
-    refused(tmp_path / "loop.png", "unreadable")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_unreadable(tmp_path):
-    write(tmp_path / "image.png", GREY).chmod(0)
-    with pytest.raises(ImageError, match="Permission denied"):
-        read_image(tmp_path / "image.png")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
-def test_a_pipe_is_refused_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")
-    assert "device" in refused(tmp_path / "pipe.png", "unsupported")
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no sockets in folders on this system")
-def test_a_socket_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # its path may have 108 bytes only
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind("socket.png")
-        assert "device" in refused(tmp_path / "socket.png", "unsupported")
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no list of open files on this system")
 def test_no_file_stays_open(tmp_path):
     write(tmp_path / "good.png", GREY)
@@ -734,9 +702,9 @@ def test_no_file_stays_open(tmp_path):
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         for path in (tmp_path, *tmp_path.iterdir(), tmp_path / "gone.png"):
-            for function in (read_image, image_shape):
-                with contextlib.suppress(ImageError):
-                    function(path)
+            entry = Entry(path.name, ("file", str(path)), 0, 0)
+            for measure in (False, True):
+                list(read_task(to_task(entry, path.name, [(4, 4)], measure=measure)))
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -783,7 +751,7 @@ def test_formats_that_nobody_asked_for_stay_closed(tmp_path):
     for name in ("EPS", "TGA", "ICO", "PCX", "JPEG2000"):
         path = write(tmp_path / "photo.png", COLOUR, name)
         assert "which is not read; " in refused(path, "unsupported")
-        assert not looks_like_image(path.read_bytes()[:32])
+        assert not format_of(path.read_bytes()[:HEAD])
 
 
 def test_a_kind_of_a_format_that_is_not_read_is_told_from_damage(tmp_path, shared):
@@ -812,7 +780,7 @@ def test_a_kind_of_a_format_that_is_not_read_is_told_from_damage(tmp_path, share
     ],
 )
 def test_what_looks_like_an_image(head, expected):
-    assert looks_like_image(head) is expected
+    assert (format_of(head) is not None) is expected
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
@@ -827,10 +795,7 @@ def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(tmp_path):
     path = write(tmp_path / "large.png", GREY)
     size = path.stat().st_size
     assert read_image(path, Limits(bytes=size)).shape == GREY.shape
-    message = f"more than {size - 1:,} bytes"
-    assert message in refused(path, "bomb", Limits(bytes=size - 1))
-    with pytest.raises(ImageError, match=message):
-        image_shape(path, Limits(bytes=size - 1))
+    assert f"more than {size - 1:,} bytes" in refused(path, "bomb", Limits(bytes=size - 1))
 
 
 @pytest.mark.parametrize("name", ["GIF", "PNG", "TIFF", "WEBP"])

@@ -24,7 +24,7 @@ from lookalike.collections.tasks import from_answer, read_task, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import decode, header_shape
 from lookalike.imaging.encode import to_png
-from lookalike.imaging.formats import LONG_HEAD, format_of, looks_like_image, unread_format
+from lookalike.imaging.formats import HEAD, LONG_HEAD, format_of, unread_format
 from lookalike.imaging.limits import Limits
 from lookalike.imaging.sandbox.api import Answer
 from lookalike.search.example import Example
@@ -132,7 +132,7 @@ KNOWN = {
 def test_a_format_that_is_not_read_is_named_by_content(name):
     for data in KNOWN[name]:
         assert format_of(data) is None
-        assert not looks_like_image(data[:32])
+        assert not format_of(data[:HEAD])
         found = unread_format(data[:LONG_HEAD])
         assert found is not None
         assert name in found[0]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lookalike.atomic import begin_inventory
+from lookalike.index.checksums import keys_crc32
 from lookalike.index.lance_store import LanceStore
-from lookalike.index.manifest import Column, Manifest, keys_crc32
+from lookalike.index.manifest import Column, Manifest
 from lookalike.index.schema import Facts, descriptors_of
 from memory_store import MemoryStore
 from stored import Row, to_table

@@ -17,8 +17,9 @@ from PIL import Image
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE
+from lookalike.index.checksums import facts_crc32, keys_crc32
 from lookalike.index.integrity import verify
-from lookalike.index.manifest import DATASET, facts_crc32, keys_crc32, read_manifest, write_manifest
+from lookalike.index.manifest import DATASET, read_manifest, write_manifest
 from lookalike.index.reopen import open_to_index
 from lookalike.index.schema import FACTS
 from quadrants import ENTRY, Quadrants

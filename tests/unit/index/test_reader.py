@@ -493,7 +493,7 @@ def test_an_index_of_format_1_is_recognised_and_left_as_it_is(path, inventory):
 
 def test_rows_without_a_column_that_this_version_knows_are_told_as_such(path, monkeypatch):
     build_index("mnist:test[0:20]", "pixels", path)
-    monkeypatch.setattr("lookalike.index.schema.FACTS", (*FACTS, "aspect"))
+    monkeypatch.setattr("lookalike.index.dataset.FACTS", (*FACTS, "aspect"))
     with pytest.raises(
         DamagedIndexError, match="its rows lack aspect: another version of lookalike wrote them.*--rebuild"
     ):

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lookalike.index.manifest import Column, facts_crc32
+from lookalike.index.checksums import facts_crc32
+from lookalike.index.manifest import Column
 from lookalike.index.schema import (
     FACTS,
     REFUSED,

@@ -19,6 +19,7 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.atomic import INVENTORY, adopt, begin_inventory, temporary_beside
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import IndexStoreError, LookalikeError
+from lookalike.index.dataset import open_dataset
 from lookalike.index.integrity import verify
 from lookalike.index.lance_store import LanceStore
 from lookalike.index.lock import check_target, only_writer
@@ -31,7 +32,6 @@ from lookalike.index.manifest import (
     DamagedIndexError,
     Manifest,
     UnreadableIndexError,
-    open_dataset,
     read_manifest,
     write_manifest,
 )

@@ -95,7 +95,7 @@ def test_where_nothing_can_be_written_search_works(path, monkeypatch):
     def refuses(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lookalike.index.artifacts.writing_mapped", refuses)
+    monkeypatch.setattr(vectors, "writing_mapped", refuses)
     index = build_index(some_pictures(50), "quadrants", path)
     assert answers(index)
     assert not kept(path)

@@ -175,7 +175,7 @@ def test_an_index_of_a_folder_resizes_queries_unasked(tmp_path):
     for name, value in (("a.png", 10), ("b.png", 90)):
         save_image(np.full((8, 8), value, np.uint8), tmp_path / name)
     index = build_index(tmp_path, "pixels")
-    assert index.manifest.resized
+    assert index.manifest.view.resized
     (nearest,) = index.search(np.full((20, 30), 80, np.uint8), 1, distance="euclidean")
     assert nearest.id == "b.png"
 

@@ -94,9 +94,9 @@ def test_an_unknown_aim_is_refused(digits, tmp_path):
 def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
-    assert plain.manifest.post is None
+    assert plain.manifest.view.post is None
     adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
-    assert adapted.manifest.post not in (None, "unchanged")
+    assert adapted.manifest.view.post not in (None, "unchanged")
     assert adapted.manifest.dimension < plain.manifest.dimension
     assert [c.encoder for c in adapted.manifest.columns] == ["hog"]
     for index in (adapted, open_index(tmp_path / "index")):

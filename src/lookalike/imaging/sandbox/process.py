@@ -107,18 +107,19 @@ def start_process(function: str, seconds: float, memory: int) -> subprocess.Pope
         raise CollectionError(
             f"{function}: no worker process can be started: {e.strerror or e}; try fewer workers"
         ) from e
+    tasks, answers = pipes(process)
     if sys.platform == "linux":
         import fcntl
 
         with contextlib.suppress(OSError):  # a user's pipes may be large only up to a sum
-            fcntl.fcntl(answer_pipe(process), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     if sys.platform != "win32":
-        os.set_blocking(task_pipe(process).fileno(), False)
+        os.set_blocking(tasks.fileno(), False)
     return process
 
 
-def task_pipe(process: subprocess.Popen[bytes]) -> io.FileIO:
-    """Return the unbuffered file that tasks are written to.
+def pipes(process: subprocess.Popen[bytes]) -> tuple[io.FileIO, io.FileIO]:
+    """Return the unbuffered files that tasks are written to and answers are read from.
 
     Parameters
     ----------
@@ -127,26 +128,11 @@ def task_pipe(process: subprocess.Popen[bytes]) -> io.FileIO:
 
     Returns
     -------
-    FileIO
+    (FileIO, FileIO)
     """
     assert isinstance(process.stdin, io.FileIO)  # unbuffered
-    return process.stdin
-
-
-def answer_pipe(process: subprocess.Popen[bytes]) -> io.FileIO:
-    """Return the unbuffered file that answers are read from.
-
-    Parameters
-    ----------
-    process : Popen
-        As :func:`start_process` returns it.
-
-    Returns
-    -------
-    FileIO
-    """
     assert isinstance(process.stdout, io.FileIO)
-    return process.stdout
+    return process.stdin, process.stdout
 
 
 def kill_process(process: subprocess.Popen[bytes]) -> None:

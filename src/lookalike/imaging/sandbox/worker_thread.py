@@ -21,13 +21,12 @@ from lookalike.imaging.sandbox.process import (
     PIPE_BYTES,
     ProtocolError,
     amount,
-    answer_pipe,
     cause_of_end,
     has_died,
     kill_process,
     parse_header,
+    pipes,
     start_process,
-    task_pipe,
     wait_readable,
 )
 from lookalike.imaging.sandbox.worker import TICK, allowed_growth, resident_bytes
@@ -124,14 +123,11 @@ class WorkerThread(threading.Thread):
         begins = time.monotonic()
         self._began += begins - self._listened
         wait = max(0.0, min(TICK, self._began + self.pool.seconds - begins))
-        if len(self.queue) > 1:
-            gather = min(
-                wait, _GATHER_SECONDS, self._pace * (len(self.queue) - 1) / 2
-            )  # at most half of what it has to do
+        gather = 0.0
+        if len(self.queue) > 1:  # at most half of what it has to do
+            gather = min(wait, _GATHER_SECONDS, self._pace * (len(self.queue) - 1) / 2)
             time.sleep(gather)
-            speaks = self._listen(wait - gather)
-        else:
-            speaks = self._listen(wait)
+        speaks = self._listen(wait - gather)
         self._listened = time.monotonic()
         away = self._listened - begins - wait
         if away > TICK:  # this process was stopped, asleep or starved meanwhile, and so heard nothing
@@ -155,7 +151,7 @@ class WorkerThread(threading.Thread):
     def _listen(self, wait: float) -> bool:
         """Send what can be sent, and tell whether the worker says something (or has died) within some seconds."""
         assert self.process is not None
-        tasks, answers = task_pipe(self.process).fileno(), answer_pipe(self.process).fileno()
+        tasks, answers = (pipe.fileno() for pipe in pipes(self.process))
         if self._unsent:
             try:
                 del self._unsent[: os.write(tasks, self._unsent)]
@@ -188,7 +184,7 @@ class WorkerThread(threading.Thread):
             self._answered = self._listened
 
     def _read(self, process: subprocess.Popen[bytes]) -> int:
-        size = answer_pipe(process).readinto(self._buffer)
+        size = pipes(process)[1].readinto(self._buffer)
         with memoryview(self._buffer) as view:
             self._received += view[:size]
         return size
@@ -329,10 +325,9 @@ class WorkerThread(threading.Thread):
         if process is None:
             return None
         kill_process(process)  # it keeps the status of one that has died already
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        for pipe in pipes(process):
+            with contextlib.suppress(OSError):
+                pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(END_SECONDS)
         return None

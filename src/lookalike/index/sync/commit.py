@@ -11,13 +11,13 @@ from importlib.metadata import version
 
 import numpy as np
 
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.encoders.base import Encoder
 from lookalike.errors import IndexStoreError
 from lookalike.index.lock import interrupts_held
 from lookalike.index.manifest import DATASET, FORMAT, Column, Manifest
 from lookalike.index.schema import FACTS
-from lookalike.index.store import Store
+from lookalike.index.store import Store, place_of
 from lookalike.index.sync.encode import Encoded
 from lookalike.index.sync.known import KnownRows
 
@@ -59,7 +59,7 @@ class Committer:
     manifest : Manifest or None
         What is there.
     known : KnownRows
-        The same rows, counted; kept true to what is written.
+        The same rows, counted; updated with each commit.
     away : callable
         Returns the folders of the collection that lie on a disk which isn't there.
 
@@ -183,7 +183,7 @@ class Committer:
         if "indexed" in outcomes or self.known.any_indexed(self.deletes):
             return
         reasons = (rows.table["reason"].drop_null() for rows in self._waiting)
-        reason = next((found[0].as_py() for found in reasons if len(found)), "there is no image in it")
+        reason = next((column[0].as_py() for column in reasons if len(column)), "there is no image in it")
         images = self.target.images
         raise IndexStoreError(f"{images.name}: none of {len(images):,} images could be indexed; the first: {reason}")
 
@@ -223,7 +223,7 @@ class Committer:
             written=before.written if before else "",
             versions={"lookalike": __version__, "pylance": version("pylance"), "numpy": np.__version__},
             dataset=before.dataset if before else DATASET,
-            place=self.store.place_in(images),
+            place=place_of(self.store.path, images),
             mounts=sorted({*images.mounts, *self._away(before)}),
             listed=images.listed,
         )
@@ -231,6 +231,6 @@ class Committer:
 
 def _counted(known: KnownRows) -> dict[str, int]:
     """Count the files by outcome; of several with the same bytes, all but the first are duplicates."""
-    found = known.outcomes + Counter({"duplicate": known.extra})
-    found["indexed"] -= known.extra
-    return {name: n for name, n in sorted(found.items()) if n}
+    outcomes = known.outcomes + Counter({"duplicate": known.extra})
+    outcomes["indexed"] -= known.extra
+    return {name: n for name, n in sorted(outcomes.items()) if n}

@@ -85,14 +85,14 @@ class Encoding:
             self._encode(records, facts, column, encoder, described[column.column])
         # One encoder with a descriptor is enough for a picture to be found.
         is_found = np.zeros(len(records), np.bool_)
-        for one in described.values():
-            is_found |= one.states == ENCODED
+        for item in described.values():
+            is_found |= item.states == ENCODED
         for i in np.flatnonzero(is_found).tolist():
             if facts[i].stage == "encode":
                 facts[i] = facts[i]._replace(outcome="indexed", stage=None, reason=None)
         return Encoded(
             table=to_table(facts, thumbnails, described, held),
-            states={name: one.states for name, one in described.items()},
+            states={name: item.states for name, item in described.items()},
             fresh=np.array([f.key for f, record in zip(facts, records, strict=True) if record.is_fresh], np.int64),
             instead_of=[key for record in records for key in record.instead_of],
         )
@@ -132,13 +132,13 @@ class Encoding:
         if not wanted:
             return
         at = self.shapes.index(tuple(column.shape))
-        made = np.ascontiguousarray(encoder.encode(np.stack([fitted[i][at] for i in wanted])), column.dtype)
-        lengths = np.sqrt(np.einsum("ij,ij->i", made, made, dtype=np.float64))
-        usable = np.ones(len(made), np.bool_)
+        descriptors = np.ascontiguousarray(encoder.encode(np.stack([fitted[i][at] for i in wanted])), column.dtype)
+        lengths = np.sqrt(np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64))
+        usable = np.ones(len(descriptors), np.bool_)
         if column.dtype != "uint8":
             usable = (lengths >= SHORTEST) & (lengths <= LONGEST)  # NaN is neither
         rows = np.array(wanted)
-        into.matrix[rows[usable]] = made[usable]
+        into.matrix[rows[usable]] = descriptors[usable]
         into.states[rows] = np.where(usable, ENCODED, SEEN)
         for i, length in zip(rows[~usable].tolist(), lengths[~usable].tolist(), strict=True):
             if facts[i].outcome == "indexed":

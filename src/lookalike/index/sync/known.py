@@ -129,8 +129,8 @@ class KnownRows:
             stands_in &= sound
         self._may_stand_in = np.concatenate([self._may_stand_in, stands_in])
         rows = np.arange(start, start + count)
-        some = digest != b""
-        fresh = _sorted(digest[some], rows[some])
+        has_digest = digest != b""
+        fresh = _sorted(digest[has_digest], rows[has_digest])
         wanted = _distinct(fresh[0])
         extra = self._extra_among(wanted)
         self._by_digest.add(*fresh)
@@ -168,9 +168,9 @@ class KnownRows:
         return self._names.index(name)
 
     def _codes_of(self, outcomes: Any) -> NDArray[np.int16]:
-        found = outcomes.combine_chunks().dictionary_encode()
-        codes = np.array([self._code_of(name) for name in found.dictionary.to_pylist()], np.int16)
-        return codes[found.indices.to_numpy()] if len(codes) else np.empty(0, np.int16)
+        encoded = outcomes.combine_chunks().dictionary_encode()
+        codes = np.array([self._code_of(name) for name in encoded.dictionary.to_pylist()], np.int16)
+        return codes[encoded.indices.to_numpy()] if len(codes) else np.empty(0, np.int16)
 
     # What is asked of them --------------------------------------------------------------------------------------
 
@@ -194,29 +194,26 @@ class KnownRows:
             for n in np.unique(piece).tolist()
         ]
         if not parts:
-            return self._empty(columns)
+            return schema(()).empty_table().select(list(columns))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        found = pa.concat_tables(parts).combine_chunks()
-        return found if np.array_equal(back, np.arange(len(back))) else found.take(back)
-
-    def _empty(self, columns: Sequence[str]) -> Any:
-        return schema(()).empty_table().select(list(columns))
+        table = pa.concat_tables(parts).combine_chunks()
+        return table if np.array_equal(back, np.arange(len(back))) else table.take(back)
 
     def alike(self, digests: Sequence[str | None]) -> list[Rows]:
         """Return, for each digest of a file's bytes, the live rows that may stand in for it, in the order they came."""
-        found = [np.empty(0, np.int64)] * len(digests)
+        result = [np.empty(0, np.int64)] * len(digests)
         maybe = [i for i, digest in enumerate(digests) if digest and self._by_digest.may_hold(digest.encode())]
         if not maybe:
-            return found
+            return result
         which, rows = self._by_digest.find(np.array([(digests[i] or "").encode() for i in maybe], f"S{_DIGEST}"))
         fit = self.is_live[rows] & self._may_stand_in[rows]
         order = np.lexsort((rows[fit], which[fit]))
         which, rows = which[fit][order], rows[fit][order]
         edges = np.searchsorted(which, np.arange(len(maybe) + 1)).tolist()
         for i, start, stop in zip(maybe, edges[:-1], edges[1:], strict=True):
-            found[i] = rows[start:stop]
-        return found
+            result[i] = rows[start:stop]
+        return result
 
     def sizes(self) -> Rows:
         """Return the sizes, ascending, of the files that rows may stand in for."""
@@ -252,8 +249,8 @@ class KnownRows:
 
     def is_indexed(self, rows: Rows) -> NDArray[np.bool_]:
         """Tell which rows are of pictures that are found."""
-        found: NDArray[np.bool_] = self._outcome[rows] == self._code_of("indexed")
-        return found
+        indexed: NDArray[np.bool_] = self._outcome[rows] == self._code_of("indexed")
+        return indexed
 
     def frames(self, rows: Rows) -> NDArray[np.int32]:
         """Return which picture of its file each row is of."""
@@ -335,6 +332,6 @@ def _digests_of(column: Any) -> NDArray[np.bytes_]:
         and data is not None
         and data.size >= _DIGEST * len(texts) == pc.sum(pc.binary_length(padded)).as_py()
     ):
-        found: NDArray[np.bytes_] = np.frombuffer(data, f"S{_DIGEST}", len(texts))
-        return found
+        digests: NDArray[np.bytes_] = np.frombuffer(data, f"S{_DIGEST}", len(texts))
+        return digests
     return np.array([text.encode() for text in texts.to_pylist()], f"S{_DIGEST}")

@@ -84,9 +84,9 @@ class KnownFiles:
     """
 
     def __init__(self, known: KnownRows, sound: Mask) -> None:
-        found = files_of(known.take(["id", "frame"], np.arange(len(known)))).dictionary_encode()
-        self.names = found.dictionary
-        self._file_of: Rows = found.indices.to_numpy().astype(np.int64)
+        encoded = files_of(known.take(["id", "frame"], np.arange(len(known)))).dictionary_encode()
+        self.names = encoded.dictionary
+        self._file_of: Rows = encoded.indices.to_numpy().astype(np.int64)
         self._file_of[~sound] = -1
         order = np.lexsort((known.take(["frame"], np.arange(len(known)))["frame"].to_numpy(), self._file_of))
         self._rows: Rows = order[int((~sound).sum()) :]
@@ -99,10 +99,10 @@ class KnownFiles:
         """Return the number of each file by its id, -1 where it isn't known."""
         import pyarrow.compute as pc
 
-        found: Rows = pc.fill_null(pc.index_in(ids, value_set=self.names), -1).to_numpy().astype(np.int64)
-        there = found >= 0
-        there[there] = np.diff(self._edges)[found[there]] > 0
-        return np.where(there, found, -1)
+        files: Rows = pc.fill_null(pc.index_in(ids, value_set=self.names), -1).to_numpy().astype(np.int64)
+        there = files >= 0
+        there[there] = np.diff(self._edges)[files[there]] > 0
+        return np.where(there, files, -1)
 
     def rows(self, file: int) -> Rows:
         """Return the rows of a file, by frame; none of number -1."""
@@ -110,10 +110,10 @@ class KnownFiles:
 
     def first_rows(self, files: Rows) -> Rows:
         """Return the row of the first frame of each file, -1 where the number is."""
-        found = np.full(len(files), -1, np.int64)
+        rows = np.full(len(files), -1, np.int64)
         there = files >= 0
-        found[there] = self._rows[self._edges[files[there]]]
-        return found
+        rows[there] = self._rows[self._edges[files[there]]]
+        return rows
 
     def any_of(self, files: Rows, mask: Mask) -> Mask:
         """Tell of each file whether one of its rows is in a mask; never of number -1."""
@@ -156,7 +156,7 @@ class Plan:
     restated : ndarray of int64
         Files whose picture is the same, and of which something else is said.
     failed : ndarray of int64
-        Files that can't be used, as can be told without reading.
+        Files that can't be used, as is known without reading them.
     todo : ndarray of int64
         Files that must be read.
     files : ndarray of int64
@@ -212,7 +212,7 @@ def make_plan(
     first = files.first_rows(number)
     before = known.take(_COMPARED, first[is_old])
     outcome = entries.column("outcome")
-    listed = _true(outcome.is_valid())
+    listed = np.asarray(outcome.is_valid(), np.bool_)
     was_seen = np.zeros(len(entries), np.bool_)
     if not rules.drop_unseen:
         was_seen = files.any_of(number, known.was_read)
@@ -262,31 +262,34 @@ def _is_current(entries: Entries, is_old: Mask, before: Any, hashes: list[str] |
 
     if hashes is not None:
         return _same(pa.table({"hash": pa.array(hashes, pa.string())}).filter(is_old), before, ("hash",))
-    found = entries.table.filter(is_old)
-    same = _same(found, before, ("size", "mtime_ns")) & ~_equal_to(found["kind"], "memory")
-    # Known to be bad are bytes. Of a file that gave none, or that was told by its place, nothing is known.
-    was_read = _true(pc.is_in(before["outcome"], value_set=pa.array(READ)))
-    unknown = ~was_read & (~_true(before["hash"].is_valid()) | _equal_to(before["stage"], "list"))
+    listed = entries.table.filter(is_old)
+    same = _same(listed, before, ("size", "mtime_ns")) & ~_equal_to(listed["kind"], "memory")
+    # Only bytes are known to be bad. Of a file that gave none, or failed when it was listed, nothing is known.
+    was_read = np.asarray(pc.is_in(before["outcome"], value_set=pa.array(READ)), np.bool_)
+    has_no_hash = np.asarray(before["hash"].is_null(), np.bool_)
+    unknown = ~was_read & (has_no_hash | _equal_to(before["stage"], "list"))
     return same & ~unknown
 
 
 def _failed_alike(entries: Entries, is_old: Mask, before: Any) -> Mask:
     """Tell of the files that are known whether they couldn't be used for the very same reason."""
-    found = entries.table.filter(is_old)
-    nothing = [~_true(before[name].is_valid()) for name in ("hash", "width", "height", "caption", "caption_stamp")]
-    alike = _same(found, before, ("size", "mtime_ns", "outcome", "reason")) & _equal_to(before["stage"], "list")
+    listed = entries.table.filter(is_old)
+    nothing = [
+        np.asarray(before[name].is_null(), np.bool_) for name in ("hash", "width", "height", "caption", "caption_stamp")
+    ]
+    alike = _same(listed, before, ("size", "mtime_ns", "outcome", "reason")) & _equal_to(before["stage"], "list")
     return np.asarray(np.logical_and.reduce([alike, *nothing]), np.bool_)
 
 
 def _have_no_folder(entries: Entries, among: Mask) -> Mask:
     """Tell listed files that aren't there because their whole folder isn't, as of a disk that was taken out."""
-    found = np.zeros(len(entries), np.bool_)
+    is_away = np.zeros(len(entries), np.bool_)
     is_there = cache(os.path.isdir)
     rows = np.flatnonzero(among & _equal_to(entries.column("outcome"), "gone"))
     for start in range(0, len(rows), _AT_ONCE):
-        some = rows[start : start + _AT_ONCE]
-        found[some] = [not is_there(os.path.dirname(entry.source[1])) for entry in entries.some(some)]
-    return found
+        chunk = rows[start : start + _AT_ONCE]
+        is_away[chunk] = [not is_there(os.path.dirname(entry.source[1])) for entry in entries.some(chunk)]
+    return is_away
 
 
 _AT_ONCE = 8192
@@ -300,18 +303,11 @@ def _same(left: Any, right: Any, columns: tuple[str, ...]) -> Mask:
     for name in columns:
         a, b = left[name].combine_chunks(), right[name].combine_chunks()
         equal = pc.fill_null(pc.equal(a.cast(b.type), b), False)
-        same &= _true(pc.or_(equal, pc.and_(a.is_null(), b.is_null())))
+        same &= np.asarray(pc.or_(equal, pc.and_(a.is_null(), b.is_null())), np.bool_)
     return same
 
 
 def _equal_to(column: Any, value: str) -> Mask:
     import pyarrow.compute as pc
 
-    return _true(pc.fill_null(pc.equal(column, value), False))
-
-
-def _true(mask: Any) -> Mask:
-    import pyarrow as pa
-
-    whole = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
-    return np.asarray(whole.to_numpy(zero_copy_only=False), np.bool_)
+    return np.asarray(pc.fill_null(pc.equal(column, value), False), np.bool_)

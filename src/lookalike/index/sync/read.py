@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lookalike.collections.arrays import image_hash
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.collections.tasks import Reading, from_answer, to_task
 from lookalike.errors import ImageError
 from lookalike.imaging.decode import Picture
@@ -79,9 +79,9 @@ class Reader:
         maybe = self._of_known_size(items) if trust else []
         found = dict(zip(maybe, self._ask([items[i] for i in maybe], hash_only=True), strict=True))
         alike = self.known.alike([reading.hash for reading in found.values()])
-        rows = {i: some for (i, r), some in zip(found.items(), alike, strict=True) if r.hashed and len(some)}
+        rows = {i: same for (i, r), same in zip(found.items(), alike, strict=True) if r.hashed and len(same)}
         facts = iter(self.known.facts(np.concatenate([np.empty(0, np.int64), *rows.values()])))
-        likes = {i: [Like(row, next(facts)) for row in some.tolist()] for i, some in rows.items()}
+        likes = {i: [Like(row, next(facts)) for row in same.tolist()] for i, same in rows.items()}
         rest = self._ask([item for i, item in enumerate(items) if i not in likes])
         for i in range(len(items)):
             if i in likes:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from lookalike.index.sync.unseen import folders_away, unseen_folders
 
 _BATCH_IMAGES, _BATCH_BYTES = 1024, 2**22  # encoded together, while others are read; whichever is reached first
 _SHOW_SECONDS = 0.1
+_COUNTED = ("indexed", "unchanged", "renamed", "duplicates", "failed", "removed", "unseen")
 
 
 @dataclass(frozen=True)
@@ -246,19 +248,19 @@ class Sync:
         """Read files, and put down what they are; return those that must be read again, since what they are like has gone."""
         again = []
         for start in range(0, len(rows), CHUNK):
-            some = rows[start : start + CHUNK]
-            items = self._items(some, plan)
-            for row, item, (reading, like) in zip(some.tolist(), items, reader.read(items, trust=trust), strict=True):
+            chunk = rows[start : start + CHUNK]
+            items = self._items(chunk, plan)
+            for row, item, (reading, like) in zip(chunk.tolist(), items, reader.read(items, trust=trust), strict=True):
                 if not self._take(item, reading, like):
                     again.append(row)
         return np.array(again, np.int64)
 
     def _take(self, item: Item, reading: Reading, like: list[Like]) -> bool:
         """Make records of what was read; False where it must be read again, since what it is like has gone."""
-        found = (reading.size or item.entry.size, reading.mtime_ns or item.entry.mtime_ns)
-        if found != (item.entry.size, item.entry.mtime_ns):  # it changed after it was listed
-            item.entry = replace(item.entry, size=found[0], mtime_ns=found[1])
-        like = [one for one in like if self._known.is_live[one.row]]
+        stamp = (reading.size or item.entry.size, reading.mtime_ns or item.entry.mtime_ns)
+        if stamp != (item.entry.size, item.entry.mtime_ns):  # it changed after it was listed
+            item.entry = replace(item.entry, size=stamp[0], mtime_ns=stamp[1])
+        like = [match for match in like if self._known.is_live[match.row]]
         if reading.hashed and not like:
             return False
         if like:
@@ -277,7 +279,7 @@ class Sync:
         """Put down a file whose bytes are known, under this name or another."""
         first = like[0].facts
         was = self._name_before(item, like)
-        same = sorted((one.facts for one in like if one.facts.file == first.file), key=lambda facts: facts.frame)
+        same = sorted((match.facts for match in like if match.facts.file == first.file), key=lambda facts: facts.frame)
         self._put(copies_of(item, same), item)
         self._count("unchanged" if was == item.entry.id else "renamed" if was else "duplicates", first)
 
@@ -285,11 +287,11 @@ class Sync:
         """Tell under which name a file's bytes were known: its own, one that has gone, or None for one that is there."""
         if any(facts.hash == like[0].facts.hash for facts in item.old):
             return item.entry.id
-        for one in like:
-            file = self._files.left(one.row)
+        for match in like:
+            file = self._files.left(match.row)
             if file is not None:
                 self._files.is_renamed[file] = True
-                return one.facts.file
+                return match.facts.file
         return None
 
     def _was_seen(self, item: Item) -> bool:
@@ -368,14 +370,9 @@ class Sync:
         """Say what the run did, once it has ended."""
         manifest = self._manifest
         view = manifest.column(manifest.default)
+        counts: dict[str, Any] = {name: self.counts[name] for name in _COUNTED}
         return Summary(
-            indexed=self.counts["indexed"],
-            unchanged=self.counts["unchanged"],
-            renamed=self.counts["renamed"],
-            duplicates=self.counts["duplicates"],
-            failed=self.counts["failed"],
-            removed=self.counts["removed"],
-            unseen=self.counts["unseen"],
+            **counts,
             seconds=round(seconds, 3),
             images_per_second=round(self._total / seconds, 1),
             outcomes=manifest.outcomes,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lookalike.collections.open import Collection
+from lookalike.collections.collection import Collection
 from lookalike.index.manifest import Manifest
 
 _CLOCK_SECONDS = 2  # by which a disk's clock may go before ours
 
 
 def unseen_folders(images: Collection, manifest: Manifest | None) -> tuple[str, ...]:
-    """Return how the names of files begin of which nothing can be told now.
+    """Return the prefixes of ids of files that can't be seen now.
 
     An empty folder that hasn't changed since the index was written wasn't emptied since: what it held lies on a disk
     that was mounted there.

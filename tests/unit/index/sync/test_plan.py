@@ -7,11 +7,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from lookalike.collections.columns import Entries, Entry
+from lookalike.collections.columns import Entry
 from lookalike.index.schema import ENCODED, FACTS, SEEN, UNSEEN, Facts
 from lookalike.index.sync.known import KnownRows
 from lookalike.index.sync.plan import KnownFiles, Rules, make_plan
-from stored import Row, to_table
+from stored import Row, entries_of, to_table
 
 STATES = (UNSEEN, SEEN, ENCODED, ENCODED, ENCODED)
 
@@ -105,7 +105,7 @@ def test_each_file_is_decided_by_the_rules(seed):
     known.add(to_table([Row(one, b"") for one in rows], []).select(list(FACTS)), {"one": state})
     files = KnownFiles(known, np.ones(len(rows), np.bool_))
 
-    plan = make_plan(Entries.of(entries), known, files, rules, ordered=ordered)
+    plan = make_plan(entries_of(entries), known, files, rules, ordered=ordered)
 
     expected = {"kept": [], "unseen": [], "restated": [], "failed": [], "todo": []}
     for n, entry in enumerate(entries):
@@ -123,6 +123,6 @@ def test_ids_of_a_callers_own_needn_t_be_unique():
     known = KnownRows([], counts_copies=False, retry=False, trusted=True)
     known.add(to_table([Row(one, b"")], []).select(list(FACTS)), {})
     files = KnownFiles(known, np.ones(1, np.bool_))
-    entries = Entries.of([Entry("a", ("file", "/a"), 1, 0)] * 2)
+    entries = entries_of([Entry("a", ("file", "/a"), 1, 0)] * 2)
     plan = make_plan(entries, known, files, Rules(), ordered=False)
     assert (plan.kept.tolist(), plan.todo.tolist(), plan.files.tolist()) == ([0], [1], [0, -1])
