@@ -23,6 +23,7 @@ from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.encoders.onnx.settings import Settings
 from lookalike.encoders.onnx.text_model import TextModel
 from lookalike.errors import EncoderError, UsageError
+from lookalike.transforms.windows import cell_shares
 
 #: The models that are shipped: two networks in 8 bits whose descriptors are joined, and one of them alone, three times as fast.
 PAIR, FAST = "pair", "fast"
@@ -159,16 +160,21 @@ class Neural(Encoder):
         offset: NDArray[np.float64],
         weights: NDArray[np.float64],
     ) -> list[Contribution]:
-        parts = []
-        # All shipped networks give descriptors of one length; any other model stands alone.
+        total: NDArray[np.float64] | None = None
+        # All shipped networks give descriptors of one length, and see the whole image; any other model stands alone.
         for model, own in zip(self._image_models, np.split(np.arange(len(raw)), len(self._image_models)), strict=True):
             located = model.maps(image, raw[own])
             if located is None:
                 return super()._contributions(image, raw, scale, offset, weights)
             maps, box = located
             values = (scale * maps.astype(np.float64) - offset[own]) @ weights[own] / (maps.shape[0] * maps.shape[1])
-            parts.append(Contribution(self.name, values, box))
-        return parts
+            if total is None:
+                total = values
+            else:
+                down, across = (cell_shares(few, many) for few, many in zip(values.shape, total.shape, strict=True))
+                total = total + down @ values @ across.T
+        assert total is not None
+        return [Contribution(self.name, total, box)]
 
     def _get_weights(self) -> dict[str, bytes]:
         return self._files

@@ -148,13 +148,22 @@ class LanceStore:
     def replace_column(self, old: Column, new: Column, make: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         """Put other descriptors in place of an encoder's: beside them first, so that Lance never rewrites a file."""
         aside = replace(new, column=f"{new.column}_new")
-        batches = import_lance().batch_udf(output_schema=descriptor_fields(aside))(
-            lambda batch: replaced_descriptors(batch, old, aside, make)
-        )
+        damage: list[ValueError] = []
+
+        def replaced(batch: Any) -> Any:
+            try:
+                return replaced_descriptors(batch, old, aside, make)
+            except ValueError as e:  # Lance makes an error of its own of it
+                damage.append(e)
+                raise
+
+        batches = import_lance().batch_udf(output_schema=descriptor_fields(aside))(replaced)
         try:
             self._dataset.add_columns(batches, ["key", old.column, f"{old.column}_crc32"], batch_size=_ROWS_TOGETHER)
-        except ValueError as e:
-            raise DamagedIndexError(self.path, str(e)) from e
+        except (OSError, ValueError) as e:
+            if damage:
+                raise DamagedIndexError(self.path, str(damage[0])) from e
+            raise
         self.drop_column(old.column)
         self._dataset.alter_columns(
             {"path": aside.column, "name": new.column},

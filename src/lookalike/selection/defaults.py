@@ -13,12 +13,13 @@ from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.compare import shown_to
 from lookalike.selection.neighbour_metric import MAX_ROWS, nearest, neighbour_metric
-from lookalike.transforms.grounds import kind_of
+from lookalike.transforms.grounds import is_shaded, kind_of
 
 #: Images that are looked at to see what they are.
 LOOKED_AT = 48
-#: Longest side, in pixels, of images that are too small to be photos of anything.
-TINY = 16
+#: Longest side, in pixels, of images that are too small to be photos of anything; and of figures in half-tones that are
+#: too small for a network to see more in them than their outline.
+TINY, SMALL = 16, 28
 #: Levels that channels of a grey picture may be apart, at this share of all pixels: JPEG and scanners tint a little.
 GREY_WITHIN, GREY_SHARE = 16, 0.98
 
@@ -32,9 +33,10 @@ DESKEW_GAIN = 1.027
 def default_encoder(images: Collection) -> Encoder | None:
     """Return the default encoder, from a few of the images.
 
-    Figures on a plain ground without colour (digits, letters, drawings) are told apart by their lines: ``hog``; and
-    grey images of a few pixels have nothing else. Slanted ones are deskewed first, where that brings neighbours nearer
-    together. All others are nearer to what the networks in the package were trained on. This is a rule of thumb.
+    Figures on a plain ground without colour or half-tones (digits, letters, drawings) are told apart by their lines:
+    ``hog``; and grey images of a few pixels have nothing else. Slanted ones are deskewed first, where that brings
+    neighbours nearer together. All others are nearer to what the networks in the package were trained on. This is a
+    rule of thumb.
 
     Parameters
     ----------
@@ -54,7 +56,9 @@ def default_encoder(images: Collection) -> Encoder | None:
         apart = sample.max(axis=3) - sample.min(axis=3)
         if (apart <= GREY_WITHIN).mean() < GREY_SHARE:
             return create("neural")
-    if max(sample.shape[1:3]) > TINY and kind_of(sample) != "glyphs":
+        sample = sample.mean(axis=3).astype(np.uint8)
+    side = max(sample.shape[1:3])
+    if side > TINY and (kind_of(sample) != "glyphs" or (side > SMALL and is_shaded(sample))):
         return create("neural")
     plain = create("hog")
     shown = shown_to(plain, images)

@@ -56,7 +56,7 @@ def neighbour_metric(descriptors: Float32Array, *, unit: bool = True, seed: int 
         Named ``mutual neighbours``, or ``centred`` where the neighbours show no structure. None where there are fewer
         than ``MIN_ROWS`` images, or nearly all are alike. The map gives at most ``MAX_LENGTH`` values.
     """
-    number, length = descriptors.shape
+    number = len(descriptors)
     if number < MIN_ROWS:
         return None
     rows = np.asarray(descriptors[sample_rows(number, MAX_ROWS, seed)], np.float32)
