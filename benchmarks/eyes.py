@@ -130,6 +130,30 @@ def steps(case: Case, names: dict[str, str]) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def means(collections: list[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield the mean scores of a step over collections, with the 95 % interval of a bootstrap over collections."""
+    taken = [next(row for row in rows if row["taken"]) for rows in collections]
+    each = {("what is taken", ""): taken}
+    for row in collections[0]:
+        step = row["encoder"], row["recipe"]
+        each[step] = [r for rows in collections for r in rows if (r["encoder"], r["recipe"]) == step]
+    draws = np.random.default_rng(0).integers(0, len(collections), (DRAWS, len(collections)))
+    for (encoder, recipe), rows in each.items():
+        scores = {}
+        for metric in ("P@1", "mAP"):
+            values = np.array([row["scores"][metric][0] for row in rows])
+            low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5]).tolist()
+            scores[metric] = [float(values.mean()), low, high, len(values)]
+        row = {
+            "collection": "mean of the twelve",
+            "images": len(rows),
+            "encoder": encoder,
+            "recipe": recipe,
+            "taken": False,
+        }
+        yield row | {"scores": scores}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
@@ -140,14 +164,18 @@ def main() -> None:
         old.write_bytes(subprocess.run(["git", "show", f"{BEFORE}:{OLD}"], check=True, capture_output=True).stdout)
         networks = {"Lite0": str(old), "fast": "neural:model=fast", "pair": "neural"}
         glyphs = {"hog": "hog", "hog, deskewed": "hog:deskew=true"}
+        rows: dict[str, list[dict[str, Any]]] = {}
         for case in cases(options.shared):
             if options.only and case.name not in options.only:
                 continue
             few = len(case.images) < 5000
             names = (networks if few else {}) | ({} if case.name.startswith("museum") else glyphs)
-            rows = list(steps(case, names))
+            rows[case.name] = list(steps(case, names))
             if not options.only:
-                keep("eyes", case.name, rows)
+                keep("eyes", case.name, rows[case.name])
+    twelve = [rows[p.name] for p in sorted((options.shared / "labelled").iterdir()) if p.name in rows]
+    if not options.only:
+        keep("eyes", "mean of the twelve", list(means(twelve)))
 
 
 if __name__ == "__main__":

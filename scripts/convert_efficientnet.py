@@ -174,13 +174,9 @@ class Graph:
         kernel = self.weights["_fc.weight"]
         scale = (np.abs(kernel).max(axis=1) / 127).astype(np.float32)
         codes = np.rint(kernel / scale[:, None]).astype(np.int8)
-        wide = self.node(
-            "DequantizeLinear",
-            self.constant("classes/i", codes),
-            self.constant("classes/scale", scale),
-            self.constant("classes/zero", np.zeros(len(scale), np.int8)),
-            axis=0,
-        )
+        # Widened once, when the model is loaded; DequantizeLinear would be run for each image.
+        wide = self.node("Cast", self.constant("classes/int8", codes), to=TensorProto.FLOAT)
+        wide = self.node("Mul", wide, self.constant("classes/scale", scale[:, None]))
         mean = self.node("Flatten", self.node("GlobalAveragePool", maps), axis=1)
         self.node("Gemm", mean, wide, self.constant("classes/bias", self.weights["_fc.bias"]), out="logits", transB=1)
 

@@ -51,9 +51,9 @@ def eyes(_: str, raw: Any) -> Iterator[Row]:
         for metric, (value, low, high, n) in row["scores"].items():
             note = "taken where nothing is named" if row["taken"] else ""
             yield {**where, "metric": metric, "value": value, "low": low, "high": high, "n": n, "note": note}
-        if row["recipe"] == "as it is":
+        if row["recipe"] == "as it is" and "milliseconds" in row:
             yield number("milliseconds an image", row["milliseconds"], **where, n=row["images"])
-        if row["recipe"] == "mutual neighbours":
+        if row["recipe"] == "mutual neighbours" and "seconds to learn" in row:
             yield number("seconds to learn", row["seconds to learn"], **where, n=row["images"])
 
 
