@@ -36,7 +36,7 @@ TRIED: dict[str, tuple[str, dict[str, Any], int | None, int]] = {
     "hog, 64 x 64": ("hog", {}, 64, 287),
     "color": ("color", {}, 64, 287),
     "neural": ("neural", {}, 224, 100),
-    "neural, 8 bits": ("neural", {"model": "efficientnet-lite0-int8"}, 224, 100),
+    "neural, fast": ("neural", {"model": "fast"}, 224, 100),
     "sift, VLAD": ("sift", {}, 400, 50),
     "sift, bag of words": ("sift", {"pooling": "bow"}, 400, 50),
     "surf, VLAD": ("surf", {}, 400, 50),

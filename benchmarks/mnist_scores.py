@@ -14,7 +14,7 @@ from study import keep
 from lookalike import create_encoder, open_collection
 from lookalike.metrics.scores import CUTS, score
 from lookalike.neighbors.exact import Database
-from lookalike.selection.defaults import default_postprocessing
+from lookalike.selection.defaults import default_encoder, default_postprocessing
 
 TRIED = {"pixels": "pixels", "hog": "hog", "hog-deskew": "hog, deskewed", "default": "hog, default post-processing"}
 
@@ -27,7 +27,9 @@ def main() -> None:
     images = train.array()
     for part in options.only:
         if part == "default":
-            taken = default_postprocessing("hog", train)
+            suited = default_encoder(train)
+            assert suited is not None
+            taken = default_postprocessing(suited, train)
             assert taken is not None
             encoder, recipe = taken
         else:

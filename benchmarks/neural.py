@@ -1,4 +1,4 @@
-"""Files to descriptors in an index by `neural`, against fastdup; and ONNX Runtime in both precisions against OpenVINO.
+"""Files to descriptors in an index by `neural` and `neural:model=fast`, against fastdup; and the networks alone.
 
     python benchmarks/neural.py --peers /path/to/venv/bin/python [--photos ../shared/data/corel1k] [--repeats 3]
 
@@ -8,8 +8,9 @@ own: `python -m venv peers && peers/bin/pip install fastdup==2.54 openvino`).
 - *End to end*: whole processes on the same folder, files in the disk cache, all cores. Ours builds an index in an empty
   folder, with thumbnails, hashes and limits; fastdup extracts features only (`run_mode=1`): no index, no search.
   Start-up and imports count for both. The quality of both sides' descriptors: Corel's kinds, leave one out, cosine.
-- *Network alone*: images of 224 x 224 that are there already, one an inference, one thread, processor time an image;
-  OpenVINO's latency hint with one thread, in single precision and with bfloat16 as a hint.
+- *Networks alone*: images of the network's size that are there already, one an inference, one thread, processor time an
+  image: Lite0 in single precision (as it was shipped until November 2026, taken out of git's history), both networks in 8
+  bits, and Lite0 in 8 bits by OpenVINO, with its latency hint.
 
 Sides take turns; medians; every repeat goes to runs/neural/, rows to results/neural.csv. Labels only to score.
 """
@@ -31,10 +32,14 @@ import numpy as np
 from study import keep
 
 from lookalike import open_index
-from lookalike.encoders.neural import LITE0, LITE0_INT8, SHIPPED
+from lookalike.encoders.neural import FAST, PAIR, SHIPPED
+from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.imaging.decode import decode
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
+
+#: The last commit with the network in single precision.
+BEFORE, OLD = "a8ecf79", "src/lookalike/encoders/efficientnet_lite0.onnx"
 
 FASTDUP = """
 import sys, fastdup, numpy as np
@@ -47,21 +52,14 @@ np.savez(sys.argv[2], names=np.array(names), features=np.asarray(features, np.fl
 """
 OPENVINO = """
 import sys, time, json, numpy as np, openvino as ov
-core, images, times = ov.Core(), np.load(sys.argv[2]), {}
-kinds = {"float32": "f32", "bfloat16": "bf16"} if sys.argv[3] == "wide" else {"int8": "f32"}
-for name, kind in kinds.items():
-    model = core.compile_model(sys.argv[1], "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": kind,
-        "PERFORMANCE_HINT": "LATENCY"})
-    request = model.create_infer_request()
-    found = np.stack([request.infer({0: image[None]})[0][0].copy() for image in images])
-    times[name] = {"ms": [], "cosine": None}
-    for _ in range(3):
-        begun = time.process_time()
-        for image in images[:100]:
-            request.infer({0: image[None]})
-        times[name]["ms"].append((time.process_time() - begun) * 10)
-    np.save(sys.argv[2].replace(".npy", f"-{name}.npy"), found)
-print(json.dumps({"version": ov.__version__, "times": times}))
+model = ov.Core().compile_model(sys.argv[1], "CPU", {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"})
+images, request, times = np.load(sys.argv[2]), model.create_infer_request(), []
+for _ in range(6):
+    begun = time.process_time()
+    for image in images[:100]:
+        request.infer({0: image[None]})
+    times.append((time.process_time() - begun) * 10)
+print(json.dumps({"version": ov.__version__, "ms": times[1:]}))
 """
 
 
@@ -84,28 +82,24 @@ def quality(descriptors: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     return {m: [float(v.mean()), np.percentile(v[draws].mean(1), [2.5, 97.5]).tolist()] for m, v in values.items()}
 
 
-def onnxruntime_alone(images: np.ndarray) -> dict[str, dict[str, Any]]:
-    from lookalike.encoders.onnx.runtime import OnnxModel
-
-    found = {}
-    for name, file in SHIPPED.items():
-        session = OnnxModel(file.read_bytes()).session
-        vectors = np.concatenate([session.run(None, {"images": image[None]})[0] for image in images])
-        times = []
-        for _ in range(3):
+def onnxruntime_alone(photos: list[Any]) -> dict[str, list[float]]:
+    """Return each network's processor time an image, in milliseconds; they take turns."""
+    old = subprocess.run(["git", "show", f"{BEFORE}:{OLD}"], check=True, capture_output=True).stdout
+    models = {"Lite0, single precision": old, **{f"{f.stem}": f.read_bytes() for f in SHIPPED[PAIR]}}
+    sessions = {name: OnnxModel(model).session for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(6):
+        for name, session in sessions.items():
+            side = session.get_inputs()[0].shape[1]
+            images = [fit_to(photo, (side, side, 3))[None] for photo in photos[:100]]
             begun = time.process_time()
-            for image in images[:100]:
-                session.run(None, {"images": image[None]})
-            times.append((time.process_time() - begun) * 10)
-        found[name] = {"ms": times, "vectors": vectors}
-    return found
+            for image in images:
+                session.run(["descriptors"], {"images": image})
+            times[name].append((time.process_time() - begun) * 10)
+    return {name: found[1:] for name, found in times.items()}
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
+def main() -> None:
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=here.parents[1] / "shared" / "data" / "corel1k")
@@ -128,7 +122,7 @@ def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
         last["fastdup"] = scratch / f"fastdup-{next(numbers)}"
         return [str(options.peers), "-c", FASTDUP, str(options.photos), str(last["fastdup"]), cores]
 
-    sides = {LITE0: lambda: ours(LITE0), LITE0_INT8: lambda: ours(LITE0_INT8), "fastdup": fastdup}
+    sides = {PAIR: lambda: ours(PAIR), FAST: lambda: ours(FAST), "fastdup": fastdup}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(options.repeats + 1):
         for side, command in sides.items():
@@ -138,35 +132,27 @@ def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
                 print(f"{side}: {took:.2f} s", flush=True)
     record["seconds"] = seconds
 
-    index = open_index(last[LITE0])
-    count = len(index)
-    for side in (LITE0, LITE0_INT8):
+    for side in SHIPPED:
         index = open_index(last[side])
         record["quality"][side] = quality(index.descriptors, np.array([Path(i).parent.name for i in index.ids]))
+    count = len(index)
     subprocess.run([str(options.peers), "-c", FASTDUP_FEATURES, str(last["fastdup"]), str(scratch / "f.npz")], check=True, capture_output=True)  # fmt: skip
     with np.load(scratch / "f.npz") as held:
         names, features = held["names"], held["features"]
     record["quality"]["fastdup"] = quality(features, np.array([Path(name).parent.name for name in names]))
 
     paths = sorted(options.photos.rglob("*.jpg"))
-    images = np.stack([fit_to(decode(path.read_bytes(), str(path)), (224, 224, 3)) for path in paths[::5]])
-    np.save(scratch / "images.npy", images)
-    alone = onnxruntime_alone(images)
-    exact = unit(alone[LITE0]["vectors"])
-    table = {f"ONNX Runtime, {k}": (v["ms"], unit(v["vectors"])) for k, v in alone.items()}
-    for kind, model in (("wide", LITE0), ("int8", LITE0_INT8)):
-        told = subprocess.run(
-            [str(options.peers), "-c", OPENVINO, str(SHIPPED[model]), str(scratch / "images.npy"), kind],
-            check=True, capture_output=True, text=True, env=environment,
-        ).stdout  # fmt: skip
-        answer = json.loads(told.splitlines()[-1])
-        peers["openvino"] = answer["version"]
-        for name, held in answer["times"].items():
-            table[f"OpenVINO, {name}"] = (held["ms"], unit(np.load(scratch / f"images-{name}.npy")))
-    record["alone"] = {
-        name: {"ms": ms, "cosine": {"worst": float((v * exact).sum(1).min()), "mean": float((v * exact).sum(1).mean())}}
-        for name, (ms, v) in table.items()
-    }
+    photos = [decode(path.read_bytes(), str(path)) for path in paths[::5]]
+    record["alone"] = {f"ONNX Runtime, {name}": ms for name, ms in onnxruntime_alone(photos).items()}
+    np.save(scratch / "images.npy", np.stack([fit_to(photo, (224, 224, 3)) for photo in photos]))
+    (lite0,) = SHIPPED[FAST]
+    answer = subprocess.run(
+        [str(options.peers), "-c", OPENVINO, str(lite0), str(scratch / "images.npy")],
+        check=True, capture_output=True, text=True, env=environment,
+    ).stdout  # fmt: skip
+    found = json.loads(answer.splitlines()[-1])
+    peers["openvino"] = found["version"]
+    record["alone"][f"OpenVINO, {lite0.stem}"] = found["ms"]
     tell = "import importlib.metadata as m; print(m.version('fastdup'))"
     peers["fastdup"] = subprocess.run(
         [str(options.peers), "-c", tell], check=True, capture_output=True, text=True
@@ -185,10 +171,8 @@ def main() -> None:  # noqa: PLR0915 (a script read from top to bottom)
         scores = "  ".join(f"{m} {v:.4f} [{i[0]:.3f}, {i[1]:.3f}]" for m, (v, i) in record["quality"][side].items())
         print(f"{side:<26} {rate:6.1f} images/s  {scores}")
     print("ratio to fastdup:", {k: round(v, 2) for k, v in record["ratio_to_fastdup"].items()})
-    for name, held in record["alone"].items():
-        print(
-            f"{name:<40} {min(held['ms']):5.2f} ms  cosine {held['cosine']['worst']:.4f} {held['cosine']['mean']:.4f}"
-        )
+    for name, ms in record["alone"].items():
+        print(f"{name:<40} {statistics.median(ms):5.2f} ms")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, En
     chosen = next(select("adapt", collection="Corel-1k", encoder="neural", aim="category"))["recipe"]
     recipe = next(r for r in RECIPES if str(r) == chosen)
     post = Learner(prepare_material(encoder, images)).learn(recipe)
-    unasked = default_postprocessing("neural", open_collection(images))
+    unasked = default_postprocessing(create_encoder("neural"), open_collection(images))
     assert unasked is not None
     return images, labels, {"unchanged": encoder, unasked[1]: unasked[0], "category": encoder.with_post(post)}
 

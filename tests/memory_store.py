@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.index.checksums import keys_crc32
 from lookalike.index.manifest import Column, Manifest
-from lookalike.index.schema import descriptor_fields
+from lookalike.index.schema import descriptor_fields, replaced_descriptors
 
 
 class MemoryStore:
@@ -65,6 +65,13 @@ class MemoryStore:
     def drop_column(self, column: str) -> None:
         """Take the columns of an encoder away."""
         self._table = self._table.drop_columns([column, f"{column}_crc32"])
+
+    def replace_column(self, old: Column, new: Column, make: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Put other descriptors in place of an encoder's."""
+        made = replaced_descriptors(self._table.combine_chunks().to_batches()[0], old, new, make)
+        self.drop_column(old.column)
+        for field in made.schema:
+            self._table = self._table.append_column(field, made[field.name])
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Make what was written what readers see."""

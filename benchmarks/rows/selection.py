@@ -45,24 +45,16 @@ def recipes(_: str, raw: Any) -> Iterator[Row]:
             yield {**number(f"self-test: {metric}", value, **where), "table": where.get("table", "recipes-self-test")}
 
 
-def usual(_: str, raw: Any) -> Iterator[Row]:
+def eyes(_: str, raw: Any) -> Iterator[Row]:
     for row in raw:
-        where: dict[str, Any] = {"collection": row["collection"], "setting": row["how"]}
-        for encoder in ("hog", "neural"):
-            for metric, value in row[encoder].items():
-                yield number(metric, value, **where, encoder=encoder, recipe="unchanged")
-        yield number("images", row["images"], **where)
-        yield number("taken", 1, **where, encoder=row["taken"], recipe=row.get("adapted", "unchanged"))
-        for metric, value in row.get("made", {}).items():
-            if row.get("adapted", "unchanged") != "unchanged":
-                yield number(metric, value, **where, encoder=row["taken"], recipe=row["adapted"])
-    changed = [row for row in raw if "made" in row]
-    for metric in ("P@1", "mAP"):
-        gains = [row["made"][metric] - row[row["taken"]][metric] for row in changed]
-        yield {
-            "collection": "all of these", "encoder": "what is taken", "recipe": "less unchanged", "metric": metric,
-            "value": statistics.mean(gains), "low": min(gains), "high": max(gains), "n": len(gains),
-        }  # fmt: skip
+        where: dict[str, Any] = {name: row[name] for name in ("collection", "encoder", "recipe")}
+        for metric, (value, low, high, n) in row["scores"].items():
+            note = "taken where nothing is named" if row["taken"] else ""
+            yield {**where, "metric": metric, "value": value, "low": low, "high": high, "n": n, "note": note}
+        if row["recipe"] == "as it is" and "milliseconds" in row:
+            yield number("milliseconds an image", row["milliseconds"], **where, n=row["images"])
+        if row["recipe"] == "mutual neighbours" and "seconds to learn" in row:
+            yield number("seconds to learn", row["seconds to learn"], **where, n=row["images"])
 
 
 def spearman(x: list[float], y: list[float]) -> float:
@@ -150,13 +142,13 @@ def summary(metric: str, values: list[float], **where: Any) -> Row:
     }
 
 
-STUDIES = {"adapt": adapt, "recipes": recipes, "usual": usual, "verdict": verdict}
+STUDIES = {"adapt": adapt, "recipes": recipes, "eyes": eyes, "verdict": verdict}
 ABOUT = {
     "adapt": ("benchmarks/adapt.py", "what adapt buys; the recipe chosen by the self-test, without labels"),
     "recipes": ("benchmarks/recipes.py", "closed forms that adapt tries, and some that it doesn't"),
     "recipes-self-test": ("benchmarks/recipes.py", "what the self-test says of these closed forms"),
     "recipes-networks": ("benchmarks/recipes.py --parts networks", "small networks in place of closed forms"),
-    "usual": ("benchmarks/usual.py", "hog, neural, and what is taken where no encoder is named"),
+    "eyes": ("benchmarks/eyes.py", "what an image gets where nothing is named, step by step"),
     "verdict": ("benchmarks/verdict.py", "the self-test's figures against labelled scores, over encoders x recipes"),
     "verdict-within": (
         "benchmarks/verdict.py",

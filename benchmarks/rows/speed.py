@@ -87,14 +87,7 @@ def neural(_: str, raw: Any) -> Iterator[Row]:
                 "times as fast as fastdup", raw["seconds"]["fastdup"], seconds, side=side, collection="Corel-1k"
             )
     for side, found in raw["alone"].items():
-        yield took("processor ms an image", found["ms"], side=side, setting="network alone, one thread")
-        for which in ("worst", "mean"):
-            yield number(
-                f"cosine with single precision, {which}",
-                found["cosine"][which],
-                side=side,
-                setting="network alone, one thread",
-            )
+        yield took("processor ms an image", found, side=side, setting="network alone, one thread")
 
 
 def scoring(_: str, raw: Any) -> Iterator[Row]:

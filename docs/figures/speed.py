@@ -74,17 +74,16 @@ SPEED = {
     ),
     "neural": Table(
         "neural", "Corel-1k, files to descriptors",
-        [("`neural`", {"side": "efficientnet-lite0"}), ("`neural:model=efficientnet-lite0-int8`", {"side": "efficientnet-lite0-int8"}), ("fastdup", {"side": "fastdup"})],
+        [("`neural`", {"side": "pair"}), ("`neural:model=fast`", {"side": "fast"}), ("fastdup", {"side": "fastdup"})],
         [Column("images a second", {"metric": _RATE}, spanned(0)), Column("times as fast as fastdup", {"metric": "times as fast as fastdup"}, spanned(2), True),
          *metrics(("mAP", "P@20", "P@1"), interval(3))],
     ),
     "networks-alone": Table(
         "neural", "one image an inference, one thread",
         [(title, {"side": side}) for side, title in (
-            ("ONNX Runtime, efficientnet-lite0", "ONNX Runtime, single precision"), ("ONNX Runtime, efficientnet-lite0-int8", "ONNX Runtime, 8 bits"),
-            ("OpenVINO, float32", "OpenVINO, single precision"), ("OpenVINO, bfloat16", "OpenVINO, bfloat16"), ("OpenVINO, int8", "OpenVINO, 8 bits (our file)"))],
-        [Column("processor ms an image", {"metric": "processor ms an image"}, spanned(1)),
-         *(Column(f"cosine with single precision, {w}", {"metric": f"cosine with single precision, {w}"}, digits(3)) for w in ("worst", "mean"))],
+            ("ONNX Runtime, Lite0, single precision", "Lite0, single precision"), ("ONNX Runtime, efficientnet_lite0_int8", "Lite0, 8 bits"),
+            ("OpenVINO, efficientnet_lite0_int8", "the same by OpenVINO"), ("ONNX Runtime, efficientnet_lite2_int8", "Lite2, 8 bits"))],
+        [Column("processor ms an image", {"metric": "processor ms an image"}, spanned(1))],
     ),
     "hamming": Table(
         "hamming", "time limit",

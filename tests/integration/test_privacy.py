@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import lookalike
-from lookalike.encoders.neural import LITE0_INT8
+from lookalike.encoders.neural import FAST
 from paths import ROOT
 
 SOURCE = Path(lookalike.__file__).parent
@@ -85,7 +85,7 @@ def can_be_alone():
 def commands(photos):
     index = photos / ".lookalike"
     program = [sys.executable, "-m", "lookalike"]
-    yield [*program, "index", photos, "-e", f"neural:model={LITE0_INT8}"]
+    yield [*program, "index", photos, "-e", f"neural:model={FAST}"]
     yield [*program, "search", photos / "3.png", "-i", index, "-o", "found.png"]
     yield [*program, "search", photos / "3.png", "-i", index, "--rerank", "geometric"]
     yield [*program, "train", "mnist:test[0:300]", "-o", "trained", "--epochs", "1"]

@@ -1,8 +1,8 @@
 """Images -> descriptors by a pre-trained network in ONNX: its last layer before the classes.
 
 Sources: A. Babenko et al., "Neural Codes for Image Retrieval", ECCV 2014; M. Tan and Q. Le, "EfficientNet: Rethinking
-Model Scaling for Convolutional Neural Networks", ICML 2019, and its Lite variants, whose first is shipped with lookalike
-(``efficientnet_lite0.NOTICE``); for queries in words A. Radford et al., "Learning Transferable Visual Models From
+Model Scaling for Convolutional Neural Networks", ICML 2019, and its Lite variants, of which two are shipped with lookalike
+(``efficientnet_lite.NOTICE``); for queries in words A. Radford et al., "Learning Transferable Visual Models From
 Natural Language Supervision", ICML 2021.
 """
 
@@ -23,17 +23,22 @@ from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.encoders.onnx.settings import Settings
 from lookalike.encoders.onnx.text_model import TextModel
 from lookalike.errors import EncoderError, UsageError
+from lookalike.transforms.windows import cell_shares
 
-#: The models that are shipped: the same network in single precision, and in 8 bits, twice as fast.
-LITE0, LITE0_INT8 = "efficientnet-lite0", "efficientnet-lite0-int8"
-LITE0_FILE = Path(__file__).with_name("efficientnet_lite0.onnx")
-SHIPPED = {LITE0: LITE0_FILE, LITE0_INT8: LITE0_FILE.with_name("efficientnet_lite0_int8.onnx")}
+#: The models that are shipped: two networks in 8 bits whose descriptors are joined, and one of them alone, three times as fast.
+PAIR, FAST = "pair", "fast"
+_LITE0, _LITE2 = (Path(__file__).with_name(f"efficientnet_lite{n}_int8.onnx") for n in (0, 2))
+#: Model -> its networks' files; the one with the largest images first.
+SHIPPED = {PAIR: (_LITE2, _LITE0), FAST: (_LITE0,)}
+NOTICE = Path(__file__).with_name("efficientnet_lite.NOTICE")
 
+#: Files of a saved encoder: each network's graph, and how it is used.
+_FILES = (("model.onnx", "settings.json"), ("model_2.onnx", "settings_2.json"))
 _FIX = "use a whole ONNX model, in one file and of an operator set that ONNX Runtime knows"
 
 
 class Neural(Encoder):
-    """Features of a pretrained network: EfficientNet-Lite0, or any image model in ONNX; learns nothing.
+    """Features of a pretrained network: EfficientNet-Lite, or any image model in ONNX; learns nothing.
 
     Images may have any size: the network's own is made of them, as its ``preprocessor_config.json`` says, or else by
     squashing. Those that have it already (:attr:`preferred_shape`) are put in as they are.
@@ -41,27 +46,32 @@ class Neural(Encoder):
     Parameters
     ----------
     model : str
-        ``efficientnet-lite0``, shipped, 1,280-d; or ``efficientnet-lite0-int8``, the same in 8-bit arithmetic, twice as
-        fast, whose descriptors are within a cosine of .99 of it and don't mix with its own; or the path of an ``.onnx`` file or of a folder that holds one; or
-        ``hf:owner/name``, downloaded once from huggingface.co. ``fit`` reads it.
+        ``pair``, shipped: EfficientNet-Lite2 and Lite0 in 8-bit arithmetic, joined, 2,560-d; the two err on different
+        images. Or ``fast``: Lite0 alone, 1,280-d, at a third of the cost. Or the path of an ``.onnx`` file or of a
+        folder that holds one; or ``hf:owner/name``, downloaded once from huggingface.co. ``fit`` reads it.
 
     Attributes
     ----------
     settings_ : Settings
-        How images are put to the model, and which output is taken and how it is pooled.
+        How images are put to the model (of the pair, to Lite2), and which output is taken and how it is pooled.
+
+    Notes
+    -----
+    The shipped networks pool their last maps with weight to the middle, where the subject of a photograph mostly is, and
+    each gives a descriptor of length 1 (``scripts/convert_efficientnet.py``).
     """
 
     name = "neural"
     learns = False
-    _opened: tuple[str, ModelFiles, ImageModel] | None = None
+    _opened: tuple[str, dict[str, bytes], list[ImageModel]] | None = None
 
-    def __init__(self, *, model: str = LITE0) -> None:
+    def __init__(self, *, model: str = PAIR) -> None:
         self.model = model
 
     @property
     def preferred_shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """Shape of the images that the network takes without scaling: ``(h, w, 3)``, or ``(h, w)`` if it wants grey."""
-        settings = self._image_model.settings if self.is_fitted else self._examined()[1].settings
+        settings = (self._image_models if self.is_fitted else self._examined()[1])[0].settings
         return settings.size if settings.channels == 1 else (*settings.size, settings.channels)
 
     @property
@@ -112,18 +122,10 @@ class Neural(Encoder):
     def _fit(self, _images: NDArray[np.uint8]) -> None:
         if isinstance(self.model, os.PathLike):
             self.model = os.fspath(self.model)
-        files, image_model = self._examined()
-        contents = {
-            "model.onnx": files.model,
-            "settings.json": image_model.settings.to_json(),
-            "text.onnx": files.text,
-            "tokenizer.json": files.tokenizer,
-            "tokenizer_config.json": files.tokenizer_config,
-        }
-        self._take({name: content for name, content in contents.items() if content is not None}, image_model)
+        self._take(*self._examined())
         self._opened = None
 
-    def _examined(self) -> tuple[ModelFiles, ImageModel]:
+    def _examined(self) -> tuple[dict[str, bytes], list[ImageModel]]:
         """Read the model and find out how to use it, once for a shape that is asked for and the ``fit`` after it."""
         if self._opened is None or self._opened[0] != self.model:
             if not isinstance(self.model, str) or not self.model:
@@ -131,16 +133,24 @@ class Neural(Encoder):
                     f"neural: model is {self.model!r}; it must be {', '.join(SHIPPED)}, a path, or {HUB}owner/name"
                 )
             shipped = SHIPPED.get(self.model)
-            files = read_model_files(self.model) if shipped is None else ModelFiles(self.model, shipped.read_bytes())
-            self._opened = (
-                self.model,
-                files,
-                examine(OnnxModel(files.model, _FIX, files.where), files.config, files.where),
-            )
+            if shipped is None:
+                towers = [read_model_files(self.model)]
+            else:
+                towers = [ModelFiles(file.name, file.read_bytes()) for file in shipped]
+            models = [examine(OnnxModel(f.model, _FIX, f.where), f.config, f.where) for f in towers]
+            contents = {
+                "text.onnx": towers[0].text,
+                "tokenizer.json": towers[0].tokenizer,
+                "tokenizer_config.json": towers[0].tokenizer_config,
+            }
+            for (name, settings), tower, model in zip(_FILES, towers, models, strict=False):
+                contents |= {name: tower.model, settings: model.settings.to_json()}
+            held = {name: content for name, content in contents.items() if content is not None}
+            self._opened = self.model, held, models
         return self._opened[1:]
 
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._image_model.run(images)
+        return np.hstack([model.run(images) for model in self._image_models])
 
     def _contributions(
         self,
@@ -150,31 +160,44 @@ class Neural(Encoder):
         offset: NDArray[np.float64],
         weights: NDArray[np.float64],
     ) -> list[Contribution]:
-        located = self._image_model.maps(image, raw)
-        if located is None:
-            return super()._contributions(image, raw, scale, offset, weights)
-        maps, box = located
-        values = (scale * maps.astype(np.float64) - offset) @ weights / (maps.shape[0] * maps.shape[1])
-        return [Contribution(self.name, values, box)]
+        total: NDArray[np.float64] | None = None
+        # All shipped networks give descriptors of one length, and see the whole image; any other model stands alone.
+        for model, own in zip(self._image_models, np.split(np.arange(len(raw)), len(self._image_models)), strict=True):
+            located = model.maps(image, raw[own])
+            if located is None:
+                return super()._contributions(image, raw, scale, offset, weights)
+            maps, box = located
+            values = (scale * maps.astype(np.float64) - offset[own]) @ weights[own] / (maps.shape[0] * maps.shape[1])
+            if total is None:
+                total = values
+            else:
+                down, across = (cell_shares(few, many) for few, many in zip(values.shape, total.shape, strict=True))
+                total = total + down @ values @ across.T
+        assert total is not None
+        return [Contribution(self.name, total, box)]
 
     def _get_weights(self) -> dict[str, bytes]:
         return self._files
 
     def _set_weights(self, files: dict[str, bytes]) -> None:
         try:
-            settings = Settings.from_json(files["settings.json"])
-            self._take(files, ImageModel(OnnxModel(files["model.onnx"], name="model.onnx"), settings))
+            models = [
+                ImageModel(OnnxModel(files[name], name=name), Settings.from_json(files[settings]))
+                for name, settings in _FILES
+                if name in files or name == _FILES[0][0]
+            ]
         except KeyError as e:
             raise EncoderError(f"the saved neural encoder lacks {e}; make it again") from e
+        self._take(files, models)
 
-    def _take(self, files: dict[str, bytes], image_model: ImageModel) -> None:
+    def _take(self, files: dict[str, bytes], image_models: list[ImageModel]) -> None:
         self._files = files
-        self._image_model = image_model
-        self.settings_ = image_model.settings
+        self._image_models = image_models
+        self.settings_ = image_models[0].settings
         self._text_model: TextModel | None = None
         if "tokenizer.json" in files:
             tokenizer = files["tokenizer.json"], files.get("tokenizer_config.json")
             if "text.onnx" in files:
                 self._text_model = TextModel(OnnxModel(files["text.onnx"], _FIX, "text.onnx"), *tokenizer)
-            elif image_model.takes_text:
-                self._text_model = TextModel(image_model.model, *tokenizer, image_model.black_image())
+            elif image_models[0].takes_text:
+                self._text_model = TextModel(image_models[0].model, *tokenizer, image_models[0].black_image())

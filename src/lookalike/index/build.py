@@ -22,6 +22,7 @@ from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import EncoderError, IndexStoreError, unknown_name
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.lance_store import LanceStore, give_memory_back
+from lookalike.index.learn_post import is_due, is_reduced_by_few, learn_post
 from lookalike.index.lock import only_writer
 from lookalike.index.manifest import (
     MANIFEST,
@@ -42,7 +43,7 @@ from lookalike.index.vectors import keep_lists
 from lookalike.selection.adapt import AIMS
 from lookalike.selection.adapt import adapt as learn_to_overlook
 from lookalike.selection.compare import compare, encoder_named, shown_to
-from lookalike.selection.defaults import default_encoder, default_postprocessing
+from lookalike.selection.defaults import default_encoder
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ def update_index(
                 on_progress=report,
             )
             manifest = run.run()
+            if options.adapt is None:
+                manifest = learn_post(path, store, manifest, note)
             give_memory_back()  # lists take some, too
             index = IndexReader(path, manifest)
             keep_lists(path, manifest, options.approximate, lambda: (index.descriptors, index.keys), note)
@@ -145,7 +148,7 @@ def update_index(
     refresh_graphs(path, wanted=options.graph, on_note=on_note)
     if on_written is not None:
         on_written(index)
-    return index, run.summary(time.monotonic() - begun)
+    return index, run.summary(time.monotonic() - begun, manifest)
 
 
 def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Manifest | None, Manifest | None, Store]:
@@ -220,25 +223,31 @@ def _columns(
     loaded = {} if manifest is None else _loaded(manifest, path, options.rebuild)
     complete = [pair for pair in loaded.values() if pair[0].complete]
     shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
+    adapt, learnt_from = options.adapt, None
     if encoder is None and manifest is not None:
         same_shape = shape is None or list(shape) == manifest.shape
-        if manifest.default in loaded and same_shape and options.adapt in (None, manifest.view.post is not None):
+        kept = loaded.get(manifest.default)
+        again = kept is not None and is_due(kept[0], len(images)) and is_reduced_by_few(*kept)
+        if kept is not None and same_shape and not again and adapt in (None, manifest.view.post is not None):
             return complete, manifest.default
         encoder = create_encoder(manifest.encoder, **manifest.view.params)
+        learnt_from = 0 if adapt is None and kept is not None and kept[0].learnt_from is not None else None
         if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
                 "any more: --encoder FOLDER"
             )
-    post = None
-    if encoder is None:
-        encoder, post = _usual(images, options.adapt, note)
+    elif encoder is None:
+        encoder = _default(images, note)
+        learnt_from = 0 if adapt is None else None
     asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, options.aim, note)
     for column, fitted in loaded.values():
-        if _is_same(column, asked, shape, options.adapt):
+        pending = learnt_from in (None, column.learnt_from)
+        if pending and _is_same(column, asked, shape, adapt):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
     ready = _ready(asked, images)
-    if options.adapt:
+    post = None
+    if adapt:
         note(f"learning from augmented copies what {ready.name} is to overlook, which takes up to two minutes")
         ready, adapted = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=options.aim)
         post = adapted.chosen
@@ -256,6 +265,7 @@ def _columns(
         shape=list(ready.shape_),
         resized=images.resized,
         complete=manifest is None,
+        learnt_from=learnt_from,
     )
     return [*complete, (column, ready)], name
 
@@ -274,16 +284,14 @@ def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Co
     return encoders
 
 
-def _usual(images: Collection, adapt: bool | None, note: Callable[[str], None]) -> tuple[str | Encoder, str | None]:
-    """Return the encoder for somebody who names none, and the name of its post-processing, if that was to be chosen."""
-    name = default_encoder(images)
-    if name is None:  # no image can be read: that is what is to be said, later
-        return "hog", None
-    chosen = default_postprocessing(name, images) if adapt is None else None
-    how = "" if chosen is None else f", {chosen[1]}"
-    bare = "" if chosen is None else "; --no-adapt takes it as it is"
-    note(f"encoder: {name}{how}, which suits what these images look like{bare}; --encoder best measures others")
-    return chosen or (name, None)
+def _default(images: Collection, note: Callable[[str], None]) -> Encoder:
+    """Return the encoder for somebody who names none."""
+    encoder = default_encoder(images)
+    if encoder is None:  # no image can be read: that is what is to be said, later
+        return create_encoder("hog")
+    named = ", ".join([encoder.name, *(f"{k}={v}".lower() for k, v in encoder.params.items() if v is True)])
+    note(f"encoder: {named}, which suits what these images look like; --encoder best measures others")
+    return encoder
 
 
 def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:

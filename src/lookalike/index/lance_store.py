@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.atomic import claim, claimed
 from lookalike.errors import IndexStoreError, first_line
@@ -33,7 +34,7 @@ from lookalike.index.manifest import (
     read_manifest,
     write_manifest,
 )
-from lookalike.index.schema import descriptor_fields
+from lookalike.index.schema import descriptor_fields, replaced_descriptors
 from lookalike.index.sweep import all_manifests, forget_unnamed_versions, sweep
 
 # Each run adds a fragment or more; many small ones make reading slow, and merging them rewrites their rows.
@@ -134,6 +135,31 @@ class LanceStore:
     def drop_column(self, column: str) -> None:
         """Take the columns of an encoder away; the space comes free when no version kept names them."""
         self._dataset.drop_columns([column, f"{column}_crc32"])
+
+    def replace_column(self, old: Column, new: Column, make: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Put other descriptors in place of an encoder's: beside them first, so that Lance never rewrites a file."""
+        aside = replace(new, column=f"{new.column}_new")
+        damage: list[ValueError] = []
+
+        def replaced(batch: Any) -> Any:
+            try:
+                return replaced_descriptors(batch, old, aside, make)
+            except ValueError as e:  # Lance makes an error of its own of it
+                damage.append(e)
+                raise
+
+        batches = import_lance().batch_udf(output_schema=descriptor_fields(aside))(replaced)
+        try:
+            self._dataset.add_columns(batches, ["key", old.column, f"{old.column}_crc32"], batch_size=_ROWS_TOGETHER)
+        except (OSError, ValueError) as e:
+            if damage:
+                raise DamagedIndexError(self.path, str(damage[0])) from e
+            raise
+        self.drop_column(old.column)
+        self._dataset.alter_columns(
+            {"path": aside.column, "name": new.column},
+            {"path": f"{aside.column}_crc32", "name": f"{new.column}_crc32"},
+        )
 
     def keep(self, manifest: Manifest) -> None:
         """Keep the state that a run begins from, for a rollback."""

@@ -74,7 +74,7 @@ class Column:
     dtype : str
         ``float32``, or ``uint8`` for packed codes.
     post : str or None
-        The post-processing that ``adapt`` chose, ``unchanged`` where none helped; None where it wasn't asked to.
+        The post-processing: the default one, or what ``adapt`` chose, ``unchanged`` where none helped; None for none.
     shape : list of int
         Shape of the images the encoder was given.
     resized : bool
@@ -83,6 +83,8 @@ class Column:
         Images with a descriptor.
     complete : bool
         Whether every image has been through this encoder; before that it answers nothing.
+    learnt_from : int or None
+        Images that there were when the default post-processing was learnt, 0 before. None where none is to be.
     """
 
     column: str
@@ -97,6 +99,7 @@ class Column:
     resized: bool
     count: int = 0
     complete: bool = False
+    learnt_from: int | None = None
 
     @property
     def encoder_folder(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
@@ -374,6 +374,48 @@ def descriptors_of(table: Any, column: str) -> tuple[NDArray[Any], NDArray[np.bo
     if descriptor_crc32(matrix, table["key"].to_numpy()[there].tolist()) != checks[there].tolist():
         raise ValueError("a descriptor isn't what was written")
     return matrix, there
+
+
+def replaced_descriptors(rows: Any, old: Column, new: Column, make: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
+    """Make the two columns of an encoder from those of another.
+
+    Parameters
+    ----------
+    rows : pyarrow.RecordBatch or Table
+        With the columns ``key``, and the old descriptor and its check.
+    old, new : Column
+        What is there, and what is to be.
+    make : callable
+        Descriptors, shape (n, d), -> those in their place, shape (n, p).
+
+    Returns
+    -------
+    pyarrow.RecordBatch
+        As :func:`descriptor_fields` of the new says; rows without a descriptor stay without.
+
+    Raises
+    ------
+    ValueError
+        If a descriptor isn't what was written.
+    """
+    import pyarrow as pa
+
+    matrix, there = descriptors_of(rows, old.column)
+    whole = np.zeros((rows.num_rows, new.dimension), new.dtype)
+    if there.any():
+        whole[there] = make(matrix)
+    was = rows[f"{old.column}_crc32"]
+    checks = was.fill_null(0).to_numpy().copy()
+    checks[there] = descriptor_crc32(np.ascontiguousarray(whole[there]), rows["key"].to_numpy()[there].tolist())
+    return pa.record_batch(
+        [
+            pa.FixedSizeListArray.from_arrays(
+                pa.array(whole.reshape(-1)), new.dimension, mask=None if there.all() else pa.array(~there)
+            ),
+            pa.array(checks, pa.int64(), mask=np.asarray(was.is_null())),
+        ],
+        schema=descriptor_fields(new),
+    )
 
 
 def duplicates_in(table: Any) -> NDArray[np.bool_]:

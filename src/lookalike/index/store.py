@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +53,23 @@ class Store(Protocol):
 
     def drop_column(self, column: str) -> None:
         """Take the columns of an encoder away."""
+        ...
+
+    def replace_column(self, old: Column, new: Column, make: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Put other descriptors in place of an encoder's, under the same name or another.
+
+        Parameters
+        ----------
+        old, new : Column
+            What is there, and what is to be.
+        make : callable
+            Descriptors, shape (n, d), -> those in their place, shape (n, p); called for some rows at a time.
+
+        Raises
+        ------
+        DamagedIndexError
+            If a descriptor isn't what was written.
+        """
         ...
 
     def commit(self, manifest: Manifest) -> Manifest:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lookalike.atomic import begin_inventory
 from lookalike.index.checksums import keys_crc32
 from lookalike.index.lance_store import LanceStore
-from lookalike.index.manifest import Column, Manifest
+from lookalike.index.manifest import Column, DamagedIndexError, Manifest
 from lookalike.index.schema import Facts, descriptors_of
 from memory_store import MemoryStore
 from stored import Row, to_table
@@ -34,6 +36,7 @@ def store(request, tmp_path):
 
 def held(store):
     table = store.read(["key", "one", "one_crc32"])
+    table = table.filter(table["one"].is_valid())
     return dict(zip(table["key"].to_pylist(), descriptors_of(table, "one")[0].tolist(), strict=True))
 
 
@@ -73,3 +76,26 @@ def test_a_commit_says_what_it_holds(store):
     assert (second.rows, second.keys_crc32) == (2, keys_crc32(np.array([3, 8])))
     assert second.dataset_version > first.dataset_version
     assert first.written
+
+
+def test_other_descriptors_take_the_place_of_those_there(store):
+    blank = Row(Facts(7, "7.png", outcome="blank"), b"", {})
+    store.append(rows(1, 2))
+    store.append(to_table([blank], [ONE]))
+    store.append(rows(4))
+    store.delete([2])
+    checks = store.read(["key", "one_crc32"])
+    store.replace_column(ONE, replace(ONE, dimension=3), lambda given: np.hstack([given * 2, given[:, :1]]))
+    assert held(store) == {1: [2, 2, 1], 4: [8, 2, 4]}
+    assert store.columns[-2:] == ["one", "one_crc32"]
+    after = store.read(["key", "one_crc32"])
+    before, now = (dict(zip(t["key"].to_pylist(), t["one_crc32"].to_pylist(), strict=True)) for t in (checks, after))
+    assert (before[7], before[1] != now[1]) == (now[7], True)  # what has no descriptor stays without
+
+
+def test_damage_is_not_put_into_other_descriptors(store):
+    table = rows(1, 2)
+    place = table.column_names.index("one_crc32")
+    store.append(table.set_column(place, table.schema.field(place), [[5, 6]]))
+    with pytest.raises((DamagedIndexError, ValueError), match="a descriptor isn't what was written"):
+        store.replace_column(ONE, ONE, lambda given: given)

@@ -121,8 +121,8 @@ def test_the_network_s_heat_lies_where_photos_agree(tmp_path):
     images[0, :, 112:], images[1, :, 112:] = coffee[:, 112:], rocket[:, 112:]
     found = explain(indexed(images, "neural", tmp_path), *images)
     for values in (found.query_map, found.match_map):
-        assert values.shape == (7, 7)
-        assert values[:, :3].sum() > 2 * values[:, 4:].sum()
+        assert values.shape == (9, 9)
+        assert values[:, :4].sum() > 2 * values[:, 5:].sum()
 
 
 def test_the_share_of_each_member_is_its_part_of_the_cosine(tmp_path):
@@ -289,12 +289,14 @@ def test_what_a_model_averages_is_found_and_given():
     assert averaged_into(b"\xff" * 40, "out") is None
 
 
-def test_the_maps_of_the_shipped_network_are_averaged_to_its_descriptor():
+def test_the_maps_of_the_shipped_networks_are_averaged_to_their_descriptors():
     image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
     encoder = create("neural").fit(image[None])
-    maps, box = encoder._image_model.maps(image, encoder.encode(image[None])[0])
-    assert maps.shape == (7, 7, 1280)
-    assert box == (0, 0, 1, 1)
+    (joined,) = encoder.encode(image[None])
+    for model, part, side in zip(encoder._image_models, np.split(joined, 2), (9, 7), strict=True):
+        maps, box = model.maps(image, part)
+        assert maps.shape == (side, side, 1280)
+        assert box == (0, 0, 1, 1)
 
 
 def test_heat_is_clear_where_nothing_counts():

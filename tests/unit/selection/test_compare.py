@@ -54,7 +54,7 @@ def test_every_encoder_that_is_tried_can_be_made():
 def test_files_come_at_the_size_that_an_encoder_wants_and_arrays_as_they_are(photos):
     images = open_collection(photos)
     assert shown_to(create_encoder("pixels"), images).shape == (120, 120, 3)
-    assert shown_to(create_encoder("neural"), images).shape == (224, 224, 3)
+    assert shown_to(create_encoder("neural"), images).shape == (260, 260, 3)
     assert shown_to(create_encoder("hog").fit(np.zeros((1, 32, 48, 3), np.uint8)), images).shape == (32, 48, 3)
     assert shown_to(create_encoder("neural"), open_collection(photos, size=50)).shape == (50, 50, 3)
     digits = open_collection(np.zeros((2, 28, 28), np.uint8))

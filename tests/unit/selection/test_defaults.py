@@ -1,122 +1,113 @@
-"""Which encoder serves somebody who names none."""
+"""What an image gets where nothing is named."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lookalike import build_index, create_encoder, open_collection, open_index
-from lookalike.errors import IndexStoreError
+from lookalike import open_collection
 from lookalike.imaging.encode import save_image
-from lookalike.selection.adapt import adapt
-from lookalike.selection.defaults import GENTLE, MIN_TRIED, default_encoder, default_postprocessing
-from lookalike.selection.recipes import UNCHANGED, Recipe
-from lookalike.selection.selftest import beats
+from lookalike.selection.defaults import MIN_TRIED, default_encoder, default_postprocessing, is_slanted
 
 
-@pytest.mark.slow
-def test_who_names_no_encoder_gets_what_the_images_look_like(digits, tmp_path):
+def named(images):
+    return default_encoder(open_collection(images)).name
+
+
+def test_the_encoder_suits_what_the_images_look_like(digits):
     grey = digits[0][:60]
     colour = grey[..., None] // np.array([1, 2, 3], np.uint8)
     rng = np.random.default_rng(0)
     large, tiny, tiny_colour = (
         rng.integers(0, 256, shape, np.uint8) for shape in [(4, 40, 9), (4, 16, 8), (4, 8, 8, 3)]
     )
-    cases = {"hog": [grey, 255 - grey, tiny], "neural": [colour, large, tiny_colour]}
-    for name, collections in cases.items():
-        assert [default_encoder(open_collection(images)) for images in collections] == [name] * len(collections)
+    assert [named(images) for images in (grey, 255 - grey, tiny)] == ["hog"] * 3
+    assert [named(images) for images in (colour, large, tiny_colour)] == ["neural"] * 3
     # What looks grey is grey, though it be stored in colour and tinted as JPEG and scanners do.
     tinted = np.repeat(grey[..., None], 3, axis=3)
     tinted[..., 0] = np.maximum(tinted[..., 0], 12)
-    assert default_encoder(open_collection(tinted)) == "hog"
-    assert default_encoder(open_collection(np.repeat(large[..., None], 3, axis=3))) == "neural"
-    notes: list[str] = []
-    index = build_index(colour[:5], None, tmp_path / "index", on_note=notes.append)
-    assert index.manifest.encoder == "neural"
-    assert notes == ["encoder: neural, which suits what these images look like; --encoder best measures others"]
-    build_index(colour[:6], None, tmp_path / "index", on_note=notes.append)
-    assert len(notes) == 1  # the index says by itself what it holds
+    assert named(tinted) == "hog"
+    assert named(np.repeat(large[..., None], 3, axis=3)) == "neural"
 
 
-@pytest.mark.slow
-def test_where_no_image_can_be_read_no_encoder_is_at_fault(tmp_path):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert default_encoder(open_collection(tmp_path / "broken")) is None
-    notes: list[str] = []
-    with pytest.raises(IndexStoreError):
-        build_index(tmp_path / "broken", on_note=notes.append)
-    assert notes == []  # nothing is said of what images look like that nobody has seen
+def shaded(side, number=60):
+    """Balls under a lamp, each of another size, on black."""
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    radii = np.linspace(0.5, 0.8, number)[:, None, None]
+    return np.uint8(np.where(np.hypot(y, x) < radii, 90 + 80 * (x + y), 0).clip(0, 255))
 
 
-@pytest.mark.slow
-def test_glyphs_are_gently_adapted_for_who_asks_for_nothing(digits, tmp_path):
-    glyphs = digits[0][:400]
-    encoder, post = default_postprocessing("hog", open_collection(glyphs))
-    assert (encoder.name, encoder.params) == ("hog", create_encoder("hog").params)
-    assert post == "adapted (r 0.1)" in map(str, GENTLE)
-    notes: list[str] = []
-    index = build_index(glyphs, None, tmp_path / "index", on_note=notes.append)
-    assert notes[0].startswith("encoder: hog, adapted (r 0.1), which suits")
-    assert index.manifest.view.post == post
-    np.testing.assert_array_equal(index.descriptors, encoder.encode(glyphs))
-    assert build_index(glyphs, None, tmp_path / "index").manifest == index.manifest
-    plain = build_index(glyphs, None, tmp_path / "plain", adapt=False)
-    assert plain.manifest.view.post is None
-    np.testing.assert_array_equal(plain.descriptors, create_encoder("hog").fit(glyphs).encode(glyphs))
-    assert open_index(tmp_path / "index").search(glyphs[3], 1)[0].id == "3"
+@pytest.mark.parametrize("made", [lambda a: a, lambda a: 255 - a, lambda a: np.repeat(a[..., None], 3, axis=3)])
+def test_grey_pictures_of_things_are_no_glyphs(made):
+    assert named(made(shaded(64))) == "neural"
+    assert named(made(shaded(28))) == "hog"  # too small to show more than an outline
+    assert named(made(np.uint8(shaded(64) > 0) * 255)) == "hog"  # silhouettes
 
 
-@pytest.mark.slow
-def test_what_all_photos_have_in_common_is_taken_off(tmp_path):
+def test_a_frame_makes_no_glyphs_of_photos():
     rng = np.random.default_rng(0)
-    photos = np.kron(rng.integers(0, 256, (MIN_TRIED, 6, 6, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
-    notes: list[str] = []
-    index = build_index(photos, None, tmp_path / "index", on_note=notes.append)
-    assert notes[0].startswith("encoder: neural, centred, which suits")
-    assert index.manifest.view.post == "centred"
-    codes = create_encoder("neural").fit(photos).encode(photos)
-    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
-    kept = index.descriptors / np.linalg.norm(index.descriptors, axis=1, keepdims=True)
-    wanted = codes - codes.mean(axis=0)
-    np.testing.assert_allclose(kept, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
-    plain = build_index(photos, None, tmp_path / "plain", adapt=False, on_note=notes.append)
-    assert notes[1] == "encoder: neural, which suits what these images look like; --encoder best measures others"
-    assert plain.manifest.view.post is None
+    photos = np.kron(rng.integers(60, 200, (48, 12, 12)), np.ones((1, 5, 5))).astype(np.uint8)
+    for frame in (0, 255):
+        assert named(np.pad(photos, ((0, 0), (6, 6), (6, 6)), constant_values=frame)) == "neural"
 
 
-@pytest.mark.slow
-def test_where_all_photos_are_one_nothing_is_taken_off(tmp_path):
-    photo = np.kron(np.random.default_rng(0).integers(0, 256, (6, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    photos = np.repeat(photo[None], MIN_TRIED, axis=0)
-    assert default_postprocessing("neural", open_collection(photos)) is None
-    index = build_index(photos, None, tmp_path / "index")
-    assert len(index) == MIN_TRIED
-    assert index.search(photo, 1)[0].distance == pytest.approx(0, abs=1e-6)
+def test_lettering_on_paper_is_told_by_its_lines():
+    from PIL import Image, ImageDraw, ImageFont
+
+    pages = []
+    for n in range(40):
+        page = Image.new("L", (160, 200), 235)
+        ImageDraw.Draw(page).multiline_text(
+            (12, 12), f"No. {n}\nthe quick brown\nfox {n * 7}", 30, ImageFont.load_default(20)
+        )
+        pages.append(np.asarray(page))
+    assert named(np.stack(pages)) == "hog"
 
 
-def test_what_is_said_not_to_be_adapted_or_cannot_be_isnt(digits):
-    assert default_postprocessing("hog", open_collection(digits[0][: MIN_TRIED - 1])) is None
-    assert (
-        default_postprocessing("hog", open_collection(np.zeros((MIN_TRIED, 28, 28), np.uint8))) is None
-    )  # all are blank
+def test_things_on_a_turntable_are_seen_by_the_network(shared):
+    assert default_encoder(open_collection(shared("labelled") / "coil20")).name == "neural"
 
 
-@pytest.mark.slow
-def test_of_files_that_cannot_be_read_nothing_is_learnt(digits, tmp_path):
-    for n in range(MIN_TRIED + 20):
-        (tmp_path / f"{n:03}.png").write_bytes(b"no image")
-    assert default_postprocessing("hog", open_collection(tmp_path)) is None
-    for n in range(0, MIN_TRIED, 3):  # 34 can: too few
-        save_image(digits[0][n], tmp_path / f"{n:03}.png", overwrite=True)
-    assert default_postprocessing("hog", open_collection(tmp_path)) is None
+def test_handwriting_is_deskewed(digits):
+    glyphs = digits[0][:300]
+    assert is_slanted(glyphs)
+    assert default_encoder(open_collection(glyphs)).params["deskew"] is True
+    assert not is_slanted(glyphs[: MIN_TRIED - 1])  # too few to tell
 
 
-def test_what_finds_copies_but_loses_kinds_is_not_taken(monkeypatch):
+def test_what_deskewing_does_not_help_stays_as_it_is():
     rng = np.random.default_rng(0)
-    blocks = np.pad(np.kron(rng.integers(0, 256, (150, 12, 12)), np.ones((2, 2))), ((0, 0), (4, 4), (4, 4)))
-    blocks = blocks.astype(np.uint8)
-    recipes = (UNCHANGED, Recipe("centred"))
-    _, adaptation = adapt(create_encoder("hog").fit(blocks), blocks, recipes=recipes)
-    assert adaptation.chosen == "centred"
-    assert beats(*(adaptation.tested[name] for name in ("unchanged", "centred")), "category precision@5%")
-    monkeypatch.setattr("lookalike.selection.defaults.GENTLE", recipes)
-    assert default_postprocessing("hog", open_collection(blocks))[1] == "unchanged"
+    blocks = np.pad(np.kron(rng.integers(0, 256, (150, 5, 5)), np.ones((1, 4, 4))), ((0, 0), (4, 4), (4, 4)))
+    assert not is_slanted(blocks.astype(np.uint8))
+    assert not is_slanted(np.zeros((150, 28, 28), np.uint8))  # all are blank
+    assert default_encoder(open_collection(blocks.astype(np.uint8))).params["deskew"] is False
+
+
+def test_outlines_of_fruit_are_not_deskewed(shared):
+    outlines = open_collection(shared("labelled") / "fruit-shapes", size=64)
+    encoder = default_encoder(outlines)
+    assert (encoder.name, encoder.params["deskew"]) == ("hog", False)
+
+
+def test_where_no_image_can_be_read_there_is_none(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert default_encoder(open_collection(tmp_path)) is None
+
+
+def test_a_collection_is_encoded_as_its_index_will_be(digits, tmp_path):
+    glyphs = open_collection(digits[0][:200])
+    encoder, name = default_postprocessing(default_encoder(glyphs), glyphs)
+    assert (encoder.name, name, encoder.post_.name) == ("hog", "mutual neighbours", "mutual neighbours")
+    few = open_collection(digits[0][:20])
+    assert default_postprocessing(default_encoder(few), few) is None
+    for n in range(3):
+        (tmp_path / f"{n}.png").write_bytes(b"no image")
+    assert default_postprocessing(encoder, open_collection(tmp_path)) is None
+    save_image(digits[0][0], tmp_path / "3.png")
+    assert default_postprocessing(encoder, open_collection(tmp_path)) is None
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_blank_images_have_no_look_and_are_no_fault(value):
+    blank = open_collection(np.full((100, 28, 28), value, np.uint8))
+    assert default_postprocessing(default_encoder(blank), blank) is None

@@ -81,8 +81,8 @@ def read_model_files(model: str) -> ModelFiles:
     path = Path(model)
     if not path.exists():
         raise UsageError(
-            f"neural: no model '{model}'; expected efficientnet-lite0, efficientnet-lite0-int8, an .onnx file, a folder that holds one, "
-            f"or {HUB}owner/name"
+            f"neural: no model '{model}'; expected pair, fast, an .onnx file, a folder that holds one, or "
+            f"{HUB}owner/name"
         )
     folder = path if path.is_dir() else path.parent.parent if path.absolute().parent.name == "onnx" else path.parent
     names = MODELS if path.is_dir() else (path.relative_to(folder).as_posix(),)

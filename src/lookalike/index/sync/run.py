@@ -163,7 +163,6 @@ class Sync:
         # What a run knows of all files and rows isn't needed any more.
         del self._known, self._files, self._entries, self._hashes, self._committer, self._encoding
         self.store.sweep()
-        self._manifest = manifest
         return manifest
 
     # What there is -----------------------------------------------------------------------------------------------
@@ -366,9 +365,8 @@ class Sync:
         self.counts["duplicates"] += again
         self.counts["failed"] += int((~indexed).sum())
 
-    def summary(self, seconds: float) -> Summary:
-        """Say what the run did, once it has ended."""
-        manifest = self._manifest
+    def summary(self, seconds: float, manifest: Manifest) -> Summary:
+        """Say what the run did, once it has ended with a manifest."""
         view = manifest.column(manifest.default)
         counts: dict[str, Any] = {name: self.counts[name] for name in _COUNTED}
         return Summary(

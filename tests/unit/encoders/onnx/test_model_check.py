@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, load_encoder, open_index
-from lookalike.encoders.neural import SHIPPED, Neural
+from lookalike.encoders.neural import PAIR, SHIPPED, Neural
 from lookalike.encoders.onnx.model_check import MAX_DEPTH, check_model
 from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.encoders.onnx.settings import Settings
@@ -182,7 +182,7 @@ def test_too_deep_and_too_many_are_refused():
 
 
 def test_sound_models_are_taken():
-    for file in SHIPPED.values():
+    for file in SHIPPED[PAIR]:
         check_model(file.read_bytes(), file.name)
     check_model(model([node_with(value=TensorProto(data_type=1, dims=[1], float_data=[1]))],
                       sparse_initializer=[sparse()]).SerializeToString(), "m")  # fmt: skip

@@ -52,7 +52,7 @@ class Kept:
         )  # fmt: skip
         run = Sync(Target(images, [(column, encoder)], "pixels"), self.store, self.manifest, rules, executor=self)
         self.manifest = run.run()
-        return run.summary(1.0)
+        return run.summary(1.0, self.manifest)
 
     def rows(self):
         table = self.store.read([*FACTS, "pixels", "pixels_crc32"])

