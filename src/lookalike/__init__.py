@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lookalike.collections.collection import Collection
     from lookalike.collections.open import open_collection
     from lookalike.encoders.base import Encoder
+    from lookalike.encoders.onnx.runtime import use_provider
     from lookalike.encoders.registry import create as create_encoder
     from lookalike.encoders.serialize import load as load_encoder
     from lookalike.errors import LookalikeError
@@ -44,6 +45,7 @@ _WHERE = {
     "open_collection": "collections.open",
     "open_index": "api",
     "score": "reports.evaluate",
+    "use_provider": "encoders.onnx.runtime",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "open_collection",
     "open_index",
     "score",
+    "use_provider",
 ]
 
 

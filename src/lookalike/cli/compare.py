@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.cli.format import print_json
-from lookalike.cli.options import AsJson, Overwrite, Seed, Source, figure_name, option, takes
+from lookalike.cli.options import AsJson, Overwrite, Provider, Seed, Source, figure_name, option, takes
 
 if TYPE_CHECKING:
     from lookalike.selection.verdict import Verdict
@@ -33,6 +33,7 @@ class CompareOptions:
     robustness_figure: Path | None = option(
         "Draw the curves of --robustness to a .png, .svg or .pdf file.", callback=figure_name
     )
+    provider: Provider = None
     overwrite: Overwrite = False
     seed: Seed = 0
     as_json: AsJson = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
-from lookalike.cli.options import AsJson, IndexPath, Size, Source, option, parse_size, takes
+from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class IndexCommand:
     approximate: bool | None = option(
         "Build an approximate (IVF) index. Default: only for large collections.", "--approximate/--no-approximate"
     )
+    provider: Provider = None
     watch: bool = option("Keep running, and update the index whenever files change.", default=False)
     as_json: AsJson = False
 

@@ -16,7 +16,7 @@ from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
 #: What the manifest says of the encoder that the index is looked at through.
-_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count")
+_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count", "provider")
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def info(options: InfoOptions) -> None:
     for column in encoders:
         state = "" if column["complete"] else ", not complete: run the same lookalike index again"
         post = f", {column['post']}" if column["post"] else ""
+        made_by = f", made by {column['provider']}" if column["provider"] else ""
         print(
-            f"{'encoder':<15} {column['encoder']}{post} {column['dimension']}-d, {column['count']:,} images ({column['fingerprint']}){state}"
+            f"{'encoder':<15} {column['encoder']}{post} {column['dimension']}-d, {column['count']:,} images ({column['fingerprint']}){made_by}{state}"
         )
     if not manifest.complete:
         print(f"{'':<15} the last run was interrupted; run the same lookalike index to continue")

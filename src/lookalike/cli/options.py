@@ -72,6 +72,43 @@ Resize = Annotated[
 ]
 
 
+def chosen_provider(name: str | None) -> str | None:
+    """Take the provider of this process, and of those that it starts, before any other work: an option's callback.
+
+    Parameters
+    ----------
+    name : str or None
+        What was given, or the environment names.
+
+    Returns
+    -------
+    str or None
+        The same.
+
+    Raises
+    ------
+    UsageError
+        As of :func:`lookalike.use_provider`.
+    """
+    if name:
+        from lookalike.encoders.onnx.runtime import use_provider
+
+        use_provider(name)
+    return name
+
+
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        callback=chosen_provider,
+        envvar="LOOKALIKE_PROVIDER",
+        help="What runs networks: auto, cpu, cuda or coreml. Default: auto, which takes CUDA, else CoreML, where they "
+        "can be used. The variable holds for every command.",
+    ),
+]
+
+
 def figure_name(path: Path | None) -> Path | None:
     """Refuse a figure's file name before the work that it would show, if its format can't be drawn: an option's callback.
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lookalike.cli.find_index import only_index, served_index
-from lookalike.cli.options import IndexPath, option, takes
+from lookalike.cli.options import IndexPath, Provider, option, takes
 from lookalike.errors import UsageError
 
 #: Seconds that one thread may keep the others waiting. They hand over to each other several times a request; Python's
@@ -49,6 +49,7 @@ class ServeOptions:
     )
     certificate: Path | None = option("Serve over TLS with this PEM certificate.")
     key: Path | None = option("The certificate's private key, as PEM.")
+    provider: Provider = None
     open_page: bool = option("Open the page in the browser.", "--open/--no-open", default=False)
 
     def index(self) -> Path:

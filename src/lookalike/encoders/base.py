@@ -86,6 +86,11 @@ class Encoder:
         """Whether ``fit`` learns from the images; otherwise it only reads their shape, and black images are enough."""
         return type(self)._get_weights is not Encoder._get_weights
 
+    @property
+    def provider(self) -> str | None:
+        """What computes its networks, such as ``cpu`` or ``coreml+cpu``; None without any. No part of its identity."""
+        return "+".join(sorted(self._providers())) or None
+
     def fit(self, images: NDArray[np.uint8]) -> Self:
         """Learn from images, without labels.
 
@@ -261,6 +266,10 @@ class Encoder:
     ) -> list[Contribution]:
         """Split ``(scale * raw - offset) @ weights`` by places, ``raw`` being the image's descriptor before the post-processing."""
         return [Contribution(self.name, np.array([[(scale * raw - offset) @ weights]]), placed=False)]
+
+    def _providers(self) -> set[str]:
+        """Return what computes the networks that descriptors come from; they are opened to know."""
+        return set()
 
     def _get_weights(self) -> dict[str, bytes]:
         """Return what was learnt as files, name -> content; nothing for an encoder that doesn't learn."""

@@ -92,6 +92,9 @@ class CodeEncoder(Encoder):
             "more that differ"
         )
 
+    def _providers(self) -> set[str]:
+        return self.base_._providers()
+
     def _base_files(self) -> dict[str, bytes]:
         return {f"base-{name}": f for name, f in self.base_.to_files().items()}
 

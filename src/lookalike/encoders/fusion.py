@@ -143,6 +143,9 @@ class Fusion(Encoder):
             found += parts
         return found
 
+    def _providers(self) -> set[str]:
+        return set().union(*(member._providers() for member in self.members_))
+
     def _get_weights(self) -> dict[str, bytes]:
         return {
             f"{place}-{name}": content

@@ -176,6 +176,9 @@ class Neural(Encoder):
         assert total is not None
         return [Contribution(self.name, total, box)]
 
+    def _providers(self) -> set[str]:
+        return {image_model.model.provider for image_model in self._image_models}
+
     def _get_weights(self) -> dict[str, bytes]:
         return self._files
 

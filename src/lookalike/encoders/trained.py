@@ -174,6 +174,9 @@ class DenoisingEncoder(TrainedEncoder):
         files = {"model.keras": to_keras_file(network), **halves}
         self._set_weights(files | {"history.json": json.dumps(history, indent=1).encode()})
 
+    def _providers(self) -> set[str]:
+        return {self._encoder_model.provider}
+
     def _get_weights(self) -> dict[str, bytes]:
         return self._files
 

@@ -124,19 +124,22 @@ def update_index(
                 columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
             goes_on = manifest is not None and manifest is not stated  # an interrupted rebuilding
             each = manifest is not None and manifest.reading.get("each", False) != images.options.each
+            rules = Rules(
+                retry=options.retry,
+                rebuild=(options.rebuild and not goes_on) or each,
+                drop_unseen=options.drop_unseen,
+            )
             run = Sync(
                 Target(images, columns, default, options.only),
                 store,
                 manifest,
-                Rules(
-                    retry=options.retry,
-                    rebuild=(options.rebuild and not goes_on) or each,
-                    drop_unseen=options.drop_unseen,
-                ),
+                rules,
                 workers=options.workers,
                 on_progress=report,
             )
             manifest = run.run()
+            if stated is not None and not rules.rebuild:
+                _note_other_providers(stated, manifest, note)
             if options.adapt is None:
                 manifest = learn_post(path, store, manifest, note)
             give_memory_back()  # lists take some, too
@@ -149,6 +152,18 @@ def update_index(
     if on_written is not None:
         on_written(index)
     return index, run.summary(time.monotonic() - begun, manifest)
+
+
+def _note_other_providers(before: Manifest, after: Manifest, note: Callable[[str], None]) -> None:
+    """Say where an encoder's new descriptors were computed by another provider than those that stay."""
+    known = {column.column: column.provider for column in before.columns}
+    for column in after.columns:
+        was = known.get(column.column)
+        if was is not None and column.provider != was:
+            note(
+                f"{column.encoder}: new descriptors are made by {column.provider}, those before by {was}; they differ by "
+                "rounding, and --rebuild makes all of them anew"
+            )
 
 
 def _stored(path: Path, rebuild: bool, note: Callable[[str], None]) -> tuple[Manifest | None, Manifest | None, Store]:

@@ -85,6 +85,8 @@ class Column:
         Whether every image has been through this encoder; before that it answers nothing.
     learnt_from : int or None
         Images that there were when the default post-processing was learnt, 0 before. None where none is to be.
+    provider : str or None
+        What computed the newest descriptors: ``cpu``, ``cuda``, ``coreml``; None where no ONNX model made them.
     """
 
     column: str
@@ -100,6 +102,7 @@ class Column:
     count: int = 0
     complete: bool = False
     learnt_from: int | None = None
+    provider: str | None = None
 
     @property
     def encoder_folder(self) -> str:

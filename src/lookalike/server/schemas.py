@@ -271,6 +271,7 @@ class ColumnModel(BaseModel):
     distance: str
     dimension: int
     post: str | None
+    provider: str | None
     complete: bool
     count: int
     can_read: bool

@@ -123,6 +123,7 @@ class Service:
                     "distance": column.distance,
                     "dimension": column.dimension,
                     "post": column.post,
+                    "provider": column.provider,
                     "complete": column.complete,
                     "count": column.count,
                     "can_read": bool(getattr(encoder, "can_read", False)),

@@ -93,6 +93,7 @@ class Committer:
         self._dropped = {c.column for c in held if c.complete and c.column not in ours}
         self._has_begun = manifest is None  # whether the state before is already put aside
         self._waiting: list[Encoded] = []
+        self._providers: dict[str, str | None] = {}
         self._committed = time.monotonic()
 
     @property
@@ -150,6 +151,7 @@ class Committer:
         self.known.drop(self.deletes)
         for rows in self._waiting:
             self.known.add(rows.table.select(list(FACTS)), rows.states)
+            self._providers |= rows.providers
         self._waiting, self.deletes = [], []
 
     def finish(self) -> Manifest:
@@ -203,7 +205,12 @@ class Committer:
         images, known, before = self.target.images, self.known, self.manifest
         ours = {c.column for c, _ in self.target.columns}
         columns = [
-            replace(c, count=known.encoded[c.column], complete=c.complete or (complete and c.column in ours))
+            replace(
+                c,
+                count=known.encoded[c.column],
+                complete=c.complete or (complete and c.column in ours),
+                provider=self._providers.get(c.column, c.provider),
+            )
             for c in self.columns
         ]
         return Manifest(

@@ -31,12 +31,15 @@ class Encoded:
         Keys of the pictures that were read in this run.
     instead_of : list of int
         Keys of the rows that go.
+    providers : dict of str to (str or None)
+        Column of an encoder that was run -> what computed it.
     """
 
     table: Any
     states: dict[str, NDArray[np.int8]]
     fresh: NDArray[np.int64]
     instead_of: list[int]
+    providers: dict[str, str | None]
 
 
 class Encoding:
@@ -81,8 +84,11 @@ class Encoding:
         described = {c.column: Described.nothing(len(records), c) for c in held}
         thumbnails = [record.thumbnail for record in records]
         self._copy(records, thumbnails, described)
-        for column, encoder in self.columns:
-            self._encode(records, facts, column, encoder, described[column.column])
+        providers = {
+            column.column: encoder.provider
+            for column, encoder in self.columns
+            if self._encode(records, facts, column, encoder, described[column.column])
+        }
         # One encoder with a descriptor is enough for a picture to be found.
         is_found = np.zeros(len(records), np.bool_)
         for item in described.values():
@@ -95,6 +101,7 @@ class Encoding:
             states={name: item.states for name, item in described.items()},
             fresh=np.array([f.key for f, record in zip(facts, records, strict=True) if record.is_fresh], np.int64),
             instead_of=[key for record in records for key in record.instead_of],
+            providers=providers,
         )
 
     def _copy(self, records: Sequence[Record], thumbnails: list[bytes | None], described: dict[str, Described]) -> None:
@@ -125,12 +132,12 @@ class Encoding:
 
     def _encode(
         self, records: Sequence[Record], facts: list[Facts], column: Column, encoder: Encoder, into: Described
-    ) -> None:
-        """Make the descriptors that are missing, and say of what an encoder can't describe why not."""
+    ) -> bool:
+        """Make the descriptors that are missing, and say of what an encoder can't describe why not; False if none were."""
         fitted = {i: record.fitted for i, record in enumerate(records) if record.fitted}
         wanted = [i for i in fitted if not into.states[i]]
         if not wanted:
-            return
+            return False
         at = self.shapes.index(tuple(column.shape))
         descriptors = np.ascontiguousarray(encoder.encode(np.stack([fitted[i][at] for i in wanted])), column.dtype)
         lengths = np.sqrt(np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64))
@@ -144,6 +151,7 @@ class Encoding:
             if facts[i].outcome == "indexed":
                 outcome, what = _what_is_wrong(length)
                 facts[i] = facts[i]._replace(outcome=outcome, stage="encode", reason=f"{facts[i].id}: {what}")
+        return True
 
 
 def _what_is_wrong(length: float) -> tuple[str, str]:
