@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Protocol, TypeVar, get_type_hints
 
 import typer
 
@@ -72,6 +73,11 @@ Resize = Annotated[
 ]
 
 
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Fetch a well-known model (see: lookalike encoders) without asking first.")
+]
+
+
 def figure_name(path: Path | None) -> Path | None:
     """Refuse a figure's file name before the work that it would show, if its format can't be drawn: an option's callback.
 
@@ -126,6 +132,47 @@ def option(text: str, *names: str, default: Any = None, **settings: Any) -> Any:
     dataclasses.Field
     """
     return field(default=default, metadata={"names": names, "settings": {"help": text, **settings}})
+
+
+class _MayFetch(Protocol):
+    @property
+    def yes(self) -> bool: ...
+
+
+F = TypeVar("F", bound=_MayFetch)
+
+
+def fetches(command: Callable[[F], None]) -> Callable[[F], None]:
+    """Let a command fetch a well-known model that it misses, once a person agrees, and begin again.
+
+    Parameters
+    ----------
+    command : callable
+        Takes options with a field ``yes``, and stops before it writes anything where a model is missing.
+
+    Returns
+    -------
+    callable
+        The same command. Without ``--yes`` and without a terminal to ask on, the error stays.
+    """
+
+    @wraps(command)
+    def with_models(options: F) -> None:
+        from lookalike.encoders.onnx.known_models import KNOWN, NotFetchedError, fetch
+
+        while True:
+            try:
+                command(options)
+                return
+            except NotFetchedError as e:
+                if not (options.yes or (sys.stdin and sys.stdin.isatty())):
+                    raise
+                print(f"{e.name}: fetched from huggingface.co, once: {KNOWN[e.name]}", file=sys.stderr)
+                if not options.yes and not typer.confirm("Fetch it?", err=True):
+                    raise
+                fetch(e.name)
+
+    return with_models
 
 
 def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
