@@ -160,17 +160,19 @@ def fetches(command: Callable[[F], None]) -> Callable[[F], None]:
     def with_models(options: F) -> None:
         from lookalike.encoders.onnx.known_models import KNOWN, NotFetchedError, fetch
 
+        fetched: set[str] = set()
         while True:
             try:
                 command(options)
                 return
             except NotFetchedError as e:
-                if not (options.yes or (sys.stdin and sys.stdin.isatty())):
+                if e.name in fetched or not (options.yes or (sys.stdin and sys.stdin.isatty())):
                     raise
                 print(f"{e.name}: fetched from huggingface.co, once: {KNOWN[e.name]}", file=sys.stderr)
                 if not options.yes and not typer.confirm("Fetch it?", err=True):
                     raise
                 fetch(e.name)
+                fetched.add(e.name)
 
     return with_models
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lookalike.atomic import replace_file
 from lookalike.encoders.onnx.model_files import HUB, ModelFiles, cache_folder, on_hub, read_file
-from lookalike.errors import EncoderError, UsageError
+from lookalike.errors import EncoderError, UsageError, first_line
 
 #: When the pages were read.
 READ_ON = "2026-11-30"
@@ -244,7 +244,10 @@ def read_known(name: str) -> ModelFiles:
         _check(path, hashlib.sha256(contents[file]).hexdigest(), hashes[file], known)
     config = contents.get(_TOKENIZER_CONFIG)
     if config is not None and known.tokenizer:
-        config = json.dumps(json.loads(config) | known.tokenizer).encode()
+        try:
+            config = json.dumps(json.loads(config) | known.tokenizer).encode()
+        except (ValueError, TypeError, RecursionError) as e:
+            raise EncoderError(f"{name}: its {_TOKENIZER_CONFIG} isn't understood ({first_line(e)})") from e
     return ModelFiles(
         f"{name} ({HUB}{known.repository}/{known.image})",
         contents[known.image],
