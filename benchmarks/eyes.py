@@ -122,10 +122,13 @@ def steps(case: Case, names: dict[str, str]) -> Iterator[dict[str, Any]]:
         posts = {"as it is": lambda x: x, "centred": lambda x, mean=mean: unit_rows(x) - mean}
         if learnt is not None:
             posts["mutual neighbours"] = learnt.apply
+        half = neighbour_metric(rows[np.random.default_rng(0).permutation(len(rows))[: len(rows) // 2]])
+        if half is not None and step == "pair":
+            posts["mutual neighbours, of half"] = half.apply
         for post, apply in posts.items():
             found = scores(case, apply(rows), None if asked is None else apply(asked))
             row = {"collection": case.name, "images": len(rows), "encoder": step, "recipe": post, "milliseconds": cost}
-            row |= {"scores": found, "seconds to learn": spent, "taken": step == taken and post == list(posts)[-1]}
+            row |= {"scores": found, "seconds to learn": spent, "taken": step == taken and post == "mutual neighbours"}
             print(case.name, step, post, {k: round(v[0], 3) for k, v in found.items()}, f"{cost:.2f} ms", flush=True)
             yield row
 

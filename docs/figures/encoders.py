@@ -67,6 +67,12 @@ ENCODERS = {
     ),
     "eyes-map": _eyes("mAP"),
     "eyes-first": _eyes("P@1"),
+    "eyes-half": Table(
+        "eyes", "`neural`", [line for line in _EYES if line[1]["collection"] not in ("mnist",)],
+        [Column(f"{title}: {m}", {"encoder": "pair", "recipe": recipe, "metric": m}, digits(3))
+         for title, recipe in (("centred", "centred"), ("learnt from all", "mutual neighbours"), ("learnt from half", "mutual neighbours, of half"))
+         for m in ("P@1", "mAP")],
+    ),
     "glyphs": Table(
         "mnist-scores", "all 10,000 test digits of MNIST, cosine", [("`pixels`", {"encoder": "pixels"}), ("`hog`", {"encoder": "hog"}),
          ("`hog`, `deskew`", {"encoder": "hog, deskewed"})],

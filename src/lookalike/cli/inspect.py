@@ -16,7 +16,7 @@ from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
 #: What the manifest says of the encoder that the index is looked at through.
-_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count", "failed")
+_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def info(options: InfoOptions) -> None:
     encoders = [{k: v for k, v in c.items() if k != "column"} for c in stated.pop("columns")]
     for hidden in ("default", "next_key", "keys_crc32", "files"):
         del stated[hidden]
-    view = {name: getattr(manifest, name) for name in _VIEW}
+    view = {name: getattr(manifest.view, name) for name in _VIEW} | {"failed": manifest.failed}
     facts = {**stated, **view, "encoders": encoders, "path": str(opened.path), "search": opened.searching()}
     report = None
     if options.health:

@@ -25,6 +25,7 @@ def as_text(name: str) -> str:
 
     Examples
     --------
+    >>> import os
     >>> as_text(os.fsdecode(b"caf\xe9.png"))
     'caf\\udce9.png'
     """

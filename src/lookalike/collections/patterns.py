@@ -40,7 +40,18 @@ def chosen(entries: Entries, include: Sequence[str] = (), exclude: Sequence[str]
 
 
 def matcher(patterns: Sequence[str]) -> re.Pattern[str] | None:
-    """Compile glob patterns into one that is matched against relative paths."""
+    """Compile glob patterns into one that is matched against relative paths.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        As a person gives them; one without a ``/`` holds in every folder.
+
+    Returns
+    -------
+    re.Pattern or None
+        None of no patterns.
+    """
     anywhere = "(?s:.*/)?"
     compiled = []
     for pattern in patterns:

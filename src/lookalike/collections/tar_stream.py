@@ -74,6 +74,17 @@ class TarStream:
 
 
 def opener_of(start: bytes) -> Any:
-    """Return the module that inflates a file, by its first bytes; None where it isn't compressed."""
+    """Return the module that inflates a file.
+
+    Parameters
+    ----------
+    start : bytes
+        The file's first bytes.
+
+    Returns
+    -------
+    module or None
+        None where it isn't compressed.
+    """
     name = next((name for magic, name in _MODULES.items() if start.startswith(magic)), None)
     return None if name is None else import_module(name)
