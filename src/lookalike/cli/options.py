@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -134,15 +134,7 @@ def option(text: str, *names: str, default: Any = None, **settings: Any) -> Any:
     return field(default=default, metadata={"names": names, "settings": {"help": text, **settings}})
 
 
-class _MayFetch(Protocol):
-    @property
-    def yes(self) -> bool: ...
-
-
-F = TypeVar("F", bound=_MayFetch)
-
-
-def fetches(command: Callable[[F], None]) -> Callable[[F], None]:
+def fetches(command: Callable[[Any], None]) -> Callable[[Any], None]:
     """Let a command fetch a well-known model that it misses, once a person agrees, and begin again.
 
     Parameters
@@ -157,7 +149,7 @@ def fetches(command: Callable[[F], None]) -> Callable[[F], None]:
     """
 
     @wraps(command)
-    def with_models(options: F) -> None:
+    def with_models(options: Any) -> None:
         from lookalike.encoders.onnx.known_models import KNOWN, NotFetchedError, fetch
 
         fetched: set[str] = set()

@@ -24,7 +24,7 @@ READ_ON = "2026-11-30"
 _SETTINGS = "preprocessor_config.json"
 _TOKENIZER, _TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PAGES = "https://huggingface.co/"
+_HF = "https://huggingface.co/"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ KNOWN: dict[str, KnownModel] = {
         785,
         "Apache-2.0",
         "photos by what they show, queries in many languages",
-        (f"{_PAGES}SortaPhotos/siglip2-base-patch16-224-onnx",),
+        (f"{_HF}SortaPhotos/siglip2-base-patch16-224-onnx",),
         "onnx/text_model_fp16.onnx",
         "the page is that of an unmodified copy",
         {
@@ -102,8 +102,8 @@ KNOWN: dict[str, KnownModel] = {
         "Apache-2.0",
         "photos by what they show, queries in English",
         (
-            f"{_PAGES}Xenova/siglip-base-patch16-224/tree/294847d6b5fe86c91330269da98ce112d6c75e7e/onnx",
-            f"{_PAGES}google/siglip-base-patch16-224",
+            f"{_HF}Xenova/siglip-base-patch16-224/tree/294847d6b5fe86c91330269da98ce112d6c75e7e/onnx",
+            f"{_HF}google/siglip-base-patch16-224",
         ),
         "onnx/text_model.onnx",
         tokenizer={"model_max_length": 64, "do_lower_case": True},
@@ -115,7 +115,7 @@ KNOWN: dict[str, KnownModel] = {
         608,
         None,
         "photos by what they show, queries in English; coarser than siglip",
-        (f"{_PAGES}Xenova/clip-vit-base-patch32/tree/4c1807b705b1d015fb032789cc4d221b23025a6f/onnx",),
+        (f"{_HF}Xenova/clip-vit-base-patch32/tree/4c1807b705b1d015fb032789cc4d221b23025a6f/onnx",),
         "onnx/text_model.onnx",
         "no page found states the licence of the weights",
         tokenizer={"model_max_length": 77},
@@ -127,7 +127,7 @@ KNOWN: dict[str, KnownModel] = {
         218,
         "Apple's own for research (apple-amlr)",
         "as clip, smaller",
-        (f"{_PAGES}Ahmed107/apple_MobileCLIP-S0/tree/main/onnx", f"{_PAGES}apple/MobileCLIP-S0"),
+        (f"{_HF}Ahmed107/apple_MobileCLIP-S0/tree/main/onnx", f"{_HF}apple/MobileCLIP-S0"),
         "onnx/text_model.onnx",
         "the sizes are those of a copy; the commit is the one that public programs fetch",
         {"onnx/vision_model.onnx": "17d3c037b1d488c10c50e09f6009ea5a198caef4e0e8f4ea5617b7cb2d067ac0"},
@@ -140,10 +140,7 @@ KNOWN: dict[str, KnownModel] = {
         89,
         "Apache-2.0",
         "the same object or scene again, without words",
-        (
-            f"{_PAGES}Xenova/dinov2-small/tree/bd222e886723524568931e43031f6d9327896fac/onnx",
-            f"{_PAGES}facebook/dinov2-small",
-        ),
+        (f"{_HF}Xenova/dinov2-small/tree/bd222e886723524568931e43031f6d9327896fac/onnx", f"{_HF}facebook/dinov2-small"),
     ),
     "dinov2-base": KnownModel(
         "Xenova/dinov2-base",
@@ -152,10 +149,7 @@ KNOWN: dict[str, KnownModel] = {
         347,
         "Apache-2.0",
         "as dinov2, larger and slower",
-        (
-            f"{_PAGES}Xenova/dinov2-base/tree/d5c6f95370b205a804bf4415fd98fd6d7f778cf9/onnx",
-            f"{_PAGES}facebook/dinov2-base",
-        ),
+        (f"{_HF}Xenova/dinov2-base/tree/d5c6f95370b205a804bf4415fd98fd6d7f778cf9/onnx", f"{_HF}facebook/dinov2-base"),
     ),
 }
 
