@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lookalike.collections.open import open_collection
     from lookalike.encoders.base import Encoder
     from lookalike.encoders.onnx.runtime import use_provider
-    from lookalike.encoders.registry import create as create_encoder
+    from lookalike.encoders.registry import create_encoder
     from lookalike.encoders.serialize import load as load_encoder
     from lookalike.errors import LookalikeError
     from lookalike.reports.evaluate import score
@@ -40,7 +40,7 @@ _WHERE = {
     "Query": "search.request",
     "build_index": "api",
     "connect": "client.remote",
-    "create_encoder": "encoders.registry:create",
+    "create_encoder": "encoders.registry",
     "load_encoder": "encoders.serialize:load",
     "open_collection": "collections.open",
     "open_index": "api",

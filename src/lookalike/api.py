@@ -165,7 +165,8 @@ def build_index(
     collection : str, Path, ndarray or Collection
         What :func:`lookalike.open_collection` takes.
     encoder : str, Path or Encoder, optional
-        An encoder's name with parameters (``"hog:cells=6"``), the folder of a saved one, ``"best"`` (several are tried, the
+        An encoder's name with parameters (``"hog:cells=6"``), a well-known model that was fetched (``"siglip2"``, see
+        :func:`lookalike.create_encoder`), the folder of a saved one, ``"best"`` (several are tried, the
         verdict picks one), or the encoder itself, which is fitted on the collection if it isn't yet. By default the
         index's own; for a new index the default encoder (:mod:`lookalike.selection.defaults`).
     path : str or Path, optional

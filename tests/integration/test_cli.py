@@ -23,6 +23,7 @@ import lookalike
 from image_files import read_image
 from lookalike import build_index, open_index
 from lookalike.cli.main import run
+from lookalike.encoders.onnx.known_models import KNOWN
 from lookalike.encoders.registry import TABLE
 from lookalike.imaging.encode import save_image
 from quadrants import ENTRY, Quadrants, pictures
@@ -435,15 +436,20 @@ def test_a_figure_of_photos_of_many_shapes(here, capsys):
 
 def test_the_encoders_are_listed(capsys):
     rows = json.loads(call(capsys, "encoders", "--json"))
-    assert [row["name"] for row in rows] == sorted(TABLE)
+    assert [row["name"] for row in rows] == [*sorted(TABLE), *KNOWN]
     by_name = {row["name"]: row for row in rows}
     assert by_name["autoencoder"]["extra"] == "train"
     assert by_name["hog"]["extra"] is None
+    assert (by_name["dinov2"]["extra"], by_name["dinov2"]["text"]) == ("hub", "")
+    assert by_name["clip"]["license"] is None
+    assert all(row["sources"] and row["read_on"] for row in rows[len(TABLE) :])
     assert by_name["quadrants"]["about"] == "Mean of each quarter of a grey image: of a 2 x 2 image, its pixels."
     text = call(capsys, "encoders")
     assert re.search(r"^autoencoder +.*\(training needs lookalike\[train\]\)$", text, re.MULTILINE)
     assert re.search(r"^sift +.*\(needs lookalike\[local\]\)$", text, re.MULTILINE)  # to be used at all
     assert "`" not in text
+    assert re.search(r"^siglip2 +.*; words; hf:onnx-community/.* 785 MB; licence Apache-2\.0\)", text, re.MULTILINE)
+    assert re.search(r"^clip +.*; a licence that no page states\)\. Not checked: no page", text, re.MULTILINE)
 
 
 def test_an_index_by_another_encoder_is_refused(capsys):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.cli.format import print_json
-from lookalike.cli.options import AsJson, Overwrite, Provider, Seed, Source, figure_name, option, takes
+from lookalike.cli.options import AsJson, Overwrite, Provider, Seed, Source, Yes, fetches, figure_name, option, takes
 
 if TYPE_CHECKING:
     from lookalike.selection.verdict import Verdict
@@ -36,10 +36,12 @@ class CompareOptions:
     provider: Provider = None
     overwrite: Overwrite = False
     seed: Seed = 0
+    yes: Yes = False
     as_json: AsJson = False
 
 
 @takes(CompareOptions)
+@fetches
 def compare(options: CompareOptions) -> None:
     """Measure without labels which encoder is best on these images, and which post-processing."""
     from lookalike import progress

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
-from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, option, parse_size, takes
+from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, Yes, fetches, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class IndexCommand:
 
     collection: Source
     encoder: str | None = option(
-        "An encoder's name (see: lookalike encoders; with parameters hog:deskew=true; joined neural+color), a trained "
-        "encoder's folder, an .onnx image model, hf:owner/name, or best. Default: the index's own encoder; for a new index "
+        "An encoder's name (see: lookalike encoders; with parameters hog:deskew=true; joined neural+color), a well-known "
+        "model that is fetched once (siglip2), a trained encoder's folder, an .onnx image model, hf:owner/name, or best. Default: the index's own encoder; for a new index "
         "hog or neural, chosen from the images.",
         "--encoder",
         "-e",
@@ -80,6 +80,7 @@ class IndexCommand:
     )
     provider: Provider = None
     watch: bool = option("Keep running, and update the index whenever files change.", default=False)
+    yes: Yes = False
     as_json: AsJson = False
 
     def check(self) -> None:
@@ -107,6 +108,7 @@ class IndexCommand:
 
 
 @takes(IndexCommand)
+@fetches
 def index(options: IndexCommand) -> None:
     """Create an index of a collection, or update it: only new, changed, renamed and deleted files cost work."""
     from lookalike.index.reopen import default_path

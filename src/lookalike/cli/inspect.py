@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -244,7 +244,8 @@ def map_(options: MapOptions) -> None:
 
 
 def encoders(as_json: AsJson = False) -> None:
-    """List the encoders, with a sentence about each."""
+    """List the encoders, with a sentence about each, and the well-known models that can be fetched by name."""
+    from lookalike.encoders.onnx.known_models import KNOWN, READ_ON
     from lookalike.encoders.registry import TABLE, describe, installed_encoders
 
     names = sorted(TABLE | installed_encoders())
@@ -253,9 +254,19 @@ def encoders(as_json: AsJson = False) -> None:
         for name in names
     ]
     if as_json:
-        print_json(rows)
+        fetched = [
+            {"name": name, "extra": "hub", "about": known.good_for, **asdict(known), "read_on": READ_ON}
+            for name, known in KNOWN.items()
+        ]
+        print_json(rows + fetched)
         return
     for row in rows:
         for_what = "training needs" if row["extra"] == "train" else "needs"  # others are needed to use it at all
         extra = f" ({for_what} lookalike[{row['extra']}])" if row["extra"] else ""
         print(f"{row['name']:<12} {row['about']}{extra}")
+    print(
+        f"\nFetched from huggingface.co when first named (needs lookalike[hub]); by pages read on {READ_ON}, not tried here:"
+    )
+    for name, known in KNOWN.items():
+        words = "words" if known.text else "no words"
+        print(f"{name:<12} {known.good_for}; {words}; {known}{known.unchecked and f'. Not checked: {known.unchecked}'}")

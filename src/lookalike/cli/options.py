@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, field, fields
 from functools import wraps
@@ -107,6 +108,9 @@ Provider = Annotated[
         "can be used. The variable holds for every command.",
     ),
 ]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Fetch a well-known model (see: lookalike encoders) without asking first.")
+]
 
 
 def figure_name(path: Path | None) -> Path | None:
@@ -163,6 +167,41 @@ def option(text: str, *names: str, default: Any = None, **settings: Any) -> Any:
     dataclasses.Field
     """
     return field(default=default, metadata={"names": names, "settings": {"help": text, **settings}})
+
+
+def fetches(command: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Let a command fetch a well-known model that it misses, once a person agrees, and begin again.
+
+    Parameters
+    ----------
+    command : callable
+        Takes options with a field ``yes``, and stops before it writes anything where a model is missing.
+
+    Returns
+    -------
+    callable
+        The same command. Without ``--yes`` and without a terminal to ask on, the error stays.
+    """
+
+    @wraps(command)
+    def with_models(options: Any) -> None:
+        from lookalike.encoders.onnx.known_models import KNOWN, NotFetchedError, fetch
+
+        fetched: set[str] = set()
+        while True:
+            try:
+                command(options)
+                return
+            except NotFetchedError as e:
+                if e.name in fetched or not (options.yes or (sys.stdin and sys.stdin.isatty())):
+                    raise
+                print(f"{e.name}: fetched from huggingface.co, once: {KNOWN[e.name]}", file=sys.stderr)
+                if not options.yes and not typer.confirm("Fetch it?", err=True):
+                    raise
+                fetch(e.name)
+                fetched.add(e.name)
+
+    return with_models
 
 
 def takes(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from lookalike.cli.options import Seed, Size, Source, option, parse_size, takes
+from lookalike.cli.options import Seed, Size, Source, Yes, fetches, option, parse_size, takes
 from lookalike.errors import UsageError
 
 #: Options that are parameters of the encoder, where they are given.
@@ -47,6 +47,7 @@ class TrainOptions:
     size: Size = None
     resume: bool = option("Continue from the checkpoint in the output folder.", default=False)
     restart: bool = option("Start from scratch although there is a checkpoint.", default=False)
+    yes: Yes = False
 
     def params(self) -> dict[str, Any]:
         """Return the encoder's parameters that are given."""
@@ -55,6 +56,7 @@ class TrainOptions:
 
 
 @takes(TrainOptions)
+@fetches
 def train(options: TrainOptions) -> None:
     """Train an encoder on a collection: a denoising autoencoder, or another (the only command that needs Keras)."""
     from lookalike import create_encoder, open_collection, progress

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.attribution import Contribution
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.onnx.image_model import ImageModel, examine
+from lookalike.encoders.onnx.known_models import KNOWN, read_known
 from lookalike.encoders.onnx.model_files import HUB, ModelFiles, read_model_files
 from lookalike.encoders.onnx.runtime import OnnxModel
 from lookalike.encoders.onnx.settings import Settings
@@ -48,7 +49,8 @@ class Neural(Encoder):
     model : str
         ``pair``, shipped: EfficientNet-Lite2 and Lite0 in 8-bit arithmetic, joined, 2,560-d; the two err on different
         images. Or ``fast``: Lite0 alone, 1,280-d, at a third of the cost. Or the path of an ``.onnx`` file or of a
-        folder that holds one; or ``hf:owner/name``, downloaded once from huggingface.co. ``fit`` reads it.
+        folder that holds one; or ``hf:owner/name``, downloaded once from huggingface.co; or a well-known model by its
+        name (:mod:`lookalike.encoders.onnx.known_models`), if it has been fetched. ``fit`` reads it.
 
     Attributes
     ----------
@@ -106,7 +108,7 @@ class Neural(Encoder):
         if self._text_model is None:
             raise UsageError(
                 f"the model '{self.model}' has no text tower with a tokenizer.json, so it can't be asked in words; "
-                f"use a CLIP or SigLIP export, for example {HUB}Xenova/clip-vit-base-patch32"
+                f"use a CLIP or SigLIP export, for example siglip2 or {HUB}Xenova/clip-vit-base-patch32"
             )
         if not texts:
             return np.empty((0, self.dimension_), np.float32)
@@ -133,10 +135,10 @@ class Neural(Encoder):
                     f"neural: model is {self.model!r}; it must be {', '.join(SHIPPED)}, a path, or {HUB}owner/name"
                 )
             shipped = SHIPPED.get(self.model)
-            if shipped is None:
-                towers = [read_model_files(self.model)]
-            else:
+            if shipped is not None:
                 towers = [ModelFiles(file.name, file.read_bytes()) for file in shipped]
+            else:
+                towers = [(read_known if self.model in KNOWN else read_model_files)(self.model)]
             models = [examine(OnnxModel(f.model, _FIX, f.where), f.config, f.where) for f in towers]
             contents = {
                 "text.onnx": towers[0].text,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lookalike.encoders.onnx.known_models import KNOWN
+from lookalike.encoders.onnx.known_models import fetch as fetch_model
 from lookalike.errors import EncoderError, unknown_name
 from lookalike.registry import Registry
 
@@ -43,7 +45,8 @@ def create(name: str, **params: Any) -> Encoder:
     Parameters
     ----------
     name : str
-        A name in :data:`TABLE`, one that another package brings, or several joined by ``+``, as in ``"hog+color"``.
+        A name in :data:`TABLE`, one that another package brings, a well-known model that ``neural`` runs (``"siglip2"``,
+        :data:`lookalike.encoders.onnx.known_models.KNOWN`), or several joined by ``+``, as in ``"hog+color"``.
     **params
         The encoder's own keyword arguments.
 
@@ -64,12 +67,53 @@ def create(name: str, **params: Any) -> Encoder:
     """
     if "+" in name:
         return create("fusion", members=name, **params)
+    if name in KNOWN:
+        return create("neural", model=name, **params)
+    if name not in ENCODERS:
+        raise unknown_name("encoder", name, [*ENCODERS, *KNOWN])
     cls = ENCODERS[name]
     known = set(inspect.signature(cls).parameters)
     for p in params:
         if p not in known:
             raise unknown_name(f"{name} parameter", p, known)
     return cls(**{p: value.item() if isinstance(value, np.generic) else value for p, value in params.items()})
+
+
+def create_encoder(name: str, *, fetch: bool = False, **params: Any) -> Encoder:
+    """Make an encoder by its name, not yet fitted; :func:`create` with a word about what isn't on this machine.
+
+    Parameters
+    ----------
+    name : str
+        As of :func:`create`.
+    fetch : bool
+        Download the well-known models that it names, once, where they aren't here yet (the extra ``hub``). Without it
+        nothing looks at the network, and ``fit`` says what is missing. No saved encoder can ask for it.
+    **params
+        The encoder's own keyword arguments.
+
+    Returns
+    -------
+    Encoder
+        An unfitted encoder.
+
+    Raises
+    ------
+    UsageError
+        If the name or a parameter isn't known; the message lists the known ones.
+    EncoderError
+        If a model can't be downloaded, or isn't what it should be.
+
+    Examples
+    --------
+    >>> create_encoder("hog", deskew=True)
+    Hog(cells=7, bins=8, deskew=True)
+    """
+    encoder = create(name, **params)
+    for model in name.split("+") if fetch else ():
+        if model in KNOWN:
+            fetch_model(model)
+    return encoder
 
 
 def describe(name: str) -> str:
@@ -100,7 +144,7 @@ def installed_encoders() -> dict[str, EntryPoint]:
 
 
 def is_encoder_name(name: str) -> bool:
-    """Tell whether ``create`` would take a name: one of ours, of another package, or several joined by ``+``.
+    """Tell whether ``create`` would take a name: one of ours, a well-known model, of another package, or several by ``+``.
 
     Parameters
     ----------
@@ -113,4 +157,5 @@ def is_encoder_name(name: str) -> bool:
         Installed packages are only looked through for names that aren't ours.
     """
     parts = name.split("+")
-    return all(part in TABLE for part in parts) or all(part in TABLE or part in installed_encoders() for part in parts)
+    ours = TABLE | KNOWN
+    return all(part in ours for part in parts) or all(part in ours or part in installed_encoders() for part in parts)

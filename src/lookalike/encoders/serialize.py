@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.atomic import replace_file
+from lookalike.encoders.onnx.known_models import KNOWN
 from lookalike.encoders.postprocess import FILE as POST_FILE
 from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import TABLE, create, installed_encoders
@@ -233,7 +234,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     path = folder / CARD
     if not folder.exists() and folder.name == str(folder):
-        hint = unknown_name("encoder", str(folder), TABLE | installed_encoders())
+        hint = unknown_name("encoder", str(folder), TABLE | KNOWN | installed_encoders())
         raise UsageError(f"{hint}; and there is no folder of that name here")
     if not path.is_file():
         what = "a file, not a folder" if folder.is_file() else "without " + CARD if folder.is_dir() else "not there"

@@ -17,6 +17,7 @@ from lookalike.atomic import claimed
 from lookalike.collections.collection import Collection
 from lookalike.collections.open import is_built_in
 from lookalike.encoders.base import Encoder
+from lookalike.encoders.onnx.known_models import KNOWN, title_of
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import EncoderError, IndexStoreError, unknown_name
@@ -267,7 +268,8 @@ def _columns(
         ready, adapted = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=options.aim)
         post = adapted.chosen
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
-    name = next(n for n in (ready.name, *(f"{ready.name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    first = title_of(ready.name, ready.params)
+    name = next(n for n in (first, *(f"{first}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     column = Column(
         column=name,
         encoder=ready.name,
@@ -306,6 +308,8 @@ def _default(images: Collection, note: Callable[[str], None]) -> Encoder:
         return create_encoder("hog")
     named = ", ".join([encoder.name, *(f"{k}={v}".lower() for k, v in encoder.params.items() if v is True)])
     note(f"encoder: {named}, which suits what these images look like; --encoder best measures others")
+    if encoder.name == "neural":
+        note(f"well-known models can be fetched by name: -e {', '.join(KNOWN)} (see: lookalike encoders)")
     return encoder
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.atomic import claimed, replace_file
+from lookalike.encoders.onnx.known_models import title_of
 from lookalike.errors import IndexStoreError, LookalikeError, first_line
 from lookalike.index.plain_files import open_plain, refuse_links
 
@@ -103,6 +104,11 @@ class Column:
     complete: bool = False
     learnt_from: int | None = None
     provider: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is asked for by: the encoder's name, or that of the well-known model that it runs."""
+        return title_of(self.encoder, self.params)
 
     @property
     def encoder_folder(self) -> str:
@@ -243,9 +249,9 @@ class Manifest:
         IndexStoreError
             If the index doesn't hold it, or it isn't complete.
         """
-        columns = [c for c in self.columns if encoder in (c.column, c.encoder)]
+        columns = [c for c in self.columns if encoder in (c.column, c.title)]
         if not columns:
-            held = ", ".join(f"{c.encoder} ({c.fingerprint})" for c in self.columns if c.complete)
+            held = ", ".join(f"{c.title} ({c.fingerprint})" for c in self.columns if c.complete)
             raise IndexStoreError(
                 f"{path}: made by the encoder {held}, not by {encoder}; their descriptors can't be compared. "
                 f"Leave out --encoder, or add it: "

@@ -30,7 +30,7 @@ def encoder_named(name: str | Path) -> Encoder:
     Parameters
     ----------
     name : str or Path
-        A name (``hog``, ``neural+color``), with parameters after a colon (``hog:deskew=true,cells=9``); an image model
+        A name (``hog``, ``siglip2``, ``neural+color``), with parameters after a colon (``hog:deskew=true,cells=9``); an image model
         (``model.onnx``, ``hf:owner/name``); or the folder of a trained encoder.
 
     Returns
@@ -136,6 +136,8 @@ def compare(
     """
     at_its_size = _Sample(open_collection(collection), sample, seed)
     tried = [encoder_named(name) for name in names]
+    for encoder in tried:
+        _ = encoder.preferred_shape  # opens its model: one that isn't there is reported before the others have worked
     return compare_images(at_its_size, tried, families=families, sample=sample, seed=seed, progress=on_progress)
 
 

@@ -89,7 +89,7 @@ class LiveIndex:
             view = plain if encoder == plain.manifest.default else self._views.get(encoder)
         if view is not None:
             return view
-        if encoder not in {*(c.column for c in plain.manifest.columns), *(c.encoder for c in plain.manifest.columns)}:
+        if encoder not in {*(c.column for c in plain.manifest.columns), *(c.title for c in plain.manifest.columns)}:
             names = ", ".join(c.column for c in plain.manifest.columns)
             raise UsageError(f"the index has no encoder {encoder!r}; it has {names}")
         view = SharedIndex(plain.path, plain.with_encoder(str(encoder)).manifest, self.stage)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lookalike import open_collection
 from lookalike.encoders.base import FORMAT, Encoder
+from lookalike.encoders.onnx.known_models import KNOWN
 from lookalike.encoders.registry import TABLE, create, describe, installed_encoders, is_encoder_name
 from lookalike.encoders.serialize import CARD, load, read_card
 from lookalike.errors import EncoderError, LookalikeError, UsageError
@@ -164,7 +165,7 @@ def test_making_them_imports_nothing_heavy() -> None:
 
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match=rf"unknown encoder 'hogg' \(did you mean 'hog'\?\); known: {', '.join(sorted(TABLE))}"
+        UsageError, match=rf"unknown encoder 'hogg' \(did you mean 'hog'\?\); known: {', '.join(sorted(TABLE | KNOWN))}"
     ):
         create("hogg")
     with pytest.raises(
@@ -449,9 +450,9 @@ def test_a_card_of_a_newer_version_is_refused(saved: Path) -> None:
         EncoderError, match=f"written in format {FORMAT + 1}, this version reads up to {FORMAT}; upgrade"
     ):
         load(saved)
-    for changed in ({"encoder": "clip"}, {"params": {"stride": 2}}):
+    for changed in ({"encoder": "dreamt"}, {"params": {"stride": 2}}):
         (saved / CARD).write_text(json.dumps(card | changed))
-        with pytest.raises(LookalikeError, match=r"unknown (encoder 'clip'|hog parameter 'stride')"):
+        with pytest.raises(LookalikeError, match=r"unknown (encoder 'dreamt'|hog parameter 'stride')"):
             load(saved)
 
 

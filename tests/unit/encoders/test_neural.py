@@ -3,13 +3,9 @@
 import ast
 import hashlib
 import json
-import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,6 +22,7 @@ from lookalike.encoders.serialize import load, read_card
 from lookalike.errors import EncoderError, UsageError
 from paths import ROOT
 from small_models import MEANINGS, PLAIN, mean_colour, model, node, text_model, tokenizer_json, write
+from stand_in_hub import Hub, environment_of, played_hub
 
 onnx = pytest.importorskip("onnx", reason="the small models are built with onnx; pip install 'lookalike[train]'")
 
@@ -699,53 +696,10 @@ def test_texts_that_cant_be_asked_are_refused(tmp_path, monkeypatch):
 # Hugging Face's hub, played by a server on this machine ----------------------------------------------------------------
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The part of the hub's protocol that a download needs."""
-
-    files: ClassVar[dict[str, bytes]] = {}
-    asked: ClassVar[list[str]] = []
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        self.asked.append(self.path)
-        repository, _, name = self.path.lstrip("/").partition("/resolve/")
-        content = self.files.get(name.partition("/")[2])
-        code, known = (404, "RepoNotFound") if repository != "owner/colours" else (404, "EntryNotFound")
-        if repository == "owner/colours" and content is not None:
-            code, known = 200, ""
-        self.send_response(code)
-        self.send_header("X-Repo-Commit", "c" * 40)
-        if known:
-            self.send_header("X-Error-Code", known)
-            content = b""
-        else:
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def hub(tmp_path):
     """Return what runs a program against the hub that is played here, or with no hub at all."""
     pytest.importorskip("huggingface_hub", reason="pip install 'lookalike[hub]'")
-    Hub.asked.clear()
-    Hub.files = {
-        "onnx/model.onnx": both_towers(),
-        "preprocessor_config.json": json.dumps(PLAIN | {"size": 8}).encode(),
-        "tokenizer.json": tokenizer_json(),
-    }
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def run(name, up=True):
         code = (
@@ -755,27 +709,27 @@ def hub(tmp_path):
             "    print(e.encode(images).round(3).tolist(), e.encode_text(['red']).tolist())\n"
             "except LookalikeError as e:\n    print(type(e).__name__, e)"
         )
-        address = f"http://127.0.0.1:{server.server_port if up else 9}"
-        environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
-        for key in list(environment):
-            if key.lower().endswith("_proxy") or key == "HF_TOKEN":
-                del environment[key]
+        environment = environment_of(address if up else "http://127.0.0.1:9", tmp_path / "hf")
         done = subprocess.run(
             [sys.executable, "-c", code, name], capture_output=True, text=True, check=True, env=environment
         )
         assert "Retrying" not in done.stderr  # each time waits twice as long
         return done.stdout.strip()
 
-    yield run
-    server.shutdown()
-    server.server_close()
+    with played_hub() as address:
+        Hub.repositories["owner/colours"] = {
+            "onnx/model.onnx": both_towers(),
+            "preprocessor_config.json": json.dumps(PLAIN | {"size": 8}).encode(),
+            "tokenizer.json": tokenizer_json(),
+        }
+        yield run
 
 
 @pytest.mark.slow
 def test_a_model_is_downloaded_once_and_then_needs_no_hub(hub):
     expected = "[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]] [[1.0, 0.0, 0.0]]"
     assert hub("hf:owner/colours") == expected
-    assert any(path.endswith("onnx/model.onnx") for path in Hub.asked)
+    assert any(path.endswith("onnx/model.onnx") for path, _ in Hub.asked)
     assert hub("hf:owner/colours", up=False) == expected
 
 
@@ -793,7 +747,7 @@ def test_a_model_that_the_hub_doesnt_have_is_refused(hub):
     )
     for odd in ("hf:", "hf:a/b/c", "hf:a//b", "hf:../x"):
         assert hub(odd) == f"UsageError neural: '{odd}' names no model; expected hf:owner/name"
-    del Hub.files["onnx/model.onnx"]
+    del Hub.repositories["owner/colours"]["onnx/model.onnx"]
     assert hub("hf:owner/colours").startswith(
         "UsageError neural: hf:owner/colours holds no ONNX model; expected one of: "
     )

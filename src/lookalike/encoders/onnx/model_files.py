@@ -77,7 +77,7 @@ def read_model_files(model: str) -> ModelFiles:
         If a file can't be read or downloaded, or is larger than an ONNX file can be.
     """
     if model.startswith(HUB):
-        return _collect(model, _on_hub(model), MODELS)
+        return _collect(model, on_hub(model, model.removeprefix(HUB)), MODELS)
     path = Path(model)
     if not path.exists():
         raise UsageError(
@@ -100,12 +100,12 @@ def _collect(model: str, find: Find, names: tuple[str, ...]) -> ModelFiles:
     name, path = existing
 
     def read(*names: str) -> bytes | None:
-        return next((_read(path) for name in names if (path := find(name))), None)
+        return next((read_file(path) for name in names if (path := find(name))), None)
 
     tokenizer = read("tokenizer.json")
     return ModelFiles(
         f"{model}/{name}" if len(names) > 1 else model,
-        _read(path),
+        read_file(path),
         config=read("preprocessor_config.json"),
         text=read(*TEXT_MODELS) if tokenizer is not None else None,
         tokenizer=tokenizer,
@@ -113,7 +113,24 @@ def _collect(model: str, find: Find, names: tuple[str, ...]) -> ModelFiles:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a model's file whole.
+
+    Parameters
+    ----------
+    path : Path
+        On this machine.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    EncoderError
+        If it can't be read, or is larger than an ONNX file can be.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -126,8 +143,48 @@ def _read(path: Path) -> bytes:
         raise EncoderError(f"{path}: can't be read: {e.strerror or e}") from e
 
 
-def _on_hub(model: str) -> Find:
-    """Return what finds a file of a repository in the cache or on the hub."""
+def cache_folder(repository: str) -> Path:
+    """Return the folder in which huggingface_hub keeps what it has fetched of a repository.
+
+    Parameters
+    ----------
+    repository : str
+        Owner and name.
+
+    Returns
+    -------
+    Path
+        It needn't exist.
+    """
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
+
+
+def on_hub(model: str, repository: str, revision: str | None = None, *, reachable: bool = True) -> Find:
+    """Return what finds a file of a repository in the cache or on the hub.
+
+    Parameters
+    ----------
+    model : str
+        What the model is called in errors.
+    repository : str
+        Owner and name.
+    revision : str, optional
+        A commit; by default the newest, or the one in the cache.
+    reachable : bool
+        Whether the hub is asked for what isn't in the cache.
+
+    Returns
+    -------
+    callable
+        A file's name -> its path, None where it isn't there.
+
+    Raises
+    ------
+    UsageError
+        If the extra ``hub`` isn't installed.
+    """
     try:
         with import_environment(HF_HUB_DISABLE_TELEMETRY="1"):
             from huggingface_hub import (
@@ -139,7 +196,6 @@ def _on_hub(model: str) -> Find:
             )
     except ImportError as e:
         raise missing_extra(f"the model '{model}'", "hub") from e
-    repository = model.removeprefix(HUB)
     met = False
     away = (
         f"{model}: {{}} isn't in the cache and huggingface.co can't be reached; connect once to download it, "
@@ -150,7 +206,7 @@ def _on_hub(model: str) -> Find:
         """Ask the hub once, briefly: a download would try five times more, which takes half a minute."""
         nonlocal met
         try:
-            get_hf_file_metadata(hf_hub_url(repository, name), timeout=HUB_SECONDS)
+            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision), timeout=HUB_SECONDS)
         except (errors.HfHubHTTPError, errors.HFValidationError):
             pass  # it answers, or would; the download says what is wrong
         except Exception:  # of the network, whose library is another from version to version
@@ -160,12 +216,13 @@ def _on_hub(model: str) -> Find:
 
     def find(name: str) -> Path | None:
         try:
-            cached = try_to_load_from_cache(repository, name)
-            if cached is not None:  # what was fetched once stays what it is; a text is its path, else it isn't there
+            cached = try_to_load_from_cache(repository, name, revision=revision)
+            # What was fetched once stays what it is; a text is its path, else it isn't there.
+            if cached is not None or not reachable:
                 return Path(cached) if isinstance(cached, str) else None
             if not met and not is_there(name):
                 raise EncoderError(away.format(name))
-            return Path(hf_hub_download(repository, name))
+            return Path(hf_hub_download(repository, name, revision=revision))
         except EncoderError:
             raise
         except errors.LocalEntryNotFoundError as e:  # a kind of EntryNotFoundError, but for want of a network

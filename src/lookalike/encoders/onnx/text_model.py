@@ -88,18 +88,20 @@ class TextModel:
         self._inputs = session.get_inputs()
         try:
             tokenizer = Tokenizer.from_str(self._tokenizer_json.decode())
-            _set_length(tokenizer, json.loads(self._config_json or b"{}"), {i.name: i.shape for i in self._inputs})
+            config = json.loads(self._config_json or b"{}")
+            _set_length(tokenizer, config, {i.name: i.shape for i in self._inputs})
         except Exception as e:  # tokenizers raises bare Exceptions
             raise EncoderError(
                 f"the model's tokenizer can't be used ({type(e).__name__}: {first_line(e)}); download it again"
             ) from e
+        self._is_lower = bool(config.get("do_lower_case"))
         self._output = _vector_output(session)
         self._tokenizer = tokenizer
 
     def _vector(self, text: str) -> NDArray[np.float32]:
         if not text.strip():
             raise UsageError("a query in words is empty; say what the image should show")
-        encoded = self._tokenizer.encode(text)
+        encoded = self._tokenizer.encode(text.lower() if self._is_lower else text)
         if not encoded.ids:
             raise UsageError(f"the model's tokenizer knows no word of '{text}'; use other words")
         values = {

@@ -192,7 +192,7 @@ class Committer:
     def _drop_replaced(self) -> None:
         answers = next(c for c in self.columns if c.column == self.target.default)
         for column in self.columns:
-            is_replaced = self.target.only or column.encoder == answers.encoder
+            is_replaced = self.target.only or column.title == answers.title
             if column.column != self.target.default and is_replaced:
                 self._dropped.add(column.column)
         for name in self._dropped.intersection(self.store.columns):
