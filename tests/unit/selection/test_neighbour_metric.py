@@ -101,8 +101,10 @@ def test_the_scatter_is_that_of_mutual_pairs():
                 away = rows[i] - rows[j]
                 expected += max(cosine, 0) ** 3 * np.outer(away, away)
                 mass += max(cosine, 0) ** 3
-    np.testing.assert_allclose(mutual_scatter(rows), expected / mass, rtol=1e-4, atol=1e-6)
+    scatter, closeness = mutual_scatter(rows)
+    assert closeness == pytest.approx(cosines.mean(), abs=1e-6)
+    np.testing.assert_allclose(scatter, expected / mass, rtol=1e-4, atol=1e-6)
 
 
 def test_where_no_two_are_alike_there_is_no_scatter():
-    assert mutual_scatter(np.vstack([np.eye(8), -np.eye(8)]).astype(np.float32)) is None
+    assert mutual_scatter(np.vstack([np.eye(8), -np.eye(8)]).astype(np.float32)) == (None, 0.0)
