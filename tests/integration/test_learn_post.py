@@ -61,7 +61,7 @@ def test_what_is_added_gets_the_same_until_the_index_has_doubled(path):
     # Learnt again it is what it would have been at first, though the plain descriptors are gone.
     fresh = neighbour_metric(plain(glyphs(240))).apply(plain(glyphs(240)))
     cosines = [unit_rows(rows) @ unit_rows(rows).T for rows in (index.descriptors, fresh)]
-    np.testing.assert_allclose(*cosines, atol=5e-3)
+    np.testing.assert_allclose(*cosines, atol=0.01)  # neighbours that are as near may be others
     np.testing.assert_allclose(index.encoder.encode(glyphs(240)), index.descriptors, atol=1e-4)
     assert is_sound(path)
 
