@@ -114,7 +114,7 @@ KNOWN: dict[str, KnownModel] = {
         "onnx/vision_model.onnx",
         608,
         None,
-        "photos by what they show, queries in English; coarser than siglip",
+        "photos by what they show, queries in English",
         (f"{_HF}Xenova/clip-vit-base-patch32/tree/4c1807b705b1d015fb032789cc4d221b23025a6f/onnx",),
         "onnx/text_model.onnx",
         "no page found states the licence of the weights",
