@@ -35,7 +35,7 @@ TRIED: dict[str, tuple[str, dict[str, Any], int | None, int]] = {
     "pixels, 64 x 64": ("pixels", {}, 64, 287),
     "hog, 64 x 64": ("hog", {}, 64, 287),
     "color": ("color", {}, 64, 287),
-    "neural": ("neural", {}, 224, 100),
+    "neural": ("neural", {}, 260, 100),
     "neural, fast": ("neural", {"model": "fast"}, 224, 100),
     "sift, VLAD": ("sift", {}, 400, 50),
     "sift, bag of words": ("sift", {"pooling": "bow"}, 400, 50),

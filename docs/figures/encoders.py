@@ -28,6 +28,7 @@ _STEPS = (
     ("Lite0, centred (until November 2026)", "Lite0", "centred"), ("`fast`, mutual neighbours", "fast", "mutual neighbours"),
     ("`neural`, centred", "pair", "centred"), ("`neural`, mutual neighbours", "pair", "mutual neighbours"),
     ("`hog`, mutual neighbours", "hog", "mutual neighbours"), ("`hog:deskew=true`, mutual neighbours", "hog, deskewed", "mutual neighbours"),
+    ("what is taken (elsewhere in bold)", "what is taken", ""),
 )  # fmt: skip
 
 
