@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from lookalike import build_index, create_encoder, open_index
+from lookalike.encoders.neural import FAST, RETIRED, SHIPPED
+from lookalike.imaging.encode import save_image
 from lookalike.index import build, learn_post
 from lookalike.index.integrity import verify
 from lookalike.neighbors.linalg import unit_rows
@@ -139,3 +141,30 @@ def test_a_reduction_that_few_images_said_is_not_built_on(path, monkeypatch):
     index = build_index(glyphs(280), None, path)
     assert (index.manifest.view.dimension, index.manifest.view.learnt_from) == (80, 280)
     np.testing.assert_allclose(index.encoder.encode(glyphs(280)), index.descriptors, atol=1e-4)
+
+
+def test_broken_files_are_no_growth(tmp_path, monkeypatch):
+    monkeypatch.setattr("lookalike.selection.neighbour_metric.MAX_LENGTH", 100)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for n, image in enumerate(glyphs(60)):
+        save_image(image, folder / f"{n:03}.png")
+    for n in range(70):
+        (folder / f"broken-{n}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    notes = []
+    first = build_index(folder, on_note=notes.append)
+    assert (first.manifest.view.learnt_from, first.manifest.view.dimension) == (60, 59)
+    again = build_index(folder, on_note=notes.append)
+    assert again.manifest == first.manifest
+    assert sum("learnt from" in note for note in notes) == 1
+
+
+def test_an_index_of_an_older_network_goes_on_with_it_and_says_so(path, monkeypatch):
+    photos = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    monkeypatch.setitem(SHIPPED, RETIRED[0], SHIPPED[FAST])  # as it was shipped then
+    build_index(photos, create_encoder("neural", model=RETIRED[0]).fit(photos), path)
+    monkeypatch.undo()
+    notes = []
+    index = build_index(np.concatenate([photos, photos[:, ::-1]]), None, path, on_note=notes.append)
+    assert (len(index), index.manifest.view.params["model"]) == (6, RETIRED[0])
+    assert [note for note in notes if "is that of an older lookalike; index again" in note]

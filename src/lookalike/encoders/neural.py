@@ -31,6 +31,8 @@ PAIR, FAST = "pair", "fast"
 _LITE0, _LITE2 = (Path(__file__).with_name(f"efficientnet_lite{n}_int8.onnx") for n in (0, 2))
 #: Model -> its networks' files; the one with the largest images first.
 SHIPPED = {PAIR: (_LITE2, _LITE0), FAST: (_LITE0,)}
+#: Models that were shipped once: an index that one of them made goes on with it, from its own folder.
+RETIRED = ("efficientnet-lite0", "efficientnet-lite0-int8")
 NOTICE = Path(__file__).with_name("efficientnet_lite.NOTICE")
 
 #: Files of a saved encoder: each network's graph, and how it is used.

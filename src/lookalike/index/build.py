@@ -17,6 +17,7 @@ from lookalike.atomic import claimed
 from lookalike.collections.collection import Collection
 from lookalike.collections.open import is_built_in
 from lookalike.encoders.base import Encoder
+from lookalike.encoders.neural import RETIRED
 from lookalike.encoders.onnx.known_models import KNOWN, title_of
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
@@ -243,8 +244,14 @@ def _columns(
     if encoder is None and manifest is not None:
         same_shape = shape is None or list(shape) == manifest.shape
         kept = loaded.get(manifest.default)
-        again = kept is not None and is_due(kept[0], len(images)) and is_reduced_by_few(*kept)
+        new = max(0, len(images) - sum(manifest.outcomes.values()))  # files that are known to be broken stay so
+        again = kept is not None and is_due(kept[0], kept[0].count + new) and is_reduced_by_few(*kept)
         if kept is not None and same_shape and not again and adapt in (None, manifest.view.post is not None):
+            if manifest.view.params.get("model") in RETIRED:
+                note(
+                    f"{path}: its encoder, {manifest.view.params['model']}, is that of an older lookalike; index again into "
+                    "a new folder (-o) to get the present default"
+                )
             return complete, manifest.default
         encoder = create_encoder(manifest.encoder, **manifest.view.params)
         learnt_from = 0 if adapt is None and kept is not None and kept[0].learnt_from is not None else None

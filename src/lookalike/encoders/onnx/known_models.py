@@ -76,7 +76,7 @@ class KnownModel:
         return f"{HUB}{self.repository} ({', '.join(self.files)}; {size}; {terms})"
 
 
-#: DINOv3 is left out: its weights lie behind a form, and their licence is Meta's own.
+#: DINOv3 is left out: as far as we know its weights can't be fetched without an account.
 KNOWN: dict[str, KnownModel] = {
     "siglip2": KnownModel(
         "onnx-community/siglip2-base-patch16-224-ONNX",
