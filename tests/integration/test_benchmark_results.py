@@ -102,7 +102,7 @@ def test_a_figure_that_was_edited_by_hand_is_found_and_made_again(copied):
     page.write_text(text.replace("0.9544", "0.9547"), encoding="utf-8")
     done = tables(copied, "--check")
     assert done.returncode == 1
-    assert "article.md: figures out of date; run: python docs/tables.py" in done.stderr
+    assert "article.md: out of date; run: python docs/tables.py" in done.stderr
     assert tables(copied).returncode == 0
     assert page.read_text(encoding="utf-8") == text
 
