@@ -116,6 +116,7 @@ def test_they_are_near_the_original_networks_on_photographs(shared, tmp_path):
         assert ((found * np.load(tmp_path / "out.npy")).sum(axis=1) > 0.99).all()
 
 
+@pytest.mark.slow
 def test_photographs_of_a_kind_are_found(shared):
     """Five of each kind, as different as the dinosaurs and the horses of Corel are: the nearest is of the same kind."""
     names = ("dinosaurs", "horses", "buses")

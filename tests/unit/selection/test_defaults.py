@@ -64,6 +64,7 @@ def test_lettering_on_paper_is_told_by_its_lines():
     assert named(np.stack(pages)) == "hog"
 
 
+@pytest.mark.slow
 def test_things_on_a_turntable_are_seen_by_the_network(shared):
     assert default_encoder(open_collection(shared("labelled") / "coil20")).name == "neural"
 
@@ -83,6 +84,7 @@ def test_what_deskewing_does_not_help_stays_as_it_is():
     assert default_encoder(open_collection(blocks.astype(np.uint8))).params["deskew"] is False
 
 
+@pytest.mark.slow
 def test_outlines_of_fruit_are_not_deskewed(shared):
     outlines = open_collection(shared("labelled") / "fruit-shapes", size=64)
     encoder = default_encoder(outlines)
@@ -94,6 +96,7 @@ def test_where_no_image_can_be_read_there_is_none(tmp_path):
     assert default_encoder(open_collection(tmp_path)) is None
 
 
+@pytest.mark.slow
 def test_a_collection_is_encoded_as_its_index_will_be(digits, tmp_path):
     glyphs = open_collection(digits[0][:200])
     encoder, name = default_postprocessing(default_encoder(glyphs), glyphs)

@@ -77,6 +77,7 @@ def test_of_too_few_or_all_alike_nothing_is_learnt():
     assert neighbour_metric(one + np.float32(1e-4) * rows) is None
 
 
+@pytest.mark.slow
 def test_long_descriptors_become_short_and_many_are_sampled():
     rows, _ = kinds(120, 20, MAX_LENGTH + 1)
     assert neighbour_metric(rows).dimension == LEADING
@@ -86,6 +87,7 @@ def test_long_descriptors_become_short_and_many_are_sampled():
     assert neighbour_metric(short).params["images"] == MAX_ROWS < len(short)
 
 
+@pytest.mark.slow
 def test_the_same_collection_gives_the_same_map():
     rows, _ = kinds(60, 20, MAX_LENGTH + 1)
     np.testing.assert_array_equal(neighbour_metric(rows).matrix, neighbour_metric(rows.copy()).matrix)

@@ -187,6 +187,7 @@ def test_in_float_as_on_cuda_the_shipped_networks_give_nearly_the_same(file):
     assert 0.998 < (found @ expected.T).item() < 1 - 1e-6
 
 
+@pytest.mark.slow
 def test_what_is_made_of_others_says_what_computes_them(here, tmp_path):
     here.there = [COREML, CPU]
     (tmp_path / "model.onnx").write_bytes(FLOAT)
