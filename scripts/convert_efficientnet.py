@@ -118,6 +118,13 @@ def read_weights(wheels: Path, name: str) -> Weights:
     }
 
 
+def place_weights(side: int) -> NDArray[np.float32]:
+    """Return the weight of each place of the maps, (side, side), 1 on average: half even, half a Gaussian."""
+    bell = np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / MIDDLE)) ** 2)
+    bell = np.outer(bell, bell)
+    return np.asarray(0.5 + 0.5 * bell / bell.mean(), np.float32)
+
+
 class Graph:
     """The nodes and constants written so far; methods return the name to refer to the new one by."""
 
@@ -159,11 +166,7 @@ class Graph:
 
     def descriptors(self, maps: str, side: int) -> None:
         """Average the maps, with weight to the middle; of length 1."""
-        places = np.arange(side) - (side - 1) / 2
-        bell = np.exp(-0.5 * (places / (side / MIDDLE)) ** 2)
-        bell = np.outer(bell, bell)
-        weight = (0.5 + 0.5 * bell / bell.mean()).astype(np.float32)
-        weighted = self.node("Mul", maps, self.constant("weight", weight[None, None]))
+        weighted = self.node("Mul", maps, self.constant("weight", place_weights(side)[None, None]))
         length = self.node("ReduceL2", self.node("GlobalAveragePool", weighted), axes=[1], keepdims=1)
         length = self.node("Max", length, self.constant("shortest", np.array(1e-6, np.float32)))
         mean = self.node("GlobalAveragePool", self.node("Div", weighted, length))
@@ -242,10 +245,7 @@ def original(name: str, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32],
     with torch.inference_mode():
         maps = torch.cat([network.extract_features(part) for part in x.split(8)]).numpy()
         logits = torch.cat([network(part) for part in x.split(8)]).numpy()
-    side = maps.shape[2]
-    bell = np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / MIDDLE)) ** 2)
-    weight = 0.5 + 0.5 * np.outer(bell, bell) / np.outer(bell, bell).mean()
-    pooled = (maps * weight).mean(axis=(2, 3))
+    pooled = (maps * place_weights(maps.shape[2])).mean(axis=(2, 3))
     return np.float32(pooled / np.linalg.norm(pooled, axis=1, keepdims=True)), logits
 
 

@@ -15,13 +15,13 @@ each gives nearly the same.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array
 from lookalike.encoders.postprocess import Projection
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.scatter import leading_directions, solve
+from lookalike.selection.recipes import centred
+from lookalike.selection.scatter import leading_directions, nearest_others, solve
 
 NAME = "mutual neighbours"
 #: Fewest descriptors that it is learnt from, and most: the graph's cost grows with their square.
@@ -76,15 +76,14 @@ def neighbour_metric(descriptors: Float32Array, *, unit: bool = True, seed: int 
 
 def _learn(rows: Float32Array, mean: Float32Array, unit: bool, seed: int) -> Projection:
     """Learn the map from descriptors less their mean."""
-    length = rows.shape[1]
-    basis = _leading(rows, seed) if length > MAX_LENGTH else None
+    basis = _leading(rows, seed) if rows.shape[1] > MAX_LENGTH else None
     if basis is not None:
         rows = rows @ basis
     within, closeness = mutual_scatter(rows)
     total = np.asarray(rows.T @ rows / len(rows), np.float64)
     directions, ratio = (np.empty((rows.shape[1], 0)), 0.0) if within is None else _solved(total, within)
     if ratio < MIN_RATIO:
-        return Projection("centred", mean, np.empty((length, 0), np.float32), unit, params={})
+        return centred(mean, unit)
     mapped = np.einsum("ij,ij->", directions.T @ total, directions.T)
     root = _root((WEIGHT * closeness) ** 2 * float(np.trace(total) / mapped) * directions @ directions.T)
     matrix = root if basis is None else basis @ root
@@ -117,7 +116,7 @@ def mutual_scatter(rows: Float32Array) -> tuple[Float64Array | None, float]:
     from scipy.sparse import csr_array
 
     number = len(rows)
-    near, cosines = nearest(unit_rows(rows))
+    near, cosines = nearest_others(unit_rows(rows), NEIGHBOURS)
     starts = np.arange(number + 1) * NEIGHBOURS
     graph = csr_array((np.maximum(cosines, 0).ravel() ** POWER, near.ravel(), starts), shape=(number, number))
     graph = graph.minimum(graph.T.tocsr()).tocsr()
@@ -126,33 +125,6 @@ def mutual_scatter(rows: Float32Array) -> tuple[Float64Array | None, float]:
         return None, 0.0
     flow = rows * np.asarray(graph.sum(axis=1), np.float32).ravel()[:, None] - graph @ rows
     return np.asarray(rows.T @ flow, np.float64) * (2 / mass), max(0.0, float(cosines.mean()))
-
-
-def nearest(rows: Float32Array, each: int = NEIGHBOURS) -> tuple[NDArray[np.int64], Float32Array]:
-    """Return each row's nearest others by cosine, in no order of note.
-
-    Parameters
-    ----------
-    rows : ndarray of float32, shape (n, d)
-        Of length 1; n > ``each``.
-    each : int
-        How many.
-
-    Returns
-    -------
-    rows : ndarray of int64, shape (n, each)
-        Where they are.
-    cosines : ndarray of float32, shape (n, each)
-    """
-    near, cosines = np.empty((len(rows), each), np.int64), np.empty((len(rows), each), np.float32)
-    for start in range(0, len(rows), 512):
-        likeness = rows[start : start + 512] @ rows.T
-        here = np.arange(len(likeness))
-        likeness[here, start + here] = -np.inf
-        first = np.argpartition(likeness, -each, axis=1)[:, -each:]
-        near[start : start + 512] = first
-        cosines[start : start + 512] = np.take_along_axis(likeness, first, axis=1)
-    return near, cosines
 
 
 def _leading(rows: Float32Array, seed: int) -> Float32Array:

@@ -25,7 +25,7 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.scatter import LONGEST, leading_directions, neighbour_scatter, solve
+from lookalike.selection.scatter import LONGEST, leading_directions, nearest_others, neighbour_scatter, solve
 from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, Trial, prepare_trial
 from lookalike.transforms.augmentations import augment, check_families, families_for
 
@@ -293,15 +293,7 @@ class Learner:
             assert post is not None
             rows = unit_rows(post.apply(self.material.trial.database))
             most = min(max(r.neighbours for r in RECIPES), max(1, len(rows) // 4))
-            near = np.empty((len(rows), most), np.int64)
-            for start in range(0, len(rows), 256):
-                likeness = rows[start : start + 256] @ rows.T
-                here = np.arange(len(likeness))
-                likeness[here, start + here] = -np.inf
-                first = np.argpartition(-likeness, most - 1, axis=1)[:, :most]
-                order = np.argsort(-np.take_along_axis(likeness, first, axis=1), axis=1, kind="stable")
-                near[start : start + 256] = np.take_along_axis(first, order, axis=1)
-            self.near = near
+            self.near, _ = nearest_others(rows, most)
         return self.near
 
     def _waves(self) -> tuple[Float32Array, Float32Array, Float32Array]:

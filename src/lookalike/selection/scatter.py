@@ -80,6 +80,34 @@ def neighbour_scatter(rows: Float32Array, near: NDArray[np.int64]) -> Float64Arr
     return scatter
 
 
+def nearest_others(rows: Float32Array, each: int) -> tuple[NDArray[np.int64], Float32Array]:
+    """Return each row's nearest others by cosine.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (n, d)
+        Of length 1; n > ``each``.
+    each : int
+        How many.
+
+    Returns
+    -------
+    near : ndarray of int64, shape (n, each)
+        Where they are, the nearest first.
+    cosines : ndarray of float32, shape (n, each)
+    """
+    near, cosines = np.empty((len(rows), each), np.int64), np.empty((len(rows), each), np.float32)
+    for start in range(0, len(rows), 256):
+        likeness = rows[start : start + 256] @ rows.T
+        here = np.arange(len(likeness))
+        likeness[here, start + here] = -np.inf
+        first = np.argpartition(-likeness, each - 1, axis=1)[:, :each]
+        order = np.argsort(-np.take_along_axis(likeness, first, axis=1), axis=1, kind="stable")
+        near[start : start + 256] = np.take_along_axis(first, order, axis=1)
+        cosines[start : start + 256] = np.take_along_axis(likeness, near[start : start + 256], axis=1)
+    return near, cosines
+
+
 def leading_directions(rows: Float32Array, most: int) -> Float32Array:
     """Return the leading principal directions of centred rows.
 

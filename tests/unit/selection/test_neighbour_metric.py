@@ -13,9 +13,9 @@ from lookalike.selection.neighbour_metric import (
     MIN_ROWS,
     NAME,
     mutual_scatter,
-    nearest,
     neighbour_metric,
 )
+from lookalike.selection.scatter import nearest_others
 
 
 def kinds(each, number, length, seed=0, spread=1.0):
@@ -95,7 +95,7 @@ def test_the_same_collection_gives_the_same_map():
 
 def test_the_scatter_is_that_of_mutual_pairs():
     rows = np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32)
-    near, cosines = nearest(unit_rows(rows))
+    near, cosines = nearest_others(unit_rows(rows), 7)
     expected, mass = np.zeros((5, 5)), 0.0
     for i, (row, values) in enumerate(zip(near, cosines, strict=True)):
         for j, cosine in zip(row, values, strict=True):
