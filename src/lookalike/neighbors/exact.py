@@ -146,13 +146,16 @@ class Database:
         """Euclidean length of each descriptor, float64, shape (m,); zeros of packed codes."""
         return self.measure.lengths
 
-    def distances(self, queries: NDArray[Any]) -> Float32Array:
+    def distances(self, queries: NDArray[Any], *, resolved: bool = False) -> Float32Array:
         """Return the distance from every query to every image.
 
         Parameters
         ----------
         queries : ndarray of float32, shape (n, d)
             One row a query.
+        resolved : bool
+            Make those equal that rounding can't tell apart: whole steps of :meth:`Distance.resolution`, and of
+            ``euclidean`` the squares.
 
         Returns
         -------
@@ -164,13 +167,24 @@ class Database:
         ------
         UsageError
             If the queries are of another dimension, or one holds NaN, infinity or, for ``cosine``, only zeros.
+
+        Examples
+        --------
+        >>> database = Database(np.array([[1, 0], [1, 1e-6], [0, 1]], np.float32))
+        >>> database.distances(np.array([[1, 2e-6]], np.float32), resolved=True).round(3).tolist()
+        [[0.0, 0.0, 1.0]]
         """
         table, lengths = self.checked(queries)
         out = np.empty((len(table), self.size), np.float32)
+        steps = self.measure.resolution(lengths).astype(np.float32) if resolved else None
         for block in self._blocks(table, lengths):
             for i in range(len(block)):
-                out[block.start + i] = block.row(i)
-                self.measure.to_distances(out[block.start + i], block.offsets[i])
+                at = block.start + i
+                out[at] = block.row(i)
+                if steps is None:
+                    self.measure.to_distances(out[at], block.offsets[i])
+                elif steps[at] > 0:
+                    out[at] = np.rint(out[at] / steps[at]) * steps[at]
         return out
 
     def nearest(

@@ -165,6 +165,15 @@ class Distance:
         """Return the most that ranking values can be wrong by, for queries of these lengths, shape (b,)."""
         raise NotImplementedError
 
+    def resolution(self, lengths: Float64Array) -> Float64Array:
+        """Return what ranking values must differ by to be told apart, for queries of these lengths, shape (b,).
+
+        Twice the error that is to be expected: those of a sum's terms mostly cancel, so it grows with the root of their
+        number, and :meth:`errors` with the number. N. Higham and T. Mary, "A new approach to probabilistic rounding
+        error analysis", SIAM Journal on Scientific Computing 41(5), 2019.
+        """
+        return np.asarray(2 * self.errors(lengths) / np.sqrt(self.descriptors.shape[1]))
+
     def apart(
         self, queries: Float32Array, lengths: Float64Array, pairs: Int64Array, positions: Int64Array
     ) -> Float64Array:

@@ -52,6 +52,10 @@ class Hamming(Distance):
         """Return zeros: a count is exact."""
         return np.zeros(len(lengths))
 
+    def resolution(self, lengths: Float64Array) -> Float64Array:
+        """Return zeros as well."""
+        return self.errors(lengths)
+
     def count(self, query: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Count the bits in which each code, (m,), differs from one query of shape (bytes,)."""
         words = _to_words(query[None])[0][:, None]
