@@ -18,8 +18,8 @@ from lookalike.array_types import BoolArray, Float64Array
 from lookalike.cores import usable_cores
 from lookalike.errors import UsageError
 from lookalike.metrics.bootstrap import bootstrap_percentiles
-from lookalike.metrics.ranking import per_query, score_names
-from lookalike.metrics.ranks import ranks_of
+from lookalike.metrics.ranking import Hits, score_names, scores_of
+from lookalike.metrics.ranks import Ranks, ranks_of
 from lookalike.neighbors.exact import Block, Database
 
 #: The article's list of n for LRAP@n.
@@ -37,7 +37,8 @@ class ScoreReport:
     without_relevant : int
         Queries with no relevant image in the database; they score 0.
     none_in_first_10 : int
-        Queries with no relevant image among the first 10 answers; those without any are counted too.
+        Queries with no relevant image among the first 10 answers; those without any are counted too. Where ties are cut,
+        the number to be expected, rounded.
     metrics : dict of str to float
         Every score by name, LRAP@n included.
     intervals : dict of str to (float, float)
@@ -93,20 +94,25 @@ class Scores:
                 raise UsageError(f"LRAP@{n:,} can't be scored: n must be 1 to {database:,}, the images in the database")
         self._rows: list[Float64Array] = []
 
-    def add(self, rows: Iterable[Float64Array]) -> None:
+    def add(self, ranks: Iterable[Ranks]) -> None:
         """Add queries.
 
         Parameters
         ----------
-        rows : iterable of ndarray of float64
-            What :func:`per_query` returned for each, with these ``cuts``.
+        ranks : iterable of Ranks
+            What :func:`rank_relevant` returned for each.
         """
-        self._rows.extend(rows)
+        self._rows.extend(self._row(one) for one in ranks)
+
+    def _row(self, ranks: Ranks) -> Float64Array:
+        """Return a query's scores, then the chance that nothing relevant is among its first 10, and its first n each."""
+        hits = Hits(ranks, (1, 10, 100, 1000, *self.cuts))
+        return np.concatenate([scores_of(hits, self.cuts), [hits.missed(n) for n in (10, *self.cuts)]])
 
     @property
     def values(self) -> Float64Array:
         """The scores of each query, shape (queries, len(names)); compare two rankings of the same queries by them."""
-        return np.vstack(self._rows) if self._rows else np.empty((0, len(self.names)))
+        return np.vstack(self._rows)[:, : len(self.names)] if self._rows else np.empty((0, len(self.names)))
 
     @property
     def names(self) -> list[str]:
@@ -137,14 +143,13 @@ class Scores:
         values, names = self.values, self.names
         means = dict(zip(names, values.mean(axis=0).tolist(), strict=True))
         bounds = bootstrap_percentiles(values, seed, resamples)
-        lrap = values[:, -len(self.cuts) :]
-        # A score is 0 only where nothing was found: each relevant rank adds a precision above 0.
-        scikit_learn = np.where(lrap == 0, 1.0, lrap).mean(axis=0).tolist()
+        missed = np.vstack(self._rows)[:, len(names) :]
+        scikit_learn = (values[:, -len(self.cuts) :] + missed[:, 1:]).mean(axis=0).tolist()
         return ScoreReport(
             queries=len(values),
             database=self.database,
             without_relevant=int((values[:, names.index("mAP")] == 0).sum()),
-            none_in_first_10=int((values[:, names.index("P@10")] == 0).sum()),
+            none_in_first_10=round(float(missed[:, 0].sum())),
             metrics=means,
             intervals={name: (low, high) for name, (low, high) in zip(names, bounds.T.tolist(), strict=True)},
             lrap=[(n, means[f"LRAP@{n}"]) for n in self.cuts],
@@ -202,8 +207,8 @@ def compare_paired(first: Scores, second: Scores, seed: int = 0) -> dict[str, Di
     Examples
     --------
     >>> worse, better = Scores(4, [4]), Scores(4, [4])
-    >>> worse.add([per_query(np.array([2]), [4]), per_query(np.array([4]), [4])])
-    >>> better.add([per_query(np.array([1]), [4]), per_query(np.array([3]), [4])])
+    >>> worse.add([Ranks(np.array([2])), Ranks(np.array([4]))])
+    >>> better.add([Ranks(np.array([1])), Ranks(np.array([3]))])
     >>> round(compare_paired(worse, better)["mAP"].mean, 4)  # ((1 - 1/2) + (1/3 - 1/4)) / 2
     0.2917
     """
@@ -230,8 +235,8 @@ def score(
 ) -> Scores:
     """Rank the whole database for every query and score the rankings, in blocks.
 
-    Ranks come from float32 distances, so two images closer in distance than its last digits may swap ranks from one
-    block size or machine to another. Memory: ``BLOCK_BYTES`` (64 MiB), or 4 bytes an image and query of a block, and
+    Ranks come from float32 distances, in which images are tied that rounding can't tell apart; by its last digits two may
+    still be tied or not from one block size or machine to another. Memory: ``BLOCK_BYTES`` (64 MiB), or 4 bytes an image and query of a block, and
     some 40 bytes an image for each processor core.
 
     Parameters
@@ -317,13 +322,8 @@ def score_relevant(
     def rank(part: Block, first: int) -> None:
         for i in range(first, len(part), workers):
             query = part.start + i
-            row, right = part.row(i), relevant(query)
-            if excluded is not None:
-                left_out = list(excluded(query))
-                # Behind all others, and not right: as if they weren't there.
-                right = right.copy()
-                row[left_out], right[left_out] = np.inf, False
-            rows[query] = per_query(ranks_of(row, right), scores.cuts)
+            left_out = [] if excluded is None else list(excluded(query))
+            rows[query] = scores._row(ranks_of(part.row(i, resolved=True), relevant(query), left_out))
 
     with ThreadPoolExecutor(workers) as pool:
         for part in database.blocks(queries, block):
@@ -331,7 +331,7 @@ def score_relevant(
                 done.result()
             if progress is not None:
                 progress(part.start + len(part))
-    scores.add(rows)
+    scores._rows.extend(rows)
     return scores
 
 

@@ -10,7 +10,8 @@ stored. Queries may be of any float type.
 :meth:`Database.nearest` keeps every image that could still belong to the first ``k`` by the worst-case error of a dot
 product (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd edition, section 3.1), recomputes the distances
 of these few in float64, and only then cuts. The answer doesn't depend on the batch or the thread count, and an identical
-image is at exactly 0. :meth:`Database.distances` and the scores use the plain float32 values. ``hamming`` counts bits.
+image is at exactly 0. :meth:`Database.distances` uses the plain float32 values, and so do the scores, which take for
+equal what rounding can't tell apart. ``hamming`` counts bits.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Block:
         What :meth:`row` finishes, in place.
     offsets : ndarray of float32, shape (b,)
         What finishing adds to each row.
+    steps : ndarray of float32, shape (b,)
+        What values of each row must differ by to be told apart; 0 where they are exact.
     measure : Distance
         What finishes.
     """
@@ -56,18 +59,21 @@ class Block:
     start: int
     products: Float32Array
     offsets: Float32Array
+    steps: Float32Array
     measure: Distance
 
     def __len__(self) -> int:
         return len(self.products)
 
-    def row(self, i: int) -> Float32Array:
+    def row(self, i: int, *, resolved: bool = False) -> Float32Array:
         """Return the ranking values of the block's query ``i``; ask once a row. Safe on several threads at a time.
 
         Parameters
         ----------
         i : int
             Row within the block.
+        resolved : bool
+            Make those equal that rounding can't tell apart: whole steps of :meth:`Distance.resolution`.
 
         Returns
         -------
@@ -76,6 +82,10 @@ class Block:
         """
         row: Float32Array = self.products[i]
         self.measure.finish(row, self.offsets[i])
+        if resolved and (step := self.steps[i]) > 0:
+            np.divide(row, step, out=row)
+            np.rint(row, out=row)
+            np.multiply(row, step, out=row)
         return row
 
 
@@ -176,15 +186,12 @@ class Database:
         """
         table, lengths = self.checked(queries)
         out = np.empty((len(table), self.size), np.float32)
-        steps = self.measure.resolution(lengths).astype(np.float32) if resolved else None
         for block in self._blocks(table, lengths):
             for i in range(len(block)):
                 at = block.start + i
-                out[at] = block.row(i)
-                if steps is None:
+                out[at] = block.row(i, resolved=resolved)
+                if not resolved:
                     self.measure.to_distances(out[at], block.offsets[i])
-                elif steps[at] > 0:
-                    out[at] = np.rint(out[at] / steps[at]) * steps[at]
         return out
 
     def nearest(
@@ -312,10 +319,12 @@ class Database:
         rows = rows or max(1, BLOCK_BYTES // (4 * self.size))
         buffer = np.empty((min(rows, len(queries)), self.size), np.float32)
         for start in range(0, len(queries), rows):
-            left, offsets = self.measure.prepare(queries[start : start + rows], lengths[start : start + rows])
+            asked = lengths[start : start + rows]
+            left, offsets = self.measure.prepare(queries[start : start + rows], asked)
             products = buffer[: len(left)]
             self.measure.multiply(left, products)
-            yield Block(start, products, offsets, self.measure)
+            steps = self.measure.resolution(asked).astype(np.float32)
+            yield Block(start, products, offsets, steps, self.measure)
 
     def _picked(
         self, queries: Any, lengths: Float64Array, pick: Callable[[NDArray[Any], float, float], Int64Array]

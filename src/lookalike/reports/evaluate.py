@@ -15,8 +15,8 @@ from lookalike.collections.open import Collection
 from lookalike.errors import UsageError
 from lookalike.metrics import scores
 from lookalike.metrics.ground_truth import GroundTruth, write_qrels, write_run
-from lookalike.metrics.ranking import SHOWN_IN_TEXT, per_query
-from lookalike.metrics.ranks import rank_relevant
+from lookalike.metrics.ranking import SHOWN_IN_TEXT
+from lookalike.metrics.ranks import ranks_of
 from lookalike.metrics.scores import Difference, ScoreReport, Scores, compare_paired
 from lookalike.reports.query_set import QuerySet, questions
 from lookalike.search.rerank.base import RerankRequest, ranking_values
@@ -175,11 +175,9 @@ def rank(
     if reranker is not None:
         result, done = Scores(database.size), 0
         for values, _, _ in ranking_values(reranker, database, RerankRequest(asked.descriptors, asked.picture)):
-            right = np.stack([relevant(done + i) for i in range(len(values))])
-            for i in range(len(values)):
-                left_out = asked.left_out(done + i)
-                values[i, left_out], right[i, left_out] = np.inf, False
-            result.add(per_query(ranks, result.cuts) for ranks in rank_relevant(values, right))
+            result.add(
+                ranks_of(row, relevant(query), asked.left_out(query)) for query, row in enumerate(values, start=done)
+            )
             done += len(values)
             show(done)
         return result

@@ -69,13 +69,13 @@ def test_scores_worked_out_by_hand(index):
 
 
 def test_the_distance_can_be_named(index):
-    # (1, 1) by angle: 2, 1, then 0 and 3 at the same: a b a b, right at 2 and 4. By length: 1, then 0 and 3 at the
-    # same, then 2: b a b a, right at 1 and 3.
+    # (1, 1) by angle: 2, 1, then 0 and 3 at the same: right at 2, and at 3 or 4. By length: 1, then 0 and 3 at the same,
+    # then 2: right at 1, and at 2 or 3.
     asked = queries(((1, 1, 0, 0), "b"))
     cosine, euclidean = score(index, asked), score(index, asked, distance="euclidean")
     assert (cosine.distance, euclidean.distance) == ("cosine", "euclidean")
-    assert cosine.metrics["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2)
-    assert euclidean.metrics["mAP"] == pytest.approx((1 + 2 / 3) / 2)
+    assert cosine.metrics["mAP"] == pytest.approx((1 / 2 + (2 / 3 + 2 / 4) / 2) / 2)
+    assert euclidean.metrics["mAP"] == pytest.approx((1 + (2 / 2 + 2 / 3) / 2) / 2)
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_digits_score_as_scikit_learn_has_it(digits_index):
     right = asked.labels[:, None] == digits_index.labels[None]
     assert right.any(axis=1).all()
     expected = sklearn_metrics.label_ranking_average_precision_score(right, unit[0] @ unit[1].T)
-    assert report.lrap[-1] == (300, pytest.approx(expected, abs=1e-9))
+    assert report.lrap[-1] == (300, pytest.approx(expected, abs=1e-5))  # float32 can't tell all of them apart
     nearest = (unit[0] @ unit[1].T).argmax(axis=1)
     assert report.metrics["P@1"] == right[np.arange(80), nearest].mean()
 
@@ -159,7 +159,7 @@ def test_queries_of_another_size(index):
     large = open_collection(np.full((1, 5, 9), 7, np.uint8), labels=["a"])  # order 2, 1, then 0 and 3 at the same
     with pytest.raises(EncoderError, match="add --resize"):
         score(index, large)
-    assert score(index, large, resize=True).metrics["mAP"] == pytest.approx((1 + 2 / 3) / 2)
+    assert score(index, large, resize=True).metrics["mAP"] == pytest.approx((1 + (2 / 3 + 2 / 4) / 2) / 2)
 
 
 # What is shown --------------------------------------------------------------------------------------------------------
