@@ -221,7 +221,7 @@ def scored(case: Case, database: Float32Array, queries: Float32Array | None) -> 
     labels = case.labels if case.query_labels is None else case.query_labels
     for start in range(0, len(asked), 200):
         part = slice(start, start + 200)
-        distances = prepared.distances(asked[part])
+        distances = prepared.distances(asked[part], resolved=True)
         relevant = case.labels[None] == labels[part, None]
         if queries is None:  # itself comes last and isn't right
             here = np.arange(len(distances))

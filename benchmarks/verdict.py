@@ -226,7 +226,7 @@ def labelled(
         asked = np.where(asked.any(axis=1, keepdims=True), asked, np.float32(1e-20))
     for start in range(0, len(asked), 200):
         part = slice(start, start + 200)
-        distances = prepared.distances(asked[part])
+        distances = prepared.distances(asked[part], resolved=True)
         relevant = case.labels[None] == labels[part, None]
         if queries is None:  # itself comes last and isn't right
             here = np.arange(len(distances))

@@ -125,7 +125,8 @@ def score(
     Returns
     -------
     IndexScore
-        Means over the queries, with 95 % bootstrap intervals; defined in :mod:`lookalike.metrics.ranking`.
+        Means over the queries, with 95 % bootstrap intervals; defined in :mod:`lookalike.metrics.ranking`. Images at one
+        distance, or at distances that rounding can't tell apart, count as in random order.
 
     Raises
     ------

@@ -7,12 +7,14 @@ import pytest
 
 from lazily import Lazily
 from lookalike import build_index, open_collection, score
+from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.encode import save_image
 from lookalike.metrics.ground_truth import GroundTruth, Truth
-from lookalike.reports.evaluate import compare_indexes, encoder_title
+from lookalike.reports.evaluate import compare_indexes, encoder_title, rank
 from lookalike.reports.query_set import questions, sample_queries
+from lookalike.search.rerank.base import Reranker
 from quadrants import ENTRY, pictures
 
 sklearn_metrics = Lazily("sklearn.metrics", "scikit-learn isn't installed; pip install --group test")
@@ -160,6 +162,47 @@ def test_queries_of_another_size(index):
     with pytest.raises(EncoderError, match="add --resize"):
         score(index, large)
     assert score(index, large, resize=True).metrics["mAP"] == pytest.approx((1 + (2 / 3 + 2 / 4) / 2) / 2)
+
+
+# Ties -----------------------------------------------------------------------------------------------------------------
+
+
+def one_direction(tmp_path, labels, name="blind"):
+    """Index images that differ in brightness alone, so that by angle they are all the same but for rounding."""
+    rows = [(2 * i + 10, i + 5, 3 * i + 15, 0) for i in range(len(labels))]
+    return build_index(open_collection(pictures(*rows), labels=labels), "quadrants", tmp_path / name)
+
+
+def test_a_blind_encoder_scores_chance_by_every_door(tmp_path, capsys, monkeypatch):
+    labels = ["a"] * 12 + ["b"] * 28
+    share = (12 * 11 + 28 * 27) / (40 * 39)
+    index = one_direction(tmp_path, labels)
+    assert score(index, leave_one_out=True).metrics["P@1"] == pytest.approx(share)
+    asked = questions(index, leave_one_out=True)
+    right = GroundTruth("by hand", in_order=[Truth(tuple(range(12))), Truth(tuple(range(12, 40)))])
+    given = score(index, queries(((20, 10, 30, 0), "?"), ((22, 11, 33, 0), "?")), truth=right)
+    assert given.metrics["P@1"] == pytest.approx((12 / 40 + 28 / 40) / 2)
+    capsys.readouterr()
+    assert run(["score", "-i", str(index.path), "--leave-one-out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["P@1"] == pytest.approx(share)
+
+    class Blind(Reranker):
+        def values(self, asked):
+            return np.full((len(asked), self.database.size), np.inf, np.float32), [{}] * len(asked)
+
+    monkeypatch.setattr("lookalike.reports.evaluate.create_reranker", lambda _, index, **__: Blind(index))
+    assert rank(index, asked, rerank="blind").report().metrics["P@1"] == pytest.approx(share)
+
+
+def test_the_order_of_the_images_changes_no_score(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, labels = rng.integers(0, 4, (60, 4)), np.sort(rng.choice(["a", "b", "c"], 60))
+    asked, found = queries(((2, 2, 2, 0), "a"), ((1, 0, 2, 0), "b")), []
+    for order in (np.arange(60), rng.permutation(60)):
+        collection = open_collection(pictures(*rows[order]), labels=labels[order].tolist())
+        index = build_index(collection, "quadrants", tmp_path / f"of{order[0]}")
+        found.append(score(index, asked, distance="euclidean").metrics)
+    assert found[0] == pytest.approx(found[1], abs=1e-12)
 
 
 # What is shown --------------------------------------------------------------------------------------------------------
