@@ -13,9 +13,11 @@ from lookalike import build_index
 from lookalike.cli.main import run
 from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import CollectionError, UsageError
-from lookalike.search.rerank.auto import select_rerank
+from lookalike.search.rerank.auto import _Test, select_rerank
+from lookalike.search.rerank.base import Reranker
 from lookalike.selection.adapt import AIMS, Recipe
 from lookalike.selection.robustness import robustness
+from lookalike.selection.scatter import neighbour_scatter, solve
 from lookalike.selection.selftest import self_test
 from lookalike.selection.verdict import compare
 from small_models import write
@@ -107,6 +109,32 @@ def test_no_re_ranking_is_chosen_for_it(images, kind, tmp_path, monkeypatch):
         assert choice.figures["none"]["first hit"] == pytest.approx(1 / COUNT)
 
 
+class Same(Reranker):
+    """Everybody gets the same list; with ``noise``, last digits that go by a query's place among those asked together."""
+
+    def __init__(self, index, noise=0.0):
+        super().__init__(index)
+        rng = np.random.default_rng(0)
+        last = noise * rng.random((16, len(index)))
+        self.row = np.asarray((1 + last if noise else rng.random(len(index)) + 0 * last), np.float32)
+
+    def values(self, asked):
+        return self.row[: len(asked)], [{}] * len(asked)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-6])
+def test_a_re_ranking_that_gives_everybody_the_same_is_no_better_than_chance(images, noise, tmp_path):
+    test = _Test(build_index(images, "hog", tmp_path / "index"), 0)
+    figures = test.run(Same(test.index, noise))
+    assert figures["first hit"].mean() <= 1 / COUNT + 0.1
+    assert figures["category precision@5%"].mean() <= 0.05
+
+
+def test_the_nearest_of_images_that_are_equally_near_is_any(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(TABLE, "blind", ENTRY)
+    assert len(set(_Test(build_index(images, blind("constant"), tmp_path / "index"), 0).nearest)) > 15  # of 30
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("blind") / "pictures"
@@ -139,6 +167,18 @@ def test_the_command_picks_one_who_sees(folder, kind, tmp_path, capsys):
         assert row["figures"]["category precision@5%"] <= MOST["category precision@5%"]
 
 
+@pytest.mark.parametrize("length", [8, 200])
+def test_neighbours_that_are_all_alike_differ_by_nothing(length):
+    two = np.random.default_rng(0).standard_normal((2, length)).astype(np.float32)
+    rows = two[np.arange(300) % 2]
+    rows -= rows.mean(axis=0)
+    near = (np.arange(300)[:, None] + 2 * np.arange(1, 21)) % 300
+    scatter = neighbour_scatter(rows, near)
+    total = (rows.T @ rows / 300).astype(np.float64)
+    assert np.abs(scatter).max() < 1e-12 * np.trace(total)
+    assert solve(total, scatter, 0.03).shape[1] >= 1
+
+
 # One that can't be measured -------------------------------------------------------------------------------------------
 
 
@@ -158,9 +198,11 @@ def test_if_none_can_be_measured_the_first_one_says_why(images):
         compare(images, [blind("zero"), blind("zero")], recipes=RECIPES[:1])
 
 
-def test_images_that_cannot_be_read_end_it(images):
+def test_images_that_cannot_be_read_end_it(images):  # even if another size of them can
     def unreadable(encoder):
-        raise CollectionError("photos: gone")
+        if encoder.name == "pixels":
+            raise CollectionError("photos: gone")
+        return images
 
     with pytest.raises(CollectionError, match="gone"):
         compare(unreadable, [create("pixels"), create("hog")])

@@ -62,6 +62,13 @@ def test_equal_distances_come_in_a_random_order():
     assert test.figures["reciprocal rank"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
 
 
+def test_the_nearest_other_is_on_the_list_whichever_of_equal_ones_it_is():
+    # It is taken off the list again, so that nothing is left of a list of one.
+    test = run_trial(on_a_line([5] * 40, [5] * 20, range(20)), lists=[1, 4])
+    assert test.figures["neighbour agreement@1"] == 0
+    assert test.figures["neighbour agreement@4"] == pytest.approx(3 / 38, abs=0.08)
+
+
 def test_distances_that_rounding_cannot_tell_apart_are_equal():
     # The copy is exactly where the original is, and nearer to the others than the last digits of 9,000 tell.
     test = run_trial(on_a_line([9000, 9000.001, 8999.999, 9100], [9000], [0]), lists=[1])
