@@ -4,7 +4,8 @@ Two figures need no label. ``first hit``: the original comes first. ``LRAP@10``:
 the right ones are the ten that the unchanged image finds, itself among them; it is the article's score (label ranking
 average precision of the first ten, divided by the right ones found there, 0 if none is) with the encoder's own unchanged
 answers in the place of a label. It says that the answers stay, not that they were good. With the original as the one
-right answer it would be the reciprocal rank, which the first-hit rate tells nearly as well.
+right answer it would be the reciprocal rank, which the first-hit rate tells nearly as well. Images that rounding can't tell
+apart count as in a random order (:mod:`lookalike.metrics.ties`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from lookalike.errors import UsageError
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.ranking import per_query
 from lookalike.metrics.ranks import rank_relevant
+from lookalike.metrics.ties import random_among_equal, reciprocal_and_first
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES
+from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, not_blank
 from lookalike.transforms.augmentations import FAMILIES, augment, check_families
 
 
@@ -114,7 +116,7 @@ def robustness(
         raise UsageError(f"labels have shape {of.shape}; give one for each of the {len(images):,} images")
     rows = sample_rows(len(images), MAX_DATABASE, seed)
     table = encoder.encode(images[rows])
-    seen = table.any(axis=1)
+    seen = not_blank(table, encoder.distance)
     rows, table = rows[seen], table[seen]
     if len(rows) < MIN_IMAGES:
         raise UsageError(
@@ -126,18 +128,19 @@ def robustness(
     shown = images[rows[originals]]
     cut = min(10, len(rows))
     kept = np.zeros((len(originals), len(rows)), bool)  # what the unchanged image finds
-    order = np.argsort(database.distances(table[originals]), axis=1, kind="stable")
+    unchanged_first = database.distances(table[originals], resolved=True)
+    order = np.argpartition(random_among_equal(unchanged_first, np.random.default_rng([seed, 2])), cut - 1, axis=1)
     np.put_along_axis(kept, order[:, :cut], values=True, axis=1)
 
     def measured(copies: NDArray[np.uint8], amount: float) -> Point:
         asked = encoder.encode(copies)
-        usable = np.flatnonzero(asked.any(axis=1))  # a blank one finds nothing
+        usable = np.flatnonzero(not_blank(asked, encoder.distance))  # a blank one finds nothing
         first, lrap, stay = (np.zeros(len(asked)) for _ in range(3))
         if len(usable):
-            distances = database.distances(asked[usable])
+            distances = database.distances(asked[usable], resolved=True)
             own = originals[usable]
             here = np.arange(len(usable))
-            first[usable] = (distances < distances[here, own][:, None]).sum(axis=1) == 0
+            first[usable] = reciprocal_and_first(distances, own)[1]
             stay[usable] = [per_query(ranks, [cut])[-1] for ranks in rank_relevant(distances, kept[usable])]
             if of is not None:
                 relevant = of[rows][None] == of[rows[own]][:, None]

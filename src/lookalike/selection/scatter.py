@@ -71,12 +71,14 @@ def neighbour_scatter(rows: Float32Array, near: NDArray[np.int64]) -> Float64Arr
     from scipy.sparse import csr_array
 
     number, each = near.shape
-    ones = np.ones(number * each, np.float32)
+    # Where neighbours are alike, nearly all of the sum cancels: float32 leaves negative variances then.
+    wide = np.asarray(rows, np.float64)
+    ones = np.ones(number * each)
     graph = csr_array((ones, (np.repeat(np.arange(number), each), near.ravel())), shape=(number, number))
     graph = graph + graph.T
     degrees = np.asarray(graph.sum(axis=1)).ravel()
-    flow = rows * degrees[:, None] - graph @ rows
-    scatter: Float64Array = np.asarray(rows.T @ flow, np.float64) / (number * each)
+    flow = wide * degrees[:, None] - graph @ wide
+    scatter: Float64Array = wide.T @ flow / (number * each)
     return scatter
 
 

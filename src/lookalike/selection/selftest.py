@@ -19,6 +19,9 @@ measured over collections with labels (``benchmarks/verdict.py``, ``docs/adapt.m
     The mean product of neighbour agreement with the agreement of all three ways: of the original with its augmented copy,
     with its scene, and of its left half with its right. Agreement alone doesn't see whether there are categories;
     neighbour agreement alone is high for descriptors that tell nothing apart.
+
+Images that rounding can't tell apart count as in a random order (:mod:`lookalike.metrics.ties`), so an encoder that tells
+nothing apart has what chance gives.
 """
 
 from __future__ import annotations
@@ -30,11 +33,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.array_types import Float64Array, Int64Array
+from lookalike.array_types import BoolArray, Float32Array, Float64Array, Int64Array
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
 from lookalike.metrics.bootstrap import bootstrap_interval
+from lookalike.metrics.ties import random_among_equal, reciprocal_and_first
+from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.sampling import draw_rows, sample_rows
 from lookalike.transforms.augmentations import augment, check_families, families_for
@@ -59,7 +64,7 @@ class Trial:
     Attributes
     ----------
     database : ndarray, shape (m, d)
-        Descriptors of the collection, or of a sample of it; no row of zeros.
+        Descriptors of the collection, or of a sample of it; none is blank (:func:`not_blank`).
     originals : ndarray of int64, shape (q,)
         Rows of the held-out images.
     copies : dict of str to ndarray, shape (q, d)
@@ -69,6 +74,8 @@ class Trial:
         What the encoder's own descriptors are compared by.
     families : dict of str to float
         The augmentations, with its amounts.
+    seed : int
+        Of the order of images that can't be told apart.
     """
 
     database: NDArray[Any]
@@ -76,6 +83,7 @@ class Trial:
     copies: dict[str, NDArray[Any]]
     distance: str
     families: dict[str, float]
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def prepare_trial(
     named = families_for(images) if families is None else check_families(families, images)
     plain = encoder.with_post(None)
     database = plain.encode(images)
-    seen = np.flatnonzero(database.any(axis=1))
+    seen = np.flatnonzero(not_blank(database, plain.distance))
     if len(seen) < MIN_IMAGES:
         raise UsageError(
             f"a self-test needs at least {MIN_IMAGES} images that aren't blank to {encoder.name}, here are {len(seen)}; "
@@ -173,7 +181,7 @@ def prepare_trial(
     copies = {name: plain.encode(view) for name, view in shown_as.items()}
     if each and len(named) > 1:
         copies |= {f: plain.encode(augment(shown, {f: a}, seed=seed + 1000)) for f, a in named.items()}
-    return Trial(database, originals, copies, plain.distance, named)
+    return Trial(database, originals, copies, plain.distance, named, seed)
 
 
 def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[int] | None = None) -> SelfTest:
@@ -195,26 +203,26 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
     table = trial.database if post is None else _nonzero(post.apply(trial.database))
     database = Database(table, trial.distance if post is None else "cosine")
     lengths = _list_lengths(len(table), lists)
-    ranks: dict[str, Int64Array] = {}
-    listed: dict[str, dict[str, NDArray[np.bool_]]] = {}
-    first_hits: dict[str, float] = {}
+    rng = np.random.default_rng([trial.seed, 2])
+    reciprocals: dict[str, Float64Array] = {}
+    firsts: dict[str, Float64Array] = {}
+    listed: dict[str, dict[str, BoolArray]] = {}
     for name, copies in trial.copies.items():
-        distances, rank = _answers(database, copies, post, trial.originals)
+        distances, reciprocals[name], firsts[name] = _answers(database, trial, copies, post)
         if name in (ALL, SCENE, LEFT, RIGHT):
             blank = np.asarray(np.isinf(distances).all(axis=1), np.bool_)
-            listed[name] = {end: near & ~blank[:, None] for end, near in _members(distances, lengths).items()}
-            ranks[name] = rank
-        else:
-            first_hits[name] = float((rank == 1).mean())
-    ways = [way for way in WAYS if set(way) <= set(ranks)]
+            near = _members(random_among_equal(distances, rng), lengths)
+            listed[name] = {end: marked & ~blank[:, None] for end, marked in near.items()}
+    ways = [way for way in WAYS if set(way) <= set(listed)]
     per_query: dict[str, Float64Array] = {
-        "first hit": (ranks[ALL] == 1).astype(np.float64),
-        "reciprocal rank": 1 / ranks[ALL],
-        "self-retrieval MRR": np.mean([np.mean([1 / ranks[name] for name in way], axis=0) for way in ways], axis=0),
+        "first hit": firsts[ALL],
+        "reciprocal rank": reciprocals[ALL],
+        "self-retrieval MRR": np.mean([np.mean([reciprocals[name] for name in way], axis=0) for way in ways], axis=0),
     }
     per_query |= _list_figures(
-        database, table, trial.originals, lengths, [[listed[name] for name in way] for way in ways]
+        database, table, trial.originals, lengths, [[listed[name] for name in way] for way in ways], rng
     )
+    first_hits = {name: float(first.mean()) for name, first in firsts.items() if name not in listed}
     if not first_hits:
         first_hits = {name: float(per_query["first hit"].mean()) for name in list(trial.families)[:1]}
     figures = {name: float(values.mean()) for name, values in per_query.items()}
@@ -235,17 +243,19 @@ def _list_figures(
     table: NDArray[Any],
     originals: Int64Array,
     lengths: Mapping[str, int],
-    ways: Sequence[Sequence[Mapping[str, NDArray[np.bool_]]]],
+    ways: Sequence[Sequence[Mapping[str, BoolArray]]],
+    rng: np.random.Generator,
 ) -> dict[str, Float64Array]:
     """Compare the lists of originals with those of their views, and with those of their nearest images."""
     rows = np.arange(len(originals))
-    own = database.distances(table[originals])
+    own = database.distances(table[originals], resolved=True)
     own[rows, originals] = np.inf
-    nearest = own.argmin(axis=1)
-    of_nearest = database.distances(table[nearest])
+    own_order = random_among_equal(own, rng)
+    nearest = own_order.argmin(axis=1)
+    of_nearest = database.distances(table[nearest], resolved=True)
     of_nearest[rows, originals] = np.inf
     of_nearest[rows, nearest] = np.inf
-    own_lists, nearest_lists = _members(own, lengths), _members(of_nearest, lengths)
+    own_lists, nearest_lists = _members(own_order, lengths), _members(random_among_equal(of_nearest, rng), lengths)
     figures: dict[str, Float64Array] = {}
     for end, k in lengths.items():
         original = own_lists[end]
@@ -294,23 +304,43 @@ def self_test(
     return run_trial(prepare_trial(encoder, images, families, queries=queries, seed=seed), encoder.post_)
 
 
-def _answers(
-    database: Database, copies: NDArray[Any], post: Projection | None, originals: Int64Array
-) -> tuple[NDArray[np.float32], Int64Array]:
-    """Return the distances of copies, those to their own originals infinite, and these originals' ranks.
+def not_blank(table: NDArray[Any], distance: str) -> BoolArray:
+    """Mark the descriptors of images in which the encoder saw something.
 
-    A blank copy finds nothing: all its distances are infinite, and its original is last.
+    Parameters
+    ----------
+    table : ndarray, shape (n, d)
+        Descriptors without a post-processing.
+    distance : str
+        What they are compared by.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        False for rows of zeros, but for packed codes, of which zeros are one like any other.
     """
-    usable = np.asarray(copies.any(axis=1), np.bool_)
+    if DISTANCES[distance].packed:
+        return np.ones(len(table), np.bool_)
+    return np.asarray(table.any(axis=1), np.bool_)
+
+
+def _answers(
+    database: Database, trial: Trial, copies: NDArray[Any], post: Projection | None
+) -> tuple[Float32Array, Float64Array, Float64Array]:
+    """Return the distances of copies, those to their own originals infinite, and what is expected of these originals' ranks.
+
+    That is their reciprocal and the chance to be first. A blank copy finds nothing: all its distances are infinite, and its
+    original is last.
+    """
+    usable = not_blank(copies, trial.distance)
     distances = np.full((len(copies), database.size), np.inf, np.float32)
-    rank = np.full(len(copies), database.size, np.int64)
+    reciprocal, first = np.full(len(copies), 1 / database.size), np.zeros(len(copies))
     if usable.any():
-        queries = copies[usable]
-        distances[usable] = database.distances(queries if post is None else _nonzero(post.apply(queries)))
-        own = distances[np.arange(len(copies)), originals]
-        rank[usable] = 1 + (distances < own[:, None]).sum(axis=1)[usable]
-    distances[np.arange(len(copies)), originals] = np.inf
-    return distances, rank
+        queries = copies[usable] if post is None else _nonzero(post.apply(copies[usable]))
+        distances[usable] = database.distances(queries, resolved=True)
+        reciprocal[usable], first[usable] = reciprocal_and_first(distances[usable], trial.originals[usable])
+    distances[np.arange(len(copies)), trial.originals] = np.inf
+    return distances, reciprocal, first
 
 
 def _nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -321,13 +351,13 @@ def _nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
     return table
 
 
-def _members(distances: NDArray[np.float32], lengths: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
-    """Mark the nearest of each row, so many for each name; of equally near ones any."""
+def _members(order: Int64Array, lengths: Mapping[str, int]) -> dict[str, BoolArray]:
+    """Mark the first of each row, so many for each name."""
     # One partial sort for all lengths costs little more than that for one.
-    order = np.argpartition(distances, sorted({k - 1 for k in lengths.values()}), axis=1)
-    marked = {name: np.zeros(distances.shape, np.bool_) for name in lengths}
+    places = np.argpartition(order, sorted({k - 1 for k in lengths.values()}), axis=1)
+    marked: dict[str, BoolArray] = {name: np.zeros(order.shape, np.bool_) for name in lengths}
     for name, k in lengths.items():
-        np.put_along_axis(marked[name], order[:, :k], True, axis=1)
+        np.put_along_axis(marked[name], places[:, :k], True, axis=1)
     return marked
 
 

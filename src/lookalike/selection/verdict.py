@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
-from lookalike.errors import UsageError
+from lookalike.errors import CollectionError, LookalikeError, UsageError
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
 from lookalike.selection.selftest import MAX_QUERIES, SelfTest, beats, prepare_trial, run_trial
@@ -93,6 +93,8 @@ class Verdict:
     candidates : dict of str to Encoder
         By title: each encoder as it is, and where that is another with the post-processing that it would get for the
         nearest images.
+    failed : dict of str to str
+        By title: the encoders that couldn't be measured here, and why.
     """
 
     images: int
@@ -101,6 +103,7 @@ class Verdict:
     picks: dict[str, int]
     encoders: dict[str, Encoder] = field(repr=False)
     candidates: dict[str, Encoder] = field(repr=False)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def figure(self, aim: str) -> str:
         """Return the name of the figure that decides for an aim."""
@@ -141,7 +144,8 @@ class Verdict:
         Returns
         -------
         str
-            Lines of equal columns; the best figure first within an encoder is not implied.
+            Lines of equal columns; the best figure first within an encoder is not implied. Then a line for each encoder
+            that couldn't be measured.
         """
         aims = {aim: self.figure(aim) for aim in AIMS}
         named = dict.fromkeys((*aims.values(), "first hit"))
@@ -160,7 +164,8 @@ class Verdict:
             )
             for line in cells
         ]
-        return "\n".join(line.rstrip() for line in lines)
+        left_out = [f"left out: {title}: {why}" for title, why in self.failed.items()]
+        return "\n".join([*(line.rstrip() for line in lines), *left_out])
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain numbers, lists and dictionaries.
@@ -168,7 +173,7 @@ class Verdict:
         Returns
         -------
         dict
-            Keys ``images``, ``families``, ``rows``, ``picks`` and ``sentences``.
+            Keys ``images``, ``families``, ``rows``, ``picks``, ``sentences`` and ``failed``.
         """
         picks = {
             aim: {"row": i, "encoder": self.rows[i].encoder, "recipe": self.rows[i].recipe, "figure": self.figure(aim)}
@@ -180,6 +185,7 @@ class Verdict:
             "rows": [row.to_json() for row in self.rows],
             "picks": picks,
             "sentences": {aim: self.sentence(aim) for aim in self.picks},
+            "failed": self.failed,
         }
 
 
@@ -223,6 +229,9 @@ def compare(
     ------
     UsageError
         If no encoder is given, there are too few images, or a family isn't known.
+    LookalikeError
+        If no encoder can be measured: what the first one says. One of several that can't is left out, and named in
+        ``failed``.
     """
     if not encoders:
         raise UsageError("there is no encoder to compare; name at least one, such as pixels, hog or color")
@@ -230,12 +239,14 @@ def compare(
     posts: list[tuple[Encoder, Projection | None]] = []
     named: dict[str, float] = {}
     number, total = 0, len(encoders) * len(recipes)
-    for encoder in encoders:
+
+    def measure(encoder: Encoder) -> None:
+        nonlocal number, named
         shown = images(encoder) if callable(images) else images
         shown = shown[sample_rows(len(shown), sample, seed)]
         number = len(shown)
         # fit() forgets a post-processing, so it is only for those that know nothing yet.
-        encoder = encoder if encoder.is_fitted else encoder.fit(shown)  # noqa: PLW2901
+        encoder = encoder if encoder.is_fitted else encoder.fit(shown)
         plain = encoder.with_post(None)
         packed = np.dtype(encoder.dtype) != np.float32
         begun = time.perf_counter()
@@ -266,11 +277,35 @@ def compare(
                 posts.append((plain, post))
             if progress:
                 progress(len(rows), total)
+
+    failed = _failures(encoders, measure, rows, posts)
     picks = {aim: _pick(rows, aim) for aim in AIMS}
     chosen = {aim: posts[i][0].with_post(posts[i][1]) for aim, i in picks.items()}
     plain_rows = [i for i, row in enumerate(rows) if row.recipe == str(UNCHANGED)]
     candidates = {rows[i].title: posts[i][0].with_post(posts[i][1]) for i in (*plain_rows, *_choices(rows, "nearest"))}
-    return Verdict(number, named, rows, picks, chosen, candidates)
+    return Verdict(number, named, rows, picks, chosen, candidates, failed)
+
+
+def _failures(
+    encoders: Sequence[Encoder],
+    measure: Callable[[Encoder], None],
+    rows: list[Row],
+    posts: list[tuple[Encoder, Projection | None]],
+) -> dict[str, str]:
+    """Measure each encoder, and return by title why one can't be: it leaves no row. If none can, raise the first's error."""
+    errors: dict[str, LookalikeError] = {}
+    for encoder in encoders:
+        done = len(rows)
+        try:
+            measure(encoder)
+        except CollectionError:  # the images can't be read, whatever the encoder
+            raise
+        except LookalikeError as e:
+            errors[_title(encoder)] = e
+            del rows[done:], posts[done:]
+    if not rows:
+        raise next(iter(errors.values()))
+    return {title: str(e) for title, e in errors.items()}
 
 
 def _choices(rows: Sequence[Row], aim: str) -> list[int]:

@@ -29,7 +29,7 @@ def test_figures_by_hand():
     test = run_trial(trial, lists=[1, 2, 3])
     assert (test.queries, test.database) == (2, 6)
     assert test.per_query["first hit"].tolist() == [1, 0]
-    assert test.per_query["reciprocal rank"].tolist() == [1, 1 / 4]
+    assert test.per_query["reciprocal rank"].tolist() == pytest.approx([1, 1 / 4])
     assert test.figures["first hit"] == 0.5
     # Nearest 2 of image 0 without it: 1, 2, and of its copy: 1, 2. Of image 3: 4, 5, and of its copy: 2, 1.
     assert test.per_query["agreement@2"].tolist() == [1, 0]
@@ -56,9 +56,23 @@ def test_all_three_ways_count_alike():
     ]
 
 
-def test_equal_distances_are_no_worse():
+def test_equal_distances_come_in_a_random_order():
     test = run_trial(on_a_line([5, 5, 5, 9], [5], [1]), lists=[1])
-    assert test.figures["first hit"] == 1
+    assert test.figures["first hit"] == pytest.approx(1 / 3)
+    assert test.figures["reciprocal rank"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+def test_the_nearest_other_is_on_the_list_whichever_of_equal_ones_it_is():
+    # It is taken off the list again, so that nothing is left of a list of one.
+    test = run_trial(on_a_line([5] * 40, [5] * 1000, [*range(20)] * 50), lists=[1, 4])
+    assert test.figures["neighbour agreement@1"] == 0
+    assert test.figures["neighbour agreement@4"] == pytest.approx(3 / 38, abs=0.01)
+
+
+def test_distances_that_rounding_cannot_tell_apart_are_equal():
+    # The copy is exactly where the original is, and nearer to the others than the last digits of 9,000 tell.
+    test = run_trial(on_a_line([9000, 9000.001, 8999.999, 9100], [9000], [0]), lists=[1])
+    assert test.figures["first hit"] == pytest.approx(1 / 3)
 
 
 def test_a_post_processing_is_judged_on_the_same_descriptors():

@@ -59,7 +59,7 @@ def test_the_table_and_the_json_say_the_same(verdict):
     lines = verdict.table().splitlines()
     assert len(lines) == 1 + len(verdict.rows)
     made = json.loads(json.dumps(verdict.to_json()))
-    assert set(made) == {"images", "families", "rows", "picks", "sentences"}
+    assert set(made) == {"images", "families", "rows", "picks", "sentences", "failed"}
     for aim, pick in made["picks"].items():
         assert AIMS[aim].words in lines[1 + pick["row"]]
         assert f"{made['rows'][pick['row']]['figures'][pick['figure']]:.3f}" in lines[1 + pick["row"]]

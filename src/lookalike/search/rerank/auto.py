@@ -11,6 +11,7 @@ Slight augmentations alone are no test of what a geometric check is for: the pla
     drawn at random, as a share of what is left. Without that, a re-ranking that gives everybody the same answers would
     look best of all.
 
+Of images that can't be told apart, each is as likely to come first as another (:mod:`lookalike.metrics.ties`).
 A geometric check takes its time, so that it is tried on fewer of them, and compared with the plain search on just those.
 A re-ranking by which copies find their originals less often, beyond chance, is out. Where images come in categories,
 the highest ``category precision@5%`` wins; where they don't, the highest ``first hit``. One that isn't better than none beyond chance
@@ -35,6 +36,7 @@ from lookalike.imaging.resize import fit_to
 from lookalike.index.artifacts import RERANK_AUTO, UNSOUND
 from lookalike.index.originals import originals_of
 from lookalike.metrics.bootstrap import bootstrap_interval
+from lookalike.metrics.ties import random_among_equal, reciprocal_and_first
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank import RERANKERS
 from lookalike.search.rerank.base import Reranker, RerankRequest
@@ -61,6 +63,8 @@ HELD_OUT, LOOKED_AT = 100, 60
 CATEGORIES_FROM = 0.3
 #: Smaller pictures have too few details to check. Larger ones are augmented at this size.
 SMALLEST, SIDE = 64, 320
+#: What a re-ranking's values must differ by to be told apart, as a share of the greatest: they are sums in float32.
+ROUNDED = np.float32(2e-6)
 #: Length of the compared lists, as a share of the collection.
 SHARE = 0.05
 
@@ -218,7 +222,7 @@ class _Test:
                 f"a re-ranking is chosen by augmented copies, for which {len(index)} images are too few; index at least "
                 f"{MIN_IMAGES * 4}, or name one yourself"
             )
-        self.index = index
+        self.index, self.seed = index, seed
         rows = np.random.default_rng([seed, 7]).permutation(len(index))[: min(HELD_OUT, len(index) // 4)]
         pictures = originals_of(index).read(rows.tolist())
         shape = tuple(index.manifest.shape)
@@ -240,9 +244,9 @@ class _Test:
             RerankRequest(table[seen], copies[seen].__getitem__) for copies, table in zip(ways, encoded, strict=True)
         ]
         # The nearest other image of each, by the plain distance.
-        plain = index.database().distances(index.descriptors[self.rows])
+        plain = index.database().distances(index.descriptors[self.rows], resolved=True)
         plain[np.arange(len(self.rows)), self.rows] = np.inf
-        self.nearest = plain.argmin(axis=1)
+        self.nearest = random_among_equal(plain, np.random.default_rng([seed, 8])).argmin(axis=1)
         self.length = max(1, round(SHARE * len(index)))
         self.partner = np.roll(np.arange(len(self.rows)), 1 + len(self.rows) // 3)
 
@@ -252,32 +256,42 @@ class _Test:
         looks = reranker is not None and reranker.needs_picture
         tried = min(count, LOOKED_AT) if looks else count
         augmented, in_scene = (asked.part(0, tried) for asked in self.asked)
-        first, theirs = self._lists(reranker, augmented)
-        first = (first + self._lists(reranker, in_scene)[0]) / 2
+        rng = np.random.default_rng([self.seed, 9])
+        first, theirs = self._lists(reranker, augmented, rng)
+        first = (first + self._lists(reranker, in_scene, rng)[0]) / 2
         if looks:  # it puts the same picture first, and leaves the others as they were
-            reranker, theirs = None, self._lists(None, self.asked[0])[1]
-        mine = self._lists(reranker, RerankRequest(table[self.rows]))[1]
-        kin = self._lists(reranker, RerankRequest(table[self.nearest]))[1]
-        for lists in (theirs, mine, kin):
-            lists[np.arange(count), self.rows] = False
+            reranker, theirs = None, self._lists(None, self.asked[0], rng)[1]
+        mine = self._lists(reranker, RerankRequest(table[self.rows]), rng)[1]
+        kin = self._lists(reranker, RerankRequest(table[self.nearest]), rng)[1]
+        own = np.arange(count), self.rows
+        theirs[own] = False
+        # Less one image as below, not two, or a list that everybody gets would be above chance.
+        chance = float((theirs & mine[self.partner]).sum(axis=1).mean() / self.length)
+        mine[own] = kin[own] = False
         agreement = (mine & theirs).sum(axis=1) / self.length
         related = (mine & kin).sum(axis=1) / self.length
-        chance = float((theirs & mine[self.partner]).sum(axis=1).mean() / self.length)
         return {FIRST_HIT: first, CATEGORY: ((agreement * related - chance) / max(1 - chance, 1e-9))[:tried]}
 
-    def _lists(self, reranker: Reranker | None, asked: RerankRequest) -> tuple[Float64Array, NDArray[np.bool_]]:
-        """Return for each query whether its original comes first, and which images are on its list."""
+    def _lists(
+        self, reranker: Reranker | None, asked: RerankRequest, rng: np.random.Generator
+    ) -> tuple[Float64Array, NDArray[np.bool_]]:
+        """Return for each query the chance that its original comes first, and which images are on its list."""
         marked = np.zeros((len(asked), len(self.index)), np.bool_)
         first = np.zeros(len(asked))
         step = 16 if reranker is None else min(16, reranker.queries_at_once)
+        cut = min(self.length, len(self.index) - 1)
         for start in range(0, len(asked), step):
             part = asked.part(start, start + step)
-            values = self.index.database().distances(part.descriptors) if reranker is None else reranker.values(part)[0]
-            for i, row in enumerate(values, start):
-                original = self.rows[i]
-                first[i] = float((row < row[original]).sum() == 0)
-                kept = np.argpartition(row, min(self.length, len(row) - 1))[: self.length]
-                marked[i, kept] = True
+            here = slice(start, start + len(part))
+            if reranker is None:
+                values = self.index.database().distances(part.descriptors, resolved=True)
+            else:
+                values = reranker.values(part)[0]
+                steps = np.maximum(ROUNDED * np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+                values = (np.rint(values / steps) * steps).astype(np.float32)
+            first[here] = reciprocal_and_first(values, self.rows[here])[1]
+            order = np.argpartition(random_among_equal(values, rng), cut, axis=1)
+            np.put_along_axis(marked[here], order[:, : self.length], values=True, axis=1)
         return first, marked
 
 

@@ -149,6 +149,32 @@ def check_range(name: str, key: str, value: float, least: float, most: float) ->
         raise UsageError(f"{name}: {key} is {value:g}; it must be {least:g} to {most:g}")
 
 
+def scaled(plain: Float32Array, database: Database, queries: NDArray[Any], share: float) -> Float32Array:
+    """Scale each row of plain distances, so that the greatest is a share of 1: to be added to other values.
+
+    Parameters
+    ----------
+    plain : ndarray of float32, shape (b, m)
+        What ``database`` gives for the queries; changed in place.
+    database : Database
+        Of the index.
+    queries : ndarray, shape (b, d)
+        Descriptors.
+    share : float
+        The greatest value afterwards.
+
+    Returns
+    -------
+    ndarray of float32, shape (b, m)
+        The same array; zeros where all distances are so small that rounding made them: it would be all there is to see.
+    """
+    most = plain.max(axis=1, keepdims=True)
+    steps = database.measure.resolution(database.checked(queries)[1])[:, None]
+    told = database.measure.to_squares(most) > steps
+    plain *= np.where(told, np.float32(share) / np.where(told, most, 1), 0).astype(np.float32)
+    return plain
+
+
 def ranking_values(
     reranker: Reranker | None, database: Database, asked: RerankRequest
 ) -> Iterator[tuple[Float32Array, Float32Array, list[dict[int, int]]]]:
@@ -188,4 +214,4 @@ def ranking_values(
         yield values, plain, inliers
 
 
-__all__ = ["Ranking", "RerankRequest", "Reranker", "check_range", "ranking_values"]
+__all__ = ["Ranking", "RerankRequest", "Reranker", "check_range", "ranking_values", "scaled"]

@@ -14,7 +14,7 @@ from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
 from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph
 from lookalike.neighbors.exact import Database
-from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range, scaled
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -74,8 +74,7 @@ def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alph
     squares = database.measure.to_squares(far)
     arrived = graph.spread(rows, graph.seeds(rows, squares), alpha)
     most = np.maximum(arrived.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    plain *= np.float32(PLAIN) / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     arrived /= -most
-    arrived += plain
+    arrived += scaled(plain, database, queries, PLAIN)
     arrived += 1
     return np.maximum(arrived, 0, out=arrived)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
-from lookalike.search.rerank.base import Reranker, RerankRequest, check_range
+from lookalike.search.rerank.base import Reranker, RerankRequest, check_range, scaled
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -102,7 +102,7 @@ class KReciprocal(Reranker):
             shape=(queries, size),
         )
         own = ((own + pick @ self.own) / np.float32(1 + first.shape[1])).tocsr()
-        out = plain / np.maximum(plain.max(axis=1, keepdims=True), np.finfo(np.float32).tiny) * np.float32(self.plain)
+        out = scaled(plain, self.database, asked.descriptors, self.plain)
         for i in range(queries):
             mine = slice(own.indptr[i], own.indptr[i + 1])
             shared = np.zeros(size, np.float32)
