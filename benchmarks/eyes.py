@@ -28,8 +28,8 @@ from study import keep
 from lookalike import Collection, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.neighbors.linalg import unit_rows
-from lookalike.selection.compare import encoder_named, shown_to
-from lookalike.selection.defaults import default_encoder
+from lookalike.selection.compare import encoder_named
+from lookalike.selection.defaults import default_encoder, shown_to
 from lookalike.selection.neighbour_metric import neighbour_metric
 
 #: The last commit with the network in single precision.

@@ -141,8 +141,8 @@ def build_index(
     encoder: str | Path | Encoder | None = None,
     path: str | Path | None = None,
     *,
-    adapt: bool | None = None,
-    aim: str = "nearest",
+    adapt: bool | str | None = None,
+    aim: str | None = None,
     only: bool = False,
     retry: bool = False,
     rebuild: bool = False,
@@ -171,11 +171,13 @@ def build_index(
         index's own; for a new index the default encoder (:mod:`lookalike.selection.defaults`).
     path : str or Path, optional
         The index's folder. By default ``.lookalike`` in the collection's folder, else ``NAME.lookalike``.
-    adapt : bool, optional
-        Fit label-free post-processing to the images; it is used only if it improves the self-test. By default what the
-        index has; for a new index without ``encoder``, the default post-processing.
-    aim : {"nearest", "category", "both"}
-        What ``adapt`` and ``"best"`` optimize: the nearest images, all images of the same category, or both.
+    adapt : bool or str, optional
+        Judge post-processings without labels: the default one is used, or one that is surely better; or the name of one
+        (:mod:`lookalike.selection.recipes`), which is used whatever the judge says. By default what the index has; for a new
+        index without ``encoder``, the default post-processing.
+    aim : {"nearest", "category", "both"}, optional
+        What ``adapt`` and ``"best"`` choose for: the nearest images (the default), all images of the same category, or both.
+        What an index was chosen for otherwise is chosen again.
     only : bool
         Drop the index's other encoders. Otherwise only an older one of the same name is dropped.
     retry : bool

@@ -41,14 +41,14 @@ class IndexCommand:
     size: Size = None
     deskew: bool = option("hog: straighten slanted glyphs first.", default=False)
     adapt: bool | None = option(
-        "Fit label-free post-processing to the images; it is used only if it improves the self-test. Also: --adapt "
-        "auto. Default: the index's own; for a new index without --encoder, the default post-processing.",
+        "Judge post-processings without labels: the default one is used, or one that is surely better. Also: --adapt "
+        "RECIPE, one by name. Default: the index's own; for a new index without --encoder, the default post-processing.",
         "--adapt/--no-adapt",
     )
-    aim: str = option(
-        "What --adapt and --encoder best optimize: nearest (the few most similar images first), category (all images "
-        "of the same kind), or both.",
-        default="nearest",
+    recipe: str | None = option("What --adapt RECIPE means.", "--recipe", hidden=True)
+    aim: str | None = option(
+        "What --adapt and --encoder best choose for: nearest (the few most similar images first, the default), category "
+        "(all images of the same kind), or both.",
     )
     include: list[str] | None = option("Only files that match this pattern: '*.jpg', 'scans/*'. May be repeated.")
     exclude: list[str] | None = option("Leave out files and folders that match this pattern. May be repeated.")
@@ -155,7 +155,7 @@ def _update(
             images,
             create_encoder("hog", deskew=True) if options.deskew else options.encoder,
             path,
-            adapt=options.adapt,
+            adapt=options.recipe or options.adapt,
             aim=options.aim,
             only=options.only,
             retry=options.retry,

@@ -16,7 +16,20 @@ from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
 #: What the manifest says of the encoder that the index is looked at through.
-_VIEW = ("encoder", "params", "fingerprint", "distance", "dimension", "post", "shape", "resized", "count", "provider")
+_VIEW = (
+    "encoder",
+    "params",
+    "fingerprint",
+    "distance",
+    "dimension",
+    "post",
+    "shape",
+    "resized",
+    "count",
+    "provider",
+    "aim",
+    "verdict",
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,8 @@ def info(options: InfoOptions) -> None:
         print(
             f"{'encoder':<15} {column['encoder']}{post} {column['dimension']}-d, {column['count']:,} images ({column['fingerprint']}){made_by}{state}"
         )
+        if column["verdict"]:
+            print(f"{'':<15} {column['verdict']}")
     if not manifest.complete:
         print(f"{'':<15} the last run was interrupted; run the same lookalike index to continue")
 

@@ -70,10 +70,27 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 
 def _spelt(arguments: list[str]) -> list[str]:
-    """Leave out ``--debug``, which is read here, and the word in ``--adapt auto``: a flag has no value, and it means that."""
-    wanted = ["--adapt" if a == "--adapt=auto" else a for a in arguments if a != "--debug"]
-    pairs = zip(["", *wanted], wanted, strict=False)
-    return [a for before, a in pairs if (before, a) != ("--adapt", "auto") or Path("auto").exists()]
+    """Leave out ``--debug``, which is read here, and spell ``--adapt RECIPE`` so that a flag needs no value.
+
+    ``auto`` is what the flag alone means. A word after a space is a recipe only if it is one's name and no file's.
+    """
+    wanted = [a for a in arguments if a != "--debug"]
+    spelt: list[str] = []
+    for word in wanted:
+        flag, equals, recipe = word.partition("=")
+        after_flag = spelt[-1:] == ["--adapt"] and not Path(word).exists() and _is_recipe(word)
+        if after_flag or (flag == "--adapt" and equals):
+            recipe = word if after_flag else recipe
+            spelt += ["--adapt"] * (not after_flag) + ([] if recipe == "auto" else ["--recipe", recipe])
+        else:
+            spelt.append(word)
+    return spelt
+
+
+def _is_recipe(word: str) -> bool:
+    from lookalike.selection.recipes import NAMES
+
+    return word == "auto" or word.replace("-", " ") in NAMES
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

@@ -62,7 +62,8 @@ def train(options: TrainOptions) -> None:
     from lookalike import create_encoder, open_collection, progress
     from lookalike.encoders.serialize import CHECKPOINT, check_folder
     from lookalike.encoders.trained import TrainedEncoder
-    from lookalike.selection.compare import encoder_named, shown_to
+    from lookalike.selection.compare import encoder_named
+    from lookalike.selection.defaults import shown_to
 
     check_folder(options.output)
     checkpoint = options.output / CHECKPOINT

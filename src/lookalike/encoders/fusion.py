@@ -7,6 +7,7 @@ done once at encoding, so that search stays one product.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,22 @@ class Fusion(Encoder):
         self.members_ = [member.fit(images) for member in members]
 
     def _encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.join([member.encode(images) for member in self.members_])
+
+    def join(self, members: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Join what the members make of the same images.
+
+        Parameters
+        ----------
+        members : sequence of ndarray of float32, each of shape (n, d)
+            One a member, in order.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, sum of all d)
+        """
         parts = []
-        for member, root in zip(self.members_, self._roots(len(self.members_)), strict=True):
-            descriptors = member.encode(images)
+        for descriptors, root in zip(members, self._roots(len(self.members_)), strict=True):
             lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
             parts.append(descriptors * (root / np.where(lengths > 0, lengths, 1)))
         return np.concatenate(parts, axis=1, dtype=np.float32)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lookalike.atomic import claimed
 from lookalike.collections.collection import Collection
@@ -21,7 +20,8 @@ from lookalike.encoders.neural import RETIRED
 from lookalike.encoders.onnx.known_models import KNOWN, title_of
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
-from lookalike.errors import EncoderError, IndexStoreError, unknown_name
+from lookalike.errors import EncoderError, IndexStoreError
+from lookalike.index.choice import Choice, adapted, best_encoder, fits, learning_sample
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.lance_store import LanceStore, give_memory_back
 from lookalike.index.learn_post import is_due, is_reduced_by_few, learn_post
@@ -42,22 +42,19 @@ from lookalike.index.store import Store, place_of
 from lookalike.index.sweep import save_encoder, sweep
 from lookalike.index.sync import Rules, Summary, Sync, Target
 from lookalike.index.vectors import keep_lists
-from lookalike.selection.adapt import AIMS
-from lookalike.selection.adapt import adapt as learn_to_overlook
-from lookalike.selection.compare import compare, encoder_named, shown_to
-from lookalike.selection.defaults import default_encoder
+from lookalike.selection.compare import encoder_named
+from lookalike.selection.defaults import default_encoder, shown_to
+from lookalike.selection.recipes import DEFAULT
 
 _log = logging.getLogger(__name__)
-
-_LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
 
 @dataclass(frozen=True)
 class IndexOptions:
     """What a run that writes an index is to do; each field as of :func:`lookalike.build_index`."""
 
-    adapt: bool | None = None
-    aim: str = "nearest"
+    adapt: bool | str | None = None
+    aim: str | None = None
     only: bool = False
     retry: bool = False
     rebuild: bool = False
@@ -142,8 +139,7 @@ def update_index(
             manifest = run.run()
             if stated is not None and not rules.rebuild:
                 _note_other_providers(stated, manifest, note)
-            if options.adapt is None:
-                manifest = learn_post(path, store, manifest, note)
+            manifest = learn_post(path, store, manifest, note)
             give_memory_back()  # lists take some, too
             index = IndexReader(path, manifest)
             keep_lists(path, manifest, options.approximate, lambda: (index.descriptors, index.keys), note)
@@ -240,13 +236,14 @@ def _columns(
     loaded = {} if manifest is None else _loaded(manifest, path, options.rebuild)
     complete = [pair for pair in loaded.values() if pair[0].complete]
     shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
-    adapt, learnt_from = options.adapt, None
+    choice = Choice.of(options, manifest, encoder, note)
+    learnt_from, aim, verdict = None, None, None
     if encoder is None and manifest is not None:
         same_shape = shape is None or list(shape) == manifest.shape
         kept = loaded.get(manifest.default)
         new = max(0, len(images) - sum(manifest.outcomes.values()))  # files that are known to be broken stay so
         again = kept is not None and is_due(kept[0], kept[0].count + new) and is_reduced_by_few(*kept)
-        if kept is not None and same_shape and not again and adapt in (None, manifest.view.post is not None):
+        if kept is not None and same_shape and not again and fits(kept[0], choice):
             if manifest.view.params.get("model") in RETIRED:
                 note(
                     f"{path}: its encoder, {manifest.view.params['model']}, is that of an older lookalike; index again into "
@@ -254,7 +251,10 @@ def _columns(
                 )
             return complete, manifest.default
         encoder = create_encoder(manifest.encoder, **manifest.view.params)
-        learnt_from = 0 if adapt is None and kept is not None and kept[0].learnt_from is not None else None
+        is_default = kept is not None and kept[0].learnt_from is not None
+        learnt_from = 0 if choice.adapt is None and is_default else None
+        if choice.adapt is None and kept is not None:
+            aim, verdict = kept[0].aim, kept[0].verdict
         if encoder.learns:
             raise EncoderError(
                 f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
@@ -262,18 +262,24 @@ def _columns(
             )
     elif encoder is None:
         encoder = _default(images, note)
-        learnt_from = 0 if adapt is None else None
-    asked = encoder if isinstance(encoder, Encoder) else _asked(encoder, images, options.aim, note)
+        learnt_from = 0 if choice.adapt is None else None
+    is_best = str(encoder) == "best"
+    if is_best:
+        asked, verdict, is_default = best_encoder(images, choice.aim, note)
+        aim, learnt_from = choice.aim, 0 if is_default else None
+    else:
+        asked = encoder if isinstance(encoder, Encoder) else encoder_named(encoder)
     for column, fitted in loaded.values():
-        pending = learnt_from in (None, column.learnt_from)
-        if pending and _is_same(column, asked, shape, adapt):
+        pending = learnt_from in (None, column.learnt_from) or (is_best and column.learnt_from is not None)
+        if pending and _is_same(column, asked, shape) and (is_best or fits(column, choice)):
             return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
     ready = _ready(asked, images)
     post = None
-    if adapt:
-        note(f"learning from augmented copies what {ready.name} is to overlook, which takes up to two minutes")
-        ready, adapted = learn_to_overlook(ready, _sample(shown_to(ready, images)), aim=options.aim)
-        post = adapted.chosen
+    if choice.adapt:
+        ready, recipe, verdict = adapted(ready, images, choice, note)
+        aim = None if verdict is None else choice.aim
+        # The default is learnt from the index itself, and again when it has doubled.
+        learnt_from, post = (0, None) if recipe == DEFAULT else (None, recipe.name)
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
     first = title_of(ready.name, ready.params)
     name = next(n for n in (first, *(f"{first}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
@@ -290,6 +296,8 @@ def _columns(
         resized=images.resized,
         complete=manifest is None,
         learnt_from=learnt_from,
+        aim=aim,
+        verdict=verdict,
     )
     return [*complete, (column, ready)], name
 
@@ -320,31 +328,17 @@ def _default(images: Collection, note: Callable[[str], None]) -> Encoder:
     return encoder
 
 
-def _asked(name: str | Path, images: Collection, aim: str, note: Callable[[str], None]) -> Encoder:
-    if str(name) == "best":
-        if aim not in AIMS:
-            raise unknown_name("aim", aim, AIMS)
-        note("trying encoders on a sample, which takes a few minutes: lookalike compare shows what comes out")
-        return compare(images).encoders[aim]
-    return encoder_named(name)
-
-
-def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None, adapt: bool | None) -> bool:
+def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None) -> bool:
     """Tell whether a column is what an encoder makes; one that isn't fitted yet counts by its name and parameters."""
     if encoder.is_fitted:
         return column.fingerprint == encoder.fingerprint
     alike = (column.encoder, column.params) == (encoder.name, encoder.params)
-    return alike and (shape is None or list(shape) == column.shape) and adapt in (None, column.post is not None)
+    return alike and (shape is None or list(shape) == column.shape)
 
 
 def _ready(encoder: Encoder, images: Collection) -> Encoder:
     shown = shown_to(encoder, images)
     if not encoder.is_fitted:
-        encoder.fit(_sample(shown) if encoder.learns else np.zeros((1, *shown.shape), np.uint8))
+        encoder.fit(learning_sample(shown) if encoder.learns else np.zeros((1, *shown.shape), np.uint8))
     encoder.check_images(np.empty((0, *shown.shape), np.uint8))
     return encoder
-
-
-def _sample(images: Collection) -> NDArray[np.uint8]:
-    most = max(1, min(_LEARN_FROM, _LEARN_BYTES // int(np.prod(images.shape))))
-    return images.evenly(most).array()

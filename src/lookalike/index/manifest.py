@@ -88,6 +88,10 @@ class Column:
         Images that there were when the default post-processing was learnt, 0 before. None where none is to be.
     provider : str or None
         What computed the newest descriptors: ``cpu``, ``cuda``, ``coreml``; None where no ONNX model made them.
+    aim : str or None
+        What encoder or post-processing were chosen for without labels; None where nothing was.
+    verdict : str or None
+        Why, and how far to trust it, in a sentence.
     """
 
     column: str
@@ -104,6 +108,8 @@ class Column:
     complete: bool = False
     learnt_from: int | None = None
     provider: str | None = None
+    aim: str | None = None
+    verdict: str | None = None
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.reports.drawing import INK, MUTED, PAPER, RULE, blank_figure, chart_axes, headline, line_style
-from lookalike.selection.adapt import UNCHANGED
+from lookalike.selection.recipes import UNCHANGED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""An encoder and a collection -> the encoder with the post-processing that the self-test chooses, or unchanged.
+"""An encoder and a collection -> the encoder with the post-processing that the judge chooses, or that was asked for by name.
 
 The recipes are in :mod:`lookalike.selection.recipes`; no label is read.
 """
@@ -12,62 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.cores import one_thread_of_blas
 from lookalike.encoders.base import Encoder
-from lookalike.encoders.postprocess import Projection
-from lookalike.errors import unknown_name
-from lookalike.selection.recipes import NAMES, RECIPES, UNCHANGED, Learner, Material, Recipe, learn, prepare_material
-from lookalike.selection.scatter import solve
-from lookalike.selection.selftest import SelfTest, beats, run_trial
+from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.candidates import Candidate, candidates_of, title_of
+from lookalike.selection.judge import AIMS, Gain, aim_named, baseline, evidence, look_of, pick, predict
+from lookalike.selection.recipes import DEFAULT, RECIPES, Recipe, descriptors_to_learn_from, learn
+from lookalike.selection.selftest import SelfTest, make_views
 
-__all__ = [
-    "AIMS", "NAMES", "RECIPES", "UNCHANGED", "Adaptation", "Aim", "Learner", "Material", "Recipe",
-    "adapt", "choose", "learn", "prepare_material", "solve",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What is searched for, and the evidence for the figure that decides.
-
-    Attributes
-    ----------
-    words : str
-        What it is called in a sentence.
-    figure : str
-        The self-test's figure; the highest wins.
-    keeps : str
-        A figure that must not fall beyond chance against the unchanged encoder's; empty for none.
-    score : str
-        The labelled score that the figure stands for.
-    collections : int
-        How many collections with labels were measured (``benchmarks/verdict.py``).
-    lowest, highest : float
-        Spearman's rank correlation of figure and score over encoders and post-processings, on these collections.
-    """
-
-    words: str
-    figure: str
-    keeps: str
-    score: str
-    collections: int
-    lowest: float
-    highest: float
-
-
-#: Aim -> what decides; see ``docs/adapt.md``.
-AIMS = {
-    "nearest": Aim("the nearest images", "self-retrieval MRR", "", "P@1", 9, 0.46, 0.87),
-    "category": Aim("all images of the same category", "category precision@5%", "", "mAP", 6, 0.47, 0.96),
-    "both": Aim(
-        "the category, with the nearest images first",
-        "category precision@5%",
-        "self-retrieval MRR",
-        "mAP",
-        6,
-        0.47,
-        0.96,
-    ),
-}
+#: Images that post-processings are judged on, and those that are shown otherwise; what is chosen is learnt from more.
+SAMPLE, QUERIES = 400, 80
 
 
 @dataclass(frozen=True)
@@ -77,49 +31,70 @@ class Adaptation:
     Attributes
     ----------
     aim : str
-        ``nearest``, ``category`` or ``both``; the words of an aim that was given as such.
-    figure : str
-        The self-test's figure that decided.
+        ``nearest``, ``category`` or ``both``.
     chosen : str
         The recipe that was chosen.
+    default : str
+        The recipe that the others were compared with.
+    gains : dict of str to dict of str to Gain
+        By recipe and score: what it is expected to gain over the default.
     tested : dict of str to SelfTest
         Every recipe's self-test.
     """
 
     aim: str
-    figure: str
     chosen: str
+    default: str
+    gains: dict[str, dict[str, Gain]]
     tested: dict[str, SelfTest] = field(repr=False)
+
+    def sentence(self) -> str:
+        """Say what was chosen, why, and how far to trust it."""
+        score = AIMS[self.aim].score
+        if self.chosen == self.default:
+            others = [(name, gain[score]) for name, gain in self.gains.items() if name != self.default]
+            nearest = max(others, key=lambda pair: pair[1].mean, default=None)
+            but = "" if nearest is None else f" ({nearest[0]}, {score} {nearest[1]})"
+            said = f"post-processing: {self.chosen}, the default, is kept; no other is surely better here{but}."
+        else:
+            said = f"post-processing: {self.chosen}, {score} {self.gains[self.chosen][score]} over the default."
+        return f"{said} No label was read. {evidence(self.aim, 'adapt')}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain numbers, lists and dictionaries."""
-        tested = {name: test.to_json() for name, test in self.tested.items()}
-        return {"aim": self.aim, "figure": self.figure, "chosen": self.chosen, "tested": tested}
+        return {
+            "aim": self.aim,
+            "chosen": self.chosen,
+            "default": self.default,
+            "gains": {recipe: {s: g.to_json() for s, g in gain.items()} for recipe, gain in self.gains.items()},
+            "tested": {name: test.to_json() for name, test in self.tested.items()},
+            "sentence": self.sentence(),
+        }
 
 
 def adapt(
     encoder: Encoder,
     images: NDArray[np.uint8],
     *,
-    aim: str | Aim = "nearest",
+    aim: str = "nearest",
     families: Mapping[str, float] | Iterable[str] | None = None,
     recipes: Sequence[Recipe] = RECIPES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Encoder, Adaptation]:
-    """Learn a post-processing from a collection, and use it only if it improves the self-test.
+    """Learn a post-processing from a collection: the default one, or one that is surely better.
 
     Parameters
     ----------
     encoder : Encoder
         Fitted, with float descriptors; not changed.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection; of more than ``MAX_DATABASE`` a sample is taken.
-    aim : str or Aim
-        ``nearest`` for the nearest images, ``category`` for all images of the same category, ``both`` for the category among what
-        doesn't find augmented copies less often beyond chance; or another.
+        The collection. Post-processings are judged on a sample of ``SAMPLE``, and learnt from at most ``MAX_ROWS``.
+    aim : str
+        ``nearest`` for the nearest images, ``category`` for all images of the same category, ``both`` for the category among
+        what isn't expected to lose the nearest.
     families : mapping of str to float, or iterable of str, optional
-        Augmentations that descriptors should not change under; by default those that suit the images.
+        Augmentations of the self-test; by default those that suit the images.
     recipes : sequence of Recipe
         What to try.
     seed : int
@@ -139,55 +114,52 @@ def adapt(
     UsageError
         If the aim or a family isn't known, there are too few images, or the encoder gives packed codes.
     """
-    wanted = _aim(aim)
-    material = prepare_material(encoder, images, families, seed=seed)
-    learner = Learner(material, seed=seed)
-    posts: dict[str, Projection | None] = {}
-    tested: dict[str, SelfTest] = {}
-    for done, recipe in enumerate(recipes):
-        post = learner.learn(recipe)
-        if post is not None or recipe == UNCHANGED:
-            posts[str(recipe)], tested[str(recipe)] = post, run_trial(material.trial, post)
-        if progress:
-            progress(done + 1, len(recipes))
-    chosen, figure = choose(tested, wanted)
-    named = aim if isinstance(aim, str) else aim.words
-    return encoder.with_post(posts[chosen]), Adaptation(named, figure, chosen, tested)
+    aim_named(aim)
+    with one_thread_of_blas():
+        rows = descriptors_to_learn_from(encoder, images, seed)
+        views = make_views(images[sample_rows(len(images), SAMPLE, seed)], families, queries=QUERIES, seed=seed)
+        tried: list[Candidate] = []
+        for candidate in candidates_of(encoder, views, recipes, seed=seed):
+            tried.append(candidate)
+            if progress:
+                progress(len(tried), len(recipes))
+        default = baseline(tried, title_of(encoder))
+        gains = predict(tried, default, look_of(encoder.name, images.ndim == 4))
+        chosen = tried[pick(gains, default, aim)].recipe
+        post = learn(rows, next(r for r in (*recipes, DEFAULT) if r.name == chosen), unit=_unit(encoder), seed=seed)
+    by_recipe = {candidate.recipe: gain for candidate, gain in zip(tried, gains, strict=True)}
+    tested = {candidate.recipe: candidate.test for candidate in tried}
+    return encoder.with_post(post), Adaptation(aim, chosen, tried[default].recipe, by_recipe, tested)
 
 
-def choose(tested: Mapping[str, SelfTest], aim: str | Aim) -> tuple[str, str]:
-    """Choose among self-tests of one encoder on one collection.
+def with_recipe(encoder: Encoder, images: NDArray[np.uint8], recipe: Recipe, *, seed: int = 0) -> Encoder:
+    """Learn a post-processing that was asked for by name, whatever the judge says.
 
     Parameters
     ----------
-    tested : mapping of str to SelfTest
-        By name, the unchanged encoder first.
-    aim : str or Aim
-        A name in :data:`AIMS`, or another aim.
+    encoder : Encoder
+        Fitted, with float descriptors; not changed.
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        The collection.
+    recipe : Recipe
+        Which.
+    seed : int
+        Of the sample.
 
     Returns
     -------
-    name : str
-        The best by the aim's figure; the first unless the best is better beyond chance (paired bootstrap, 95 %).
-    figure : str
-        The figure's name.
+    Encoder
+        The same with the post-processing; as it is where there is too little to learn from.
 
     Raises
     ------
     UsageError
-        If the aim isn't known.
+        If the encoder gives packed codes.
     """
-    wanted = _aim(aim)
-    figure, keeps = wanted.figure, wanted.keeps
-    unchanged = next(iter(tested))
-    allowed = [n for n, test in tested.items() if not keeps or not beats(tested[unchanged], test, keeps)]
-    best = max(allowed, key=lambda name: tested[name].figures[figure])
-    return best if beats(tested[best], tested[unchanged], figure) else unchanged, figure
+    with one_thread_of_blas():
+        rows = descriptors_to_learn_from(encoder, images, seed)
+        return encoder.with_post(learn(rows, recipe, unit=_unit(encoder), seed=seed))
 
 
-def _aim(aim: str | Aim) -> Aim:
-    if isinstance(aim, Aim):
-        return aim
-    if aim not in AIMS:
-        raise unknown_name("aim", aim, AIMS)
-    return AIMS[aim]
+def _unit(encoder: Encoder) -> bool:
+    return encoder.with_post(None).distance == "cosine"

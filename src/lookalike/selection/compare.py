@@ -16,8 +16,11 @@ from lookalike.encoders.registry import is_encoder_name
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import UsageError
 from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.adapt import SAMPLE
+from lookalike.selection.candidates import title_of
+from lookalike.selection.defaults import default_encoder, shown_to
 from lookalike.selection.robustness import Point, robustness
-from lookalike.selection.verdict import SAMPLE, Verdict
+from lookalike.selection.verdict import Verdict
 from lookalike.selection.verdict import compare as compare_images
 
 #: Encoders tried by default: none that must be trained or installed first.
@@ -75,27 +78,6 @@ def _parameter(part: str, text: str) -> tuple[str, object]:
     return key, value
 
 
-def shown_to(encoder: Encoder, images: Collection) -> Collection:
-    """Return a collection at the size that an encoder prefers, unless the collection has a size already.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        Fitted or not.
-    images : Collection
-        Any.
-
-    Returns
-    -------
-    Collection
-        The same images.
-    """
-    if images.entries is None or images.is_sized:
-        return images
-    wanted = encoder.shape_ if encoder.is_fitted else encoder.preferred_shape
-    return images if wanted is None else open_collection(images, size=(wanted[0], wanted[1]))
-
-
 def compare(
     collection: str | Path | NDArray[np.generic] | Collection,
     names: Sequence[str] = TRIED,
@@ -134,11 +116,22 @@ def compare(
     UsageError
         If an encoder or a family isn't known, or there are too few images.
     """
-    at_its_size = _Sample(open_collection(collection), sample, seed)
+    opened = open_collection(collection)
     tried = [encoder_named(name) for name in names]
     for encoder in tried:
         _ = encoder.preferred_shape  # opens its model: one that isn't there is reported before the others have worked
-    return compare_images(at_its_size, tried, families=families, sample=sample, seed=seed, progress=on_progress)
+    default = default_encoder(opened)
+    if default is not None and title_of(default) not in map(title_of, tried):
+        tried.append(default)
+    return compare_images(
+        _Sample(opened, sample, seed),
+        tried,
+        default=None if default is None else title_of(default),
+        families=families,
+        sample=sample,
+        seed=seed,
+        progress=on_progress,
+    )
 
 
 def augmentation_curves(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.collections.open import Collection
+from lookalike.collections.open import Collection, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create
 from lookalike.errors import CollectionError
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.compare import shown_to
 from lookalike.selection.neighbour_metric import MAX_ROWS, NEIGHBOURS, neighbour_metric
 from lookalike.selection.scatter import nearest_others
 from lookalike.transforms.grounds import is_shaded, kind_of
@@ -29,6 +28,27 @@ TRIED, MIN_TRIED, MAX_PIXELS = 600, 60, 2.5e7
 #: By how much the mean cosine of the nearest must grow when glyphs are deskewed. It grows by 3.6 to 9 % on digits, where
 #: deskewing helps, and by 2 % at most on drawings, outlines and objects (``benchmarks/eyes.py``, labels in sight).
 DESKEW_GAIN = 1.027
+
+
+def shown_to(encoder: Encoder, images: Collection) -> Collection:
+    """Return a collection at the size that an encoder prefers, unless the collection has a size already.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fitted or not.
+    images : Collection
+        Any.
+
+    Returns
+    -------
+    Collection
+        The same images.
+    """
+    if images.entries is None or images.is_sized:
+        return images
+    wanted = encoder.shape_ if encoder.is_fitted else encoder.preferred_shape
+    return images if wanted is None else open_collection(images, size=(wanted[0], wanted[1]))
 
 
 def default_encoder(images: Collection) -> Encoder | None:

@@ -2,8 +2,9 @@
 
 Two images that are each among the other's nearest are mostly of one kind. *Within* is the scatter of the differences
 between such pairs, *total* that of the collection. Directions that vary in total more than within count for more:
-``St v = w (Sw + r tr(Sw)/d I) v``, ``w > 1``, scaled by ``sqrt((w - 1) / w)``, as in
-:mod:`lookalike.selection.recipes`; here that map ``M`` is joined with the plain descriptor, so that what the pairs don't
+``St v = w (Sw + r tr(Sw)/d I) v``, ``w > 1``, scaled by ``sqrt((w - 1) / w)``: linear discriminants (R. A. Fisher, 1936)
+with the weights of a Gaussian model's likelihood ratio (S. Ioffe, "Probabilistic Linear Discriminant Analysis", ECCV 2006),
+near to locality preserving projections (X. He and P. Niyogi, NIPS 2003). That map ``M`` is joined with the plain descriptor, so that what the pairs don't
 say is kept. Joined, the product of two descriptors is ``x' (I + a M M') y``: one linear map, its symmetric root.
 Mutual neighbours as evidence: H. Jegou et al., "A contextual dissimilarity measure for accurate and efficient image
 search", CVPR 2007; D. Qin et al., "Hello neighbor: accurate object retrieval with k-reciprocal nearest neighbors", CVPR 2011.
@@ -17,10 +18,10 @@ from __future__ import annotations
 import numpy as np
 
 from lookalike.array_types import Float32Array, Float64Array
+from lookalike.cores import one_thread_of_blas
 from lookalike.encoders.postprocess import Projection
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.recipes import centred
 from lookalike.selection.scatter import leading_directions, nearest_others, solve
 
 NAME = "mutual neighbours"
@@ -39,7 +40,9 @@ MAX_LENGTH, LEADING = 1024, 512
 ALIKE = 0.99
 
 
-def neighbour_metric(descriptors: Float32Array, *, unit: bool = True, seed: int = 0) -> Projection | None:
+def neighbour_metric(
+    descriptors: Float32Array, *, unit: bool = True, seed: int = 0, neighbours: int = NEIGHBOURS, rounds: int = 1
+) -> Projection | None:
     """Learn the map from a collection's descriptors.
 
     Parameters
@@ -50,6 +53,10 @@ def neighbour_metric(descriptors: Float32Array, *, unit: bool = True, seed: int 
         Whether they are brought to length 1 first: where they are compared by cosine.
     seed : int
         Of the sample.
+    neighbours : int
+        How many neighbours of each are looked at.
+    rounds : int
+        How often the map is learnt: from the second time on, from the neighbours under the map before.
 
     Returns
     -------
@@ -66,38 +73,59 @@ def neighbour_metric(descriptors: Float32Array, *, unit: bool = True, seed: int 
     mean = rows.mean(axis=0)
     if mean @ mean > ALIKE * float(np.einsum("ij,ij->", rows, rows)) / len(rows):
         return None
-    import scipy.linalg  # noqa: F401  (its products, too, are to be held to one thread)
-    from threadpoolctl import threadpool_limits
-
-    # More threads than free cores wait for each other by spinning: beside other work that took ten times as long.
-    with threadpool_limits(1, user_api="blas"):
-        return _learn(rows - mean, mean, unit, seed)
+    with one_thread_of_blas():
+        return _learn(rows - mean, mean, unit, seed, min(neighbours, number // 4), rounds)
 
 
-def _learn(rows: Float32Array, mean: Float32Array, unit: bool, seed: int) -> Projection:
+def _learn(rows: Float32Array, mean: Float32Array, unit: bool, seed: int, neighbours: int, rounds: int) -> Projection:
     """Learn the map from descriptors less their mean."""
     basis = _leading(rows, seed) if rows.shape[1] > MAX_LENGTH else None
     if basis is not None:
         rows = rows @ basis
-    within, closeness = mutual_scatter(rows)
     total = np.asarray(rows.T @ rows / len(rows), np.float64)
-    directions, ratio = (np.empty((rows.shape[1], 0)), 0.0) if within is None else _solved(total, within)
-    if ratio < MIN_RATIO:
-        return centred(mean, unit)
-    mapped = np.einsum("ij,ij->", directions.T @ total, directions.T)
-    root = _root((WEIGHT * closeness) ** 2 * float(np.trace(total) / mapped) * directions @ directions.T)
+    seen, root, weight = rows, np.eye(0), 0.0
+    for _ in range(rounds):
+        within, closeness = mutual_scatter(rows, seen, neighbours)
+        directions, ratio = (np.empty((rows.shape[1], 0)), 0.0) if within is None else _solved(total, within)
+        if ratio < MIN_RATIO:
+            return centred(mean, unit)
+        weight = weight or WEIGHT * closeness  # under the map, neighbours are nearer than they look
+        mapped = np.einsum("ij,ij->", directions.T @ total, directions.T)
+        root = _root(weight**2 * float(np.trace(total) / mapped) * directions @ directions.T)
+        seen = np.asarray(rows @ root, np.float32)
     matrix = root if basis is None else basis @ root
     facts = {"images": len(rows), "directions": directions.shape[1], "ratio": round(ratio, 2)}
     return Projection(NAME, mean, np.ascontiguousarray(matrix, np.float32), unit, params=facts)
 
 
-def mutual_scatter(rows: Float32Array) -> tuple[Float64Array | None, float]:
+def centred(mean: Float32Array, unit: bool) -> Projection:
+    """Return what takes a mean off, and leaves the directions as they are.
+
+    Parameters
+    ----------
+    mean : ndarray of float32, shape (d,)
+        Of the collection's descriptors, or of a sample of them.
+    unit : bool
+        Whether descriptors are brought to length 1 first, as those were that the mean is of.
+
+    Returns
+    -------
+    Projection
+    """
+    return Projection("centred", mean, np.empty((len(mean), 0), np.float32), unit, params={})
+
+
+def mutual_scatter(rows: Float32Array, seen: Float32Array, neighbours: int) -> tuple[Float64Array | None, float]:
     """Return the mean of (x - y)(x - y)' over mutual neighbours x and y, each pair weighed by a power of its cosine.
 
     Parameters
     ----------
     rows : ndarray of float32, shape (n, d)
-        Descriptors less their mean, n > ``NEIGHBOURS``.
+        Descriptors less their mean.
+    seen : ndarray of float32, shape (n, p)
+        What neighbours are found by: the same, or mapped.
+    neighbours : int
+        How many each has, less than n.
 
     Returns
     -------
@@ -110,14 +138,14 @@ def mutual_scatter(rows: Float32Array) -> tuple[Float64Array | None, float]:
     --------
     >>> rows = np.repeat(np.float32([[1, 0.1], [-1, 0.1]]), 8, axis=0)
     >>> rows[::2, 1] *= -1
-    >>> mutual_scatter(rows)[0].round(3).tolist()
+    >>> mutual_scatter(rows, rows, 7)[0].round(3).tolist()
     [[0.0, 0.0], [0.0, 0.022]]
     """
     from scipy.sparse import csr_array
 
     number = len(rows)
-    near, cosines = nearest_others(unit_rows(rows), NEIGHBOURS)
-    starts = np.arange(number + 1) * NEIGHBOURS
+    near, cosines = nearest_others(unit_rows(seen), neighbours)
+    starts = np.arange(number + 1) * neighbours
     graph = csr_array((np.maximum(cosines, 0).ravel() ** POWER, near.ravel(), starts), shape=(number, number))
     graph = graph.minimum(graph.T.tocsr()).tocsr()
     mass = float(graph.sum())

@@ -49,39 +49,6 @@ def solve(total: Float64Array, within: Float64Array, shrink: float) -> Float32Ar
     return np.asarray(_signed(directions) * np.sqrt((ratio - 1) / ratio), np.float32)
 
 
-def neighbour_scatter(rows: Float32Array, near: NDArray[np.int64]) -> Float64Array:
-    """Return the mean of (x - y)(x - y)^T over each x and its neighbours y, by the graph's Laplacian: one product.
-
-    Parameters
-    ----------
-    rows : ndarray of float32, shape (n, d)
-        The descriptors.
-    near : ndarray of int64, shape (n, k)
-        The rows of each one's neighbours.
-
-    Returns
-    -------
-    ndarray of float64, shape (d, d)
-
-    Examples
-    --------
-    >>> neighbour_scatter(np.float32([[0, 0], [2, 0]]), np.array([[1], [0]])).tolist()
-    [[4.0, 0.0], [0.0, 0.0]]
-    """
-    from scipy.sparse import csr_array
-
-    number, each = near.shape
-    # Where neighbours are alike, nearly all of the sum cancels: float32 leaves negative variances then.
-    wide = np.asarray(rows, np.float64)
-    ones = np.ones(number * each)
-    graph = csr_array((ones, (np.repeat(np.arange(number), each), near.ravel())), shape=(number, number))
-    graph = graph + graph.T
-    degrees = np.asarray(graph.sum(axis=1)).ravel()
-    flow = wide * degrees[:, None] - graph @ wide
-    scatter: Float64Array = wide.T @ flow / (number * each)
-    return scatter
-
-
 def nearest_others(rows: Float32Array, each: int) -> tuple[NDArray[np.int64], Float32Array]:
     """Return each row's nearest others by cosine.
 

@@ -6,13 +6,15 @@ Each view is a query against the collection. No label is read. What each figure 
 measured over collections with labels (``benchmarks/verdict.py``, ``docs/adapt.md``).
 
 ``first hit``, ``reciprocal rank``
-    Share of augmented copies whose original comes first, and the mean of 1 / (rank of the original).
+    Share of augmented copies whose original comes first, and the mean of 1 / (rank of the original); the latter for scenes,
+    halves and each group of families, too (``reciprocal rank, moved``).
 ``self-retrieval MRR``
     The mean reciprocal rank of the original over the three ways. Each way counts a third, so that an encoder gains little
     from being made for one augmentation.
 ``agreement@k``, ``agreement@5%``
     Share of the ``k`` nearest images of the original, without itself, that are among the ``k`` nearest of its augmented
-    copy; ``k`` is a number of images, or a share of the collection.
+    copy; ``k`` is a number of images, or a share of the collection. ``agreement in a scene@k`` and ``agreement of
+    halves@k`` are the same of scenes, and between the two halves.
 ``neighbour agreement@k``, ``neighbour agreement@5%``
     The same between the original and its nearest other image. It is high where images fall into categories.
 ``category precision@k``, ``category precision@5%``
@@ -26,7 +28,7 @@ nothing apart has what chance gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +39,8 @@ from lookalike.array_types import BoolArray, Float32Array, Float64Array, Int64Ar
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError
-from lookalike.metrics.bootstrap import bootstrap_interval
+from lookalike.imaging.resize import fit_to
+from lookalike.metrics.bootstrap import bootstrap_interval, bootstrap_percentiles
 from lookalike.metrics.ties import random_among_equal, reciprocal_and_first
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import Database
@@ -53,8 +56,42 @@ MAX_DATABASE, MAX_QUERIES = 20_000, 300
 LISTS, SHARES = (10, 100, 1000), (0.01, 0.05, 0.1)
 #: The names of copies: augmented by all families at once, in a scene, and halves.
 ALL, SCENE, LEFT, RIGHT = "all", "scene", "left", "right"
-#: The copies that each way of showing an image consists of.
-WAYS = ((ALL,), (SCENE,), (LEFT, RIGHT))
+#: The copies that each way of showing an image consists of, and what their figures are called.
+WAYS = {"": (ALL,), " in a scene": (SCENE,), " of halves": (LEFT, RIGHT)}
+#: Families that are tried together, too: they change where things are, their tones, or how finely they are drawn.
+GROUPS = {
+    "moved": ("turn", "scale", "shear", "shift", "elastic", "crop", "mirror"),
+    "toned": ("contrast", "colour", "grey"),
+    "coarse": ("blur", "noise", "jpeg", "erase"),
+}
+#: Longest side of the images that views are made of; they are enlarged again to what the encoder sees.
+VIEWED = 160
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Images of a collection, and other views of some: made once for all encoders that take images of one size.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        The collection, or a sample of it.
+    originals : ndarray of int64, shape (q,)
+        Places of the held-out images.
+    shown_as : dict of str to ndarray of uint8, shape (q, ...)
+        Their views: augmented by all families at once under ``"all"``, in a scene under ``"scene"``, halves under ``"left"``
+        and ``"right"``, and augmented by each of ``GROUPS`` alone.
+    families : dict of str to float
+        The augmentations, with their amounts.
+    seed : int
+        Of all that was drawn.
+    """
+
+    images: NDArray[np.uint8]
+    originals: Int64Array
+    shown_as: dict[str, NDArray[np.uint8]]
+    families: dict[str, float]
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +105,15 @@ class Trial:
     originals : ndarray of int64, shape (q,)
         Rows of the held-out images.
     copies : dict of str to ndarray, shape (q, d)
-        Descriptors of their copies: augmented by all families at once under ``"all"``, in a scene under ``"scene"``,
-        halves under ``"left"`` and ``"right"``, and augmented by each family alone.
+        Descriptors of their views, as of :class:`Views`.
     distance : str
         What the encoder's own descriptors are compared by.
     families : dict of str to float
-        The augmentations, with its amounts.
+        The augmentations, with their amounts.
     seed : int
         Of the order of images that can't be told apart.
+    places : ndarray of int64, shape (m,), optional
+        Which images of the views the rows are.
     """
 
     database: NDArray[Any]
@@ -84,6 +122,7 @@ class Trial:
     distance: str
     families: dict[str, float]
     seed: int = 0
+    places: Int64Array | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +138,7 @@ class SelfTest:
     intervals : dict of str to (float, float)
         95 % percentile bootstrap intervals of them.
     first_hits : dict of str to float
-        First-hit rate for each augmentation family alone.
+        First-hit rate for each group of families alone.
     per_query : dict of str to ndarray
         What the means are of; not part of the JSON.
     """
@@ -122,31 +161,75 @@ class SelfTest:
         }
 
 
-def prepare_trial(
-    encoder: Encoder,
+def make_views(
     images: NDArray[np.uint8],
     families: Mapping[str, float] | Iterable[str] | None = None,
     *,
     queries: int = MAX_QUERIES,
-    each: bool = True,
     seed: int = 0,
-) -> Trial:
-    """Encode a collection and augmented copies of held-out images of it.
+) -> Views:
+    """Hold some images of a collection out, and show them otherwise.
 
     Parameters
     ----------
-    encoder : Encoder
-        Fitted; its post-processing is left aside.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection; of more than ``MAX_DATABASE`` a sample is taken.
     families : mapping of str to float, or iterable of str, optional
         The augmentations; by default what suits the images.
     queries : int
         How many images are held out, at most a quarter of the collection.
-    each : bool
-        Augment by each family alone, too.
     seed : int
         Of the sample and the augmentations.
+
+    Returns
+    -------
+    Views
+
+    Raises
+    ------
+    UsageError
+        If there are too few images, or a family isn't known.
+    """
+    images = images[sample_rows(len(images), MAX_DATABASE, seed)]
+    named = families_for(images) if families is None else check_families(families, images)
+    if len(images) < MIN_IMAGES:
+        raise _too_few(len(images))
+    originals = draw_rows(np.random.default_rng([seed, 1]), len(images), max(1, min(queries, len(images) // 4)))
+    shape = images.shape[1:]
+    shown = images[originals]
+    if max(shape[:2]) > VIEWED:
+        shrunk = VIEWED / max(shape[:2])
+        small = (max(1, round(shape[0] * shrunk)), max(1, round(shape[1] * shrunk)), *shape[2:])
+        shown = np.stack([fit_to(image, small) for image in shown])
+    left, right = halves(shown)
+    shown_as = {
+        ALL: augment(shown, named, seed=seed + 1000),
+        SCENE: augment(scene(shown, seed=seed), {f: a / 2 for f, a in named.items()}, seed=seed + 1000),
+        LEFT: left,
+        RIGHT: right,
+    }
+    for group, members in GROUPS.items():
+        some = {name: amount for name, amount in named.items() if name in members}
+        if some:
+            shown_as[group] = augment(shown, some, seed=seed + 1000)
+    if shown.shape[1:] != shape:
+        shown_as = {name: np.stack([fit_to(image, shape) for image in view]) for name, view in shown_as.items()}
+    return Views(images, originals, shown_as, named, seed)
+
+
+def trial_of(
+    encoder: Encoder, views: Views, encode: Callable[[Encoder, NDArray[np.uint8]], NDArray[Any]] | None = None
+) -> Trial:
+    """Encode a collection and other views of some of its images.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fitted; its post-processing is left aside.
+    views : Views
+        Of the size that it takes.
+    encode : callable, optional
+        What encodes, by default the encoder.
 
     Returns
     -------
@@ -155,33 +238,29 @@ def prepare_trial(
     Raises
     ------
     UsageError
-        If there are too few images, or too few that aren't blank to the encoder.
+        If too few images aren't blank to the encoder.
     """
-    images = images[sample_rows(len(images), MAX_DATABASE, seed)]
-    named = families_for(images) if families is None else check_families(families, images)
     plain = encoder.with_post(None)
-    database = plain.encode(images)
-    seen = np.flatnonzero(not_blank(database, plain.distance))
-    if len(seen) < MIN_IMAGES:
-        raise UsageError(
-            f"a self-test needs at least {MIN_IMAGES} images that aren't blank to {encoder.name}, here are {len(seen)}; "
-            "give more images, or choose the encoder yourself"
-        )
-    images, database = images[seen], database[seen]
-    rng = np.random.default_rng([seed, 1])
-    originals = draw_rows(rng, len(seen), max(1, min(queries, len(seen) // 4)))
-    shown = images[originals]
-    left, right = halves(shown)
-    shown_as = {
-        ALL: augment(shown, named, seed=seed + 1000),
-        SCENE: augment(scene(shown, seed=seed), {f: a / 2 for f, a in named.items()}, seed=seed + 1000),
-        LEFT: left,
-        RIGHT: right,
-    }
-    copies = {name: plain.encode(view) for name, view in shown_as.items()}
-    if each and len(named) > 1:
-        copies |= {f: plain.encode(augment(shown, {f: a}, seed=seed + 1000)) for f, a in named.items()}
-    return Trial(database, originals, copies, plain.distance, named, seed)
+    encode = encode or Encoder.encode
+    database = encode(plain, views.images)
+    seen = not_blank(database, plain.distance)
+    if seen.sum() < MIN_IMAGES:
+        raise _too_few(int(seen.sum()), encoder.name)
+    held = seen[views.originals]
+    originals = (np.cumsum(seen) - 1)[views.originals[held]].astype(np.int64)
+    copies = {name: encode(plain, view)[held] for name, view in views.shown_as.items()}
+    if not len(originals):
+        raise _too_few(0, encoder.name)
+    places = np.flatnonzero(seen)
+    return Trial(database[seen], originals, copies, plain.distance, views.families, views.seed, places)
+
+
+def _too_few(number: int, encoder: str = "") -> UsageError:
+    blank = f" that aren't blank to {encoder}" if encoder else ""
+    return UsageError(
+        f"a self-test needs at least {MIN_IMAGES} images{blank}, here are {number}; give more images, or choose the "
+        "encoder yourself"
+    )
 
 
 def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[int] | None = None) -> SelfTest:
@@ -190,7 +269,7 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
     Parameters
     ----------
     trial : Trial
-        What :func:`prepare_trial` returned.
+        What :func:`trial_of` returned.
     post : Projection, optional
         Post-processing of the descriptors; cosine is the distance then.
     lists : sequence of int, optional
@@ -200,7 +279,7 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
     -------
     SelfTest
     """
-    table = trial.database if post is None else _nonzero(post.apply(trial.database))
+    table = trial.database if post is None else nonzero(post.apply(trial.database))
     database = Database(table, trial.distance if post is None else "cosine")
     lengths = _list_lengths(len(table), lists)
     rng = np.random.default_rng([trial.seed, 2])
@@ -213,20 +292,21 @@ def run_trial(trial: Trial, post: Projection | None = None, *, lists: Sequence[i
             blank = np.asarray(np.isinf(distances).all(axis=1), np.bool_)
             near = _members(random_among_equal(distances, rng), lengths)
             listed[name] = {end: marked & ~blank[:, None] for end, marked in near.items()}
-    ways = [way for way in WAYS if set(way) <= set(listed)]
+    ways = {title: way for title, way in WAYS.items() if set(way) <= set(listed)}
     per_query: dict[str, Float64Array] = {
         "first hit": firsts[ALL],
         "reciprocal rank": reciprocals[ALL],
-        "self-retrieval MRR": np.mean([np.mean([reciprocals[name] for name in way], axis=0) for way in ways], axis=0),
     }
-    per_query |= _list_figures(
-        database, table, trial.originals, lengths, [[listed[name] for name in way] for way in ways], rng
-    )
-    first_hits = {name: float(first.mean()) for name, first in firsts.items() if name not in listed}
-    if not first_hits:
-        first_hits = {name: float(per_query["first hit"].mean()) for name in list(trial.families)[:1]}
+    by_way = {title: np.mean([reciprocals[name] for name in way], axis=0) for title, way in ways.items()}
+    per_query["self-retrieval MRR"] = np.mean(list(by_way.values()), axis=0)
+    per_query |= {f"reciprocal rank{title}": values for title, values in by_way.items()}
+    per_query |= {f"reciprocal rank, {name}": reciprocals[name] for name in GROUPS if name in reciprocals}
+    shown = {title: [listed[name] for name in way] for title, way in ways.items()}
+    per_query |= _list_figures(database, table, trial.originals, lengths, shown, rng)
+    first_hits = {name: float(firsts[name].mean()) for name in GROUPS if name in firsts}
     figures = {name: float(values.mean()) for name, values in per_query.items()}
-    intervals = {name: bootstrap_interval(values) for name, values in per_query.items()}
+    low, high = bootstrap_percentiles(np.stack(list(per_query.values()), axis=1), 0).tolist()
+    intervals = dict(zip(per_query, zip(low, high, strict=True), strict=True))
     return SelfTest(len(trial.originals), len(table), figures, intervals, first_hits, per_query)
 
 
@@ -243,7 +323,7 @@ def _list_figures(
     table: NDArray[Any],
     originals: Int64Array,
     lengths: Mapping[str, int],
-    ways: Sequence[Sequence[Mapping[str, BoolArray]]],
+    ways: Mapping[str, Sequence[Mapping[str, BoolArray]]],
     rng: np.random.Generator,
 ) -> dict[str, Float64Array]:
     """Compare the lists of originals with those of their views, and with those of their nearest images."""
@@ -260,12 +340,16 @@ def _list_figures(
     for end, k in lengths.items():
         original = own_lists[end]
         # One view is compared with the original; of two halves, the left with the right.
-        pairs = [(original if len(way) == 1 else way[0][end], way[-1][end]) for way in ways]
-        agreed = [(first & second).sum(axis=1) / k for first, second in pairs]
+        agreed = {
+            title: ((original if len(way) == 1 else way[0][end]) & way[-1][end]).sum(axis=1) / k
+            for title, way in ways.items()
+        }
         original[rows, nearest] = False
-        figures[f"agreement@{end}"] = agreed[0]
+        figures |= {f"agreement{title}@{end}": values for title, values in agreed.items()}
         figures[f"neighbour agreement@{end}"] = (original & nearest_lists[end]).sum(axis=1) / k
-        figures[f"category precision@{end}"] = np.mean(agreed, axis=0) * figures[f"neighbour agreement@{end}"]
+        figures[f"category precision@{end}"] = (
+            np.mean(list(agreed.values()), axis=0) * figures[f"neighbour agreement@{end}"]
+        )
     return figures
 
 
@@ -301,7 +385,7 @@ def self_test(
     UsageError
         If there are too few images, or a family isn't known.
     """
-    return run_trial(prepare_trial(encoder, images, families, queries=queries, seed=seed), encoder.post_)
+    return run_trial(trial_of(encoder, make_views(images, families, queries=queries, seed=seed)), encoder.post_)
 
 
 def not_blank(table: NDArray[Any], distance: str) -> BoolArray:
@@ -336,15 +420,15 @@ def _answers(
     distances = np.full((len(copies), database.size), np.inf, np.float32)
     reciprocal, first = np.full(len(copies), 1 / database.size), np.zeros(len(copies))
     if usable.any():
-        queries = copies[usable] if post is None else _nonzero(post.apply(copies[usable]))
+        queries = copies[usable] if post is None else nonzero(post.apply(copies[usable]))
         distances[usable] = database.distances(queries, resolved=True)
         reciprocal[usable], first[usable] = reciprocal_and_first(distances[usable], trial.originals[usable])
     distances[np.arange(len(copies)), trial.originals] = np.inf
     return distances, reciprocal, first
 
 
-def _nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give rows that a projection sent to its very centre some direction, as cosine needs one."""
+def nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give rows that a projection sent to its very centre some direction, in place, as cosine needs one."""
     lost = ~table.any(axis=1)
     if lost.any():
         table[lost, 0] = np.finfo(np.float32).tiny * 2**100
@@ -361,8 +445,10 @@ def _members(order: Int64Array, lengths: Mapping[str, int]) -> dict[str, BoolArr
     return marked
 
 
-def beats(candidate: SelfTest, baseline: SelfTest, figure: str, seed: int = 0) -> bool:
-    """Tell whether a figure is higher in one self-test than in another beyond chance, on the same held-out images.
+def paired_difference(
+    candidate: SelfTest, baseline: SelfTest, figure: str, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return how much higher a figure is in one self-test than in another, on the same held-out images.
 
     Parameters
     ----------
@@ -375,17 +461,18 @@ def beats(candidate: SelfTest, baseline: SelfTest, figure: str, seed: int = 0) -
 
     Returns
     -------
-    bool
-        Whether the 2.5 % percentile of the mean paired difference, by bootstrap over images, is above 0. Where an
-        encoder found some images blank, so that the images differ, the two intervals must not meet.
+    mean, low, high : float
+        The mean difference and its 95 % interval by paired bootstrap over images. Where an encoder found some images blank,
+        so that the images differ, from the ends of the two figures' own intervals.
 
     Examples
     --------
     >>> test = SelfTest(2, 9, {"first hit": 1.0}, {}, {}, {"first hit": np.ones(2)})
-    >>> beats(test, test, "first hit")
-    False
+    >>> paired_difference(test, test, "first hit")
+    (0.0, 0.0, 0.0)
     """
     a, b = candidate.per_query[figure], baseline.per_query[figure]
-    if len(a) != len(b):
-        return candidate.intervals[figure][0] > baseline.intervals[figure][1]
-    return bootstrap_interval(a - b, seed)[0] > 0
+    if len(a) == len(b):
+        return float((a - b).mean()), *bootstrap_interval(a - b, seed)
+    first, second = candidate.intervals[figure], baseline.intervals[figure]
+    return float(a.mean() - b.mean()), first[0] - second[1], first[1] - second[0]

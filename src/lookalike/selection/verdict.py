@@ -1,31 +1,31 @@
-"""Several encoders and a sample of a collection -> their self-test figures, costs and the best for each aim, without labels.
+"""Several encoders and a sample of a collection -> candidates, what each is expected to gain, and the best for each aim.
 
-:func:`compare` gives a :class:`Verdict`: a row for each encoder and post-processing, with its figures, its cost and its
-size, and a pick for each aim: the *nearest* images, all images of the same *category*, or *both*. What the figures are worth was
-measured on collections with labels (``benchmarks/verdict.py``); the verdict's sentence says no more than that.
+:func:`compare` gives a :class:`Verdict`: a row for each encoder and post-processing, with its figures, its cost, its size and
+what it is expected to gain over the default (:mod:`lookalike.selection.judge`), and a pick for each aim: the *nearest*
+images, all images of the same *category*, or *both*. A pick is the default unless another is surely better.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.cores import one_thread_of_blas
 from lookalike.encoders.base import Encoder
-from lookalike.encoders.postprocess import Projection
 from lookalike.errors import CollectionError, LookalikeError, UsageError
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Recipe, choose, prepare_material
-from lookalike.selection.selftest import MAX_QUERIES, SelfTest, beats, prepare_trial, run_trial
+from lookalike.selection.adapt import QUERIES, SAMPLE
+from lookalike.selection.candidates import Candidate, SharedEncoding, candidates_of, title_of
+from lookalike.selection.judge import AIMS, SCORES, Gain, baseline, evidence, look_of, pick, predict
+from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe
+from lookalike.selection.selftest import SelfTest, Views, make_views, paired_difference
 
 Images = NDArray[np.uint8]
-
-#: Images that encoders are tried on, at most.
-SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Row:
         The post-processing.
     test : SelfTest
         Its figures.
+    gains : dict of str to Gain
+        By score: what it is expected to gain over the default.
     dimension, bytes : int
         Values of a descriptor, and the bytes they take in an index.
     seconds : float
@@ -51,6 +53,7 @@ class Row:
     encoder: str
     recipe: str
     test: SelfTest
+    gains: dict[str, Gain]
     dimension: int
     bytes: int
     seconds: float
@@ -66,6 +69,7 @@ class Row:
         return {
             "encoder": self.encoder,
             "recipe": self.recipe,
+            "gains": {score: gain.to_json() for score, gain in self.gains.items()},
             **self.test.to_json(),
             "dimension": self.dimension,
             "bytes": self.bytes,
@@ -86,8 +90,12 @@ class Verdict:
         The augmentations.
     rows : list of Row
         In the order they were tried.
+    default : int
+        The row of what one gets if nothing is named; the others' gains are over it.
     picks : dict of str to int
         Aim -> the position of the row to use.
+    choices : dict of str to dict of str to int
+        Aim -> encoder -> the position of its row with the post-processing that it would get for this aim.
     encoders : dict of str to Encoder
         Aim -> that encoder, ready to use.
     candidates : dict of str to Encoder
@@ -100,17 +108,19 @@ class Verdict:
     images: int
     families: dict[str, float]
     rows: list[Row]
+    default: int
     picks: dict[str, int]
+    choices: dict[str, dict[str, int]]
     encoders: dict[str, Encoder] = field(repr=False)
     candidates: dict[str, Encoder] = field(repr=False)
     failed: dict[str, str] = field(default_factory=dict)
 
     def figure(self, aim: str) -> str:
-        """Return the name of the figure that decides for an aim."""
+        """Return the name of the self-test's figure that is shown with an aim."""
         return AIMS[aim].figure
 
     def sentence(self, aim: str) -> str:
-        """Say in one sentence what to use for an aim, by how much, and how far to trust it.
+        """Say what to use for an aim, what it is expected to gain, and how far to trust that.
 
         Parameters
         ----------
@@ -121,22 +131,20 @@ class Verdict:
         -------
         str
         """
-        figure, pick = self.figure(aim), self.rows[self.picks[aim]]
-        value = pick.test.figures[figure]
-        # Only what the other encoders would themselves choose for this aim was in the running.
-        others = [self.rows[i] for i in _choices(self.rows, aim) if self.rows[i].encoder != pick.encoder]
-        said = f"For {AIMS[aim].words}, {pick.title} looks best on these {self.images:,} images: {figure} {value:.3f}"
-        if others:
-            second = max(others, key=lambda row: row.test.figures[figure])
-            sure = beats(pick.test, second.test, figure)
-            said += f", against {second.test.figures[figure]:.3f} of {second.title}"
-            said += "" if sure else ", which is within chance"
-        trust = AIMS[aim]
-        return (
-            f"{said}. No label was read; on {trust.collections} collections with labels this figure ordered encoders "
-            f"with a rank correlation of {trust.lowest:.2f} to {trust.highest:.2f} to {trust.score}, so check with "
-            "a few queries of your own."
-        )
+        score, default, picked = AIMS[aim].score, self.rows[self.default], self.rows[self.picks[aim]]
+        begun = f"For {AIMS[aim].words}, on these {self.images:,} images: "
+        if picked is default:
+            others = [row for row in self.rows if row is not default]
+            nearest = max(others, key=lambda row: row.gains[score].mean, default=None)
+            but = (
+                "" if nearest is None else f"; the likeliest to be, {nearest.title}, has {score} {nearest.gains[score]}"
+            )
+            said = f"{begun}{default.title}, the default. Nothing else that was tried is surely better{but}."
+        else:
+            said = (
+                f"{begun}{picked.title}. Expected against the default, {default.title}: {score} {picked.gains[score]}."
+            )
+        return f"{said} No label was read. {evidence(aim)} Check with a few queries of your own."
 
     def table(self) -> str:
         """Return the rows as text, each aim's pick marked.
@@ -147,15 +155,17 @@ class Verdict:
             Lines of equal columns; the best figure first within an encoder is not implied. Then a line for each encoder
             that couldn't be measured.
         """
-        aims = {aim: self.figure(aim) for aim in AIMS}
-        named = dict.fromkeys((*aims.values(), "first hit"))
-        header = ["encoder", "post-processing", *named, "size", "bytes", "ms/image", ""]
+        named = dict.fromkeys(self.figure(aim) for aim in AIMS)
+        expected = [f"{score}, expected gain (80 %)" for score in SCORES]
+        header = ["encoder", "post-processing", *expected, *named, "size", "bytes", "ms/image", ""]
         cells = [header]
         for i, row in enumerate(self.rows):
-            marks = [f"<- {AIMS[aim].words}" for aim, pick in self.picks.items() if pick == i]
+            marks = ["default"] if i == self.default else []
+            marks += [f"<- {AIMS[aim].words}" for aim, place in self.picks.items() if place == i]
+            gains = ["" if i == self.default else str(row.gains[score]) for score in SCORES]
             figures = [f"{row.test.figures[name]:.3f}" for name in named]
             costs = [str(row.dimension), str(row.bytes), f"{1e3 * row.seconds:.2f}"]
-            cells.append([row.encoder, row.recipe, *figures, *costs, "  ".join(marks)])
+            cells.append([row.encoder, row.recipe, *gains, *figures, *costs, "  ".join(marks)])
         widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
         left = {0, 1, len(header) - 1}
         lines = [
@@ -173,19 +183,34 @@ class Verdict:
         Returns
         -------
         dict
-            Keys ``images``, ``families``, ``rows``, ``picks``, ``sentences`` and ``failed``.
+            Keys ``images``, ``families``, ``rows``, ``default``, ``picks``, ``choices``, ``sentences`` and ``failed``. A choice
+            has the paired test of its self-test's figure against the default's.
         """
-        picks = {
-            aim: {"row": i, "encoder": self.rows[i].encoder, "recipe": self.rows[i].recipe, "figure": self.figure(aim)}
-            for aim, i in self.picks.items()
-        }
         return {
             "images": self.images,
             "families": self.families,
             "rows": [row.to_json() for row in self.rows],
-            "picks": picks,
+            "default": self.default,
+            "picks": {aim: self._row_to_json(aim, i) for aim, i in self.picks.items()},
+            "choices": {
+                aim: {encoder: self._row_to_json(aim, i) for encoder, i in own.items()}
+                for aim, own in self.choices.items()
+            },
             "sentences": {aim: self.sentence(aim) for aim in self.picks},
             "failed": self.failed,
+        }
+
+    def _row_to_json(self, aim: str, place: int) -> dict[str, Any]:
+        row, figure, score = self.rows[place], self.figure(aim), AIMS[aim].score
+        mean, low, high = paired_difference(row.test, self.rows[self.default].test, figure)
+        return {
+            "row": place,
+            "encoder": row.encoder,
+            "recipe": row.recipe,
+            "score": score,
+            "gain": row.gains[score].to_json(),
+            "figure": figure,
+            "paired": {"mean": mean, "low": low, "high": high},
         }
 
 
@@ -193,10 +218,11 @@ def compare(
     images: Images | Callable[[Encoder], Images],
     encoders: Sequence[Encoder],
     *,
+    default: str | None = None,
     recipes: Sequence[Recipe] = RECIPES,
     families: Mapping[str, float] | Iterable[str] | None = None,
     sample: int = SAMPLE,
-    queries: int = MAX_QUERIES,
+    queries: int = QUERIES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verdict:
@@ -208,6 +234,8 @@ def compare(
         The collection; or a function that returns it at the size that an encoder wants, always in the same order.
     encoders : sequence of Encoder
         What to try; those that aren't fitted are fitted on the sample.
+    default : str, optional
+        The title of the one that is used if nothing is named; the others' gains are over it. Default: the first.
     recipes : sequence of Recipe
         Post-processings to try; packed codes are tried as they are.
     families : mapping of str to float, or iterable of str, optional
@@ -219,7 +247,7 @@ def compare(
     seed : int
         The same seed gives the same figures.
     progress : callable, optional
-        Called with how many rows are done, and of how many at most.
+        Called with how many rows are done, and of how many at most. Interrupted in it, the verdict is over what was done.
 
     Returns
     -------
@@ -235,94 +263,119 @@ def compare(
     """
     if not encoders:
         raise UsageError("there is no encoder to compare; name at least one, such as pixels, hog or color")
-    rows: list[Row] = []
-    posts: list[tuple[Encoder, Projection | None]] = []
-    named: dict[str, float] = {}
-    number, total = 0, len(encoders) * len(recipes)
-
-    def measure(encoder: Encoder) -> None:
-        nonlocal number, named
-        shown = images(encoder) if callable(images) else images
-        shown = shown[sample_rows(len(shown), sample, seed)]
-        number = len(shown)
-        # fit() forgets a post-processing, so it is only for those that know nothing yet.
-        encoder = encoder if encoder.is_fitted else encoder.fit(shown)
-        plain = encoder.with_post(None)
-        packed = np.dtype(encoder.dtype) != np.float32
-        begun = time.perf_counter()
-        plain.encode(shown)
-        seconds = (time.perf_counter() - begun) / len(shown)
-        learner = None
-        if packed:
-            trial = prepare_trial(plain, shown, families, queries=queries, seed=seed)
-        else:
-            material = prepare_material(plain, shown, families, queries=queries, each=True, seed=seed)
-            trial, learner = material.trial, Learner(material, seed=seed)
-        named = trial.families
-        for recipe in (UNCHANGED, *(r for r in recipes if r != UNCHANGED and not packed)):
-            begun = time.perf_counter()
-            post = None if learner is None else learner.learn(recipe)
-            learnt = time.perf_counter() - begun
-            if post is not None or recipe == UNCHANGED:
-                processed = plain if post is None else plain.with_post(post)
-                begun = time.perf_counter()
-                if post is not None:
-                    post.apply(trial.database)
-                applied = (time.perf_counter() - begun) / len(trial.database)
-                width = processed.dimension_ * np.dtype(processed.dtype).itemsize
-                test = run_trial(trial, post)
-                rows.append(
-                    Row(_title(encoder), str(recipe), test, processed.dimension_, width, seconds + applied, learnt)
-                )
-                posts.append((plain, post))
-            if progress:
-                progress(len(rows), total)
-
-    failed = _failures(encoders, measure, rows, posts)
-    picks = {aim: _pick(rows, aim) for aim in AIMS}
-    chosen = {aim: posts[i][0].with_post(posts[i][1]) for aim, i in picks.items()}
+    with one_thread_of_blas():
+        trials = _Trials(images, recipes, families, sample, queries, seed)
+        failed = trials.run(encoders, progress)
+        tried = [candidate for candidate, _, _ in trials.done]
+        titles = {candidate.encoder for candidate in tried}
+        base = baseline(tried, default if default in titles else tried[0].encoder)
+        look = look_of(tried[base].encoder, trials.colour)
+        gains = predict(tried, base, look)
+    rows = [
+        _row(candidate, encoder, gain, seconds)
+        for (candidate, encoder, seconds), gain in zip(trials.done, gains, strict=True)
+    ]
+    ready = [encoder.with_post(candidate.post) for candidate, encoder, _ in trials.done]
+    picks = {aim: pick(gains, base, aim) for aim in AIMS}
+    choices = {aim: _choices(tried, look, aim) for aim in AIMS}
     plain_rows = [i for i, row in enumerate(rows) if row.recipe == str(UNCHANGED)]
-    candidates = {rows[i].title: posts[i][0].with_post(posts[i][1]) for i in (*plain_rows, *_choices(rows, "nearest"))}
-    return Verdict(number, named, rows, picks, chosen, candidates, failed)
+    return Verdict(
+        trials.number,
+        trials.families,
+        rows,
+        base,
+        picks,
+        choices,
+        {aim: ready[i] for aim, i in picks.items()},
+        {rows[i].title: ready[i] for i in (*plain_rows, *choices["nearest"].values())},
+        failed,
+    )
 
 
-def _failures(
-    encoders: Sequence[Encoder],
-    measure: Callable[[Encoder], None],
-    rows: list[Row],
-    posts: list[tuple[Encoder, Projection | None]],
-) -> dict[str, str]:
-    """Measure each encoder, and return by title why one can't be: it leaves no row. If none can, raise the first's error."""
-    errors: dict[str, LookalikeError] = {}
-    for encoder in encoders:
-        done = len(rows)
-        try:
-            measure(encoder)
-        except CollectionError:  # the images can't be read, whatever the encoder
-            raise
-        except LookalikeError as e:
-            errors[_title(encoder)] = e
-            del rows[done:], posts[done:]
-    if not rows:
-        raise next(iter(errors.values()))
-    return {title: str(e) for title, e in errors.items()}
+class _Trials:
+    """Measures encoders on views of a collection, which are made once for each size."""
+
+    def __init__(
+        self,
+        images: Images | Callable[[Encoder], Images],
+        recipes: Sequence[Recipe],
+        families: Mapping[str, float] | Iterable[str] | None,
+        sample: int,
+        queries: int,
+        seed: int,
+    ) -> None:
+        self.images, self.recipes, self.sample, self.queries, self.seed = images, recipes, sample, queries, seed
+        self.asked = families
+        self.families: dict[str, float] = {}
+        self.number, self.colour = 0, False
+        self.done: list[tuple[Candidate, Encoder, float]] = []
+        self._views: dict[tuple[int, ...], Views] = {}
+        self._encode = SharedEncoding()
+
+    def run(self, encoders: Sequence[Encoder], progress: Callable[[int, int], None] | None) -> dict[str, str]:
+        """Measure each encoder, and return by title why one can't be: it leaves no row. If none can, raise the first's error."""
+        errors: dict[str, LookalikeError] = {}
+        total = len(encoders) * len(self.recipes)
+        for encoder in encoders:
+            done = len(self.done)
+            try:
+                for _ in self._measure(encoder):
+                    if progress:
+                        progress(len(self.done), total)
+            except CollectionError:  # the images can't be read, whatever the encoder
+                raise
+            except LookalikeError as e:
+                errors[title_of(encoder)] = e
+                del self.done[done:]
+            except KeyboardInterrupt:
+                del self.done[done:]
+                if not self.done:
+                    raise
+                errors[title_of(encoder)] = UsageError("not measured, since the comparison was interrupted")
+                break
+        if not self.done:
+            raise next(iter(errors.values()))
+        return {title: str(e) for title, e in errors.items()}
+
+    def _measure(self, encoder: Encoder) -> Iterator[Candidate]:
+        shown = self.images(encoder) if callable(self.images) else self.images
+        self.colour |= shown.ndim == 4
+        if shown.shape not in self._views:
+            shown_sample = shown[sample_rows(len(shown), self.sample, self.seed)]
+            self._views[shown.shape] = make_views(shown_sample, self.asked, queries=self.queries, seed=self.seed)
+        views = self._views[shown.shape]
+        self.number, self.families = len(views.images), views.families
+        # fit() forgets a post-processing, so it is only for those that know nothing yet.
+        fitted = encoder if encoder.is_fitted else encoder.fit(views.images)
+        few = views.images[:32]
+        begun = time.perf_counter()
+        fitted.with_post(None).encode(few)
+        seconds = (time.perf_counter() - begun) / len(few)
+        for candidate in candidates_of(fitted, views, self.recipes, encode=self._encode, seed=self.seed):
+            self.done.append((candidate, fitted, seconds))
+            yield candidate
 
 
-def _choices(rows: Sequence[Row], aim: str) -> list[int]:
-    """Choose within each encoder as ``adapt`` does."""
-    chosen = []
-    for encoder in dict.fromkeys(row.encoder for row in rows):
-        own = {str(i): row.test for i, row in enumerate(rows) if row.encoder == encoder}
-        chosen.append(int(choose(own, aim)[0]))
+def _row(candidate: Candidate, encoder: Encoder, gains: dict[str, Gain], seconds: float) -> Row:
+    processed = encoder.with_post(candidate.post)
+    width = processed.dimension_ * np.dtype(processed.dtype).itemsize
+    return Row(
+        candidate.encoder,
+        candidate.recipe,
+        candidate.test,
+        gains,
+        processed.dimension_,
+        width,
+        seconds,
+        candidate.seconds,
+    )
+
+
+def _choices(tried: Sequence[Candidate], look: str, aim: str) -> dict[str, int]:
+    """Choose within each encoder, as ``adapt`` does: its default post-processing, or what is surely better."""
+    chosen = {}
+    for title in dict.fromkeys(candidate.encoder for candidate in tried):
+        own = [i for i, candidate in enumerate(tried) if candidate.encoder == title]
+        base = own.index(baseline(tried, title))
+        chosen[title] = own[pick(predict([tried[i] for i in own], base, look), base, aim)]
     return chosen
-
-
-def _pick(rows: Sequence[Row], aim: str) -> int:
-    """Take the encoder whose choice has the best figure."""
-    return max(_choices(rows, aim), key=lambda i: rows[i].test.figures[AIMS[aim].figure])
-
-
-def _title(encoder: Encoder) -> str:
-    defaults = type(encoder)().params
-    changed = [f"{k}={v}" for k, v in encoder.params.items() if v != defaults[k]]
-    return f"{encoder.name} ({', '.join(changed)})" if changed else encoder.name

@@ -272,6 +272,8 @@ class ColumnModel(BaseModel):
     dimension: int
     post: str | None
     provider: str | None
+    aim: str | None
+    verdict: str | None
     complete: bool
     count: int
     can_read: bool

@@ -124,6 +124,8 @@ class Service:
                     "dimension": column.dimension,
                     "post": column.post,
                     "provider": column.provider,
+                    "aim": column.aim,
+                    "verdict": column.verdict,
                     "complete": column.complete,
                     "count": column.count,
                     "can_read": bool(getattr(encoder, "can_read", False)),

@@ -279,7 +279,10 @@ function showOptions(now) {
   if (!facts) return;
   const { query } = now;
   options($("encoder"), [["", `${facts.default} (default)`], ...facts.encoders.filter((e) => e.complete && e.name !== facts.default).map((e) => [e.name, e.name])], query.encoder);
-  const own = facts.encoders.find((e) => e.name === encoderNow())?.distance ?? "cosine";
+  const used = facts.encoders.find((e) => e.name === encoderNow());
+  $("verdict").textContent = used?.verdict ?? "";  // why this one, where it was chosen without labels
+  $("verdict").hidden = !used?.verdict;
+  const own = used?.distance ?? "cosine";
   const packed = !facts.distances.includes(own);  // codes are compared by their own distance alone
   options($("distance"), [["", `${own} (its own)`], ...(packed ? [] : facts.distances.filter((d) => d !== own).map((d) => [d, d]))], query.distance);
   options($("rerank"), [["", "none"], ...facts.reranks.map((r) => [r, r])], query.rerank);

@@ -8,7 +8,8 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
-from lookalike.selection.compare import TRIED, compare, encoder_named, shown_to
+from lookalike.selection.compare import TRIED, compare, encoder_named
+from lookalike.selection.defaults import shown_to
 
 
 @pytest.fixture
