@@ -522,8 +522,8 @@ def proof(made: list[dict[str, Any]]) -> dict[str, Any]:
     """Sum up picks of one aim, as they are printed under a verdict."""
     loss, gain = (np.array([one[name] for one in made]) for name in ("loss", "gain"))
     return {
-        "cases": len(made), "within .02": int((loss <= 0.02).sum()), "greatest loss": round(float(loss.max()), 3),
-        "mean gain": round(float(gain.mean()), 4), "least gain": round(float(gain.min()), 3),
+        "collections": len({one["collection"] for one in made}), "cases": len(made), "within .02": int((loss <= 0.02).sum()), "greatest loss": round(float(loss.max()), 3),
+        "mean gain": round(float(gain.mean()), 3) + 0.0, "least gain": round(float(gain.min()), 3) + 0.0,
     }  # fmt: skip
 
 

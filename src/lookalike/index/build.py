@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from lookalike.encoders.onnx.known_models import KNOWN, title_of
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.encoders.serialize import load as load_encoder
 from lookalike.errors import EncoderError, IndexStoreError
-from lookalike.index.choice import Choice, adapted, best_encoder, fits, learning_sample
+from lookalike.index.choice import Choice, adapted, best_encoder, fits, learning_sample, same_choice
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.lance_store import LanceStore, give_memory_back
 from lookalike.index.learn_post import is_due, is_reduced_by_few, learn_post
@@ -120,7 +119,7 @@ def update_index(
                 if stated is None or column not in stated.columns:
                     save_encoder(path, fitted)
             if manifest is None:  # from the first commit on, whoever opens it finds what is there
-                columns = [(dataclasses.replace(column, count=0, complete=True), fitted) for column, fitted in columns]
+                columns = [(replace(column, count=0, complete=True), fitted) for column, fitted in columns]
             goes_on = manifest is not None and manifest is not stated  # an interrupted rebuilding
             each = manifest is not None and manifest.reading.get("each", False) != images.options.each
             rules = Rules(
@@ -278,6 +277,10 @@ def _columns(
     if choice.adapt:
         ready, recipe, verdict = adapted(ready, images, choice, note)
         aim = None if verdict is None else choice.aim
+        kept_one = None if options.rebuild else same_choice(loaded, ready, replace(choice, recipe=recipe))
+        if kept_one is not None:  # chosen for another aim before, and the same came out
+            column = replace(kept_one[0], aim=aim, verdict=verdict)
+            return [*(pair for pair in complete if pair[0] != kept_one[0]), (column, kept_one[1])], column.column
         # The default is learnt from the index itself, and again when it has doubled.
         learnt_from, post = (0, None) if recipe == DEFAULT else (None, recipe.name)
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +92,17 @@ def fits(column: Column, choice: Choice) -> bool:
         has = DEFAULT.name if column.learnt_from is not None else column.post or UNCHANGED.name
         return has == choice.recipe.name
     return column.aim == choice.aim if choice.adapt else column.post is None and column.learnt_from is None
+
+
+def same_choice(
+    loaded: Mapping[str, tuple[Column, Encoder]], encoder: Encoder, choice: Choice
+) -> tuple[Column, Encoder] | None:
+    """Return the column that holds what was chosen, if one does."""
+    plain = encoder.with_post(None).fingerprint
+    for column, fitted in loaded.values():
+        if fits(column, choice) and fitted.with_post(None).fingerprint == plain:
+            return column, fitted
+    return None
 
 
 def learning_sample(images: Collection) -> NDArray[np.uint8]:

@@ -54,10 +54,10 @@ class Adaptation:
         if self.chosen == self.default:
             others = [(name, gain[score]) for name, gain in self.gains.items() if name != self.default]
             nearest = max(others, key=lambda pair: pair[1].mean, default=None)
-            but = "" if nearest is None else f" ({nearest[0]}, {score} {nearest[1]})"
-            said = f"post-processing: {self.chosen}, the default, is kept; no other is surely better here{but}."
+            but = "" if nearest is None else f"; the likeliest to be, {nearest[0]}, has {score} {nearest[1]}"
+            said = f"post-processing: {self.chosen}, the default. No other is surely better here{but}."
         else:
-            said = f"post-processing: {self.chosen}, {score} {self.gains[self.chosen][score]} over the default."
+            said = f"post-processing: {self.chosen}. Expected against the default: {score} {self.gains[self.chosen][score]}."
         return f"{said} No label was read. {evidence(self.aim, 'adapt')}"
 
     def to_json(self) -> dict[str, Any]:

@@ -305,9 +305,9 @@ def evidence(aim: str, of: str = "compare") -> str:
     """
     found = learnt()["evidence"][of][aim]
     return (
-        f"On {found['cases']} collections with labels, each left out in turn, this choice was within .02 of the best "
-        f"{AIMS[aim].score} on {found['within .02']}; at worst it lost {found['greatest loss']:.2f}. Against the default it "
-        f"gained {found['mean gain']:+.3f} on average, and at worst {found['least gain']:+.3f}."
+        f"On {found['collections']} collections with labels, each left out in turn, such a choice was within .02 of the best "
+        f"{AIMS[aim].score} in {found['within .02']} of {found['cases']} cases; at worst it lost {found['greatest loss']:.2f}. "
+        f"Against the default it gained {found['mean gain']:+.3f} on average, and at worst {found['least gain']:+.3f}."
     )
 
 
