@@ -388,7 +388,7 @@ def duels(rows: list[dict[str, Any]]) -> Iterator[Duel]:
 def duel(row: dict[str, Any], default: dict[str, Any], alike: float, *, own: bool) -> Duel:
     figures = {name: row[name] - default[name] for name in FIGURES}
     figures["other neighbours"] = 1 - alike
-    if REFERENCE not in (row["encoder"], default["encoder"]):
+    if len({row["encoder"], default["encoder"], REFERENCE}) == 3:
         figures["agreement with the networks"] = row["like the networks"] - default["like the networks"]
     effects = effects_of(row["encoder"], row["recipe"], default["encoder"], row["look"], 1 - alike)
     return Duel(row, figures, effects, {score: row[score] - default[score] for score in SCORES}, own)

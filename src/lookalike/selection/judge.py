@@ -175,7 +175,7 @@ def features(
     apart = 1 - agreement(candidate.near, default.near)
     figures = {name: candidate.figures.get(name, 0.0) - default.figures.get(name, 0.0) for name in FIGURES}
     figures["other neighbours"] = apart
-    if reference is not None and REFERENCE not in (candidate.encoder, default.encoder):
+    if reference is not None and len({candidate.encoder, default.encoder, REFERENCE}) == 3:
         figures["agreement with the networks"] = agreement(candidate.near, reference.near) - agreement(
             default.near, reference.near
         )
