@@ -276,7 +276,7 @@ def scored(candidate: Candidate, trial: Trial, labels: Any, asked: Any, asked_la
         np.fill_diagonal(right, False)
     else:
         seen = np.isin(asked_labels, labels)
-        queries = asked[seen] if post is None else nonzero(post.apply(asked[seen]))
+        queries = nonzero(asked[seen] if post is None else post.apply(asked[seen]))
         distances, right = database.distances(queries, resolved=True), asked_labels[seen][:, None] == own
     keep = right.any(axis=1)
     order = np.argsort(random_among_equal(distances[keep], np.random.default_rng(0)), axis=1)
