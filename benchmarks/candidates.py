@@ -434,12 +434,15 @@ class Ridge:
 
     @staticmethod
     def apart(found: list[Duel]) -> NDArray[np.float64]:
+        """Return the share of neighbours that differ, and ``LEAST_APART``."""
         return np.array([d.figures["other neighbours"] for d in found]) + LEAST_APART
 
     def predict(self, found: list[Duel]) -> NDArray[np.float64]:
+        """Predict gains."""
         return np.asarray(self._table(found) @ self.coefficients)
 
     def to_json(self) -> dict[str, dict[str, float]]:
+        """Return the coefficients as ``judge.json`` has them."""
         names = [*self.figures, *self.effects]
         rounded = {n: float(f"{c:.4g}") for n, c in zip(names, self.coefficients.tolist(), strict=True)}
         return {"figures": {n: rounded[n] for n in self.figures}, "effects": {n: rounded[n] for n in self.effects}}
