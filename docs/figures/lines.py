@@ -26,9 +26,9 @@ def metrics(names: Sequence[str], form: Form, *, optional: bool = False, **where
 
 
 def spread(row: Row) -> str:
-    """Write a mean with the least and the greatest behind it."""
-    value, low, high = (f"{round(float(row[k]), 3) + 0.0:+.3f}" for k in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    """Write a value, with the least and the greatest behind it where it is a mean."""
+    value, *ends = (f"{round(float(row[k]), 3) + 0.0:+.3f}" for k in ("value", "low", "high") if row.get(k))
+    return f"{value} ({' to '.join(ends)})" if ends else value
 
 
 def spanned(count: int) -> Form:
