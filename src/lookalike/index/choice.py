@@ -14,8 +14,7 @@ from lookalike.collections.collection import Collection
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.registry import create as create_encoder
 from lookalike.index.manifest import Column, Manifest
-from lookalike.selection.adapt import adapt as judge_recipes
-from lookalike.selection.adapt import with_recipe
+from lookalike.selection.adapt import judged, with_recipe
 from lookalike.selection.compare import compare
 from lookalike.selection.defaults import shown_to
 from lookalike.selection.judge import aim_named
@@ -79,7 +78,7 @@ def adapted(
     recipe, verdict = choice.recipe, None
     if recipe is None:
         note(f"judging post-processings of {encoder.name} by other views of some of these images")
-        adaptation = judge_recipes(encoder, sample, aim=choice.aim)[1]
+        adaptation = judged(encoder, sample, aim=choice.aim)
         recipe, verdict = recipe_named(adaptation.chosen), adaptation.sentence()
         note(verdict)
     return encoder if recipe == DEFAULT else with_recipe(encoder, sample, recipe), recipe, verdict

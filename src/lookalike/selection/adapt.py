@@ -17,7 +17,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.candidates import Candidate, candidates_of, title_of
 from lookalike.selection.judge import AIMS, Gain, aim_named, baseline, evidence, look_of, pick, predict
-from lookalike.selection.recipes import DEFAULT, RECIPES, Recipe, descriptors_to_learn_from, learn
+from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe, check_adaptable, descriptors_to_learn_from, learn
 from lookalike.selection.selftest import SelfTest, make_views
 
 #: Images that post-processings are judged on, and those that are shown otherwise; what is chosen is learnt from more.
@@ -114,22 +114,40 @@ def adapt(
     UsageError
         If the aim or a family isn't known, there are too few images, or the encoder gives packed codes.
     """
+    adaptation = judged(encoder, images, aim=aim, families=families, recipes=recipes, seed=seed, progress=progress)
+    chosen = next(recipe for recipe in recipes if recipe.name == adaptation.chosen)
+    return with_recipe(encoder, images, chosen, seed=seed), adaptation
+
+
+def judged(
+    encoder: Encoder,
+    images: NDArray[np.uint8],
+    *,
+    aim: str = "nearest",
+    families: Mapping[str, float] | Iterable[str] | None = None,
+    recipes: Sequence[Recipe] = RECIPES,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Adaptation:
+    """Judge post-processings on a sample of a collection; parameters and errors as of :func:`adapt`."""
     aim_named(aim)
+    check_adaptable(encoder)
+    tried: list[Candidate] = []
     with one_thread_of_blas():
-        rows = descriptors_to_learn_from(encoder, images, seed)
         views = make_views(images[sample_rows(len(images), SAMPLE, seed)], families, queries=QUERIES, seed=seed)
-        tried: list[Candidate] = []
         for candidate in candidates_of(encoder, views, recipes, seed=seed):
             tried.append(candidate)
             if progress:
                 progress(len(tried), len(recipes))
         default = baseline(tried, title_of(encoder))
         gains = predict(tried, default, look_of(encoder.name, images.ndim == 4))
-        chosen = tried[pick(gains, default, aim)].recipe
-        post = learn(rows, next(r for r in (*recipes, DEFAULT) if r.name == chosen), unit=_unit(encoder), seed=seed)
-    by_recipe = {candidate.recipe: gain for candidate, gain in zip(tried, gains, strict=True)}
-    tested = {candidate.recipe: candidate.test for candidate in tried}
-    return encoder.with_post(post), Adaptation(aim, chosen, tried[default].recipe, by_recipe, tested)
+    return Adaptation(
+        aim,
+        tried[pick(gains, default, aim)].recipe,
+        tried[default].recipe,
+        {candidate.recipe: gain for candidate, gain in zip(tried, gains, strict=True)},
+        {candidate.recipe: candidate.test for candidate in tried},
+    )
 
 
 def with_recipe(encoder: Encoder, images: NDArray[np.uint8], recipe: Recipe, *, seed: int = 0) -> Encoder:
@@ -156,10 +174,10 @@ def with_recipe(encoder: Encoder, images: NDArray[np.uint8], recipe: Recipe, *, 
     UsageError
         If the encoder gives packed codes.
     """
+    check_adaptable(encoder)
+    plain = encoder.with_post(None)
+    if recipe == UNCHANGED:
+        return plain
     with one_thread_of_blas():
-        rows = descriptors_to_learn_from(encoder, images, seed)
-        return encoder.with_post(learn(rows, recipe, unit=_unit(encoder), seed=seed))
-
-
-def _unit(encoder: Encoder) -> bool:
-    return encoder.with_post(None).distance == "cosine"
+        rows = descriptors_to_learn_from(plain, images, seed)
+        return plain.with_post(learn(rows, recipe, unit=plain.distance == "cosine", seed=seed))

@@ -115,21 +115,8 @@ def learn(rows: Float32Array, recipe: Recipe, *, unit: bool = True, seed: int = 
     return Projection("pca", mean, basis, unit, params={"dimension": basis.shape[1]}) if basis.shape[1] else None
 
 
-def descriptors_to_learn_from(encoder: Encoder, images: NDArray[np.uint8], seed: int = 0) -> Float32Array:
-    """Encode what recipes learn from: a sample of a collection without images that are blank to the encoder.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        Fitted, with float descriptors; its post-processing is left aside.
-    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
-        The collection.
-    seed : int
-        Of the sample.
-
-    Returns
-    -------
-    ndarray of float32, shape (m, d)
+def check_adaptable(encoder: Encoder) -> None:
+    """Refuse an encoder whose descriptors can't be post-processed.
 
     Raises
     ------
@@ -138,5 +125,23 @@ def descriptors_to_learn_from(encoder: Encoder, images: NDArray[np.uint8], seed:
     """
     if np.dtype(encoder.dtype) != np.float32:
         raise UsageError(f"{encoder.name} gives packed codes, which can't be adapted; adapt its base encoder instead")
-    rows = encoder.with_post(None).encode(images[sample_rows(len(images), MAX_ROWS, seed)])
+
+
+def descriptors_to_learn_from(encoder: Encoder, images: NDArray[np.uint8], seed: int = 0) -> Float32Array:
+    """Encode what recipes learn from: a sample of a collection without images that are blank to the encoder.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fitted, with float descriptors and no post-processing.
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        The collection.
+    seed : int
+        Of the sample.
+
+    Returns
+    -------
+    ndarray of float32, shape (m, d)
+    """
+    rows = encoder.encode(images[sample_rows(len(images), MAX_ROWS, seed)])
     return np.asarray(rows[rows.any(axis=1)], np.float32)
