@@ -59,7 +59,12 @@ def candidates(part: str, raw: Any) -> Iterator[Row]:
             }  # fmt: skip
         for title, name in (("share of intervals that hold the truth", "held"), ("left the default", "left")):
             every = [float(one[name]) for one in of_aim]
-            where: dict[str, Any] = {"collection": "mean (least to greatest)", "aim": aim, "n": len(every), "table": table}
+            where: dict[str, Any] = {
+                "collection": "mean (least to greatest)",
+                "aim": aim,
+                "n": len(every),
+                "table": table,
+            }
             yield {**number(title, statistics.fmean(every)), **where}
 
 
@@ -67,5 +72,8 @@ STUDIES = {"eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
     "eyes": ("benchmarks/eyes.py", "what an image gets where nothing is named, step by step"),
     "candidates-left-out": ("benchmarks/candidates.py fit", "choices between encoders, each collection left out"),
-    "candidates-left-out-adapt": ("benchmarks/candidates.py fit", "choices between an encoder's recipes, each collection left out"),
+    "candidates-left-out-adapt": (
+        "benchmarks/candidates.py fit",
+        "choices between an encoder's recipes, each collection left out",
+    ),
 }

@@ -15,7 +15,12 @@ def _left_out(name: str, *more: tuple[str, str]) -> Table:
     collections = dict.fromkeys(row["collection"] for row in table_of(name).rows)
     lines = [(_MEAN, {"collection": _MEAN}), *((c, {"collection": c}) for c in collections if c != _MEAN)]
     columns = [
-        Column(f"`{aim}`: {title}", {"aim": aim, "metric": metric}, spread, True)
+        Column(
+            f"`{aim}`: {title}",
+            {"aim": aim, "metric": metric},
+            spread("+.3f" if "gain" in title else ".3f" if title == "loss" else ".2f"),
+            True,
+        )
         for aim, of_aim in titles.items()
         for title, metric in (*((m, m) for m in of_aim), *more)
     ]
