@@ -48,7 +48,7 @@ SELECTION = {
     "candidates-adapt": _left_out("candidates-left-out-adapt", ("rank correlation", "rank correlation within")),
     "default": Table(
         "mnist-scores", "MNIST, all 10,000 test digits",
-        [("`hog`, unchanged", {"encoder": "hog"}), ("`hog`, default post-processing", {"encoder": "hog, default post-processing"})],
+        [("`hog` with `deskew`, unchanged", {"encoder": "hog, deskewed"}), ("the same, default post-processing", {"encoder": "hog, deskewed, default post-processing"})],
         [Column("recipe", {"metric": "mAP"}, cell("recipe")), Column("d", {"metric": "dimension"}, digits(0)), *metrics(("mAP", "P@1"), interval(3))],
     ),
     "rerank-corel": Table(
