@@ -51,6 +51,11 @@ SELECTION = {
         [("`hog` with `deskew`, unchanged", {"encoder": "hog, deskewed"}), ("the same, default post-processing", {"encoder": "hog, deskewed, default post-processing"})],
         [Column("recipe", {"metric": "mAP"}, cell("recipe")), Column("d", {"metric": "dimension"}, digits(0)), *metrics(("mAP", "P@1"), interval(3))],
     ),
+    "rerank-mnist": Table(
+        "rerank", "MNIST, 60,000 asked by all 10,000 test digits; `hog` with `deskew`, default post-processing",
+        [("plain", {"method": "plain"}), ("diffusion", {"method": "diffusion"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
+        metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="mnist"),
+    ),
     "rerank-corel": Table(
         "rerank", "Corel-1k, ten folds of 100 queries and 900 photos",
         [(title, {**_FOLDS, "method": method, "run": "corel"}) for title, method, _ in _DIFFUSIONS],
