@@ -3,8 +3,7 @@
     lookalike train mnist -o FOLDER --preset deep --epochs 12 --minutes 6.5
     python benchmarks/autoencoder.py --model FOLDER [--shared ../shared/data] [--only mnist|corel|museum]
 
-On MNIST each aim of ``adapt`` chooses its recipe by the self-test on 20,000 training digits; then all 10,000 test
-digits ask. On photos (Corel-1k leave one out; the museum's 30 crops and 30 walls against 287 paintings) the deep and
+On MNIST each aim of ``adapt`` chooses its recipe by the judge, without labels; then all 10,000 test digits ask. On photos (Corel-1k leave one out; the museum's 30 crops and 30 walls against 287 paintings) the deep and
 the tutorial network are trained on the collection at 64 x 64, and stand beside pixels, hog and color of the same
 pictures, and neural at 224 x 224. The self-test's figures of each are reported too. Labels only score. Results, with
 95 % intervals: raw to runs/autoencoder/, rows to results/autoencoder.csv, part by part.
@@ -28,8 +27,10 @@ from lookalike.encoders.base import Encoder
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
-from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, choose, prepare_material
-from lookalike.selection.selftest import prepare_trial, run_trial
+from lookalike.selection.adapt import adapt
+from lookalike.selection.judge import AIMS
+from lookalike.selection.recipes import UNCHANGED
+from lookalike.selection.selftest import self_test
 
 Images = NDArray[np.uint8]
 METRICS = ("mAP", "P@1", "LRAP@10", "LRAP@100", "LRAP@1000")
@@ -50,17 +51,10 @@ def mnist(model: Path, queries: int) -> dict[str, Any]:
         "queries": queries,
         "scores": {},
     }
-    learner = Learner(prepare_material(encoder, images))
-    posts = {str(recipe): learner.learn(recipe) for recipe in RECIPES}
-    tested = {
-        name: run_trial(learner.material.trial, post)
-        for name, post in posts.items()
-        if post is not None or name == str(UNCHANGED)
-    }
     tried = {"plain": (encoder, str(UNCHANGED))}
     for aim in AIMS:
-        recipe = choose(tested, aim)[0]
-        tried[aim] = (encoder.with_post(posts[recipe]), recipe)
+        better, adaptation = adapt(encoder, images, aim=aim)
+        tried[aim] = (better, adaptation.chosen)
     done: dict[str, dict[str, Any]] = {}
     for name, (one, recipe) in tried.items():
         if recipe not in done:
@@ -142,7 +136,7 @@ def beside(collection: str, paths: list[Path], scores: Any) -> dict[str, Any]:
             "dimension": encoder.dimension_,
         }
         if name != "neural":  # its copies take minutes, and nothing here is chosen by them
-            tested = run_trial(prepare_trial(encoder, images, each=False))
+            tested = self_test(encoder, images)
             facts[name]["self_test"] = {f: tested.figures[f] for f in ("first hit", "category precision@5%")}
         facts[name]["scores"] = scores(encoder, images)
         say(f"{collection} {name}, {encoder.dimension_}-d", facts[name]["scores"])

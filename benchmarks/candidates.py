@@ -1,12 +1,13 @@
 """How good is the verdict on collections that it has never seen? Every candidate measured once, and the judge learnt from that.
 
     python benchmarks/candidates.py measure [--shared ../shared/data] [--packages FOLDER] [--part 0/2]
-    python benchmarks/candidates.py fit
+    python benchmarks/candidates.py fit [--write]
 
 ``measure`` writes ``results/candidates.csv``: collection x view x encoder x post-processing, with the labelled P@1 and mAP, each
-image asking for the others, and all figures without labels. ``fit`` makes ``selection/judge.json`` from it in seconds: the
-coefficients, and the evidence, for which each collection is left out in turn with all its views. It prints both by collection
-and draws predicted against true.
+image asking for the others, and all figures without labels. ``fit --write`` makes ``selection/judge.json`` from it in seconds: the
+coefficients, and the evidence, for which each collection is left out in turn with all its views. It prints what the choices
+were worth, and keeps that by collection in ``results/candidates-left-out.csv`` and
+``candidates-left-out-adapt.csv``.
 
 Collections: Corel-1k, those of ``labelled``, museum-2022, MNIST's training digits, scikit-learn's digits, cuttings from 16
 pictures of scikit-image, and from npm packages (``--packages`` names a folder that holds them, unpacked): *emoji by category* and
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from study import keep
 
 from lookalike import open_collection
 from lookalike.cores import one_thread_of_blas
@@ -434,12 +436,15 @@ class Ridge:
 
     @staticmethod
     def apart(found: list[Duel]) -> NDArray[np.float64]:
+        """Return the share of neighbours that differ, and ``LEAST_APART``."""
         return np.array([d.figures["other neighbours"] for d in found]) + LEAST_APART
 
     def predict(self, found: list[Duel]) -> NDArray[np.float64]:
+        """Predict gains."""
         return np.asarray(self._table(found) @ self.coefficients)
 
     def to_json(self) -> dict[str, dict[str, float]]:
+        """Return the coefficients as ``judge.json`` has them."""
         names = [*self.figures, *self.effects]
         rounded = {n: float(f"{c:.4g}") for n, c in zip(names, self.coefficients.tolist(), strict=True)}
         return {"figures": {n: rounded[n] for n in self.figures}, "effects": {n: rounded[n] for n in self.effects}}
@@ -563,11 +568,23 @@ def fit(options: argparse.Namespace) -> None:
             of_aim = [one for one in made if one["aim"] == aim]
             evidence.setdefault(kind, {})[aim] = proof(of_aim)
             show(kind, aim, of_aim, verbose=options.verbose and kind == "compare")
+        if options.write:
+            keep("candidates-left-out", kind, [told(one) for one in made])
     if options.write:
         text = json.dumps({"scores": models, "evidence": evidence}, indent=1, sort_keys=False)
         JUDGE.write_text(text + "\n", encoding="utf-8")
     if options.picture:
         draw(found, predicted, options.picture)
+
+
+def told(one: dict[str, Any]) -> dict[str, Any]:
+    """Return what a choice was worth by labels, as the docs tell it."""
+    between, within = ordered(one)
+    return {
+        "collection": one["collection"], "aim": one["aim"], "taken": one["taken"], "loss": one["loss"], "gain": one["gain"],
+        "gain of P@1": one["P@1"], "best gain": one["best"], "rank correlation between encoders": between,
+        "rank correlation within": within, "held": float(np.mean(one["held"])), "left": one["taken"] != "the default",
+    }  # fmt: skip
 
 
 def default_encoders(

@@ -1,9 +1,8 @@
-"""Binary codes on MNIST: ITQ and the deep network over deskewed HOG, plain and adapted, 28, 64 and 256 bits.
+"""Binary codes on MNIST: ITQ and the deep network over deskewed HOG, plain and with the default post-processing, 28, 64 and 256 bits.
 
-    python benchmarks/codes.py --cache FOLDER [--only itq-256-category ...] [--learn 20000] [--queries 2000]
+    python benchmarks/codes.py [--only itq-256-default ...] [--learn 20000] [--queries 2000]
 
-The base is adapted once for each aim (``nearest``, ``category``; the self-test chooses the recipe) and kept in the cache, so
-that rows can be made one by one: METHOD-BITS-BASE, in that order. ``hashing`` learns from a random sample of the
+Rows can be made one by one: METHOD-BITS-BASE, in that order; a base is ``plain`` or ``default``. ``hashing`` learns from a random sample of the
 60,000 digits. Random test digits ask all 60,000. Labels only score. Each row, with 95 % intervals and processor time,
 goes to runs/codes/, its rows to results/codes.csv.
 """
@@ -12,39 +11,33 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from study import keep
 
-from lookalike import create_encoder, load_encoder, open_collection
+from lookalike import create_encoder, open_collection
 from lookalike.encoders.base import Encoder
 from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
-from lookalike.selection.adapt import adapt
+from lookalike.selection.adapt import with_recipe
+from lookalike.selection.recipes import DEFAULT, UNCHANGED
 
-METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "nearest", "category")
+METHODS, BITS, BASES = ("itq", "hashing"), (28, 64, 256), ("plain", "default")
 METRICS = ("mAP", "P@1", "LRAP@1000")
 EPOCHS = 6
 
 
-def base(name: str, images: Any, cache: Path) -> tuple[Encoder, str]:
-    """Return the base, adapted for an aim unless it is plain, and the recipe."""
-    plain = create_encoder("hog", deskew=True).fit(images[:2])
-    if name == "plain":
-        return plain, "unchanged"
-    if not (cache / name).is_dir():
-        better, adaptation = adapt(plain, images, aim=name)
-        better.save(cache / name)
-        (cache / f"{name}.txt").write_text(adaptation.chosen)
-    return load_encoder(cache / name), (cache / f"{name}.txt").read_text()
+def base(name: str, images: Any) -> tuple[Encoder, str]:
+    """Return the base, and its recipe."""
+    recipe = UNCHANGED if name == "plain" else DEFAULT
+    return with_recipe(create_encoder("hog", deskew=True).fit(images[:2]), images, recipe), recipe.name
 
 
 def row(method: str, bits: int, over: str, options: argparse.Namespace) -> dict[str, Any]:
     train, test = open_collection("mnist:train"), open_collection("mnist:test")
     images = train.array()
-    encoder, recipe = base(over, images, options.cache)
+    encoder, recipe = base(over, images)
     rng = np.random.default_rng(0)
     learnt = images if method == "itq" else images[np.sort(rng.permutation(len(images))[: options.learn])]
     asked = np.sort(rng.permutation(len(test))[: options.queries])
@@ -70,8 +63,7 @@ def row(method: str, bits: int, over: str, options: argparse.Namespace) -> dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the adapted bases")
-    parser.add_argument("--only", nargs="*", help="rows such as itq-256-category")
+    parser.add_argument("--only", nargs="*", help="rows such as itq-256-default")
     parser.add_argument("--learn", type=int, default=20_000, help="digits that hashing learns from")
     parser.add_argument("--queries", type=int, default=2000)
     options = parser.parse_args()

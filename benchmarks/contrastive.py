@@ -29,14 +29,14 @@ from lookalike import create_encoder, open_collection
 from lookalike.encoders import contrastive
 from lookalike.encoders.base import Encoder
 from lookalike.encoders.contrastive import NOISE, Contrastive, build
-from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.training import contrastive_loss
 from lookalike.encoders.training.pairs import families_to_learn
 from lookalike.metrics.bootstrap import bootstrap_interval
 from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
-from lookalike.selection.adapt import AIMS, RECIPES, UNCHANGED, Learner, Material, choose, prepare_material
-from lookalike.selection.selftest import run_trial
+from lookalike.selection.adapt import adapt
+from lookalike.selection.judge import AIMS
+from lookalike.selection.selftest import self_test
 from lookalike.transforms import noise
 from lookalike.transforms.grounds import kind_of
 
@@ -68,19 +68,10 @@ def photos(shared: Path) -> tuple[Images, NDArray[Any]]:
     return np.stack([np.asarray(image) for image in opened]), np.array([f.parent.name for f in files])
 
 
-def learnt(material: Material) -> dict[str, Projection | None]:
-    """Return what each recipe learns, but for those that can't."""
-    learner = Learner(material)
-    posts = {recipe: learner.learn(recipe) for recipe in RECIPES}
-    return {str(recipe): post for recipe, post in posts.items() if post is not None or recipe == UNCHANGED}
-
-
 def adapted(encoder: Encoder, images: Images) -> dict[str, tuple[Encoder, str]]:
     """Return what each aim chose, with the recipe's name."""
-    material = prepare_material(encoder, images)
-    posts = learnt(material)
-    tested = {recipe: run_trial(material.trial, post) for recipe, post in posts.items()}
-    return {aim: (encoder.with_post(posts[name := choose(tested, aim)[0]]), name) for aim in AIMS}
+    made = {aim: adapt(encoder, images, aim=aim) for aim in AIMS}
+    return {aim: (better, adaptation.chosen) for aim, (better, adaptation) in made.items()}
 
 
 def score_digits(encoder: Contrastive, data: tuple[Images, NDArray[Any], Images, NDArray[Any]]) -> dict[str, Any]:
@@ -156,13 +147,10 @@ def pilot(images: Images) -> dict[str, Any]:
     for name, (params, compared) in PILOTS.items():
         contrastive.COMPARED = compared
         encoder = Contrastive(epochs=PILOT_EPOCHS, precision="bfloat16", **params).train(images)
-        found[name] = {}
-        for recipe, post in learnt(material := prepare_material(encoder, images)).items():
-            figures = run_trial(material.trial, post).figures
-            found[name][recipe] = {
-                figure: figures[figure] for figure in ("self-retrieval MRR", "category precision@5%")
-            }
-            print(name, recipe, {k: round(v, 4) for k, v in found[name][recipe].items()}, flush=True)
+        figures = self_test(encoder, images).figures
+        tested = {figure: figures[figure] for figure in ("self-retrieval MRR", "category precision@5%")}
+        found[name] = {"unchanged": tested}
+        print(name, {k: round(v, 4) for k, v in tested.items()}, flush=True)
     return found
 
 

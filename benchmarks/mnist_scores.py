@@ -16,7 +16,12 @@ from lookalike.metrics.scores import CUTS, score
 from lookalike.neighbors.exact import Database
 from lookalike.selection.defaults import default_encoder, default_postprocessing
 
-TRIED = {"pixels": "pixels", "hog": "hog", "hog-deskew": "hog, deskewed", "default": "hog, default post-processing"}
+TRIED = {
+    "pixels": "pixels",
+    "hog": "hog",
+    "hog-deskew": "hog, deskewed",
+    "default": "hog, deskewed, default post-processing",
+}
 
 
 def main() -> None:

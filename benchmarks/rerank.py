@@ -1,16 +1,16 @@
 """What re-ranking without labels buys, plain and re-ranked side by side, and what it costs.
 
-    python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only nearest category corel museum auto others-mnist others-corel speed]
+    python benchmarks/rerank.py [--shared ../shared/data] [--work FOLDER] [--only mnist corel museum auto others-mnist others-corel speed]
 
-- ``nearest``, ``category``: MNIST's 60,000 training digits asked with all 10,000 test digits, by deskewed HOG with the projection
-  that ``adapt`` chose for that aim (results/adapt.csv). Diffusion as it is by default, and as the self-test chooses it.
+- ``mnist``: MNIST's 60,000 training digits asked with all 10,000 test digits, by deskewed HOG with the default post-processing.
+  Diffusion as it is by default, and as the self-test chooses it.
 - ``corel``: Corel-1k in ten folds: the graph is made of nine, and asked with the images of the tenth. And what the self-test
   chooses for all of it.
 - ``museum``: 287 paintings asked with photographs of some on a wall and cut out of it, and with damaged ones: turned by any
   angle, noisy, with text over them, two in one photo (either is right).
 - ``auto``: the paintings on a wall and cut out again, by what the self-test chooses, which has not seen these photographs.
 - ``others-mnist``, ``others-corel``: expansion, reciprocal neighbours and views, each as it is by default, beside the plain order:
-  MNIST (the index of ``category``) asked with 1,000 test digits, and Corel-1k in the ten folds.
+  MNIST (the index of ``mnist``) asked with 1,000 test digits, and Corel-1k in the ten folds.
 - ``speed``: the neighbour graph of 60,000, and a single query, against the same without re-ranking, in turn.
 
 Parameters are those that the package has; labels score and nothing else. Raw runs go to runs/rerank/, rows to
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from study import keep, select
+from study import keep
 
 from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.api import Index
@@ -46,8 +46,9 @@ from lookalike.search.rerank.auto import select_rerank
 from lookalike.search.rerank.base import RerankRequest, ranking_values
 from lookalike.search.rerank.diffusion import spread
 from lookalike.search.rerank.registry import create_reranker, rerank
-from lookalike.selection.adapt import RECIPES, Learner, prepare_material
+from lookalike.selection.adapt import with_recipe
 from lookalike.selection.defaults import default_postprocessing
+from lookalike.selection.recipes import DEFAULT
 
 Image_ = NDArray[np.uint8]
 #: Re-rankings that no part above looks at.
@@ -61,21 +62,18 @@ def interval(values: NDArray[np.float64]) -> list[float]:
     return [float(values.mean()), *bootstrap_interval(values)]
 
 
-def digits(aim: str, work: Path) -> Index:
-    """Index MNIST by deskewed HOG with the projection chosen for an aim."""
-    path = work / f"mnist-{aim}.lookalike"
+def digits(work: Path) -> Index:
+    """Index MNIST by deskewed HOG with the default post-processing."""
+    path = work / "mnist.lookalike"
     if (path / "manifest.json").exists():
         return open_index(path)
     images = open_collection("mnist:train").array()
     encoder = create_encoder("hog", deskew=True).fit(images)
-    chosen = next(select("adapt", collection="MNIST", encoder="hog deskew", aim=aim))["recipe"]
-    recipe = next(r for r in RECIPES if str(r) == chosen)
-    post = Learner(prepare_material(encoder, images)).learn(recipe)
-    return build_index("mnist", encoder.with_post(post), path)
+    return build_index("mnist", with_recipe(encoder, images, DEFAULT), path)
 
 
-def mnist(aim: str, work: Path) -> dict[str, Any]:
-    index = digits(aim, work)
+def mnist(work: Path) -> dict[str, Any]:
+    index = digits(work)
     begun, worked = time.perf_counter(), time.process_time()
     create_reranker("diffusion", index)
     facts: dict[str, Any] = {
@@ -88,22 +86,19 @@ def mnist(aim: str, work: Path) -> dict[str, Any]:
     for method in dict.fromkeys([None, "diffusion", chosen.method]):
         report = score(index, "mnist:test", rerank=method)
         facts[str(method)] = {m: [report.metrics[m], *report.intervals[m]] for m in METRICS if m in report.metrics}
-        print(aim, method, {m: round(v[0], 4) for m, v in facts[str(method)].items()}, flush=True)
+        print("MNIST", method, {m: round(v[0], 4) for m, v in facts[str(method)].items()}, flush=True)
     return facts
 
 
 def corel_encoders(shared: Path) -> tuple[Image_, NDArray[np.str_], dict[str, Encoder]]:
-    """Return Corel's images and labels, and its encoders: unchanged, as one gets it unasked, and with what suits kinds."""
+    """Return Corel's images and labels, and its encoders: unchanged, and as one gets it unasked."""
     photos = sorted(shared.glob("corel1k/*/*.jpg"))
     labels = np.array([photo.parent.name for photo in photos])
     images = np.stack([fit_to(np.asarray(Image.open(p).convert("RGB")), (224, 224, 3)) for p in photos])
     encoder = create_encoder("neural").fit(images)
-    chosen = next(select("adapt", collection="Corel-1k", encoder="neural", aim="category"))["recipe"]
-    recipe = next(r for r in RECIPES if str(r) == chosen)
-    post = Learner(prepare_material(encoder, images)).learn(recipe)
     unasked = default_postprocessing(create_encoder("neural"), open_collection(images))
     assert unasked is not None
-    return images, labels, {"unchanged": encoder, unasked[1]: unasked[0], "category": encoder.with_post(post)}
+    return images, labels, {"unchanged": encoder, unasked[1]: unasked[0]}
 
 
 def parted(count: int, folds: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -146,7 +141,7 @@ def corel(shared: Path, folds: int = 10) -> dict[str, Any]:
 
 
 def others_mnist(work: Path) -> dict[str, Any]:
-    index = digits("category", work)
+    index = digits(work)
     facts: dict[str, Any] = {"queries": 1000}
     for method in OTHERS:
         begun = time.process_time()
@@ -269,7 +264,7 @@ def museum(shared: Path, work: Path) -> dict[str, Any]:
 
 
 def speed(work: Path, repeats: int = 30) -> dict[str, Any]:
-    index = digits("category", work)
+    index = digits(work)
     queries = index.encoder.encode(open_collection("mnist:test[0:200]").array())
     database = index.database()
     begun = time.perf_counter()
@@ -302,13 +297,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-rerank")
-    parts = ["nearest", "category", "corel", "museum", "auto", "others-mnist", "others-corel", "speed"]
+    parts = ["mnist", "corel", "museum", "auto", "others-mnist", "others-corel", "speed"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     run: dict[str, Callable[[], dict[str, Any]]] = {
-        "nearest": lambda: mnist("nearest", options.work),
-        "category": lambda: mnist("category", options.work),
+        "mnist": lambda: mnist(options.work),
         "corel": lambda: corel(options.shared),
         "museum": lambda: museum(options.shared, options.work),
         "auto": lambda: auto(options.shared, options.work),

@@ -40,7 +40,7 @@ COLUMNS = {
     "queries": "what asks",
     "encoder": "the descriptors",
     "recipe": "their post-processing",
-    "aim": "what the recipe was chosen for, by the self-test",
+    "aim": "what is searched for, which the choice goes by",
     "method": "re-ranking, denoising, or way to search",
     "side": "who was measured: ours, or a peer",
     "distance": "by which images are ranked",

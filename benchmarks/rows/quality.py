@@ -9,6 +9,7 @@ from typing import Any
 from rows.row import Row, number, report, score, scores, took
 
 MNIST = "MNIST, 60,000 digits"
+AIMS = ("nearest", "category", "both")
 LRAP = ("P@1", "mAP", "LRAP@10", "LRAP@100", "LRAP@1000", "LRAP@10000", "LRAP@60000")
 
 
@@ -121,7 +122,7 @@ def contrastive(part: str, raw: Any) -> Iterator[Row]:
     else:
         where["setting"] = what
         for title, found in raw["scores"].items():
-            aim = next((a for a in ("few", "kind", "both") if a in title), "")
+            aim = next((a for a in AIMS if a in title), "")
             chosen = {**where, "aim": aim, "recipe": found.get("recipe", "unchanged")}
             noise = 0.5 if "noisy" in title else ""
             yield from scores(found, noise=noise, **chosen)
@@ -186,13 +187,13 @@ def named(method: str) -> str:
 
 def rerank(part: str, raw: Any) -> Iterator[Row]:
     yield from {
-        "few": rerank_mnist, "kind": rerank_mnist, "corel": rerank_corel, "others-corel": rerank_corel,
+        "mnist": rerank_mnist, "corel": rerank_corel, "others-corel": rerank_corel,
         "others-mnist": rerank_others, "museum": rerank_museum, "auto": rerank_museum, "speed": rerank_speed,
     }[part](part, raw)  # fmt: skip
 
 
-def rerank_mnist(part: str, raw: Any) -> Iterator[Row]:
-    where: dict[str, Any] = {"collection": MNIST, "encoder": "hog deskew", "aim": part}
+def rerank_mnist(_: str, raw: Any) -> Iterator[Row]:
+    where: dict[str, Any] = {"collection": MNIST, "encoder": "hog deskew", "recipe": "mutual neighbours"}
     for method, found in raw.items():
         if isinstance(found, dict) and "mAP" in found:
             yield from scores(found, 10_000, **where, method=named(method))
@@ -201,9 +202,8 @@ def rerank_mnist(part: str, raw: Any) -> Iterator[Row]:
 
 def rerank_corel(_: str, raw: Any) -> Iterator[Row]:
     for title, found in raw.items():
-        recipe = title.partition(",")[0]
         where: dict[str, Any] = {"collection": "Corel-1k, ten folds", "encoder": "neural"}
-        where["aim" if recipe == "kind" else "recipe"] = recipe
+        where["recipe"] = title.partition(",")[0]
         if isinstance(found, dict):
             for method, metrics in found.items():
                 yield from scores(metrics, **where, method=named(method))
@@ -217,7 +217,7 @@ def rerank_others(_: str, raw: Any) -> Iterator[Row]:
             where: dict[str, Any] = {
                 "collection": MNIST,
                 "encoder": "hog deskew",
-                "aim": "kind",
+                "recipe": "mutual neighbours",
                 "method": named(method),
             }
             yield from scores(found, raw["queries"], **where)

@@ -7,42 +7,10 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from rows.row import Row, number, score, scores
+from rows.row import Row, number
 
-#: Of the self-test's figures, those that the docs speak of.
-FIGURES = ("first hit", "self-retrieval MRR", "category precision@5%")
-#: The figure that each aim goes by, and the labelled score that it stands for.
-GOES_BY = {"self-retrieval MRR": "P@1", "category precision@5%": "mAP"}
-#: The collections in which more than one image is right.
-WITH_KINDS = ("MNIST", "digits", "Corel-1k", "emoji kinds", "letters", "textures")
-
-
-def adapt(part: str, raw: Any) -> Iterator[Row]:
-    collection, encoder = part.split(", ")
-    where: dict[str, Any] = {"collection": collection, "encoder": encoder}
-    for aim, recipe in {"": "unchanged", **raw["chosen"]}.items():
-        found = raw["scores"][recipe]
-        yield from scores(found, raw.get("queries"), **where, aim=aim, recipe=recipe)
-        yield number("dimension", found["dimension"], **where, aim=aim, recipe=recipe)
-    for recipe, test in raw["self_tests"].items():
-        for metric in FIGURES:
-            value = [test["figures"][metric], *test["intervals"][metric]]
-            yield score(f"self-test: {metric}", value, test["queries"], **where, recipe=recipe)
-    yield number("processor seconds", raw["processor_seconds"], **where)
-
-
-def recipes(_: str, raw: Any) -> Iterator[Row]:
-    for row in raw:
-        where: dict[str, Any] = {"collection": row["collection"], "encoder": row["encoder"], "recipe": row["recipe"]}
-        if ", t " in row["recipe"]:
-            where["table"] = "recipes-networks"
-        yield from scores({m: row[m] for m in ("mAP", "P@1")}, row["queries"], **where)
-        if row["recipe"] == "ledoit-wolf":
-            for metric in ("mAP", "P@1"):
-                if (difference := f"{metric} less adapted (r 0.1)") in row:
-                    yield score(difference, row[difference], row["queries"], **where)
-        for metric, value in row["self_test"].items():
-            yield {**number(f"self-test: {metric}", value, **where), "table": where.get("table", "recipes-self-test")}
+#: What is told of a choice by labels, with the collection left out.
+TOLD = ("loss", "gain", "gain of P@1", "best gain", "rank correlation between encoders", "rank correlation within")
 
 
 #: The steps that the docs show; the others stay in the raw run.
@@ -65,105 +33,47 @@ def eyes(_: str, raw: Any) -> Iterator[Row]:
             yield number("milliseconds an image", row["milliseconds"], **where)
 
 
-def spearman(x: list[float], y: list[float]) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(x, y).statistic)
-
-
-def verdict(_: str, raw: Any) -> Iterator[Row]:
-    for collection, by_score in raw["spearman"].items():
-        rows = [row for row in raw["rows"] if row["collection"] == collection]
-        yield number("encoders x recipes", len(rows), collection=collection)
-        for metric, by_figure in by_score.items():
-            best = max(row["labelled"][metric] for row in rows)
-            for figure in FIGURES:
-                pick = max(rows, key=lambda row: row["figures"][figure])
-                where: dict[str, Any] = {"collection": collection, "setting": f"{figure} for {metric}"}
-                yield number("Spearman", by_figure[figure], **where, n=len(rows))
-                yield number("loss of the pick", best - pick["labelled"][metric], **where, n=len(rows))
-    for one in raw["leave_one_collection_out"]:
-        where = {
-            "collection": one["collection"],
-            "setting": f"{one['figure']} for {one['score']}, chosen by the others",
-        }
-        yield number("Spearman", one["spearman"], **where)
-        yield number("loss of the pick", one["loss"], **where)
-    yield from within_an_encoder(raw["rows"])
-
-
-def within_an_encoder(every: list[Any]) -> Iterator[Row]:
-    """Yield what a figure says among the recipes of one encoder, which is where ``--adapt`` chooses."""
-    by_pair: dict[tuple[str, str], list[Any]] = {}
-    for row in every:
-        by_pair.setdefault((row["collection"], row["encoder"]), []).append(row)
-    found: dict[str, list[tuple[str, float]]] = {}
-    for (collection, encoder), rows in by_pair.items():
-        for figure, metric in GOES_BY.items():
-            value = spearman([row["figures"][figure] for row in rows], [row["labelled"][metric] for row in rows])
-            setting = f"{figure} for {metric}"
+def candidates(part: str, raw: Any) -> Iterator[Row]:
+    """Yield what a choice is worth by collection, and over all; of ``both`` only over all."""
+    table = "candidates-left-out" if part == "compare" else f"candidates-left-out-{part}"
+    for aim in dict.fromkeys(one["aim"] for one in raw):
+        of_aim = [one for one in raw if one["aim"] == aim]
+        by_collection: dict[str, list[Any]] = {}
+        for one in of_aim:
+            by_collection.setdefault(one["collection"], []).append(one)
+        for title in TOLD:
+            means = {}
+            for collection, some in by_collection.items():
+                known = [one[title] for one in some if not math.isnan(one[title])]
+                if known:
+                    means[collection] = statistics.fmean(known)
+            if not means or (aim == "nearest" and title == "gain of P@1"):
+                continue  # for the nearest images it is the gain
+            if aim != "both":
+                for collection, value in means.items():
+                    yield {**number(title, value, collection=collection, aim=aim), "table": table}
+            every = [one[title] for one in of_aim if not math.isnan(one[title])]
             yield {
-                **number("Spearman", value, collection=collection, encoder=encoder, setting=setting, n=len(rows)),
-                "table": "verdict-within",
+                "collection": "mean (least to greatest)", "aim": aim, "metric": title, "value": statistics.fmean(means.values()),
+                "low": min(every), "high": max(every), "n": len(every), "table": table,
+            }  # fmt: skip
+        for title, name in (("share of intervals that hold the truth", "held"), ("left the default", "left")):
+            every = [float(one[name]) for one in of_aim]
+            where: dict[str, Any] = {
+                "collection": "mean (least to greatest)",
+                "aim": aim,
+                "n": len(every),
+                "table": table,
             }
-            if not math.isnan(value):  # as where every recipe has one and the same score
-                found.setdefault(setting, []).append((collection, value))
-    for setting, values in found.items():
-        for title, some in groups(values):
-            yield {**summary("Spearman", some, collection=title), "setting": setting, "table": "verdict-within"}
-    gains: dict[tuple[str, str], list[tuple[str, float]]] = {}
-    for (collection, encoder), rows in by_pair.items():
-        plain = next(row["labelled"] for row in rows if row["recipe"] == "unchanged")
-        for aim in ("few", "kind", "both"):
-            taken = next(row for row in rows if aim in row["chosen_for"])
-            for metric in ("P@1", "mAP"):
-                gain = taken["labelled"][metric] - plain[metric]
-                gains.setdefault((aim, metric), []).append((collection, gain))
-                where: dict[str, Any] = {
-                    "collection": collection,
-                    "encoder": encoder,
-                    "aim": aim,
-                    "recipe": taken["recipe"],
-                }
-                yield {**number(f"{metric}, less unchanged", gain, **where), "table": "verdict-gains"}
-    for (aim, metric), values in gains.items():
-        for title, some in groups(values):
-            yield {**summary(f"{metric}, less unchanged", some, collection=title, aim=aim), "table": "verdict-gains"}
+            yield {**number(title, statistics.fmean(every)), **where}
 
 
-def groups(values: list[tuple[str, float]]) -> Iterator[tuple[str, list[float]]]:
-    """Yield all values, and those of collections with and without kinds."""
-    yield "all", [value for _, value in values]
-    yield "all with kinds", [value for collection, value in values if collection in WITH_KINDS]
-    yield "all without kinds", [value for collection, value in values if collection not in WITH_KINDS]
-
-
-def summary(metric: str, values: list[float], **where: Any) -> Row:
-    """Return the mean of some values, and the least and greatest of them."""
-    return {
-        **where,
-        "metric": metric,
-        "value": statistics.mean(values),
-        "low": min(values),
-        "high": max(values),
-        "n": len(values),
-    }
-
-
-STUDIES = {"adapt": adapt, "recipes": recipes, "eyes": eyes, "verdict": verdict}
+STUDIES = {"eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
-    "adapt": ("benchmarks/adapt.py", "what adapt buys; the recipe chosen by the self-test, without labels"),
-    "recipes": ("benchmarks/recipes.py", "closed forms that adapt tries, and some that it doesn't"),
-    "recipes-self-test": ("benchmarks/recipes.py", "what the self-test says of these closed forms"),
-    "recipes-networks": ("benchmarks/recipes.py --parts networks", "small networks in place of closed forms"),
     "eyes": ("benchmarks/eyes.py", "what an image gets where nothing is named, step by step"),
-    "verdict": ("benchmarks/verdict.py", "the self-test's figures against labelled scores, over encoders x recipes"),
-    "verdict-within": (
-        "benchmarks/verdict.py",
-        "the same within one encoder; low and high of 'all' are the least and greatest pair",
-    ),
-    "verdict-gains": (
-        "benchmarks/verdict.py",
-        "what each aim's choice changes; low and high of 'all' are the least and greatest pair",
+    "candidates-left-out": ("benchmarks/candidates.py fit", "choices between encoders, each collection left out"),
+    "candidates-left-out-adapt": (
+        "benchmarks/candidates.py fit",
+        "choices between an encoder's recipes, each collection left out",
     ),
 }

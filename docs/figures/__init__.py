@@ -14,11 +14,9 @@ from figures.selection import SELECTION
 from figures.speed import SPEED
 
 TABLES = ENCODERS | SELECTION | SPEED | ARTICLE | LIBRARIES | {"facts": FactColumns()}
-_HOG_ON_MNIST = {"collection": "MNIST", "encoder": "hog deskew", "metric": "mAP"}
 VALUES = {
     "facts": FactNames(),
-    "adapt-nearest": Value("adapt", [{**_HOG_ON_MNIST, "aim": ""}, {**_HOG_ON_MNIST, "aim": "nearest"}], digits(3)),
-    "adapt-category": Value("adapt", [{**_HOG_ON_MNIST, "aim": "category"}], digits(3)),
-    "diffusion": Value("rerank", [{"run": "category", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3)),
+    "default-post": Value("mnist-scores", [{"encoder": e, "metric": "mAP"} for e in ("hog, deskewed", "hog, deskewed, default post-processing")], digits(3)),
+    "diffusion": Value("rerank", [{"run": "mnist", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3)),
     "wall": Value("rerank", [{"run": "museum", "queries": "wall", "method": m, "metric": "P@1"} for m in ("plain", "geometric")], digits(2)),
 }  # fmt: skip

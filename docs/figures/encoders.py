@@ -8,12 +8,6 @@ from tables import Column, Table, cell, digits, interval, significant
 
 from figures.lines import Lines, metrics, named, number_of
 
-COLLECTIONS = {
-    "MNIST": "MNIST, 3,000 training digits asked by 300 others", "digits": "scikit-learn's digits, 8 x 8", "Corel-1k": "Corel-1k",
-    "museum crops": "museum paintings, cut out of a photo", "museum wall": "museum paintings, on a wall",
-    "emoji kinds": "emoji, by category", "emoji vendors": "emoji, asked by another vendor's",
-    "textures": "textures: cuttings from 16 pictures", "letters": "letters in 24 fonts",
-}  # fmt: skip
 _EYES: Lines = [
     ("**mean of the twelve**", {"collection": "mean of the twelve"}),
     *((name, {"collection": name}) for name in (
@@ -43,9 +37,7 @@ def _eyes(metric: str) -> Table:
 
 
 _MNIST_ALL: dict[str, Any] = {"collection": "MNIST, 60,000 digits"}
-_HOG = {"collection": "MNIST", "encoder": "hog deskew", "study": "adapt"}
 _CODES = (("mAP", interval(3)), ("P@1", interval(3)), ("LRAP@1000", interval(3)))
-_KIND = "hog deskew, kernel (r 0.03, 50 neighbours)"
 _MUSEUM = [
     Column(f"P@1, {title}", {"metric": "P@1", "collection": "287 paintings", "queries": title}, interval(2))
     for title in ("crops", "on a wall")
@@ -81,8 +73,8 @@ ENCODERS = {
     ),
     "deep": Table(
         "autoencoder", "MNIST, `deep`, all 10,000 test digits",
-        [("as it is", {"aim": ""}), ("adapted, `nearest`", {"aim": "nearest"}), ("adapted, `category`", {"aim": "category"}), ("adapted, both", {"aim": "both"})],
-        [Column("recipe", {**_MNIST_ALL, "metric": "mAP"}, cell("recipe")), Column("d", {**_MNIST_ALL, "metric": "dimension"}, digits(0)),
+        [("as it is", {"recipe": "unchanged"})],
+        [Column("d", {**_MNIST_ALL, "metric": "dimension"}, digits(0)),
          *metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
     ),
     "deep-photos": Table(
@@ -93,35 +85,30 @@ ENCODERS = {
     ),
     "contrastive": Table(
         "contrastive", "MNIST, all 10,000 test digits",
-        [(f"{title}, {epochs}", {"setting": epochs, "aim": aim, "noise": noise}) for title, aim, noise in (
-            ("as it is", "", ""), ("adapted, `nearest`", "nearest", ""), ("adapted, `category`", "category", ""), ("adapted, both", "both", ""),
-            ("noisy queries", "", "0.5"), ("noisy queries, adapted, `nearest`", "nearest", "0.5")) for epochs in ("14 epochs", "84 epochs")],
-        [Column("recipe", {**_MNIST_ALL, "metric": "mAP"}, cell("recipe")), *metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
+        [(f"{title}, {epochs}", {"setting": epochs, "noise": noise}) for title, noise in (("as it is", ""), ("noisy queries", "0.5"))
+         for epochs in ("14 epochs", "84 epochs")],
+        [*metrics(("mAP", "P@1", "LRAP@1000"), interval(3), **_MNIST_ALL)],
     ),
     "contrastive-photos": Table(
         "contrastive", "Corel-1k, each photo asks the others",
-        [(f"{title}, {epochs}", {"setting": epochs, "aim": aim}) for epochs in ("18 epochs", "148 epochs")
-         for title, aim in (("as it is", ""), ("adapted, `category`", "category"))],
-        [Column("recipe", {"collection": "Corel-1k", "metric": "mAP"}, cell("recipe")), *metrics(("mAP", "P@1", "P@20"), interval(3), collection="Corel-1k")],
+        [(epochs, {"setting": epochs}) for epochs in ("18 epochs", "148 epochs")],
+        [*metrics(("mAP", "P@1", "P@20"), interval(3), collection="Corel-1k")],
     ),
     "contrastive-pilot": Table(
         "contrastive-pilot", "10,000 training digits, 8 epochs",
         [(s.replace("rate .", "learning rate 0."), {"setting": s}) for s in (
             "simclr, temperature 0.2, rate .003", "simclr, temperature 0.2, rate .003, 1024 compared", "simclr, temperature 0.5, rate .003",
             "vicreg, rate .003", "vicreg, rate .001", "vicreg, rate .001, 1024 compared")],
-        [Column(f"{m}, {r}", {"metric": f"self-test: {m}", "recipe": r}, digits(3))
-         for r in ("unchanged", "adapted (r 0.1)", "kernel (r 0.03, 50 neighbours)") for m in ("self-retrieval MRR", "category precision@5%")],
+        [Column(m, {"metric": f"self-test: {m}", "recipe": "unchanged"}, digits(3)) for m in ("self-retrieval MRR", "category precision@5%")],
     ),
     "codes": Table(
         "codes", "MNIST, 60,000 digits",
-        [("`hog` with `deskew`", {**_HOG, "collection": "MNIST", "aim": ""}),
+        [("`hog` with `deskew`", {"encoder": "hog, deskewed", "study": "mnist-scores"}),
          *((f"`itq` over it, {b} bits", {"encoder": f"itq, {b} bits", "recipe": "hog deskew, unchanged"}) for b in (28, 64, 256)),
          ("`hashing` over it, 256 bits", {"encoder": "hashing, 256 bits", "recipe": "hog deskew, unchanged"}),
-         ("the same, adapted, `nearest`", {**_HOG, "aim": "nearest"}),
-         ("`itq` over that, 256 bits", {"encoder": "itq, 256 bits", "recipe": "hog deskew, adapted (r 0.1)"}),
-         ("adapted, `category`", {**_HOG, "aim": "category"}),
-         *((f"`itq` over that, {b} bits", {"encoder": f"itq, {b} bits", "recipe": _KIND}) for b in (28, 64, 256)),
-         ("`hashing` over that, 256 bits", {"encoder": "hashing, 256 bits", "recipe": _KIND})],
+         ("`hog` with `deskew`, default post-processing", {"encoder": "hog, deskewed, default post-processing", "study": "mnist-scores"}),
+         *((f"`itq` over that, {b} bits", {"encoder": f"itq, {b} bits", "recipe": "hog deskew, mutual neighbours"})
+           for b in (28, 64, 256))],
         [*(Column(m, {"metric": m}, f) for m, f in _CODES), Column("queries", {"metric": "mAP"}, number_of),
          Column("processor seconds to fit", {"metric": "processor seconds to fit"}, digits(1), True)],
     ),

@@ -25,10 +25,14 @@ def metrics(names: Sequence[str], form: Form, *, optional: bool = False, **where
     return [Column(name, {"metric": name, **where}, form, optional) for name in names]
 
 
-def spread(row: Row) -> str:
-    """Write a mean with the least and the greatest behind it."""
-    value, low, high = (f"{round(float(row[k]), 3) + 0.0:+.3f}" for k in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+def spread(form: str) -> Form:
+    """Return what writes a value, with the least and the greatest behind it where it is a mean."""
+
+    def written(row: Row) -> str:
+        value, *ends = (format(round(float(row[k]), 3) + 0.0, form) for k in ("value", "low", "high") if row.get(k))
+        return f"{value} ({' to '.join(ends)})" if ends else value
+
+    return written
 
 
 def spanned(count: int) -> Form:

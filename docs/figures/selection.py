@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from tables import Column, Table, cell, digits, interval
+from tables import Column, Table, cell, digits, interval, table_of
 
-from figures.encoders import COLLECTIONS
 from figures.lines import metrics, spread
 
-_AIMS = (("unchanged", ""), ("`nearest`", "nearest"), ("`category`", "category"), ("`both`", "both"))
-_TRIED = [
-    (title, {"recipe": recipe}) for title, recipe in (
-        ("unchanged", "unchanged"), ("adapted (r .1)", "adapted (r 0.1)"), ("kernel (r .03, 20 neighbours)", "kernel (r 0.03, 20 neighbours)"),
-        ("Ledoit-Wolf", "ledoit-wolf"), ("families apart (r .1)", "each family (r 0.1)"), ("families by need (r .1)", "by need (r 0.1)"))
-]  # fmt: skip
-_TRIED_ON = (("MNIST 6,000", "hog deskew"), ("Corel-1k", "neural"), ("Corel-1k", "hog"), ("letters", "hog deskew"))
-_NETWORKS = [
-    (f"{kind}, {title}", {"recipe": f"{kind}, {by}, t 1"})
-    for kind in ("linear", "hidden")
-    for by, title in (("damage", "augmentations"), ("neighbours", "neighbours"))
-]
-_GAINS = [
-    (f"`{aim}`, {title}", {"aim": aim, "collection": group}) for aim in ("nearest", "category", "both")
-    for title, group in (("all pairs", "all"), ("collections with categories", "all with kinds"), ("without", "all without kinds"))
-]  # fmt: skip
+_MEAN = "mean (least to greatest)"
 
 
-_JUDGED = [(COLLECTIONS[name], {"collection": name}) for name in COLLECTIONS]
-_VERDICT = [
-    Column(f"{f} and {m}: {title}", {"setting": f"{f} for {m}", "metric": metric}, form)
-    for f, m in (("first hit", "P@1"), ("self-retrieval MRR", "P@1"), ("category precision@5%", "mAP"))
-    for title, metric, form in (("Spearman", "Spearman", digits(2)), ("loss", "loss of the pick", digits(3)))
-]
+def _left_out(name: str, *more: tuple[str, str]) -> Table:
+    """Return what choices were worth, by collection and aim, each collection left out in turn."""
+    titles = {"nearest": ("loss", "gain", "best gain"), "category": ("loss", "gain", "best gain", "gain of P@1")}
+    collections = dict.fromkeys(row["collection"] for row in table_of(name).rows)
+    lines = [(_MEAN, {"collection": _MEAN}), *((c, {"collection": c}) for c in collections if c != _MEAN)]
+    columns = [
+        Column(
+            f"`{aim}`: {title}",
+            {"aim": aim, "metric": metric},
+            spread("+.3f" if "gain" in title else ".3f" if title == "loss" else ".2f"),
+            True,
+        )
+        for aim, of_aim in titles.items()
+        for title, metric in (*((m, m) for m in of_aim), *more)
+    ]
+    return Table(name, "collection", lines, columns)
+
+
 _FOLDS = {"collection": "Corel-1k, ten folds"}
 _DIFFUSIONS = (("plain", "plain", "plain"), ("`diffusion:alpha=0.9`", "diffusion:alpha=0.9", ""), ("`diffusion`", "diffusion:alpha=0.99", "diffusion"),
                ("`diffusion:alpha=0.998`", "diffusion:alpha=0.998", "diffusion:alpha=0.998"))  # fmt: skip
@@ -45,56 +41,30 @@ _ASKED = (
 _THERE, _GONE = "its answers are there", "its answers are taken away"
 
 SELECTION = {
-    "adapt": Table(
-        "adapt", "collection, encoder, aim",
-        [(f"{c}, {e}: {title}", {"collection": c, "encoder": e, "aim": aim}) for c, e in (("MNIST", "hog deskew"), ("Corel-1k", "neural")) for title, aim in _AIMS],
-        [Column("recipe", {"metric": "mAP"}, cell("recipe")), Column("d", {"metric": "dimension"}, digits(0)),
-         *metrics(("mAP", "P@1"), interval(3)), *metrics(("LRAP@1000", "P@20"), interval(3), optional=True)],
+    "candidates": _left_out(
+        "candidates-left-out",
+        ("rank correlation between encoders", "rank correlation between encoders"), ("within", "rank correlation within"),
     ),
+    "candidates-adapt": _left_out("candidates-left-out-adapt", ("rank correlation", "rank correlation within")),
     "default": Table(
         "mnist-scores", "MNIST, all 10,000 test digits",
-        [("`hog`, unchanged", {"encoder": "hog"}), ("`hog`, default post-processing", {"encoder": "hog, default post-processing"})],
+        [("`hog` with `deskew`, unchanged", {"encoder": "hog, deskewed"}), ("the same, default post-processing", {"encoder": "hog, deskewed, default post-processing"})],
         [Column("recipe", {"metric": "mAP"}, cell("recipe")), Column("d", {"metric": "dimension"}, digits(0)), *metrics(("mAP", "P@1"), interval(3))],
     ),
-    "recipes": Table(
-        "recipes", "mAP, P@1",
-        _TRIED, [Column(f"{c}, {e}: {m}", {"collection": c, "encoder": e, "metric": m}, digits(3), True) for c, e in _TRIED_ON for m in ("mAP", "P@1")],
-    ),
-    "networks": Table(
-        "recipes-networks", "temperature 1", _NETWORKS,
-        [Column(f"{c}, {e}: {m}", {"collection": c, "encoder": e, "metric": m}, interval(3), True) for c, e in _TRIED_ON[:2] for m in ("mAP", "P@1")],
-    ),
-    "ledoit-wolf": Table(
-        "recipes", "Ledoit-Wolf, less adapted (r .1)",
-        [(f"{c}, {e}", {"collection": c, "encoder": e}) for c, e in (*_TRIED_ON[:3], ("emoji kinds", "hog"))],
-        [Column(m, {"metric": f"{m} less adapted (r 0.1)", "recipe": "ledoit-wolf"}, spread) for m in ("mAP", "P@1")],
-    ),
-    "verdict": Table("verdict", "collection", _JUDGED, [Column("rows", {"metric": "encoders x recipes"}, digits(0)), *_VERDICT]),
-    "verdict-within": Table(
-        "verdict-within", "within one encoder, mean of the pairs (least to greatest)",
-        [(title, {"collection": group}) for title, group in (("all pairs", "all"), ("collections with categories", "all with kinds"), ("without", "all without kinds"))],
-        [Column(f"Spearman, {f} and {m}", {"setting": f"{f} for {m}"}, spread) for f, m in (("self-retrieval MRR", "P@1"), ("category precision@5%", "mAP"))],
-    ),
-    "verdict-gains": Table(
-        "verdict-gains", "aim; mean of the pairs (least to greatest)", _GAINS,
-        [Column("pairs", {"metric": "P@1, less unchanged"}, cell("n")), *(Column(m, {"metric": f"{m}, less unchanged"}, spread) for m in ("P@1", "mAP"))],
-    ),
     "rerank-mnist": Table(
-        "rerank", "MNIST, 60,000 asked by all 10,000 test digits; hog deskew, adapted for `category`",
+        "rerank", "MNIST, 60,000 asked by all 10,000 test digits; `hog` with `deskew`, default post-processing",
         [("plain", {"method": "plain"}), ("diffusion", {"method": "diffusion"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
-        metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="category"),
+        metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="mnist"),
     ),
     "rerank-corel": Table(
         "rerank", "Corel-1k, ten folds of 100 queries and 900 photos",
         [(title, {**_FOLDS, "method": method, "run": "corel"}) for title, method, _ in _DIFFUSIONS],
-        [Column(f"{title}: {m}", {**where, "metric": m}, interval(3)) for title, where in (
-            ("neural", {"recipe": "unchanged"}), ("centred", {"recipe": "centred"}), ("for `category`", {"aim": "category"})) for m in ("mAP", "P@1")],
+        [Column(f"{title}: {m}", {"recipe": recipe, "metric": m}, interval(3)) for title, recipe in (
+            ("neural", "unchanged"), ("centred", "centred")) for m in ("mAP", "P@1")],
     ),
     "rerank-others": Table(
         "rerank", "method", [("plain", {"method": "plain"}), *((f"`{m}`", {"method": m}) for m in ("query-expansion", "alpha-query-expansion", "k-reciprocal", "multi-view"))],
-        [*(Column(f"MNIST, 1,000 queries: {m}", {"run": "others-mnist", "metric": m}, interval(3)) for m in ("mAP", "P@1")),
-         *(Column(f"{title}: {m}", {"run": "others-corel", **where, "metric": m}, interval(3)) for title, where in (
-            ("Corel-1k, neural", {"recipe": "unchanged"}), ("Corel-1k, for `category`", {"aim": "category"})) for m in ("mAP", "P@1"))],
+        [Column(f"Corel-1k, neural: {m}", {"run": "others-corel", "recipe": "unchanged", "metric": m}, interval(3)) for m in ("mAP", "P@1")],
     ),
     "rerank-paintings": Table(
         "rerank", "287 museum paintings, neural, 30 queries each", [(title, {"queries": name}) for title, name in _PAINTINGS],
@@ -118,15 +88,15 @@ SELECTION = {
     "noise": Table(
         "noise", "MNIST's 60,000 asked by test digits with noise 0.5: P@1",
         [(title, {"encoder": e}) for title, e in (
-            ("pixels", "pixels"), ("hog, deskewed", "hog, deskewed"), ("hog, deskewed, adapted", "hog, deskewed, adapted"), ("autoencoder of the demo", "autoencoder"))],
+            ("pixels", "pixels"), ("hog, deskewed", "hog, deskewed"), ("autoencoder of the demo", "autoencoder"))],
         [Column(f"`{w}`" if w.startswith("--") else w, {"noise": "0.5", "method": w, "metric": "P@1"}, interval(3)) for w in _WAYS],
     ),
     "noise-all": Table(
-        "noise", "the same, by all 10,000: P@1", [("hog, deskewed", {"encoder": "hog, deskewed"}), ("hog, deskewed, adapted", {"encoder": "hog, deskewed, adapted"})],
+        "noise", "the same, by all 10,000: P@1", [("hog, deskewed", {"encoder": "hog, deskewed"})],
         [Column(f"`{w}`" if w.startswith("--") else w, {"noise": "0.5", "method": w, "metric": "P@1 of all 10,000"}, interval(3)) for w in _WAYS if w != "blurred"],
     ),
     "noise-levels": Table(
-        "noise noise-ranking", "noise of the query", [(n.removesuffix(".0"), {"noise": n, "encoder": "hog, deskewed, adapted"}) for n in ("0.0", "0.1", "0.25", "0.5", "0.75", "1.0")],
+        "noise noise-ranking", "noise of the query", [(n.removesuffix(".0"), {"noise": n, "encoder": "hog, deskewed"}) for n in ("0.0", "0.1", "0.25", "0.5", "0.75", "1.0")],
         [Column(f"{m}, {f'`{w}`' if w.startswith('--') else w}", {"method": w, "metric": m, **({} if m == "P@1" else {"study": "noise-ranking"})}, digits(3))
          for m in ("P@1", "mAP", "LRAP@10") for w in ("as it is", "--denoise auto", "--denoise tutorial")],
     ),
