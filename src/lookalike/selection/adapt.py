@@ -17,7 +17,7 @@ from lookalike.encoders.base import Encoder
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.candidates import Candidate, candidates_of, title_of
 from lookalike.selection.judge import AIMS, Gain, aim_named, baseline, evidence, look_of, pick, predict
-from lookalike.selection.recipes import DEFAULT, RECIPES, Recipe, descriptors_to_learn_from, learn
+from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe, descriptors_to_learn_from, learn
 from lookalike.selection.selftest import SelfTest, make_views
 
 #: Images that post-processings are judged on, and those that are shown otherwise; what is chosen is learnt from more.
@@ -126,7 +126,8 @@ def adapt(
         default = baseline(tried, title_of(encoder))
         gains = predict(tried, default, look_of(encoder.name, images.ndim == 4))
         chosen = tried[pick(gains, default, aim)].recipe
-        post = learn(rows, next(r for r in (*recipes, DEFAULT) if r.name == chosen), unit=_unit(encoder), seed=seed)
+        recipe = next(r for r in (*recipes, UNCHANGED) if r.name == chosen)
+        post = learn(rows, recipe, unit=_unit(encoder), seed=seed)
     by_recipe = {candidate.recipe: gain for candidate, gain in zip(tried, gains, strict=True)}
     tested = {candidate.recipe: candidate.test for candidate in tried}
     return encoder.with_post(post), Adaptation(aim, chosen, tried[default].recipe, by_recipe, tested)
