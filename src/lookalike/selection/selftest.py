@@ -428,7 +428,18 @@ def _answers(
 
 
 def nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give rows that a projection sent to its very centre some direction, in place, as cosine needs one."""
+    """Give rows that a projection sent to its very centre some direction, as cosine needs one.
+
+    Parameters
+    ----------
+    table : ndarray of float32, shape (n, d)
+        Changed in place.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, d)
+        The same.
+    """
     lost = ~table.any(axis=1)
     if lost.any():
         table[lost, 0] = np.finfo(np.float32).tiny * 2**100
