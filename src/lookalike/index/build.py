@@ -263,16 +263,18 @@ def _columns(
     elif encoder is None:
         encoder = _default(images, note)
         learnt_from = 0 if choice.adapt is None else None
-    is_best = str(encoder) == "best"
+    is_best, wanted = str(encoder) == "best", choice
     if is_best:
         asked, recipe, verdict = best_encoder(images, choice.aim, note)
         aim, (learnt_from, post) = choice.aim, _learnt(recipe)
+        wanted = Choice(True, recipe, aim)
     else:
         asked = encoder if isinstance(encoder, Encoder) else encoder_named(encoder)
     for column, fitted in loaded.values():
-        pending = learnt_from in (None, column.learnt_from) or (is_best and column.learnt_from is not None)
-        if pending and _is_same(column, asked, shape) and (is_best or fits(column, choice)):
-            return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
+        pending = is_best or learnt_from in (None, column.learnt_from)
+        if pending and _is_same(column, asked, shape) and fits(column, wanted):
+            why = dataclasses.replace(column, aim=aim, verdict=verdict) if is_best else column
+            return [*(pair for pair in complete if pair[0] != column), (why, fitted)], column.column
     ready = _ready(asked, images)
     if choice.adapt:
         ready, recipe, verdict = adapted(ready, images, choice, note)

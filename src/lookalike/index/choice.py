@@ -92,6 +92,8 @@ class Choice:
         aim = options.aim or "nearest"
         aim_named(aim)
         if isinstance(options.adapt, str):
+            if options.aim is not None:
+                note("--aim changes nothing here: a post-processing that is asked for by name isn't chosen")
             return cls(adapt=True, recipe=recipe_named(options.adapt), aim=aim)
         adapt = options.adapt
         if options.aim is not None and not adapt and str(encoder) != "best":
@@ -134,7 +136,13 @@ def adapted(
         adaptation = judge_recipes(encoder, sample, aim=choice.aim)[1]
         recipe, verdict = recipe_named(adaptation.chosen), adaptation.sentence()
         note(verdict)
-    return encoder if recipe == DEFAULT else with_recipe(encoder, sample, recipe), recipe, verdict
+    if recipe == DEFAULT:
+        return encoder, recipe, verdict
+    ready = with_recipe(encoder, sample, recipe)
+    if ready.post_ is None and recipe != UNCHANGED:
+        note(f"post-processing: {recipe} can't be learnt from these {len(sample):,} images; there is none")
+        recipe = UNCHANGED
+    return ready, recipe, verdict
 
 
 def fits(column: Column, choice: Choice) -> bool:
