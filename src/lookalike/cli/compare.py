@@ -22,7 +22,7 @@ class CompareOptions:
     encoders: str | None = option(
         "Encoders, separated by commas: pixels,hog,neural. Default: all that need no training."
     )
-    sample: int = option("Number of images to measure on.", default=2000, min=8, max=10**9)
+    sample: int = option("Number of images to measure on.", default=400, min=8, max=10**9)
     robustness: bool = option(
         "Also augment images more and more, and measure how often they still find their originals.", default=False
     )
