@@ -242,7 +242,11 @@ def test_the_best_that_has_no_post_processing_takes_the_place_of_the_default(ima
     judging(monkeypatch, P1={"recipe unchanged of the default": 0.9})
     assert build_index(images, None, path).manifest.view.post == DEFAULT.name
     best = build_index(images, "best", path)
-    assert (best.manifest.encoder, best.manifest.view.post, best.manifest.view.learnt_from) == ("hog", "unchanged", None)
+    assert (best.manifest.encoder, best.manifest.view.post, best.manifest.view.learnt_from) == (
+        "hog",
+        "unchanged",
+        None,
+    )
     assert best.encoder.post_ is None
     assert is_sound(best)
 

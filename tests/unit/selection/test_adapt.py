@@ -52,7 +52,9 @@ def test_the_default_is_kept_where_nothing_is_surely_better(digits, monkeypatch)
     assert encoder.fingerprint == with_recipe(plain, digits[0], DEFAULT).fingerprint
     assert str(adaptation.gains[DEFAULT.name]["P@1"]) == "+0.000 (+0.000 to +0.000)"
     said = adaptation.sentence()
-    assert said.startswith(f"post-processing: {DEFAULT}, the default, is kept; no other is surely better here (pca, P@1 +0.")
+    assert said.startswith(
+        f"post-processing: {DEFAULT}, the default, is kept; no other is surely better here (pca, P@1 +0."
+    )
     assert "No label was read." in said
     assert said.endswith(evidence("nearest", "adapt"))
 
@@ -65,7 +67,9 @@ def test_what_is_surely_better_is_chosen_and_learnt_from_all(digits, monkeypatch
     assert (adaptation.chosen, adaptation.default) == ("pca", DEFAULT.name)
     assert adaptation.tested["pca"].database == 100
     assert encoder.fingerprint == with_recipe(plain, digits[0], NAMES["pca"]).fingerprint
-    assert adaptation.sentence().startswith(f"post-processing: pca, P@1 {adaptation.gains['pca']['P@1']} over the default.")
+    assert adaptation.sentence().startswith(
+        f"post-processing: pca, P@1 {adaptation.gains['pca']['P@1']} over the default."
+    )
 
 
 def test_the_aim_decides(digits, monkeypatch):

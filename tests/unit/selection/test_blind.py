@@ -16,9 +16,9 @@ from lookalike.errors import CollectionError, UsageError
 from lookalike.search.rerank.auto import _Test, select_rerank
 from lookalike.search.rerank.base import Reranker
 from lookalike.selection.judge import AIMS
+from lookalike.selection.neighbour_metric import mutual_scatter
 from lookalike.selection.recipes import RECIPES
 from lookalike.selection.robustness import robustness
-from lookalike.selection.neighbour_metric import mutual_scatter
 from lookalike.selection.scatter import solve
 from lookalike.selection.selftest import self_test
 from lookalike.selection.verdict import compare

@@ -66,7 +66,9 @@ def test_files_come_at_the_size_that_an_encoder_wants_and_arrays_as_they_are(pho
 
 def test_no_label_is_read(digits):
     images, labels = digits[0][:100], digits[1][:100]
-    told, mute = (compare(collection, ["pixels"], sample=100) for collection in (open_collection(images, labels=labels), images))
+    told, mute = (
+        compare(collection, ["pixels"], sample=100) for collection in (open_collection(images, labels=labels), images)
+    )
     assert [row.test.figures for row in told.rows] == [row.test.figures for row in mute.rows]
     assert (told.picks, told.sentence("nearest")) == (mute.picks, mute.sentence("nearest"))
     assert "No label was read" in told.sentence("nearest")

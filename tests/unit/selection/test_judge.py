@@ -135,7 +135,11 @@ def test_a_score_that_is_kept_bars_a_pick():
     def lost(amount):
         return gains(((-amount, 0.1), (0.2, 0.1)))
 
-    assert [pick(lost(0.004), 0, aim) for aim in AIMS] == [0, 1, 0]  # "both" loses nothing of the nearest, category little
+    assert [pick(lost(0.004), 0, aim) for aim in AIMS] == [
+        0,
+        1,
+        0,
+    ]  # "both" loses nothing of the nearest, category little
     assert [pick(lost(0.006), 0, aim) for aim in AIMS] == [0, 0, 0]
     assert [pick(lost(0.0), 0, aim) for aim in AIMS] == [0, 1, 1]
 

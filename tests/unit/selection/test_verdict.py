@@ -26,7 +26,9 @@ BEATEN = {"P1": {"encoder pixels": 0.2, "recipe centred of pixels": 0.1}, "mAP":
 def verdict(digits):
     with pytest.MonkeyPatch.context() as patch:
         judging(patch, **BEATEN)
-        yield compare(digits[0], [create("pixels"), create("hog", deskew=True)], default="hog (deskew=True)", recipes=RECIPES)
+        yield compare(
+            digits[0], [create("pixels"), create("hog", deskew=True)], default="hog (deskew=True)", recipes=RECIPES
+        )
 
 
 def test_there_is_a_row_for_each_encoder_and_post_processing(verdict):
@@ -130,7 +132,9 @@ def test_the_json_has_each_encoders_choice_with_its_gain_and_the_paired_test(ver
 
 def test_it_repeats_but_for_the_clock(verdict, digits, monkeypatch):
     judging(monkeypatch, **BEATEN)
-    again = compare(digits[0], [create("pixels"), create("hog", deskew=True)], default="hog (deskew=True)", recipes=RECIPES)
+    again = compare(
+        digits[0], [create("pixels"), create("hog", deskew=True)], default="hog (deskew=True)", recipes=RECIPES
+    )
     assert [r.test for r in again.rows] == [r.test for r in verdict.rows]
     assert [r.gains for r in again.rows] == [r.gains for r in verdict.rows]
     assert again.picks == verdict.picks
