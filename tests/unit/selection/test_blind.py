@@ -73,7 +73,7 @@ def test_who_gives_zeros_is_told_that_all_is_blank(images):
 
 @pytest.mark.parametrize("kind", [*KINDS, *CODES])
 def test_compare_measures_it_and_picks_one_who_sees(images, kind):
-    verdict = compare(images, [blind(kind), create("hog")], recipes=RECIPES)
+    verdict = compare(images, [blind(kind), create("hog")], default="hog", recipes=RECIPES)
     assert {verdict.rows[i].encoder for i in verdict.picks.values()} == {"hog"}
     rows = [row for row in verdict.rows if row.encoder.startswith("blind")]
     for row in rows:
