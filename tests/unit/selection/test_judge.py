@@ -73,7 +73,8 @@ def test_who_changes_few_neighbours_gains_and_risks_little(monkeypatch):
     few, half = predict([candidate(), candidate(recipe="pca"), candidate(recipe="pca", near=HALF)], 0, "photos")[1:]
     assert few["P@1"].mean == pytest.approx(0.1 * LEAST_APART)
     assert half["P@1"].mean == pytest.approx(0.1 * (0.5 + LEAST_APART))
-    assert few["P@1"].high - few["P@1"].low < half["P@1"].high - half["P@1"].low
+    assert few["P@1"].high - few["P@1"].low == pytest.approx(2 * WIDTH * 0.01 * LEAST_APART)
+    assert half["P@1"].high - half["P@1"].low == pytest.approx(2 * WIDTH * 0.01 * (0.5 + LEAST_APART))
 
 
 def test_what_is_looked_at_are_differences_to_the_default():
