@@ -26,6 +26,7 @@ from lookalike.cli.main import run
 from lookalike.encoders.onnx.known_models import KNOWN
 from lookalike.encoders.registry import TABLE
 from lookalike.imaging.encode import save_image
+from made_up_judge import judging
 from quadrants import ENTRY, Quadrants, pictures
 
 COMMANDS = (
@@ -260,14 +261,69 @@ def test_several_encoders_in_one_index(photos, capsys):
     assert [e["encoder"] for e in json.loads(call(capsys, "info", *index, "--json"))["encoders"]] == ["pixels"]
 
 
-def test_adapt_and_adapt_auto_are_the_same(here, capsys):
-    posts = []
+def index_of(words, output="i.lk", collection="mnist:test[0:80]"):
+    """Index by the command, and return what the index says of its encoder."""
+    assert run(["index", collection, "-e", "hog", "-o", output, *words]) == 0
+    return open_index(output).manifest.view
+
+
+def test_adapt_and_adapt_auto_are_the_same(here, monkeypatch):
+    judging(monkeypatch, P1={"recipe pca": 0.5})
     for n, words in enumerate((["--adapt"], ["--adapt", "auto"], ["--adapt=auto"])):
-        call(capsys, "index", *words, "mnist:test[0:120]", "-e", "hog", "-o", f"{n}.lk")
-        posts.append(open_index(f"{n}.lk").manifest.view.post)
-    assert posts == ["unchanged"] * 3  # asked for, and of so few images not worth it: without, it would be None
+        view = index_of(words, f"{n}.lk")
+        assert (view.post, view.aim) == ("pca", "nearest")
+    assert run(["index", "--adapt", "mnist:test[0:80]", "-e", "hog", "-o", "first.lk"]) == 0
+    assert open_index("first.lk").manifest.view.post == "pca"
     (here / "auto").mkdir()
     assert run(["index", "--adapt", "auto"]) == 1  # a folder of that name is what is to be indexed, and it is empty
+
+
+@pytest.mark.parametrize(
+    "words", [["--adapt", "mutual-neighbours-twice"], ["--adapt=mutual-neighbours-twice"]], ids=" ".join
+)
+def test_a_recipe_can_be_asked_for_by_name(here, words):
+    view = index_of(words)
+    assert (view.post, view.aim, view.verdict) == ("mutual neighbours twice", None, None)
+
+
+def test_the_default_post_processing_has_a_name_too(here):
+    view = index_of(["--adapt", "mutual-neighbours"])
+    assert (view.post, view.learnt_from) == ("mutual neighbours", 80)
+
+
+def test_a_folder_that_is_called_like_a_recipe_is_the_collection(here, monkeypatch):
+    judging(monkeypatch, P1={"recipe centred": 0.5})
+    Path("pca").mkdir()
+    for n, image in enumerate(lookalike.open_collection("mnist:test[0:10]").array()):
+        save_image(image, f"pca/{n}.png")
+    assert run(["index", "--adapt", "pca", "-e", "pixels", "-o", "i.lk"]) == 0
+    manifest = open_index("i.lk").manifest
+    assert (manifest.collection, manifest.rows, manifest.view.aim) == ("pca", 10, "nearest")
+    assert run(["index", "pca", "--adapt=pca", "-e", "pixels", "-o", "i.lk"]) == 0
+    assert open_index("i.lk").manifest.view.post == "pca"
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones(here, capsys):
+    said = refuse(capsys, 2, "index", "mnist:test[0:80]", "--adapt=nonsense")
+    assert "unknown recipe 'nonsense'" in said
+    assert "mutual-neighbours" in said
+    assert "nonsense" in refuse(capsys, 2, "index", "mnist:test[0:80]", "--adapt", "nonsense")
+
+
+def test_another_aim_takes_effect_over_what_was_chosen_before(here, capsys, monkeypatch):
+    judging(monkeypatch, P1={"recipe pca": 0.5, "recipe centred": 0.1}, mAP={"recipe centred": 0.5})
+    assert index_of(["--adapt"]).post == "pca"
+    assert run(["index", "mnist:test[0:80]", "-o", "i.lk", "--adapt", "--aim", "category"]) == 0
+    view = open_index("i.lk").manifest.view
+    assert (view.post, view.aim) == ("centred", "category")
+    capsys.readouterr()
+    facts = json.loads(call(capsys, "info", "-i", "i.lk", "--json"))
+    assert (facts["aim"], facts["verdict"]) == ("category", view.verdict)
+    assert view.verdict in call(capsys, "info", "-i", "i.lk")
+    capsys.readouterr()
+    assert run(["index", "mnist:test[0:80]", "-o", "i.lk", "--aim", "category"]) == 0
+    assert "--aim changes nothing here" in capsys.readouterr().err
+    assert "unknown aim 'few'" in refuse(capsys, 2, "index", "mnist:test[0:80]", "-o", "i.lk", "--aim", "few")
 
 
 def test_an_index_of_another_collection_is_not_given_up_unasked(photos, capsys):

@@ -43,7 +43,7 @@ from lookalike.index.sync import Rules, Summary, Sync, Target
 from lookalike.index.vectors import keep_lists
 from lookalike.selection.compare import encoder_named
 from lookalike.selection.defaults import default_encoder, shown_to
-from lookalike.selection.recipes import DEFAULT
+from lookalike.selection.recipes import DEFAULT, Recipe
 
 _log = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ def _columns(
     complete = [pair for pair in loaded.values() if pair[0].complete]
     shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
     choice = Choice.of(options, manifest, encoder, note)
-    learnt_from, aim, verdict = None, None, None
+    learnt_from, aim, verdict, post = None, None, None, None
     if encoder is None and manifest is not None:
         same_shape = shape is None or list(shape) == manifest.shape
         kept = loaded.get(manifest.default)
@@ -262,18 +262,19 @@ def _columns(
     elif encoder is None:
         encoder = _default(images, note)
         learnt_from = 0 if choice.adapt is None else None
-    is_best = str(encoder) == "best"
+    is_best, wanted = str(encoder) == "best", choice
     if is_best:
-        asked, verdict, is_default = best_encoder(images, choice.aim, note)
-        aim, learnt_from = choice.aim, 0 if is_default else None
+        asked, recipe, verdict = best_encoder(images, choice.aim, note)
+        aim, (learnt_from, post) = choice.aim, _learnt(recipe)
+        wanted = Choice(True, recipe, aim)
     else:
         asked = encoder if isinstance(encoder, Encoder) else encoder_named(encoder)
     for column, fitted in loaded.values():
-        pending = learnt_from in (None, column.learnt_from) or (is_best and column.learnt_from is not None)
-        if pending and _is_same(column, asked, shape) and (is_best or fits(column, choice)):
-            return [*(pair for pair in complete if pair[0] != column), (column, fitted)], column.column
+        pending = is_best or learnt_from in (None, column.learnt_from)
+        if pending and _is_same(column, asked, shape) and fits(column, wanted):
+            why = replace(column, aim=aim, verdict=verdict) if is_best else column
+            return [*(pair for pair in complete if pair[0] != column), (why, fitted)], column.column
     ready = _ready(asked, images)
-    post = None
     if choice.adapt:
         ready, recipe, verdict = adapted(ready, images, choice, note)
         aim = None if verdict is None else choice.aim
@@ -281,8 +282,7 @@ def _columns(
         if kept_one is not None:  # chosen for another aim before, and the same came out
             column = replace(kept_one[0], aim=aim, verdict=verdict)
             return [*(pair for pair in complete if pair[0] != kept_one[0]), (column, kept_one[1])], column.column
-        # The default is learnt from the index itself, and again when it has doubled.
-        learnt_from, post = (0, None) if recipe == DEFAULT else (None, recipe.name)
+        learnt_from, post = _learnt(recipe)
     taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
     first = title_of(ready.name, ready.params)
     name = next(n for n in (first, *(f"{first}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
@@ -303,6 +303,11 @@ def _columns(
         verdict=verdict,
     )
     return [*complete, (column, ready)], name
+
+
+def _learnt(recipe: Recipe) -> tuple[int | None, str | None]:
+    """Return what a column says of a post-processing: the default is learnt from the index itself, and again when it has doubled."""
+    return (0, None) if recipe == DEFAULT else (None, recipe.name)
 
 
 def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:

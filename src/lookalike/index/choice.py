@@ -26,23 +26,54 @@ if TYPE_CHECKING:
 _LEARN_FROM, _LEARN_BYTES = 60_000, 2**28  # an encoder that learns is fitted on no more images, evenly spread
 
 
-def best_encoder(images: Collection, aim: str, note: Callable[[str], None]) -> tuple[Encoder, str, bool]:
-    """Return what the verdict picks, its sentence, and whether that is the default, whose post-processing is learnt later."""
+def best_encoder(images: Collection, aim: str, note: Callable[[str], None]) -> tuple[Encoder, Recipe, str]:
+    """Return what the verdict picks.
+
+    Parameters
+    ----------
+    images : Collection
+        What is to be indexed.
+    aim : str
+        ``nearest``, ``category`` or ``both``.
+    note : callable
+        Called with sentences.
+
+    Returns
+    -------
+    encoder : Encoder
+        With its post-processing, but for the default one, which the index learns from its own descriptors.
+    recipe : Recipe
+        Its post-processing.
+    verdict : str
+        Why, in a sentence.
+    """
     note("trying encoders on a sample, which takes about a minute: lookalike compare shows what comes out")
     verdict = compare(images)
-    row, picked = verdict.rows[verdict.picks[aim]], verdict.encoders[aim]
-    note(verdict.sentence(aim))
-    if verdict.picks[aim] == verdict.default or recipe_named(row.recipe) in (UNCHANGED, DEFAULT):
-        plain = picked.with_post(None) if picked.learns else create_encoder(picked.name, **picked.params)
-        return plain, verdict.sentence(aim), row.recipe != UNCHANGED.name
+    place, picked, said = verdict.picks[aim], verdict.encoders[aim], verdict.sentence(aim)
+    note(said)
+    recipe = recipe_named(verdict.rows[place].recipe)
     # What the trial learnt from its few images is learnt again from more.
-    ready = with_recipe(picked, learning_sample(shown_to(picked, images)), recipe_named(row.recipe))
-    return ready, verdict.sentence(aim), False
+    if place == verdict.default and recipe != UNCHANGED:  # of few images the trial learns less than the default
+        recipe = DEFAULT
+    if recipe in (UNCHANGED, DEFAULT):
+        plain = picked.with_post(None) if picked.learns else create_encoder(picked.name, **picked.params)
+        return plain, recipe, said
+    return with_recipe(picked, learning_sample(shown_to(picked, images)), recipe), recipe, said
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What post-processing is asked for: ``adapt`` as of the options, the recipe that it names, and the aim."""
+    """What post-processing is asked for.
+
+    Attributes
+    ----------
+    adapt : bool or None
+        As of the options.
+    recipe : Recipe or None
+        What it names.
+    aim : str
+        What is chosen for.
+    """
 
     adapt: bool | None
     recipe: Recipe | None
@@ -60,6 +91,8 @@ class Choice:
         aim = options.aim or "nearest"
         aim_named(aim)
         if isinstance(options.adapt, str):
+            if options.aim is not None:
+                note("--aim changes nothing here: a post-processing that is asked for by name isn't chosen")
             return cls(adapt=True, recipe=recipe_named(options.adapt), aim=aim)
         adapt = options.adapt
         if options.aim is not None and not adapt and str(encoder) != "best":
@@ -73,7 +106,28 @@ class Choice:
 def adapted(
     encoder: Encoder, images: Collection, choice: Choice, note: Callable[[str], None]
 ) -> tuple[Encoder, Recipe, str | None]:
-    """Return an encoder with the post-processing that is asked for, or judged best, which, and why."""
+    """Return an encoder with the post-processing that is asked for, or judged best.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fitted.
+    images : Collection
+        What is to be indexed.
+    choice : Choice
+        What is asked for.
+    note : callable
+        Called with sentences.
+
+    Returns
+    -------
+    encoder : Encoder
+        With its post-processing, but for the default one, which the index learns from its own descriptors.
+    recipe : Recipe
+        Its post-processing.
+    verdict : str or None
+        Why, in a sentence; None for a recipe by name.
+    """
     sample = learning_sample(shown_to(encoder, images))
     recipe, verdict = choice.recipe, None
     if recipe is None:
@@ -81,11 +135,29 @@ def adapted(
         adaptation = judged(encoder, sample, aim=choice.aim)
         recipe, verdict = recipe_named(adaptation.chosen), adaptation.sentence()
         note(verdict)
-    return encoder if recipe == DEFAULT else with_recipe(encoder, sample, recipe), recipe, verdict
+    if recipe == DEFAULT:
+        return encoder, recipe, verdict
+    ready = with_recipe(encoder, sample, recipe)
+    if ready.post_ is None and recipe != UNCHANGED:
+        note(f"post-processing: {recipe} can't be learnt from these {len(sample):,} images; there is none")
+        recipe = UNCHANGED
+    return ready, recipe, verdict
 
 
 def fits(column: Column, choice: Choice) -> bool:
-    """Tell whether a column's post-processing is what is asked for."""
+    """Tell whether a column's post-processing is what is asked for.
+
+    Parameters
+    ----------
+    column : Column
+        Of an index.
+    choice : Choice
+        What is asked for.
+
+    Returns
+    -------
+    bool
+    """
     if choice.adapt is None:
         return True
     if choice.recipe is not None:
@@ -106,6 +178,16 @@ def same_choice(
 
 
 def learning_sample(images: Collection) -> NDArray[np.uint8]:
-    """Return the images that an encoder or a post-processing learns from."""
+    """Return the images that an encoder or a post-processing learns from.
+
+    Parameters
+    ----------
+    images : Collection
+        At the encoder's size.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+    """
     most = max(1, min(_LEARN_FROM, _LEARN_BYTES // int(np.prod(images.shape))))
     return images.evenly(most).array()

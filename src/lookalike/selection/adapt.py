@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.collections.open import open_collection
 from lookalike.cores import one_thread_of_blas
 from lookalike.encoders.base import Encoder
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.candidates import Candidate, candidates_of, title_of
+from lookalike.selection.defaults import default_encoder
 from lookalike.selection.judge import AIMS, Gain, aim_named, baseline, evidence, look_of, pick, predict
 from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe, check_adaptable, descriptors_to_learn_from, learn
 from lookalike.selection.selftest import SelfTest, make_views
@@ -115,7 +117,7 @@ def adapt(
         If the aim or a family isn't known, there are too few images, or the encoder gives packed codes.
     """
     adaptation = judged(encoder, images, aim=aim, families=families, recipes=recipes, seed=seed, progress=progress)
-    chosen = next(recipe for recipe in recipes if recipe.name == adaptation.chosen)
+    chosen = next(recipe for recipe in (*recipes, UNCHANGED) if recipe.name == adaptation.chosen)
     return with_recipe(encoder, images, chosen, seed=seed), adaptation
 
 
@@ -140,7 +142,8 @@ def judged(
             if progress:
                 progress(len(tried), len(recipes))
         default = baseline(tried, title_of(encoder))
-        gains = predict(tried, default, look_of(encoder.name, images.ndim == 4))
+        usual = default_encoder(open_collection(images))
+        gains = predict(tried, default, look_of("" if usual is None else usual.name, images.ndim == 4))
     return Adaptation(
         aim,
         tried[pick(gains, default, aim)].recipe,

@@ -104,6 +104,15 @@ MAY_LOSE = {"nearest": 0.0, "category": 0.005, "both": 0.0}
 def aim_named(name: str) -> Aim:
     """Return an aim by its name.
 
+    Parameters
+    ----------
+    name : str
+        ``nearest``, ``category`` or ``both``.
+
+    Returns
+    -------
+    Aim
+
     Raises
     ------
     UsageError

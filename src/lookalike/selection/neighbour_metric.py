@@ -151,8 +151,12 @@ def mutual_scatter(rows: Float32Array, seen: Float32Array, neighbours: int) -> t
     mass = float(graph.sum())
     if mass <= 0:
         return None, 0.0
-    flow = rows * np.asarray(graph.sum(axis=1), np.float32).ravel()[:, None] - graph @ rows
-    return np.asarray(rows.T @ flow, np.float64) * (2 / mass), max(0.0, float(cosines.mean()))
+    # In double precision, since of neighbours that are all alike nothing but rounding would be left.
+    exact = rows.astype(np.float64)
+    graph = graph.astype(np.float64)
+    flow = exact * np.asarray(graph.sum(axis=1)).ravel()[:, None] - graph @ exact
+    scatter = exact.T @ flow
+    return (scatter + scatter.T) / mass, max(0.0, float(cosines.mean()))
 
 
 def _leading(rows: Float32Array, seed: int) -> Float32Array:
@@ -176,7 +180,7 @@ def _solved(total: Float64Array, within: Float64Array) -> tuple[Float64Array, fl
     if not directions.shape[1]:
         return directions, 0.0
     first = directions[:, 0]
-    floor = SHRINK * np.trace(within) / len(within)
+    floor = max(SHRINK * np.trace(within), 1e-7 * np.trace(total)) / len(within)  # as in solve
     return directions, float(first @ total @ first / (first @ within @ first + floor * (first @ first)))
 
 

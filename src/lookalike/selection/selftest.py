@@ -3,7 +3,7 @@
 Held-out images are shown in three ways: as an augmented copy (:mod:`lookalike.transforms.augmentations`); in a scene, smaller
 and seen from a side, with half of the augmentations (:mod:`lookalike.transforms.views`); and as their left and right halves.
 Each view is a query against the collection. No label is read. What each figure says of a labelled score, and how surely, was
-measured over collections with labels (``benchmarks/verdict.py``, ``docs/adapt.md``).
+measured over collections with labels (``benchmarks/candidates.py``, ``docs/adapt.md``).
 
 ``first hit``, ``reciprocal rank``
     Share of augmented copies whose original comes first, and the mean of 1 / (rank of the original); the latter for scenes,
@@ -428,7 +428,18 @@ def _answers(
 
 
 def nonzero(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give rows that a projection sent to its very centre some direction, in place, as cosine needs one."""
+    """Give rows that a projection sent to its very centre some direction, as cosine needs one.
+
+    Parameters
+    ----------
+    table : ndarray of float32, shape (n, d)
+        Changed in place.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, d)
+        The same.
+    """
     lost = ~table.any(axis=1)
     if lost.any():
         table[lost, 0] = np.finfo(np.float32).tiny * 2**100

@@ -89,7 +89,7 @@ class Verdict:
     families : dict of str to float
         The augmentations.
     rows : list of Row
-        In the order they were tried.
+        In the order they were tried: the default encoder's first.
     default : int
         The row of what one gets if nothing is named; the others' gains are over it.
     picks : dict of str to int
@@ -265,11 +265,12 @@ def compare(
         raise UsageError("there is no encoder to compare; name at least one, such as pixels, hog or color")
     with one_thread_of_blas():
         trials = _Trials(images, recipes, families, sample, queries, seed)
-        failed = trials.run(encoders, progress)
+        # The default comes first: whoever interrupts has what the others are compared with.
+        failed = trials.run(sorted(encoders, key=lambda encoder: title_of(encoder) != default), progress)
         tried = [candidate for candidate, _, _ in trials.done]
         titles = {candidate.encoder for candidate in tried}
         base = baseline(tried, default if default in titles else tried[0].encoder)
-        look = look_of(tried[base].encoder, trials.colour)
+        look = look_of(default or tried[base].encoder, trials.colour)
         gains = predict(tried, base, look)
     rows = [
         _row(candidate, encoder, gain, seconds)

@@ -378,7 +378,7 @@ class Learner(Quadrants):
 
 
 def test_an_encoder_that_learns_sees_an_even_share(path, monkeypatch):
-    monkeypatch.setattr("lookalike.index.build._LEARN_FROM", 40)
+    monkeypatch.setattr("lookalike.index.choice._LEARN_FROM", 40)
     monkeypatch.setitem(TABLE, "learner", ("test_index:Learner", ""))
     for n, seen in ((40, range(40)), (41, range(0, 41, 2)), (100, range(0, 100, 3))):
         images, encoder = random_pictures(n), Learner()

@@ -1,4 +1,4 @@
-"""Adapting: the closed form by hand, that it helps where it must, leaves alone what it can't help, and repeats."""
+"""Adapting: the closed form by hand, what is judged and chosen by a made-up judge, and that it repeats."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from lookalike.encoders.serialize import load
 from lookalike.errors import UsageError
 from lookalike.metrics.scores import score
 from lookalike.neighbors.exact import Database
-from lookalike.selection.adapt import NAMES, RECIPES, Learner, Recipe, adapt, learn, prepare_material, solve
-from lookalike.selection.scatter import neighbour_scatter
+from lookalike.selection.adapt import adapt, with_recipe
+from lookalike.selection.judge import AIMS, evidence
+from lookalike.selection.recipes import DEFAULT, NAMES, RECIPES, UNCHANGED
+from lookalike.selection.scatter import solve
+from made_up_judge import judging
 
-QUICK = (Recipe("unchanged"), Recipe("centred"), Recipe("adapted", 0.3), Recipe("neighbours", 0.3, 5))
-
-
-@pytest.fixture(scope="module")
-def material(digits):
-    return prepare_material(create("hog").fit(digits[0]), digits[0])
+QUICK = (UNCHANGED, NAMES["centred"], NAMES["pca"], DEFAULT)
 
 
 def test_the_closed_form_by_hand():
@@ -34,58 +32,10 @@ def test_the_closed_form_by_hand():
     assert np.isfinite(solve(np.eye(3), np.zeros((3, 3)), 0.3)).all()
 
 
-def test_directions_that_augmentations_move_are_overlooked(material):
-    post = learn(material, Recipe("adapted", 0.3))
-    rows, anchors = material.trial.database, material.anchors
-
-    def ratio(apply):
-        away = apply(material.copies[0]) - apply(rows[anchors])
-        return (away**2).sum() / ((apply(rows) - apply(rows).mean(axis=0)) ** 2).sum() * len(rows) / len(anchors)
-
-    assert ratio(post.apply) < 0.7 * ratio(lambda x: x)
-
-
-def test_neighbours_scatter_is_the_mean_over_pairs(material):
-    rows = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
-    near = np.array([[1, 2], [0, 3], [4, 5], [1, 0], [2, 5], [0, 1]])
-    pairs = [np.outer(rows[i] - rows[j], rows[i] - rows[j]) for i in range(6) for j in near[i]]
-    np.testing.assert_allclose(neighbour_scatter(rows, near), np.mean(pairs, axis=0), rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES, ids=str)
-def test_every_recipe_gives_a_usable_projection(material, recipe):
-    post = learn(material, recipe)
-    if recipe.name == "unchanged":
-        assert post is None
-        return
-    made = post.apply(material.trial.database)
-    assert np.isfinite(made).all()
-    assert made.shape == (200, post.dimension)
-    assert post.name == recipe.name
-    again = learn(material, recipe)
-    assert again.to_files() == post.to_files()
-    json.dumps(post.params)
-
-
-@pytest.mark.slow
-def test_the_order_of_recipes_makes_no_difference(material):
-    one, other = Learner(material), Learner(material)
-    for recipe in reversed(RECIPES):
-        other.learn(recipe)
-    for recipe in RECIPES[1:]:
-        assert one.learn(recipe).to_files() == other.learn(recipe).to_files()
-
-
-def test_held_out_images_are_not_learnt_from(material):
-    assert not set(material.anchors) & set(material.trial.originals)
-    assert material.copies.shape == (4, len(material.anchors), 392)
-
-
-def test_digits_are_found_better_by_their_labels(digits):
+def test_the_default_is_found_better_by_labels_than_the_encoder_as_it_is(digits):
     images, labels = digits[0], np.array(digits[1])
     plain = create("hog").fit(images)
-    better, _ = adapt(plain, images[:150], aim="category", recipes=QUICK)
+    better = with_recipe(plain, images[:150], DEFAULT)
 
     def mean_average_precision(encoder):
         database = Database(encoder.encode(images[:150]), encoder.distance)
@@ -94,15 +44,52 @@ def test_digits_are_found_better_by_their_labels(digits):
     assert mean_average_precision(better) > mean_average_precision(plain) + 0.02
 
 
-@pytest.mark.slow
-def test_it_says_what_it_tried_and_repeats(digits, tmp_path):
+def test_the_default_is_kept_where_nothing_is_surely_better(digits, monkeypatch):
+    judging(monkeypatch, spread=1.0, P1={"recipe pca": 0.5})  # likely better, but not surely
+    plain = create("hog").fit(digits[0])
+    encoder, adaptation = adapt(plain, digits[0], recipes=QUICK)
+    assert (adaptation.chosen, adaptation.default) == (DEFAULT.name, DEFAULT.name)
+    assert encoder.fingerprint == with_recipe(plain, digits[0], DEFAULT).fingerprint
+    assert str(adaptation.gains[DEFAULT.name]["P@1"]) == "+0.000 (+0.000 to +0.000)"
+    said = adaptation.sentence()
+    assert said.startswith(
+        f"post-processing: {DEFAULT}, the default, is kept; no other is surely better here (pca, P@1 +0."
+    )
+    assert "No label was read." in said
+    assert said.endswith(evidence("nearest", "adapt"))
+
+
+def test_what_is_surely_better_is_chosen_and_learnt_from_all(digits, monkeypatch):
+    judging(monkeypatch, spread=0.01, P1={"recipe pca": 0.5})
+    monkeypatch.setattr("lookalike.selection.adapt.SAMPLE", 100)
+    plain = create("hog").fit(digits[0])
+    encoder, adaptation = adapt(plain, digits[0], recipes=QUICK)
+    assert (adaptation.chosen, adaptation.default) == ("pca", DEFAULT.name)
+    assert adaptation.tested["pca"].database == 100
+    assert encoder.fingerprint == with_recipe(plain, digits[0], NAMES["pca"]).fingerprint
+    assert adaptation.sentence().startswith(
+        f"post-processing: pca, P@1 {adaptation.gains['pca']['P@1']} over the default."
+    )
+
+
+def test_the_aim_decides(digits, monkeypatch):
+    judging(monkeypatch, P1={"recipe pca": 0.5, "recipe centred": 0.1}, mAP={"recipe centred": 0.5})
+    plain = create("hog").fit(digits[0])
+    chosen = {aim: adapt(plain, digits[0], aim=aim, recipes=QUICK)[1].chosen for aim in AIMS}
+    assert chosen == {"nearest": "pca", "category": "centred", "both": "centred"}
+
+
+def test_it_says_what_it_tried_and_repeats(digits, tmp_path, monkeypatch):
+    judging(monkeypatch, P1={"recipe pca": 0.5})
     plain = create("hog").fit(digits[0])
     steps = []
     encoder, adaptation = adapt(plain, digits[0], recipes=QUICK, progress=lambda done, of: steps.append((done, of)))
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert list(adaptation.tested) == [str(r) for r in QUICK]
-    assert adaptation.chosen in adaptation.tested
-    assert json.loads(json.dumps(adaptation.to_json()))["chosen"] == adaptation.chosen
+    assert list(adaptation.tested) == list(adaptation.gains) == [str(r) for r in QUICK]
+    made = json.loads(json.dumps(adaptation.to_json()))
+    assert (made["chosen"], made["default"], made["aim"]) == ("pca", DEFAULT.name, "nearest")
+    assert set(made["gains"]["centred"]["mAP"]) == {"mean", "low", "high"}
+    assert made["sentence"] == adaptation.sentence()
     again, _ = adapt(plain, digits[0], recipes=QUICK)
     assert again.fingerprint == encoder.fingerprint
     assert plain.post_ is None
@@ -113,14 +100,18 @@ def test_it_says_what_it_tried_and_repeats(digits, tmp_path):
 
 def test_what_cant_be_learnt_leaves_the_encoder_unchanged():
     noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
-    encoder, adaptation = adapt(create("pixels").fit(noise), noise, families={"noise": 0}, recipes=QUICK[:1])
-    assert (encoder.post_, adaptation.chosen) == (None, "unchanged")
+    for recipes in ((UNCHANGED,), (DEFAULT,)):  # of so few there is no default
+        encoder, adaptation = adapt(create("pixels").fit(noise), noise, families={"noise": 0}, recipes=recipes)
+        assert (encoder.post_, adaptation.chosen, adaptation.default) == (None, "unchanged", "unchanged")
+        assert "unchanged, the default, is kept; no other is surely better here." in adaptation.sentence()
 
 
 @pytest.mark.parametrize("shape", [(9, 7, 3), (40, 40, 3), (1, 2)], ids=str)
-def test_any_shape_and_few_images_do(shape):
-    images = np.random.default_rng(0).integers(1, 256, (12, *shape), dtype=np.uint8)
-    encoder, _ = adapt(create("pixels").fit(images), images)
+@pytest.mark.parametrize("number", [8, 12, 59])
+def test_any_shape_and_few_images_do(shape, number):
+    images = np.random.default_rng(0).integers(1, 256, (number, *shape), dtype=np.uint8)
+    encoder, adaptation = adapt(create("pixels").fit(images), images)
+    assert adaptation.default == "centred"
     assert np.isfinite(encoder.encode(images)).all()
 
 
@@ -131,7 +122,14 @@ def test_the_same_image_over_and_over_gives_no_nan():
     assert np.isfinite(encoder.encode(images)).all()
 
 
-def test_bad_requests_are_refused(digits, material):
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_a_recipe_asked_for_by_name_is_not_judged(digits, recipe, monkeypatch):
+    monkeypatch.setattr("lookalike.selection.judge.learnt", lambda: pytest.fail("the judge was asked"))
+    encoder = with_recipe(create("hog").fit(digits[0]), digits[0], recipe)
+    assert (encoder.post_ is None) == (recipe == UNCHANGED)
+
+
+def test_bad_requests_are_refused(digits):
     plain = create("hog").fit(digits[0])
     with pytest.raises(UsageError, match=r"unknown aim 'all'; known: both, category, nearest"):
         adapt(plain, digits[0], aim="all")
@@ -139,5 +137,3 @@ def test_bad_requests_are_refused(digits, material):
         adapt(plain, digits[0][:2])
     with pytest.raises(UsageError, match="unknown augmentation family 'twist'"):
         adapt(plain, digits[0], families=["twist"])
-    with pytest.raises(UsageError, match="unknown recipe 'magic'.*known: " + ", ".join(sorted(NAMES))):
-        learn(material, Recipe("magic"))

@@ -15,18 +15,15 @@ from lookalike.encoders.registry import TABLE, create
 from lookalike.errors import CollectionError, UsageError
 from lookalike.search.rerank.auto import _Test, select_rerank
 from lookalike.search.rerank.base import Reranker
-from lookalike.selection.adapt import AIMS, Recipe
+from lookalike.selection.judge import AIMS
+from lookalike.selection.neighbour_metric import mutual_scatter
+from lookalike.selection.recipes import RECIPES
 from lookalike.selection.robustness import robustness
-from lookalike.selection.scatter import neighbour_scatter, solve
+from lookalike.selection.scatter import solve
 from lookalike.selection.selftest import self_test
 from lookalike.selection.verdict import compare
 from small_models import write
 
-#: Enough for each way a recipe can go: a shift, a reduction, one scatter against another, neighbours, waves.
-RECIPES = (
-    Recipe("unchanged"), Recipe("centred"), Recipe("pca"), Recipe("adapted", 0.1), Recipe("neighbours", 0.3, 5),
-    Recipe("kernel", 0.03, 5),
-)  # fmt: skip
 COUNT = 120
 #: Expected by chance: the reciprocal rank, and the share of another list of 5 %.
 RANK, SHARE = float((1 / np.arange(1, COUNT + 1)).mean()), 0.05
@@ -76,7 +73,7 @@ def test_who_gives_zeros_is_told_that_all_is_blank(images):
 
 @pytest.mark.parametrize("kind", [*KINDS, *CODES])
 def test_compare_measures_it_and_picks_one_who_sees(images, kind):
-    verdict = compare(images, [blind(kind), create("hog")], recipes=RECIPES)
+    verdict = compare(images, [blind(kind), create("hog")], default="hog", recipes=RECIPES)
     assert {verdict.rows[i].encoder for i in verdict.picks.values()} == {"hog"}
     rows = [row for row in verdict.rows if row.encoder.startswith("blind")]
     for row in rows:
@@ -175,8 +172,7 @@ def test_neighbours_that_are_all_alike_differ_by_nothing(length):
     two = np.random.default_rng(0).standard_normal((2, length)).astype(np.float32)
     rows = two[np.arange(300) % 2]
     rows -= rows.mean(axis=0)
-    near = (np.arange(300)[:, None] + 2 * np.arange(1, 21)) % 300
-    scatter = neighbour_scatter(rows, near)
+    scatter, _ = mutual_scatter(rows, rows, 7)
     total = (rows.T @ rows / 300).astype(np.float64)
     assert np.abs(scatter).max() < 1e-12 * np.trace(total)
     assert solve(total, scatter, 0.03).shape[1] >= 1

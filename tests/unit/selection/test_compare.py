@@ -10,6 +10,8 @@ from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
 from lookalike.selection.compare import TRIED, compare, encoder_named
 from lookalike.selection.defaults import shown_to
+from lookalike.selection.recipes import DEFAULT
+from made_up_judge import judging
 
 
 @pytest.fixture
@@ -62,27 +64,49 @@ def test_files_come_at_the_size_that_an_encoder_wants_and_arrays_as_they_are(pho
     assert shown_to(create_encoder("color"), digits) is digits
 
 
-@pytest.mark.slow
-def test_an_index_by_the_verdicts_pick_which_repeats_and_reads_no_label(digits, tmp_path, monkeypatch):
+def test_no_label_is_read(digits):
     images, labels = digits[0][:100], digits[1][:100]
-    told = compare(open_collection(images, labels=labels), ["pixels", "hog"], sample=100)
-    assert {row.encoder for row in told.rows} == {"pixels", "hog"}
+    told, mute = (
+        compare(collection, ["pixels"], sample=100) for collection in (open_collection(images, labels=labels), images)
+    )
+    assert [row.test.figures for row in told.rows] == [row.test.figures for row in mute.rows]
+    assert (told.picks, told.sentence("nearest")) == (mute.picks, mute.sentence("nearest"))
     assert "No label was read" in told.sentence("nearest")
-    assert len(told.table().splitlines()) == len(told.rows) + 1
 
-    mute = []  # what the index goes by: the same images, without labels
 
-    def without_labels(images):
-        mute.append(compare(images, ["pixels", "hog"], sample=100))
-        return mute[0]
+def test_the_default_is_tried_too_and_marked(digits):
+    for names in (["pixels"], ["pixels", "hog"]):
+        verdict = compare(digits[0], names)
+        assert {row.encoder for row in verdict.rows} == {*names, "hog (deskew=True)"}
+        row = verdict.rows[verdict.default]
+        assert (row.encoder, row.recipe) == ("hog (deskew=True)", DEFAULT.name)
+        marked = [line for line in verdict.table().splitlines() if "default" in line.split()]
+        assert len(marked) == 1
+        assert marked[0].startswith("hog (deskew=True)")
 
-    monkeypatch.setattr("lookalike.index.build.compare", without_labels)
+
+def test_the_default_is_not_tried_twice(digits):
+    verdict = compare(digits[0], ["hog:deskew=true", "pixels"])
+    assert [row.encoder for row in verdict.rows].count("hog (deskew=True)") == 6
+    assert verdict.rows[verdict.default].encoder == "hog (deskew=True)"
+
+
+def test_the_command_measures_on_as_many_images_as_an_index_does():
+    from lookalike.cli.compare import CompareOptions
+    from lookalike.selection.adapt import SAMPLE
+
+    assert CompareOptions(".").sample == SAMPLE
+
+
+def test_an_index_by_the_verdicts_pick(digits, tmp_path, monkeypatch):
+    images = digits[0][:100]
+    judging(monkeypatch, P1={"recipe pca of pixels": 0.9})
+    told = compare(images, ["pixels"])
+    monkeypatch.setattr("lookalike.index.choice.compare", lambda images: compare(images, ["pixels"]))
     notes = []
     index = build_index(images, "best", tmp_path / "best", on_note=notes.append)
-    figures = [[row.test.figures for row in verdict.rows] for verdict in (told, *mute)]
-    assert figures[0] == figures[1]
     assert index.encoder.fingerprint == told.encoders["nearest"].fingerprint
-    assert len(notes) == 1
+    assert index.manifest.view.verdict == told.sentence("nearest") == notes[-1]
     assert verify(index) == []
 
 
@@ -96,8 +120,8 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
     images = digits[0]
     plain = build_index(images, "hog", tmp_path / "index")
     assert plain.manifest.view.post is None
-    adapted = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
-    assert adapted.manifest.view.post not in (None, "unchanged")
+    adapted = build_index(images, "hog", tmp_path / "index", adapt="pca")
+    assert adapted.manifest.view.post == "pca"
     assert adapted.manifest.dimension < plain.manifest.dimension
     assert [c.encoder for c in adapted.manifest.columns] == ["hog"]
     for index in (adapted, open_index(tmp_path / "index")):
@@ -105,10 +129,7 @@ def test_an_adapted_index_stays_adapted_and_finds_its_own(digits, tmp_path):
         assert match.id == "7"
         assert match.distance == pytest.approx(0, abs=1e-6)
         np.testing.assert_array_equal(index.descriptors, index.encoder.encode(images))
-    again = build_index(images, None, tmp_path / "index")
-    assert again.manifest == adapted.manifest
-    same = build_index(images, "hog", tmp_path / "index", adapt=True, aim="category")
-    assert same.manifest == adapted.manifest
+    assert build_index(images, None, tmp_path / "index").manifest == adapted.manifest
     back = build_index(images, "hog", tmp_path / "index", adapt=False)
     assert back.manifest.fingerprint == plain.manifest.fingerprint
 

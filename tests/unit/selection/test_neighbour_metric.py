@@ -12,6 +12,7 @@ from lookalike.selection.neighbour_metric import (
     MAX_ROWS,
     MIN_ROWS,
     NAME,
+    NEIGHBOURS,
     mutual_scatter,
     neighbour_metric,
 )
@@ -103,10 +104,43 @@ def test_the_scatter_is_that_of_mutual_pairs():
                 away = rows[i] - rows[j]
                 expected += max(cosine, 0) ** 3 * np.outer(away, away)
                 mass += max(cosine, 0) ** 3
-    scatter, closeness = mutual_scatter(rows)
+    scatter, closeness = mutual_scatter(rows, rows, 7)
     assert closeness == pytest.approx(cosines.mean(), abs=1e-6)
     np.testing.assert_allclose(scatter, expected / mass, rtol=1e-4, atol=1e-6)
 
 
 def test_where_no_two_are_alike_there_is_no_scatter():
-    assert mutual_scatter(np.vstack([np.eye(8), -np.eye(8)]).astype(np.float32)) == (None, 0.0)
+    rows = np.vstack([np.eye(8), -np.eye(8)]).astype(np.float32)
+    assert mutual_scatter(rows, rows, 7) == (None, 0.0)
+
+
+def test_neighbours_are_found_by_what_is_seen_and_differ_by_what_they_are():
+    rows, _ = kinds(10, 8, 16)
+    seen = rows[:, :4].copy()
+    near, cosines = nearest_others(unit_rows(seen), 5)
+    expected, mass = np.zeros((16, 16)), 0.0
+    for i, (row, values) in enumerate(zip(near, cosines, strict=True)):
+        for j, cosine in zip(row, values, strict=True):
+            if i in near[j]:
+                expected += max(cosine, 0) ** 3 * np.outer(rows[i] - rows[j], rows[i] - rows[j])
+                mass += max(cosine, 0) ** 3
+    np.testing.assert_allclose(mutual_scatter(rows, seen, 5)[0], expected / mass, rtol=1e-3, atol=1e-4)
+
+
+def test_a_second_round_looks_at_neighbours_under_the_first_map():
+    rows, labels = kinds(10, 24, 64, spread=1.1)
+    once, twice = (neighbour_metric(rows, rounds=rounds) for rounds in (1, 2))
+    assert not np.allclose(once.matrix, twice.matrix, atol=1e-3)
+    assert precision(twice.apply(rows), labels) > precision(once.apply(rows), labels) + 0.001
+
+
+def test_more_neighbours_may_be_looked_at():
+    rows, _ = kinds(12, 10, 64, spread=1.1)
+    few, more = (neighbour_metric(rows, neighbours=number) for number in (NEIGHBOURS, 15))
+    np.testing.assert_array_equal(few.matrix, neighbour_metric(rows).matrix)
+    assert not np.allclose(few.matrix, more.matrix, atol=1e-3)
+    # Of few images at most a quarter are looked at: else all would be everybody's neighbours.
+    np.testing.assert_array_equal(
+        neighbour_metric(rows[:MIN_ROWS], neighbours=500).matrix,
+        neighbour_metric(rows[:MIN_ROWS], neighbours=MIN_ROWS // 4).matrix,
+    )

@@ -11,7 +11,20 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.selftest import ALL, LEFT, RIGHT, SCENE, Trial, prepare_trial, run_trial, self_test
+from lookalike.selection.selftest import (
+    ALL,
+    GROUPS,
+    LEFT,
+    RIGHT,
+    SCENE,
+    VIEWED,
+    Trial,
+    make_views,
+    paired_difference,
+    run_trial,
+    self_test,
+    trial_of,
+)
 
 
 def on_a_line(places, copies, originals):
@@ -37,7 +50,20 @@ def test_figures_by_hand():
     # The nearest of image 3 is 4; without 3 and itself its nearest 2 are 5, 2; of {4, 5} without 4, 5 is there.
     assert test.per_query["neighbour agreement@2"].tolist() == [0.5, 0.5]
     assert test.per_query["category precision@2"].tolist() == [0.5, 0]
-    assert test.first_hits == {"turn": 0.5}
+    assert test.first_hits == {}  # no group of families was tried alone
+
+
+def test_groups_of_families_have_figures_of_their_own():
+    trial = on_a_line([0, 1, 2, 10, 11.5, 13], [0.2, 1.9], [0, 3])
+    trial.copies["moved"] = on_a_line([0], [0.1, 10.1], [0]).copies[ALL]
+    trial.copies["coarse"] = on_a_line([0], [1.2, 10.1], [0]).copies[ALL]  # image 0 comes third of its copy: 1, 2, 0
+    trial.copies["coarse"][0, 0] = 1.8
+    test = run_trial(trial, lists=[2])
+    assert test.first_hits == {"moved": 1, "coarse": 0.5}
+    assert test.figures["reciprocal rank, moved"] == 1
+    assert test.figures["reciprocal rank, coarse"] == pytest.approx((1 / 3 + 1) / 2)
+    assert test.figures["first hit"] == 0.5  # of all families at once, as before
+    assert "reciprocal rank, toned" not in test.figures
 
 
 def test_all_three_ways_count_alike():
@@ -97,7 +123,7 @@ def test_intervals_hold_the_figures_and_it_becomes_json(digits):
     for name, value in test.figures.items():
         low, high = test.intervals[name]
         assert 0 <= low <= value <= high <= 1
-    assert set(test.first_hits) == {"turn", "scale", "shear", "shift", "elastic", "contrast", "blur", "noise"}
+    assert set(test.first_hits) == set(GROUPS)
     assert json.loads(json.dumps(test.to_json()))["figures"] == test.figures
     assert test.queries == 30
 
@@ -118,19 +144,76 @@ def test_it_repeats_and_the_seed_matters(digits):
 def test_blank_images_are_left_out(digits):
     images = digits[0].copy()
     images[::2] = 7
-    trial = prepare_trial(create("hog").fit(images), images)
+    trial = trial_of(create("hog").fit(images), make_views(images))
     assert len(trial.database) == 100
     assert trial.database.any(axis=1).all()
+    assert trial.places.tolist() == [*range(1, 200, 2)]
+    held = make_views(images).originals
+    assert (2 * trial.originals + 1).tolist() == [n for n in held if n % 2]
+    assert {len(copies) for copies in trial.copies.values()} == {len(trial.originals)}
 
 
 def test_too_few_images_are_refused(digits):
     encoder = create("hog").fit(digits[0])
-    with pytest.raises(UsageError, match="at least 8 images that aren't blank to hog, here are 3; give more images"):
+    with pytest.raises(UsageError, match="at least 8 images, here are 3; give more images"):
         self_test(encoder, digits[0][:3])
-    with pytest.raises(UsageError, match="here are 0"):
+    with pytest.raises(UsageError, match="at least 8 images that aren't blank to hog, here are 0"):
         self_test(encoder, np.zeros((20, 28, 28), np.uint8))
 
 
 def test_a_sample_is_drawn_by_its_seed():
     assert sample_rows(100, 5, 1).tolist() == sample_rows(100, 5, 1).tolist() != sample_rows(100, 5, 2).tolist()
     assert len(set(sample_rows(100, 50, 0))) == 50
+
+
+# Views ---------------------------------------------------------------------------------------------------------------
+
+
+def test_views_show_the_held_out_images(digits):
+    views = make_views(digits[0], queries=30)
+    assert views.images is digits[0] or (views.images == digits[0]).all()
+    assert set(views.shown_as) == {ALL, SCENE, LEFT, RIGHT, *GROUPS}
+    assert {view.shape for view in views.shown_as.values()} == {(30, 28, 28)}
+    assert len(set(views.originals)) == 30
+    unchanged = make_views(digits[0], {"turn": 0}, queries=30)
+    assert (unchanged.shown_as["moved"] == digits[0][unchanged.originals]).all()
+    assert "toned" not in unchanged.shown_as  # no family of that group was asked for
+
+
+def test_views_of_large_images_are_made_small_and_shown_large(monkeypatch):
+    from lookalike.selection import selftest
+
+    seen = []
+    augment = selftest.augment
+
+    def looked_at(images, *args, **kwargs):
+        seen.append(images.shape[1:3])
+        return augment(images, *args, **kwargs)
+
+    monkeypatch.setattr(selftest, "augment", looked_at)
+    images = np.random.default_rng(0).integers(0, 256, (12, 2 * VIEWED, VIEWED, 3), np.uint8)
+    views = make_views(images)
+    assert set(seen) == {(VIEWED, VIEWED // 2)}
+    assert views.images.shape[1:3] == (2 * VIEWED, VIEWED)
+    assert {view.shape[1:] for view in views.shown_as.values()} == {(2 * VIEWED, VIEWED, 3)}
+    seen.clear()
+    make_views(images[:, :VIEWED])
+    assert set(seen) == {(VIEWED, VIEWED)}
+
+
+def test_the_paired_difference_is_over_the_same_images(digits):
+    encoder = create("pixels").fit(digits[0])
+    easy, hard = (self_test(encoder, digits[0], {"turn": amount}) for amount in (1, 45))
+    mean, low, high = paired_difference(easy, hard, "first hit")
+    assert mean == pytest.approx(easy.figures["first hit"] - hard.figures["first hit"])
+    assert 0 < low <= mean <= high
+    # Of others it is told from the ends of both intervals.
+    fewer = self_test(encoder, digits[0], {"turn": 45}, queries=20)
+    mean, low, high = paired_difference(easy, fewer, "first hit")
+    assert mean == pytest.approx(easy.figures["first hit"] - fewer.figures["first hit"])
+    assert (low, high) == pytest.approx(
+        (
+            easy.intervals["first hit"][0] - fewer.intervals["first hit"][1],
+            easy.intervals["first hit"][1] - fewer.intervals["first hit"][0],
+        )
+    )
