@@ -33,13 +33,13 @@ def path(tmp_path):
 def judged(monkeypatch):
     """Count how often post-processings are judged."""
     asked = []
-    judge = choice.judge_recipes
+    judge = choice.judged
 
     def counted(*args, **kwargs):
         asked.append(kwargs["aim"])
         return judge(*args, **kwargs)
 
-    monkeypatch.setattr(choice, "judge_recipes", counted)
+    monkeypatch.setattr(choice, "judged", counted)
     return asked
 
 
@@ -96,7 +96,7 @@ def test_what_the_judge_chose_is_kept_with_its_aim_and_sentence(images, path, mo
     index = build_index(images, "hog", path, adapt=True, on_note=notes.append)
     view = index.manifest.view
     assert (view.post, view.aim, view.learnt_from) == ("pca", "nearest", None)
-    assert view.verdict.startswith("post-processing: pca, P@1 +")
+    assert view.verdict.startswith("post-processing: pca. Expected against the default: P@1 +")
     assert view.verdict in notes
     assert open_index(path).manifest.view == view
     assert is_sound(index)
@@ -144,7 +144,7 @@ def test_the_default_that_is_kept_is_learnt_and_learnt_again_when_doubled(images
     index = build_index(images[:90], None, path, adapt=True)
     view = index.manifest.view
     assert (view.post, view.learnt_from, view.aim) == (DEFAULT.name, 90, "nearest")
-    assert f"{DEFAULT}, the default, is kept" in view.verdict
+    assert f"{DEFAULT}, the default. No other" in view.verdict
     assert is_sound(index)
     assert build_index(images[:90], None, path, adapt=True).manifest == index.manifest
     index = build_index(images[:180], None, path)

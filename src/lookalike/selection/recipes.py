@@ -133,7 +133,7 @@ def descriptors_to_learn_from(encoder: Encoder, images: NDArray[np.uint8], seed:
     Parameters
     ----------
     encoder : Encoder
-        Fitted, with float descriptors and no post-processing.
+        Fitted, with float descriptors; its post-processing is left aside.
     images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
         The collection.
     seed : int
@@ -143,5 +143,5 @@ def descriptors_to_learn_from(encoder: Encoder, images: NDArray[np.uint8], seed:
     -------
     ndarray of float32, shape (m, d)
     """
-    rows = encoder.encode(images[sample_rows(len(images), MAX_ROWS, seed)])
+    rows = encoder.with_post(None).encode(images[sample_rows(len(images), MAX_ROWS, seed)])
     return np.asarray(rows[rows.any(axis=1)], np.float32)

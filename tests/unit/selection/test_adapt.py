@@ -53,7 +53,7 @@ def test_the_default_is_kept_where_nothing_is_surely_better(digits, monkeypatch)
     assert str(adaptation.gains[DEFAULT.name]["P@1"]) == "+0.000 (+0.000 to +0.000)"
     said = adaptation.sentence()
     assert said.startswith(
-        f"post-processing: {DEFAULT}, the default, is kept; no other is surely better here (pca, P@1 +0."
+        f"post-processing: {DEFAULT}, the default. No other is surely better here; the likeliest to be, pca, has P@1 +0."
     )
     assert "No label was read." in said
     assert said.endswith(evidence("nearest", "adapt"))
@@ -68,7 +68,7 @@ def test_what_is_surely_better_is_chosen_and_learnt_from_all(digits, monkeypatch
     assert adaptation.tested["pca"].database == 100
     assert encoder.fingerprint == with_recipe(plain, digits[0], NAMES["pca"]).fingerprint
     assert adaptation.sentence().startswith(
-        f"post-processing: pca, P@1 {adaptation.gains['pca']['P@1']} over the default."
+        f"post-processing: pca. Expected against the default: P@1 {adaptation.gains['pca']['P@1']}."
     )
 
 
@@ -103,7 +103,7 @@ def test_what_cant_be_learnt_leaves_the_encoder_unchanged():
     for recipes in ((UNCHANGED,), (DEFAULT,)):  # of so few there is no default
         encoder, adaptation = adapt(create("pixels").fit(noise), noise, families={"noise": 0}, recipes=recipes)
         assert (encoder.post_, adaptation.chosen, adaptation.default) == (None, "unchanged", "unchanged")
-        assert "unchanged, the default, is kept; no other is surely better here." in adaptation.sentence()
+        assert "unchanged, the default. No other is surely better here." in adaptation.sentence()
 
 
 @pytest.mark.parametrize("shape", [(9, 7, 3), (40, 40, 3), (1, 2)], ids=str)

@@ -171,11 +171,11 @@ def test_the_evidence_says_on_how_many_collections_and_how_bad_it_was(monkeypatc
     made = judging(monkeypatch)
     made["evidence"]["adapt"]["category"] = {**EVIDENCE, "cases": 7}
     assert evidence("nearest") == (
-        "On 21 collections with labels, each left out in turn, this choice was within .02 of the best P@1 on 16; at worst "
-        "it lost 0.05. Against the default it gained +0.030 on average, and at worst -0.020."
+        "On 21 collections with labels, each left out in turn, such a choice was within .02 of the best P@1 in 16 of 21 "
+        "cases; at worst it lost 0.05. Against the default it gained +0.030 on average, and at worst -0.020."
     )
-    assert "of the best mAP on 16" in evidence("category")
-    assert evidence("category", "adapt").startswith("On 7 collections")
+    assert "of the best mAP in 16 of 21" in evidence("category")
+    assert "of the best mAP in 16 of 7" in evidence("category", "adapt")
 
 
 def test_the_file_has_what_is_asked_of_it():
