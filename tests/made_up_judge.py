@@ -5,7 +5,14 @@ from __future__ import annotations
 from lookalike.selection.judge import AIMS, SCORES
 
 #: What it says with a verdict.
-EVIDENCE = {"collections": 21, "cases": 21, "within .02": 16, "greatest loss": 0.05, "mean gain": 0.03, "least gain": -0.02}
+EVIDENCE = {
+    "collections": 21,
+    "cases": 21,
+    "within .02": 16,
+    "greatest loss": 0.05,
+    "mean gain": 0.03,
+    "least gain": -0.02,
+}
 
 
 def made_up(spread=0.01, **effects):
