@@ -34,7 +34,7 @@ def site(tmp_path_factory):
         (place / f"{i:03}.png").write_bytes(to_png(image.repeat(3, 0).repeat(3, 1)))
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     build_index(photos, "pixels", photos / ".lookalike")
-    build_index(photos, "hog", photos / ".lookalike")
+    build_index(photos, "hog", photos / ".lookalike", adapt=True)
     made = Site(photos / ".lookalike")
     made.photos = photos
     yield made
@@ -69,6 +69,17 @@ def test_noise_is_shown_with_and_without(page, site):
     page.wait(lambda: all(e.get_property("naturalWidth") for e in page.all("#view-denoise img")))
     assert "Denoised by" in page.one("#view-denoise p").text
     page.shot("denoise")
+
+
+def test_the_options_say_why_an_encoder_was_chosen(page):
+    page.open()
+    page.click("#options summary")
+    page.wait(lambda: "No label was read." in page.one("#verdict").text)
+    page.shot("verdict")
+    page.browser.execute_script(
+        "const s = document.querySelector('#encoder'); s.value = 'pixels'; s.dispatchEvent(new Event('change'))"
+    )
+    page.wait(lambda: not page.one("#verdict").is_displayed())  # nobody chose that one
 
 
 def test_scores_tell_what_to_type_and_then_are_shown(page, site):

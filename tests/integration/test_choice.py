@@ -18,6 +18,7 @@ from lookalike.selection.judge import AIMS
 from lookalike.selection.neighbour_metric import MIN_ROWS
 from lookalike.selection.recipes import DEFAULT, RECIPES, recipe_named
 from made_up_judge import judging
+from served import Site
 
 #: For the nearest images pca is surely better than the default, for categories centred.
 DECIDED = {"P1": {"recipe pca": 0.5, "recipe centred": 0.1}, "mAP": {"recipe centred": 0.5}}
@@ -277,3 +278,14 @@ def test_files_are_judged_at_the_encoders_size(images, path, tmp_path, monkeypat
     index = build_index(open_collection(folder), "hog", path, adapt=True)
     assert (index.manifest.view.post, len(index)) == ("pca", 80)
     assert verify(index) == []
+
+
+def test_the_service_says_what_was_chosen_and_why(images, path, monkeypatch):
+    judging(monkeypatch, **DECIDED)
+    view = build_index(images, "hog", path, adapt=True, aim="category").manifest.view
+    site = Site(path)
+    try:
+        (column,) = site.get("/api/info")["encoders"]
+    finally:
+        site.stop()
+    assert (column["post"], column["aim"], column["verdict"]) == ("centred", "category", view.verdict)
