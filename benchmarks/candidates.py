@@ -39,6 +39,7 @@ from lookalike.neighbors.exact import Database
 from lookalike.selection.candidates import Candidate, SharedEncoding, title_of, tried_on
 from lookalike.selection.compare import encoder_named
 from lookalike.selection.defaults import default_encoder
+from lookalike.selection.held_out import make_views
 from lookalike.selection.judge import (
     AIMS,
     FIGURES,
@@ -54,7 +55,7 @@ from lookalike.selection.judge import (
 )  # fmt: skip
 from lookalike.selection.judge import FILE as JUDGE
 from lookalike.selection.neighbourhood import agreement
-from lookalike.selection.selftest import Trial, make_views, nonzero, trial_of
+from lookalike.selection.selftest import Trial, nonzero, trial_of
 
 Images = NDArray[np.uint8]
 HERE = Path(__file__).parent

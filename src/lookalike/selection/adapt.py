@@ -18,9 +18,10 @@ from lookalike.encoders.base import Encoder
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.candidates import Candidate, candidates_of, title_of
 from lookalike.selection.defaults import default_encoder
+from lookalike.selection.held_out import make_views
 from lookalike.selection.judge import AIMS, Gain, aim_named, baseline, evidence, look_of, pick, predict
 from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe, check_adaptable, descriptors_to_learn_from, learn
-from lookalike.selection.selftest import SelfTest, make_views
+from lookalike.selection.selftest import SelfTest
 
 #: Images that post-processings are judged on, and those that are shown otherwise; what is chosen is learnt from more.
 SAMPLE, QUERIES = 400, 80

@@ -15,9 +15,10 @@ from lookalike.encoders.base import Encoder
 from lookalike.encoders.fusion import Fusion
 from lookalike.encoders.postprocess import Projection
 from lookalike.neighbors.sampling import sample_rows
+from lookalike.selection.held_out import Views
 from lookalike.selection.neighbourhood import nearest_others, neighbourhood_figures
 from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe, learn
-from lookalike.selection.selftest import SelfTest, Trial, Views, nonzero, run_trial, trial_of
+from lookalike.selection.selftest import SelfTest, Trial, nonzero, run_trial, trial_of
 
 #: Images whose neighbours are looked at, at most.
 MAX_GRAPH = 2000

@@ -25,7 +25,8 @@ from lookalike.metrics.ranks import rank_relevant
 from lookalike.metrics.ties import random_among_equal, reciprocal_and_first
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.selftest import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES, not_blank
+from lookalike.selection.held_out import MAX_DATABASE, MAX_QUERIES, MIN_IMAGES
+from lookalike.selection.selftest import not_blank
 from lookalike.transforms.augmentations import FAMILIES, augment, check_families
 
 

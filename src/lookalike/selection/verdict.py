@@ -21,9 +21,10 @@ from lookalike.errors import CollectionError, LookalikeError, UsageError
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.adapt import QUERIES, SAMPLE
 from lookalike.selection.candidates import Candidate, SharedEncoding, candidates_of, title_of
+from lookalike.selection.held_out import Views, make_views
 from lookalike.selection.judge import AIMS, SCORES, Gain, baseline, evidence, look_of, pick, predict
 from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe
-from lookalike.selection.selftest import SelfTest, Views, make_views, paired_difference
+from lookalike.selection.selftest import SelfTest, paired_difference
 
 Images = NDArray[np.uint8]
 

@@ -11,10 +11,10 @@ from lookalike.errors import UsageError
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection import candidates
 from lookalike.selection.candidates import SharedEncoding, candidates_of, title_of
+from lookalike.selection.held_out import make_views
 from lookalike.selection.neighbour_metric import MIN_ROWS
 from lookalike.selection.neighbourhood import agreement
 from lookalike.selection.recipes import DEFAULT, RECIPES, UNCHANGED
-from lookalike.selection.selftest import make_views
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,8 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.selftest import (
-    ALL,
-    GROUPS,
-    LEFT,
-    RIGHT,
-    SCENE,
-    VIEWED,
-    Trial,
-    make_views,
-    paired_difference,
-    run_trial,
-    self_test,
-    trial_of,
-)
+from lookalike.selection.held_out import ALL, GROUPS, LEFT, RIGHT, SCENE, VIEWED, make_views
+from lookalike.selection.selftest import Trial, paired_difference, run_trial, self_test, trial_of
 
 
 def on_a_line(places, copies, originals):
@@ -181,16 +169,16 @@ def test_views_show_the_held_out_images(digits):
 
 
 def test_views_of_large_images_are_made_small_and_shown_large(monkeypatch):
-    from lookalike.selection import selftest
+    from lookalike.selection import held_out
 
     seen = []
-    augment = selftest.augment
+    augment = held_out.augment
 
     def looked_at(images, *args, **kwargs):
         seen.append(images.shape[1:3])
         return augment(images, *args, **kwargs)
 
-    monkeypatch.setattr(selftest, "augment", looked_at)
+    monkeypatch.setattr(held_out, "augment", looked_at)
     images = np.random.default_rng(0).integers(0, 256, (12, 2 * VIEWED, VIEWED, 3), np.uint8)
     views = make_views(images)
     assert set(seen) == {(VIEWED, VIEWED // 2)}

@@ -11,9 +11,10 @@ from blind import blind
 from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.selection import verdict as module
+from lookalike.selection.held_out import GROUPS, make_views
 from lookalike.selection.judge import AIMS, SCORES, Gain, evidence
 from lookalike.selection.recipes import DEFAULT, NAMES, UNCHANGED
-from lookalike.selection.selftest import GROUPS, make_views, paired_difference
+from lookalike.selection.selftest import paired_difference
 from lookalike.selection.verdict import compare
 from made_up_judge import judging, made_up
 

@@ -41,7 +41,7 @@ from lookalike.neighbors.distances import DISTANCES
 from lookalike.search.rerank import RERANKERS
 from lookalike.search.rerank.base import Reranker, RerankRequest
 from lookalike.search.rerank.registry import NONE, create_reranker
-from lookalike.selection.selftest import MIN_IMAGES
+from lookalike.selection.held_out import MIN_IMAGES
 from lookalike.transforms.augmentations import augment, families_for
 from lookalike.transforms.views import scene
 
