@@ -148,25 +148,22 @@ class Verdict:
         return f"{said} No label was read. {evidence(aim)} Check with a few queries of your own."
 
     def table(self) -> str:
-        """Return the rows as text, each aim's pick marked.
+        """Return each encoder with the post-processings that it would get, and what they are expected to gain, as text.
 
         Returns
         -------
         str
-            Lines of equal columns; the best figure first within an encoder is not implied. Then a line for each encoder
-            that couldn't be measured.
+            Lines of equal columns: the default, each aim's pick and each encoder's choices, in the order they were tried. Then
+            how many others were, and a line for each encoder that couldn't be measured.
         """
-        named = dict.fromkeys(self.figure(aim) for aim in AIMS)
-        expected = [f"{score}, expected gain (80 %)" for score in SCORES]
-        header = ["encoder", "post-processing", *expected, *named, "size", "bytes", "ms/image", ""]
+        shown = {self.default, *self.picks.values(), *(i for own in self.choices.values() for i in own.values())}
+        header = ["encoder", "post-processing", *(f"{score} gain (80 %)" for score in SCORES), "size", "ms/image", ""]
         cells = [header]
-        for i, row in enumerate(self.rows):
-            marks = ["default"] if i == self.default else []
-            marks += [f"<- {AIMS[aim].words}" for aim, place in self.picks.items() if place == i]
+        for i in sorted(shown):
+            row, aims = self.rows[i], ", ".join(aim for aim, place in self.picks.items() if place == i)
             gains = ["" if i == self.default else str(row.gains[score]) for score in SCORES]
-            figures = [f"{row.test.figures[name]:.3f}" for name in named]
-            costs = [str(row.dimension), str(row.bytes), f"{1e3 * row.seconds:.2f}"]
-            cells.append([row.encoder, row.recipe, *gains, *figures, *costs, "  ".join(marks)])
+            marks = " ".join([*["default"] * (i == self.default), *[f"<- {aims}"] * bool(aims)])
+            cells.append([row.encoder, row.recipe, *gains, str(row.dimension), f"{1e3 * row.seconds:.2f}", marks])
         widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
         left = {0, 1, len(header) - 1}
         lines = [
@@ -175,8 +172,10 @@ class Verdict:
             )
             for line in cells
         ]
-        left_out = [f"left out: {title}: {why}" for title, why in self.failed.items()]
-        return "\n".join([*(line.rstrip() for line in lines), *left_out])
+        others = len(self.rows) - len(shown)
+        below = [f"{others} other post-processings were tried; --json has them"] * bool(others)
+        below += [f"left out: {title}: {why}" for title, why in self.failed.items()]
+        return "\n".join([*(line.rstrip() for line in lines), *below])
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain numbers, lists and dictionaries.
