@@ -169,7 +169,21 @@ def fits(column: Column, choice: Choice) -> bool:
 def same_choice(
     loaded: Mapping[str, tuple[Column, Encoder]], encoder: Encoder, choice: Choice
 ) -> tuple[Column, Encoder] | None:
-    """Return the column that holds what was chosen, if one does."""
+    """Return the column that holds what was chosen, if one does.
+
+    Parameters
+    ----------
+    loaded : mapping of str to (Column, Encoder)
+        The index's columns by name.
+    encoder : Encoder
+        Fitted; with its post-processing or without.
+    choice : Choice
+        With the recipe that was chosen.
+
+    Returns
+    -------
+    (Column, Encoder) or None
+    """
     plain = encoder.with_post(None).fingerprint
     for column, fitted in loaded.values():
         if fits(column, choice) and fitted.with_post(None).fingerprint == plain:

@@ -132,7 +132,34 @@ def judged(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Adaptation:
-    """Judge post-processings on a sample of a collection; parameters and errors as of :func:`adapt`."""
+    """Judge post-processings on a sample of a collection, and learn none from all of it.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fitted, with float descriptors.
+    images : ndarray of uint8, shape (n, h, w) or (n, h, w, 3)
+        The collection.
+    aim : str
+        ``nearest``, ``category`` or ``both``.
+    families : mapping of str to float, or iterable of str, optional
+        Augmentations of the self-test.
+    recipes : sequence of Recipe
+        What to try.
+    seed : int
+        The same seed gives the same result.
+    progress : callable, optional
+        Called with how many recipes were tried, and of how many.
+
+    Returns
+    -------
+    Adaptation
+
+    Raises
+    ------
+    UsageError
+        As of :func:`adapt`.
+    """
     aim_named(aim)
     check_adaptable(encoder)
     tried: list[Candidate] = []

@@ -118,6 +118,11 @@ def learn(rows: Float32Array, recipe: Recipe, *, unit: bool = True, seed: int = 
 def check_adaptable(encoder: Encoder) -> None:
     """Refuse an encoder whose descriptors can't be post-processed.
 
+    Parameters
+    ----------
+    encoder : Encoder
+        Any.
+
     Raises
     ------
     UsageError
