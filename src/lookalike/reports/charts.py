@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import UsageError
 from lookalike.reports.drawing import INK, MUTED, PAPER, RULE, blank_figure, chart_axes, headline, line_style
+from lookalike.selection.judge import AIMS
 from lookalike.selection.recipes import UNCHANGED
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ ROBUSTNESS_FIGURES = {"original found first": "first_hit", "LRAP@10, its own ans
 
 
 def cost_chart(verdict: Verdict) -> Figure:
-    """Draw the verdict's figures against the time to encode an image, and against the bytes of its descriptor.
+    """Draw the gains that the verdict expects against the time to encode an image, and against the bytes of its descriptor.
 
     Parameters
     ----------
@@ -38,12 +39,12 @@ def cost_chart(verdict: Verdict) -> Figure:
     Returns
     -------
     Figure
-        A line of two charts for each figure that decides for an aim. One mark a row of the table: hollow as the encoder
+        A line of two charts for each score that decides for an aim. One mark a row of the table: hollow as the encoder
         is, full after a post-processing, ringed where an aim picks it.
     """
     aims: dict[str, list[str]] = {}
     for aim in verdict.picks:
-        aims.setdefault(verdict.figure(aim), []).append(aim)
+        aims.setdefault(AIMS[aim].score, []).append(aim)
     names = list(dict.fromkeys(row.encoder for row in verdict.rows))
     below = 0.3 + 0.2 * -(-len(names) // 3)
     width, line = 7.4, 2.7
@@ -65,15 +66,15 @@ def cost_chart(verdict: Verdict) -> Figure:
                 if row.recipe == str(UNCHANGED):
                     style |= {"mfc": PAPER, "mec": style["color"], "mew": 1.4}
                 x = 1e3 * row.seconds if cost == "seconds" else row.bytes
-                (mark,) = ax.plot([x], [row.test.figures[name]], label=row.title, **style)
+                (mark,) = ax.plot([x], [row.gains[name].mean], label=row.title, **style)
                 drawn.setdefault(row.encoder, mark)
                 if i in picked:
-                    ax.plot([x], [row.test.figures[name]], "o", ms=12, mfc="none", mec=INK, mew=1, label="picked")
+                    ax.plot([x], [row.gains[name].mean], "o", ms=12, mfc="none", mec=INK, mew=1, label="picked")
             ax.margins(x=0.12, y=0.12)
             ax.minorticks_off()
             _plain_powers(ax)
             ax.set_xlabel(unit, size=8, color=MUTED)
-            ax.set_title(f"{name}  ({', '.join(deciding)})" if not across else "", size=9, color=INK, loc="left")
+            ax.set_title(f"expected gain of {name}  ({', '.join(deciding)})" if not across else "", size=9, color=INK, loc="left")
     figure.text(
         0.08 / width,
         (below - 0.02) / height,

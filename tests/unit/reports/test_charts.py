@@ -25,6 +25,7 @@ def test_costs_of_every_row_are_marked_and_the_pick_is_ringed(digits):
     marks = [line for line in sizes.lines if line.get_label() != "picked"]
     assert [line.get_label() for line in marks] == [row.title for row in verdict.rows]
     assert [line.get_xdata()[0] for line in marks] == [row.bytes for row in verdict.rows]
+    assert [line.get_ydata()[0] for line in marks] == [row.gains["P@1"].mean for row in verdict.rows]
     picked = [line.get_xdata()[0] for line in sizes.lines if line.get_label() == "picked"]
     assert verdict.rows[verdict.picks["nearest"]].bytes in picked
     assert figures.render(figure, "png").startswith(b"\x89PNG")
