@@ -74,7 +74,9 @@ def cost_chart(verdict: Verdict) -> Figure:
             ax.minorticks_off()
             _plain_powers(ax)
             ax.set_xlabel(unit, size=8, color=MUTED)
-            ax.set_title(f"expected gain of {name}  ({', '.join(deciding)})" if not across else "", size=9, color=INK, loc="left")
+            ax.set_title(
+                f"expected gain of {name}  ({', '.join(deciding)})" if not across else "", size=9, color=INK, loc="left"
+            )
     figure.text(
         0.08 / width,
         (below - 0.02) / height,
