@@ -120,8 +120,6 @@ def test_matrix_products_are_held_to_one_thread(digits, door, monkeypatch):
         monkeypatch.setattr(f"lookalike.selection.{place}.learn", learning)
     encoder = create("hog").fit(digits[0])
     with threads(2):
-        if max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas") < 2:
-            pytest.skip("a test before this one has left BLAS with one thread for good")
         if door == "adapt":
             adapt(encoder, digits[0], recipes=RECIPES[:2])
         else:
