@@ -340,7 +340,7 @@ def measure(options: argparse.Namespace) -> None:
             view = "noisy"  # noqa: PLW2901
         file = parted / f"{case.name}-{view or 'plain'}.json"
         if not file.exists():
-            with one_thread_of_blas():
+            with one_thread_of_blas(with_scipy=True):
                 file.write_text(json.dumps(list(measured(case, view))))
             print(file.stem, flush=True)
     rows = [row for file in sorted(parted.glob("*.json")) for row in json.loads(file.read_text())]

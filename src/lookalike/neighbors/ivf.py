@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
+from lookalike.cores import product_threads
 from lookalike.mapped import MappedArrays
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.exact import NUMBERS_AT_ONCE, Database
 from lookalike.neighbors.ivf_scan import visit
-from lookalike.neighbors.tiling import product_threads, reach_of
+from lookalike.neighbors.tiling import reach_of
 
 #: What recall@10 must reach, and the numbers of answers for which it is measured.
 FLOOR, CUTS = 0.99, (10, 100)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
-from lookalike.neighbors.tiling import MAX_PAIRS, one_thread_a_product, product_threads, reach_of, take_in
+from lookalike.cores import one_thread_of_blas, product_threads
+from lookalike.neighbors.tiling import MAX_PAIRS, reach_of, take_in
 
 Pairs = tuple[Int64Array, Int64Array]
 Hits = tuple[Int64Array, Int64Array, Float32Array]
@@ -100,7 +101,7 @@ class _Search:
         hits: list[Hits] = []
         taken, waiting, room = 0, 0, MAX_PAIRS
         threads = product_threads()
-        with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+        with one_thread_of_blas(), ThreadPoolExecutor(threads) as pool:
             for look, into, queries in (
                 (self.look_first, firsts, np.arange(count)),
                 (self.look, others, owners),

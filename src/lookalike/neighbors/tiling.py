@@ -7,17 +7,14 @@ of one thread: picking then runs on all cores too.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
-from lookalike.cores import usable_cores
+from lookalike.cores import one_thread_of_blas, product_threads
 
 T = TypeVar("T")
 
@@ -73,9 +70,11 @@ def candidates(
         queries, rows = _of_all(left[part], 2 * errors[part], k, size, multiply)
         return settle(queries + start, rows)
 
-    with one_thread_a_product(), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(starts), 4 * threads):  # answers wait in memory until they are asked for
-            yield from pool.map(work, starts[first : first + 4 * threads])
+            with one_thread_of_blas():  # not while the caller, who may never come back, has the word
+                found = list(pool.map(work, starts[first : first + 4 * threads]))
+            yield from found
 
 
 def _of_all(
@@ -186,54 +185,3 @@ def reach_of(values: Float32Array, slack: Float64Array) -> Float32Array:
     """
     reach: Float32Array = np.nextafter((values.astype(np.float64) + slack).astype(np.float32), np.float32(np.inf))
     return reach
-
-
-# Threads ---------------------------------------------------------------------------------------------------------------
-
-_lock = threading.Lock()
-_users = 0
-_limit: Any = None
-
-
-@lru_cache(maxsize=1)
-def _controller() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-def product_threads() -> int:
-    """Return how many threads to use: as many as a matrix product would, so that a person's limit holds here too.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    with _lock:
-        if _users:
-            return usable_cores()
-        allowed = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
-    return max(1, min([usable_cores(), *map(int, allowed)]))
-
-
-@contextmanager
-def one_thread_a_product() -> Iterator[None]:
-    """Let matrix products run in one thread; of several users at a time, the last to leave gives the threads back.
-
-    Yields
-    ------
-    None
-    """
-    global _users, _limit  # noqa: PLW0603
-    with _lock:
-        if not _users:
-            _limit = _controller().limit(limits=1, user_api="blas")
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if not _users:
-                _limit.restore_original_limits()

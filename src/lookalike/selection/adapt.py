@@ -163,7 +163,7 @@ def judged(
     aim_named(aim)
     check_adaptable(encoder)
     tried: list[Candidate] = []
-    with one_thread_of_blas():
+    with one_thread_of_blas(with_scipy=True):
         views = make_views(images[sample_rows(len(images), SAMPLE, seed)], families, queries=QUERIES, seed=seed)
         for candidate in candidates_of(encoder, views, recipes, seed=seed):
             tried.append(candidate)
@@ -209,6 +209,6 @@ def with_recipe(encoder: Encoder, images: NDArray[np.uint8], recipe: Recipe, *, 
     plain = encoder.with_post(None)
     if recipe == UNCHANGED:
         return plain
-    with one_thread_of_blas():
+    with one_thread_of_blas(with_scipy=True):
         rows = descriptors_to_learn_from(plain, images, seed)
         return plain.with_post(learn(rows, recipe, unit=plain.distance == "cosine", seed=seed))

@@ -73,7 +73,7 @@ def neighbour_metric(
     mean = rows.mean(axis=0)
     if mean @ mean > ALIKE * float(np.einsum("ij,ij->", rows, rows)) / len(rows):
         return None
-    with one_thread_of_blas():
+    with one_thread_of_blas(with_scipy=True):
         return _learn(rows - mean, mean, unit, seed, min(neighbours, number // 4), rounds)
 
 

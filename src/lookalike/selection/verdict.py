@@ -263,7 +263,7 @@ def compare(
     """
     if not encoders:
         raise UsageError("there is no encoder to compare; name at least one, such as pixels, hog or color")
-    with one_thread_of_blas():
+    with one_thread_of_blas(with_scipy=True):
         trials = _Trials(images, recipes, families, sample, queries, seed)
         # The default comes first: whoever interrupts has what the others are compared with.
         failed = trials.run(sorted(encoders, key=lambda encoder: title_of(encoder) != default), progress)
