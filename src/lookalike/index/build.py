@@ -9,41 +9,30 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from lookalike.atomic import claimed
 from lookalike.collections.collection import Collection
 from lookalike.collections.open import is_built_in
 from lookalike.encoders.base import Encoder
-from lookalike.encoders.neural import RETIRED
-from lookalike.encoders.onnx.known_models import KNOWN, title_of
-from lookalike.encoders.registry import create as create_encoder
-from lookalike.encoders.serialize import load as load_encoder
-from lookalike.errors import EncoderError, IndexStoreError
-from lookalike.index.choice import Choice, adapted, best_encoder, fits, learning_sample, same_choice
+from lookalike.errors import IndexStoreError
+from lookalike.index.choice import Choice
+from lookalike.index.columns import columns_of
 from lookalike.index.graph import refresh_graphs
 from lookalike.index.lance_store import LanceStore, give_memory_back
-from lookalike.index.learn_post import is_due, is_reduced_by_few, learn_post
+from lookalike.index.learn_post import learn_post
 from lookalike.index.lock import only_writer
 from lookalike.index.manifest import (
     MANIFEST,
     PREVIOUS,
     REBUILDING,
-    Column,
     DamagedIndexError,
     Manifest,
-    UnreadableIndexError,
     read_manifest,
 )
 from lookalike.index.reader import IndexReader
-from lookalike.index.schema import FACTS
 from lookalike.index.store import Store, place_of
 from lookalike.index.sweep import save_encoder, sweep
 from lookalike.index.sync import Rules, Summary, Sync, Target
 from lookalike.index.vectors import keep_lists
-from lookalike.selection.compare import encoder_named
-from lookalike.selection.defaults import default_encoder, shown_to
-from lookalike.selection.recipes import DEFAULT, Recipe
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +103,8 @@ def update_index(
             stated, manifest, store = _stored(path, options.rebuild, note)
             if stated is not None and not options.replace_collection:
                 _check_collection(path, stated, images, store)
-            columns, default = _columns(images, encoder, stated, path, options, note)
+            choice = Choice.of(options, stated, encoder, note)
+            columns, default = columns_of(images, encoder, stated, path, choice, note, rebuild=options.rebuild)
             for column, fitted in columns:
                 if stated is None or column not in stated.columns:
                     save_encoder(path, fitted)
@@ -221,132 +211,3 @@ def _is_a_copy(store: Store, images: Collection) -> bool:
     sizes = known["size"].take(place)  # of the files that both have, by the collection's order
     same = pc.sum(pc.equal(sizes, images.entries.column("size"))).as_py() or 0
     return bool(2 * same >= known.num_rows)
-
-
-def _columns(
-    images: Collection,
-    encoder: str | Path | Encoder | None,
-    manifest: Manifest | None,
-    path: Path,
-    options: IndexOptions,
-    note: Callable[[str], None],
-) -> tuple[list[tuple[Column, Encoder]], str]:
-    """Return the encoders that every image goes through, and the name of the column that will answer."""
-    loaded = {} if manifest is None else _loaded(manifest, path, options.rebuild)
-    complete = [pair for pair in loaded.values() if pair[0].complete]
-    shape = images.shape if manifest is None or images.entries is None or images.is_sized else None
-    choice = Choice.of(options, manifest, encoder, note)
-    learnt_from, aim, verdict, post = None, None, None, None
-    if encoder is None and manifest is not None:
-        same_shape = shape is None or list(shape) == manifest.shape
-        kept = loaded.get(manifest.default)
-        new = max(0, len(images) - sum(manifest.outcomes.values()))  # files that are known to be broken stay so
-        again = kept is not None and is_due(kept[0], kept[0].count + new) and is_reduced_by_few(*kept)
-        if kept is not None and same_shape and not again and fits(kept[0], choice):
-            if manifest.view.params.get("model") in RETIRED:
-                note(
-                    f"{path}: its encoder, {manifest.view.params['model']}, is that of an older lookalike; index again into "
-                    "a new folder (-o) to get the present default"
-                )
-            return complete, manifest.default
-        encoder = create_encoder(manifest.encoder, **manifest.view.params)
-        is_default = kept is not None and kept[0].learnt_from is not None
-        learnt_from = 0 if choice.adapt is None and is_default else None
-        if choice.adapt is None and kept is not None:
-            aim, verdict = kept[0].aim, kept[0].verdict
-        if encoder.learns:
-            raise EncoderError(
-                f"{path}: the encoder {manifest.encoder} must be given, since it takes other images now or can't be loaded "
-                "any more: --encoder FOLDER"
-            )
-    elif encoder is None:
-        encoder = _default(images, note)
-        learnt_from = 0 if choice.adapt is None else None
-    is_best, wanted = str(encoder) == "best", choice
-    if is_best:
-        asked, recipe, verdict = best_encoder(images, choice.aim, note)
-        aim, (learnt_from, post) = choice.aim, _learnt(recipe)
-        wanted = Choice(True, recipe, aim)
-    else:
-        asked = encoder if isinstance(encoder, Encoder) else encoder_named(encoder)
-    for column, fitted in loaded.values():
-        pending = is_best or learnt_from in (None, column.learnt_from)
-        if pending and _is_same(column, asked, shape) and fits(column, wanted):
-            why = replace(column, aim=aim, verdict=verdict) if is_best else column
-            return [*(pair for pair in complete if pair[0] != column), (why, fitted)], column.column
-    ready = _ready(asked, images)
-    if choice.adapt:
-        ready, recipe, verdict = adapted(ready, images, choice, note)
-        aim = None if verdict is None else choice.aim
-        kept_one = None if options.rebuild else same_choice(loaded, ready, replace(choice, recipe=recipe))
-        if kept_one is not None:  # chosen for another aim before, and the same came out
-            column = replace(kept_one[0], aim=aim, verdict=verdict)
-            return [*(pair for pair in complete if pair[0] != kept_one[0]), (column, kept_one[1])], column.column
-        learnt_from, post = _learnt(recipe)
-    taken = set(FACTS) | {c.column for c in manifest.columns} if manifest else set(FACTS)
-    first = title_of(ready.name, ready.params)
-    name = next(n for n in (first, *(f"{first}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-    column = Column(
-        column=name,
-        encoder=ready.name,
-        params=ready.params,
-        fingerprint=ready.fingerprint,
-        distance=ready.distance,
-        dimension=ready.dimension_,
-        dtype=np.dtype(ready.dtype).name,
-        post=post,
-        shape=list(ready.shape_),
-        resized=images.resized,
-        complete=manifest is None,
-        learnt_from=learnt_from,
-        aim=aim,
-        verdict=verdict,
-    )
-    return [*complete, (column, ready)], name
-
-
-def _learnt(recipe: Recipe) -> tuple[int | None, str | None]:
-    """Return what a column says of a post-processing: the default is learnt from the index itself, and again when it has doubled."""
-    return (0, None) if recipe == DEFAULT else (None, recipe.name)
-
-
-def _loaded(manifest: Manifest, path: Path, rebuild: bool) -> dict[str, tuple[Column, Encoder]]:
-    """Load the encoders of an index by their columns; one that can't be is left out of an index that is made anew."""
-    encoders = {}
-    for column in manifest.columns:
-        try:
-            encoders[column.column] = (column, load_encoder(path / column.encoder_folder))
-        except EncoderError as e:
-            if not rebuild:
-                raise DamagedIndexError(path, f"its encoder can't be loaded: {e}") from e
-        except OSError as e:
-            raise UnreadableIndexError(path, f"its encoder can't be read: {e.strerror or e}") from e
-    return encoders
-
-
-def _default(images: Collection, note: Callable[[str], None]) -> Encoder:
-    """Return the encoder for somebody who names none."""
-    encoder = default_encoder(images)
-    if encoder is None:  # no image can be read: that is what is to be said, later
-        return create_encoder("hog")
-    named = ", ".join([encoder.name, *(f"{k}={v}".lower() for k, v in encoder.params.items() if v is True)])
-    note(f"encoder: {named}, which suits what these images look like; --encoder best measures others")
-    if encoder.name == "neural":
-        note(f"well-known models can be fetched by name: -e {', '.join(KNOWN)} (see: lookalike encoders)")
-    return encoder
-
-
-def _is_same(column: Column, encoder: Encoder, shape: tuple[int, ...] | None) -> bool:
-    """Tell whether a column is what an encoder makes; one that isn't fitted yet counts by its name and parameters."""
-    if encoder.is_fitted:
-        return column.fingerprint == encoder.fingerprint
-    alike = (column.encoder, column.params) == (encoder.name, encoder.params)
-    return alike and (shape is None or list(shape) == column.shape)
-
-
-def _ready(encoder: Encoder, images: Collection) -> Encoder:
-    shown = shown_to(encoder, images)
-    if not encoder.is_fitted:
-        encoder.fit(learning_sample(shown) if encoder.learns else np.zeros((1, *shown.shape), np.uint8))
-    encoder.check_images(np.empty((0, *shown.shape), np.uint8))
-    return encoder

@@ -12,7 +12,7 @@ from lookalike.errors import CollectionError
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.neighbour_metric import MAX_ROWS, NEIGHBOURS, neighbour_metric
-from lookalike.selection.scatter import nearest_others
+from lookalike.selection.scatter import nearest_by_cosine
 from lookalike.transforms.grounds import is_shaded, kind_of
 
 #: Images that are looked at to see what they are.
@@ -111,7 +111,7 @@ def is_slanted(glyphs: NDArray[np.uint8]) -> bool:
         rows = unit_rows(rows[rows.any(axis=1)])
         if len(rows) < MIN_TRIED:
             return False
-        cosines.append(float(nearest_others(unit_rows(rows - rows.mean(axis=0)), NEIGHBOURS)[1].mean()))
+        cosines.append(float(nearest_by_cosine(unit_rows(rows - rows.mean(axis=0)), NEIGHBOURS)[1].mean()))
     return cosines[1] > DESKEW_GAIN * cosines[0]
 
 

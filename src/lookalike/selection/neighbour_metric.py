@@ -22,7 +22,7 @@ from lookalike.cores import one_thread_of_blas
 from lookalike.encoders.postprocess import Projection
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.scatter import leading_directions, nearest_others, solve
+from lookalike.selection.scatter import leading_directions, nearest_by_cosine, solve
 
 NAME = "mutual neighbours"
 #: Fewest descriptors that it is learnt from, and most: the graph's cost grows with their square.
@@ -144,7 +144,7 @@ def mutual_scatter(rows: Float32Array, seen: Float32Array, neighbours: int) -> t
     from scipy.sparse import csr_array
 
     number = len(rows)
-    near, cosines = nearest_others(unit_rows(seen), neighbours)
+    near, cosines = nearest_by_cosine(unit_rows(seen), neighbours)
     starts = np.arange(number + 1) * neighbours
     graph = csr_array((np.maximum(cosines, 0).ravel() ** POWER, near.ravel(), starts), shape=(number, number))
     graph = graph.minimum(graph.T.tocsr()).tocsr()

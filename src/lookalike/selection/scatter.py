@@ -49,7 +49,7 @@ def solve(total: Float64Array, within: Float64Array, shrink: float) -> Float32Ar
     return np.asarray(_signed(directions) * np.sqrt((ratio - 1) / ratio), np.float32)
 
 
-def nearest_others(rows: Float32Array, each: int) -> tuple[NDArray[np.int64], Float32Array]:
+def nearest_by_cosine(rows: Float32Array, each: int) -> tuple[NDArray[np.int64], Float32Array]:
     """Return each row's nearest others by cosine.
 
     Parameters

@@ -16,7 +16,7 @@ from lookalike.selection.neighbour_metric import (
     mutual_scatter,
     neighbour_metric,
 )
-from lookalike.selection.scatter import nearest_others
+from lookalike.selection.scatter import nearest_by_cosine
 
 
 def kinds(each, number, length, seed=0, spread=1.0):
@@ -96,7 +96,7 @@ def test_the_same_collection_gives_the_same_map():
 
 def test_the_scatter_is_that_of_mutual_pairs():
     rows = np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32)
-    near, cosines = nearest_others(unit_rows(rows), 7)
+    near, cosines = nearest_by_cosine(unit_rows(rows), 7)
     expected, mass = np.zeros((5, 5)), 0.0
     for i, (row, values) in enumerate(zip(near, cosines, strict=True)):
         for j, cosine in zip(row, values, strict=True):
@@ -117,7 +117,7 @@ def test_where_no_two_are_alike_there_is_no_scatter():
 def test_neighbours_are_found_by_what_is_seen_and_differ_by_what_they_are():
     rows, _ = kinds(10, 8, 16)
     seen = rows[:, :4].copy()
-    near, cosines = nearest_others(unit_rows(seen), 5)
+    near, cosines = nearest_by_cosine(unit_rows(seen), 5)
     expected, mass = np.zeros((16, 16)), 0.0
     for i, (row, values) in enumerate(zip(near, cosines, strict=True)):
         for j, cosine in zip(row, values, strict=True):
