@@ -151,11 +151,14 @@ def _matches(left: Float32Array, right: Float32Array) -> tuple[NDArray[np.int64]
     cosines = left @ right.T
     rows = np.arange(len(left))
     best = cosines.argmax(axis=1)
-    mutual = cosines.argmax(axis=0)[best] == rows
     nearest = cosines[rows, best]
     cosines[rows, best] = -1
     second = cosines.max(axis=1)
-    kept = np.flatnonzero(mutual & (1 - nearest <= RATIO**2 * (1 - second)))
+    cosines[rows, best] = nearest
+    kept = np.flatnonzero(1 - nearest <= RATIO**2 * (1 - second))
+    kept = kept[
+        cosines[:, best[kept]].argmax(axis=0) == kept
+    ]  # of few columns: down all of them it takes as long as the product
     return kept, best[kept]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.atomic import claim, replace_file
+from lookalike.cores import usable_cores
 from lookalike.encoders.keypoints import POINTS, SIDE, Keypoints, detect_keypoints
 from lookalike.errors import CollectionError
 from lookalike.index.artifacts import KEYPOINTS
@@ -101,8 +103,11 @@ class Originals:
         missing = [row for row in rows if row not in self._details]
         if len(self._details) + len(missing) > MAX_KEPT:
             self._details = {row: self._details[row] for row in rows if row in self._details}
-        for row, facts in zip(missing, self.index.facts(missing) if missing else [], strict=True):
-            self._details[row] = self._stored(row, facts)
+        if missing:
+            with ThreadPoolExecutor(usable_cores()) as pool:  # reading, OpenCV and matrices leave the others their turn
+                self._details.update(
+                    zip(missing, pool.map(self._stored, missing, self.index.facts(missing)), strict=True)
+                )
         return [self._details[row] for row in rows]
 
     def _stored(self, row: int, facts: dict[str, Any]) -> Keypoints:

@@ -20,7 +20,15 @@ from lookalike.selection.candidates import Candidate, candidates_of, title_of
 from lookalike.selection.defaults import default_encoder
 from lookalike.selection.held_out import make_views
 from lookalike.selection.judge import AIMS, Gain, aim_named, baseline, evidence, look_of, pick, predict
-from lookalike.selection.recipes import RECIPES, UNCHANGED, Recipe, check_adaptable, descriptors_to_learn_from, learn
+from lookalike.selection.recipes import (
+    DEFAULT,
+    RECIPES,
+    UNCHANGED,
+    Recipe,
+    check_adaptable,
+    descriptors_to_learn_from,
+    learn,
+)
 from lookalike.selection.selftest import SelfTest
 
 #: Images that post-processings are judged on, and those that are shown otherwise; what is chosen is learnt from more.
@@ -43,6 +51,8 @@ class Adaptation:
         By recipe and score: what it is expected to gain over the default.
     tested : dict of str to SelfTest
         Every recipe's self-test.
+    interrupted : bool
+        Whether Ctrl-C was pressed before all were tried.
     """
 
     aim: str
@@ -50,6 +60,7 @@ class Adaptation:
     default: str
     gains: dict[str, dict[str, Gain]]
     tested: dict[str, SelfTest] = field(repr=False)
+    interrupted: bool = False
 
     def sentence(self) -> str:
         """Say what was chosen, why, and how far to trust it."""
@@ -61,6 +72,8 @@ class Adaptation:
             said = f"post-processing: {self.chosen}, the default. No other is surely better here{but}."
         else:
             said = f"post-processing: {self.chosen}. Expected against the default: {score} {self.gains[self.chosen][score]}."
+        if self.interrupted:
+            said = f"interrupted, so of the {len(self.gains)} tried: {said}"
         return f"{said} No label was read. {evidence(self.aim, 'adapt')}"
 
     def to_json(self) -> dict[str, Any]:
@@ -70,6 +83,7 @@ class Adaptation:
             "chosen": self.chosen,
             "default": self.default,
             "gains": {recipe: {s: g.to_json() for s, g in gain.items()} for recipe, gain in self.gains.items()},
+            "interrupted": self.interrupted,
             "tested": {name: test.to_json() for name, test in self.tested.items()},
             "sentence": self.sentence(),
         }
@@ -103,7 +117,8 @@ def adapt(
     seed : int
         The same seed gives the same result.
     progress : callable, optional
-        Called with how many recipes were tried, and of how many.
+        Called with how many recipes were tried, and of how many. Interrupted once the default was tried, it chooses among
+        what was.
 
     Returns
     -------
@@ -149,7 +164,8 @@ def judged(
     seed : int
         The same seed gives the same result.
     progress : callable, optional
-        Called with how many recipes were tried, and of how many.
+        Called with how many recipes were tried, and of how many. Interrupted once the default was tried, it chooses among
+        what was.
 
     Returns
     -------
@@ -163,12 +179,18 @@ def judged(
     aim_named(aim)
     check_adaptable(encoder)
     tried: list[Candidate] = []
+    interrupted = False
     with one_thread_of_blas(with_scipy=True):
         views = make_views(images[sample_rows(len(images), SAMPLE, seed)], families, queries=QUERIES, seed=seed)
-        for candidate in candidates_of(encoder, views, recipes, seed=seed):
-            tried.append(candidate)
-            if progress:
-                progress(len(tried), len(recipes))
+        try:
+            for candidate in candidates_of(encoder, views, recipes, seed=seed):
+                tried.append(candidate)
+                if progress:
+                    progress(len(tried), len(recipes))
+        except KeyboardInterrupt:
+            if DEFAULT.name not in [candidate.recipe for candidate in tried]:  # there is nothing to compare with yet
+                raise
+            interrupted = True
         default = baseline(tried, title_of(encoder))
         usual = default_encoder(open_collection(images))
         gains = predict(tried, default, look_of("" if usual is None else usual.name, images.ndim == 4))
@@ -178,6 +200,7 @@ def judged(
         tried[default].recipe,
         {candidate.recipe: gain for candidate, gain in zip(tried, gains, strict=True)},
         {candidate.recipe: candidate.test for candidate in tried},
+        interrupted,
     )
 
 

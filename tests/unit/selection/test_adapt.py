@@ -79,6 +79,25 @@ def test_the_aim_decides(digits, monkeypatch):
     assert chosen == {"nearest": "pca", "category": "centred", "both": "centred"}
 
 
+def test_interrupted_it_chooses_among_what_was_tried(digits):
+    def stop(done, total):
+        if done == len(RECIPES) - 1:
+            raise KeyboardInterrupt
+
+    made, adaptation = adapt(create("hog").fit(digits[0]), digits[0], progress=stop)
+    assert list(adaptation.gains) == [recipe.name for recipe in RECIPES[:-1]]
+    assert adaptation.sentence().startswith(f"interrupted, so of the {len(RECIPES) - 1} tried: post-processing:")
+    assert made.post_ is not None
+
+
+def test_interrupted_before_the_default_was_tried_it_stops(digits):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt(create("hog").fit(digits[0]), digits[0], progress=stop)
+
+
 def test_it_says_what_it_tried_and_repeats(digits, tmp_path, monkeypatch):
     judging(monkeypatch, P1={"recipe pca": 0.5})
     plain = create("hog").fit(digits[0])

@@ -8,13 +8,15 @@ none of them is verified, more are looked at, in a small collection all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array
+from lookalike.cores import one_thread_of_blas, usable_cores
 from lookalike.encoders.keypoints import POINTS, SIDE, VERIFIED, compare_details, detect_keypoints
 from lookalike.encoders.local import detect_sift
 from lookalike.errors import UsageError
@@ -97,8 +99,10 @@ class Geometric(Reranker):
         for start, stop in ((0, self.depth), (self.depth, WIDER * self.depth)):
             first = dict.fromkeys(np.concatenate([rows[start:stop] for rows in lists]).tolist())
             rows = [row for row in first if row not in counts]
-            for row, details in zip(rows, self.pictures.details(rows), strict=True):
-                counts[row] = compare_details(query, details).inliers
+            found = self.pictures.details(rows)
+            with one_thread_of_blas(), ThreadPoolExecutor(usable_cores()) as pool:
+                agreed = pool.map(partial(compare_details, query), found)
+                counts.update((row, item.inliers) for row, item in zip(rows, agreed, strict=True))
             if max(counts.values(), default=0) >= VERIFIED:
                 break
         return counts
