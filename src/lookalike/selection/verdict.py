@@ -104,6 +104,8 @@ class Verdict:
         nearest images.
     failed : dict of str to str
         By title: the encoders that couldn't be measured here, and why.
+    stands_in_for : str or None
+        The title of the real default, where that couldn't be measured and another is compared with.
     """
 
     images: int
@@ -115,6 +117,7 @@ class Verdict:
     encoders: dict[str, Encoder] = field(repr=False)
     candidates: dict[str, Encoder] = field(repr=False)
     failed: dict[str, str] = field(default_factory=dict)
+    stands_in_for: str | None = None
 
     def figure(self, aim: str) -> str:
         """Return the name of the self-test's figure that is shown with an aim."""
@@ -134,17 +137,18 @@ class Verdict:
         """
         score, default, picked = AIMS[aim].score, self.rows[self.default], self.rows[self.picks[aim]]
         begun = f"For {AIMS[aim].words}, on these {self.images:,} images: "
+        role = "the default"
+        if self.stands_in_for is not None:
+            role = f"as the default, {self.stands_in_for}, couldn't be measured"
         if picked is default:
             others = [row for row in self.rows if row is not default]
             nearest = max(others, key=lambda row: row.gains[score].mean, default=None)
             but = (
                 "" if nearest is None else f"; the likeliest to be, {nearest.title}, has {score} {nearest.gains[score]}"
             )
-            said = f"{begun}{default.title}, the default. Nothing else that was tried is surely better{but}."
+            said = f"{begun}{default.title}, {role}. Nothing else that was tried is surely better{but}."
         else:
-            said = (
-                f"{begun}{picked.title}. Expected against the default, {default.title}: {score} {picked.gains[score]}."
-            )
+            said = f"{begun}{picked.title}. Expected against {default.title}, {role}: {score} {picked.gains[score]}."
         return f"{said} No label was read. {evidence(aim)} Check with a few queries of your own."
 
     def table(self) -> str:
@@ -183,7 +187,7 @@ class Verdict:
         Returns
         -------
         dict
-            Keys ``images``, ``families``, ``rows``, ``default``, ``picks``, ``choices``, ``sentences`` and ``failed``. A choice
+            Keys ``images``, ``families``, ``rows``, ``default``, ``picks``, ``choices``, ``sentences``, ``failed`` and ``stands_in_for``. A choice
             has the paired test of its self-test's figure against the default's.
         """
         return {
@@ -198,6 +202,7 @@ class Verdict:
             },
             "sentences": {aim: self.sentence(aim) for aim in self.picks},
             "failed": self.failed,
+            "stands_in_for": self.stands_in_for,
         }
 
     def _row_to_json(self, aim: str, place: int) -> dict[str, Any]:
@@ -269,7 +274,8 @@ def compare(
         failed = trials.run(sorted(encoders, key=lambda encoder: title_of(encoder) != default), progress)
         tried = [candidate for candidate, _, _ in trials.done]
         titles = {candidate.encoder for candidate in tried}
-        base = baseline(tried, default if default in titles else tried[0].encoder)
+        real = default or title_of(encoders[0])
+        base = baseline(tried, real if real in titles else tried[0].encoder)
         look = look_of(default or tried[base].encoder, trials.colour)
         gains = predict(tried, base, look)
     rows = [
@@ -290,6 +296,7 @@ def compare(
         {aim: ready[i] for aim, i in picks.items()},
         {rows[i].title: ready[i] for i in (*plain_rows, *choices["nearest"].values())},
         failed,
+        None if real in titles else real,
     )
 
 

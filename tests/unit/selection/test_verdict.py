@@ -78,8 +78,8 @@ def test_the_sentence_of_another_than_the_default_names_what_is_expected_and_the
     gain = verdict.rows[4].gains["P@1"]
     assert gain.low > 0
     assert said == (
-        "For the nearest images, on these 200 images: pixels, centred. Expected against the default, hog (deskew=True), "
-        f"{DEFAULT}: P@1 {gain}. No label was read. {evidence('nearest')} Check with a few queries of your own."
+        "For the nearest images, on these 200 images: pixels, centred. Expected against hog (deskew=True), "
+        f"{DEFAULT}, the default: P@1 {gain}. No label was read. {evidence('nearest')} Check with a few queries of your own."
     )
 
 
@@ -221,6 +221,9 @@ def test_one_failing_default_costs_itself(digits):
     made = compare(digits[0], [blind("zero"), create("hog")], default="blind (kind=zero)", recipes=RECIPES)
     assert {row.encoder for row in made.rows} == {"hog"}
     assert list(made.failed) == ["blind (kind=zero)"]
+    assert made.stands_in_for == "blind (kind=zero)"
+    assert ", as the default, blind (kind=zero), couldn't be measured" in made.sentence("nearest")
+    assert made.to_json()["stands_in_for"] == "blind (kind=zero)"
 
 
 def test_matrix_products_are_held_to_one_thread(digits, monkeypatch):
