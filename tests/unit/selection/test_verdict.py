@@ -104,7 +104,17 @@ def test_of_one_row_the_sentence_names_no_other(digits):
 def test_the_table_has_the_default_the_picks_and_each_encoders_choices(verdict):
     *lines, others = verdict.table().splitlines()[1:]
     made = json.loads(json.dumps(verdict.to_json()))
-    assert set(made) == {"images", "families", "rows", "default", "picks", "choices", "sentences", "failed"}
+    assert set(made) == {
+        "images",
+        "families",
+        "rows",
+        "default",
+        "picks",
+        "choices",
+        "sentences",
+        "stands_in_for",
+        "failed",
+    }
     chosen = {i for own in verdict.choices.values() for i in own.values()}
     shown = sorted({made["default"], *chosen, *(pick["row"] for pick in made["picks"].values())})
     assert {verdict.rows[i].encoder for i in shown} == {row.encoder for row in verdict.rows}
