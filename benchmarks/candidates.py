@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from changed import code_of
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from study import keep
+from rows import ABOUT
+from study import Table, heading, keep, measured_by, provenance
 
 from lookalike import open_collection
 from lookalike.cores import one_thread_of_blas
@@ -345,6 +347,8 @@ def measure(options: argparse.Namespace) -> None:
             print(file.stem, flush=True)
     rows = [row for file in sorted(parted.glob("*.json")) for row in json.loads(file.read_text())]
     with TABLE.open("w", newline="") as out:
+        made_on = provenance() | {"code": code_of(measured_by("candidates"))}
+        out.write(heading(Table({"study": "candidates", **ABOUT["candidates"]}, {"all": made_on})))
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:

@@ -191,12 +191,11 @@ def source(used: Mapping[tuple[str, str], int], page: Path) -> str:
         runs = [facts for run, facts in table_of(name).runs.items() if (name, run) in used]
         path = os.path.relpath(RESULTS / f"{name}.csv", page.parent).replace(os.sep, "/")
         on = dict.fromkeys(
-            f"{f['processor']}, {f['cores']} cores" if "processor" in f else "machine not recorded" for f in runs
+            "machine unknown" if f["processor"] == "unknown" else f"{f['processor']}, {f['cores']} cores" for f in runs
         )
         by_day: dict[str, dict[str, None]] = {}
         for facts in runs:
-            day = facts["date"].split()[0] if "date" in facts else f"added {facts['added'].split()[1]}"
-            by_day.setdefault(day, {})[facts.get("commit", "not recorded").removesuffix("+")] = None
+            by_day.setdefault(facts["date"].removeprefix("before ").split()[0], {})[_commit(facts)] = None
         when = [f"commit {', '.join(commits)}, {day}" for day, commits in by_day.items()]
         said.append("; ".join([f"[{name}.csv]({path})", *on, *when]))
     return "*" + ". ".join(said) + ".*"
@@ -207,6 +206,12 @@ class Rendered(Protocol):
 
     def render(self, page: Path) -> str:
         """Return it as Markdown."""
+
+
+def _commit(facts: Mapping[str, str]) -> str:
+    if facts["commit"] == "unknown":
+        return f"unknown, brought by {facts['added'].split()[0]}"
+    return facts["commit"].replace("+", " with changes")
 
 
 # The pages ------------------------------------------------------------------------------------------------------------

@@ -70,6 +70,10 @@ def candidates(part: str, raw: Any) -> Iterator[Row]:
 
 STUDIES = {"eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
+    "candidates": (
+        "benchmarks/candidates.py measure",
+        "what the judge is learnt from: each candidate's figures without labels, and its scores",
+    ),
     "eyes": ("benchmarks/eyes.py", "what an image gets where nothing is named, step by step"),
     "candidates-left-out": ("benchmarks/candidates.py fit", "choices between encoders, each collection left out"),
     "candidates-left-out-adapt": (
