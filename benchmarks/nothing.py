@@ -98,8 +98,13 @@ def asked(
     return found | {"roc": area(odds["there"], odds["gone"])} | heard(index)
 
 
+def named(encoder: str) -> str | None:
+    """Return what is passed as the encoder: nothing for what one gets unasked, with its post-processing."""
+    return None if encoder == "default" else encoder
+
+
 def museum(shared: Path, work: Path, encoder: str, rerank: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index(shared / "museum-2022" / "BBDD", encoder, work / f"museum-{encoder}")
+    index = build_index(shared / "museum-2022" / "BBDD", named(encoder), work / f"museum-{encoder}")
     for folder in ("qsd1_w1", "qsd2_w1"):
         root = shared / "museum-2022" / folder
         right = json.loads((root / "gt_corresps.json").read_text())
@@ -111,7 +116,7 @@ def museum(shared: Path, work: Path, encoder: str, rerank: str | None = None) ->
 
 
 def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index(shared / "corel1k", encoder, work / f"corel-{encoder}")
+    index = build_index(shared / "corel1k", named(encoder), work / f"corel-{encoder}")
     rows = np.sort(np.random.default_rng(0).choice(len(index), 100, replace=False)).tolist()
     facts = index.facts(rows)
     examples = [Example(str(shared / "corel1k" / f["id"])) for f in facts]
@@ -120,7 +125,7 @@ def corel(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[st
 
 
 def mnist(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    index = build_index("mnist:train[0:20000]", encoder, work / f"mnist-{encoder}")
+    index = build_index("mnist:train[0:20000]", named(encoder), work / f"mnist-{encoder}")
     digits = open_collection("mnist:test[0:100]")
     examples = [Example(data=to_png(image)) for image in digits.array()]
     assert digits.labels is not None
@@ -136,7 +141,8 @@ def mnist(shared: Path, work: Path, encoder: str) -> Iterator[tuple[str, dict[st
 CASES: dict[str, tuple[Callable[..., Iterator[tuple[str, dict[str, Any]]]], tuple[str, ...]]] = {
     f"{part.__name__}-{encoder}": (part, (encoder,))
     for part, encoder in (
-        (museum, "neural"), (museum, "neural+color"), (museum, "sift"), (corel, "neural"), (corel, "color"), (mnist, "hog")
+        (museum, "default"), (museum, "neural"), (museum, "neural+color"), (museum, "sift"),
+        (corel, "default"), (corel, "neural"), (corel, "color"), (mnist, "default"), (mnist, "hog"),
     )
 }  # fmt: skip
 CASES["museum-neural-geometric"] = museum, ("neural", "geometric")

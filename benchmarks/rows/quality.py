@@ -169,6 +169,7 @@ def nothing(part: str, raw: Any) -> Iterator[Row]:
     for way, view in raw.get("views", {}).items():
         yield number("silent though there", view["wrong"], **where, method=way)
         yield number("silent, taken away", view["right"], **where, method=way)
+        yield number("stands out", view["seen"], **where, method=way)
     if "believed" in raw:
         yield number("silence is believed", int(raw["believed"]), **where)
 
