@@ -27,6 +27,7 @@ _SOURCES: dict[str, list[str]] = {
     "codes": ["encoders/itq.py", "encoders/hashing.py", "encoders/codes.py", *_HOG, *_POST, "neighbors/hamming_scan.py"],
     "contrastive": ["encoders/contrastive.py", "transforms/families.py", "selection/selftest.py", *_TRAINING, *_EXACT, *_SCORES],
     "costs": ["encoders"],
+    "diffusion": ["neighbors/diffusion.py", "search/rerank/diffusion.py", *_HOG, *_NEURAL, *_POST],
     "encoding": ["encoders/autoencoder.py", "encoders/trained.py", "encoders/onnx/export.py", "encoders/onnx/runtime.py"],
     "eyes": ["selection/defaults.py", *_POST, *_HOG, *_NEURAL, *_EXACT, *_SCORES],
     "hamming": ["neighbors/hamming_scan.py", "neighbors/distances/hamming.py", *_HOG],

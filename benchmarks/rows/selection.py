@@ -68,8 +68,31 @@ def candidates(part: str, raw: Any) -> Iterator[Row]:
             yield {**number(title, statistics.fmean(every)), **where}
 
 
-STUDIES = {"eyes": eyes, "candidates-left-out": candidates}
+def diffusion(_: str, raw: Any) -> Iterator[Row]:
+    for one in raw["collections"]:
+        for metric, value in zip(("P@1", "mAP"), one["scores"], strict=True):
+            yield number(
+                metric, value, collection=one["collection"], method=one["method"], note=_written(one["setting"])
+            )
+    for one in raw["means"]:
+        value, low, high = one["value"]
+        note = f"least {one['least']:.4f}" if "least" in one else ""
+        where = {"collection": "mean of the twelve", "setting": _written(one["setting"])}
+        yield {**where, "metric": one["metric"], "value": value, "low": low, "high": high, "note": note}
+
+
+def _written(setting: Any) -> str:
+    if isinstance(setting, str):
+        return setting
+    return "alpha {:g}, {} neighbours, from {} nearest".format(*setting)
+
+
+STUDIES = {"diffusion": diffusion, "eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
+    "diffusion": (
+        "benchmarks/diffusion.py",
+        "diffusion's constants on twelve collections, chosen with each left out in turn",
+    ),
     "candidates": (
         "benchmarks/candidates.py measure",
         "what the judge is learnt from: each candidate's figures without labels, and its scores",
