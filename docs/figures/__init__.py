@@ -8,18 +8,28 @@ from __future__ import annotations
 from tables import FactColumns, FactNames, Value, digits
 
 from figures.article import ARTICLE
+from figures.choices import CHOICES, Choices
 from figures.encoders import ENCODERS
 from figures.libraries import LIBRARIES
 from figures.lines import percent
 from figures.selection import SELECTION
+from figures.sight import LABELS, marked
 from figures.speed import SPEED
 
-TABLES = ENCODERS | SELECTION | SPEED | ARTICLE | LIBRARIES | {"facts": FactColumns()}
+TABLES = marked(
+    ENCODERS
+    | SELECTION
+    | SPEED
+    | ARTICLE
+    | LIBRARIES
+    | {"facts": FactColumns()}
+    | {name: Choices(some) for name, some in CHOICES.items()}
+)
 VALUES = {
     "facts": FactNames(),
-    "default-post": Value("mnist-scores", [{"encoder": e, "metric": "mAP"} for e in ("hog, deskewed", "hog, deskewed, default post-processing")], digits(3)),
-    "diffusion": Value("rerank", [{"run": "mnist", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3)),
-    "wall": Value("rerank", [{"run": "museum", "queries": "wall", "method": m, "metric": "P@1"} for m in ("plain", "geometric")], digits(2)),
+    "default-post": Value("mnist-scores", [{"encoder": e, "metric": "mAP"} for e in ("hog, deskewed", "hog, deskewed, default post-processing")], digits(3), sign=LABELS),
+    "diffusion": Value("rerank", [{"run": "mnist", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3), sign=LABELS),
+    "wall": Value("rerank", [{"run": "museum", "queries": "wall", "method": m, "metric": "P@1"} for m in ("plain", "geometric")], digits(2), sign=LABELS),
     "wall-seconds": Value("nothing", [{"run": "museum qsd2_w1, neural, geometric", "metric": "seconds a query"}], digits(0)),
     "geometric-seconds": Value("nothing", [{"run": f"museum {q}, neural, geometric", "metric": "seconds a query"} for q in ("qsd1_w1", "qsd2_w1")], digits(0), " and "),
     "held": Value("candidates-left-out", [{"aim": aim, "metric": "share of intervals that hold the truth"} for aim in ("nearest", "category")], percent, " and "),

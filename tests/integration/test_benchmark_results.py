@@ -85,7 +85,8 @@ def copied(tmp_path):
     (tmp_path / "docs").mkdir()
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "docs" / "tables.py"]:
         shutil.copy(page, tmp_path / page.relative_to(ROOT))
-    shutil.copytree(ROOT / "docs" / "figures", tmp_path / "docs" / "figures")
+    for folder in ("docs/figures", "scripts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("runs"))
     return tmp_path
 
