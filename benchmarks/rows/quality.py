@@ -172,6 +172,7 @@ def nothing(part: str, raw: Any) -> Iterator[Row]:
         yield number("stands out", view["seen"], **where, method=way)
     if "believed" in raw:
         yield number("silence is believed", int(raw["believed"]), **where)
+        yield number("gaps are told", int(raw["gaps"]), **where)
 
 
 #: What runs before 29 November 2026 called some re-rankings.

@@ -169,7 +169,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("search/rerank/auto.py", "TRIED HELD_OUT LOOKED_AT SMALLEST SIDE", "what `auto` tries, and on what", _JUDGEMENT + ", and by cost", "", NO),
         Choice("search/rerank/auto.py", "CATEGORIES_FROM SHARE", "which figure `auto` goes by", _JUDGEMENT + ", its choices on labelled collections known", "Corel-1k, MNIST, museum", YES, "a test for categories without labels; none is known to be right"),
         Choice("search/calibration.py", "SAMPLE MIN_PAIRS OWN", "the p-value", "the error of a count", "", NO),
-        Choice("search/calibration.py", "LEVEL DEPTH SHALLOWEST", "the gap", _LEVEL, "", NO),
+        Choice("search/calibration.py", "LEVEL DEPTH SHALLOWEST COPY", "the gap", _LEVEL, "", NO),
         Choice("search/calibration.py", "FAR BULK_LEVEL", "rejection: both reasons", _LEVEL, "", NO),
         Choice("search/rejection.py", "WRONG RIGHT SEEN", "whether reason 2, and the gap, are believed here", "a level of error, set by judgement with the results known", "[the queries of searching.md](searching.md#rejection-measured)", YES, "the user's own price of either error"),
         Choice("search/rejection.py", "VIEWS CUT", "the views that it is measured on", _JUDGEMENT + ", and by cost", "", NO, "photographs of the same thing taken twice"),

@@ -47,6 +47,8 @@ SEED = 0
 OWN = 200
 #: Answers that a gap is looked for in, and fewest to look at all.
 DEPTH, SHALLOWEST = 50, 8
+#: What is nearer than this share of the last distance is a copy, and as near as any other copy.
+COPY = 1e-3
 #: Chance that a gap is claimed among unrelated images.
 LEVEL = 0.05
 #: Chance that the bulk is said not to explain the nearest, where it does.
@@ -231,8 +233,7 @@ def gap_odds(distances: NDArray[Any]) -> NDArray[np.float64]:
     count = len(near) - 1
     if count + 1 < SHALLOWEST or near[-1] <= 0:
         return np.empty(0)
-    # Copies are at 0, where there is no logarithm: nearer than this is as near.
-    near = np.maximum(near, 1e-3 * near[-1])
+    near = np.maximum(near, COPY * near[-1])  # at 0 there is no logarithm
     ranks = np.arange(1, count + 1)
     spacings = ranks * np.log(near[1:] / near[:-1])
     others = (spacings.sum() - spacings) / (count - 1)

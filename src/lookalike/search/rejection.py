@@ -41,7 +41,8 @@ WAYS, VIEWS = ("in a scene", "in part"), 32
 CUT = 0.5
 #: Largest share of the views of a way that may be rejected wrongly, and smallest share that must be rejected rightly.
 WRONG, RIGHT = 0.1, 0.5
-#: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't.
+#: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't;
+#: and, of either way, for a gap to be told at all: where images come in categories it says nothing, or the opposite.
 SEEN = 0.25
 _TOGETHER_BYTES = 2**26  # of the distances of queries to all images
 
@@ -68,6 +69,11 @@ class RejectionRates:
         return bool(
             self.wrong.size and self.wrong.mean(axis=1).max() <= WRONG and self.right.mean(axis=1).min() >= RIGHT
         )
+
+    @property
+    def shows_gaps(self) -> bool:
+        """Whether a gap says something here: views of either way stand out by one."""
+        return bool(self.seen.size and self.seen.mean(axis=1).min() >= SEEN)
 
     def doubt(self) -> str:
         """Say in a clause why it can't; empty where hardly any view stands out, as in collections of categories."""

@@ -54,6 +54,12 @@ def test_it_is_trusted_as_far_as_each_way_bears_it_out(wrong, right, believed):
     assert met(wrong, right, (9, 9)).is_trusted == believed
 
 
+@pytest.mark.parametrize(("seen", "shown"), [((3, 3), True), ((2, 9), False), ((9, 2), False)])
+def test_a_gap_is_told_where_a_quarter_of_either_way_stands_out(seen, shown):
+    assert met((0, 0), (10, 10), seen).shows_gaps == shown
+    assert not RejectionRates(*np.zeros((3, 2, 0), np.bool_)).shows_gaps
+
+
 def test_what_cannot_be_told_is_said_where_anybody_would_ask():
     assert met((5, 0), (10, 10), (4, 9)).doubt() == (
         "whether it is here can't be told: of images here shown in a scene, only 40% stand out"
