@@ -134,7 +134,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("selection/defaults.py", "DESKEW_GAIN TRIED MIN_TRIED", "`hog` or `hog:deskew=true`", "between what handwriting gains and what others do", _EYES, YES, "handwriting and drawings set aside"),
         Choice("selection/neighbour_metric.py", "NEIGHBOURS POWER SHRINK WEIGHT", "the default post-processing", "best mean scores; a wide range gives nearly the same", _EYES, YES, "collections set aside: the judge can't tell recipes of one encoder apart"),
         Choice("selection/neighbour_metric.py", "MIN_RATIO", "when only the mean is taken off", "above random descriptors, below all collections", "random numbers; " + _EYES, NAMES, "nothing: random descriptors alone set it"),
-        Choice("selection/neighbour_metric.py", "MAX_LENGTH LEADING", "length of a descriptor", "half of them changed no score", _EYES, YES, "the share of variance kept"),
+        Choice("selection/neighbour_metric.py", "MAX_LENGTH LEADING", "length of a descriptor", "scores were hardly lower with half of it; figures not kept", _EYES, YES, "the share of variance kept"),
         Choice("selection/neighbour_metric.py", "MIN_ROWS MAX_ROWS ALIKE", "when, and from how many images, it is learnt", _JUDGEMENT + ", and by cost", "", NO),
         Choice("index/learn_post.py", "GROWN FEW", "when it is learnt again", "what a half has learnt, on all", _EYES, YES, "how much neighbours change when it is learnt again"),
         Choice("encoders/neural.py", "PAIR FAST", "the networks of `neural`, side by side with equal weight", "best mean scores of the few that are free and in reach", "the twelve labelled collections", YES, "another person's benchmark of networks"),

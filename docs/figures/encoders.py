@@ -8,11 +8,13 @@ from tables import Column, Table, cell, digits, interval, significant
 
 from figures.lines import Lines, metrics, named, number_of
 
+TWELVE = (
+    "cars", "chinese-paintings", "cifar10", "coil20", "corel80", "flowers5", "fruit-shapes", "imagenette", "quickdraw6", "stamps",
+    "textures", "usps",
+)  # fmt: skip
 _EYES: Lines = [
     ("**mean of the twelve**", {"collection": "mean of the twelve"}),
-    *((name, {"collection": name}) for name in (
-        "cars", "chinese-paintings", "cifar10", "coil20", "corel80", "flowers5", "fruit-shapes", "imagenette", "quickdraw6", "stamps",
-        "textures", "usps")),
+    *((name, {"collection": name}) for name in TWELVE),
     ("Corel-1k", {"collection": "corel1k"}),
     ("museum paintings, cut out of a photo", {"collection": "museum, qsd1_w1"}),
     ("museum paintings, on a wall", {"collection": "museum, qsd2_w1"}),
