@@ -28,7 +28,7 @@ def _left_out(name: str, *more: tuple[str, str]) -> Table:
 
 
 _FOLDS = {"collection": "Corel-1k, ten folds"}
-_DIFFUSIONS = (("plain", "plain", "plain"), ("`diffusion:alpha=0.9`", "diffusion:alpha=0.9", ""), ("`diffusion`", "diffusion:alpha=0.99", "diffusion"),
+_DIFFUSIONS = (("plain", "plain", "plain"), ("`diffusion:alpha=0.9`", "diffusion:alpha=0.9", ""), ("`diffusion:alpha=0.99`", "diffusion:alpha=0.99", "diffusion"),
                ("`diffusion:alpha=0.998`", "diffusion:alpha=0.998", "diffusion:alpha=0.998"))  # fmt: skip
 _WAYS = ("as it is", "blurred", "--denoise auto", "--denoise tutorial")
 _PAINTINGS = (("photographed on a wall (qsd2)", "wall"), ("cut out of a photograph (qsd1)", "crops"), ("turned by any angle", "turned"),
@@ -53,7 +53,7 @@ SELECTION = {
     ),
     "rerank-mnist": Table(
         "rerank", "MNIST, 60,000 asked by all 10,000 test digits; `hog` with `deskew`, default post-processing",
-        [("plain", {"method": "plain"}), ("diffusion", {"method": "diffusion"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
+        [("plain", {"method": "plain"}), ("`diffusion:alpha=0.99`", {"method": "diffusion:alpha=0.99"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
         metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="mnist"),
     ),
     "rerank-corel": Table(
@@ -78,7 +78,7 @@ SELECTION = {
     "rerank-auto": Table(
         "rerank", "287 museum paintings, by the self-test",
         [(f"`{m}`" if m != "plain" else m, {"run": "auto", "method": m}) for m in (
-            "plain", "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric")],
+            "plain", "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion:alpha=0.99", "diffusion:alpha=0.998", "k-reciprocal", "geometric")],
         [Column(title, {"metric": f"self-test: {m}"}, digits(3)) for m, title in (("first hit", "first hit"), ("kind", "similarity of related lists"))],
     ),
     "rerank-speed": Table(
