@@ -46,7 +46,7 @@ _SOURCES: dict[str, list[str]] = {
     "neural": _NEURAL,
     "noise": ["transforms/restorer.py", "transforms/wiener.py", "transforms/noise.py", "search/restore.py", *_HOG, *_SCORES],
     "nothing": [
-        "search/calibration.py", "search/rejection.py", "search/learnt.py", "search/rerank/geometric.py",
+        "search/calibration.py", "search/rejection.py", "search/learnt.py", "search/page.py", "search/rerank/geometric.py",
         "encoders/keypoints.py", "transforms/views.py", *_NEURAL,
     ],
     "rerank": ["search/rerank", "neighbors/diffusion.py", "encoders/keypoints.py", *_POST],
@@ -54,12 +54,14 @@ _SOURCES: dict[str, list[str]] = {
     "search": [*_EXACT, "neighbors/hamming_scan.py", "neighbors/ivf.py", "neighbors/ivf_build.py", "neighbors/ivf_scan.py"],
     "serving": ["server", "search/engine.py", "search/page.py"],
     "startup": ["cli", "index/reader.py", "index/reopen.py", "index/vectors.py", "search/engine.py"],
+    "verified": ["encoders/keypoints.py", "encoders/local.py", "transforms/views.py"],
     "training": ["encoders/autoencoder.py", *_TRAINING],
 }  # fmt: skip
 # Tables that the scripts of others write, too.
 _SOURCES |= {
     "contrastive-pilot": _SOURCES["contrastive"],
     "noise-ranking": _SOURCES["noise"],
+    "nothing-labelled": _SOURCES["nothing"],
     "search-processor": _SOURCES["search"],
 }
 

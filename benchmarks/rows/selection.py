@@ -81,13 +81,22 @@ def diffusion(_: str, raw: Any) -> Iterator[Row]:
         yield {**where, "metric": one["metric"], "value": value, "low": low, "high": high, "note": note}
 
 
+def verified(_: str, raw: Any) -> Iterator[Row]:
+    for collection, found in raw.items():
+        for metric, inliers in found.items():
+            for least in (4, 5, 6, 7, 8, 10, 12):
+                share = statistics.fmean(count >= least for count in inliers)
+                yield {**number(metric, share, collection=collection, setting=f"{least} inliers"), "n": len(inliers)}
+        yield number("most inliers of another", max(found["mistaken"]), collection=collection)
+
+
 def _written(setting: Any) -> str:
     if isinstance(setting, str):
         return setting
     return "alpha {:g}, {} neighbours, from {} nearest".format(*setting)
 
 
-STUDIES = {"diffusion": diffusion, "eyes": eyes, "candidates-left-out": candidates}
+STUDIES = {"diffusion": diffusion, "verified": verified, "eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
     "diffusion": (
         "benchmarks/diffusion.py",
@@ -97,6 +106,7 @@ ABOUT = {
         "benchmarks/candidates.py measure",
         "what the judge is learnt from: each candidate's figures without labels, and its scores",
     ),
+    "verified": ("benchmarks/verified.py", "own images in a scene: how many inliers they and others have"),
     "eyes": ("benchmarks/eyes.py", "what an image gets where nothing is named, step by step"),
     "candidates-left-out": ("benchmarks/candidates.py fit", "choices between encoders, each collection left out"),
     "candidates-left-out-adapt": (

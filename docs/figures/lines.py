@@ -44,6 +44,17 @@ def spanned(count: int) -> Form:
     )
 
 
+def yes_or_no(row: Row) -> str:
+    """Write what is true or not."""
+    return "yes" if row["value"] == "1" else "no"
+
+
+def gained(row: Row) -> str:
+    """Write a difference with its interval, signs before all."""
+    value, low, high = (f"{float(row[k]):+.3f}" for k in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
 def percent(row: Row) -> str:
     """Write a share."""
     return f"{100 * float(row['value']):.0f} %"

@@ -37,6 +37,7 @@ SIGHT: Mapping[str, Mapping[str, str]] = {
     "rerank-auto": _ALL,
     "nothing": _ALL,
     "nothing-views": _ALL,
+    "diffusion-again": {"corel1k": LABELS},
 }
 
 
