@@ -25,6 +25,7 @@ SET: dict[str, dict[str, str]] = {
     "adapt.md": {"a level": "80 %", "a setting": ".005|.45|.85", "a metric's name": "5 %|5%"},
     "article.md": {"a setting of the article's, or of ours": "1.0|0.001|0.5", "a version": "2.21", "a convention": "1.0"},
     "benchmarks.md": {"the level of an interval": "95 %", "a goal": "85 %|.99"},
+    "choices.md": {"a setting": ".005|0.95|0.99"},
     "encoders.md": {
         "a setting": "2.7 %", "worked out from 30 of 30": "0.88|95 %", "counted in the network": "0.48", "a number of copies": "four times",
         "a metric's name": "5 %", "the size of files, or of so many floats": "11.6 MB|10 KB|2 KB",
