@@ -61,7 +61,7 @@ def heard(index: Index) -> dict[str, Any]:
     """Return what the collection's own views met with."""
     silence = rejection_rates_of(index)
     by_way = {
-        way: {"wrong": float(silence.wrong[i].mean()), "right": float(silence.right[i].mean()), "seen": float(silence.seen[i].mean())}
+        way: {"wrong": float(silence.wrong[i].mean()), "right": float(silence.right[i].mean()), "seen": float(silence.seen[i].mean()), "astray": float(silence.astray[i].mean())}
         for i, way in enumerate(WAYS)
     }  # fmt: skip
     return {"views": by_way, "believed": silence.is_trusted, "gaps": silence.shows_gaps}

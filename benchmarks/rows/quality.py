@@ -173,6 +173,7 @@ def nothing(part: str, raw: Any) -> Iterator[Row]:
         yield number("silent though there", view["wrong"], **where, method=way)
         yield number("silent, taken away", view["right"], **where, method=way)
         yield number("stands out", view["seen"], **where, method=way)
+        yield number("gap, taken away", view["astray"], **where, method=way)
     if "believed" in raw:
         yield number("silence is believed", int(raw["believed"]), **where)
         yield number("gaps are told", int(raw["gaps"]), **where)

@@ -171,7 +171,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("search/calibration.py", "SAMPLE MIN_PAIRS OWN", "the p-value", "the error of a count", "", NO),
         Choice("search/calibration.py", "LEVEL DEPTH SHALLOWEST COPY", "the gap", _LEVEL, "", NO),
         Choice("search/calibration.py", "FAR BULK_LEVEL", "rejection: both reasons", _LEVEL, "", NO),
-        Choice("search/rejection.py", "WRONG RIGHT SEEN", "whether reason 2, and the gap, are believed here", "a level of error, set by judgement with the results known", "[the queries of searching.md](searching.md#rejection-measured)", YES, "the user's own price of either error"),
+        Choice("search/rejection.py", "WRONG RIGHT SEEN MORE_OFTEN", "whether reason 2, and the gap, are believed here", "a level of error, set by judgement with the results known", "[the queries of searching.md](searching.md#rejection-measured)", YES, "the user's own price of either error"),
         Choice("search/rejection.py", "VIEWS CUT", "the views that it is measured on", _JUDGEMENT + ", and by cost", "", NO, "photographs of the same thing taken twice"),
         Choice("search/compose.py", "SHOWN LIKED DISLIKED", "likes and dislikes", "Rocchio's, as textbooks give them", "", NO),
         Choice("search/keywords.py", "K1 B", "words", "the usual of BM25", "", NO),
