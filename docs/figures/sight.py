@@ -38,6 +38,8 @@ SIGHT: Mapping[str, Mapping[str, str]] = {
     "nothing": _ALL,
     "nothing-views": _ALL,
     "diffusion-again": {"corel1k": LABELS},
+    "diffusion-gains": {"alpha 0.95, now, less plain": LABELS},
+    "verified": {"museum": LABELS},
 }
 
 

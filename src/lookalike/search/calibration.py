@@ -7,7 +7,8 @@
 local dimension ``D`` (E. Levina and P. Bickel, "Maximum likelihood estimation of intrinsic dimension", 2004). Then the
 spacings ``i * log(d[i+1] / d[i])`` are independent and exponential with one mean, whatever ``D`` is (A. Renyi, "On the theory
 of order statistics", 1953), so that one of them over the mean of the others follows F(2, 2m). A spacing too wide for that,
-at a level of ``LEVEL / (i (i + 1))`` which adds up to ``LEVEL`` over all ranks, is a gap: the answers before it stand out.
+at a level of ``LEVEL / (i (i + 1))`` which adds up to ``LEVEL`` over all ranks, is a gap: the answers before it stand out. Real
+images keep that level only roughly; where a gap is told, :attr:`lookalike.search.rejection.RejectionRates.shows_gaps` says.
 
 **Far.** What is farther than ``FAR`` of the collection's own images are from their nearest has nothing like it here; by
 exchangeability a query drawn like them is refused so once in a hundred (V. Vovk et al., "Algorithmic Learning in a Random
