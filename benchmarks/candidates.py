@@ -31,7 +31,8 @@ from changed import code_of
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rows import ABOUT
-from study import Table, heading, keep, measured_by, provenance
+from rows.measures import measured_by
+from study import Table, heading, keep, provenance
 
 from lookalike import open_collection
 from lookalike.cores import one_thread_of_blas
@@ -347,7 +348,7 @@ def measure(options: argparse.Namespace) -> None:
             print(file.stem, flush=True)
     rows = [row for file in sorted(parted.glob("*.json")) for row in json.loads(file.read_text())]
     with TABLE.open("w", newline="") as out:
-        made_on = provenance() | {"code": code_of(measured_by("candidates"))}
+        made_on = provenance() | {"code": code_of(tuple(measured_by("candidates").split()))}
         out.write(heading(Table({"study": "candidates", **ABOUT["candidates"]}, {"all": made_on})))
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -184,7 +184,9 @@ def keep(study: str, part: str, raw: Any, *, peers: Iterable[str] = (), versions
     peers, versions, settings
         As :func:`provenance` takes them.
     """
-    made_on = provenance(peers, versions, settings) | {"code": code_of(measured_by(study))}
+    from rows.measures import measured_by
+
+    made_on = provenance(peers, versions, settings) | {"code": code_of(tuple(measured_by(study).split()))}
     if made_on["commit"].endswith("+"):
         print(f"{study}: tracked files have changes, so no commit has what was measured", file=sys.stderr)
     path = run_path(study, part)
@@ -192,13 +194,6 @@ def keep(study: str, part: str, raw: Any, *, peers: Iterable[str] = (), versions
     _replace(path, json.dumps({"part": part, "made_on": made_on, "raw": raw}, indent=1) + "\n")
     for name in tabulate(study, part, raw, made_on):
         print(f"{path}, {ROOT / 'results' / name}.csv", file=sys.stderr, flush=True)
-
-
-def measured_by(study: str) -> tuple[str, ...]:
-    """Return the paths of what a study measures."""
-    from rows.measures import MEASURES
-
-    return tuple(MEASURES[study].split())
 
 
 def run_path(study: str, part: str) -> Path:

@@ -65,5 +65,8 @@ _SOURCES |= {
     "search-processor": _SOURCES["search"],
 }
 
-#: Of each table of ``results``: paths from the root of the repository.
-MEASURES = {name: " ".join(f"src/lookalike/{path}" for path in sorted(set(paths))) for name, paths in _SOURCES.items()}
+
+def measured_by(table: str) -> str:
+    """Return the paths of what a table of ``results`` measures, from the root of the repository; all sources where none are named."""
+    paths = sorted(set(_SOURCES.get(table, [""])))
+    return " ".join(f"src/lookalike/{path}".rstrip("/") for path in paths)
