@@ -127,6 +127,15 @@ SELECTION = {
            for way in ("in a scene", "in part")),
          Column("reason 2 is used", {"metric": "silence is believed"}, yes_or_no), Column("gaps are told", {"metric": "gaps are told"}, yes_or_no, True)],
     ),
+    "nothing-labelled": Table(
+        "nothing-labelled", "default encoder and post-processing, 60 queries each", [(name, {"queries": name}) for name in TWELVE],
+        [*(Column(f"{title}: {where}", {"metric": metric, "setting": setting}, interval(2)) for title, metric in (
+            ("rejected", "nothing like it"), ("gap", "any gap"))
+           for where, setting in (("answers in the index", _THERE), ("answers filtered away", _GONE))),
+         Column("gaps are told", {"metric": "gaps are told"}, yes_or_no),
+         Column("area under ROC of the gap", {"metric": "area under ROC of the gap"}, interval(2)),
+         Column("reason 2 is used", {"metric": "silence is believed"}, yes_or_no)],
+    ),
     "verified": Table(
         "verified", "collection", [(name, {"collection": name}) for name in (*TWELVE, "corel1k", "museum")],
         [*(Column(f"{title}, {n}", {"metric": metric, "setting": f"{n} inliers"}, form) for title, metric, form in (

@@ -36,6 +36,7 @@ SIGHT: Mapping[str, Mapping[str, str]] = {
     "rerank-paintings": _ALL,
     "rerank-auto": _ALL,
     "nothing": _ALL,
+    "nothing-labelled": _ALL,
     "nothing-views": _ALL,
     "diffusion-again": {"corel1k": LABELS},
     "diffusion-gains": {"alpha 0.95, now, less plain": LABELS},
