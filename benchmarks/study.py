@@ -9,7 +9,8 @@ The table is long: one value a row, with the columns of :data:`COLUMNS` that the
 95 % interval of a score, and the smallest and largest repeat of a time; ``n`` is the number of queries or of repeats. Lines
 that begin with ``#`` say what the study is and which sources it measures, and for each run the commit, date, processor, CPU
 flags, load, versions and settings, the command, and a checksum of the measured sources. A commit with a ``+`` had changes that
-no commit has. Where a rebase replaced a commit, one with the same measured code is named. What was not recorded is *unknown*; ``added`` then names the commit that brought the figures.
+no commit has. Where a rebase replaced a commit, one with the same measured code is named. What was not recorded is *unknown*;
+``added`` then names the commit that brought the figures.
 ``docs/tables.py`` makes the tables of the docs from these files, and from nothing else; ``changed.py`` says which may be stale.
 
 ``python benchmarks/study.py [STUDY ...]`` makes the tables again from the raw runs that are here.
