@@ -28,7 +28,7 @@ TABLES = marked(
 VALUES = {
     "facts": FactNames(),
     "default-post": Value("mnist-scores", [{"encoder": e, "metric": "mAP"} for e in ("hog, deskewed", "hog, deskewed, default post-processing")], digits(3), sign=LABELS),
-    "diffusion": Value("rerank", [{"run": "mnist", "method": m, "metric": "mAP"} for m in ("plain", "diffusion:alpha=0.99")], digits(3), sign=LABELS),
+    "diffusion": Value("rerank", [{"run": "mnist", "method": m, "metric": "mAP"} for m in ("plain", "diffusion")], digits(3), sign=LABELS),
     "wall": Value("rerank", [{"run": "museum", "queries": "wall", "method": m, "metric": "P@1"} for m in ("plain", "geometric")], digits(2), sign=LABELS),
     "wall-seconds": Value("nothing", [{"run": "museum qsd2_w1, neural, geometric", "metric": "seconds a query"}], digits(0)),
     "geometric-seconds": Value("nothing", [{"run": f"museum {q}, neural, geometric", "metric": "seconds a query"} for q in ("qsd1_w1", "qsd2_w1")], digits(0), " and "),

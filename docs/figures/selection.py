@@ -55,7 +55,7 @@ SELECTION = {
     ),
     "rerank-mnist": Table(
         "rerank", "MNIST, 60,000 asked by all 10,000 test digits; `hog` with `deskew`, default post-processing",
-        [("plain", {"method": "plain"}), ("`diffusion:alpha=0.99`", {"method": "diffusion:alpha=0.99"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
+        [("plain", {"method": "plain"}), ("`diffusion`", {"method": "diffusion"}), ("`diffusion:alpha=0.99`", {"method": "diffusion:alpha=0.99"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
         metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="mnist"),
     ),
     "rerank-corel": Table(
