@@ -1,7 +1,7 @@
 # make demo      the main job: train, index, score and show MNIST; ends with the address of a report
 # make test      all tests, on all cores, with a browser; minutes
 # make quick     the unit tests: no network, browser, Keras or server; about a minute
-# make check     ruff, mypy, the order of imports, and whether the generated docs are current; no tests
+# make check     ruff, mypy, the order of imports, whether the generated docs are current, which figures may be stale; no tests
 # make torture   kills, failing disks and all hostile files, without a network; about half an hour
 # make docs      write the generated docs again
 # Each fills .venv by itself the first time; a second run starts at once.
@@ -37,6 +37,7 @@ check: $(VENV)/.check
 	$(BIN)/python docs/commands.py --check
 	$(BIN)/python docs/api.py --check
 	$(BIN)/python docs/tables.py --check
+	$(BIN)/python benchmarks/changed.py
 
 docs: $(VENV)/.check
 	$(BIN)/python docs/commands.py

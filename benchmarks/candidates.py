@@ -27,9 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from changed import code_of
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from study import keep
+from rows import ABOUT
+from rows.measures import measured_by
+from study import Table, heading, keep, provenance
 
 from lookalike import open_collection
 from lookalike.cores import one_thread_of_blas
@@ -345,6 +348,8 @@ def measure(options: argparse.Namespace) -> None:
             print(file.stem, flush=True)
     rows = [row for file in sorted(parted.glob("*.json")) for row in json.loads(file.read_text())]
     with TABLE.open("w", newline="") as out:
+        made_on = provenance() | {"code": code_of(tuple(measured_by("candidates").split()))}
+        out.write(heading(Table({"study": "candidates", **ABOUT["candidates"]}, {"all": made_on})))
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:

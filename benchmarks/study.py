@@ -7,8 +7,11 @@ Every script of this folder ends with ``keep(study, part, raw)``. That writes
 
 The table is long: one value a row, with the columns of :data:`COLUMNS` that the study needs. ``low`` and ``high`` are the
 95 % interval of a score, and the smallest and largest repeat of a time; ``n`` is the number of queries or of repeats. Lines
-that begin with ``#`` say what the study is, and for each run the commit, date, processor, CPU flags, load, versions and
-settings. What was not recorded is empty. ``docs/tables.py`` makes the tables of the docs from these files, and from nothing else.
+that begin with ``#`` say what the study is and which sources it measures, and for each run the commit, date, processor, CPU
+flags, load, versions and settings, the command, and a checksum of the measured sources. A commit with a ``+`` had changes that
+no commit has. Where a rebase replaced a commit, one with the same measured code is named. What was not recorded is *unknown*;
+``added`` then names the commit that brought the figures.
+``docs/tables.py`` makes the tables of the docs from these files, and from nothing else; ``changed.py`` says which may be stale.
 
 ``python benchmarks/study.py [STUDY ...]`` makes the tables again from the raw runs that are here.
 
@@ -22,6 +25,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +34,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from changed import code_of
 
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("LOOKALIKE_BENCHMARKS", HERE))
@@ -99,7 +105,7 @@ def provenance(
     -------
     dict
         ``commit`` (with ``+`` where tracked files had changed), ``date``, ``processor``, ``cores``, ``memory``, ``system``,
-        ``flags``, ``load`` (the last minute's mean, at the start and at the end), ``versions`` and ``settings``.
+        ``flags``, ``load`` (the last minute's mean, at the start and at the end), ``versions``, ``command`` and ``settings``.
     """
     from lookalike.reports.html import machine
 
@@ -111,14 +117,16 @@ def provenance(
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    commit = _commit()
     return {
-        "commit": _commit(),
+        "commit": commit if commit == _AT_START else _AT_START.removesuffix("+") + "+",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         **of_machine,
         "flags": _flags(),
         "load": _load(),
         "versions": found | dict(versions),
-        "settings": dict(settings),
+        "command": _command(),
+        "settings": dict(settings) or "those of the command, else the script's",
     }
 
 
@@ -127,10 +135,23 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _commit() -> str | None:
+def _commit() -> str:
     commit = _git("rev-parse", "--short=10", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "../src", "*.py")
-    return commit + ("+" if changed else "") or None
+    return commit + ("+" if changed else "") if commit else "unknown"
+
+
+_AT_START = _commit()
+
+
+def _command() -> str:
+    script = Path(sys.argv[0])
+    name = (
+        script.resolve().relative_to(HERE.parent).as_posix()
+        if script.resolve().is_relative_to(HERE.parent)
+        else script.name
+    )
+    return shlex.join(["python", name, *sys.argv[1:]])
 
 
 def _flags() -> str | None:
@@ -164,7 +185,11 @@ def keep(study: str, part: str, raw: Any, *, peers: Iterable[str] = (), versions
     peers, versions, settings
         As :func:`provenance` takes them.
     """
-    made_on = provenance(peers, versions, settings)
+    from rows.measures import measured_by
+
+    made_on = provenance(peers, versions, settings) | {"code": code_of(tuple(measured_by(study).split()))}
+    if made_on["commit"].endswith("+"):
+        print(f"{study}: tracked files have changes, so no commit has what was measured", file=sys.stderr)
     path = run_path(study, part)
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, json.dumps({"part": part, "made_on": made_on, "raw": raw}, indent=1) + "\n")
@@ -204,7 +229,7 @@ def tabulate(study: str, part: str, raw: Any, made_on: dict[str, Any]) -> list[s
         path = ROOT / "results" / f"{name}.csv"
         table = read(name) if path.exists() else Table({})
         table.about = {"study": name, **ABOUT[name]}
-        table.runs[part] = {k: v for k, v in made_on.items() if v not in (None, "", {})}
+        table.runs[part] = {k: "unknown" if v in (None, "", {}) else v for k, v in made_on.items()}
         new = [{k: _text(v) for k, v in {"run": part, **row}.items()} for row in rows]
         at = next((i for i, row in enumerate(table.rows) if row["run"] == part), len(table.rows))
         others = [row for row in table.rows if row["run"] != part]
@@ -213,19 +238,22 @@ def tabulate(study: str, part: str, raw: Any, made_on: dict[str, Any]) -> list[s
     return list(by_table)
 
 
-def write(path: Path, table: Table) -> None:
-    """Write a table: what it is, its runs, its columns, its rows."""
-    columns = [name for name in COLUMNS if any(row.get(name) for row in table.rows)]
-    out = io.StringIO()
-    for name, value in table.about.items():
-        out.write(f"# {name}: {value}\n")
-    for name in columns:
-        out.write(f"# column {name}: {COLUMNS[name]}\n")
+def heading(table: Table, columns: Iterable[str] = ()) -> str:
+    """Return the lines that stand above a table."""
+    lines = [f"{name}: {value}" for name, value in table.about.items()]
+    lines += [f"column {name}: {COLUMNS[name]}" for name in columns]
     alike: dict[str, list[str]] = {}  # runs that were measured together are named together
     for run, facts in table.runs.items():
         alike.setdefault(json.dumps(facts, ensure_ascii=False), []).append(run)
-    for facts_as_text, runs in alike.items():
-        out.write(f"# run {' | '.join(runs)} = {facts_as_text}\n")
+    lines += [f"run {' | '.join(runs)} = {facts}" for facts, runs in alike.items()]
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def write(path: Path, table: Table) -> None:
+    """Write a table: what it is, its runs, its columns, its rows."""
+    columns = [name for name in COLUMNS if any(row.get(name) for row in table.rows)]
+    out = io.StringIO(heading(table, columns))
+    out.seek(0, io.SEEK_END)
     writer = csv.DictWriter(out, columns, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(table.rows)

@@ -70,6 +70,12 @@ def cell(column: str) -> Form:
     return lambda row: row[column]
 
 
+#: What marks a figure on images that were in sight when something that decides it was chosen.
+SIGNS = {
+    "†": "Labels of this collection were in sight when constants that decide here were chosen",
+    "‡": "Labels of its training images were in sight, those of these queries not",
+}
+
 # Which figures --------------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +104,8 @@ class Table:
     columns : sequence of Column
     note : str
         What stands below, before where the figures are from.
+    signs : mapping of str to str
+        Label -> a sign of ``SIGNS`` behind it; ``*`` for all labels.
     """
 
     studies: str
@@ -105,16 +113,21 @@ class Table:
     lines: Sequence[tuple[str, Mapping[str, str]]]
     columns: Sequence[Column]
     note: str = ""
+    signs: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, page: Path) -> str:
         """Return the table as Markdown."""
+        shown: dict[str, None] = {}
         used: dict[tuple[str, str], int] = {}
         out = [
             "| " + " | ".join([self.head, *(c.heading for c in self.columns)]) + " |",
             "| --- " * (1 + len(self.columns)) + "|",
         ]
         for label, selected in self.lines:
-            cells = [label]
+            sign = self.signs.get(label, self.signs.get("*", ""))
+            cells = [f"{label} {sign}" if sign else label]
+            if sign:
+                shown[sign] = None
             for column in self.columns:
                 wanted = {**selected, **column.where}
                 name = wanted.pop("study", self.studies.split()[0])
@@ -123,7 +136,9 @@ class Table:
                 if row:
                     used[name, row["run"]] = 1
             out.append("| " + " | ".join(cells) + " |")
-        return "\n".join([*out, "", self.note + (" " if self.note else "") + source(used, page)])
+        choices = os.path.relpath(ROOT / "docs" / "choices.md", page.parent).replace(os.sep, "/")
+        signs = [f"{sign} {SIGNS[sign]} ([choices]({choices}))." for sign in shown]
+        return "\n".join([*out, "", " ".join([*([self.note] if self.note else []), *signs, source(used, page)])])
 
 
 @dataclass(frozen=True)
@@ -133,12 +148,13 @@ class Value:
     study: str
     parts: Sequence[Mapping[str, str]]
     form: Form
-    joint: str = field(default=" to ")
+    joint: str = " to "
+    sign: str = ""
 
     def render(self, _: Path) -> str:
         """Return the figures as text."""
         rows = [find(self.study, dict(part), False) for part in self.parts]
-        return self.joint.join(self.form(row) for row in rows if row)
+        return self.joint.join(self.form(row) for row in rows if row) + (f" {self.sign}" if self.sign else "")
 
 
 class FactColumns:
@@ -191,12 +207,11 @@ def source(used: Mapping[tuple[str, str], int], page: Path) -> str:
         runs = [facts for run, facts in table_of(name).runs.items() if (name, run) in used]
         path = os.path.relpath(RESULTS / f"{name}.csv", page.parent).replace(os.sep, "/")
         on = dict.fromkeys(
-            f"{f['processor']}, {f['cores']} cores" if "processor" in f else "machine not recorded" for f in runs
+            "machine unknown" if f["processor"] == "unknown" else f"{f['processor']}, {f['cores']} cores" for f in runs
         )
         by_day: dict[str, dict[str, None]] = {}
         for facts in runs:
-            day = facts["date"].split()[0] if "date" in facts else f"added {facts['added'].split()[1]}"
-            by_day.setdefault(day, {})[facts.get("commit", "not recorded").removesuffix("+")] = None
+            by_day.setdefault(facts["date"].removeprefix("before ").split()[0], {})[_commit(facts)] = None
         when = [f"commit {', '.join(commits)}, {day}" for day, commits in by_day.items()]
         said.append("; ".join([f"[{name}.csv]({path})", *on, *when]))
     return "*" + ". ".join(said) + ".*"
@@ -207,6 +222,12 @@ class Rendered(Protocol):
 
     def render(self, page: Path) -> str:
         """Return it as Markdown."""
+
+
+def _commit(facts: Mapping[str, str]) -> str:
+    if facts["commit"] == "unknown":
+        return f"unknown, brought by {facts['added'].split()[0]}"
+    return facts["commit"].replace("+", " with changes")
 
 
 # The pages ------------------------------------------------------------------------------------------------------------

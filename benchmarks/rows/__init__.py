@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rows import quality, selection, speed
+from rows.measures import measured_by
 from rows.row import Row
 
 STUDIES: dict[str, Callable[[str, Any], Iterator[Row]]] = quality.STUDIES | selection.STUDIES | speed.STUDIES
-#: Of each table: its script, and what it asks.
+#: Of each table: its script, what it asks, and which sources it measures.
 ABOUT: dict[str, dict[str, str]] = {
-    name: {"script": script, "about": about}
+    name: {"script": script, "about": about, "measures": measured_by(name)}
     for name, (script, about) in (quality.ABOUT | selection.ABOUT | speed.ABOUT).items()
 }
 

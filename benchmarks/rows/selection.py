@@ -68,8 +68,45 @@ def candidates(part: str, raw: Any) -> Iterator[Row]:
             yield {**number(title, statistics.fmean(every)), **where}
 
 
-STUDIES = {"eyes": eyes, "candidates-left-out": candidates}
+def diffusion(_: str, raw: Any) -> Iterator[Row]:
+    for one in raw["collections"]:
+        for metric, value in zip(("P@1", "mAP"), one["scores"], strict=True):
+            yield number(
+                metric, value, collection=one["collection"], method=one["method"], note=_written(one["setting"])
+            )
+    for one in raw["means"]:
+        value, low, high = one["value"]
+        note = f"least {one['least']:.4f}" if "least" in one else ""
+        where = {"collection": "mean of the twelve", "setting": _written(one["setting"])}
+        yield {**where, "metric": one["metric"], "value": value, "low": low, "high": high, "note": note}
+
+
+def verified(_: str, raw: Any) -> Iterator[Row]:
+    for collection, found in raw.items():
+        for metric, inliers in found.items():
+            for least in (4, 5, 6, 7, 8, 10, 12):
+                share = statistics.fmean(count >= least for count in inliers)
+                yield {**number(metric, share, collection=collection, setting=f"{least} inliers"), "n": len(inliers)}
+        yield number("most inliers of another", max(found["mistaken"]), collection=collection)
+
+
+def _written(setting: Any) -> str:
+    if isinstance(setting, str):
+        return setting
+    return "alpha {:g}, {} neighbours, from {} nearest".format(*setting)
+
+
+STUDIES = {"diffusion": diffusion, "verified": verified, "eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
+    "diffusion": (
+        "benchmarks/diffusion.py",
+        "diffusion's constants on twelve collections, chosen with each left out in turn",
+    ),
+    "candidates": (
+        "benchmarks/candidates.py measure",
+        "what the judge is learnt from: each candidate's figures without labels, and its scores",
+    ),
+    "verified": ("benchmarks/verified.py", "own images in a scene: how many inliers they and others have"),
     "eyes": ("benchmarks/eyes.py", "what an image gets where nothing is named, step by step"),
     "candidates-left-out": ("benchmarks/candidates.py fit", "choices between encoders, each collection left out"),
     "candidates-left-out-adapt": (

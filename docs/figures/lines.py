@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tables import Column, Form, Row
+from tables import Column, Form, Row, find
 
 Lines = list[tuple[str, Mapping[str, str]]]
 
@@ -42,6 +44,41 @@ def spanned(count: int) -> Form:
     )
 
 
+def yes_or_no(row: Row) -> str:
+    """Write what is true or not."""
+    return "yes" if row["value"] == "1" else "no"
+
+
+def gained(row: Row) -> str:
+    """Write a difference with its interval, signs before all."""
+    value, low, high = (f"{float(row[k]):+.3f}" for k in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
 def percent(row: Row) -> str:
     """Write a share."""
     return f"{100 * float(row['value']):.0f} %"
+
+
+@dataclass(frozen=True)
+class Falls:
+    """On how many collections a score fell from one way to another, and by how much at most."""
+
+    study: str
+    metric: str
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    collections: Sequence[str]
+
+    def render(self, _: Path) -> str:
+        """Return it as text."""
+        falls = []
+        for name in self.collections:
+            rows = [
+                find(self.study, {"collection": name, "metric": self.metric, **way}, False)
+                for way in (self.before, self.after)
+            ]
+            then, now = (float(row["value"]) for row in rows if row)
+            falls.append(then - now)
+        worse = [fall for fall in falls if fall > 0]
+        return f"{len(worse)} (by at most {max(worse, default=0):.3f})"

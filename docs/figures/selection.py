@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tables import Column, Table, cell, digits, interval, table_of
 
-from figures.lines import metrics, spread
+from figures.encoders import TWELVE
+from figures.lines import gained, metrics, spread, yes_or_no
 
 _MEAN = "mean (least to greatest)"
 
@@ -28,12 +29,13 @@ def _left_out(name: str, *more: tuple[str, str]) -> Table:
 
 
 _FOLDS = {"collection": "Corel-1k, ten folds"}
-_DIFFUSIONS = (("plain", "plain", "plain"), ("`diffusion:alpha=0.9`", "diffusion:alpha=0.9", ""), ("`diffusion`", "diffusion:alpha=0.99", "diffusion"),
+_DIFFUSIONS = (("plain", "plain", "plain"), ("`diffusion:alpha=0.9`", "diffusion:alpha=0.9", ""), ("`diffusion:alpha=0.99`", "diffusion:alpha=0.99", "diffusion"),
                ("`diffusion:alpha=0.998`", "diffusion:alpha=0.998", "diffusion:alpha=0.998"))  # fmt: skip
 _WAYS = ("as it is", "blurred", "--denoise auto", "--denoise tutorial")
 _PAINTINGS = (("photographed on a wall (qsd2)", "wall"), ("cut out of a photograph (qsd1)", "crops"), ("turned by any angle", "turned"),
               ("noise", "noise"), ("text over it", "text"), ("two in one photo", "two"))  # fmt: skip
 _ASKED = (
+    ("museum qsd1_w1", "default"), ("museum qsd2_w1", "default"), ("corel1k", "default"), ("mnist 20,000", "default"),
     ("museum qsd1_w1", "neural"), ("museum qsd2_w1", "neural"), ("museum qsd1_w1", "neural, geometric"), ("museum qsd2_w1", "neural, geometric"),
     ("museum qsd1_w1", "neural+color"), ("museum qsd2_w1", "neural+color"), ("museum qsd1_w1", "sift"), ("museum qsd2_w1", "sift"),
     ("corel1k", "color"), ("corel1k", "neural"), ("mnist 20,000", "hog"), ("mnist 20,000", "hog, asked by photos"),
@@ -53,7 +55,7 @@ SELECTION = {
     ),
     "rerank-mnist": Table(
         "rerank", "MNIST, 60,000 asked by all 10,000 test digits; `hog` with `deskew`, default post-processing",
-        [("plain", {"method": "plain"}), ("diffusion", {"method": "diffusion"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
+        [("plain", {"method": "plain"}), ("`diffusion`", {"method": "diffusion"}), ("`diffusion:alpha=0.99`", {"method": "diffusion:alpha=0.99"}), ("diffusion:alpha=0.998, which the self-test chose", {"method": "diffusion:alpha=0.998"})],
         metrics(("mAP", "P@1", "LRAP@1000"), interval(4), run="mnist"),
     ),
     "rerank-corel": Table(
@@ -78,7 +80,7 @@ SELECTION = {
     "rerank-auto": Table(
         "rerank", "287 museum paintings, by the self-test",
         [(f"`{m}`" if m != "plain" else m, {"run": "auto", "method": m}) for m in (
-            "plain", "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric")],
+            "plain", "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion:alpha=0.99", "diffusion:alpha=0.998", "k-reciprocal", "geometric")],
         [Column(title, {"metric": f"self-test: {m}"}, digits(3)) for m, title in (("first hit", "first hit"), ("kind", "similarity of related lists"))],
     ),
     "rerank-speed": Table(
@@ -108,18 +110,50 @@ SELECTION = {
         "nothing", "query, encoder", [(f"{q}, {e}", {"run": f"{q}, {e}"}) for q, e in _ASKED],
         [Column("queries", {"metric": "nothing like it", "setting": _GONE}, cell("n")),
          *(Column(f"{title}: {where}", {"metric": metric, "setting": setting}, interval(2), True) for title, metric in (
-             ("rejected", "nothing like it"), ("gap after the first", "first stands out"), ("first verified", "first verified"))
+             ("rejected", "nothing like it"), ("gap", "any gap"), ("first verified", "first verified"))
            for where, setting in (("answers in the index", _THERE), ("answers filtered away", _GONE))),
+         Column("gaps are told", {"metric": "gaps are told"}, yes_or_no, True),
          Column("area under ROC of the gap", {"metric": "area under ROC of the gap"}, interval(2), True),
          Column("seconds a query", {"metric": "seconds a query"}, digits(1), True)],
     ),
     "nothing-views": Table(
         "nothing", "encoder", [(title, {"run": run}) for title, run in (
+            ("museum paintings, default", "museum qsd1_w1, default"), ("corel1k, default", "corel1k, default"), ("mnist 20,000, default", "mnist 20,000, default"),
             ("museum paintings, neural", "museum qsd1_w1, neural"), ("museum paintings, neural+color", "museum qsd1_w1, neural+color"),
             ("museum paintings, sift", "museum qsd1_w1, sift"), ("corel1k, color", "corel1k, color"), ("corel1k, neural", "corel1k, neural"),
             ("mnist 20,000, hog", "mnist 20,000, hog"))],
-        [*(Column(f"{title}: {way}", {"metric": metric, "method": way}, digits(2)) for title, metric in (
-            ("wrongly rejected", "silent though there"), ("rightly rejected", "silent, taken away")) for way in ("in a scene", "in part")),
-         Column("reason 2 is used", {"metric": "silence is believed"}, lambda row: "yes" if row["value"] == "1" else "no")],
+        [*(Column(f"{title}: {way}", {"metric": metric, "method": way}, digits(2), True) for title, metric in (
+            ("wrongly rejected", "silent though there"), ("rightly rejected", "silent, taken away"), ("stand out", "stands out"))
+           for way in ("in a scene", "in part")),
+         Column("reason 2 is used", {"metric": "silence is believed"}, yes_or_no), Column("gaps are told", {"metric": "gaps are told"}, yes_or_no, True)],
+    ),
+    "nothing-labelled": Table(
+        "nothing-labelled", "default encoder and post-processing, 60 queries each", [(name, {"queries": name}) for name in TWELVE],
+        [*(Column(f"{title}: {where}", {"metric": metric, "setting": setting}, interval(2)) for title, metric in (
+            ("rejected", "nothing like it"), ("gap", "any gap"))
+           for where, setting in (("answers in the index", _THERE), ("answers filtered away", _GONE))),
+         Column("gaps are told", {"metric": "gaps are told"}, yes_or_no),
+         Column("area under ROC of the gap", {"metric": "area under ROC of the gap"}, interval(2)),
+         Column("reason 2 is used", {"metric": "silence is believed"}, yes_or_no)],
+    ),
+    "verified": Table(
+        "verified", "collection", [(name, {"collection": name}) for name in (*TWELVE, "corel1k", "museum")],
+        [*(Column(f"{title}, {n}", {"metric": metric, "setting": f"{n} inliers"}, form) for title, metric, form in (
+            ("recognised", "recognised", digits(2)), ("others, per 1,000", "mistaken", digits(1, 1000))) for n in (5, 7, 10)),
+         Column("most inliers of another", {"metric": "most inliers of another"}, digits(0))],
+    ),
+    "diffusion-again": Table(
+        "diffusion", "collection", [(name, {"collection": name}) for name in (*TWELVE, "corel1k")],
+        [Column(f"{title}: {m}", {"method": method, "metric": m}, digits(3)) for title, method in (
+            ("plain", "plain"), ("alpha 0.99", "before"), ("alpha 0.95", "now"), ("chosen without it", "chosen without it")) for m in ("P@1", "mAP")]
+        + [Column("what was chosen", {"method": "chosen without it", "metric": "mAP"}, cell("note"))],
+    ),
+    "diffusion-gains": Table(
+        "diffusion", "mean of the twelve", [(title, {"setting": setting}) for title, setting in (
+            ("alpha 0.99, until November 2026, less plain", "before, less plain"), ("alpha 0.95, now, less plain", "now, less plain"),
+            ("chosen without the collection, less plain", "chosen without it, less plain"),
+            ("chosen without the collection, less alpha 0.99", "chosen without it, less before"))],
+        [*(Column(m, {"collection": "mean of the twelve", "metric": m}, gained) for m in ("P@1", "mAP")),
+         *(Column(f"{m}, the worst of the twelve", {"collection": "mean of the twelve", "metric": m}, lambda row: row["note"].removeprefix("least ")) for m in ("P@1", "mAP"))],
     ),
 }  # fmt: skip

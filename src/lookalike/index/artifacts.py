@@ -217,7 +217,7 @@ RESTORER = Artifact("restorer", "what clean images look like, for `--denoise aut
 RERANK_AUTO = Artifact(
     "rerank-auto",
     "which re-ranking `auto` chose, and its figures",
-    version=4,
+    version=5,
     needs=(GRAPH, KEYPOINTS),
     uses=(AUGMENTATIONS_VERSION, VIEWS_VERSION),
     follows="encoder",

@@ -156,6 +156,10 @@ class Database:
         """Euclidean length of each descriptor, float64, shape (m,); zeros of packed codes."""
         return self.measure.lengths
 
+    def resolution(self, queries: NDArray[Any]) -> Float64Array:
+        """Return what ranking values of each query must differ by to be told apart, float64, shape (n,)."""
+        return self.measure.resolution(self.checked(queries)[1])
+
     def distances(self, queries: NDArray[Any], *, resolved: bool = False) -> Float32Array:
         """Return the distance from every query to every image.
 

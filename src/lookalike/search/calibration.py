@@ -7,7 +7,8 @@
 local dimension ``D`` (E. Levina and P. Bickel, "Maximum likelihood estimation of intrinsic dimension", 2004). Then the
 spacings ``i * log(d[i+1] / d[i])`` are independent and exponential with one mean, whatever ``D`` is (A. Renyi, "On the theory
 of order statistics", 1953), so that one of them over the mean of the others follows F(2, 2m). A spacing too wide for that,
-at a level of ``LEVEL / (i (i + 1))`` which adds up to ``LEVEL`` over all ranks, is a gap: the answers before it stand out.
+at a level of ``LEVEL / (i (i + 1))`` which adds up to ``LEVEL`` over all ranks, is a gap: the answers before it stand out. Real
+images keep that level only roughly; where a gap is told, :attr:`lookalike.search.rejection.RejectionRates.shows_gaps` says.
 
 **Far.** What is farther than ``FAR`` of the collection's own images are from their nearest has nothing like it here; by
 exchangeability a query drawn like them is refused so once in a hundred (V. Vovk et al., "Algorithmic Learning in a Random
@@ -47,6 +48,8 @@ SEED = 0
 OWN = 200
 #: Answers that a gap is looked for in, and fewest to look at all.
 DEPTH, SHALLOWEST = 50, 8
+#: What is nearer than this share of the last distance is a copy, and as near as any other copy.
+COPY = 1e-3
 #: Chance that a gap is claimed among unrelated images.
 LEVEL = 0.05
 #: Chance that the bulk is said not to explain the nearest, where it does.
@@ -231,8 +234,7 @@ def gap_odds(distances: NDArray[Any]) -> NDArray[np.float64]:
     count = len(near) - 1
     if count + 1 < SHALLOWEST or near[-1] <= 0:
         return np.empty(0)
-    # Copies are at 0, where there is no logarithm: nearer than this is as near.
-    near = np.maximum(near, 1e-3 * near[-1])
+    near = np.maximum(near, COPY * near[-1])  # at 0 there is no logarithm
     ranks = np.arange(1, count + 1)
     spacings = ranks * np.log(near[1:] / near[:-1])
     others = (spacings.sum() - spacings) / (count - 1)

@@ -19,7 +19,7 @@ from lookalike.errors import UsageError
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.grouping import group_near_duplicates
 from lookalike.search import filters
-from lookalike.search.calibration import DEPTH, SHALLOWEST, DistanceCalibration, gap_after
+from lookalike.search.calibration import COPY, DEPTH, SHALLOWEST, DistanceCalibration, gap_after
 from lookalike.search.compose import ComposedQuery, compose, row_of, show_example, whole_picture
 from lookalike.search.engine import Match, match_of
 from lookalike.search.learnt import calibration_of, rejection_rates_of, words_of
@@ -32,6 +32,7 @@ from lookalike.search.response import (
     FADING,
     REORDERED,
     TOO_FEW,
+    UNTOLD,
     Response,
     gap_message,
     none_message,
@@ -283,28 +284,35 @@ def _meaning(
     on_note: Callable[[str], None] | None,
 ) -> tuple[int | None, bool, str]:
     """Return the rank of the gap, whether there is nothing like the query here, and both in a sentence."""
-    gap = gap_after(others)
+    rates = None if calibration is None else partial(rejection_rates_of, index, ranking.database, on_note)
+    gap = None if query.rerank is not None else gap_after(others)
+    copies = gap is not None and float(others[gap - 1]) <= COPY * float(others[-1])  # these stand out anywhere
+    untold = gap is not None and not copies and rates is not None and not rates().shows_gaps
+    if untold:
+        gap = None
     edge = None if gap is None else float(others[gap - 1])
-    gap_rank = None if edge is None or query.rerank is not None else page.answers_until(edge)
+    gap_rank = None if edge is None else page.answers_until(edge)
     verified = sum(count >= VERIFIED for count in inliers.values())
     if verified:  # seen detail by detail: no share of distances speaks against that
         return gap_rank, False, verified_message(verified)
     if not len(others):
         calibration = None
     confidence = MatchConfidence()
-    if calibration is not None:  # are the nearest answers matches at all?
+    if calibration is not None and rates is not None:  # are the nearest answers matches at all?
         confidence = assess_match(
             others,
             lambda: np.delete(ranking.database.distances(ranking.descriptors)[0], composed.rows),
             len(ranking.rows),
             calibration,
-            partial(rejection_rates_of, index, ranking.database, on_note),
+            rates,
         )
     if inliers:
         confidence = _looked_at(index, inliers, len(ranking.rows), on_note) or confidence
     if confidence.nothing:
         return gap_rank, True, confidence.message
-    why_none = REORDERED if query.rerank is not None else TOO_FEW if len(others) < SHALLOWEST else FADING
+    why_none = (
+        REORDERED if query.rerank is not None else TOO_FEW if len(others) < SHALLOWEST else UNTOLD if untold else FADING
+    )
     p_value = None
     if calibration is not None:
         p_value = calibration.p_value(float(others[0]) if edge is None or gap_rank is None else edge)

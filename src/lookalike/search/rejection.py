@@ -43,6 +43,9 @@ CUT = 0.5
 WRONG, RIGHT = 0.1, 0.5
 #: Share of the views of a way that must be found, set apart by a gap, for it to be worth telling that the others aren't.
 SEEN = 0.25
+#: For a gap to be told, as many views of either way stand out by one, and so many times as many as have a gap with their
+#: originals taken away: where images come in categories, a gap says nothing, or the opposite.
+MORE_OFTEN = 2
 _TOGETHER_BYTES = 2**26  # of the distances of queries to all images
 
 
@@ -56,11 +59,14 @@ class RejectionRates:
         Whether each view was rejected, with its original there and taken away.
     seen : ndarray of bool, shape (ways, n)
         Whether its original came first, set apart by a gap.
+    astray : ndarray of bool, shape (ways, n)
+        Whether there was a gap with its original taken away.
     """
 
     wrong: NDArray[np.bool_]
     right: NDArray[np.bool_]
     seen: NDArray[np.bool_]
+    astray: NDArray[np.bool_]
 
     @property
     def is_trusted(self) -> bool:
@@ -68,6 +74,14 @@ class RejectionRates:
         return bool(
             self.wrong.size and self.wrong.mean(axis=1).max() <= WRONG and self.right.mean(axis=1).min() >= RIGHT
         )
+
+    @property
+    def shows_gaps(self) -> bool:
+        """Whether a gap says something here: views of either way stand out by one, and not as often without their originals."""
+        if not self.seen.size:
+            return False
+        needed = np.maximum(SEEN, MORE_OFTEN * self.astray.mean(axis=1))
+        return bool((self.seen.mean(axis=1) >= needed).all())
 
     def doubt(self) -> str:
         """Say in a clause why it can't; empty where hardly any view stands out, as in collections of categories."""
@@ -166,7 +180,7 @@ def estimate_rejection_rates(
 
     def learn() -> Learnt:
         rows = np.random.default_rng([SEED, 3]).choice(size, min(VIEWS, size), replace=False)
-        met = np.zeros((3, len(WAYS), len(rows)), np.uint8)
+        met = np.zeros((4, len(WAYS), len(rows)), np.uint8)
         for way, name in enumerate(WAYS):
             asked = views(rows.tolist(), name)
             blank = ~asked.any(axis=1)
@@ -179,12 +193,13 @@ def estimate_rejection_rates(
                 met[0, way, i] = _has_no_outlier(near, everything, size)
                 met[1, way, i] = _has_no_outlier(others, np.delete(everything, row), size - 1)
                 met[2, way, i] = neighbours[i][0] == row and gap_after(near) == 1
+                met[3, way, i] = gap_after(others) is not None
         return {}, {"met": met}
 
     if size <= SHALLOWEST:
         none = np.zeros((len(WAYS), 0), np.bool_)
-        return RejectionRates(none, none, none)
-    terms = {"ways": list(WAYS), "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": SEED}
+        return RejectionRates(none, none, none, none)
+    terms = {"ways": list(WAYS), "asked": 4, "views": VIEWS, "cut": CUT, "depth": DEPTH, "seed": SEED}
     _, arrays = once(terms, learn)
     return RejectionRates(*(arrays["met"] != 0))
 

@@ -115,6 +115,7 @@ def response_of(
 #: Why no answers stand out from the rest: a gap was looked for, or can't be.
 FADING = "No clear gap separates the first answers from the rest"
 REORDERED = "Re-ranked answers are not checked for a gap"
+UNTOLD = "Whether the first answers stand out can't be told here"
 TOO_FEW = "There are too few images to tell whether some stand out"
 
 

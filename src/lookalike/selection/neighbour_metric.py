@@ -32,9 +32,9 @@ NEIGHBOURS, POWER, SHRINK = 7, 3, 0.1
 #: Weight of the mapped vector to the plain one, by the lengths of both, for each 1 of the neighbours' mean cosine: where
 #: they are far, as in a collection without kinds, they say less, and queries that look different lose by the map.
 WEIGHT = 3.0
-#: Least ratio of total to within scatter in the leading direction. Random descriptors reach 1 to 4, collections 10 to 600.
+#: Least ratio of total to within scatter in the leading direction. Random descriptors reach 1 to 4, labelled collections 18 to 600.
 MIN_RATIO = 6.0
-#: Longer descriptors keep so many leading directions of the collection: half of that loses nothing on any collection.
+#: Longer descriptors keep so many leading directions of the collection.
 MAX_LENGTH, LEADING = 1024, 512
 #: Most that descriptors may be alike, as the square of the length of their mean, or little but rounding is left.
 ALIKE = 0.99

@@ -53,6 +53,17 @@ def test_the_first_search_leaves_descriptors_that_the_next_one_maps(path):
     assert not verify(open_index(path))
 
 
+@pytest.mark.parametrize("method", ["query-expansion", "alpha-query-expansion", "diffusion", "k-reciprocal"])
+def test_mapped_descriptors_are_reranked_as_those_in_memory_are(path, method, monkeypatch):
+    index = build_index(some_pictures(300), "quadrants", path)
+    monkeypatch.setattr(vectors, "MIN_BYTES", 2**40)
+    expected = answers(index, rerank=method)
+    monkeypatch.setattr(vectors, "MIN_BYTES", 1)
+    answers(open_index(path))  # leaves the mapped file
+    assert kept(path)
+    assert answers(open_index(path), rerank=method) == expected
+
+
 @pytest.mark.slow
 def test_whatever_byte_is_changed_the_answers_are_right(path):
     expected = answers(build_index(some_pictures(3000), "quadrants", path))

@@ -11,7 +11,7 @@ from lookalike import Query, build_index, open_collection, open_index
 from lookalike.encoders.registry import TABLE
 from lookalike.errors import CollectionError, EncoderError, IndexStoreError, LookalikeError, UsageError
 from lookalike.imaging.encode import save_image, to_png
-from lookalike.search.calibration import PValue
+from lookalike.search.calibration import PValue, gap_after
 from lookalike.search.example import Example
 from quadrants import ENTRY, Quadrants, pictures
 
@@ -299,6 +299,20 @@ def test_an_image_and_its_copy_stand_out(digits_index, tmp_path):
     # A digit like others has no gap, and something like it.
     plain = digits_index.ask({"images": [{"path": "mnist:test[5]"}]})
     assert (plain.gap_after, plain.nothing_like_it) == (None, False)
+
+
+def test_no_gap_is_told_where_views_of_own_images_do_not_stand_out(tmp_path):
+    """One kind of images and a pair apart: the pair stands out by numbers, but so little does any view that it may mean nothing."""
+    rng = np.random.default_rng(0)
+    alike = np.clip(120 + rng.normal(0, 3, (60, 16, 16)), 0, 255).astype(np.uint8)
+    apart = np.broadcast_to(np.arange(0, 256, 16, dtype=np.uint8), (2, 16, 16)).copy()
+    apart[1] = np.clip(apart[0] + rng.normal(0, 8, (16, 16)), 0, 255)
+    index = build_index(np.concatenate([alike, apart]), "pixels", tmp_path / "index")
+    near = [match.distance for match in index.search(apart[0], k=50)]
+    assert gap_after(np.array(near)) == 2
+    response = index.ask(Query(images=(Example(id="60"),)))  # its own copy would stand out anywhere
+    assert response.gap_after is None
+    assert response.message.startswith("Whether the first answers stand out can't be told here; ")
 
 
 def test_a_photo_among_digits_has_nothing_like_it(digits_index, tmp_path):

@@ -41,9 +41,11 @@ def verdict(asked, silence):
     return assess_match(near, lambda: DATABASE.distances(asked)[0], len(POINTS), MEANING, lambda: silence)
 
 
-def met(wrong, right, seen):
+def met(wrong, right, seen, astray=(0, 0)):
     """Of ten views each way, so many."""
-    return RejectionRates(*(np.array([[i < n for i in range(10)] for n in counts]) for counts in (wrong, right, seen)))
+    return RejectionRates(
+        *(np.array([[i < n for i in range(10)] for n in counts]) for counts in (wrong, right, seen, astray))
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,18 @@ def met(wrong, right, seen):
 )
 def test_it_is_trusted_as_far_as_each_way_bears_it_out(wrong, right, believed):
     assert met(wrong, right, (9, 9)).is_trusted == believed
+
+
+@pytest.mark.parametrize(
+    ("seen", "astray", "shown"),
+    [
+        ((3, 3), (0, 0), True), ((2, 9), (0, 0), False), ((9, 2), (0, 0), False),
+        ((6, 9), (3, 4), True), ((6, 9), (4, 0), False), ((6, 9), (0, 5), False),
+    ],
+)  # fmt: skip
+def test_a_gap_is_told_where_views_stand_out_by_one_and_twice_as_often_as_without_their_originals(seen, astray, shown):
+    assert met((0, 0), (10, 10), seen, astray).shows_gaps == shown
+    assert not RejectionRates(*np.zeros((4, 2, 0), np.bool_)).shows_gaps
 
 
 def test_what_cannot_be_told_is_said_where_anybody_would_ask():
@@ -66,6 +80,9 @@ def test_views_are_asked_for_with_their_originals_there_and_taken_away():
     sure, weak = heard(found_again), heard(overlooked_in_a_scene)
     assert sure.wrong.shape == (len(WAYS), VIEWS)
     assert (sure.wrong.mean(), sure.seen.mean()) == (0, 1)
+    assert sure.astray.mean() < 0.1
+    assert sure.shows_gaps
+    assert not weak.shows_gaps
     assert sure.right.mean() > 0.9
     assert sure.is_trusted
     assert weak.wrong[0].mean() > 0.5 > weak.wrong[1].mean() == 0

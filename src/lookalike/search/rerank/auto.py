@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 FIRST_HIT, CATEGORY = "first hit", "category precision@5%"
 #: What is tried. Views cost too much to be chosen for somebody who didn't ask for them.
 TRIED = (
-    "alpha-query-expansion", "diffusion:alpha=0.9", "diffusion", "diffusion:alpha=0.998", "k-reciprocal", "geometric",
+    "alpha-query-expansion", "diffusion", "diffusion:alpha=0.99", "diffusion:alpha=0.998", "k-reciprocal", "geometric",
 )  # fmt: skip
 #: Held-out images; of a geometric check, which takes longer, fewer.
 HELD_OUT, LOOKED_AT = 100, 60

@@ -169,7 +169,7 @@ def scaled(plain: Float32Array, database: Database, queries: NDArray[Any], share
         The same array; zeros where all distances are so small that rounding made them: it would be all there is to see.
     """
     most = plain.max(axis=1, keepdims=True)
-    steps = database.measure.resolution(database.checked(queries)[1])[:, None]
+    steps = database.resolution(queries)[:, None]
     told = database.measure.to_squares(most) > steps
     plain *= np.where(told, np.float32(share) / np.where(told, most, 1), 0).astype(np.float32)
     return plain
