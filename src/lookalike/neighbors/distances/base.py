@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
-from lookalike.cores import usable_cores
+from lookalike.cores import one_thread_of_blas, usable_cores
 from lookalike.errors import UsageError
+from lookalike.neighbors.shortlist import Shortlist
 
 FloatArray = NDArray[np.float32] | NDArray[np.float16]
 
@@ -28,6 +29,8 @@ MANY_QUERIES = 8
 #: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count. For one
 #: query, which needs no row twice, more at a time spare calls.
 LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**21
+#: NumPy lets other threads run only while it goes through more than 500 rows.
+LEAST_ROWS = 512
 #: Relative error of one float32 operation.
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
@@ -58,6 +61,8 @@ class Distance:
     name: ClassVar[str]
     #: Whether descriptors are packed bits, and counted, so that ranking values are the exact distances.
     packed: ClassVar[bool] = False
+    #: The type of ranking values.
+    kind: ClassVar[type[np.generic]] = np.float32
     #: Whether it may be negative: then it has no least value, and the distance of a thing to itself says nothing.
     signed: ClassVar[bool] = False
     #: Whether it compares directions alone. A descriptor of zeros has none, so such an image can't be compared.
@@ -118,6 +123,34 @@ class Distance:
                     np.vecdot(rows, query, out=line[start : start + most])
 
         read_in_parts(range(0, size, most), least, multiply)
+
+    @classmethod
+    def in_parts(cls) -> bool:
+        """Tell whether :meth:`read` may stand for ``multiply`` and ``finish``: not where somebody else's ``multiply`` does."""
+        return cls.multiply is Distance.multiply
+
+    def read(self, left: Float32Array, lists: Sequence[Shortlist]) -> None:
+        """Show the values of few queries, in the ranking values' order, to their lists: part by part, on several threads."""
+        size, depth = self.descriptors.shape
+        numbers, least = (NUMBERS_IN_CACHE, 16) if len(left) > 1 else (NUMBERS_ONCE, 2)
+        most = max(LEAST_ROWS, numbers // depth)
+
+        def look(starts: Iterator[int]) -> None:
+            wide = np.empty((0 if self.descriptors.dtype == np.float32 else min(most, size), depth), np.float32)
+            out = np.empty(min(most, size), np.float32)
+            for start in starts:
+                rows = self.descriptors[start : start + most]
+                values = out[: len(rows)]
+                if rows.dtype != np.float32:
+                    to_float32(rows, wide[: len(rows)])
+                    rows = wide[: len(rows)]
+                for query, shortlist in zip(left, lists, strict=True):
+                    np.matmul(rows, query, out=values)
+                    self.complete(start, start + len(rows), values)
+                    shortlist.take(start, values)
+
+        with one_thread_of_blas():
+            read_in_parts(range(0, size, most), least, look)
 
     def extend(self, left: Float32Array) -> Float32Array:
         """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""
