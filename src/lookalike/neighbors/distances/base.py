@@ -28,7 +28,7 @@ MANY_QUERIES = 8
 #: product of OpenBLAS reads four rows at once, and the processor fetches ahead within one page only: of 60,000 x 1,568 it
 #: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count. For one
 #: query, which needs no row twice, more at a time spare calls.
-LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**21
+LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**20
 #: NumPy lets other threads run only while it goes through more than 500 rows.
 LEAST_ROWS = 512
 #: Relative error of one float32 operation.
