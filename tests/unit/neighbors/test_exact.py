@@ -9,7 +9,7 @@ import pytest
 
 from lookalike.errors import UsageError
 from lookalike.neighbors import exact as module
-from lookalike.neighbors.distances import DISTANCES, base
+from lookalike.neighbors.distances import DISTANCES, base, hamming
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.tiling import MAX_ANSWERS
 from paths import ROOT
@@ -411,6 +411,32 @@ def test_hamming_equals_a_full_sort_of_bits_counted_one_by_one(size, length):
         expected = np.stack([by_distance_and_position(row, k) for row in exact])
         np.testing.assert_array_equal(positions, expected)
         np.testing.assert_array_equal(found, np.take_along_axis(exact, expected, axis=1))
+
+
+@pytest.mark.parametrize("length", [3, 8, 32])  # bytes: of none and of all that faiss has counts of their own for
+def test_many_codes_are_counted_by_faiss_in_the_same_order(length, monkeypatch):
+    """With few bits set, most answers are at equal distances, also at the cut and from one of its blocks to the next."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(length)
+    x, q = (rng.choice(np.array([0, 1, 3], np.uint8), (rows, length)) for rows in (70_000, 40))
+    ours = Database(x, "hamming").nearest(q, 100)
+    monkeypatch.setattr(hamming, "WORTH_FAISS", 1)
+    monkeypatch.setattr(hamming, "nearest_codes", None)
+    for found, expected in zip(Database(x, "hamming").nearest(q, 100), ours, strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_codes_whose_first_words_dismiss_them():
+    """Of codes that lie in groups, only those of the query's group are counted to the end."""
+    rng = np.random.default_rng(6)
+    centres = rng.integers(0, 256, (50, 40), dtype=np.uint8)
+    flips = np.packbits(rng.random((70_000, 320)) < 0.02, axis=1)
+    x = centres[rng.integers(0, 50, 70_000)] ^ flips
+    places, far = Database(x, "hamming").nearest(centres[:3], 20)
+    counts = np.bitwise_count(x[None] ^ centres[:3, None]).sum(axis=2)
+    np.testing.assert_array_equal(places, np.argsort(counts, axis=1, kind="stable")[:, :20])
+    np.testing.assert_array_equal(far, np.take_along_axis(counts, places, 1))
 
 
 def test_all_bits_may_differ():

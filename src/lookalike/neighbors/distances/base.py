@@ -24,10 +24,8 @@ WIDENED_AT_ONCE = 2048
 SHORT_ROWS = 256
 #: From this many on, queries are multiplied tile by tile, on all cores; one alone is limited by the memory's speed.
 MANY_QUERIES = 8
-#: Rows of this length and more are multiplied with few queries one row after the other, so many numbers at a time. A matrix
-#: product of OpenBLAS reads four rows at once, and the processor fetches ahead within one page only: of 60,000 x 1,568 it
-#: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count. For one
-#: query, which needs no row twice, more at a time spare calls.
+#: Rows of this length and more are multiplied with few queries so many numbers at a time, which stay in the cache; of shorter
+#: ones the calls would count. For one query, which needs no row twice, more at a time spare calls.
 LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**20
 #: NumPy lets other threads run only while it goes through more than 500 rows.
 LEAST_ROWS = 512
