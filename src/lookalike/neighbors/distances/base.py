@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ SHORT_ROWS = 256
 MANY_QUERIES = 8
 #: Rows of this length and more are multiplied with few queries so many numbers at a time, which stay in the cache; of shorter
 #: ones the calls would count. For one query, which needs no row twice, more at a time spare calls.
-LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**20
+LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**22
 #: NumPy lets other threads run only while it goes through more than 500 rows.
 LEAST_ROWS = 512
 #: Relative error of one float32 operation.
@@ -345,11 +346,36 @@ def read_in_parts(starts: range, least: int, read: Callable[[Iterator[int]], Non
     if others < 1:
         read(shared)
         return
-    with ThreadPoolExecutor(others) as pool:
-        started = [pool.submit(read, shared) for _ in range(others)]
+    lock, over = Lock(), False
+    begun: list[Event] = []
+    failed: list[BaseException] = []
+
+    def help_out() -> None:
+        with lock:
+            if over:
+                return
+            done = Event()
+            begun.append(done)
+        try:
+            read(shared)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            done.set()
+
+    # Where all cores are busy, a thread may begin late, when nothing is left to do. So nobody waits for one that hasn't
+    # begun, as `Thread.start` and a pool do.
+    for _ in range(others):
+        start_new_thread(help_out, ())
+    try:
         read(shared)
-        for future in started:
-            future.result()
+    finally:
+        with lock:
+            over = True
+        for done in begun:
+            done.wait()
+    if failed:
+        raise failed[0]
 
 
 def lengths_of(table: FloatArray) -> Float64Array:
