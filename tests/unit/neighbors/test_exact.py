@@ -103,6 +103,7 @@ def test_long_rows_are_read_in_parts_by_several_threads(name, kind, monkeypatch)
     in_parts = base.read_in_parts
     monkeypatch.setattr(base, "read_in_parts", lambda starts, *rest: (parts.append(starts), in_parts(starts, *rest)))
     monkeypatch.setattr(base, "NUMBERS_IN_CACHE", 70 * 40)
+    monkeypatch.setattr(base, "NUMBERS_ONCE", 70 * 40)
     monkeypatch.setattr(base, "LEAST_ROWS", 1)
     again = whole.distances(q), *whole.nearest(q, 10)
     assert {len(starts) for starts in parts} == {76}  # the last one of a single row

@@ -131,25 +131,24 @@ class Distance:
     def read(self, left: Float32Array, lists: Sequence[Shortlist]) -> None:
         """Show the values of few queries, in the ranking values' order, to their lists: part by part, on several threads."""
         size, depth = self.descriptors.shape
-        numbers, least = (NUMBERS_IN_CACHE, 16) if len(left) > 1 else (NUMBERS_ONCE, 2)
-        most = max(LEAST_ROWS, numbers // depth)
+        most = max(LEAST_ROWS, NUMBERS_ONCE // depth)
 
         def look(starts: Iterator[int]) -> None:
             wide = np.empty((0 if self.descriptors.dtype == np.float32 else min(most, size), depth), np.float32)
-            out = np.empty(min(most, size), np.float32)
+            out = np.empty(len(left) * min(most, size), np.float32)
             for start in starts:
                 rows = self.descriptors[start : start + most]
-                values = out[: len(rows)]
                 if rows.dtype != np.float32:
                     to_float32(rows, wide[: len(rows)])
                     rows = wide[: len(rows)]
-                for query, shortlist in zip(left, lists, strict=True):
-                    np.matmul(rows, query, out=values)
-                    self.complete(start, start + len(rows), values)
-                    shortlist.take(start, values)
+                values = out[: len(left) * len(rows)].reshape(len(left), len(rows))
+                np.matmul(left, rows.T, out=values)
+                self.complete(start, start + len(rows), values)
+                for line, shortlist in zip(values, lists, strict=True):
+                    shortlist.take(start, line)
 
         with one_thread_of_blas():
-            read_in_parts(range(0, size, most), least, look)
+            read_in_parts(range(0, size, most), 2, look)
 
     def extend(self, left: Float32Array) -> Float32Array:
         """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""
