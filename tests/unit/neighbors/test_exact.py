@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import sys
 import tracemalloc
 
 import numpy as np
@@ -415,17 +416,39 @@ def test_hamming_equals_a_full_sort_of_bits_counted_one_by_one(size, length):
 
 
 @pytest.mark.parametrize("length", [3, 8, 32])  # bytes: of none and of all that faiss has counts of their own for
-def test_many_codes_are_counted_by_faiss_in_the_same_order(length, monkeypatch):
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_codes_are_counted_by_faiss_in_the_same_order(length, count, monkeypatch):
     """With few bits set, most answers are at equal distances, also at the cut and from one of its blocks to the next."""
     pytest.importorskip("faiss")
     rng = np.random.default_rng(length)
-    x, q = (rng.choice(np.array([0, 1, 3], np.uint8), (rows, length)) for rows in (70_000, 40))
-    ours = Database(x, "hamming").nearest(q, 100)
-    monkeypatch.setattr(hamming, "WORTH_FAISS", 1)
-    monkeypatch.setattr(hamming, "nearest_codes", None)
-    for found, expected in zip(Database(x, "hamming").nearest(q, 100), ours, strict=True):
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found, expected)
+    x, q = (rng.choice(np.array([0, 1, 3], np.uint8), (rows, length)) for rows in (70_000, count))
+    monkeypatch.setattr(hamming, "FAISS_CODES", 9000)
+    answers, used = [], []
+    for faiss in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                hamming.Hamming,
+                "_faiss",
+                lambda _, n, on=faiss: used.append(n) or pytest.importorskip("faiss") if on else None,
+            )
+            answers.append(Database(x, "hamming").nearest(q, 100))
+    assert used == [count]
+    for ours, theirs in zip(*answers, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_faiss_is_imported_once_that_pays(monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.setattr(hamming, "WORTH_FAISS", 3 * 9000)
+    asked = []
+    monkeypatch.setattr(hamming, "find_spec", asked.append)
+    codes = np.random.default_rng(0).integers(0, 256, (9000, 8), dtype=np.uint8)
+    database = Database(codes, "hamming")
+    for seen in ([], [], ["faiss"]):
+        database.nearest(codes[:1], 5)
+        assert asked == seen
 
 
 def test_codes_whose_first_words_dismiss_them():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import combinations
@@ -20,8 +21,10 @@ from lookalike.neighbors.shortlist import Shortlist, at_most
 #: Codes, and words of 64 bits of each, whose bits are counted at a time: more leave the processor's cache, fewer cost
 #: calls (1,000,000 x 256 bits on two cores: 2.4 ms; 4.2 ms with 2**16 codes and a word at a time).
 CODES_AT_ONCE, WORDS_AT_ONCE = 2**15, 4
-#: Pairs of a query and a code's word from which on a compiled count saves more than the quarter of a second of its import.
+#: Pairs of a query and a code's word after which compiled code would have saved the quarter of a second of its import.
 WORTH_FAISS = 2**26
+#: Codes that faiss counts at a time for few queries, and the most answers that it is asked for: it keeps them in a heap.
+FAISS_CODES, FAISS_ANSWERS = 2**18, 256
 #: Words of longer codes that may dismiss it; where they leave more than one code in so many, all words are counted at once.
 FIRST_WORDS, FEW_LEFT = 2, 64
 
@@ -30,8 +33,8 @@ class Hamming(Distance):
     """The number of bits that differ; ranked by that very number.
 
     Codes are kept a word at a time, ``(words, m)`` of uint64, which copies them: each step of counting then runs over
-    contiguous memory. Many queries of a large database are counted by faiss (J. Johnson et al., "Billion-scale similarity
-    search with GPUs", 2017) where it is installed; the answers are the same.
+    contiguous memory. Where faiss is installed (J. Johnson et al., "Billion-scale similarity search with GPUs", 2017), it
+    counts once that pays; the answers are the same.
     """
 
     name = "hamming"
@@ -43,6 +46,7 @@ class Hamming(Distance):
     def __init__(self, descriptors: NDArray[np.uint8], lengths: Float64Array) -> None:
         self.lengths = lengths
         self.codes = descriptors
+        self._counted = 0
         self.words = np.ascontiguousarray(_to_words(descriptors).T)
         self._sorted: tuple[NDArray[np.uint64], Int64Array, list[int]] | None = None
 
@@ -81,6 +85,9 @@ class Hamming(Distance):
 
     def read(self, left: Any, lists: Sequence[Shortlist]) -> None:
         """Show counts to the lists, part by part, on several threads."""
+        if lists[0].k <= FAISS_ANSWERS and (faiss := self._faiss(len(left))):
+            self._read_by_faiss(faiss, left, lists)
+            return
         width, size = self.words.shape
         queries = _to_words(left)
         dismissing = [width > FIRST_WORDS] * len(queries)
@@ -128,12 +135,34 @@ class Hamming(Distance):
         return np.sort(np.concatenate(within)) if within else np.empty(0, np.int64)
 
     def all_nearest(self, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
-        """Count tile by tile, or by faiss where it is installed and its import pays: it answers in the same order."""
-        if len(queries) * self.words.size >= WORTH_FAISS and find_spec("faiss"):
-            faiss: Any = importlib.import_module("faiss")
+        """Count tile by tile, or by faiss: it answers in the same order."""
+        if faiss := self._faiss(len(queries)):
             far, near = faiss.knn_hamming(queries, self.codes, k)
             return near, far
         return nearest_codes(self.words, _to_words(queries), k)
+
+    def _faiss(self, queries: int) -> Any:
+        """Return faiss where it is installed and would have saved, by now, the time of its import; else None."""
+        self._counted += queries * self.words.size
+        worth = "faiss" in sys.modules or (self._counted >= WORTH_FAISS and find_spec("faiss"))
+        return importlib.import_module("faiss") if worth else None
+
+    def _read_by_faiss(self, faiss: Any, left: Any, lists: Sequence[Shortlist]) -> None:
+        size, k = len(self.codes), lists[0].k
+
+        def look(starts: Iterator[int]) -> None:
+            threads = faiss.omp_get_max_threads()  # of this thread: more than one would wait for each other by spinning
+            faiss.omp_set_num_threads(1)
+            try:
+                for start in starts:
+                    codes = self.codes[start : start + FAISS_CODES]
+                    far, near = faiss.knn_hamming(left, codes, min(k, len(codes)))
+                    for shortlist, places, counts in zip(lists, near, far, strict=True):
+                        shortlist.take_some(start + places, counts.astype(np.uint16))
+            finally:
+                faiss.omp_set_num_threads(threads)
+
+        read_in_parts(range(0, size, FAISS_CODES), 2, look)
 
     def all_within(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]] | None:
         """Look codes up where that is quicker for every query."""
