@@ -47,6 +47,8 @@ from lookalike.imaging.sandbox.api import Sandbox
 SIDE = int(os.environ.get("SIDE", "64"))  # an environment variable, since the processes of a pool read it too
 SHAPE = (SIDE, SIDE, 3)
 WIDTH, HEIGHT = 4000, 3000
+#: How the sides that are plain loops begin, and what those are called that decode at a reduced size.
+LOOPS, REDUCED = ("Pillow", "OpenCV"), ("draft", "reduced")
 
 
 # One file, each side's way --------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ def by_reader(task: dict[str, Any]) -> list[tuple[dict[str, Any], list[bytes]]]:
 # The sides ------------------------------------------------------------------------------------------------------------
 
 
-def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str, Callable[[], object]]:
+def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack, reduced: bool) -> dict[str, Callable[[], object]]:
     """Return what each side does once with the whole folder; pools and the leash are warm."""
     entries = scan(folder).entries
     paths = [entry.source[1] for entry in entries]
@@ -120,21 +122,35 @@ def sides(folder: Path, scratch: Path, cores: int, stack: ExitStack) -> dict[str
         "leash": lambda: sum(len(answer.blobs) for answer in sandbox.map(tasks)),
         "pool": lambda: sum(len(parts) for parts in pool.imap(by_reader, tasks, chunk)),
     }
+    if reduced:
+        started = f"Pillow, draft, {cores} processes started within"
+
+        def with_start() -> object:
+            with multiprocessing.Pool(cores) as fresh:
+                return np.stack(list(fresh.imap(by_pillow_draft, paths, chunk)))
+
+        result[started] = with_start
     if find_spec("cv2"):
         result["OpenCV, 1 process"] = lambda: np.stack([by_opencv(path) for path in paths])
         result[f"OpenCV, reduced, {cores} processes"] = lambda: np.stack(
             list(pool.imap(by_opencv_reduced, paths, chunk))
         )
         result[f"OpenCV, {cores} processes"] = lambda: np.stack(list(pool.imap(by_opencv, paths, chunk)))
+    if reduced:
+        result = {
+            side: run
+            for side, run in result.items()
+            if not side.startswith(LOOPS) or any(word in side for word in REDUCED)
+        }
     for side in result.values():  # fills the disk cache, and imports what each process needs
         side()
     return result
 
 
-def measure(folder: Path, cores: int, repeats: int) -> dict[str, Any]:
+def measure(folder: Path, cores: int, repeats: int, reduced: bool) -> dict[str, Any]:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        turns = sides(folder, scratch, cores, stack)
+        turns = sides(folder, scratch, cores, stack, reduced)
         seconds: dict[str, list[float]] = {side: [] for side in turns}
         worked: dict[str, list[float]] = {side: [] for side in turns}
         for _ in range(repeats):
@@ -150,7 +166,7 @@ def measure(folder: Path, cores: int, repeats: int) -> dict[str, Any]:
     def ratio(side: str, to: str) -> float:
         return statistics.median(b / a for a, b in zip(seconds[side], seconds[to], strict=True))
 
-    peers = [side for side in rates if side.startswith(("Pillow", "OpenCV"))]
+    peers = [side for side in rates if side.startswith(LOOPS)]
     best = max(peers, key=rates.__getitem__)
     return {
         "images": count,
@@ -219,6 +235,9 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=8, help="how many copies of each photo in the larger collection")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--collection", choices=["small", "many", "large"], required=True)
+    parser.add_argument(
+        "--reduced", action="store_true", help="only the loops that decode at a reduced size: many large ones"
+    )
     options = parser.parse_args()
     if not options.photos.is_dir():
         sys.exit(f"{options.photos}: no such folder; name one that holds JPEGs: --photos FOLDER")
@@ -233,7 +252,7 @@ def main() -> None:
             make_many(options.photos, folder, options.times)
         elif options.collection == "large":
             make_large(options.photos, folder, options.large)
-        result = measure(folder, cores, options.repeats)
+        result = measure(folder, cores, options.repeats, options.reduced)
     print(f"{title}: {result['images']} files, {result['bytes'] / result['images'] / 1e6:.2f} MB each")
     for side, rate in result["images_per_second"].items():
         worked = 1000 * statistics.median(result["processor_seconds"][side]) / result["images"]
