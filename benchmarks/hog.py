@@ -1,6 +1,6 @@
 """Our HOG against scikit-image's, in speed and in what it finds: MNIST's 60,000 digits and 1,000 of its test digits.
 
-    python benchmarks/hog.py [--images 3000] [--repeats 7] [--queries 1000]
+    python benchmarks/hog.py speed [--images 3000] [--repeats 7] [--queries 1000]
 
 scikit-image describes one image a call, so it is called in a loop. It has no soft cell borders and unsigned directions
 only. Two settings of it: *cells*, whose descriptor is as long as ours (7 x 7 cells of 4 x 4 pixels, 8 directions,
@@ -88,6 +88,7 @@ def timed_in_pool(pool: Any, cores: int, name: str, images: Images) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["speed", "quality"])
     parser.add_argument("--images", type=int, default=3000, help="images a turn of the speed test")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--queries", type=int, default=1000)
@@ -95,23 +96,20 @@ def main() -> None:
     options = parser.parse_args()
     train, test = open_collection("mnist:train"), open_collection("mnist:test")
     test = test.take(np.sort(np.random.default_rng(options.seed).permutation(len(test))[: options.queries]))
-    database, queries = train.array(), test.array()
+    database = train.array()
     sides = {name: ours(name, database[:1]) for name in OURS} | {name: peer(name) for name in PEERS}
 
-    some, cores = database[: options.images], usable_cores()
-    turns: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-    on_all: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
-    whole: dict[str, list[dict[str, float]]] = {name: [] for name in OURS}
-    with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        for name in PEERS:
-            timed_in_pool(pool, cores, name, some[: 16 * cores])  # each process imports what it needs
-        for _ in range(options.repeats):
-            for name, encode in sides.items():
-                turns[name].append(timed_on_one_core(encode, some))
-                on_all[name].append(timed(encode, some) if name in OURS else timed_in_pool(pool, cores, name, some))
-            for name in OURS:
-                whole[name].append(timed(sides[name], database))
+    settings = {"repeats": options.repeats, "seed": options.seed} | PEERS
+    if options.part == "quality":
+        record = {"queries": options.queries, "seed": options.seed, "results": quality(sides, train, test)}
+    else:
+        record = {"images": options.images, **speed(sides, database, options.images, options.repeats)}
+        settings["cores"] = f"one, then {usable_cores()}: ours as threads, scikit-image as processes"
+    keep("hog", options.part, record, peers=["scikit-image"], settings=settings)
 
+
+def quality(sides: dict[str, Encode], train: Any, test: Any) -> dict[str, Any]:
+    database, queries = train.array(), test.array()
     results = {}
     for name, encode in sides.items():
         report = score(Database(encode(database)), train.labels, encode(queries), test.labels).report()
@@ -119,11 +117,28 @@ def main() -> None:
             "dimension": encode(queries[:1]).shape[1],
             "metrics": {m: report.metrics[m] for m in METRICS},
             "intervals": {m: report.intervals[m] for m in METRICS},
-            "repeats": turns[name],
-            "repeats_on_all_cores": on_all[name],
         }
-        if name in OURS:
-            results[name]["repeats_all_60000"] = whole[name]
+        print(f"{name:<21} {results[name]['dimension']:>5}-d ", {m: round(report.metrics[m], 4) for m in METRICS})
+    return results
+
+
+def speed(sides: dict[str, Encode], database: Images, images: int, repeats: int) -> dict[str, Any]:
+    some, cores = database[:images], usable_cores()
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    on_all: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    whole: dict[str, list[dict[str, float]]] = {name: [] for name in OURS}
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        for name in PEERS:
+            timed_in_pool(pool, cores, name, some[: 16 * cores])  # each process imports what it needs
+        for turn in range(repeats + 1):
+            for name, encode in sides.items():
+                alone = timed_on_one_core(encode, some)
+                together = timed(encode, some) if name in OURS else timed_in_pool(pool, cores, name, some)
+                if turn:  # the first warms up
+                    turns[name].append(alone)
+                    on_all[name].append(together)
+            for name in OURS if turn else ():
+                whole[name].append(timed(sides[name], database))
     ratios = {
         f"{fast} / {slow}": {
             f"{where}{unit}": statistics.median(s[unit] / f[unit] for f, s in zip(by[fast], by[slow], strict=True))
@@ -133,27 +148,14 @@ def main() -> None:
         for fast in ("hog", "hog, deskew")
         for slow in PEERS
     }
-    record = {
-        "images": options.images,
-        "queries": options.queries,
-        "seed": options.seed,
-        "ratios": ratios,
-        "results": results,
-    }
-    settings = {
-        "repeats": options.repeats,
-        "seed": options.seed,
-        "cores": f"one, then {cores}: ours as threads, scikit-image as processes",
-    } | PEERS
-    keep("hog", "hog", record, peers=["scikit-image"], settings=settings)
-    for name, result in results.items():
-        rate = options.images / statistics.median(r["seconds"] for r in result["repeats"])
-        scores = "  ".join(f"{m} {result['metrics'][m]:.4f}" for m in METRICS)
-        print(f"{name:<21} {result['dimension']:>5}-d {rate:>9,.0f} images/s  {scores}")
+    for name in sides:
+        rates = [images / statistics.median(r["seconds"] for r in by[name]) for by in (turns, on_all)]
+        print(f"{name:<21} {rates[0]:>9,.0f} images/s on one core, {rates[1]:>9,.0f} on all")
     for name, ratio in ratios.items():
         print(f"{name:<35}", ", ".join(f"{where} {value:.1f}x" for where, value in ratio.items()))
-    for name, repeats in whole.items():
-        print(f"{name:<21} all 60,000 in {statistics.median(r['seconds'] for r in repeats):.1f} s")
+    for name, taken in whole.items():
+        print(f"{name:<21} all 60,000 in {statistics.median(r['seconds'] for r in taken):.1f} s")
+    return {"ratios": ratios, "repeats": turns, "repeats_on_all_cores": on_all, "repeats_all_60000": whole}
 
 
 if __name__ == "__main__":

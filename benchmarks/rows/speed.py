@@ -33,26 +33,23 @@ def hamming(_: str, raw: Any) -> Iterator[Row]:
     yield took("seconds to encode", raw["seconds_of_hog"], encoder="hog", collection="MNIST, 60,000 digits")
 
 
-def hog(_: str, raw: Any) -> Iterator[Row]:
-    for side, found in raw["results"].items():
-        for metric, value in found["metrics"].items():
-            yield score(metric, [value, *found["intervals"][metric]], raw["queries"], side=side)
-        yield number("dimension", found["dimension"], side=side)
-        yield rate(raw["images"], [r["seconds"] for r in found["repeats"]], side=side)
-        yield rate(
-            raw["images"], [r["processor_seconds"] for r in found["repeats"]], "images a processor second", side=side
-        )
-        yield rate(
-            raw["images"],
-            [r["seconds"] for r in found["repeats_on_all_cores"]],
-            "images a second, all cores",
-            side=side,
-        )
+def hog(part: str, raw: Any) -> Iterator[Row]:
+    if part == "quality":
+        for side, found in raw["results"].items():
+            for metric, value in found["metrics"].items():
+                yield score(metric, [value, *found["intervals"][metric]], raw["queries"], side=side)
+            yield number("dimension", found["dimension"], side=side)
+        return
+    for kept, cores in (("repeats", ""), ("repeats_on_all_cores", ", all cores")):
+        for side, turns in raw[kept].items():
+            yield rate(raw["images"], [r["seconds"] for r in turns], f"images a second{cores}", side=side)
+            worked = [r["processor_seconds"] for r in turns]
+            yield rate(raw["images"], worked, f"images a processor second{cores}", side=side)
     for title, by_unit in raw["ratios"].items():
         fast, slow = title.split(" / ")
         for unit, value in by_unit.items():
             metric = f"times as fast, {unit.replace('processor_seconds', 'processor time').replace('seconds', 'clock')}"
-            yield number(metric, value, side=fast, setting=f"as {slow}", n=len(raw["results"][fast]["repeats"]))
+            yield number(metric, value, side=fast, setting=f"as {slow}", n=len(raw["repeats"][fast]))
 
 
 def indexing(_: str, raw: Any) -> Iterator[Row]:
