@@ -135,6 +135,9 @@ def scoring(_: str, raw: Any) -> Iterator[Row]:
         yield ratio(
             "times as fast", [r["article_scaled"] for r in runs], [r["ours"] for r in runs], **where, side="lookalike"
         )
+        if "ours_processor" in runs[0]:  # not in runs before 30 November 2026
+            article, ours = ([r[f"{side}_processor"] for r in runs] for side in ("article_scaled", "ours"))
+            yield ratio("times as fast, processor time", article, ours, **where, side="lookalike")
         yield ratio(
             "share that is the matrix product", [r["product"] for r in runs], [r["ours"] for r in runs], **where
         )
