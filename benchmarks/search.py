@@ -479,7 +479,7 @@ def binary(repeats: int) -> list[dict[str, Any]]:
                 "distances_agree_with_faiss": float((far == theirs[0]).mean()),
                 "places_agree_with_faiss": float((places == theirs[1]).mean()),
                 "single": compared(sides(queries[:1]), 6 * repeats),
-                "batch_100": compared(sides(queries), repeats),
+                "batch_100": compared(sides(queries), 3 * repeats),
             }
         )
         found[-1]["ratio_to_best"] = {t: best_peer(found[-1][t]["medians"]) for t in ("single", "batch_100")}

@@ -82,7 +82,8 @@ class Shortlist:
     def _near(self, values: NDArray[Any]) -> Int64Array:
         lines = len(values) // GROUPS
         if self.k > GROUPS // 4 or lines < LEAST_IN_A_GROUP:
-            return np.flatnonzero(values <= self._lower(values))
+            near = np.flatnonzero(values <= self.reach)
+            return near[values[near] <= self._lower(values[near])]
         # The k-th smallest of the minima of any groups is no less than the k-th smallest of all.
         grouped = values[: lines * GROUPS].reshape(lines, GROUPS)
         least = grouped.min(axis=0)

@@ -422,7 +422,8 @@ def test_codes_are_counted_by_faiss_in_the_same_order(length, count, monkeypatch
     pytest.importorskip("faiss")
     rng = np.random.default_rng(length)
     x, q = (rng.choice(np.array([0, 1, 3], np.uint8), (rows, length)) for rows in (70_000, count))
-    monkeypatch.setattr(hamming, "FAISS_CODES", 9000)
+    monkeypatch.setattr(hamming, "FAISS_PAIRS", 1)
+    monkeypatch.setattr(hamming, "FAISS_QUERIES", 7)
     answers, used = [], []
     for faiss in (False, True):
         with monkeypatch.context() as patch:

@@ -27,7 +27,7 @@ SHORT_ROWS = 256
 MANY_QUERIES = 8
 #: Rows of this length and more are multiplied with few queries so many numbers at a time, which stay in the cache; of shorter
 #: ones the calls would count. For one query, which needs no row twice, more at a time spare calls.
-LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**22
+LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**21
 #: NumPy lets other threads run only while it goes through more than 500 rows.
 LEAST_ROWS = 512
 #: Relative error of one float32 operation.
@@ -148,7 +148,7 @@ class Distance:
                     shortlist.take(start, line)
 
         with one_thread_of_blas():
-            read_in_parts(range(0, size, most), 2, look)
+            read_in_parts(range(0, size, most), 1, look)
 
     def extend(self, left: Float32Array) -> Float32Array:
         """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""

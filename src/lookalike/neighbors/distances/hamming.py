@@ -23,8 +23,9 @@ from lookalike.neighbors.shortlist import Shortlist, at_most
 CODES_AT_ONCE, WORDS_AT_ONCE = 2**15, 4
 #: Pairs of a query and a code's word after which compiled code would have saved the quarter of a second of its import.
 WORTH_FAISS = 2**26
-#: Codes that faiss counts at a time for few queries, and the most answers that it is asked for: it keeps them in a heap.
-FAISS_CODES, FAISS_ANSWERS = 2**18, 256
+#: Parts of the codes that faiss is given, one a thread, at most; pairs that make a part worth while; queries at a time; and the
+#: most answers that it is asked for: it keeps them in a heap.
+FAISS_PARTS, FAISS_PAIRS, FAISS_QUERIES, FAISS_ANSWERS = 8, 2**19, 4096, 256
 #: Words of longer codes that may dismiss it; where they leave more than one code in so many, all words are counted at once.
 FIRST_WORDS, FEW_LEFT = 2, 64
 
@@ -86,7 +87,8 @@ class Hamming(Distance):
     def read(self, left: Any, lists: Sequence[Shortlist]) -> None:
         """Show counts to the lists, part by part, on several threads."""
         if lists[0].k <= FAISS_ANSWERS and (faiss := self._faiss(len(left))):
-            self._read_by_faiss(faiss, left, lists)
+            for shortlist, near, far in zip(lists, *self._by_faiss(faiss, left, lists[0].k), strict=True):
+                shortlist.take_some(near, far.astype(np.uint16))
             return
         width, size = self.words.shape
         queries = _to_words(left)
@@ -137,8 +139,10 @@ class Hamming(Distance):
     def all_nearest(self, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
         """Count tile by tile, or by faiss: it answers in the same order."""
         if faiss := self._faiss(len(queries)):
-            far, near = faiss.knn_hamming(queries, self.codes, k)
-            return near, far
+            parts = [
+                self._by_faiss(faiss, queries[i : i + FAISS_QUERIES], k) for i in range(0, len(queries), FAISS_QUERIES)
+            ]
+            return np.concatenate([near for near, _ in parts]), np.concatenate([far for _, far in parts])
         return nearest_codes(self.words, _to_words(queries), k)
 
     def _faiss(self, queries: int) -> Any:
@@ -147,22 +151,27 @@ class Hamming(Distance):
         worth = "faiss" in sys.modules or (self._counted >= WORTH_FAISS and find_spec("faiss"))
         return importlib.import_module("faiss") if worth else None
 
-    def _read_by_faiss(self, faiss: Any, left: Any, lists: Sequence[Shortlist]) -> None:
-        size, k = len(self.codes), lists[0].k
+    def _by_faiss(self, faiss: Any, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
+        """Find the ``k`` nearest of each part of the codes, and of these the ``k`` nearest."""
+        size = len(self.codes)
+        step = max(-(-size // FAISS_PARTS), FAISS_PAIRS // len(queries))
+        found: list[tuple[Int64Array, NDArray[Any]]] = []
 
         def look(starts: Iterator[int]) -> None:
             threads = faiss.omp_get_max_threads()  # of this thread: more than one would wait for each other by spinning
             faiss.omp_set_num_threads(1)
             try:
                 for start in starts:
-                    codes = self.codes[start : start + FAISS_CODES]
-                    far, near = faiss.knn_hamming(left, codes, min(k, len(codes)))
-                    for shortlist, places, counts in zip(lists, near, far, strict=True):
-                        shortlist.take_some(start + places, counts.astype(np.uint16))
+                    codes = self.codes[start : start + step]
+                    far, near = faiss.knn_hamming(queries, codes, min(k, len(codes)))
+                    found.append((start + near, far))
             finally:
                 faiss.omp_set_num_threads(threads)
 
-        read_in_parts(range(0, size, FAISS_CODES), 2, look)
+        read_in_parts(range(0, size, step), 1, look)
+        near, far = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        first = np.lexsort((near, far))[:, :k]
+        return np.take_along_axis(near, first, 1), np.take_along_axis(far, first, 1)
 
     def all_within(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]] | None:
         """Look codes up where that is quicker for every query."""
