@@ -82,8 +82,9 @@ class Shortlist:
     def _near(self, values: NDArray[Any]) -> Int64Array:
         lines = len(values) // GROUPS
         if self.k > GROUPS // 4 or lines < LEAST_IN_A_GROUP:
-            near = np.flatnonzero(values <= self.reach)
-            return near[values[near] <= self._lower(values[near])]
+            near: Int64Array = np.flatnonzero(values <= self.reach)
+            kept: Int64Array = near[values[near] <= self._lower(values[near])]
+            return kept
         # The k-th smallest of the minima of any groups is no less than the k-th smallest of all.
         grouped = values[: lines * GROUPS].reshape(lines, GROUPS)
         least = grouped.min(axis=0)
