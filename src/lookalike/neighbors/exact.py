@@ -352,7 +352,7 @@ class Database:
             yield positions, values.astype(np.float32, copy=False)
 
     def _shortlists(self, queries: Any, lengths: Float64Array, lists: list[Shortlist]) -> Iterator[Shortlist]:
-        if self.measure.packed or (len(queries) < MANY_QUERIES and self.measure.in_parts()):
+        if self.measure.packed or (len(queries) == 1 and self.measure.in_parts()):
             for start in range(0, len(queries), MANY_QUERIES):
                 part = slice(start, start + MANY_QUERIES)
                 self.measure.read(self.measure.prepare(queries[part], lengths[part])[0], lists[part])

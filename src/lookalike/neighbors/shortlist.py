@@ -104,32 +104,6 @@ class Shortlist:
         return self.reach
 
 
-def at_most(values: NDArray[Any], reach: Any) -> Int64Array:
-    """Return the positions, ascending, of the values up to ``reach``; quick where they are few.
-
-    Parameters
-    ----------
-    values : ndarray, shape (m,)
-        Of one kind with ``reach``.
-    reach : number
-        The bound.
-
-    Returns
-    -------
-    ndarray of int64
-
-    Examples
-    --------
-    >>> at_most(np.array([3, 1, 2]), 2).tolist()
-    [1, 2]
-    """
-    lines = len(values) // GROUPS
-    if lines < LEAST_IN_A_GROUP:
-        return np.flatnonzero(values <= reach)
-    grouped = values[: lines * GROUPS].reshape(lines, GROUPS)
-    return _of_groups(values, grouped, np.flatnonzero(grouped.min(axis=0) <= reach), reach)
-
-
 def _of_groups(values: NDArray[Any], grouped: NDArray[Any], columns: Int64Array, reach: Any) -> Int64Array:
     """Return the positions up to ``reach`` in some groups, and in the few values behind the last line of them."""
     if len(columns) > GROUPS // 8:

@@ -107,6 +107,9 @@ def test_long_rows_are_read_in_parts_by_several_threads(name, kind, monkeypatch)
     monkeypatch.setattr(base, "NUMBERS_ONCE", 70 * 40)
     monkeypatch.setattr(base, "LEAST_ROWS", 1)
     again = whole.distances(q), *whole.nearest(q, 10)
+    one = [whole.nearest(q[i : i + 1], 10) for i in range(len(q))]
+    np.testing.assert_array_equal(np.concatenate([near for near, _ in one]), found[1])
+    np.testing.assert_array_equal(np.concatenate([far for _, far in one]), found[2])
     assert {len(starts) for starts in parts} == {76}  # the last one of a single row
     for a, b in zip(found, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -450,18 +453,6 @@ def test_faiss_is_imported_once_that_pays(monkeypatch):
     for seen in ([], [], ["faiss"]):
         database.nearest(codes[:1], 5)
         assert asked == seen
-
-
-def test_codes_whose_first_words_dismiss_them():
-    """Of codes that lie in groups, only those of the query's group are counted to the end."""
-    rng = np.random.default_rng(6)
-    centres = rng.integers(0, 256, (50, 40), dtype=np.uint8)
-    flips = np.packbits(rng.random((70_000, 320)) < 0.02, axis=1)
-    x = centres[rng.integers(0, 50, 70_000)] ^ flips
-    places, far = Database(x, "hamming").nearest(centres[:3], 20)
-    counts = np.bitwise_count(x[None] ^ centres[:3, None]).sum(axis=2)
-    np.testing.assert_array_equal(places, np.argsort(counts, axis=1, kind="stable")[:, :20])
-    np.testing.assert_array_equal(far, np.take_along_axis(counts, places, 1))
 
 
 def test_all_bits_may_differ():

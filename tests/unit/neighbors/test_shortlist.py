@@ -5,7 +5,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from lookalike.neighbors.shortlist import GROUPS, LEAST_IN_A_GROUP, Shortlist, at_most
+from lookalike.neighbors.shortlist import GROUPS, LEAST_IN_A_GROUP, Shortlist
 
 SIZES = [1, GROUPS * LEAST_IN_A_GROUP - 1, GROUPS * LEAST_IN_A_GROUP, GROUPS * LEAST_IN_A_GROUP + 300, 30_000]
 
@@ -65,10 +65,3 @@ def test_what_waits_stays_few():
     for start in range(0, 100_000, 500):  # parts too small to say much by themselves, each nearer than those before
         few.take(start, np.arange(100_000 - start, 100_000 - start - 500, -1, dtype=np.float32))
         assert sum(len(part) for part, _ in few._found) <= 8 * 10 + 500
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("reach", [0, 3, 128, 255])
-def test_positions_up_to_a_bound(size, reach):
-    values = values_of("uint8", size)
-    np.testing.assert_array_equal(at_most(values, reach), np.flatnonzero(values <= reach))

@@ -129,7 +129,7 @@ class Distance:
         return cls.multiply is Distance.multiply
 
     def read(self, left: Float32Array, lists: Sequence[Shortlist]) -> None:
-        """Show the values of few queries, in the ranking values' order, to their lists: part by part, on several threads."""
+        """Show the values of a query, in the ranking values' order, to its list: part by part, on several threads."""
         size, depth = self.descriptors.shape
         most = max(LEAST_ROWS, NUMBERS_ONCE // depth)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.neighbors.distances.base import NOTHING, Distance, read_in_parts
-from lookalike.neighbors.hamming_scan import WORDS_IN_A_BYTE, nearest_codes
-from lookalike.neighbors.shortlist import Shortlist, at_most
+from lookalike.neighbors.hamming_scan import nearest_codes
+from lookalike.neighbors.shortlist import Shortlist
 
 #: Codes, and words of 64 bits of each, whose bits are counted at a time: more leave the processor's cache, fewer cost
 #: calls (1,000,000 x 256 bits on two cores: 2.4 ms; 4.2 ms with 2**16 codes and a word at a time).
@@ -26,8 +26,6 @@ WORTH_FAISS = 2**26
 #: Parts of the codes that faiss is given, one a thread, at most; pairs that make a part worth while; queries at a time; and the
 #: most answers that it is asked for: it keeps them in a heap.
 FAISS_PARTS, FAISS_PAIRS, FAISS_QUERIES, FAISS_ANSWERS = 8, 2**19, 4096, 256
-#: Words of longer codes that may dismiss it; where they leave more than one code in so many, all words are counted at once.
-FIRST_WORDS, FEW_LEFT = 2, 64
 
 
 class Hamming(Distance):
@@ -73,43 +71,38 @@ class Hamming(Distance):
 
     def count(self, query: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Count the bits in which each code, (m,), differs from one query of shape (bytes,)."""
-        counts = np.empty(self.words.shape[1], np.uint16)
+        words = _to_words(query[None])[0][:, None]
+        size = self.words.shape[1]
+        counts = np.empty(size, np.uint16)
 
-        def look(starts: Iterator[int]) -> None:
-            count = _Counter(min(len(counts), CODES_AT_ONCE))
+        def count(starts: Iterator[int]) -> None:
+            differ = np.empty((WORDS_AT_ONCE, min(size, CODES_AT_ONCE)), np.uint64)
+            bits = np.empty(differ.shape, np.uint8)
             for start in starts:
-                counts[start : start + CODES_AT_ONCE] = count(self.words[:, start : start + CODES_AT_ONCE], words)
+                out = counts[start : start + CODES_AT_ONCE]
+                for word in range(0, len(words), WORDS_AT_ONCE):
+                    codes = self.words[word : word + WORDS_AT_ONCE, start : start + CODES_AT_ONCE]
+                    unlike, differing = (a[: len(codes), : len(out)] for a in (differ, bits))
+                    np.bitwise_xor(codes, words[word : word + WORDS_AT_ONCE], out=unlike)
+                    np.bitwise_count(unlike, out=differing)
+                    # Three words of 64 bits fit a byte, and bytes are quicker to add.
+                    for more in differing[1:3]:
+                        np.add(differing[0], more, out=differing[0])
+                    np.add(differing[0], out if word else 0, out=out, dtype=np.uint16)
+                    if len(codes) > 3:
+                        np.add(out, differing[3], out=out)
 
-        words = _to_words(query[None])[0]
-        read_in_parts(range(0, len(counts), CODES_AT_ONCE), 4, look)
+        read_in_parts(range(0, size, CODES_AT_ONCE), 4, count)
         return counts
 
     def read(self, left: Any, lists: Sequence[Shortlist]) -> None:
-        """Show counts to the lists, part by part, on several threads."""
+        """Show counts to the lists."""
         if lists[0].k <= FAISS_ANSWERS and (faiss := self._faiss(len(left))):
             for shortlist, near, far in zip(lists, *self._by_faiss(faiss, left, lists[0].k), strict=True):
                 shortlist.take_some(near, far.astype(np.uint16))
             return
-        width, size = self.words.shape
-        queries = _to_words(left)
-        dismissing = [width > FIRST_WORDS] * len(queries)
-
-        def look(starts: Iterator[int]) -> None:
-            count = _Counter(min(size, CODES_AT_ONCE))
-            for start in starts:
-                codes = self.words[:, start : start + CODES_AT_ONCE]
-                for i, (query, shortlist) in enumerate(zip(queries, lists, strict=True)):
-                    if not (start and dismissing[i]):
-                        shortlist.take(start, count(codes, query))
-                        continue
-                    # Codes whose first words differ in too many bits are dismissed: of codes that lie in groups nearly all.
-                    first = count(codes[:FIRST_WORDS], query[:FIRST_WORDS])
-                    near = at_most(first, min(int(shortlist.reach), np.iinfo(first.dtype).max))
-                    rest = np.bitwise_count(codes[FIRST_WORDS:, near] ^ query[FIRST_WORDS:, None])
-                    shortlist.take_some(start + near, first[near] + rest.sum(axis=0, dtype=np.uint16))
-                    dismissing[i] = len(near) * FEW_LEFT <= len(first)
-
-        read_in_parts(range(0, size, CODES_AT_ONCE), 4, look)
+        for query, shortlist in zip(left, lists, strict=True):
+            shortlist.take(0, self.count(query))
 
     def lookup(self, query: NDArray[np.uint8], radius: int) -> Int64Array | None:
         """Return the positions, ascending, of codes within a radius by looking up every code that lies within it.
@@ -228,34 +221,6 @@ class Hamming(Distance):
     def product_scale(cls, descriptors: NDArray[Any]) -> float:  # noqa: ARG003
         """Return 0: bits are counted, and a count is exact."""
         return 0.0
-
-
-class _Counter:
-    """Counts the bits in which some codes differ from one; what it returns is valid until it counts again."""
-
-    def __init__(self, most: int) -> None:
-        self.differ = np.empty((WORDS_AT_ONCE, most), np.uint64)
-        self.bits = np.empty(self.differ.shape, np.uint8)
-        self.counts = np.empty(most, np.uint16)
-
-    def __call__(self, codes: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Return the counts of codes, (words, m), from a query, (words,): bytes if its words are few enough."""
-        counts = self.counts[: codes.shape[1]]
-        for word in range(0, len(codes), WORDS_AT_ONCE):
-            part = codes[word : word + WORDS_AT_ONCE]
-            unlike, bits = (a[: len(part), : len(counts)] for a in (self.differ, self.bits))
-            np.bitwise_xor(part, query[word : word + WORDS_AT_ONCE, None], out=unlike)
-            np.bitwise_count(unlike, out=bits)
-            # Three words of 64 bits fit a byte, and bytes are quicker to add.
-            for more in bits[1:WORDS_IN_A_BYTE]:
-                np.add(bits[0], more, out=bits[0])
-            if len(codes) <= WORDS_IN_A_BYTE:
-                few: NDArray[np.uint8] = bits[0]
-                return few
-            np.add(bits[0], counts if word else 0, out=counts, dtype=np.uint16)
-            if len(part) > WORDS_IN_A_BYTE:
-                np.add(counts, bits[WORDS_IN_A_BYTE], out=counts)
-        return counts
 
 
 def _to_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
