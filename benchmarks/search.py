@@ -25,6 +25,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from study import keep, select
 
 from lookalike.atomic import replace_file
+from lookalike.cores import usable_cores
 from lookalike.mapped import MappedArrays
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.ivf import InvertedFile
@@ -43,10 +45,12 @@ CHART = Path(__file__).parents[1] / "docs" / "images" / "search.png"
 PEERS = ("faiss-cpu", "hnswlib", "usearch", "pylance")
 #: What the sides are told, for the record.
 SETTINGS = {
-    "faiss": "flat: its default number of threads, and one; IVFFlat 2 sqrt(n) lists, 8 iterations; HNSW M=16, efConstruction=80",
+    "faiss": "flat: every number of threads, of many queries also in blocks of 8,192 rows; IVFFlat 2 sqrt(n) lists, 8 iterations; HNSW M=16, efConstruction=80",
     "hnswlib": "M=16, ef_construction=80", "usearch": "connectivity=16, expansion_add=80",
-    "Lance": "IVF_PQ, sqrt(n) partitions, dimension/8 parts, refine_factor=20, two threads",
+    "Lance": "sqrt(n) partitions, two threads; IVF_FLAT, and IVF_PQ of dimension/8 parts with refine_factor=20",
 }  # fmt: skip
+#: Rows and dimensions of exact search.
+SIZES = ((60_000, 64), (60_000, 1568), (200_000, 128), (1_000_000, 128))
 #: The sizes of growth; the last is what a billion is reckoned from.
 GROWN = (10_000, 100_000, 1_000_000, 10_000_000)
 K = 10
@@ -135,54 +139,58 @@ def limits() -> dict[str, float]:
     return {"bytes_per_second": data.nbytes / read, "flop_per_second": 2 * 4096**3 / product}
 
 
-def exact(repeats: int) -> list[dict[str, Any]]:
+def exact(rows: int, dimension: int, repeats: int) -> dict[str, Any]:
+    """Compare one size: faiss with each number of threads, and of many queries with blocks of several sizes, too."""
     import faiss
 
-    found = []
-    for rows, dimension in ((60_000, 64), (60_000, 1568), (200_000, 128), (1_000_000, 128)):
-        x, queries = structured(rows, dimension), structured(1000, dimension, draw=1)
-        database = Database(x, "euclidean")
-        flat = faiss.IndexFlatL2(dimension)
-        flat.add(x)
-        squares = np.einsum("ij,ij->i", x, x)
+    x, queries = structured(rows, dimension), structured(1000, dimension, draw=1)
+    database = Database(x, "euclidean")
+    flat = faiss.IndexFlatL2(dimension)
+    flat.add(x)
+    squares = np.einsum("ij,ij->i", x, x)
 
-        def numpy_way(some: FloatArray, x: FloatArray = x, squares: FloatArray = squares) -> Any:
-            """Squared distances but for the query's own square, and a partial sort, 64 MB at a time."""
-            answers = []
-            for start in range(0, len(some), at_once := max(1, 2**24 // len(x))):
-                values = squares - 2 * (some[start : start + at_once] @ x.T)
-                near = np.argpartition(values, K, axis=1)[:, :K]
-                order = np.argsort(np.take_along_axis(values, near, axis=1), axis=1)
-                answers.append(np.take_along_axis(near, order, axis=1))
-            return np.concatenate(answers)
+    def numpy_way(some: FloatArray) -> Any:
+        """Squared distances but for the query's own square, and a partial sort."""
+        values = squares - 2 * (some @ x.T)
+        near = np.argpartition(values, K, axis=1)[:, :K]
+        order = np.argsort(np.take_along_axis(values, near, axis=1), axis=1)
+        return np.take_along_axis(near, order, axis=1)
 
-        ours, theirs = database.nearest(queries, K)[0], flat.search(queries, K)[1]
+    def in_blocks(size: int, work: Callable[[], Any]) -> Any:
+        before, faiss.cvar.distance_compute_blas_database_bs = faiss.cvar.distance_compute_blas_database_bs, size
+        try:
+            return work()
+        finally:
+            faiss.cvar.distance_compute_blas_database_bs = before
 
-        def sides(some: FloatArray) -> dict[str, Callable[[], Any]]:
-            return {
-                "ours": lambda: database.nearest(some, K),
-                "numpy": lambda: numpy_way(some),
-                "faiss": lambda: flat.search(some, K),
-                "faiss, 1 thread": lambda: with_threads(1, lambda: flat.search(some, K)),
-            }
+    def sides(some: FloatArray) -> dict[str, Callable[[], Any]]:
+        works: dict[str, Callable[[], Any]] = {"ours": lambda: database.nearest(some, K)}
+        if len(some) < 1000:  # with many it is slowest by far, and takes minutes
+            works["numpy"] = lambda: numpy_way(some)
+        for count in range(1, usable_cores() + 1):
+            title = f"faiss, {count} thread{'s' * (count > 1)}"
+            works[title] = partial(with_threads, count, lambda: flat.search(some, K))
+            if len(some) == 1000:
+                works[f"{title}, blocks of 8,192"] = partial(in_blocks, 8192, works[title])
+        return works
 
-        top = limits()
-        found.append(
-            {"rows": rows, "dimension": dimension, "agree_with_faiss": float((ours == theirs).mean()), "limits": top}
-        )
-        for title, some, turns in (
-            ("single", queries[:1], 4 * repeats), ("batch_4", queries[:4], 4 * repeats),
-            ("batch_1000", queries, repeats if rows * dimension < 9e7 else max(2, repeats - 1)),
-        ):  # fmt: skip
-            found[-1][title] = compared(sides(some), turns)
-            say({"rows": rows, "dimension": dimension, title: found[-1][title]["medians"]})
-        single, batch = (found[-1][title]["medians"] for title in ("single", "batch_1000"))
-        found[-1] |= {
-            "single_share_of_bandwidth": x.nbytes / single["ours"] / top["bytes_per_second"],
-            "batch_share_of_peak": 2 * x.size * 1000 / batch["ours"] / top["flop_per_second"],
-            "ratio_to_best": {t: best_peer(found[-1][t]["medians"]) for t in ("single", "batch_4", "batch_1000")},
-        }
-    return found
+    ours, theirs = database.nearest(queries, K)[0], flat.search(queries, K)[1]
+    top = limits()
+    found: dict[str, Any] = {
+        "rows": rows, "dimension": dimension, "agree_with_faiss": float((ours == theirs).mean()), "limits": top,
+    }  # fmt: skip
+    for title, some, turns in (
+        ("single", queries[:1], 6 * repeats), ("batch_4", queries[:4], 3 * repeats),
+        ("batch_1000", queries, repeats if rows * dimension < 9e7 else max(2, repeats - 1)),
+    ):  # fmt: skip
+        found[title] = compared(sides(some), turns)
+        say({"rows": rows, "dimension": dimension, title: found[title]["medians"]})
+    single, batch = (found[title]["medians"] for title in ("single", "batch_1000"))
+    return found | {
+        "single_share_of_bandwidth": x.nbytes / single["ours"] / top["bytes_per_second"],
+        "batch_share_of_peak": 2 * x.size * 1000 / batch["ours"] / top["flop_per_second"],
+        "ratio_to_best": {t: best_peer(found[t]["medians"]) for t in ("single", "batch_4", "batch_1000")},
+    }
 
 
 def recall(found: NDArray[Any], right: NDArray[np.int64]) -> float:
@@ -386,31 +394,33 @@ def usearch_(x: FloatArray, path: Path) -> Any:
     return search, WIDTHS
 
 
-def lance_(x: FloatArray, path: Path) -> Any:
+def lance_(kind: str, x: FloatArray, path: Path) -> Any:
     import pyarrow as pa
 
     from lookalike.index.dataset import import_lance
 
     lance = import_lance()
+    parts = {"num_sub_vectors": x.shape[1] // 8} if kind == "IVF_PQ" else {}
+    refined = {"refine_factor": 20} if kind == "IVF_PQ" else {}
 
     def build() -> None:
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1])
         table = pa.table({"row": np.arange(len(x)), "v": vectors})
         made = lance.write_dataset(table, str(path), mode="overwrite")
-        made.create_index("v", "IVF_PQ", num_partitions=int(len(x) ** 0.5), num_sub_vectors=x.shape[1] // 8)
+        made.create_index("v", kind, num_partitions=int(len(x) ** 0.5), **parts)
 
     built(path, build)
     stored = lance.dataset(str(path))
 
     def search(q: FloatArray, n: int) -> Any:
         def one(v: FloatArray) -> list[int]:
-            near = {"column": "v", "q": v, "k": K, "nprobes": n, "refine_factor": 20}
+            near = {"column": "v", "q": v, "k": K, "nprobes": n, **refined}
             return list(stored.to_table(columns=["row"], nearest=near)["row"].to_pylist())
 
         with ThreadPoolExecutor(2) as pool:
             return np.array(list(pool.map(one, q)))
 
-    return search, (4, 8, 16, 32, 64)
+    return search, (1, 2, 4, 8, 16, 32, 64)
 
 
 SIDES: dict[str, Callable[[FloatArray, Path], Any]] = {
@@ -420,20 +430,26 @@ SIDES: dict[str, Callable[[FloatArray, Path], Any]] = {
     "faiss HNSW": faiss_hnsw,
     "hnswlib": hnswlib_,
     "usearch": usearch_,
-    "Lance IVF_PQ, refined": lance_,
+    "Lance IVF_PQ, refined": partial(lance_, "IVF_PQ"),
+    "Lance IVF_FLAT": partial(lance_, "IVF_FLAT"),
 }
 
 
 def binary(repeats: int) -> list[dict[str, Any]]:
+    """Compare packed codes: near centres, as an encoder's are, and random ones, of which nothing can be dismissed early."""
     import faiss
+    from usearch.index import MetricKind
+    from usearch.index import search as usearch_exact
 
     found = []
-    for bits in (64, 256):
+    for kind, bits in ((kind, bits) for kind in ("codes", "random codes") for bits in (64, 256)):
         rng = np.random.default_rng(bits)
         centres = rng.integers(0, 256, (2000, bits // 8), dtype=np.uint8)
 
-        def codes(rows: int, rng: Any = rng, centres: Any = centres, bits: int = bits) -> NDArray[np.uint8]:
+        def codes(rows: int) -> NDArray[np.uint8]:
             """Centres with about a seventh of their bits flipped."""
+            if kind != "codes":
+                return rng.integers(0, 256, (rows, bits // 8), dtype=np.uint8)
             flipped = np.packbits(rng.random((rows, bits), dtype=np.float32) < 0.15, axis=1)
             return np.asarray(centres[rng.integers(0, 2000, rows)] ^ flipped)
 
@@ -441,24 +457,32 @@ def binary(repeats: int) -> list[dict[str, Any]]:
         database = Database(x, "hamming")
         flat = faiss.IndexBinaryFlat(bits)
         flat.add(x)
-        same = (database.nearest(queries, K)[1] == flat.search(queries, K)[0]).mean()
+        places, far = database.nearest(queries, K)
+        theirs = flat.search(queries, K)
 
         def sides(some: NDArray[np.uint8]) -> dict[str, Callable[[], Any]]:
-            return {
-                "ours": lambda: database.nearest(some, K),
-                "faiss": lambda: flat.search(some, K),
-                "faiss, 1 thread": lambda: with_threads(1, lambda: flat.search(some, K)),
-            }
+            works: dict[str, Callable[[], Any]] = {"ours": lambda: database.nearest(some, K)}
+            for count in range(1, usable_cores() + 1):
+                title = f"{count} thread{'s' * (count > 1)}"
+                works[f"faiss, {title}"] = partial(with_threads, count, lambda: flat.search(some, K))
+                if len(some) == 1:  # a hundred take seconds
+                    works[f"usearch, {title}"] = partial(
+                        usearch_exact, x, some, K, MetricKind.Hamming, exact=True, threads=count
+                    )
+            return works
 
         found.append(
             {
                 "rows": len(x),
                 "bits": bits,
-                "distances_agree_with_faiss": float(same),
-                "single": compared(sides(queries[:1]), 5 * repeats),
-                "batch_100": compared(sides(queries), repeats),
+                "kind": kind,
+                "distances_agree_with_faiss": float((far == theirs[0]).mean()),
+                "places_agree_with_faiss": float((places == theirs[1]).mean()),
+                "single": compared(sides(queries[:1]), 6 * repeats),
+                "batch_100": compared(sides(queries), 3 * repeats),
             }
         )
+        found[-1]["ratio_to_best"] = {t: best_peer(found[-1][t]["medians"]) for t in ("single", "batch_100")}
         say(found[-1])
     return found
 
@@ -573,35 +597,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["exact", "build", "approximate", "binary", "growth", "chart"])
     parser.add_argument("--side", action="append", choices=sorted(SIDES), help="build, approximate: only these.")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="build, approximate, growth: of the database.")
+    parser.add_argument("--rows", type=int, help="of the database: by default 1,000,000, for exact all sizes.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "lookalike-benchmark-search"))
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
+    rows = options.rows or 1_000_000
     if options.part == "chart":
         chart()
         return
     names = options.side or list(SIDES)
     if options.part == "build":
         for name in names:
-            path = cached(name, options.rows, options.cache)
+            path = cached(name, rows, options.cache)
             SIDES[name](data(options.rows, 128, options.cache), path)
             say({"side": name, **cost(path)})
         return
     found: dict[str, Any]
     if options.part == "exact":
-        found = {"exact": exact(options.repeats)}
+        sizes = [size for size in SIZES if options.rows in (None, size[0])]
+        found = {f"exact, {m:,} x {d:,}": exact(m, d, options.repeats) for m, d in sizes}
     elif options.part == "approximate":
-        found = {
-            f"approximate, {one['side']}": one
-            for one in approximate(names, options.rows, options.repeats, options.cache)
-        }
+        found = {f"approximate, {one['side']}": one for one in approximate(names, rows, options.repeats, options.cache)}
     elif options.part == "binary":
         found = {"binary": binary(options.repeats)}
     else:
-        one = growth(options.rows, options.repeats, options.cache)
-        found = {f"growth, {options.rows}": one}
-        if options.rows == GROWN[-1]:  # a smaller size is no ground to reckon from
+        one = growth(rows, options.repeats, options.cache)
+        found = {f"growth, {rows}": one}
+        if rows == GROWN[-1]:  # a smaller size is no ground to reckon from
             found["projection"] = projected(one)
     for part, raw in found.items():
         keep("search", part, raw, peers=PEERS, settings=SETTINGS | {"repeats": options.repeats})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _POST = ["encoders/postprocess.py", "selection/neighbour_metric.py", "selection/recipes.py", "selection/scatter.py"]
 _SCORES = ["metrics"]
-_EXACT = ["neighbors/exact.py", "neighbors/tiling.py", "neighbors/distances"]
+_EXACT = ["neighbors/exact.py", "neighbors/shortlist.py", "neighbors/tiling.py", "neighbors/distances"]
 _HOG = ["encoders/hog.py"]
 _NEURAL = ["encoders/neural.py", "encoders/onnx/image_model.py", "encoders/onnx/preprocessing.py", "imaging/resize.py"]
 _TRAINING = ["encoders/training"]
@@ -51,6 +51,7 @@ _SOURCES: dict[str, list[str]] = {
     ],
     "rerank": ["search/rerank", "neighbors/diffusion.py", "encoders/keypoints.py", *_POST],
     "scoring": [*_EXACT, *_SCORES],
+    "search-packed": [*_EXACT, "neighbors/hamming_scan.py"],
     "search": [*_EXACT, "neighbors/hamming_scan.py", "neighbors/ivf.py", "neighbors/ivf_build.py", "neighbors/ivf_scan.py"],
     "serving": ["server", "search/engine.py", "search/page.py"],
     "startup": ["cli", "index/reader.py", "index/reopen.py", "index/vectors.py", "search/engine.py"],

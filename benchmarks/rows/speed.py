@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from rows.row import Row, number, rate, ratio, score, took
@@ -31,19 +33,23 @@ def hamming(_: str, raw: Any) -> Iterator[Row]:
     yield took("seconds to encode", raw["seconds_of_hog"], encoder="hog", collection="MNIST, 60,000 digits")
 
 
-def hog(_: str, raw: Any) -> Iterator[Row]:
-    for side, found in raw["results"].items():
-        for metric, value in found["metrics"].items():
-            yield score(metric, [value, *found["intervals"][metric]], raw["queries"], side=side)
-        yield number("dimension", found["dimension"], side=side)
-        yield rate(raw["images"], [r["seconds"] for r in found["repeats"]], side=side)
-        yield rate(
-            raw["images"], [r["processor_seconds"] for r in found["repeats"]], "images a processor second", side=side
-        )
+def hog(part: str, raw: Any) -> Iterator[Row]:
+    if part == "quality":
+        for side, found in raw["results"].items():
+            for metric, value in found["metrics"].items():
+                yield score(metric, [value, *found["intervals"][metric]], raw["queries"], side=side)
+            yield number("dimension", found["dimension"], side=side)
+        return
+    for kept, cores in (("repeats", ""), ("repeats_on_all_cores", ", all cores")):
+        for side, turns in raw[kept].items():
+            yield rate(raw["images"], [r["seconds"] for r in turns], f"images a second{cores}", side=side)
+            worked = [r["processor_seconds"] for r in turns]
+            yield rate(raw["images"], worked, f"images a processor second{cores}", side=side)
     for title, by_unit in raw["ratios"].items():
         fast, slow = title.split(" / ")
-        for unit, metric in (("seconds", "times as fast"), ("processor_seconds", "times as fast, processor time")):
-            yield number(metric, by_unit[unit], side=fast, setting=f"as {slow}", n=len(raw["results"][fast]["repeats"]))
+        for unit, value in by_unit.items():
+            metric = f"times as fast, {unit.replace('processor_seconds', 'processor time').replace('seconds', 'clock')}"
+            yield number(metric, value, side=fast, setting=f"as {slow}", n=len(raw["repeats"][fast]))
 
 
 def indexing(_: str, raw: Any) -> Iterator[Row]:
@@ -55,6 +61,13 @@ def indexing(_: str, raw: Any) -> Iterator[Row]:
         seconds = found["seconds"]
         for side, repeats in seconds.items():
             yield rate(found["images"], repeats, **where, side=side)
+            worked = found["processor_seconds"][side]
+            yield took("processor ms an image", worked, 1000 / found["images"], **where, side=side)
+        best = found["best_loop"]
+        best_one = ratio(
+            "times as fast as the best loop", seconds[best], seconds["lookalike"], **where, side="lookalike"
+        )
+        yield {**best_one, "note": f"the best: {best}"}
         yield ratio(
             f"share of the {found['limit']}", seconds[found["limit"]], seconds["lookalike"], **where, side="lookalike"
         )
@@ -64,6 +77,9 @@ def indexing(_: str, raw: Any) -> Iterator[Row]:
 def map_(_: str, raw: Any) -> Iterator[Row]:
     for side, seconds in raw["seconds"].items():
         yield took("seconds", seconds, side=side)
+        yield took("seconds of processor time", raw["processor_seconds"][side], side=side)
+        if side != "lookalike":
+            yield ratio("times as fast as this side", seconds, raw["seconds"]["lookalike"], side=side)
         for metric, value in raw["figures"][side].items():
             yield number(metric.replace("_", " "), value, side=side)
 
@@ -78,14 +94,30 @@ def map_frames(_: str, raw: Any) -> Iterator[Row]:
 
 
 def neural(_: str, raw: Any) -> Iterator[Row]:
+    def spent(side: str, clock: str, start: str) -> list[float]:
+        return [whole - began for whole, began in zip(raw[clock][side], raw[start][side], strict=True)]
+
     for side, seconds in raw["seconds"].items():
-        yield rate(1000, seconds, side=side, collection="Corel-1k")
+        where: dict[str, Any] = {"side": side, "collection": "Corel-1k"}
+        yield rate(1000, seconds, **where)
+        yield took("seconds to start up", raw["startup"][side], **where)
+        yield rate(999, spent(side, "seconds", "startup"), "images a second, start-up apart", **where)
+        yield took(
+            "processor ms an image, start-up apart", spent(side, "processor", "startup_processor"), 1000 / 999, **where
+        )
         for metric, (value, interval) in raw["quality"][side].items():
-            yield score(metric, [value, *interval], side=side, collection="Corel-1k")
+            yield score(metric, [value, *interval], **where)
         if side != "fastdup":
-            yield ratio(
-                "times as fast as fastdup", raw["seconds"]["fastdup"], seconds, side=side, collection="Corel-1k"
-            )
+            yield ratio("times as fast as fastdup", raw["seconds"]["fastdup"], seconds, **where)
+            for name, clock, start in (
+                ("start-up apart", "seconds", "startup"), ("start-up apart, processor time", "processor", "startup_processor")
+            ):  # fmt: skip
+                yield ratio(
+                    f"times as fast as fastdup, {name}",
+                    spent("fastdup", clock, start),
+                    spent(side, clock, start),
+                    **where,
+                )
     for side, found in raw["alone"].items():
         yield took("processor ms an image", found, side=side, setting="network alone, one thread")
 
@@ -103,6 +135,9 @@ def scoring(_: str, raw: Any) -> Iterator[Row]:
         yield ratio(
             "times as fast", [r["article_scaled"] for r in runs], [r["ours"] for r in runs], **where, side="lookalike"
         )
+        if "ours_processor" in runs[0]:  # not in runs before 30 November 2026
+            article, ours = ([r[f"{side}_processor"] for r in runs] for side in ("article_scaled", "ours"))
+            yield ratio("times as fast, processor time", article, ours, **where, side="lookalike")
         yield ratio(
             "share that is the matrix product", [r["product"] for r in runs], [r["ours"] for r in runs], **where
         )
@@ -119,38 +154,35 @@ def search(part: str, raw: Any) -> Iterator[Row]:
     }[part.partition(",")[0]](raw)  # fmt: skip
 
 
-def by_both_clocks(found: dict[str, Any], **where: Any) -> Iterator[Row]:
+def by_both_clocks(found: dict[str, Any], ratio_to_best: float, **where: Any) -> Iterator[Row]:
+    peers = {side: seconds for side, seconds in found["medians"].items() if side != "ours"}
+    best = min(peers, key=peers.__getitem__)
+    yield {**number("times as fast as the best peer", ratio_to_best, **where, side="ours"), "note": f"the best: {best}"}
     for side, seconds in found["seconds"].items():
         yield took("ms", seconds, 1000, **where, side=side)
-    for side, seconds in found.get("processor_seconds", {}).items():
+    worked = found["processor_seconds"]
+    for side, seconds in {**worked, "the best peer": worked[best]}.items():
         yield {**took("processor ms", seconds, 1000, **where, side=side), "table": "search-processor"}
 
 
-def exact(raw: Any) -> Iterator[Row]:
-    for found in raw:
-        where: dict[str, Any] = {"collection": f"{found['rows']:,} x {found['dimension']:,}", "method": "exact"}
-        for batch, title in (("single", "one query"), ("batch_4", "4 queries"), ("batch_1000", "1,000 queries")):
-            yield from by_both_clocks(found[batch], **where, setting=title)
-            yield number(
-                "times as fast as the best peer", found["ratio_to_best"][batch], **where, side="ours", setting=title
-            )
-        yield number(
-            "share of the memory's speed", found["single_share_of_bandwidth"], **where, side="ours", setting="one query"
-        )
-        yield number(
-            "share of a matrix product's peak",
-            found["batch_share_of_peak"],
-            **where,
-            side="ours",
-            setting="1,000 queries",
-        )
+def exact(found: Any) -> Iterator[Row]:
+    where: dict[str, Any] = {"collection": f"{found['rows']:,} x {found['dimension']:,}", "method": "exact"}
+    for batch, title in (("single", "one query"), ("batch_4", "4 queries"), ("batch_1000", "1,000 queries")):
+        yield from by_both_clocks(found[batch], found["ratio_to_best"][batch], **where, setting=title)
+    ours = {**where, "side": "ours"}
+    yield number("share of the memory's speed", found["single_share_of_bandwidth"], **ours, setting="one query")
+    yield number("share of a matrix product's peak", found["batch_share_of_peak"], **ours, setting="1,000 queries")
 
 
 def binary(raw: Any) -> Iterator[Row]:
     for found in raw:
-        where: dict[str, Any] = {"collection": f"{found['rows']:,} codes of {found['bits']} bits", "method": "exact"}
+        where: dict[str, Any] = {
+            "collection": f"{found['rows']:,} {found['kind']} of {found['bits']} bits",
+            "method": "exact",
+        }
         for batch, title in (("single", "one query"), ("batch_100", "100 queries")):
-            yield from by_both_clocks(found[batch], **where, setting=title)
+            for row in by_both_clocks(found[batch], found["ratio_to_best"][batch], **where, setting=title):
+                yield {"table": "search-packed", **row}
 
 
 def approximate(found: Any) -> Iterator[Row]:
@@ -165,6 +197,21 @@ def approximate(found: Any) -> Iterator[Row]:
         yield number("recall@10", step["recall"], **where, setting=at, n=1000)
         yield rate(1000, step["batch_1000_s"], "queries a second, 1,000 at a time", **where, setting=at)
         yield took("ms, one query", step["single_s"], 1000, **where, setting=at)
+    for metric, value in (
+        ("queries a second, 1,000 at a time", "batch_per_second"),
+        ("ms, one query", "single_ms"),
+    ):
+        if (found_at := at_recall(found["curve"], value)) is not None:
+            yield number(metric, found_at, **where, setting="recall@10 of .99, interpolated")
+
+
+def at_recall(curve: list[dict[str, Any]], value: str, recall: float = 0.99) -> float | None:
+    """Interpolate what a side would have at a recall, its logarithm between the two settings around it; None beyond them."""
+    for low, high in pairwise(curve):
+        if low["recall"] < recall <= high["recall"]:
+            share = (recall - low["recall"]) / (high["recall"] - low["recall"])
+            return float(math.exp((1 - share) * math.log(low[value]) + share * math.log(high[value])))
+    return None
 
 
 def growth(found: Any) -> Iterator[Row]:
@@ -289,6 +336,7 @@ ABOUT = {
     "neural": ("benchmarks/neural.py", "files to neural descriptors against fastdup; ONNX Runtime against OpenVINO"),
     "scoring": ("benchmarks/scoring.py", "10,000 queries against 60,000, every metric"),
     "search": ("benchmarks/search.py", "exact and approximate search against peers"),
+    "search-packed": ("benchmarks/search.py", "packed codes against peers"),
     "search-processor": ("benchmarks/search.py", "exact search against peers, by processor time"),
     "serving": ("benchmarks/serving.py", "the server under load"),
     "startup": ("benchmarks/startup.py", "whole processes, an index of 60,000 digits"),

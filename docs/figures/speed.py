@@ -19,7 +19,12 @@ _SIDES = (
     "Lance IVF_PQ, refined",
     "lookalike, exact",
 )
+_EQUAL = {"setting": "recall@10 of .99, interpolated"}
 _AT = {"setting": "first with recall@10 of .99"}
+_PROCESSOR = (
+    Column("processor ms: ours", {"study": "search-processor", "side": "ours", "metric": "processor ms"}, digits(1)),
+    Column("the best", {"study": "search-processor", "side": "the best peer", "metric": "processor ms"}, digits(1)),
+)
 _HERE, _LARGE = "this_machine_if_it_had_the_memory", "64 cores, 512 GB, 400 GB/s"
 _GROWN = ("10,000", "100,000", "1,000,000", "10,000,000")
 _FILES = (
@@ -56,21 +61,25 @@ SPEED = {
     ),
     "hog": Table(
         "hog", "side", named("side", "hog", "hog, deskew", "scikit-image, cells", "scikit-image, blocks", "pixels"),
-        [Column("d", {"metric": "dimension"}, digits(0)), Column("images a second", {"metric": _RATE}, digits(0)),
-         Column("images a processor second", {"metric": "images a processor second"}, digits(0)), *metrics(("P@1", "mAP"), interval(3))],
+        [Column("d", {"metric": "dimension"}, digits(0)), Column("images a second, one core", {"metric": _RATE}, digits(0)),
+         Column("two cores", {"metric": "images a second, all cores"}, digits(0)), *metrics(("P@1", "mAP"), interval(3))],
     ),
     "hog-ratios": Table(
         "hog", "ours", [(f"`{s}`, as {p}", {"side": s, "setting": f"as {p}"}) for s in ("hog", "hog, deskew") for p in ("scikit-image, cells", "scikit-image, blocks")],
-        [Column("times as fast, by the clock", {"metric": "times as fast"}, times), Column("by processor time", {"metric": "times as fast, processor time"}, times)],
+        [Column("times as fast, one core", {"metric": "times as fast, one core: clock"}, times), Column("two cores each", {"metric": "times as fast, all cores: clock"}, times),
+         Column("two cores, by processor time", {"metric": "times as fast, all cores: processor time"}, times)],
     ),
     "indexing": Table(
-        "indexing", "images a second, at 64 x 64",
-        [(title, {"collection": name, "setting": "64 x 64"}) for name, title in (*_FILES, ("12 megapixels, 36 files", "12-megapixel JPEGs, 36 of 4.1 MB"))]
-        + [(f"{title}, at 32 x 32", {"collection": name, "setting": "32 x 32"}) for name, title in (*_FILES, ("12 megapixels, 24 files", "12-megapixel JPEGs, 24"))],
-        [*(Column(title, {"side": side, "metric": _RATE}, digits(0)) for side, title in (
+        "indexing", "images a second",
+        [(f"12-megapixel JPEGs, {n} of 4.1 MB, at 64 x 64", {"collection": f"12 megapixels, {n} files", "setting": "64 x 64"}) for n in (24,)]
+        + [(f"{title}, at {size}", {"collection": name, "setting": size}) for size in ("64 x 64", "32 x 32") for name, title in _FILES],
+        [*(Column(title, {"side": side, "metric": _RATE}, digits(0), True) for side, title in (
             ("lookalike", "lookalike"), ("decoder", "decoder alone"), ("Pillow, 1 process", "Pillow loop, 1 process"), ("Pillow, 2 processes", "2 processes"),
-            ("OpenCV, 1 process", "OpenCV loop, 1 process"), ("OpenCV, 2 processes", "2 processes"))),
-         Column("of the decoder", {"metric": "share of the decoder"}, percent), Column("decoding processes to a plain pool", {"metric": "share of the pool"}, digits(2))],
+            ("Pillow, draft, 2 processes", "2, `draft`"), ("Pillow, draft, 2 processes started within", "2, `draft`, their start included"),
+            ("OpenCV, 1 process", "OpenCV loop, 1 process"), ("OpenCV, 2 processes", "2 processes"), ("OpenCV, reduced, 2 processes", "2, `REDUCED_COLOR_8`"))),
+         Column("ours, as the best loop", {"metric": "times as fast as the best loop"}, times, True),
+         Column("processor ms an image: ours", {"side": "lookalike", "metric": "processor ms an image"}, digits(1), True),
+         Column("Pillow, `draft`", {"side": "Pillow, draft, 2 processes", "metric": "processor ms an image"}, digits(1), True)],
     ),
     "neural": Table(
         "neural", "Corel-1k, files to descriptors",
@@ -92,14 +101,12 @@ SPEED = {
         [Column("value", {}, lambda row: spanned(1)(row) if row["low"] else digits(1)(row))],
     ),
     "exact": Table(
-        "search", "milliseconds", [(s, {"collection": s, "method": "exact"}) for s in _SIZES],
-        [*(Column(f"{short}: {side}", {"setting": batch, "side": side, "metric": "ms"}, digits(1)) for batch, short in _BATCHES for side in ("ours", "numpy", "faiss")),
-         Column("one: share of the memory's speed", {"metric": "share of the memory's speed"}, percent),
-         Column("1,000: share of a product's peak", {"metric": "share of a matrix product's peak"}, percent)],
-    ),
-    "exact-ratios": Table(
-        "search", "ours, as the better of numpy and faiss", [(s, {"collection": s, "metric": "times as fast as the best peer"}) for s in _SIZES],
-        [Column(f"{short} at a time", {"setting": batch}, times) for batch, short in _BATCHES],
+        "search", "milliseconds",
+        [(f"{size}, {batch}", {"collection": size, "method": "exact", "setting": batch}) for batch, _ in _BATCHES for size in _SIZES],
+        [*(Column(title, {"side": side, "metric": "ms"}, digits(1), True) for side, title in (
+            ("ours", "ours"), ("numpy", "numpy"), ("faiss, 1 thread", "faiss, 1 thread"), ("faiss, 2 threads", "2 threads"),
+            ("faiss, 1 thread, blocks of 8,192", "1, larger blocks"), ("faiss, 2 threads, blocks of 8,192", "2, larger blocks"))),
+         Column("ours, as the best of them", {"side": "ours", "metric": "times as fast as the best peer"}, times), *_PROCESSOR],
     ),
     "approximate": Table(
         "search", "1,000,000 x 128", [(side, {"side": side, "method": "approximate"}) for side in _SIDES],
@@ -107,7 +114,9 @@ SPEED = {
          Column("recall@10", {**_AT, "metric": "recall@10"}, digits(3)),
          Column("queries a second, 1,000 at a time", {**_AT, "metric": "queries a second, 1,000 at a time"}, spanned(0)),
          Column("ms, one query", {**_AT, "metric": "ms, one query"}, spanned(2)),
-         Column("its parameter", {**_AT, "metric": "parameter"}, digits(0))],
+         Column("its parameter", {**_AT, "metric": "parameter"}, digits(0)),
+         Column("at a recall@10 of .99, interpolated: queries a second", {**_EQUAL, "metric": "queries a second, 1,000 at a time"}, digits(0), True),
+         Column("ms, one query, likewise", {**_EQUAL, "metric": "ms, one query"}, digits(2), True)],
     ),
     "growth": Table(
         "search", "vectors of 64", [(size, {"collection": f"{size} x 64"}) for size in _GROWN],
@@ -130,8 +139,12 @@ SPEED = {
         [Column("value", {}, lambda row: f"{float(row['value']):,.0f}" if float(row["value"]) >= 100 else f"{float(row['value']):.2g}")],
     ),
     "packed": Table(
-        "search", "ms", [(f"{b} bits, {batch}", {"collection": f"1,000,000 codes of {b} bits", "setting": batch}) for b in (64, 256) for batch in ("one query", "100 queries")],
-        [Column(side, {"side": side, "metric": "ms"}, spanned(1)) for side in ("ours", "faiss")],
+        "search-packed", "ms",
+        [(f"{b} bits{title}, {batch}", {"collection": f"1,000,000 {kind} of {b} bits", "setting": batch})
+         for kind, title in (("codes", ""), ("random codes", ", random")) for b in (64, 256) for batch in ("one query", "100 queries")],
+        [*(Column(title, {"side": side, "metric": "ms"}, spanned(1), True) for side, title in (
+            ("ours", "ours"), ("faiss, 1 thread", "faiss, 1 thread"), ("faiss, 2 threads", "2 threads"), ("usearch, 1 thread", "usearch, 1 thread"), ("usearch, 2 threads", "2 threads"))),
+         Column("ours, as the best of them", {"side": "ours", "metric": "times as fast as the best peer"}, times), *_PROCESSOR],
     ),
     "serving": Table(
         "serving", "clients", [(n, {"setting": f"{n} clients"}) for n in ("1", "16", "64")],

@@ -27,6 +27,7 @@ from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.errors import UsageError, unknown_name
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.neighbors.distances.base import MANY_QUERIES, ROUNDING, Distance, lengths_of
+from lookalike.neighbors.shortlist import Shortlist
 from lookalike.neighbors.tables import as_table, check_lengths, selected_rows
 from lookalike.neighbors.tiling import MAX_ANSWERS, candidates
 
@@ -244,11 +245,7 @@ class Database:
             return np.concatenate([near for near, _ in parts]), np.concatenate([far for _, far in parts])
         positions = np.empty((len(table), k), np.int64)
         distances = np.empty((len(table), k), np.float32)
-
-        def pick(values: NDArray[Any], error: float, _: float) -> Int64Array:
-            return _candidates(values, k, error)
-
-        for q, (rows_found, exact) in enumerate(self._picked(table, lengths, pick)):
+        for q, (rows_found, exact) in enumerate(self._shortlisted(table, lengths, k)):
             order = np.lexsort((rows_found, exact))[:k]
             positions[q], distances[q] = rows_found[order], exact[order]
         return positions, distances
@@ -347,6 +344,29 @@ class Database:
                 positions = pick(block.row(i), float(errors[q]), float(block.offsets[i]))
                 yield positions, self._apart(queries, lengths, np.full(len(positions), q), positions)
 
+    def _shortlisted(self, queries: Any, lengths: Float64Array, k: int) -> Iterator[tuple[Int64Array, Float32Array]]:
+        """Yield, query by query, the positions that may be among the ``k`` nearest, and their exact distances."""
+        errors, measure = self.measure.errors(lengths).tolist(), self.measure
+        for q, shortlist in enumerate(
+            self._shortlists(queries, lengths, [Shortlist(k, e, measure.kind) for e in errors])
+        ):
+            positions, values = shortlist.found()
+            if not measure.packed:
+                values = self._apart(queries, lengths, np.full(len(positions), q), positions)
+            yield positions, values.astype(np.float32, copy=False)
+
+    def _shortlists(self, queries: Any, lengths: Float64Array, lists: list[Shortlist]) -> Iterator[Shortlist]:
+        if self.measure.packed or (len(queries) == 1 and self.measure.in_parts()):
+            for start in range(0, len(queries), MANY_QUERIES):
+                part = slice(start, start + MANY_QUERIES)
+                self.measure.read(self.measure.prepare(queries[part], lengths[part])[0], lists[part])
+                yield from lists[part]
+            return
+        for block in self._blocks(queries, lengths):
+            for i in range(len(block)):
+                lists[block.start + i].take(0, block.row(i))
+                yield lists[block.start + i]
+
     def _picked_together(
         self, queries: Any, lengths: Float64Array, k: int
     ) -> Iterator[tuple[Int64Array, Float32Array]]:
@@ -406,22 +426,3 @@ class Database:
             part = slice(start, start + at_once)
             exact[part] = self.measure.apart(queries, lengths, pairs[part], positions[part])
         return exact
-
-
-def _candidates(values: NDArray[Any], k: int, error: float) -> Int64Array:
-    """Return the positions, ascending, of all that may be among the first ``k`` when values are wrong by ``error``."""
-    # The k-th smallest of the minima of any groups is no less than the k-th smallest of all. Groups that lie across
-    # the row are reduced with vector instructions, about 8 times as fast as a selection from the whole row.
-    groups = 1024
-    whole = k > groups // 4 or len(values) < 8 * groups
-    smallest = values if whole else values[: len(values) // groups * groups].reshape(-1, groups).min(axis=0)
-    positions = np.flatnonzero(values <= _reach(smallest, k, error))
-    return positions if whole else positions[values[positions] <= _reach(values[positions], k, error)]
-
-
-def _reach(values: NDArray[Any], k: int, error: float) -> Any:
-    if values.dtype.kind == "u":
-        return np.partition(values, k - 1)[k - 1]
-    # Twice the error: the k-th may be too low by it, and another value too high. Rounded up.
-    bound = float(np.partition(values, k - 1)[k - 1]) + 2 * error
-    return np.float32(np.nextafter(np.float32(bound), np.float32(np.inf)))

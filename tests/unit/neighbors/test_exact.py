@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from lookalike.errors import UsageError
 from lookalike.neighbors import exact as module
-from lookalike.neighbors.distances import DISTANCES, base
+from lookalike.neighbors.distances import DISTANCES, base, hamming
 from lookalike.neighbors.exact import Database
 from lookalike.neighbors.tiling import MAX_ANSWERS
 from paths import ROOT
@@ -103,7 +104,12 @@ def test_long_rows_are_read_in_parts_by_several_threads(name, kind, monkeypatch)
     in_parts = base.read_in_parts
     monkeypatch.setattr(base, "read_in_parts", lambda starts, *rest: (parts.append(starts), in_parts(starts, *rest)))
     monkeypatch.setattr(base, "NUMBERS_IN_CACHE", 70 * 40)
+    monkeypatch.setattr(base, "NUMBERS_ONCE", 70 * 40)
+    monkeypatch.setattr(base, "LEAST_ROWS", 1)
     again = whole.distances(q), *whole.nearest(q, 10)
+    one = [whole.nearest(q[i : i + 1], 10) for i in range(len(q))]
+    np.testing.assert_array_equal(np.concatenate([near for near, _ in one]), found[1])
+    np.testing.assert_array_equal(np.concatenate([far for _, far in one]), found[2])
     assert {len(starts) for starts in parts} == {76}  # the last one of a single row
     for a, b in zip(found, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -410,6 +416,43 @@ def test_hamming_equals_a_full_sort_of_bits_counted_one_by_one(size, length):
         expected = np.stack([by_distance_and_position(row, k) for row in exact])
         np.testing.assert_array_equal(positions, expected)
         np.testing.assert_array_equal(found, np.take_along_axis(exact, expected, axis=1))
+
+
+@pytest.mark.parametrize("length", [3, 8, 32])  # bytes: of none and of all that faiss has counts of their own for
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_codes_are_counted_by_faiss_in_the_same_order(length, count, monkeypatch):
+    """With few bits set, most answers are at equal distances, also at the cut and from one of its blocks to the next."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(length)
+    x, q = (rng.choice(np.array([0, 1, 3], np.uint8), (rows, length)) for rows in (70_000, count))
+    monkeypatch.setattr(hamming, "FAISS_PAIRS", 1)
+    monkeypatch.setattr(hamming, "FAISS_QUERIES", 7)
+    answers, used = [], []
+    for faiss in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                hamming.Hamming,
+                "_faiss",
+                lambda _, n, on=faiss: used.append(n) or pytest.importorskip("faiss") if on else None,
+            )
+            answers.append(Database(x, "hamming").nearest(q, 100))
+    assert used == [count]
+    for ours, theirs in zip(*answers, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_faiss_is_imported_once_that_pays(monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.setattr(hamming, "WORTH_FAISS", 3 * 9000)
+    asked = []
+    monkeypatch.setattr(hamming, "find_spec", asked.append)
+    codes = np.random.default_rng(0).integers(0, 256, (9000, 8), dtype=np.uint8)
+    database = Database(codes, "hamming")
+    for seen in ([], [], ["faiss"]):
+        database.nearest(codes[:1], 5)
+        assert asked == seen
 
 
 def test_all_bits_may_differ():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
-from lookalike.cores import usable_cores
+from lookalike.cores import one_thread_of_blas, usable_cores
 from lookalike.errors import UsageError
+from lookalike.neighbors.shortlist import Shortlist
 
 FloatArray = NDArray[np.float32] | NDArray[np.float16]
 
@@ -23,11 +25,11 @@ WIDENED_AT_ONCE = 2048
 SHORT_ROWS = 256
 #: From this many on, queries are multiplied tile by tile, on all cores; one alone is limited by the memory's speed.
 MANY_QUERIES = 8
-#: Rows of this length and more are multiplied with few queries one row after the other, so many numbers at a time. A matrix
-#: product of OpenBLAS reads four rows at once, and the processor fetches ahead within one page only: of 60,000 x 1,568 it
-#: gets 14 GB/s, one row after the other 33, all that the memory gives. Of shorter rows the calls would count. For one
-#: query, which needs no row twice, more at a time spare calls.
+#: Rows of this length and more are multiplied with few queries so many numbers at a time, which stay in the cache; of shorter
+#: ones the calls would count. For one query, which needs no row twice, more at a time spare calls.
 LONG_ROWS, NUMBERS_IN_CACHE, NUMBERS_ONCE = 64, 2**17, 2**21
+#: NumPy lets other threads run only while it goes through more than 500 rows.
+LEAST_ROWS = 512
 #: Relative error of one float32 operation.
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Lengths beyond these leave float32's range once squared, or once inverted.
@@ -58,6 +60,8 @@ class Distance:
     name: ClassVar[str]
     #: Whether descriptors are packed bits, and counted, so that ranking values are the exact distances.
     packed: ClassVar[bool] = False
+    #: The type of ranking values.
+    kind: ClassVar[type[np.generic]] = np.float32
     #: Whether it may be negative: then it has no least value, and the distance of a thing to itself says nothing.
     signed: ClassVar[bool] = False
     #: Whether it compares directions alone. A descriptor of zeros has none, so such an image can't be compared.
@@ -118,6 +122,33 @@ class Distance:
                     np.vecdot(rows, query, out=line[start : start + most])
 
         read_in_parts(range(0, size, most), least, multiply)
+
+    @classmethod
+    def in_parts(cls) -> bool:
+        """Tell whether :meth:`read` may stand for ``multiply`` and ``finish``: not where somebody else's ``multiply`` does."""
+        return cls.multiply is Distance.multiply
+
+    def read(self, left: Float32Array, lists: Sequence[Shortlist]) -> None:
+        """Show the values of a query, in the ranking values' order, to its list: part by part, on several threads."""
+        size, depth = self.descriptors.shape
+        most = max(LEAST_ROWS, NUMBERS_ONCE // depth)
+
+        def look(starts: Iterator[int]) -> None:
+            wide = np.empty((0 if self.descriptors.dtype == np.float32 else min(most, size), depth), np.float32)
+            out = np.empty(len(left) * min(most, size), np.float32)
+            for start in starts:
+                rows = self.descriptors[start : start + most]
+                if rows.dtype != np.float32:
+                    to_float32(rows, wide[: len(rows)])
+                    rows = wide[: len(rows)]
+                values = out[: len(left) * len(rows)].reshape(len(left), len(rows))
+                np.matmul(left, rows.T, out=values)
+                self.complete(start, start + len(rows), values)
+                for line, shortlist in zip(values, lists, strict=True):
+                    shortlist.take(start, line)
+
+        with one_thread_of_blas():
+            read_in_parts(range(0, size, most), 1, look)
 
     def extend(self, left: Float32Array) -> Float32Array:
         """Return the left side of a product with :meth:`widen`'s rows whose values order as ranking values do."""
@@ -314,11 +345,36 @@ def read_in_parts(starts: range, least: int, read: Callable[[Iterator[int]], Non
     if others < 1:
         read(shared)
         return
-    with ThreadPoolExecutor(others) as pool:
-        started = [pool.submit(read, shared) for _ in range(others)]
+    lock, over = Lock(), False
+    begun: list[Event] = []
+    failed: list[BaseException] = []
+
+    def help_out() -> None:
+        with lock:
+            if over:
+                return
+            done = Event()
+            begun.append(done)
+        try:
+            read(shared)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            done.set()
+
+    # Where all cores are busy, a thread may begin late, when nothing is left to do. So nobody waits for one that hasn't
+    # begun, as `Thread.start` and a pool do.
+    for _ in range(others):
+        start_new_thread(help_out, ())
+    try:
         read(shared)
-        for future in started:
-            future.result()
+    finally:
+        with lock:
+            over = True
+        for done in begun:
+            done.wait()
+    if failed:
+        raise failed[0]
 
 
 def lengths_of(table: FloatArray) -> Float64Array:

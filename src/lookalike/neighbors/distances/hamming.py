@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -13,26 +16,36 @@ from numpy.typing import NDArray
 from lookalike.array_types import Float32Array, Float64Array, Int64Array
 from lookalike.neighbors.distances.base import NOTHING, Distance, read_in_parts
 from lookalike.neighbors.hamming_scan import nearest_codes
+from lookalike.neighbors.shortlist import Shortlist
 
 #: Codes, and words of 64 bits of each, whose bits are counted at a time: more leave the processor's cache, fewer cost
 #: calls (1,000,000 x 256 bits on two cores: 2.4 ms; 4.2 ms with 2**16 codes and a word at a time).
 CODES_AT_ONCE, WORDS_AT_ONCE = 2**15, 4
+#: Pairs of a query and a code's word after which compiled code would have saved the quarter of a second of its import.
+WORTH_FAISS = 2**26
+#: Parts of the codes that faiss is given, one a thread, at most; pairs that make a part worth while; queries at a time; and the
+#: most answers that it is asked for: it keeps them in a heap.
+FAISS_PARTS, FAISS_PAIRS, FAISS_QUERIES, FAISS_ANSWERS = 8, 2**19, 4096, 256
 
 
 class Hamming(Distance):
     """The number of bits that differ; ranked by that very number.
 
     Codes are kept a word at a time, ``(words, m)`` of uint64, which copies them: each step of counting then runs over
-    contiguous memory.
+    contiguous memory. Where faiss is installed (J. Johnson et al., "Billion-scale similarity search with GPUs", 2017), it
+    counts once that pays; the answers are the same.
     """
 
     name = "hamming"
     packed = True
+    kind = np.uint16
     lengths_count = False
     of_vectors = "cosine"
 
     def __init__(self, descriptors: NDArray[np.uint8], lengths: Float64Array) -> None:
         self.lengths = lengths
+        self.codes = descriptors
+        self._counted = 0
         self.words = np.ascontiguousarray(_to_words(descriptors).T)
         self._sorted: tuple[NDArray[np.uint64], Int64Array, list[int]] | None = None
 
@@ -82,6 +95,15 @@ class Hamming(Distance):
         read_in_parts(range(0, size, CODES_AT_ONCE), 4, count)
         return counts
 
+    def read(self, left: Any, lists: Sequence[Shortlist]) -> None:
+        """Show counts to the lists."""
+        if lists[0].k <= FAISS_ANSWERS and (faiss := self._faiss(len(left))):
+            for shortlist, near, far in zip(lists, *self._by_faiss(faiss, left, lists[0].k), strict=True):
+                shortlist.take_some(near, far.astype(np.uint16))
+            return
+        for query, shortlist in zip(left, lists, strict=True):
+            shortlist.take(0, self.count(query))
+
     def lookup(self, query: NDArray[np.uint8], radius: int) -> Int64Array | None:
         """Return the positions, ascending, of codes within a radius by looking up every code that lies within it.
 
@@ -108,8 +130,41 @@ class Hamming(Distance):
         return np.sort(np.concatenate(within)) if within else np.empty(0, np.int64)
 
     def all_nearest(self, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
-        """Count tile by tile."""
+        """Count tile by tile, or by faiss: it answers in the same order."""
+        if faiss := self._faiss(len(queries)):
+            parts = [
+                self._by_faiss(faiss, queries[i : i + FAISS_QUERIES], k) for i in range(0, len(queries), FAISS_QUERIES)
+            ]
+            return np.concatenate([near for near, _ in parts]), np.concatenate([far for _, far in parts])
         return nearest_codes(self.words, _to_words(queries), k)
+
+    def _faiss(self, queries: int) -> Any:
+        """Return faiss where it is installed and would have saved, by now, the time of its import; else None."""
+        self._counted += queries * self.words.size
+        worth = "faiss" in sys.modules or (self._counted >= WORTH_FAISS and find_spec("faiss"))
+        return importlib.import_module("faiss") if worth else None
+
+    def _by_faiss(self, faiss: Any, queries: Any, k: int) -> tuple[Int64Array, NDArray[Any]]:
+        """Find the ``k`` nearest of each part of the codes, and of these the ``k`` nearest."""
+        size = len(self.codes)
+        step = max(-(-size // FAISS_PARTS), FAISS_PAIRS // len(queries))
+        found: list[tuple[Int64Array, NDArray[Any]]] = []
+
+        def look(starts: Iterator[int]) -> None:
+            threads = faiss.omp_get_max_threads()  # of this thread: more than one would wait for each other by spinning
+            faiss.omp_set_num_threads(1)
+            try:
+                for start in starts:
+                    codes = self.codes[start : start + step]
+                    far, near = faiss.knn_hamming(queries, codes, min(k, len(codes)))
+                    found.append((start + near, far))
+            finally:
+                faiss.omp_set_num_threads(threads)
+
+        read_in_parts(range(0, size, step), 1, look)
+        near, far = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        first = np.lexsort((near, far))[:, :k]
+        return np.take_along_axis(near, first, 1), np.take_along_axis(far, first, 1)
 
     def all_within(self, queries: Any, radius: float) -> list[tuple[Int64Array, Float32Array]] | None:
         """Look codes up where that is quicker for every query."""
