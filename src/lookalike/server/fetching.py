@@ -240,8 +240,6 @@ class _Fetch:
             if size > self.fetcher.max_bytes:
                 raise ValueError(f"it is over {self.fetcher.max_bytes / 2**20:g} MB")
             parts.append(part)
-        if self._ended:
-            raise TimeoutError("it isn't wanted any more")
         return b"".join(parts)
 
 
