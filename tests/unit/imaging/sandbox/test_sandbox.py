@@ -20,7 +20,10 @@ from lookalike.imaging.sandbox.api import Sandbox
 from lookalike.imaging.sandbox.pool import Pool
 from paths import TESTS as TESTS_FOLDER
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can")
+pytestmark = [
+    pytest.mark.slow,  # processes
+    pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can"),
+]
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 TESTS = str(TESTS_FOLDER)
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])}
