@@ -49,6 +49,8 @@ PACKAGES = {
     "decoder processes": ("imaging/sandbox", "imaging/limits.py"),
 }
 TESTS_SECONDS = 10.0
+#: Run in processes of its own, in which no lines are noted: all tests of the file or its package may notice.
+ELSEWHERE = ("imaging/sandbox/",)
 #: What the first test of a file takes beside: reading the file, and making what all its tests share.
 FILE_SECONDS = 1.0
 #: What was found out about survivors, by hand: that they change nothing, and why; or why no test kills them.
@@ -261,7 +263,8 @@ class Known:
         found = set().union(*(of_file.get(line, ()) for line in lines))
         if name:  # a constant: whoever runs a line that has its name, or says it
             found |= self._that_mention(name)
-        found = found or set().union(*of_file.values()) or self._of_package(mutant.file)
+        if not found and mutant.file.startswith(ELSEWHERE):
+            found = set().union(*of_file.values()) or self._of_package(mutant.file)
         ordered = sorted(found, key=lambda test: (_distance(mutant.file, test), self.seconds[test], test))
         chosen: list[str] = []
         total, opened = 0.0, set()
@@ -273,6 +276,12 @@ class Known:
             opened.add(file)
             chosen.append(test)
         return chosen
+
+    def changed(self, mutant: Mutant) -> float:
+        """Return when what may notice a mutant was changed last."""
+        source = ROOT / "src" / "lookalike" / mutant.file
+        tests = {ROOT / test.partition("::")[0] for test in self.tests_of(mutant, source.read_text(encoding="utf-8"))}
+        return max(path.stat().st_mtime for path in (source, *tests) if path.exists())
 
     def _that_mention(self, name: str) -> set[str]:
         word = re.compile(rf"\b{re.escape(name)}\b")
@@ -409,7 +418,7 @@ def run(copy: Copy, seed: int, mutants: list[Mutant], until: float, wanted: set[
             tests = known.tests_of(mutant, text)
             limit = 15 + 3 * sum(known.seconds[t] for t in tests)
             with copy.broken(mutant.file, broken):
-                code = copy.run(["-x", *tests], limit)
+                code = copy.run(["-x", *tests], limit) if tests else 0  # no test runs it
             outcome = "survived" if code == 0 else "killed"
         one = {
             "number": number,
@@ -446,11 +455,15 @@ def main() -> None:
         return
     mutants = drawn(asked.seed, asked.count)
     found = results(asked.seed)
-    changed = max(p.stat().st_mtime for name in ("src", "tests/unit") for p in (ROOT / name).rglob("*.py"))
-    again = {n for n, one in found.items() if asked.again and one["outcome"] == "survived" and one["at"] < changed}
+    again = set()
+    if asked.again:
+        known = Known()
+        survived = [number for number, one in found.items() if one["outcome"] == "survived"]
+        again = {number for number in survived if known.changed(mutants[number]) > found[number]["at"]}
     open_ = sorted(again or (set(range(len(mutants))) - found.keys()))
     side_by_side(asked.jobs, lambda copy, share: run(copy, asked.seed, mutants, until, set(open_[share :: asked.jobs])))
     print(dict(Counter(one["outcome"] for one in results(asked.seed).values())), file=sys.stderr)
+    sys.path.append(str(ROOT / "src"))
     study.keep("mutants", f"seed {asked.seed}", tallied(asked.seed), peers=("cosmic-ray", "coverage", "pytest"),
                settings={"tests": f"{TESTS_SECONDS:g} s at most"})  # fmt: skip
 
