@@ -271,7 +271,7 @@ class Known:
         for test in ordered:
             file = test.partition("::")[0]
             total += self.seconds[test] + FILE_SECONDS * (file not in opened)
-            if total > TESTS_SECONDS and chosen:
+            if total > TESTS_SECONDS * (3 if _distance(mutant.file, test) == 0 else 1) and chosen:
                 break
             opened.add(file)
             chosen.append(test)

@@ -553,6 +553,16 @@ def test_a_manifest_with_any_byte_changed_is_the_same_or_refused(path, name):
         assert isinstance(or_refusal(path, lambda path: read_manifest(path, name)), str), length
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "a\\b", "../a", "a/../b", "./a", "a//b", "a/", ""])
+def test_a_strangers_manifest_leads_out_of_no_index(path, name):
+    for change in ({"files": {name: [1, 2]}}, {"columns": [replace(COLUMN, column=name)], "default": name}):
+        write_manifest(path, replace(EMPTY, **change))
+        with pytest.raises(DamagedIndexError, match="leads out of the index"):
+            read_manifest(path)
+    write_manifest(path, replace(EMPTY, files={"encoders/one.npz": [1, 2]}))
+    assert read_manifest(path).files == {"encoders/one.npz": [1, 2]}
+
+
 def test_a_manifest_that_fits_other_rows_is_refused_in_words(path):
     """Whoever edits a manifest and makes its check right meets words too."""
     manifest = build_index(collection(*FIRST), "quadrants", path).manifest
