@@ -216,7 +216,7 @@ class _Fetch:
                 self._socket = plain
             plain.connect((str(address), port))
             secure = parts.scheme == "https"
-            connection = http.client.HTTPConnection(parts.hostname or "", port)
+            connection = http.client.HTTPConnection(str(address), port)
             connection.sock = (
                 ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) if secure else plain
             )
