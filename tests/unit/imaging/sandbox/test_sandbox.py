@@ -257,6 +257,7 @@ def message(header):
     "data",
     [
         b"\xff" * 100,  # a header of four thousand million bytes
+        message(b""),
         message(b"nuts!"),
         message(b"[]"),
         message(b"[" * 100_000),
@@ -269,7 +270,7 @@ def message(header):
         message(b'["bogus", {}, []]'),
         message(b'["ready", {}, []]'),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_codec_that_writes_nonsense_costs_its_own(data):
     facts = among_good_ones({"do": "write_nonsense", "hex": data.hex()}, seconds=15).facts
