@@ -255,9 +255,10 @@ def mutants(_: str, raw: Any) -> Iterator[Row]:
         for fate in ("mutants", *_FATES):
             yield number(fate, counts.get(fate, 0), package=package)
         yield number("share killed at first", counts.get("killed at first", 0) / counts["mutants"], package=package)
-        yield number(
-            "share killed", (counts.get("killed", 0) + counts.get("gone", 0)) / counts["mutants"], package=package
-        )
+        killed, there = counts.get("killed", 0), counts["mutants"] - counts.get("gone", 0)
+        yield number("share killed", killed / there, package=package)
+        alike = counts.get("equivalent", 0)
+        yield number("share killed of those that change something", killed / (there - alike), package=package)
     for one in raw["survivors"]:
         place = f"{one['file']}:{one['line']}: {one['was']}  ->  {one['now']}"
         yield number("survivors", 1, package=one["package"], place=place, note=one["verdict"])
