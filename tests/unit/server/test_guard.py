@@ -30,8 +30,8 @@ def ask(guard, path="/api/info", method="GET", headers=(), body=(b"",), query=b"
     raw = [(n.lower().encode(), v.encode() if isinstance(v, str) else v) for n, v in headers]
     if not any(n == b"host" for n, _ in raw):
         raw.append((b"host", b"127.0.0.1:8321"))
-    scope = {
-        "type": "http", "method": method, "path": path, "headers": raw, "query_string": query, "scheme": "http",
+    scope = {  # the texts are no constants, as a server reads them
+        "type": "http", "method": bytes(method, "ascii").decode(), "path": bytes(path, "ascii").decode(), "headers": raw, "query_string": query, "scheme": "http",
         "client": (client, 1),
     }  # fmt: skip
     parts = list(body)
@@ -106,7 +106,9 @@ def test_a_named_origin_may_ask_and_is_told_so():
         guard, method="OPTIONS", headers=[origin, ("access-control-request-headers", "authorization")]
     )
     assert status == 204
+    assert "content-length" not in headers  # HTTP allows none here
     assert headers["access-control-allow-origin"] == "https://shop.example"
+    assert ask(guard, method="OPTIONS")[0] == 401
     status, headers, _ = ask(guard, method="POST", headers=[origin, ("authorization", f"Bearer {TOKEN}")])
     assert (status, headers["access-control-allow-origin"]) == (200, "https://shop.example")
     assert "access-control-allow-credentials" not in headers  # the cookie is for our own page only
@@ -151,6 +153,35 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not():
     assert error(over) == "the request is over 32 MB; send a smaller image"
     assert ask(guard, method="POST", headers=[("content-length", "-1")])[0] == 413
     assert ask(guard, method="POST", body=[b"123456", b"123456"])[0] == 413
+
+
+def test_a_client_that_goes_amid_its_body_is_answered_by_nobody():
+    seen = []
+
+    async def gone(scope, receive, send):
+        seen.append(await receive())
+
+    async def run():
+        parts = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+
+        async def receive():
+            return parts.pop(0)
+
+        guard = Guard(gone, Rules())
+        headers = [(b"host", b"127.0.0.1"), (b"transfer-encoding", b"chunked")]
+        scope = {"type": "http", "method": "POST", "path": "/api/search", "headers": headers, "client": ("::1", 1)}
+        await asyncio.wait_for(guard(scope, receive, None), 10)
+        assert (guard.in_flight, guard._held.held) == (0, 0)
+
+    asyncio.run(run())
+    assert all(message["type"] == "http.disconnect" or not message.get("more_body") for message in seen)
+
+
+def test_who_asks_before_it_sends_is_refused_without_a_body():
+    guard = Guard(echo, Rules(token=TOKEN))
+    expecting = [("expect", "100-continue"), ("content-length", "5")]
+    answer = ask(guard, method="POST", headers=expecting, body=[b"never"], wait=100.0)
+    assert (answer[0], answer[1]["connection"]) == (401, "close")
 
 
 def test_a_refused_body_is_read_in_part_and_then_its_connection_ends():
