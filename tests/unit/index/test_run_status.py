@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from lookalike import build_index
 from lookalike.errors import IndexStoreError
 from lookalike.imaging.encode import to_png
 from lookalike.index.lock import only_writer
-from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
+from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, is_notes, is_underway, read_underway
 
 AT, LONG = 31, 60
 
@@ -116,9 +117,51 @@ def test_notes_that_are_old_cut_short_or_nonsense_count_for_nothing(tmp_path):
     assert read(machine="another") == Underway(3, 9, 2.5)
     assert read(machine="another", at=time.time() - OLD_ELSEWHERE - 1) is None
     assert read(process=10**30) is not None
-    for change in ({"done": None}, {"rate": "fast"}, {"at": []}, {"process": "x"}):
+    for change in (
+        {"done": None},
+        {"rate": "fast"},
+        {"at": []},
+        {"process": "x"},
+        {"done": math.inf},
+        {"rate": math.nan},
+    ):
         assert read(**change) is None
     for content in (b"", b"\0", b"\0{", b"\0[]", b"\0" + b"[" * 250, b'\0{"done": 3}'):
         (tmp_path / LOCK).write_bytes(content)
         assert read_underway(tmp_path) is None
     assert read_underway(tmp_path / "nowhere") is None
+
+
+def test_an_index_is_held_while_its_lock_is_and_no_longer(tmp_path):
+    index = tmp_path / "index"
+    assert not is_underway(index)
+    with only_writer(index) as notes:
+        assert is_underway(index)  # that nothing was noted yet
+        notes.note(1, 9)
+        assert is_underway(index)
+    assert not is_underway(index)
+    index.mkdir(exist_ok=True)
+    (index / LOCK).symlink_to("/dev/zero")
+    assert not is_underway(index)
+
+
+@pytest.mark.parametrize(
+    ("content", "ours"),
+    [
+        (b"", True),
+        (b"\0", True),
+        (b"\0" + b" " * 100, True),
+        (b'\0{"done": 3', True),
+        (b"\0mine", False),
+        (b" " * 100_000, False),
+    ],
+)
+def test_a_lock_is_written_to_only_where_it_is_ours(tmp_path, content, ours):
+    (tmp_path / LOCK).write_bytes(content)
+    assert is_notes(tmp_path / LOCK) is ours
+
+
+def test_a_link_is_no_lock(tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / LOCK).symlink_to(tmp_path / "empty")
+    assert not is_notes(tmp_path / LOCK)
