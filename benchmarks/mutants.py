@@ -28,6 +28,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -98,7 +99,12 @@ class Copy:
         """Run pytest in a fork; return its status, 128 and more where it crashed, None where it took too long."""
         pid = os.fork()
         if not pid:
-            os._exit(self._in_fork(arguments, plugin, compiles))
+            code = 1
+            try:
+                code = self._in_fork(arguments, plugin, compiles)
+            except BaseException:  # nothing of the parent's may be undone here
+                traceback.print_exc()
+            os._exit(code)
         ends = time.monotonic() + seconds
         try:
             while time.monotonic() < ends:
@@ -186,6 +192,8 @@ class Watcher:
             by_line = lines.setdefault(str(Path(path).relative_to(self._source)), {})
             names = line_names(Path(path).read_text(encoding="utf-8"))
             for line, contexts in data.contexts_by_lineno(path).items():
+                if line > len(names):  # code that was made while it ran, under a file's name
+                    continue
                 found = [number[c] for c in contexts if c in number]
                 by_line[names[line - 1]] = [-1] if "fixture" in contexts else found
         seconds = [round(self._seconds[name], 3) for name in tests]
@@ -221,8 +229,24 @@ def watch(copy: Copy, until: float, left: Iterable[tuple[str, Path]]) -> None:
         if time.monotonic() > until:
             return
         begun = time.monotonic()
-        code = copy.run([name], 600, _Later(out, copy.root / "src" / "lookalike"), compiles=True)
+        before = json.loads(out.read_text(encoding="utf-8")) if out.exists() else None
+        known = [f"--deselect={test}" for test in before["tests"]] if before else []  # they run what they ran
+        code = copy.run([name, *known], 600, _Later(out, copy.root / "src" / "lookalike"), compiles=True)
+        if before is not None:
+            out.write_text(json.dumps(_joined(before, json.loads(out.read_text(encoding="utf-8")))), encoding="utf-8")
         print(f"{name}: {time.monotonic() - begun:.0f} s, status {code}", file=sys.stderr, flush=True)
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what two lots of tests of a file run."""
+    if not other["tests"]:
+        return one
+    lines = {file: dict(by_line) for file, by_line in one["lines"].items()}
+    for file, by_line in other["lines"].items():
+        into = lines.setdefault(file, {})
+        for line, numbers in by_line.items():
+            into[line] = [*into.get(line, ()), *(n if n < 0 else n + len(one["tests"]) for n in numbers)]
+    return {"tests": one["tests"] + other["tests"], "seconds": one["seconds"] + other["seconds"], "lines": lines}
 
 
 class _Later:
