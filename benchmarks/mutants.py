@@ -32,6 +32,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -326,7 +327,7 @@ class Known:
 def _distance(file: str, test: str) -> int:
     """Return 0 for tests that are named after a file, 1 for those of its package, 2 for others."""
     path, stem = Path(test.partition("::")[0]), Path(file).stem
-    if stem in (path.stem.removeprefix("test_"), path.parent.name):
+    if stem in (path.stem.removeprefix("test_"), path.parent.name) or path.stem == f"test_{Path(file).parent.name}":
         return 0
     return 1 if path.parent.parts[2:] == Path(file).parent.parts else 2
 
@@ -336,6 +337,8 @@ def _lines_about(text: str, line: int) -> tuple[set[int], str]:
 
     Of a function's head these are the lines of its body: a default is used where the function runs.
     """
+    after = text.splitlines()[line - 1 :]
+    line += next((n for n, one in enumerate(after) if one.strip()), 0)  # what was taken away leaves a blank line
     inner: ast.stmt | None = None
     in_function = False
     for node in ast.walk(ast.parse(text)):
@@ -403,13 +406,11 @@ def tallied(seed: int) -> dict[str, Any]:
     first: dict[int, str] = {}
     for one in map(json.loads, log):
         first.setdefault(one["number"], one["outcome"])
-    with JUDGED.open(encoding="utf-8", newline="") as lines:
-        judged = {(row["file"], row["was"], row["now"]): row["verdict"] for row in csv.DictReader(lines)}
     packages = {name: Counter({"mutants": 0}) for name in PACKAGES}
     survivors = []
     for number, one in sorted(last.items()):
         mutant, title = mutants[number], package_of(mutants[number].file)
-        verdict = judged.get((mutant.file, mutant.was, mutant.now), "")
+        verdict = judged_of(mutant)
         packages[title]["mutants"] += 1
         packages[title]["killed at first"] += first[number] == "killed"
         if one["outcome"] != "survived":
@@ -418,6 +419,18 @@ def tallied(seed: int) -> dict[str, Any]:
         packages[title]["equivalent"] += verdict.startswith("equivalent")
         survivors.append({"package": title, **asdict(mutant), "verdict": verdict or "survivor"})
     return {"seed": seed, "packages": {name: dict(counts) for name, counts in packages.items()}, "survivors": survivors}
+
+
+@cache
+def judged() -> dict[tuple[str, str, str], str]:
+    """Return what was found out about survivors by hand."""
+    with JUDGED.open(encoding="utf-8", newline="") as lines:
+        return {(row["file"], row["was"], row["now"]): row["verdict"] for row in csv.DictReader(lines)}
+
+
+def judged_of(mutant: Mutant) -> str:
+    """Return what was found out about one; empty where nobody has looked."""
+    return judged().get((mutant.file, mutant.was, mutant.now), "")
 
 
 def package_of(file: str) -> str:
@@ -482,7 +495,8 @@ def main() -> None:
     again = set()
     if asked.again:
         known = Known()
-        survived = [number for number, one in found.items() if one["outcome"] == "survived"]
+        left = [number for number, one in found.items() if one["outcome"] == "survived"]
+        survived = [number for number in left if not judged_of(mutants[number])]
         again = {number for number in survived if known.changed(mutants[number]) > found[number]["at"]}
     open_ = sorted(again or (set(range(len(mutants))) - found.keys()))
     side_by_side(asked.jobs, lambda copy, share: run(copy, asked.seed, mutants, until, set(open_[share :: asked.jobs])))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from lookalike.index.dataset import reading
-from lookalike.index.manifest import DamagedIndexError, UnreadableIndexError
+from lookalike.index.dataset import end_of, open_dataset, reading
+from lookalike.index.manifest import DATASET, DamagedIndexError, UnreadableIndexError
 
 
 class Stop(BaseException):
@@ -37,3 +39,14 @@ def test_what_the_system_refuses_is_no_damage(tmp_path, error):
     around.__cause__ = error
     with pytest.raises(UnreadableIndexError, match="Permission denied"), reading(tmp_path):
         raise around
+
+
+def test_a_file_that_was_cut_or_changed_is_told(tmp_path):
+    (tmp_path / DATASET).mkdir()
+    (tmp_path / DATASET / "a").write_bytes(b"12345")
+    size, check = end_of(tmp_path / DATASET / "a")
+    for written, said in (([10, check], "a 5 bytes, not 10"), ([size, check + 1], "a isn't what was written")):
+        with pytest.raises(DamagedIndexError, match=said):
+            open_dataset(tmp_path, SimpleNamespace(dataset=DATASET, files={"a": written}))
+    with pytest.raises(DamagedIndexError, match="b: No such file"):
+        open_dataset(tmp_path, SimpleNamespace(dataset=DATASET, files={"a": [size, check], "b": [1, 2]}))

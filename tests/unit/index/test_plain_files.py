@@ -34,9 +34,11 @@ def test_an_index_without_links_may_itself_be_reached_by_one(path):
 
 @pytest.mark.parametrize("door", [refuse_links, read_manifest, lambda path: only_writer(path).__enter__()])
 def test_a_link_inside_is_refused_at_every_door(linked, door):
+    before = sorted(linked.rglob("*"))
     with pytest.raises(IndexStoreError, match="a link inside an index, which lookalike never makes; it isn't followed"):
         door(linked)
     assert (linked.parent / "elsewhere").read_text() == "mine"
+    assert sorted(linked.rglob("*")) == before
 
 
 def test_where_an_older_index_lies_nothing_is_written(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import threading
 import urllib.error
@@ -78,6 +79,16 @@ def test_with_a_token_nobody_reads_without_it(index):
     assert "?code=" in opened  # another process of this machine might see what a browser is called with
     assert TOKEN not in opened
     assert answers == [401, 200]
+
+
+def test_a_cookie_is_for_tls_alone_where_that_is_spoken(index):
+    def cookie(at):
+        host, _, path = at.removeprefix("http://").partition("/")
+        connection = http.client.HTTPConnection(host, timeout=20)
+        connection.request("GET", f"/{path}")
+        return connection.getresponse().getheader("set-cookie")
+
+    assert "Secure" not in served(index, cookie, token=TOKEN)[2]  # a browser would never send it back
 
 
 def test_other_machines_are_asked_for_a_token_that_nobody_gave(index, monkeypatch):
