@@ -116,6 +116,16 @@ def test_rows_are_seen_from_the_commit_on(path):
     assert second.dataset_version > first.dataset_version
 
 
+def test_what_was_not_written_whole_is_not_committed(path):
+    store = LanceStore(path, None)
+    store.append(rows(1, 2, 3))
+    (file,) = (path / DATASET / "data").iterdir()
+    file.write_bytes(file.read_bytes()[:-40])  # a disk that lost the last write, of which Lance says nothing
+    with pytest.raises(OSError, match="what was written can't be read back"):
+        store.commit(EMPTY)
+    assert not (path / MANIFEST).exists()
+
+
 def test_what_a_killed_run_wrote_is_forgotten_by_the_next(path):
     store = LanceStore(path, None)
     store.append(rows(1, 2, 3))

@@ -214,6 +214,8 @@ def test_what_it_says_of_itself(site):
 def test_events_begin_with_the_index_as_it_is(site):
     told = next(events(site))
     assert (told["images"], told["complete"], told["run"]) == (COUNT, True, None)
+    assert (told["committed"], told["gone"], told["trouble"]) == (COUNT, False, None)
+    assert told["outcomes"]["indexed"] == COUNT
 
 
 def test_an_index_that_was_replaced_is_forgotten(site, folder):
