@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lookalike.server.admission import Slots
-from lookalike.server.connections import CUT_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALL_SECONDS
+from lookalike.server.connections import CUT_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALL_SECONDS, configured
 from lookalike.server.downloads import MAX_BYTES as ZIP_BYTES
 from lookalike.server.fetching import MAX_FETCHES, Fetcher
 from lookalike.server.guard import Guard
@@ -97,6 +97,10 @@ def test_connections_are_half_of_the_files_that_may_be_open(monkeypatch, files, 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, 1_000_000))
     assert MARGIN == 64
     assert max_connections() == connections
+
+
+def test_a_head_that_is_held_is_no_longer_than_a_piece():
+    assert configured(None).h11_max_incomplete_event_size == PIECE
 
 
 def test_on_windows_a_select_takes_512(monkeypatch):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lookalike.imaging.sandbox.process import MAX_HEADER, ProtocolError, amount, cause_of_end, parse_header
-from lookalike.imaging.sandbox.worker import allowed_growth, resident_bytes
+from lookalike.imaging.sandbox.worker import _Alarm, allowed_growth, resident_bytes
 
 MB = 2**20
 
@@ -68,3 +68,13 @@ def test_the_memory_of_a_process_is_told_or_nothing():
     assert resident_bytes("self") > 10 * MB
     assert resident_bytes(os.getpid()) > 10 * MB
     assert resident_bytes("none") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_an_alarm_is_set_for_times_that_the_system_can_count():
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        assert _Alarm(5.0)._seconds == 5.0
+        assert _Alarm(1e8)._seconds == 0
+    finally:
+        signal.signal(signal.SIGALRM, before)
