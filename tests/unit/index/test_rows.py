@@ -12,6 +12,8 @@ from lookalike.errors import UsageError
 from lookalike.imaging.encode import save_image
 from lookalike.index.reopen import collection_now
 
+pytestmark = pytest.mark.slow  # each makes an index
+
 
 @pytest.fixture
 def photos(tmp_path):

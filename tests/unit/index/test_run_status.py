@@ -60,6 +60,7 @@ class Held:
         assert not self.thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_run_notes_how_far_it_is_and_wipes_that_out(photos, monkeypatch):
     index = photos / ".lookalike"
     assert read_underway(index) is None
