@@ -52,6 +52,8 @@ COLUMNS = {
     "distance": "by which images are ranked",
     "noise": "standard deviation of the noise in the query, 1 being black to white",
     "setting": "whatever else was set",
+    "package": "which part of the code",
+    "place": "which line of it, and how it was changed",
     "metric": "what was measured",
     "value": "the mean of a score, the median of a time",
     "low": "the lower end of the 95 % interval of a score; the smallest repeat of a time",

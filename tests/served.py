@@ -7,6 +7,10 @@ import json
 import threading
 import time
 
+import numpy as np
+
+from lookalike import open_collection
+from lookalike.imaging.encode import to_png
 from lookalike.server.app import make_app
 from lookalike.server.connections import Server, configured
 from lookalike.server.listening import listen_on
@@ -65,6 +69,18 @@ class Site:
         self.thread.join(10)
         self.guard.close()
         self.socket.close()
+
+
+def write_digits(photos, count):
+    """Write a folder of digits by label, each 56 pixels wide, with one file that is no image, and a secret beside it."""
+    images = open_collection(f"mnist:test[0:{count}]")
+    for i, image in enumerate(images.array()):
+        place = photos / str(images.labels[i])
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"digit {i:03}.png").write_bytes(to_png(image.repeat(2, 0).repeat(2, 1)))
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (photos.parent / "secret.png").write_bytes(to_png(np.zeros((8, 8), np.uint8)))
+    return photos
 
 
 def first(site):

@@ -253,11 +253,31 @@ def rerank_speed(_: str, raw: Any) -> Iterator[Row]:
         yield took("ms a query", ms[3:], collection=MNIST, method=method)  # the first three warm up
 
 
+def mutants(_: str, raw: Any) -> Iterator[Row]:
+    every = {name: sum(counts.get(name, 0) for counts in raw["packages"].values()) for name in ("mutants", *_FATES)}
+    for package, counts in (raw["packages"] | {"all": every}).items():
+        if not counts["mutants"]:
+            continue
+        for fate in ("mutants", *_FATES):
+            yield number(fate, counts.get(fate, 0), package=package)
+        yield number("share killed at first", counts.get("killed at first", 0) / counts["mutants"], package=package)
+        killed, there = counts.get("killed", 0), counts["mutants"] - counts.get("gone", 0)
+        yield number("share killed", killed / there, package=package)
+        alike = counts.get("equivalent", 0)
+        yield number("share killed of those that change something", killed / (there - alike), package=package)
+    for one in raw["survivors"]:
+        place = f"{one['file']}:{one['line']}: {one['was']}  ->  {one['now']}"
+        yield number("survivors", 1, package=one["package"], place=place, note=one["verdict"])
+
+
+#: What becomes of a mutant; ``gone`` is one whose line was deleted since, as nothing needed it.
+_FATES = ("killed at first", "killed", "gone", "equivalent")
 STUDIES = {
-    "article": article, "mnist-scores": mnist_scores, "autoencoder": autoencoder, "codes": codes, "contrastive": contrastive,
+    "mutants": mutants, "article": article, "mnist-scores": mnist_scores, "autoencoder": autoencoder, "codes": codes, "contrastive": contrastive,
     "noise": noise, "nothing": nothing, "rerank": rerank,
 }  # fmt: skip
 ABOUT = {
+    "mutants": ("benchmarks/mutants.py", "whether a unit test fails where the code is broken in one place"),
     "article": ("benchmarks/article.py", "the article's experiment again, three seeds"),
     "mnist-scores": ("benchmarks/mnist_scores.py", "encoders that learn nothing, on all test digits of MNIST"),
     "autoencoder": ("benchmarks/autoencoder.py", "the preset deep, plain and adapted, beside others"),

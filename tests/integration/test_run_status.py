@@ -1,12 +1,7 @@
-"""How far a run is, as others are told: by the note itself, over the service, and on the page."""
+"""How far a run is, as others are told over the service and on the page."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -16,10 +11,7 @@ import lookalike
 import lookalike.index.sync.commit
 import lookalike.index.sync.run
 from lookalike import build_index
-from lookalike.errors import IndexStoreError
 from lookalike.imaging.encode import to_png
-from lookalike.index.lock import only_writer
-from lookalike.index.run_status import LOCK, OLD_ELSEWHERE, OLD_HERE, Underway, read_underway
 
 AT, LONG = 31, 60
 
@@ -57,71 +49,6 @@ class Held:
         self.go.set()
         self.thread.join(LONG)
         assert not self.thread.is_alive()
-
-
-def test_a_run_notes_how_far_it_is_and_wipes_that_out(photos, monkeypatch):
-    index = photos / ".lookalike"
-    assert read_underway(index) is None
-    run = Held(photos, monkeypatch)
-    found = read_underway(index)
-    assert (found.done, found.total) == (AT, 40)
-    assert 0 < found.rate < AT / 1.1
-    with pytest.raises(IndexStoreError, match="another process is writing"), only_writer(index):
-        pass
-    assert read_underway(index) == found
-    run.end()
-    assert read_underway(index) is None
-    assert not (index / LOCK).read_bytes().strip(b" \0")
-
-
-def test_a_note_is_taken_once_a_second(tmp_path):
-    with only_writer(tmp_path / "index") as notes:
-        notes.note(1, 9)
-        notes.note(2, 9)
-        assert read_underway(tmp_path / "index") == Underway(1, 9, 0.0)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a process is told to end by a signal here")
-def test_a_run_that_was_killed_counts_for_nothing(tmp_path):
-    code = f"""
-import time
-from lookalike.index.lock import only_writer
-from pathlib import Path
-with only_writer(Path({str(tmp_path / "index")!r})) as notes:
-    notes.note(3, 9)
-    print("noted", flush=True)
-    time.sleep({LONG})
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "noted\n"
-        assert read_underway(tmp_path / "index") == Underway(3, 9, 0.0)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(LONG)
-        process.stdout.close()
-    assert b'"done": 3' in (tmp_path / "index" / LOCK).read_bytes()
-    assert read_underway(tmp_path / "index") is None
-
-
-def test_notes_that_are_old_cut_short_or_nonsense_count_for_nothing(tmp_path):
-    def read(**changes):
-        told = {"done": 3, "total": 9, "rate": 2.5, "at": time.time(), "process": os.getpid()}
-        told["machine"] = lookalike.index.run_status.socket.gethostname()
-        (tmp_path / LOCK).write_bytes(b"\0" + json.dumps(told | changes).encode())
-        return read_underway(tmp_path)
-
-    assert read() == Underway(3, 9, 2.5)
-    assert read(at=time.time() - OLD_HERE - 1) is None
-    assert read(machine="another") == Underway(3, 9, 2.5)
-    assert read(machine="another", at=time.time() - OLD_ELSEWHERE - 1) is None
-    assert read(process=10**30) is not None
-    for change in ({"done": None}, {"rate": "fast"}, {"at": []}, {"process": "x"}):
-        assert read(**change) is None
-    for content in (b"", b"\0", b"\0{", b"\0[]", b"\0" + b"[" * 250, b'\0{"done": 3}'):
-        (tmp_path / LOCK).write_bytes(content)
-        assert read_underway(tmp_path) is None
-    assert read_underway(tmp_path / "nowhere") is None
 
 
 def test_the_page_and_the_service_show_it(photos, monkeypatch):

@@ -188,7 +188,7 @@ class _Page:
     def answers_until(self, distance: float) -> int | None:
         """Count the answers at most so far; None if that may be beyond what was ranked."""
         count = int(np.searchsorted(self.ranked, np.float32(distance), "right"))
-        return count if 0 < count < max(len(self.ranked), 1) or count == self.count else None
+        return count if 0 < count < len(self.ranked) or count == self.count else None
 
 
 def _plain_page(query: Query, rows: NDArray[np.int64], distances: NDArray[np.float32], count: int) -> _Page:

@@ -18,7 +18,7 @@ from lookalike.encoders.postprocess import Projection
 from lookalike.errors import UsageError, unknown_name
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.neighbors.sampling import sample_rows
-from lookalike.selection.neighbour_metric import MAX_ROWS, NAME, centred, neighbour_metric
+from lookalike.selection.neighbour_metric import MAX_ROWS, NAME, NEIGHBOURS, centred, neighbour_metric
 from lookalike.selection.scatter import leading_directions
 
 #: Components of the recipe ``pca``.
@@ -47,14 +47,14 @@ class Recipe:
 
 UNCHANGED = Recipe("unchanged")
 #: The default post-processing, and what the others are compared with.
-DEFAULT = Recipe(NAME, 7)
+DEFAULT = Recipe(NAME, NEIGHBOURS)
 #: What ``adapt`` and ``compare`` try.
 RECIPES = (
     UNCHANGED,
     Recipe("centred"),
     Recipe("pca"),
     DEFAULT,
-    Recipe(f"{NAME} twice", 7, 2),
+    Recipe(f"{NAME} twice", NEIGHBOURS, 2),
     Recipe(f"wide {NAME} twice", 15, 2),
 )
 NAMES = {recipe.name: recipe for recipe in RECIPES}

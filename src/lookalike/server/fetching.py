@@ -216,7 +216,7 @@ class _Fetch:
                 self._socket = plain
             plain.connect((str(address), port))
             secure = parts.scheme == "https"
-            connection = http.client.HTTPConnection(parts.hostname or "", port)
+            connection = http.client.HTTPConnection(str(address), port)
             connection.sock = (
                 ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) if secure else plain
             )
@@ -240,8 +240,6 @@ class _Fetch:
             if size > self.fetcher.max_bytes:
                 raise ValueError(f"it is over {self.fetcher.max_bytes / 2**20:g} MB")
             parts.append(part)
-        if self._ended:
-            raise TimeoutError("it isn't wanted any more")
         return b"".join(parts)
 
 

@@ -195,7 +195,7 @@ def a_descriptor_of_a_bad_file(rows, _):
     [
         (another_label, ["what is said of an image isn't what was written: b.png"]),
         (another_key_for_a_row, ["what is said of an image isn't what was written: b.png", "a descriptor isn't what"]),
-        (a_changed_value, ["quadrants: a descriptor isn't what was written", "descriptors of quadrants, not the 6"]),
+        (a_changed_value, ["quadrants: a descriptor isn't what was written", "0 descriptors of quadrants, not the 6"]),
         (swapped_descriptors, ["quadrants: a descriptor isn't what was written"]),
         (a_lost_descriptor, ["quadrants: a descriptor is missing"]),
         (nan, ["quadrants: a descriptor of zeros, NaN or infinity: b.png"]),

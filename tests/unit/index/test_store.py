@@ -116,6 +116,16 @@ def test_rows_are_seen_from_the_commit_on(path):
     assert second.dataset_version > first.dataset_version
 
 
+def test_what_was_not_written_whole_is_not_committed(path):
+    store = LanceStore(path, None)
+    store.append(rows(1, 2, 3))
+    (file,) = (path / DATASET / "data").iterdir()
+    file.write_bytes(file.read_bytes()[:-40])  # a disk that lost the last write, of which Lance says nothing
+    with pytest.raises(OSError, match="what was written can't be read back"):
+        store.commit(EMPTY)
+    assert not (path / MANIFEST).exists()
+
+
 def test_what_a_killed_run_wrote_is_forgotten_by_the_next(path):
     store = LanceStore(path, None)
     store.append(rows(1, 2, 3))
@@ -551,6 +561,16 @@ def test_a_manifest_with_any_byte_changed_is_the_same_or_refused(path, name):
     for length in range(0, len(whole) - 2, 20):  # without the line's end it is whole
         file.write_bytes(whole[:length])
         assert isinstance(or_refusal(path, lambda path: read_manifest(path, name)), str), length
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "a\\b", "../a", "a/../b", "./a", "a//b", "a/", ""])
+def test_a_strangers_manifest_leads_out_of_no_index(path, name):
+    for change in ({"files": {name: [1, 2]}}, {"columns": [replace(COLUMN, column=name)], "default": name}):
+        write_manifest(path, replace(EMPTY, **change))
+        with pytest.raises(DamagedIndexError, match="leads out of the index"):
+            read_manifest(path)
+    write_manifest(path, replace(EMPTY, files={"encoders/one.npz": [1, 2]}))
+    assert read_manifest(path).files == {"encoders/one.npz": [1, 2]}
 
 
 def test_a_manifest_that_fits_other_rows_is_refused_in_words(path):

@@ -32,7 +32,9 @@ def test_a_chance_is_the_share_of_all_pairs_at_least_this_close():
     assert meaning.p_value(1.99) == PValue(1 / 6, False)
     assert meaning.p_value(9.0) == PValue(1.0, False)
     assert meaning.p_value(0.5) == PValue(1 / 6, True)  # no pair is: fewer than 1 in 6
-    assert closeness(points[:1]).p_value(1.0) is None
+    alone = closeness(points[:1])
+    assert alone.p_value(1.0) is None
+    assert alone._learnt[0]["median"] == 0  # there is no pair
 
 
 def test_of_many_images_a_sample_is_counted_and_a_small_share_only_bounded():

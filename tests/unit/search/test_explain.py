@@ -18,7 +18,7 @@ from lookalike.imaging.encode import save_image
 from lookalike.imaging.resize import fit_to
 from lookalike.neighbors.exact import Database
 from lookalike.reports.heatmap import overlay, smooth
-from lookalike.search.explain import EXACT, HIDING, explain, picture_of, read_pair
+from lookalike.search.explain import EXACT, HIDING, _area_of_half, _message, explain, picture_of, read_pair
 from lookalike.search.occlusion import GRID, covered, falls
 from lookalike.transforms.windows import cell_shares
 from quadrants import ENTRY, Quadrants, pictures
@@ -151,6 +151,38 @@ def test_the_colours_that_account_for_it(tmp_path):
     assert red > 200
     assert max(green, blue) < 60
     assert share == pytest.approx(1, abs=0.01)
+
+
+def test_the_colours_that_account_for_most_come_first(tmp_path):
+    images = np.zeros((2, 16, 16, 3), np.uint8)
+    images[:, :8, :, 0] = 255
+    images[:, 8:13, :, 1] = 255
+    images[:, 13:, :, 2] = 255
+    found = explain(indexed(images, "color", tmp_path), *images).colours
+    shares = [share for _, share in found]
+    assert shares == sorted(shares, reverse=True)
+    assert [int(np.argmax(colour)) for colour, _ in found[:3]] == [0, 1, 2]
+
+
+def test_the_area_of_half_is_the_smallest_that_makes_it_up():
+    assert _area_of_half(np.array([[4.0, 1.0], [-9.0, 3.0]])) == 1 / 4  # 4 of 8
+    assert _area_of_half(np.array([[3.0, 2.0], [2.0, 3.0]])) == 2 / 4
+    assert _area_of_half(np.ones((4, 4))) == 1 / 2
+    assert _area_of_half(-np.ones((2, 2))) is None
+
+
+def test_what_accounts_for_it_is_said_in_words():
+    maps, points = [np.ones((2, 2)), np.array([[1.0, 0], [0, 0]])], (np.zeros((3, 2), np.float32),) * 2
+    assert _message(0.5, "cosine", True, maps, {"hog": 1.0}, None) == (
+        "Similarity 0.500 (cosine); half of it comes from 50% of the query and 25% of the answer."
+    )
+    assert _message(0.5, "cosine", False, [maps[0], -maps[0]], {"color": 0.25, "hog": 0.75}, points) == (
+        "Similarity 0.500 (cosine); hiding place after place, half of its fall comes from 50% of the query; "
+        "hog 75%, color 25%; 3 details lie in the same arrangement."
+    )
+    assert _message(0.0, "cosine", True, maps, {"hog": 1.0}, None) == (
+        "Similarity 0.000 (cosine); these two aren't alike, and nothing accounts for it."
+    )
 
 
 @pytest.mark.parametrize("space", ["hsv", "oklab"])

@@ -264,3 +264,15 @@ def test_a_date_beside_a_number_too_large_for_one_is_unknown():
     facts = [TYPED_FACTS[0] | {"metadata": {"x": value}} for value in (10**400, "2024-05-15")]
     assert parse("x >= '2024-05-15'").true_of(facts).tolist() == [False, True]
     assert parse("x in ('2024-05-15', '2024-05-16')").true_of(facts).tolist() == [False, True]
+
+
+def test_of_a_long_filter_what_stands_about_the_fault_is_shown():
+    def shown(text, at):
+        return str(FilterError(text, at, "no")).removeprefix(f"filter, character {at + 1}: no; see ^ in: ")
+
+    short = "x" * 99
+    assert shown(short, 50) == "x" * 50 + "^" + "x" * 49
+    assert shown("abc", 0) == "^abc"
+    long = "".join(chr(ord("a") + i % 26) for i in range(300))
+    assert shown(long, 100) == f"...{long[50:100]}^{long[100:145]}..."
+    assert shown(long, 50) == f"{long[:50]}^{long[50:95]}..."

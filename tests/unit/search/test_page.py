@@ -425,3 +425,10 @@ def test_an_index_opened_anew_forgets_what_was_made_of_the_old(tmp_path):
     assert lookalike.open_index(tmp_path / "index").ask({"where": "width = 2"}).total == 4
     build_index(pictures(*ROWS[:2]), "quadrants", tmp_path / "index")
     assert lookalike.open_index(tmp_path / "index").ask({"where": "width = 2"}).total == 2
+
+
+def test_noise_is_taken_out_of_images_and_of_nothing_else(index):
+    with pytest.raises(
+        UsageError, match="denoise takes the noise out of the query's images, and there is none; leave it out"
+    ):
+        index.ask({"words": "first", "denoise": "auto"})

@@ -127,3 +127,8 @@ def test_a_saved_query_that_cannot_be_used_is_named(tmp_path):
         Query.load(file)
     with pytest.raises(UsageError, match=r"the query can't be saved"):
         Query(text="a").save(file / "saved.json")
+
+
+def test_a_path_stays_as_it_is_and_an_id_is_spelt_out():
+    assert Example(path="half \udcff.png").path == "half \udcff.png"
+    assert Example(id="half \udcff.png").id.isprintable()

@@ -8,7 +8,7 @@ from lookalike import build_index, create_encoder, open_collection, open_index
 from lookalike.errors import EncoderError, UsageError
 from lookalike.imaging.encode import save_image
 from lookalike.index.integrity import verify
-from lookalike.selection.compare import TRIED, compare, encoder_named
+from lookalike.selection.compare import TRIED, augmentation_curves, compare, encoder_named
 from lookalike.selection.defaults import shown_to
 from lookalike.selection.recipes import DEFAULT
 from made_up_judge import judging
@@ -24,6 +24,21 @@ def photos(tmp_path):
         small = rng.integers(0, 256, (6, 6, 3), np.uint8)
         save_image(np.kron(small, np.ones((20, 20, 1), np.uint8)), folder / f"{n:02}.png")
     return folder
+
+
+def test_labels_count_in_curves_where_each_image_has_one(digits):
+    images, labels = digits[0][:40], digits[1][:40]
+    tried = {"pixels": create_encoder("pixels")}
+    told = []
+
+    def unchanged(some):
+        collection = open_collection(images, labels=some)
+        curves = augmentation_curves(collection, tried, ["turn"], queries=8, on_progress=lambda *n: told.append(n))
+        return curves["pixels"]["turn"][0]
+
+    assert unchanged(labels).lrap_10 is not None
+    assert unchanged(["", *labels[1:]]).lrap_10 is None
+    assert told == [(1, 1)] * 2
 
 
 def test_encoders_are_named_with_their_parameters(tmp_path):

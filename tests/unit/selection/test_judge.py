@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,10 @@ def test_unknown_encoders_have_wider_intervals_and_the_same_encoder_narrower(mon
     tried = [candidate(), candidate(recipe="pca", near=HALF), candidate("hog", near=HALF), candidate("mine", near=HALF)]
     widths = [gain["P@1"].high - gain["P@1"].low for gain in predict(tried, 0, "photos")]
     assert widths == pytest.approx([0, 2 * WIDTH * 0.01 * 0.55, 2 * WIDTH * 0.02 * 0.55, 2 * WIDTH * 0.03 * 0.55])
+
+
+def test_an_interval_holds_80_of_100():
+    assert math.erf(WIDTH / math.sqrt(2)) == pytest.approx(0.8, abs=0.001)
 
 
 def test_who_changes_few_neighbours_gains_and_risks_little(monkeypatch):

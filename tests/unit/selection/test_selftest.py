@@ -12,7 +12,7 @@ from lookalike.encoders.registry import create
 from lookalike.errors import UsageError
 from lookalike.neighbors.sampling import sample_rows
 from lookalike.selection.held_out import ALL, GROUPS, LEFT, RIGHT, SCENE, VIEWED, make_views
-from lookalike.selection.selftest import Trial, paired_difference, run_trial, self_test, trial_of
+from lookalike.selection.selftest import Trial, _list_lengths, paired_difference, run_trial, self_test, trial_of
 
 
 def on_a_line(places, copies, originals):
@@ -39,6 +39,14 @@ def test_figures_by_hand():
     assert test.per_query["neighbour agreement@2"].tolist() == [0.5, 0.5]
     assert test.per_query["category precision@2"].tolist() == [0.5, 0]
     assert test.first_hits == {}  # no group of families was tried alone
+
+
+def test_lists_are_as_long_as_half_of_the_collection_and_as_its_shares():
+    few = {"1%": 20, "5%": 100, "10%": 200}
+    assert _list_lengths(2000, None) == {"10": 10, "100": 100, "1000": 1000, **few}
+    assert "1000" not in _list_lengths(1999, None)
+    assert _list_lengths(19, None) == {"1%": 1, "5%": 1, "10%": 2}
+    assert _list_lengths(1, [0, 1, 2]) == {"1": 1}  # half of one is none, and a list has one
 
 
 def test_groups_of_families_have_figures_of_their_own():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -206,6 +207,16 @@ def test_the_look_is_that_of_the_images_whoever_could_be_measured(digits, monkey
     monkeypatch.setattr(module, "look_of", lambda default, colour: looks.append((default, colour)) or "photos")
     compare(digits[0], [blind("zero"), create("hog")], default="blind (kind=zero)", recipes=RECIPES[:1])
     assert looks == [("blind (kind=zero)", False)]
+
+
+def test_colours_make_photos(monkeypatch):
+    looks = []
+    monkeypatch.setattr(module, "look_of", lambda default, colour: looks.append(colour) or "photos")
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    for shown in (images, images[..., 0]):
+        compare(shown, [create("pixels")], recipes=RECIPES[:1])
+    assert looks[0] is True
+    assert looks[-1] is False
 
 
 def test_ctrl_c_gives_the_verdict_over_what_was_done(digits):

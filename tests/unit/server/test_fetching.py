@@ -129,6 +129,48 @@ def test_so_many_are_fetched_at_a_time(monkeypatch):
     answered.set()
 
 
+def resolving(monkeypatch, *addresses):
+    """Let every name have these addresses; return what was asked."""
+    asked = []
+
+    def look_up(name, port, **_):
+        asked.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")])
+def test_one_address_within_is_enough_to_refuse_a_name(site, monkeypatch, addresses):
+    resolving(monkeypatch, *addresses)
+    outside = Fetcher(allowed=lambda address: str(address) == "127.0.0.1")
+    with pytest.raises(UsageError, match="leads into a private network; images are fetched from public hosts only"):
+        outside.fetch(site.replace("127.0.0.1", "pictures.example"))
+
+
+def test_a_name_without_an_address_is_refused(monkeypatch):
+    resolving(monkeypatch)
+    with pytest.raises(UsageError, match="private network"):
+        Fetcher(allowed=anywhere).fetch("http://pictures.example/a.png")
+
+
+def test_the_checked_address_itself_is_asked_and_by_its_name(site, monkeypatch):
+    asked = resolving(monkeypatch, "127.0.0.1")
+    there = site.replace("127.0.0.1", "pictures.example")
+    assert Fetcher(allowed=anywhere).fetch(f"{there}/host?a=1") == f"{there[7:]} /host?a=1".encode()
+    assert asked == ["pictures.example"]
+
+
+def test_http_and_https_have_ports_of_their_own(monkeypatch):
+    ports = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, **__: ports.append(port) or [])
+    for url in ("http://a.example/", "https://a.example/", "https://a.example:8443/"):
+        with pytest.raises(UsageError):
+            Fetcher().fetch(url)
+    assert ports == [80, 443, 8443]
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/slow":
@@ -142,6 +184,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(301)
             self.send_header("Location", "/loop")
             self.end_headers()
+            return
+        if self.path.startswith("/host"):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"{self.headers['Host']} {self.path}".encode())
             return
         status = 404 if self.path == "/none" else 200
         self.send_response(status)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from lookalike.server.admission import BusyError, Slots
+from lookalike.server.admission import BusyError, ByteBudget, Slots
 from lookalike.server.guard import Guard
 from lookalike.server.rules import COOKIE, Rules
 
@@ -30,8 +30,8 @@ def ask(guard, path="/api/info", method="GET", headers=(), body=(b"",), query=b"
     raw = [(n.lower().encode(), v.encode() if isinstance(v, str) else v) for n, v in headers]
     if not any(n == b"host" for n, _ in raw):
         raw.append((b"host", b"127.0.0.1:8321"))
-    scope = {
-        "type": "http", "method": method, "path": path, "headers": raw, "query_string": query, "scheme": "http",
+    scope = {  # the texts are no constants, as a server reads them
+        "type": "http", "method": bytes(method, "ascii").decode(), "path": bytes(path, "ascii").decode(), "headers": raw, "query_string": query, "scheme": "http",
         "client": (client, 1),
     }  # fmt: skip
     parts = list(body)
@@ -106,7 +106,9 @@ def test_a_named_origin_may_ask_and_is_told_so():
         guard, method="OPTIONS", headers=[origin, ("access-control-request-headers", "authorization")]
     )
     assert status == 204
+    assert "content-length" not in headers  # HTTP allows none here
     assert headers["access-control-allow-origin"] == "https://shop.example"
+    assert ask(guard, method="OPTIONS")[0] == 401
     status, headers, _ = ask(guard, method="POST", headers=[origin, ("authorization", f"Bearer {TOKEN}")])
     assert (status, headers["access-control-allow-origin"]) == (200, "https://shop.example")
     assert "access-control-allow-credentials" not in headers  # the cookie is for our own page only
@@ -144,10 +146,42 @@ def test_the_page_moves_the_token_from_the_address_into_a_cookie():
 def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not():
     guard = Guard(echo, Rules(body_bytes=10))
     assert ask(guard, method="POST", body=[b"12345", b"67890"])[2] == b"1234567890"
+    assert ask(guard, method="POST", headers=[("content-length", "10")], body=[b"1234567890"])[0] == 200
     answer = ask(guard, method="POST", headers=[("content-length", "11")])
     assert (answer[0], answer[1]["connection"]) == (413, "close")
+    over = ask(Guard(echo, Rules()), method="POST", headers=[("content-length", str(2**25 + 1))])
+    assert error(over) == "the request is over 32 MB; send a smaller image"
     assert ask(guard, method="POST", headers=[("content-length", "-1")])[0] == 413
     assert ask(guard, method="POST", body=[b"123456", b"123456"])[0] == 413
+
+
+def test_a_client_that_goes_amid_its_body_is_answered_by_nobody():
+    seen = []
+
+    async def gone(scope, receive, send):
+        seen.append(await receive())
+
+    async def run():
+        parts = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+
+        async def receive():
+            return parts.pop(0)
+
+        guard = Guard(gone, Rules())
+        headers = [(b"host", b"127.0.0.1"), (b"transfer-encoding", b"chunked")]
+        scope = {"type": "http", "method": "POST", "path": "/api/search", "headers": headers, "client": ("::1", 1)}
+        await asyncio.wait_for(guard(scope, receive, None), 10)
+        assert (guard.in_flight, guard._held.held) == (0, 0)
+
+    asyncio.run(run())
+    assert all(message["type"] == "http.disconnect" or not message.get("more_body") for message in seen)
+
+
+def test_who_asks_before_it_sends_is_refused_without_a_body():
+    guard = Guard(echo, Rules(token=TOKEN))
+    expecting = [("expect", "100-continue"), ("content-length", "5")]
+    answer = ask(guard, method="POST", headers=expecting, body=[b"never"], wait=100.0)
+    assert (answer[0], answer[1]["connection"]) == (401, "close")
 
 
 def test_a_refused_body_is_read_in_part_and_then_its_connection_ends():
@@ -176,6 +210,30 @@ def test_who_asks_too_often_waits():
     assert answer[0] == 200
     answer = ask(guard, method="POST")
     assert (answer[0], answer[1]["retry-after"]) == (429, "1")
+
+
+def test_who_asks_too_often_is_told_how_long_to_wait_and_never_nothing():
+    for rate, wait in ((100, "1"), (2, "1"), (0.1, "10")):
+        guard = Guard(echo, Rules(rate=rate, burst=1), clock=lambda: 0.0)
+        ask(guard, method="POST")
+        answer = ask(guard, method="POST")
+        assert (answer[0], answer[1]["retry-after"]) == (429, wait)
+        assert error(answer) == f"more than {rate:g} requests a second; wait {wait} s"
+
+
+def test_a_bucket_holds_no_more_than_a_burst():
+    now = [0.0]
+    guard = Guard(echo, Rules(rate=1, burst=2), clock=lambda: now[0])
+    ask(guard, method="POST")
+    now[0] = 1000.0
+    assert [ask(guard, method="POST")[0] for _ in range(3)] == [200, 200, 429]
+
+
+def test_streams_of_events_are_few_and_have_no_end():
+    guard = Guard(echo, Rules(streams=0, seconds=0.0))
+    answer = ask(guard, path="/api/events")
+    assert (answer[0], answer[1]["retry-after"]) == (429, "30")
+    assert ask(Guard(echo, Rules(in_flight=0, seconds=0.0)), path="/api/events")[0] == 200
 
 
 def test_too_many_at_a_time_are_told_to_come_again():
@@ -229,6 +287,17 @@ def test_any_token_signs_in_by_the_address_that_is_printed(token):
         assert ask(guard, headers=[("authorization", b"Bearer " + plain)])[0] == 200
     for wrong in (token[:-1], token.upper() + "x", token + "\x00"):
         assert ask(guard, headers=[("authorization", f"Bearer {_for_a_header(wrong)}")])[0] == 401
+
+
+def test_an_address_of_too_many_parts_signs_nobody_in():
+    guard = Guard(echo, Rules(token=TOKEN))
+    assert ask(guard, path="/", query=b"&".join(b"a=1" for _ in range(30)) + f"&token={TOKEN}".encode())[0] == 401
+
+
+def test_the_cookie_is_for_tls_alone_where_that_is_spoken():
+    for secure in (True, False):
+        _, headers, _ = ask(Guard(echo, Rules(token=TOKEN, secure=secure)), path="/", query=f"token={TOKEN}".encode())
+        assert headers["set-cookie"].endswith("; Secure") is secure
 
 
 def test_two_servers_of_one_host_and_prefixes_keep_their_cookies_apart():
@@ -322,6 +391,11 @@ def test_two_of_a_header_that_is_single_are_refused(name):
 @pytest.mark.parametrize("length", ["-1", "+5", "5 ", "0x5", "५", "1e3", "9" * 400, "", "5, 5"])
 def test_a_length_that_is_no_plain_number_is_refused(length):
     assert ask(Guard(echo, Rules()), method="POST", headers=[("content-length", length)])[0] in (413, 400)
+
+
+def test_a_length_that_is_refused_is_told_in_part():
+    answer = ask(Guard(echo, Rules()), method="POST", headers=[("content-length", "x" * 100)])
+    assert error(answer) == f"the Content-Length is '{'x' * 40}'; expected a number of bytes"
 
 
 def test_a_body_where_none_belongs_is_refused():
@@ -435,7 +509,8 @@ def test_rates_are_kept_of_so_many_clients_and_a_household_is_one():
         guard._check_rate(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
     guard._check_rate("x" * 60_000)
     assert len(guard._buckets) == 10_000
-    assert max(map(len, guard._buckets)) <= 64
+    assert list(guard._buckets)[-1] == "x" * 64
+    assert "2001:db8::/64" not in guard._buckets  # the one that asked longest ago is forgotten first
 
 
 @pytest.mark.parametrize(
@@ -453,6 +528,30 @@ def test_who_may_be_another_machine(client, headers, rules, remote):
     guard = Guard(echo, rules)
     assert ask(guard, client=client, headers=headers)[0] == 200
     assert guard.scope["lookalike.remote"] is remote
+
+
+def test_bytes_that_are_held_are_bounded_and_given_back():
+    held = ByteBudget(3 * 2**20, "answers")
+    held.take(2 * 2**20)
+    held.take(2**20)
+    with pytest.raises(BusyError, match="3 MB of answers are held already; try again later") as told:
+        held.take(1)
+    assert told.value.seconds == 2
+    held.give_back(1)
+    held.take(1)
+    held.take_anyway(5)
+    assert held.held == 3 * 2**20 + 5
+
+
+def test_a_large_answer_that_cannot_be_held_is_refused_and_a_small_one_is_not():
+    async def sends(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * int(scope["query_string"])})
+
+    guard = Guard(sends, Rules(held_bytes=2**20))
+    assert ask(guard, query=str(2**20).encode())[0] == 200
+    assert ask(guard, query=str(2**20 + 1).encode())[0] == 429
+    assert guard._sent.held == 0
 
 
 def test_places_are_given_to_so_many_and_waited_for_by_so_many():

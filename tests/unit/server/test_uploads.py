@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from base64 import b64encode
 from io import BytesIO
 
 import numpy as np
 import pytest
 
-from lookalike.errors import ImageError
+from lookalike.errors import ImageError, UsageError
 from lookalike.imaging.encode import to_png
+from lookalike.imaging.limits import Limits
+from lookalike.imaging.sandbox.api import Answer
 from lookalike.server import uploads
-from lookalike.server.upload_cache import UploadCache
+from lookalike.server.upload_cache import MAX_DECODED, ForgottenUploadError, UploadCache
 from lookalike.server.uploads import MAX_SIDE, Allowance, Decoder, Upload
 
 PICTURE = np.arange(40 * 30, dtype=np.uint8).reshape(40, 30)
@@ -100,6 +103,110 @@ def test_all_pictures_of_a_request_together_have_so_much_time(decoder, monkeypat
     with pytest.raises(ImageError, match="took over") as told:
         decoder.decode(DATA, allowance=Allowance())
     assert told.value.outcome == "too large"
+
+
+def test_the_last_of_the_time_is_counted(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(uploads.time, "monotonic", lambda: now[0])
+    allowance = Allowance()
+    assert allowance.seconds() == 60
+    now[0] += 59.5
+    assert allowance.seconds() == 0.5
+    now[0] += 0.5
+    with pytest.raises(ImageError, match="the images of this request took over 60 s; send fewer"):
+        allowance.seconds()
+
+
+def in_the_worker(crop):
+    task = {"data": b64encode(DATA).decode(), "where": "cat.png", "crop": crop, "limits": vars(uploads.LIMITS)}
+    ((facts, blobs),) = uploads.decode_task(task)
+    return facts, blobs
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 30, 40), (29, 39, 1, 1), (5, 6, 7, 8), (3, 4, 20, 1)])
+def test_a_crop_is_that_part_of_the_upright_picture(crop):
+    x, y, width, height = crop
+    facts, (pixels,) = in_the_worker(crop)
+    assert facts == {"shape": [height, width], "width": 30, "height": 40}
+    assert pixels == PICTURE[y : y + height, x : x + width].tobytes()
+
+
+@pytest.mark.parametrize(
+    "crop", [(-1, 0, 5, 5), (0, -1, 5, 5), (0, 0, 0, 5), (0, 0, 5, 0), (26, 0, 5, 5), (0, 36, 5, 5), (30, 40, 1, 1)]
+)
+def test_a_crop_that_lies_outside_is_refused(crop):
+    x, y, width, height = crop
+    said = f"cat.png: the crop {width} x {height} at {x}, {y} isn't inside its 30 x 40 pixels"
+    assert in_the_worker(crop) == ({"outcome": "outside", "reason": said}, [])
+
+
+def test_a_crop_that_lies_outside_is_the_callers_fault(decoder):
+    with pytest.raises(UsageError, match="isn't inside its 30 x 40 pixels"):
+        decoder.decode(DATA, "cat.png", (26, 0, 5, 5))
+
+
+def test_a_picture_is_made_as_small_as_it_is_kept_and_never_larger():
+    def shape(height, width):
+        task = {
+            "data": b64encode(to_png(np.zeros((height, width), np.uint8))).decode(),
+            "where": "",
+            "crop": None,
+            "limits": {},
+        }
+        return next(uploads.decode_task(task))[0]["shape"]
+
+    assert shape(MAX_SIDE, 5) == [MAX_SIDE, 5]
+    assert shape(2 * MAX_SIDE, 6) == [MAX_SIDE, 3]
+    assert shape(1, 4 * MAX_SIDE) == [1, MAX_SIDE]
+
+
+def test_an_index_may_allow_more_than_we_do_and_never_less(decoder):
+    small = Decoder(Limits(pixels=100, bytes=2**20, seconds=10.0, memory=2**30), workers=1)
+    try:
+        with pytest.raises(ImageError) as told:
+            small.decode(DATA)
+        assert told.value.outcome == "bomb"
+        assert "of this request" not in str(told.value)
+        assert small.decode(DATA, limits=Limits(pixels=1200)).height == 40
+    finally:
+        small.close()
+    assert decoder.decode(DATA, limits=Limits(pixels=1)).height == 40
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"shape": [40, 30]}, {"shape": "no", "width": 30, "height": 40}, {"shape": [40, 31], "width": 30, "height": 40},
+     {"shape": [1200], "width": 30, "height": 40}, {"shape": [20, 30, 2], "width": 30, "height": 40}, {"shape": [40, 30], "width": None, "height": 40},
+     {"shape": [1, 1200], "width": 1200, "height": 1}, {"shape": [1, 1, 40, 30], "width": 30, "height": 40}, {"shape": 3}],
+)  # fmt: skip
+def test_a_decoder_that_was_taken_over_is_not_believed(decoder, monkeypatch, facts):
+    monkeypatch.setattr(decoder._sandbox, "run", lambda _: Answer(facts, [PICTURE.tobytes()]))
+    with pytest.raises(ImageError, match="the decoder sent an invalid answer; try another image") as told:
+        decoder.decode(DATA)
+    assert told.value.outcome == "crashed"
+
+
+def test_files_are_kept_until_others_need_their_room():
+    kept = UploadCache(max_bytes=10)
+    picture = Upload(PICTURE, 30, 40)
+    first, second = kept.add(b"12345", picture), kept.add(b"67890", picture)
+    assert kept.add(b"12345", picture) == first  # known already: no more room, but the newest
+    assert kept.get(second) == b"67890"
+    kept.get(first)
+    third = kept.add(b"x", picture)
+    for name, there in ((first, True), (second, False), (third, True)):
+        assert (kept.decoded(name) is not None) is there
+    with pytest.raises(ForgottenUploadError, match="that image isn't kept any more; send it again"):
+        kept.get(second)
+    large = kept.add(b"x" * 100, picture)  # one is kept, however large
+    assert (kept.get(large), list(kept._files)) == (b"x" * 100, [large])
+
+
+def test_few_pictures_are_kept_decoded():
+    kept = UploadCache()
+    names = [kept.add(b"%d" % n, Upload(PICTURE, 30, 40)) for n in range(MAX_DECODED + 1)]
+    assert [kept.decoded(name) is not None for name in names] == [False] + [True] * MAX_DECODED
+    assert kept.get(names[0]) == b"0"
 
 
 def test_tiny_files_are_kept_no_longer_than_their_number_allows(monkeypatch):

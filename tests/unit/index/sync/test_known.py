@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lookalike.index.schema import ENCODED, FACTS, READ, SEEN, UNSEEN, Facts
-from lookalike.index.sync.known import KnownRows
+from lookalike.index.sync import known
+from lookalike.index.sync.known import KnownRows, _Digests
 from stored import Row, to_table
 
 OUTCOMES = ("indexed", "indexed", "indexed", "blank", "damaged", "caption")
@@ -97,3 +98,22 @@ def test_hashes_of_any_length_are_told_apart():
     known.add(table_of([Facts(n, f"{n}", hash=name, size=1) for n, name in enumerate(names)]), {})
     assert [alike.tolist() for alike in known.alike(names)] == [[0, 3], [1], [2], [0, 3]]
     assert known.extra == 1
+
+
+def test_digests_are_found_however_many_times_some_were_added():
+    rng = np.random.default_rng(0)
+    digests, everything = _Digests(), []
+    for size in (300, 1, 7, 50, 3, 400, 2, 2, 90, 1, 1, 1) * 3:
+        some = np.sort(np.array([f"{n:064x}".encode() for n in rng.integers(0, 500, size)], "S64"))
+        rows = rng.integers(0, 10_000, size)
+        digests.add(some, rows)
+        everything += zip(some.tolist(), rows.tolist(), strict=True)
+        assert len(digests._pieces) <= known._MAX_PIECES
+    digests.add(np.empty(0, "S64"), np.empty(0, np.int64))
+    assert sum(len(piece[0]) for piece in digests._pieces) == len(everything)
+    wanted = np.array([f"{n:064x}".encode() for n in range(0, 700, 7)], "S64")
+    places, rows = digests.find(wanted)
+    found = sorted(zip(wanted[places].tolist(), rows.tolist(), strict=True))
+    assert found == sorted(pair for pair in everything if pair[0] in set(wanted.tolist()))
+    assert all(digests.may_hold(digest) for digest, _ in everything)
+    assert not all(digests.may_hold(digest) for digest in wanted[80:].tolist())

@@ -20,6 +20,8 @@ from lookalike.selection.recipes import DEFAULT, RECIPES, recipe_named
 from made_up_judge import judging
 from served import Site
 
+pytestmark = pytest.mark.slow  # indexes that learn
+
 #: For the nearest images pca is surely better than the default, for categories centred.
 DECIDED = {"P1": {"recipe pca": 0.5, "recipe centred": 0.1}, "mAP": {"recipe centred": 0.5}}
 NOTHING = "--aim changes nothing here"

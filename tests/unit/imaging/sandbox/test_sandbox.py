@@ -20,7 +20,10 @@ from lookalike.imaging.sandbox.api import Sandbox
 from lookalike.imaging.sandbox.pool import Pool
 from paths import TESTS as TESTS_FOLDER
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can")
+pytestmark = [
+    pytest.mark.slow,  # processes
+    pytest.mark.skipif(sys.platform == "win32", reason="the hostile codec does what only POSIX systems can"),
+]
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 TESTS = str(TESTS_FOLDER)
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])}
@@ -254,6 +257,7 @@ def message(header):
     "data",
     [
         b"\xff" * 100,  # a header of four thousand million bytes
+        message(b""),
         message(b"nuts!"),
         message(b"[]"),
         message(b"[" * 100_000),
@@ -266,7 +270,7 @@ def message(header):
         message(b'["bogus", {}, []]'),
         message(b'["ready", {}, []]'),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_codec_that_writes_nonsense_costs_its_own(data):
     facts = among_good_ones({"do": "write_nonsense", "hex": data.hex()}, seconds=15).facts

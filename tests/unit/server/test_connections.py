@@ -21,6 +21,8 @@ from lookalike.server.listening import ListeningSocket
 from lookalike.server.outgoing import PIECE
 from lookalike.server.rules import Rules
 
+pytestmark = pytest.mark.slow  # servers
+
 LARGE = 64 * 2**20
 
 

@@ -15,6 +15,8 @@ pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 
 from served import Site
 
+pytestmark = pytest.mark.slow  # servers
+
 
 @pytest.fixture
 def photos(tmp_path):

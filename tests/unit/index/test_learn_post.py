@@ -13,6 +13,8 @@ from lookalike.index.integrity import verify
 from lookalike.neighbors.linalg import unit_rows
 from lookalike.selection.neighbour_metric import MIN_ROWS, NAME, neighbour_metric
 
+pytestmark = pytest.mark.slow  # indexes that learn
+
 TALL = 24
 
 

@@ -33,6 +33,8 @@ from lookalike.server.rules import Rules
 from lookalike.server.uploads import Decoder
 from served import Site, events, first
 
+pytestmark = pytest.mark.slow  # servers
+
 COUNT = 60
 TOKEN = "a-token-of-some-length"
 
