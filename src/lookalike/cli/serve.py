@@ -125,7 +125,9 @@ def _indexed(source: str, path: Path) -> Iterator[None]:
         while not is_begun(path) and indexing.poll() is None:
             time.sleep(0.05)
         if not is_begun(path):
-            raise UsageError(f"{source}: nothing was indexed, so that there is nothing to serve; the lines above say why")
+            raise UsageError(
+                f"{source}: nothing was indexed, so that there is nothing to serve; the lines above say why"
+            )
         yield
     finally:
         indexing.terminate()

@@ -24,6 +24,8 @@ from lookalike.errors import UsageError
 from lookalike.index.fact_table import FactTable
 
 K1, B = 1.2, 0.75
+#: Fewest letters of a word that may stand for another.
+SHORTEST = 4
 
 #: Longest text that is looked for, in characters, and most words of it.
 LONGEST, MAX_WORDS = 2_000, 100
@@ -128,7 +130,8 @@ class Words:
         Parameters
         ----------
         asked : str
-            Words that must all be there; ``sun*`` is any word that begins so, and ``-sun`` must not be there.
+            Words that must all be there, in the singular or plural; what isn't there at all stands for words that begin so,
+            else for those with one other letter. ``sun*`` is any word that begins so, and ``-sun`` must not be there.
 
         Returns
         -------
@@ -154,10 +157,53 @@ class Words:
         total = np.zeros(self._size)
         fits = np.ones(self._size, np.bool_)
         for word, is_excluded, is_prefix in terms:
-            score = self._score(self._numbers_of(word, is_prefix=is_prefix))
+            exact = is_excluded or is_prefix
+            score = self._score(self._numbers_of(word, is_prefix=is_prefix) if exact else self._meant(word))
             fits &= (score == 0) if is_excluded else (score > 0)
             total += 0 if is_excluded else score
         return np.where(fits, total, 0.0)
+
+    def forgiven(self, asked: str) -> dict[str, list[str]]:
+        """Tell which words stand in for those that aren't there.
+
+        Parameters
+        ----------
+        asked : str
+            As of :meth:`scores`.
+
+        Returns
+        -------
+        dict of str to list of str
+            At most five for each word that isn't there in the singular or plural, and has some.
+        """
+        taken = {}
+        for sign, text in _TERM.findall(asked):
+            for word in [] if sign or text.endswith("*") else _query_words(text):
+                if not self._there(word) and (numbers := self._meant(word)):
+                    taken[word] = [self._words[number].as_py() for number in numbers[:5]]
+        return taken
+
+    def _there(self, word: str) -> list[int]:
+        """Return the numbers of a word in the singular and plural."""
+        forms = dict.fromkeys((word, f"{word}s", f"{word}es", *(word.removesuffix(end) for end in ("s", "es"))))
+        return [
+            number
+            for form in forms
+            if len(form) > 2 or form == word
+            for number in self._numbers_of(form, is_prefix=False)
+        ]
+
+    def _meant(self, word: str) -> list[int]:
+        """Return the numbers of the words that one may stand for."""
+        if (there := self._there(word)) or len(word) < SHORTEST:
+            return there
+        if begins := self._numbers_of(word, is_prefix=True):
+            return begins
+        if word.isdecimal():  # another number is another thing
+            return []
+        lengths = pc.utf8_length(self._words).to_numpy(zero_copy_only=False)
+        near = np.flatnonzero(np.abs(lengths - len(word)) <= 1)
+        return [int(at) for at in near if _is_one_slip(word, self._words[int(at)].as_py())]
 
     def _numbers_of(self, word: str, *, is_prefix: bool) -> list[int]:
         """Return the numbers of a word, or of all that begin so."""
@@ -175,6 +221,16 @@ class Words:
         rarity = np.log(1 + (self._size - holding + 0.5) / (holding + 0.5))
         scores: NDArray[np.float64] = rarity * counts * (K1 + 1) / (counts + self._norm)
         return scores
+
+
+def _is_one_slip(one: str, other: str) -> bool:
+    """Tell whether one letter more, fewer, other or swapped with the next makes a word of another."""
+    short, long = sorted((one, other), key=len)
+    at = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    swapped = short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    return short[at + 1 :] == long[at + 1 :] or swapped
 
 
 def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:

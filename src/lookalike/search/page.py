@@ -23,6 +23,7 @@ from lookalike.search.calibration import COPY, DEPTH, SHALLOWEST, DistanceCalibr
 from lookalike.search.compose import ComposedQuery, compose, row_of, show_example, whole_picture
 from lookalike.search.engine import Match, match_of
 from lookalike.search.learnt import calibration_of, rejection_rates_of, words_of
+from lookalike.search.likeness import likenesses
 from lookalike.search.rejection import MatchConfidence, assess_match
 from lookalike.search.request import Query
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
@@ -119,7 +120,7 @@ def _passing(index: IndexReader, query: Query) -> tuple[NDArray[np.int64], NDArr
     if query.words is not None:
         scores = words_of(index).scores(query.words)
         passing &= scores > 0
-    for name in query.dislikes:
+    for name in (*query.dislikes, *query.without):
         passing[row_of(index, name)] = False
     rows = np.flatnonzero(passing)
     return rows, None if scores is None else scores[rows]
@@ -137,6 +138,8 @@ def _by_facts(
         score = None if scores is None else float(scores[at])
         matches.append(match_of(facts, rank, int(rows[at]), score=score))
     message = none_message(query) if not total else f"{title_of(query)}: {total:,} of {len(index):,} images"
+    for word, taken in words_of(index).forgiven(query.words).items() if query.words else ():
+        message += f"; no {word!r} is there, {', '.join(map(repr, taken))} was taken for it"
     return response_of(query, matches, total, total, None, not total, message)
 
 
@@ -255,8 +258,16 @@ def _by_image(
     matches = _matches(index, page, database, query.offset, calibration, inliers)
     if not total:
         return response_of(query, matches, total, 0, None, True, none_message(query))
+    if query.within is not None:  # all that is asked is what lies so near
+        if calibration is not None:
+            matches = _in_words(matches, calibration, None, False)
+        message = f"{total:,} {'image' if total == 1 else 'images'} within a distance of {query.within:g}"
+        response = response_of(query, matches, total, page.count, None, False, message)
+        return replace(response, denoised=composed.restored, how=ranking.how)
     others = near[~np.isin(near_rows, composed.rows)][:DEPTH]
     gap, nothing, message = _meaning(index, query, ranking, page, composed, others, calibration, inliers, on_note)
+    if calibration is not None:
+        matches = _in_words(matches, calibration, gap, nothing)
     response = response_of(query, matches, total, page.count, gap, nothing, message)
     return replace(response, denoised=composed.restored, how=ranking.how)
 
@@ -267,6 +278,19 @@ def _first_picture(index: IndexReader, query: Query) -> NDArray[np.uint8]:
     if example.id is not None and example.crop is None:
         return whole_picture(index, row_of(index, example.id))
     return show_example(index, example)
+
+
+def _in_words(matches: list[Match], calibration: DistanceCalibration, gap: int | None, nothing: bool) -> list[Match]:
+    """Say of each match how alike it is."""
+    words = likenesses(
+        [match.distance for match in matches],
+        [match.p_value for match in matches],
+        [(match.inliers or 0) >= VERIFIED for match in matches],
+        calibration,
+        before_gap=sum(match.rank <= (gap or 0) for match in matches),
+        nothing=nothing,
+    )
+    return [replace(match, likeness=word) for match, word in zip(matches, words, strict=True)]
 
 
 # What it means --------------------------------------------------------------------------------------------------------
@@ -298,7 +322,8 @@ def _meaning(
     if not len(others):
         calibration = None
     confidence = MatchConfidence()
-    if calibration is not None and rates is not None:  # are the nearest answers matches at all?
+    alone = query.images and not (query.likes or query.dislikes or query.text or query.words or query.where)
+    if calibration is not None and rates is not None and alone:  # are the nearest answers matches at all?
         confidence = assess_match(
             others,
             lambda: np.delete(ranking.database.distances(ranking.descriptors)[0], composed.rows),

@@ -124,6 +124,7 @@ class QueryModel(Strict):
     images: list[ImageModel] = Field([], max_length=MAX_EXAMPLES)
     likes: list[Id] = Field([], max_length=MAX_EXAMPLES)
     dislikes: list[Id] = Field([], max_length=MAX_EXAMPLES)
+    without: list[Id] = Field([], max_length=MAX_EXAMPLES, description="Not among the answers.")
     text: Typed | None = None
     words: Typed | None = None
     where: Typed | None = None
@@ -182,6 +183,9 @@ class MatchModel(BaseModel):
         None, description="Whether it is rarer than that: nothing so close was drawn."
     )
     score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
+    likeness: str | None = Field(
+        None, description="same picture, very alike, alike or the rest, where that can be told."
+    )
     group: list[str] | None = Field(None, description="Ids of the near-duplicates grouped with this match.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     picture: str | None = Field(None, description="Its thumbnail as a data: URL, of as many as were asked for.")

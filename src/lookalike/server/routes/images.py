@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from lookalike.errors import ImageError
-from lookalike.imaging.encode import to_png, to_thumbnail
-from lookalike.server.pictures import picture_response
+from lookalike.imaging.encode import THUMBNAIL_SIDE, to_png, to_thumbnail
+from lookalike.server.pictures import picture_response, smaller
 from lookalike.server.schemas import ERRORS, FactsModel, PageModel
 from lookalike.server.service import ServiceOf
 from lookalike.server.shared_index import SharedIndex
@@ -52,15 +52,34 @@ def image(service: ServiceOf, identity: Identity) -> dict[str, Any]:
 
 
 @router.get("/api/thumbnail", response_class=Response)
-def thumbnail(service: ServiceOf, request: Request, identity: Identity) -> Response:
-    """Return an image's thumbnail, from the index: a PNG or a JPEG, no side over 128 pixels."""
-    file = service.ask_index(lambda index: index.thumbnail_bytes([service.row(identity)])[0])
-    return picture_response(request, file)
+def thumbnail(
+    service: ServiceOf,
+    request: Request,
+    identity: Identity,
+    side: Annotated[
+        int, Query(ge=16, le=THUMBNAIL_SIDE, description="No side is longer; nothing is enlarged.")
+    ] = THUMBNAIL_SIDE,
+    v: Annotated[
+        str, Query(max_length=64, description="Begins the image's hash: the answer is then cached for good.")
+    ] = "",
+) -> Response:
+    """Return an image's thumbnail, from the index: a PNG, a WebP or a JPEG, no side over 384 pixels."""
+
+    def work(index: SharedIndex) -> tuple[bytes, bool]:
+        row = service.row(identity)
+        (file,), (facts,) = index.thumbnail_bytes([row]), index.facts([row])
+        shown, longest = smaller(file, side)
+        # One made by an older version is replaced by a sharper one when its index is made again.
+        sharp = longest >= min(THUMBNAIL_SIDE, max(facts["width"] or 0, facts["height"] or 0))
+        return shown, sharp and bool(v) and (facts["hash"] or "").startswith(v)
+
+    file, for_good = service.ask_index(work)
+    return picture_response(request, file, for_good=for_good)
 
 
 @router.get("/api/picture", response_class=Response)
 def picture(
-    service: ServiceOf, request: Request, identity: Identity, side: Annotated[int, Query(ge=16, le=1024)] = 1024
+    service: ServiceOf, request: Request, identity: Identity, side: Annotated[int, Query(ge=16, le=4096)] = 1024
 ) -> Response:
     """Return an image as browsers show it: decoded here, upright, without its file's metadata."""
 
