@@ -185,7 +185,11 @@ class Words:
 
     def _there(self, word: str) -> list[int]:
         """Return the numbers of a word in the singular and plural."""
-        forms = dict.fromkeys((word, f"{word}s", f"{word}es", *(word.removesuffix(end) for end in ("s", "es"))))
+        forms = (
+            (word,)
+            if len(word) < 3
+            else dict.fromkeys((word, f"{word}s", f"{word}es", *(word.removesuffix(end) for end in ("s", "es"))))
+        )
         return [
             number
             for form in forms

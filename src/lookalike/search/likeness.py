@@ -12,7 +12,7 @@ LEVELS = (SAME, VERY, ALIKE, REST)
 #: The same picture is nearer than this share of the distance of a random pair.
 SAME_SHARE = 0.02
 #: Of random pairs, as many are at least as close as what is very alike, and as what is alike.
-VERY_SHARE, ALIKE_SHARE = 1 / 1000, 1 / 30
+VERY_SHARE, ALIKE_SHARE = 1 / 300, 1 / 30
 
 
 def likenesses(
@@ -52,10 +52,10 @@ def likenesses(
         share = 1.0 if p_value is None else p_value.share
         if 0 <= distance <= closest:
             level = 0
-        elif is_verified or (not nothing and (at < before_gap or share <= VERY_SHARE)):
+        elif is_verified or (not nothing and share <= VERY_SHARE):
             level = 1
         else:
-            level = 2 if share <= ALIKE_SHARE and not nothing else 3
+            level = 2 if not nothing and (at < before_gap or share <= ALIKE_SHARE) else 3
         worst = max(worst, level)
         levels.append(LEVELS[worst])
     return levels

@@ -36,6 +36,22 @@ def media_type(file: bytes) -> str:
     return "image/webp" if file.startswith(b"RIFF") else "image/jpeg"
 
 
+def longest_side(file: bytes) -> int:
+    """Return the longest side of a stored thumbnail, in pixels.
+
+    Parameters
+    ----------
+    file : bytes
+        A PNG, a WebP or a JPEG.
+
+    Returns
+    -------
+    int
+    """
+    longest: int = max(pillow().open(io.BytesIO(file)).size)
+    return longest
+
+
 def smaller(file: bytes, side: int) -> tuple[bytes, int]:
     """Return a stored thumbnail with no side over a bound, and the longest side of what is stored.
 
@@ -50,7 +66,7 @@ def smaller(file: bytes, side: int) -> tuple[bytes, int]:
     -------
     (bytes, int)
     """
-    longest: int = max(pillow().open(io.BytesIO(file)).size)
+    longest = longest_side(file)
     return (file if longest <= side else to_thumbnail(from_thumbnail(file, side), side)), longest
 
 

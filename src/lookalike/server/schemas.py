@@ -300,6 +300,10 @@ class InfoModel(BaseModel):
     version: int
     urls: bool
     trouble: str | None
+    folder: str | None = Field(None, description="Where the files are, for this machine's own user.")
+    small_thumbnails: bool = Field(
+        False, description="Whether an older version made the thumbnails: indexing anew makes sharper ones."
+    )
 
 
 class EncodeModel(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,6 +24,14 @@ _SMALL_IMAGE = 10_000
 Identity = Annotated[str, Query(alias="id", description="As in search results.", examples=["cats/tom.jpg"])]
 Offset = Annotated[int, Query(ge=0, le=2**62)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+#: Images that are listed by name; more are in the index's order, as sorting them would keep the first page waiting.
+MAX_SORTED = 200_000
+
+
+def _by_value(name: str) -> list[tuple[int, int, str]]:
+    """Return what sorts a name as people do: numbers by their value, letters without case."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(1, 0, part) if at % 2 == 0 else (0, int(part[:300]), part) for at, part in enumerate(parts) if part]
 
 
 @router.get("/api/images", response_model=PageModel)
@@ -30,15 +39,21 @@ def images(
     service: ServiceOf,
     offset: Offset = 0,
     limit: Limit = 100,
+    by_name: Annotated[bool, Query(description="By name, and numbers in names by their value: 2 before 10.")] = False,
     spread: Annotated[bool, Query(description="Evenly from the whole collection instead of from offset on.")] = False,
 ) -> dict[str, Any]:
-    """List the index's images in its order."""
+    """List the index's images in its order, or by name."""
 
     def page(index: SharedIndex) -> dict[str, Any]:
         total = len(index)
         rows = range(min(offset, total), min(offset + limit, total))
         evenly = spread and total
         chosen = np.linspace(0, total - 1, min(limit, total)).astype(int).tolist() if evenly else list(rows)
+        if by_name and not evenly and total <= MAX_SORTED:
+            order = index.cached(
+                "rows by name", lambda: sorted(range(total), key=lambda row: _by_value(index.ids[row]))
+            )
+            chosen = order[rows.start : rows.stop]
         after = None if spread or rows.stop >= total else rows.stop
         return {"total": total, "offset": offset, "next": after, "images": index.facts(chosen)}
 
