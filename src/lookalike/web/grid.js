@@ -99,15 +99,21 @@ export class Grid {
     last();
     const rest = this.next === null ? 0 : 400;
     this.space.style.height = `${top + rest}px`;
-    const focused = this.space.contains(document.activeElement);
-    this.space.replaceChildren(...this.headings.map(([, y, text, step]) => {
-      const heading = make("h2", { className: "likeness", textContent: text, dataset: { level: step }, attributes: { role: "heading", "aria-level": "2" } });
+    for (const old of this.space.querySelectorAll(":scope > .heading")) old.remove();
+    this.space.append(...this.headings.map(([, y, text, step]) => {
+      const heading = make("h2", { className: "likeness", textContent: text, dataset: { level: step } });
       heading.style.top = `${y}px`;
-      return make("div", { attributes: { role: "listitem" } }, heading);
+      return make("div", { className: "heading", attributes: { role: "listitem" } }, heading);
     }));
-    this.shown.clear();
+    // What is there moves to its new place; so focus stays, and nothing flickers.
+    for (const [at, tile] of this.shown) {
+      if (this.boxes[at]) this.put(tile, at);
+      else {
+        tile.remove();
+        this.shown.delete(at);
+      }
+    }
     this.draw();
-    if (focused) this.focus(this.current);
   }
 
   draw() {
@@ -138,10 +144,10 @@ export class Grid {
   }
 
   show(at) {
-    const item = this.items[at], [left, top, width, height] = this.boxes[at];
+    const item = this.items[at], width = this.boxes[at][2];
     const tile = make("div", { className: "tile", dataset: { at, id: item.id, ...(item.rank ? { rank: item.rank } : {}) }, attributes: { role: "listitem" } });
     if (Math.max(item.width || 999, item.height || 999) <= SMALL) tile.classList.add("small");
-    Object.assign(tile.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height + CAPTION}px` });
+    this.put(tile, at);
     const picture = make("img", { alt: "", decoding: "async" });
     picture.srcset = [192, 384].map((side) => {
       const wide = Math.max(1, Math.round((side * (item.width || 1)) / Math.max(item.width || 1, item.height || 1)));
@@ -158,6 +164,11 @@ export class Grid {
     this.space.append(tile);
     this.shown.set(at, tile);
     this.mark(at);
+  }
+
+  put(tile, at) {
+    const [left, top, width, height] = this.boxes[at];
+    Object.assign(tile.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height + CAPTION}px` });
   }
 
   // Show whether an image is selected.
