@@ -142,7 +142,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("encoders/onnx/preprocessing.py", "IMAGENET_MEAN IMAGENET_STD", "what networks see", "those that networks are trained with", "", NO),
     ],
     "choices-verdict": [
-        Choice("selection/recipes.py", "RECIPES PCA_DIMENSION", "what `--adapt` and `compare` try", "what wasn't worse on average", _JUDGED, YES, "it is a list; each is judged anew"),
+        Choice("selection/recipes.py", "RECIPES DEFAULT PCA_DIMENSION", "what `--adapt` and `compare` try", "what wasn't worse on average", _JUDGED, YES, "it is a list; each is judged anew"),
         Choice("selection/judge.py", "predict()", "the expected gain: coefficients in `judge.json`", "ridge regression on gains by labels", _JUDGED, YES, "a judge without labels: none was found; each collection is left out for the figures"),
         Choice("benchmarks/candidates.py", "Ridge.DRAWN", "how far coefficients are drawn to zero", _JUDGEMENT + ", the results known", _JUDGED, YES, "choosing it within each left-out round"),
         Choice("selection/judge.py", "FIGURES LEAST_APART REFERENCE", "what the judge looks at", _JUDGEMENT, _JUDGED, YES, "the same"),
@@ -156,6 +156,7 @@ CHOICES: dict[str, list[Choice]] = {
     ],
     "choices-search": [
         Choice("neighbors/diffusion.py", "ALPHA NEIGHBOURS SCALE_AT", "`diffusion`", "best scores; chosen again below", "Corel-1k, 1,000 training digits of MNIST", YES, "see below"),
+        Choice("neighbors/diffusion.py", "ALPHA_UP_TO MOST_ALPHA", "the same: how far in larger collections", "the root of the size; see below", "MNIST's training digits", YES, "several large collections"),
         Choice("neighbors/diffusion.py", "STARTS normalised_weights()", "the same: where it starts, the degree's fourth root", "best scores; starts chosen again below", "Corel-1k, 1,000 training digits of MNIST", YES, "see below"),
         Choice("neighbors/diffusion.py", "DIRECTIONS LOCAL_TERMS", "its error", "by cost; the error is bounded", "", NO),
         Choice("search/rerank/diffusion.py", "PLAIN", "the order of what diffusion doesn't reach", _JUDGEMENT, "", NO),

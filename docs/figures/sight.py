@@ -40,6 +40,7 @@ SIGHT: Mapping[str, Mapping[str, str]] = {
     "nothing-views": _ALL,
     "diffusion-again": {"corel1k": LABELS},
     "diffusion-gains": {"alpha 0.95, now, less plain": LABELS},
+    "diffusion-growth": _ALL,
     "verified": {"museum": LABELS},
 }
 

@@ -17,7 +17,7 @@ SOURCES = ROOT / "src" / "lookalike"
 DECIDING = ("selection", "search", "neighbors", "transforms", "encoders")
 #: There answers are the same whatever these are: exact search in its steps, and the reading of model files.
 EXACT = (
-    "neighbors/distances/", "neighbors/exact.py", "neighbors/hamming_scan.py", "neighbors/ivf_scan.py", "neighbors/tiling.py",
+    "neighbors/distances/", "neighbors/exact.py", "neighbors/hamming_scan.py", "neighbors/ivf_scan.py", "neighbors/shortlist.py", "neighbors/tiling.py",
     "encoders/onnx/",
 )  # fmt: skip
 #: Constants that decide no answer: time and memory, limits of what is taken, formats, and sizes of what is drawn.
