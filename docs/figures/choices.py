@@ -142,7 +142,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("encoders/onnx/preprocessing.py", "IMAGENET_MEAN IMAGENET_STD", "what networks see", "those that networks are trained with", "", NO),
     ],
     "choices-verdict": [
-        Choice("selection/recipes.py", "RECIPES DEFAULT PCA_DIMENSION", "what `--adapt` and `compare` try", "what wasn't worse on average", _JUDGED, YES, "it is a list; each is judged anew"),
+        Choice("selection/recipes.py", "RECIPES PCA_DIMENSION", "what `--adapt` and `compare` try", "what wasn't worse on average", _JUDGED, YES, "it is a list; each is judged anew"),
         Choice("selection/judge.py", "predict()", "the expected gain: coefficients in `judge.json`", "ridge regression on gains by labels", _JUDGED, YES, "a judge without labels: none was found; each collection is left out for the figures"),
         Choice("benchmarks/candidates.py", "Ridge.DRAWN", "how far coefficients are drawn to zero", _JUDGEMENT + ", the results known", _JUDGED, YES, "choosing it within each left-out round"),
         Choice("selection/judge.py", "FIGURES LEAST_APART REFERENCE", "what the judge looks at", _JUDGEMENT, _JUDGED, YES, "the same"),

@@ -58,7 +58,6 @@ OTHERS = {
     "selection/candidates.py": "MAX_GRAPH",
     "selection/defaults.py": "MAX_PIXELS",
     "selection/held_out.py": "MAX_DATABASE MAX_QUERIES",
-    "selection/recipes.py": "DEFAULT",
     "selection/scatter.py": "LONGEST",
     "transforms/__init__.py": "AUGMENTATIONS_VERSION VIEWS_VERSION",
     "transforms/augmentations.py": "BLOCK_VALUES LUMINANCE",
