@@ -60,6 +60,7 @@ def ranges(numbers: set[int]) -> str:
 
 
 def main() -> None:
+    """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("nouns", type=Path)
     parser.add_argument("exceptions", type=Path)
@@ -98,7 +99,9 @@ def main() -> None:
             lines.append(f"p\t{plural}\t{single}")
     with OUT.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as packed:
         packed.write("\n".join([*lines, ""]).encode())
-    print(f"{OUT}: {len(kept):,} concepts, {len(known):,} words, {len(nearby) - len(known):,} near ones, {OUT.stat().st_size:,} bytes")
+    print(
+        f"{OUT}: {len(kept):,} concepts, {len(known):,} words, {len(nearby) - len(known):,} near ones, {OUT.stat().st_size:,} bytes"
+    )
 
 
 if __name__ == "__main__":

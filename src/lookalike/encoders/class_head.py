@@ -41,6 +41,11 @@ class ClassHead:
     def __init__(self, maps: list[tuple[Float32Array, Float32Array]]) -> None:
         self._maps = maps
 
+    @property
+    def networks(self) -> int:
+        """How many networks there are."""
+        return len(self._maps)
+
     @classmethod
     def of(cls, encoder: Encoder) -> Self | None:
         """Return that of an encoder; None where its networks aren't those shipped, or its descriptors can't be led back.
@@ -71,10 +76,10 @@ class ClassHead:
                 continue
             # Descriptors of each network have length 1, and all of them together are brought to it where the projection says so.
             scale = length * (len(layers) ** 0.5 if post.unit else 1.0)
-            added = bias + scale * post.mean[own] @ weights
+            added = np.asarray(bias + scale * (post.mean[own] @ weights), np.float32)
             if post.matrix.shape[1]:
-                back = np.linalg.pinv(post.matrix.astype(np.float64))[:, own].astype(np.float32)
-                maps.append((scale * back @ weights, added))
+                back = np.asarray(np.linalg.pinv(post.matrix.astype(np.float64))[:, own], np.float32)
+                maps.append((np.asarray(scale * (back @ weights), np.float32), added))
             else:
                 whole = np.zeros((encoder.dimension_, CLASSES), np.float32)
                 whole[own] = scale * weights

@@ -8,6 +8,7 @@ Image Database", CVPR 2009, whose classes are concepts of WordNet. The file is m
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,12 +63,16 @@ class Concepts:
             if kind == "s":
                 words = tuple(word.split("|"))
                 for name in words:
-                    self._of.setdefault(name, []).append(len(self.all))
+                    self._of.setdefault(_apart(name), []).append(len(self.all))
                 self.all.append(Concept(words, frozenset(_numbers(value))))
             elif kind == "n":
-                self._near[word] = tuple(map(int, value.split()))
+                self._near[_apart(word)] = tuple(map(int, value.split()))
             else:
                 self._singular[word] = value
+
+    def special(self, most: int) -> list[Concept]:
+        """Return the concepts of at most so many classes, the most special first."""
+        return [concept for concept in self.all if len(concept.classes) <= most]
 
     def meaning(self, word: str) -> Meaning | None:
         """Return what a word stands for, in the singular or the plural.
@@ -99,9 +104,16 @@ class Concepts:
         return None
 
 
+def _apart(word: str) -> str:
+    """Write a word as a query's words are: ``jack-o'-lantern`` as three."""
+    return re.sub(r"[^a-z0-9]+", " ", word)
+
+
 def _singulars(word: str, irregular: dict[str, str]) -> list[str]:
     forms = [word, *([irregular[word]] if word in irregular else [])]
-    return forms + [word[: -len(end)] + begin for end, begin in _PLURALS if word.endswith(end) and len(word) > len(end) + 1]
+    return forms + [
+        word[: -len(end)] + begin for end, begin in _PLURALS if word.endswith(end) and len(word) > len(end) + 1
+    ]
 
 
 def _numbers(text: str) -> list[int]:
