@@ -21,7 +21,7 @@ from study import keep
 from lookalike import build_index
 from lookalike.encoders.concepts import concepts
 
-#: Collection -> word -> its folders, by how they begin.
+#: Collection -> word -> its folders.
 WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "corel1k": {
         "bus": ("buses",), "elephant": ("elephants",), "horse": ("horses",), "flower": ("flowers",),
@@ -67,7 +67,7 @@ def asked(folder: Path, words: dict[str, tuple[str, ...]]) -> list[dict[str, Any
             (images / name).symlink_to(files[at].resolve())
         index = build_index(images, "neural", Path(scratch, "index"))
         for word, folders in words.items():
-            right = {name for name, of in kind.items() if of.startswith(folders)}
+            right = {name for name, of in kind.items() if of in folders}
             if not right:
                 continue
             meaning = concepts().meaning(word)

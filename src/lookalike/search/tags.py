@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 KEPT, NEIGHBOURS = 32, 10
 #: In larger collections to look for the nearest images of all takes too long: there its own classes count alone.
 MAX_SMOOTHED = 20_000
-#: Share from which on a word fits an image.
-FITS = 0.02
+#: Share from which on a word fits an image: in a list that is ordered by it, and as a filter beside an image.
+FITS, FITS_BESIDE = 0.002, 0.1
+#: How much a class counts that a word means, but not mostly: a lion for a cat.
+RARER = 0.5
+#: What a guess counts beside a word that somebody wrote.
+GUESSED = 0.5
 #: Share from which on a word that must not be there is there.
 SEEN = 0.5
 #: Share from which on a tag is shown, of a concept of at most so many classes; and how many an image has at most.
@@ -121,7 +125,10 @@ class Tags:
             0 to 1; None where the networks know nothing like it.
         """
         meaning = concepts().meaning(word)
-        return None if meaning is None else (self._of_classes(meaning.classes), meaning)
+        if meaning is None:
+            return None
+        usual, all_ = self._of_classes(meaning.usual), self._of_classes(meaning.classes)
+        return usual + RARER * (all_ - usual), meaning
 
     def _of_classes(self, classes: frozenset[int], rows: NDArray[np.int64] | None = None) -> Float64Array:
         wanted = np.zeros(CLASSES, np.bool_)
@@ -169,7 +176,18 @@ class Tags:
 
 
 def rarity(shares: Float64Array) -> float:
-    """Return the weight of a word that images fit by their shares: BM25's inverse document frequency of their sum."""
+    """Return the weight of a word that is seen: BM25's inverse document frequency.
+
+    Parameters
+    ----------
+    shares : ndarray of float64, shape (n,)
+        How sure it is that each image shows it; their sum counts as the number of those that do.
+
+    Returns
+    -------
+    float
+        0 or more.
+    """
     holding = float(shares.sum())
     return float(np.log(1 + (len(shares) - holding + 0.5) / (holding + 0.5)))
 
