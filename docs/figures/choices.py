@@ -176,7 +176,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("search/rejection.py", "VIEWS CUT", "the views that it is measured on", _JUDGEMENT + ", and by cost", "", NO, "photographs of the same thing taken twice"),
         Choice("search/compose.py", "SHOWN LIKED DISLIKED", "likes and dislikes", "Rocchio's, as textbooks give them", "", NO),
         Choice("search/tags.py", "FITS KEPT NEIGHBOURS MAX_SMOOTHED RARER GUESSED", "words for what a network sees: what counts, and how much", "best scores of eight words; the rest by judgement", "Corel-1k; cifar10, corel80 and stamps looked at for `RARER`", YES, "pictures without labels whose captions are known"),
-        Choice("search/tags.py", "FITS_BESIDE SEEN SURE SPECIAL MOST COMMON LEAST_IMAGES", "the same as a filter, and what is shown", _JUDGEMENT + ", 50 photos looked at", "Corel-1k, imagenette", YES),
+        Choice("search/tags.py", "FITS_BESIDE SEEN SURE SPECIAL MOST COMMON LEAST_IMAGES", "the same as a filter, and what is shown", _JUDGEMENT + ", photos looked at", "Corel-1k, imagenette", YES),
         Choice("encoders/class_head.py", "LENGTHS", "the same: how sure the networks are", "what fits the networks' own answers", "Corel-1k, without labels", NO),
         Choice("search/keywords.py", "K1 B", "words", "the usual of BM25", "", NO),
         Choice("neighbors/ivf.py", "FLOOR CUTS", "approximate search: how much may be missed", "a goal; measured on the index itself", "", NO),

@@ -121,7 +121,7 @@ class Index(IndexReader):
         Returns
         -------
         list of list of (str, float)
-            Of each image up to three words, the surest first, each with the share of the networks' answer that it has, 0.6 to 1;
+            Of each image up to three words, the surest first, each with the share of the networks' answer that it has, 0.7 to 1;
             none where they aren't sure enough, or no shipped network is among the encoders.
 
         Raises

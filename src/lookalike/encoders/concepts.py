@@ -29,10 +29,13 @@ class Concept:
         What it is called, the usual word first.
     classes : frozenset of int
         Numbers of the classes, 0 to 999.
+    is_abstract : bool
+        Whether it is no kind of thing that can be seen.
     """
 
     words: tuple[str, ...]
     classes: frozenset[int]
+    is_abstract: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,17 @@ class Concepts:
         self._near: dict[str, tuple[int, ...]] = {}
         self._singular: dict[str, str] = {}
         for kind, word, value in (line.split("\t") for line in text.splitlines()):
-            if kind == "s":
+            if kind in ("s", "a"):
                 words = tuple(word.split("|"))
                 for name in words:
                     self._of.setdefault(_apart(name), []).append(len(self.all))
-                self.all.append(Concept(words, frozenset(_numbers(value))))
+                self.all.append(Concept(words, frozenset(_numbers(value)), kind == "a"))
             elif kind == "o":
                 self._of[_apart(word)] = [int(number) for number in value.split()]
             elif kind == "n":
                 self._near[_apart(word)] = tuple(map(int, value.split()))
             else:
                 self._singular[word] = value
-
-    def special(self, most: int) -> list[Concept]:
-        """Return the concepts of at most so many classes, the most special first."""
-        return [concept for concept in self.all if len(concept.classes) <= most]
 
     def meaning(self, word: str) -> Meaning | None:
         """Return what a word stands for, in the singular or the plural.

@@ -8,6 +8,7 @@ all classes below its concept (:mod:`lookalike.encoders.concepts`). Tags are gue
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,87 @@ RARER = 0.5
 GUESSED = 0.5
 #: Share from which on a word that must not be there is there.
 SEEN = 0.5
-#: Share from which on a tag is shown, of a concept of at most so many classes; and how many an image has at most.
-SURE, SPECIAL, MOST = 0.6, 60, 3
+#: Share from which on a tag is shown, and how many an image has at most.
+SURE, MOST = 0.7, 3
+#: Shown are concepts of so few classes, and of wider ones those that people have a word for in daily life.
+SPECIAL = 3
+EVERYDAY = frozenset(
+    [
+        "aircraft",
+        "amphibian",
+        "ape",
+        "arachnid",
+        "bag",
+        "ball",
+        "bear",
+        "beetle",
+        "beverage",
+        "big_cat",
+        "bird",
+        "boat",
+        "bottle",
+        "bread",
+        "building",
+        "butterfly",
+        "car",
+        "cat",
+        "chair",
+        "clothing",
+        "computer",
+        "crab",
+        "crustacean",
+        "dish",
+        "dog",
+        "edible_fruit",
+        "electronic_equipment",
+        "fabric",
+        "fence",
+        "finch",
+        "fish",
+        "food",
+        "footwear",
+        "fox",
+        "fungus",
+        "furniture",
+        "gun",
+        "hat",
+        "home_appliance",
+        "hound",
+        "insect",
+        "kitchen_utensil",
+        "lizard",
+        "monkey",
+        "motor_vehicle",
+        "musical_instrument",
+        "parrot",
+        "percussion_instrument",
+        "primate",
+        "public_transport",
+        "reptile",
+        "retriever",
+        "rodent",
+        "salamander",
+        "shepherd_dog",
+        "ship",
+        "shop",
+        "skirt",
+        "snake",
+        "spaniel",
+        "spider",
+        "squash",
+        "stringed_instrument",
+        "terrier",
+        "timepiece",
+        "tool",
+        "truck",
+        "turtle",
+        "vegetable",
+        "vehicle",
+        "weapon",
+        "wind_instrument",
+        "wolf",
+    ]
+)
 #: A class that has more than this share of a whole collection says nothing of one image, so it is not shown.
 COMMON, LEAST_IMAGES = 0.3, 60
 #: Shares are kept as whole numbers of this.
@@ -158,7 +238,7 @@ class Tags:
         for row in at.tolist():
             tags: list[tuple[float, Concept]] = []
             here = set(self._classes[row, self._shares[row] > 0].tolist()) - common if row >= 0 else set()
-            for concept in concepts().special(SPECIAL):
+            for concept in shown_concepts():
                 if here & concept.classes and not any(kept.classes <= concept.classes for _, kept in tags):
                     share = float(self._of_classes(concept.classes - common, np.array([row]))[0])
                     if share >= SURE:
@@ -173,6 +253,13 @@ class Tags:
             return set()
         means = np.bincount(self._classes.ravel(), self._shares.ravel() / _UNIT, CLASSES) / len(self._classes)
         return set(np.flatnonzero(means > COMMON).tolist())
+
+
+@cache
+def shown_concepts() -> list[Concept]:
+    """Return the concepts that are shown as tags, the most special first."""
+    everyday = {name.replace("_", " ") for name in EVERYDAY}
+    return [c for c in concepts().all if c.words[0] in everyday or (len(c.classes) <= SPECIAL and not c.is_abstract)]
 
 
 def rarity(shares: Float64Array) -> float:

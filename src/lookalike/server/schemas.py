@@ -236,7 +236,7 @@ class TagModel(BaseModel):
     """A guess of what an image shows."""
 
     word: str
-    share: Annotated[float, Field(description="How sure the shipped networks are, 0.6 to 1.")]
+    share: Annotated[float, Field(description="How sure the shipped networks are, 0.7 to 1.")]
 
 
 @with_columns("service")

@@ -6,7 +6,7 @@ import pytest
 from lookalike import build_index, open_collection, open_index
 from lookalike.search.keywords import Words, terms_of
 from lookalike.search.learnt import tags_of
-from lookalike.search.tags import FITS, FITS_BESIDE, KEPT, RARER, Tags, note_on, rarity
+from lookalike.search.tags import EVERYDAY, FITS, FITS_BESIDE, KEPT, RARER, Tags, note_on, rarity, shown_concepts
 
 SCHOOL_BUS, MINIBUS, TABBY, LION, SEASHORE = 779, 654, 281, 291, 978
 
@@ -102,6 +102,13 @@ def test_an_index_in_another_order_has_its_own_rows():
     tags = Tags(seen(*IMAGES[:2]), np.array([1, -1, 0]))
     assert tags.shares("cat")[0] == pytest.approx([0.9, 0, 0], abs=1e-4)
     assert [[word for word, _ in found] for found in tags.of([0, 1, 2])] == [["tabby"], [], ["school bus"]]
+
+
+def test_every_word_for_daily_life_is_a_concept():
+    names = {concept.words[0] for concept in shown_concepts()}
+    assert {name.replace("_", " ") for name in EVERYDAY} <= names
+    assert "dog" in names
+    assert not {"matter", "structure", "ungulate", "attribute"} & names
 
 
 def test_it_says_what_was_looked_for():
