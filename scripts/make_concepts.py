@@ -83,17 +83,18 @@ def main() -> None:
     options = parser.parse_args()
     nouns = read_nouns(options.nouns)
     below: dict[int, set[int]] = defaultdict(set)
-    for number, name in json.loads(options.classes.read_text()).items():
-        left = {int(name[1:])}
+    classes = {int(name[1:]): int(number) for number, name in json.loads(options.classes.read_text()).items()}
+    for start, number in classes.items():
+        left = {start}
         while left:
             concept = left.pop()
-            if int(number) not in below[concept]:
-                below[concept].add(int(number))
+            if number not in below[concept]:
+                below[concept].add(number)
                 left |= set(nouns[concept][1])
     kept = sorted((c for c in below if len(below[c]) <= EVERYTHING), key=lambda c: (len(below[c]), c))
     numbers = dict(zip(kept, count()))
     lines = [
-        f"{'a' if len(below[c]) > 1 and {ABSTRACTION, CREATION} & ancestors(nouns, c) else 's'}\t{'|'.join(nouns[c][0])}\t{ranges(below[c])}"
+        f"{'a' if c not in classes and {ABSTRACTION, CREATION} & ancestors(nouns, c) else 's'}\t{'|'.join(nouns[c][0])}\t{ranges(below[c])}"
         for c in kept
     ]
     known = {word for c in kept for word in nouns[c][0]}
