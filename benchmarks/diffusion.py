@@ -1,6 +1,6 @@
 """Diffusion's constants, chosen again: each collection left out in turn, so that its labels have no say in its own choice.
 
-    python benchmarks/diffusion.py [--shared ../shared/data] [--work FOLDER]
+    python benchmarks/diffusion.py [--shared ../shared/data] [--work FOLDER] [--only growth]
 
 The twelve collections of ``shared/data/labelled`` weren't looked at when diffusion's constants were chosen (that was on Corel-1k
 and training digits of MNIST, labels in sight). Each is cut into five parts; the images of a part ask the other four, of which the
@@ -8,6 +8,8 @@ graph is made, under the default encoder with the default post-processing, learn
 that one is chosen whose mean mAP over the *other* collections is highest, of those whose mean P@1 there is at most ``MAY_LOSE``
 below the plain search's. It is compared with ``BEFORE``, the constants until November 2026. Of what was chosen only ``alpha`` was
 taken over: the rest is better by less than the interval. Corel-1k stands beside; it has no say.
+``growth``: how far diffusion should go in larger collections, by 1,000 to 59,600 of MNIST's training digits asked by 400 others;
+their labels were in sight when :func:`lookalike.neighbors.diffusion.alpha_of` was written.
 The work folder keeps each collection's figures, so that a run that was stopped goes on.
 """
 
@@ -25,8 +27,9 @@ from eyes import Case, cases, encoded
 from numpy.typing import NDArray
 from study import keep
 
+from lookalike import create_encoder, open_collection
 from lookalike.encoders.base import Encoder
-from lookalike.neighbors.diffusion import ALPHA, NEIGHBOURS, find_neighbours, prepare_diffusion
+from lookalike.neighbors.diffusion import ALPHA, NEIGHBOURS, alpha_of, find_neighbours, prepare_diffusion
 from lookalike.neighbors.exact import Database
 from lookalike.search.rerank import diffusion
 from lookalike.selection.defaults import default_encoder, shown_to
@@ -41,6 +44,8 @@ GRID: tuple[Setting, ...] = tuple(
 BEFORE: Setting = (0.99, 50, 10)
 NOW: Setting = (ALPHA, NEIGHBOURS, diffusion.STARTS)
 PLAIN = "plain"
+ASKED, SIZES = 400, (1000, 2000, 6000, 20000, 59600)
+GROWTH = (0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
 
 
 def of_queries(values: NDArray[np.float32], right: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -91,11 +96,42 @@ def interval(values: list[float]) -> list[float]:
     return [float(each.mean()), *np.percentile(each[draws].mean(axis=1), [2.5, 97.5]).tolist()]
 
 
+def growth() -> list[dict[str, Any]]:
+    """Return the scores of each alpha, and of what is taken, in collections of several sizes."""
+    train = open_collection("mnist:train")
+    labels = np.array(train.labels)
+    rows = create_encoder("hog", deskew=True).fit(train.array()[:1]).encode(train.array())
+    order = np.random.default_rng(1).permutation(len(rows))
+    asked, rest = order[:ASKED], order[ASKED:]
+    found = []
+    for size in SIZES:
+        kept = rest[:size]
+        post = neighbour_metric(rows[kept])
+        assert post is not None
+        descriptors, queries = post.apply(rows[kept]), post.apply(rows[asked])
+        database, right = Database(descriptors, "cosine"), labels[asked][:, None] == labels[kept]
+        graph = prepare_diffusion(find_neighbours(database, descriptors))
+        tried = {PLAIN: database.distances(queries), "now": diffusion.spread(graph, database, queries)}
+        tried |= {f"alpha {alpha:g}": diffusion.spread(graph, database, queries, alpha) for alpha in GROWTH}
+        for title, values in tried.items():
+            each = of_queries(values, right)
+            scores = {metric: interval(each[:, place].tolist()) for place, metric in enumerate(("P@1", "mAP"))}
+            found.append(
+                {"size": len(kept), "alpha": alpha_of(len(kept)), "setting": title, "n": ASKED, "scores": scores}
+            )
+            print(len(kept), title, {m: np.round(v, 4).tolist() for m, v in scores.items()}, flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lookalike-diffusion")
+    parser.add_argument("--only", choices=["growth"])
     options = parser.parse_args()
+    keep("diffusion", "growth", growth(), settings={"queries": ASKED})
+    if options.only:
+        return
     shared: Path = options.shared
     options.work.mkdir(parents=True, exist_ok=True)
     twelve = {p.name for p in (shared / "labelled").iterdir() if p.is_dir()}

@@ -156,6 +156,7 @@ CHOICES: dict[str, list[Choice]] = {
     ],
     "choices-search": [
         Choice("neighbors/diffusion.py", "ALPHA NEIGHBOURS SCALE_AT", "`diffusion`", "best scores; chosen again below", "Corel-1k, 1,000 training digits of MNIST", YES, "see below"),
+        Choice("neighbors/diffusion.py", "ALPHA_UP_TO MOST_ALPHA", "the same: how far in larger collections", "the root of the size; see below", "MNIST's training digits", YES, "several large collections"),
         Choice("neighbors/diffusion.py", "STARTS normalised_weights()", "the same: where it starts, the degree's fourth root", "best scores; starts chosen again below", "Corel-1k, 1,000 training digits of MNIST", YES, "see below"),
         Choice("neighbors/diffusion.py", "DIRECTIONS LOCAL_TERMS", "its error", "by cost; the error is bounded", "", NO),
         Choice("search/rerank/diffusion.py", "PLAIN", "the order of what diffusion doesn't reach", _JUDGEMENT, "", NO),
@@ -174,6 +175,9 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("search/rejection.py", "WRONG RIGHT SEEN MORE_OFTEN", "whether reason 2, and the gap, are believed here", "a level of error, set by judgement with the results known", "[the queries of searching.md](searching.md#rejection-measured)", YES, "the user's own price of either error"),
         Choice("search/rejection.py", "VIEWS CUT", "the views that it is measured on", _JUDGEMENT + ", and by cost", "", NO, "photographs of the same thing taken twice"),
         Choice("search/compose.py", "SHOWN LIKED DISLIKED", "likes and dislikes", "Rocchio's, as textbooks give them", "", NO),
+        Choice("search/tags.py", "FITS KEPT NEIGHBOURS MAX_SMOOTHED RARER GUESSED", "words for what a network sees: what counts, and how much", "best scores of eight words; the rest by judgement", "Corel-1k; cifar10, corel80 and stamps looked at for `RARER`", YES, "pictures without labels whose captions are known"),
+        Choice("search/tags.py", "FITS_BESIDE SEEN SURE SPECIAL MOST COMMON LEAST_IMAGES", "the same as a filter, and what is shown", _JUDGEMENT + ", photos looked at", "Corel-1k, imagenette", YES),
+        Choice("encoders/class_head.py", "LENGTHS", "the same: how sure the networks are", "what fits the networks' own answers", "Corel-1k, without labels", NO),
         Choice("search/keywords.py", "K1 B", "words", "the usual of BM25", "", NO),
         Choice("search/keywords.py", "SHORTEST", "from how many letters a word may stand for another", _JUDGEMENT, "", NO),
         Choice("search/likeness.py", "SAME_SHARE VERY_SHARE ALIKE_SHARE", "*same picture*, *very alike*, *alike*", _JUDGEMENT + ", their pictures in sight", "Corel-1k, MNIST, museum", NO, "people's own words for pairs of pictures"),

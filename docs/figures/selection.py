@@ -148,6 +148,17 @@ SELECTION = {
             ("plain", "plain"), ("alpha 0.99", "before"), ("alpha 0.95", "now"), ("chosen without it", "chosen without it")) for m in ("P@1", "mAP")]
         + [Column("what was chosen", {"method": "chosen without it", "metric": "mAP"}, cell("note"))],
     ),
+    "words": Table(
+        "words", "names of folders, asked for", [(f"{name}, {n} words", {"collection": name, "queries": "mean of the words"}) for name, n in (
+            ("corel1k", 8), ("imagenette", 10), ("cifar10", 10), ("corel80", 39), ("stamps", 11))],
+        [Column("P@10", {"metric": "P@10"}, interval(2)), Column("average precision", {"metric": "AP"}, interval(2))],
+    ),
+    "diffusion-growth": Table(
+        "diffusion", "digits", [(f"{n:,}", {"collection": f"MNIST, {n:,} digits"}) for n in (1000, 2000, 6000, 20000, 59600)],
+        [*(Column(f"mAP: {setting}", {"metric": "mAP", "setting": setting}, digits(3)) for setting in (
+            "plain", "alpha 0.95", "alpha 0.98", "alpha 0.99", "alpha 0.995", "now")),
+         Column("which goes by", {"metric": "mAP", "setting": "now"}, cell("note"))],
+    ),
     "diffusion-gains": Table(
         "diffusion", "mean of the twelve", [(title, {"setting": setting}) for title, setting in (
             ("alpha 0.99, until November 2026, less plain", "before, less plain"), ("alpha 0.95, now, less plain", "now, less plain"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lookalike.array_types import Float32Array
 from lookalike.index.graph import graph_of
-from lookalike.neighbors.diffusion import ALPHA, STARTS, NeighborGraph
+from lookalike.neighbors.diffusion import STARTS, NeighborGraph
 from lookalike.neighbors.exact import Database
 from lookalike.search.rerank.base import Reranker, RerankRequest, check_range, scaled
 
@@ -31,17 +31,19 @@ class Diffusion(Reranker):
     ----------
     index, **options
         As of :class:`lookalike.search.rerank.base.Reranker`.
-    alpha : float
-        How far it goes: the weight of each further step.
+    alpha : float, optional
+        How far it goes: the weight of each further step; by default more in larger collections
+        (:func:`lookalike.neighbors.diffusion.alpha_of`).
     """
 
     name = "diffusion"
     needs_own_distance = True
     needs_graph = True
 
-    def __init__(self, index: IndexReader, *, alpha: float = ALPHA, **options: Any) -> None:
+    def __init__(self, index: IndexReader, *, alpha: float | None = None, **options: Any) -> None:
         super().__init__(index, **options)
-        check_range(self.name, "alpha", alpha, 0, 0.999)
+        if alpha is not None:
+            check_range(self.name, "alpha", alpha, 0, 0.999)
         self.alpha = alpha
         self.graph = graph_of(index, on_note=self.note)
 
@@ -50,7 +52,7 @@ class Diffusion(Reranker):
         return spread(self.graph, self.database, asked.descriptors, self.alpha), [{}] * len(asked)
 
 
-def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alpha: float = ALPHA) -> Float32Array:
+def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alpha: float | None = None) -> Float32Array:
     """Rank a database for each query by diffusion.
 
     Parameters
@@ -61,8 +63,8 @@ def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alph
         What is searched.
     queries : ndarray, shape (b, d)
         Descriptors.
-    alpha : float
-        Weight of a further step.
+    alpha : float, optional
+        Weight of a further step; by default by the size of the graph.
 
     Returns
     -------
