@@ -283,7 +283,7 @@ def test_back_returns_to_the_place_and_closing_to_the_last_seen(page):
 
 
 def test_the_viewer_goes_on_beyond_what_is_loaded_and_says_where_it_ends(page):
-    page.all(".tile > button")[0].click()
+    page.click('.tile[data-at="0"] > button')
     page.wait(lambda: page.one("#viewer").is_displayed())
     press(page, Keys.ARROW_LEFT)
     page.wait(lambda: page.one("#toast").text == "This is the first.")

@@ -104,13 +104,14 @@ export function openViewer(dialog, grid, start, { facts, act, query, crop, onSee
   }
 
   function told(item, stored) {
-    const { id, label, caption: text, metadata, width, height, size, hash, ...others } = stored;
+    const { id, label, caption: text, metadata, width, height, size, hash, tags, ...others } = stored;
     caption.textContent = text ?? item.caption ?? "";
     fill(facts_, [
       item.likeness && ["Likeness", item.likeness],
       item.group?.length && ["Folded in", item.group.join(", ")],
       ["Size", width ? `${width} x ${height} pixels, ${bytes(size)}` : ""],
       [id?.includes("/") && id.split("/").slice(-2)[0] === label ? "Folder" : "Label", label],
+      tags?.length && ["Shows", tags.map(({ word }) => word).join(", ")],
       ...Object.entries(metadata ?? {}), ...Object.entries(others),
     ].filter((pair) => pair && pair[1]));
   }
