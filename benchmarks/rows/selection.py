@@ -86,6 +86,12 @@ def diffusion(part: str, raw: Any) -> Iterator[Row]:
                     "note": f"alpha {one['alpha']:.4f}",
                 }
         return
+    if part == "first":
+        for one in raw:
+            for title, both in one["scores"].items():
+                for metric, value in zip(("P@1", "mAP"), both, strict=True):
+                    yield {**number(metric, value, collection=one["collection"], method=title), "setting": "first"}
+        return
     for one in raw["collections"]:
         for metric, value in zip(("P@1", "mAP"), one["scores"], strict=True):
             yield number(

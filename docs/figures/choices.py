@@ -159,6 +159,7 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("neighbors/diffusion.py", "ALPHA_UP_TO MOST_ALPHA", "the same: how far in larger collections", "the root of the size; see below", "MNIST's training digits", YES, "several large collections"),
         Choice("neighbors/diffusion.py", "STARTS normalised_weights()", "the same: where it starts, the degree's fourth root", "best scores; starts chosen again below", "Corel-1k, 1,000 training digits of MNIST", YES, "see below"),
         Choice("neighbors/diffusion.py", "DIRECTIONS LOCAL_TERMS", "its error", "by cost; the error is bounded", "", NO),
+        Choice("search/rerank/diffusion.py", "Diffusion(first)", "`diffusion`: plain answers that stay first", "no loss of P@1; see below", "the twelve, Corel-1k", YES, "a judge of which of two first answers is right"),
         Choice("search/rerank/diffusion.py", "PLAIN", "the order of what diffusion doesn't reach", _JUDGEMENT, "", NO),
         Choice("search/rerank/k_reciprocal.py", "KReciprocal(k) KReciprocal(few) KReciprocal(plain)", "`k-reciprocal`", _PAPER, "", NO),
         Choice("search/rerank/query_expansion.py", "QueryExpansion(k) AlphaQueryExpansion(alpha)", "`query-expansion`", _PAPER, "", NO),

@@ -57,6 +57,7 @@ OTHERS = {
     "search/request.py": "MAX_K MAX_EXAMPLES MAX_BYTES",
     "search/rerank/auto.py": "ROUNDED",
     "search/rerank/base.py": "BLOCK_BYTES",
+    "search/rerank/diffusion.py": "_BEFORE",
     "selection/candidates.py": "MAX_GRAPH",
     "selection/defaults.py": "MAX_PIXELS",
     "selection/held_out.py": "MAX_DATABASE MAX_QUERIES",

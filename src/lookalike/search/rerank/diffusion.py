@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How much the plain distance counts beside diffusion: it orders what diffusion doesn't reach, or can't tell apart.
 PLAIN = 1e-2
+#: Less than any value that tells answers apart.
+_BEFORE = 1e-12
 
 
 class Diffusion(Reranker):
@@ -34,22 +36,47 @@ class Diffusion(Reranker):
     alpha : float, optional
         How far it goes: the weight of each further step; by default more in larger collections
         (:func:`lookalike.neighbors.diffusion.alpha_of`).
+    first : int
+        So many answers of the plain order stay first: it is the surer of these, and what diffusion loses with few images of a
+        kind it mostly loses there.
     """
 
     name = "diffusion"
     needs_own_distance = True
     needs_graph = True
 
-    def __init__(self, index: IndexReader, *, alpha: float | None = None, **options: Any) -> None:
+    def __init__(self, index: IndexReader, *, alpha: float | None = None, first: int = 1, **options: Any) -> None:
         super().__init__(index, **options)
         if alpha is not None:
             check_range(self.name, "alpha", alpha, 0, 0.999)
-        self.alpha = alpha
+        check_range(self.name, "first", first, 0, STARTS)
+        self.alpha, self.first = alpha, first
         self.graph = graph_of(index, on_note=self.note)
 
     def values(self, asked: RerankRequest) -> tuple[Float32Array, list[dict[int, int]]]:
-        """Spread each query over the graph; what most arrives at is nearest."""
-        return spread(self.graph, self.database, asked.descriptors, self.alpha), [{}] * len(asked)
+        """Spread each query over the graph; what most arrives at is nearest, but for the first answers."""
+        values = spread(self.graph, self.database, asked.descriptors, self.alpha)
+        if self.first:
+            plain = self.database.distances(asked.descriptors)
+            rows = np.arange(plain.shape[1]) if asked.among is None else np.asarray(asked.among, np.int64)
+            order = np.argsort(plain[:, rows], axis=1, kind="stable")[:, : self.first]
+            keep_first(values, rows[order])
+        return values, [{}] * len(asked)
+
+
+def keep_first(values: Float32Array, rows: NDArray[np.int64]) -> None:
+    """Put some answers before all others, in their order.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (b, m)
+        Smaller is nearer, 0 or more; changed.
+    rows : ndarray of int64, shape (b, f)
+        Of each query, the answers that come first.
+    """
+    np.maximum(values, np.float32(_BEFORE), out=values)
+    ranks = np.arange(rows.shape[1], dtype=np.float32) * np.float32(_BEFORE / (rows.shape[1] + 1))
+    np.put_along_axis(values, rows, np.broadcast_to(ranks, rows.shape), axis=1)
 
 
 def spread(graph: NeighborGraph, database: Database, queries: NDArray[Any], alpha: float | None = None) -> Float32Array:
