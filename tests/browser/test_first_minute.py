@@ -60,8 +60,8 @@ def browser():
 @pytest.fixture
 def page(browser, site):
     made = Page(browser, site).open()
-    browser.execute_script("localStorage.clear(); sessionStorage.clear()")
-    made.open()
+    browser.execute_script("localStorage.clear(); sessionStorage.clear(); history.replaceState(null, '')")
+    made.open()  # from the top, as no place to return to is kept
     yield made
     browser.get_log("browser")
 
