@@ -60,7 +60,7 @@ def test_in_the_collection_s_folder_every_command_finds_its_index(photos, monkey
 
 def test_from_a_subfolder_the_index_above_is_taken_and_said(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos / "cats")
-    found = said(capsys, "search", "1.png", "-k", 1)
+    found = said(capsys, "search", "1.png", "--include-self", "-k", 1)
     assert f"index: {photos / '.lookalike'}\n" in found.err
     assert " cats/1.png " in found.out
     assert json.loads(said(capsys, "why", "1.png", "--json").out)["path"] == "cats/1.png"
@@ -68,14 +68,14 @@ def test_from_a_subfolder_the_index_above_is_taken_and_said(photos, monkeypatch,
 
 def test_from_outside_a_query_s_own_collection_is_asked(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent)
-    found = said(capsys, "search", "photos/two.png", "-k", 1)
+    found = said(capsys, "search", "photos/two.png", "--include-self", "-k", 1)
     assert " two.png " in found.out
     assert f"index: {photos / '.lookalike'}\n" in found.err
 
 
 @pytest.mark.parametrize("named", ["photos", "photos/", "photos/.lookalike", "./photos"])
 def test_the_collection_s_name_stands_for_its_index(named, photos, capsys):
-    assert "two.png" in said(capsys, "search", "photos/two.png", "-i", named, "-k", 1).out
+    assert "two.png" in said(capsys, "search", "photos/two.png", "--include-self", "-i", named, "-k", 1).out
     assert "5 descriptors" in said(capsys, "verify", "-i", named).out
 
 
@@ -84,7 +84,7 @@ def test_the_index_beside_a_file_is_found_by_the_file_s_name(photos, capsys):
     np.save("all.npy", array)
     assert run(["index", "all.npy", "-e", "pixels"]) == 0
     assert "6 descriptors" in said(capsys, "verify", "-i", "all.npy").out
-    assert "3" in said(capsys, "search", "all.npy[3]", "-i", "all.npy", "-k", 1).out
+    assert "3" in said(capsys, "search", "all.npy[3]", "--include-self", "-i", "all.npy", "-k", 1).out
 
 
 def test_a_folder_that_is_only_named_like_an_index_is_none(photos, monkeypatch, capsys):
@@ -123,7 +123,7 @@ def test_an_id_is_typed_as_a_path(here, typed, photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent / here)
     typed = typed.format(photos)
     for arguments in (("--like", typed), (typed, "--like", typed, "--dislike", photos / "one.png")):
-        found = json.loads(said(capsys, "search", *arguments, "-i", photos, "-k", 2, "--json").out)["results"][0]
+        found = json.loads(said(capsys, "search", *arguments, "--include-self", "-i", photos, "-k", 2, "--json").out)["results"][0]
         assert found["matches"][0]["id"] == "cats/1.png"
     assert json.loads(said(capsys, "why", typed, "-i", photos, "--json").out)["path"] == "cats/1.png"
     assert said(capsys, "explain", typed, typed, "-i", photos).out.startswith("Similarity 1.000")

@@ -45,7 +45,7 @@ site = Site(f"{photos}/.lookalike")
 index = open_index(photos + "/.lookalike")
 query = {"images": [{"id": "a.png"}], "k": 1}
 shown = {
-    "search": json.loads(command("search", f"{photos}/a.png", "--json", "-i", photos))["results"][0]["matches"][0],
+    "search": json.loads(command("search", f"{photos}/a.png", "--json", "--include-self", "-i", photos))["results"][0]["matches"][0],
     "ask": index.ask(query).matches[0].to_json(),
     "words": index.ask({"words": "a"}).matches[0].to_json(),
     "/api/search": site.post("/api/search", query)["matches"][0],

@@ -117,7 +117,7 @@ def outcome(path, limits=LIMITS):
     [picture] = pictures(path.read_bytes(), str(path), [(6, 5), (7, 8, 3)])
     assert (picture.height, picture.width) == pixels.shape[:2]
     assert [array.shape for array in picture.fitted] == [(6, 5), (7, 8, 3)]
-    assert max(from_thumbnail(picture.thumbnail).shape[:2]) == min(128, max(pixels.shape[:2]))
+    assert max(from_thumbnail(picture.thumbnail).shape[:2]) == min(384, max(pixels.shape[:2]))
     return "image"
 
 
