@@ -6,7 +6,6 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Iterator
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from lookalike.terminal import one_line
@@ -26,7 +25,7 @@ def print_json_list(values: Iterable[object]) -> None:
     """Print what :func:`print_json` prints of a list, holding one of its values at a time."""
     before = "[\n"
     for value in values:
-        print(before + indent(json.dumps(value, indent=2), "  "), end="")
+        print(before + "  " + json.dumps(value, indent=2).replace("\n", "\n  "), end="")
         before = ",\n"
     print("[]" if before == "[\n" else "\n]")
 
