@@ -7,6 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from lookalike.errors import UsageError
+from lookalike.object_store import is_address
 
 if TYPE_CHECKING:
     from lookalike.api import Index
@@ -25,6 +26,10 @@ def named_index(path: Path | None) -> Path | None:
     Path or None
         The index that lies in or beside it; what was given where there is none, so that opening it reports that.
     """
+    if is_address(path):
+        from lookalike.index.bucket import index_to_read
+
+        return index_to_read(str(path))
     if path is None or _is_index(path):
         return path
     from lookalike.index.reopen import default_path
@@ -69,6 +74,10 @@ def served_index(source: str | Path) -> Path:
     from lookalike.index.reopen import default_path
     from lookalike.index.run_status import LOCK
 
+    if is_address(source):
+        from lookalike.index.bucket import index_to_read
+
+        return index_to_read(source)
     path = Path(source)
     if any((path / name).is_file() for name in (MANIFEST, LOCK)):  # its first run may still be under way
         return path

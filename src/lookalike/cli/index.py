@@ -16,6 +16,7 @@ from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
 from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, Yes, fetches, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
+from lookalike.object_store import is_address
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -78,6 +79,11 @@ class IndexCommand:
     approximate: bool | None = option(
         "Build an approximate (IVF) index. Default: only for large collections.", "--approximate/--no-approximate"
     )
+    on: str = option(
+        "What reads and encodes: local, this machine; ray:local, Ray on this machine; ray://HOST:10001, the head of a Ray "
+        "cluster.",
+        default="local",
+    )
     provider: Provider = None
     watch: bool = option("Keep running, and update the index whenever files change.", default=False)
     yes: Yes = False
@@ -85,6 +91,8 @@ class IndexCommand:
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is read."""
+        if self.watch and (is_address(self.collection) or is_address(self.output)):
+            raise UsageError("--watch follows a folder of this machine; for a bucket run the same command again, by a timer")
         if self.encoder in ("autoencoder", "contrastive"):
             trained = "an autoencoder" if self.encoder == "autoencoder" else f"'{self.encoder}'"
             named = "" if self.encoder == "autoencoder" else f" -e {self.encoder}"
@@ -132,6 +140,22 @@ def _update(
     size: int | tuple[int, int] | None,
     limits: dict[str, float | int | None],
 ) -> Summary:
+    """Bring an index to what its collection is now, wherever it is."""
+    from lookalike.cluster.on_ray import check_on
+    from lookalike.index.bucket import index_to_write, shown_place
+
+    check_on(options.on)
+    with index_to_write(path) as folder:
+        summary = _update_folder(options, folder, size, limits)
+    return replace(summary, path=shown_place(path))
+
+
+def _update_folder(
+    options: IndexCommand,
+    path: Path,
+    size: int | tuple[int, int] | None,
+    limits: dict[str, float | int | None],
+) -> Summary:
     """Bring an index to what its collection is now."""
     from lookalike import build_index, create_encoder, progress
     from lookalike.index.reopen import open_to_index
@@ -165,6 +189,7 @@ def _update(
             graph=options.graph,
             approximate=options.approximate,
             workers=options.workers,
+            on=options.on,
             on_progress=show,
             on_summary=summaries.append,
             on_note=progress.say,

@@ -23,12 +23,14 @@ from lookalike.collections.entries import Files, ReadOptions, fitted
 from lookalike.collections.folder import file_entry, scan
 from lookalike.collections.ids import as_text
 from lookalike.collections.in_memory import content_of, from_base64, pixels_of
+from lookalike.collections.objects import ObjectFiles, list_objects
 from lookalike.collections.patterns import chosen
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, UsageError, unknown_name
 from lookalike.imaging.decode import decode
 from lookalike.imaging.formats import SUFFIXES
 from lookalike.imaging.limits import Limits
+from lookalike.object_store import is_address, open_objects
 
 __all__ = ["Collection", "open_collection"]
 
@@ -160,6 +162,8 @@ def _open_named(source: str, options: ReadOptions) -> Collection:
         raise CollectionError(f"{source[:200]}: can't be read: {e.strerror or e}") from e
     if selection := _SELECTION.fullmatch(source):
         return _select(_open_named(selection["source"], options), source, selection)
+    if is_address(source):
+        return _from_objects(source, options)
     if address := _ADDRESS.match(source):
         if address[0].lower().startswith("file:"):
             return _open_named(_path_of(source), options)
@@ -228,6 +232,19 @@ def _from_entries(
     collection = collection_of(files)
     collection.source, collection.ordered = str(path.resolve()), ordered
     collection.unlisted = unlisted or {}
+    return collection
+
+
+def _from_objects(address: str, options: ReadOptions) -> Collection:
+    objects, begun = open_objects(address), time.time()
+    entries = chosen(list_objects(objects, hidden=options.hidden), options.include, options.exclude)
+    files = ObjectFiles(str(objects), entries, options)
+    if not files.hold_images:
+        raise CollectionError(
+            f"{objects}: no images below this address{_why_none(options, None)}; looked for {', '.join(sorted(SUFFIXES))}"
+        )
+    collection = collection_of(files)
+    collection.source, collection.ordered, collection.listed = str(objects), False, begun
     return collection
 
 
