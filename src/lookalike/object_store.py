@@ -6,6 +6,7 @@ named by ``AWS_ENDPOINT_URL``. None of it is logged or stored.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -227,6 +228,11 @@ def open_objects(address: str | Path) -> Objects:
     except ImportError as e:
         raise missing_extra("an address that begins with s3://", "s3") from e
     return Objects(found["bucket"], "".join(f"{part}/" for part in parts))
+
+
+def endpoint() -> str:
+    """Return the server that the environment names; empty of Amazon's own."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
 
 
 def _client() -> Any:

@@ -252,9 +252,11 @@ def _amount(option: str, text: str | None) -> int | None:
 
 def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
     """Undo the last indexing run; run it again to redo."""
+    from lookalike.index.bucket import refuse_copy
     from lookalike.index.rollback import rollback as roll_back
 
     path = index_path or only_index()
+    refuse_copy(path, "rollback")
     now, before = roll_back(path)
     if as_json:
         print_json({"path": str(path), "now": now.written, "before": before.written, "rows": now.rows})

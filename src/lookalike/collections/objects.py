@@ -20,7 +20,7 @@ from lookalike.errors import ImageError
 from lookalike.imaging.decode_errors import too_many_bytes
 from lookalike.imaging.formats import SUFFIXES
 from lookalike.imaging.sandbox.api import Answer, Sandbox
-from lookalike.object_store import Objects, open_objects
+from lookalike.object_store import Objects, endpoint, open_objects
 
 #: Objects that are fetched at the same time, and that lie on the disk until they are decoded.
 _TOGETHER, _AHEAD = 16, 64
@@ -146,11 +146,11 @@ def _fetch(task: dict[str, Any], file: Path) -> None:
 
 def _place(address: str) -> tuple[Objects, str]:
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    return _bucket(bucket), key
+    return _bucket(bucket, endpoint()), key
 
 
 @lru_cache(maxsize=8)
-def _bucket(name: str) -> Objects:
+def _bucket(name: str, _server: str) -> Objects:
     return open_objects(f"s3://{name}")
 
 

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.atomic import INVENTORY, replace_file
-from lookalike.errors import IndexStoreError
-from lookalike.index.lock import check_target
+from lookalike.errors import IndexStoreError, UsageError
+from lookalike.index.lock import check_target, take_lock
 from lookalike.index.manifest import MANIFEST, PREVIOUS
 from lookalike.index.sweep import is_swept
-from lookalike.object_store import ChangedError, Found, ObjectStoreError, Objects, is_address, open_objects
+from lookalike.object_store import ChangedError, Found, ObjectStoreError, Objects, endpoint, is_address, open_objects
 
 #: Copies of indexes that lie unused go when all together are larger than this; ``LOOKALIKE_CACHE_BYTES`` says otherwise.
 CACHE_BYTES = 50 * 10**9
@@ -62,7 +62,12 @@ def index_to_read(place: str | Path) -> Path:
     if not is_address(place):
         return Path(place)
     copy = _Copy(open_objects(place))
-    copy.pull(copy.manifest_there(needed=True))
+    there = copy.manifest_there(needed=True)
+    with copy.alone() as is_alone:
+        if is_alone:
+            copy.pull(there)
+        elif not (copy.path / MANIFEST).is_file():
+            raise IndexStoreError(f"{copy.objects}: another process brings its first copy here; run it again when that ended")
     return copy.path
 
 
@@ -90,15 +95,37 @@ def index_to_write(place: str | Path) -> Iterator[Path]:
         return
     copy = _Copy(open_objects(place))
     try:
-        mark = copy.claim()
-        check_target(copy.path)
-        yield copy.path
-        copy.push(mark)
+        with copy.alone() as is_alone:
+            if not is_alone:
+                raise IndexStoreError(f"{copy.objects}: another process of this machine is writing it; wait till it has ended")
+            mark = copy.claim()
+            check_target(copy.path)
+            yield copy.path
+            copy.push(mark)
     except ChangedError as e:
         raise IndexStoreError(
             f"{copy.objects}: another run has written this index meanwhile ({e}); nothing of it was lost: run the same "
             "command again, which goes on from there"
         ) from e
+
+
+def refuse_copy(path: Path, what: str) -> None:
+    """Refuse to change the copy of an index in a bucket by a command that doesn't put the change there.
+
+    Parameters
+    ----------
+    path : Path
+        An index's folder.
+    what : str
+        The command.
+
+    Raises
+    ------
+    UsageError
+        If it is such a copy.
+    """
+    if path.parent == cache_folder():
+        raise UsageError(f"{what}: works on an index of this machine only, and this one lies in a bucket; nothing was changed")
 
 
 def shown_place(place: str | Path) -> str:
@@ -113,13 +140,18 @@ class _Copy:
         if not objects.prefix:
             raise IndexStoreError(f"{objects}: an index needs a prefix of its own in the bucket, such as {objects}/index")
         self.objects = objects
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        name = hashlib.sha256(f"{endpoint}\n{objects}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{endpoint()}\n{objects}".encode()).hexdigest()[:16]
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = folder / name
         self._note = folder / f"{name}.json"
         self._evict(folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Keep other processes of this machine from changing the copy; tell whether none of them is at it now."""
+        with open(self._note.with_suffix(".lock"), "ab") as lock:
+            yield take_lock(lock.fileno(), self.path)
 
     # What is there ------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from lookalike.index.sweep import save_encoder, sweep
 from lookalike.index.sync import Rules, Summary, Sync, Target
 from lookalike.index.sync.executor import Executor
 from lookalike.index.vectors import keep_lists
+from lookalike.object_store import is_address
 
 _log = logging.getLogger(__name__)
 
@@ -202,7 +203,8 @@ def _check_collection(path: Path, manifest: Manifest, images: Collection, store:
     # A folder that was moved takes its index along: then that lies where it lay before.
     moved = here == ".lookalike" if manifest.place is None else here != "" and here == manifest.place
     if not moved or (Path(manifest.source).exists() and not _is_a_copy(store, images)):
-        was = "" if is_built_in(manifest.source) or Path(manifest.source).exists() else ", which isn't there any more"
+        known = is_built_in(manifest.source) or is_address(manifest.source)
+        was = "" if known or Path(manifest.source).exists() else ", which isn't there any more"
         raise IndexStoreError(
             f"{path}: holds the index of {manifest.collection} ({manifest.source}{was}), not of {images.source}; if that "
             "was only renamed or moved, --replace-collection keeps all pictures that are the same; otherwise it gives "
