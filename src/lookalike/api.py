@@ -221,8 +221,8 @@ def build_index(
         If no image could be indexed, the folder holds something else, another process writes, or the disk refuses.
     """
     from lookalike.cluster.on_ray import check_on, running_on
-    from lookalike.index.build import IndexOptions, update_index
     from lookalike.index.bucket import index_to_write, shown_place
+    from lookalike.index.build import IndexOptions, update_index
     from lookalike.index.lock import check_target
     from lookalike.index.reopen import default_path, open_to_index
 
@@ -246,12 +246,16 @@ def build_index(
     with index_to_write(path) as folder, running_on(on) as make_executor:
         check_target(folder)
         images = open_to_index(collection, folder)
+        if images.entries is None and make_executor is not None:
+            raise UsageError(
+                f"--on {on}: {images.name} is an array in this machine's memory; a cluster reads files and objects"
+            )
         index, summary = update_index(
             images,
             encoder,
             folder,
             options,
-            make_executor=make_executor if images.entries is not None else None,
+            make_executor=make_executor,
             on_progress=on_progress,
             on_note=on_note,
             on_written=partial(_learn_early, on_note=on_note),

@@ -87,7 +87,7 @@ class Objects:
     def _client(self) -> Any:
         return _client()
 
-    def list(self) -> Iterator[Found]:
+    def each(self) -> Iterator[Found]:
         """List all objects, a page of a thousand at a time."""
         with self._asking():
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
@@ -219,7 +219,9 @@ def open_objects(address: str | Path) -> Objects:
     """
     found = _ADDRESS.fullmatch(str(address))
     if found is None:
-        raise UsageError(f"{str(address)[:200]}: expected s3://bucket/prefix, where a bucket is 3 to 63 of a-z, 0-9, '-' and '.'")
+        raise UsageError(
+            f"{str(address)[:200]}: expected s3://bucket/prefix, where a bucket is 3 to 63 of a-z, 0-9, '-' and '.'"
+        )
     parts = [part for part in (found["prefix"] or "").split("/") if part]
     if ".." in parts:
         raise UsageError(f"{str(address)[:200]}: '..' leads nowhere in a bucket; write the prefix that you mean")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buckets import PHOTOS, assert_same, bucket, make_photos, put_photos
 
 import lookalike
+from buckets import PHOTOS, assert_same, bucket, make_photos, put_photos
 from lookalike.cluster import shards
 from lookalike.cluster.on_ray import check_on, running_on
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
@@ -102,7 +102,7 @@ def test_of_two_writers_one_wins_and_nothing_is_lost(bucket: Any, photos: Path, 
     more = make_photos(photos.parent / "more", PHOTOS + 2)
     put_photos(bucket, more)
     other_machine("first")
-    with (
+    with (  # noqa: PT012  (it is the end of the block that raises)
         pytest.raises(IndexStoreError, match="another run has written this index meanwhile"),
         buckets_of_indexes.index_to_write(PLACE) as folder,
     ):
@@ -118,7 +118,7 @@ def test_of_two_writers_one_wins_and_nothing_is_lost(bucket: Any, photos: Path, 
 
 def test_goes_on_after_a_run_that_died_before_the_bucket_had_its_work(bucket: Any, photos: Path) -> None:
     put_photos(bucket, photos)
-    with pytest.raises(RuntimeError), buckets_of_indexes.index_to_write(PLACE) as folder:
+    with pytest.raises(RuntimeError), buckets_of_indexes.index_to_write(PLACE) as folder:  # noqa: PT012
         build(SOURCE, folder)
         raise RuntimeError("as if killed")
     with pytest.raises(IndexStoreError, match="begun"):
@@ -215,7 +215,8 @@ def test_head_that_does_not_answer_is_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "call", "extra"), [("ray", lambda: check_on("ray:local"), "cluster"), ("boto3", lambda: open_objects(PLACE), "s3")]
+    ("module", "call", "extra"),
+    [("ray", lambda: check_on("ray:local"), "cluster"), ("boto3", lambda: open_objects(PLACE), "s3")],
 )
 def test_what_is_not_installed_says_what_to_type(
     module: str, call: Any, extra: str, monkeypatch: pytest.MonkeyPatch

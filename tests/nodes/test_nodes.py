@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buckets import assert_same, bucket, make_photos, put_photos
 
 import lookalike
+from buckets import assert_same, bucket, make_photos, put_photos
 from lookalike.index.integrity import verify
 
 __all__ = ["bucket"]
@@ -58,7 +58,7 @@ def command(cluster: Any, *more: str) -> list[str]:
 def assert_whole(local: Any) -> None:
     index = lookalike.open_index(PLACE)
     assert_same(local, index)
-    verify(index)
+    assert verify(index) == []
 
 
 def test_cluster_gives_what_this_machine_gives(cluster: Any, bucket: Any, photos: Path, tmp_path: Path) -> None:
@@ -78,7 +78,9 @@ def test_nodes_are_killed(cluster: Any, bucket: Any, photos: Path, tmp_path: Pat
             assert time.monotonic() - begun < _WAIT * (1 + KILLS)
             time.sleep(rng.uniform(1, 6))
             if killed < KILLS and run.poll() is None:
-                cluster.remove_node(rng.choice(cluster.worker_nodes and list(cluster.worker_nodes)), allow_graceful=False)
+                cluster.remove_node(
+                    rng.choice(cluster.worker_nodes and list(cluster.worker_nodes)), allow_graceful=False
+                )
                 cluster.add_node(num_cpus=1, object_store_memory=2**28)
                 killed += 1
         assert run.returncode == 0

@@ -92,7 +92,9 @@ class IndexCommand:
     def check(self) -> None:
         """Refuse what makes no sense before anything is read."""
         if self.watch and (is_address(self.collection) or is_address(self.output)):
-            raise UsageError("--watch follows a folder of this machine; for a bucket run the same command again, by a timer")
+            raise UsageError(
+                "--watch follows a folder of this machine; for a bucket run the same command again, by a timer"
+            )
         if self.encoder in ("autoencoder", "contrastive"):
             trained = "an autoencoder" if self.encoder == "autoencoder" else f"'{self.encoder}'"
             named = "" if self.encoder == "autoencoder" else f" -e {self.encoder}"

@@ -51,7 +51,9 @@ def check_on(on: str) -> None:
     if on == "local":
         return
     if on != "ray:local" and not _ADDRESS.fullmatch(on):
-        raise UsageError(f"--on {on[:100]}: expected local, ray:local, or the head of a cluster such as ray://head:10001")
+        raise UsageError(
+            f"--on {on[:100]}: expected local, ray:local, or the head of a cluster such as ray://head:10001"
+        )
     _import_ray()
 
 
@@ -183,8 +185,6 @@ class RayExecutor:
             raise IndexStoreError(
                 f"the cluster is lost: {first_line(e)}; what is committed stays: run the same command again"
             ) from e
-
-
 
 
 def _knock(on: str, host: str, port: int) -> None:

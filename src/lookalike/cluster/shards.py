@@ -69,7 +69,9 @@ def check_version(driver: tuple[str, str]) -> str | None:
     )
 
 
-def read_shard(tasks: Sequence[dict[str, Any]], encoders: Sequence[SentEncoder], driver: tuple[str, str]) -> list[Answer]:
+def read_shard(
+    tasks: Sequence[dict[str, Any]], encoders: Sequence[SentEncoder], driver: tuple[str, str]
+) -> list[Answer]:
     """Read, decode and encode the files of a shard. It changes nothing anywhere, so it may run twice.
 
     Parameters

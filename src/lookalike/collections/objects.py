@@ -42,7 +42,7 @@ def list_objects(objects: Objects, *, hidden: bool = False) -> Entries:
         In the order of their ids, which are the keys below the prefix. What has no ending of an image is left out.
     """
     listed = EntriesBuilder()
-    for found in objects.list():
+    for found in objects.each():
         folder, _, name = found.key.rpartition("/")
         if not name or os.path.splitext(name)[1].lower() not in SUFFIXES:
             continue
@@ -152,5 +152,3 @@ def _place(address: str) -> tuple[Objects, str]:
 @lru_cache(maxsize=8)
 def _bucket(name: str, _server: str) -> Objects:
     return open_objects(f"s3://{name}")
-
-

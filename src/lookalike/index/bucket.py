@@ -25,7 +25,7 @@ from lookalike.errors import IndexStoreError, UsageError
 from lookalike.index.lock import check_target, take_lock
 from lookalike.index.manifest import MANIFEST, PREVIOUS
 from lookalike.index.sweep import is_swept
-from lookalike.object_store import ChangedError, Found, ObjectStoreError, Objects, endpoint, is_address, open_objects
+from lookalike.object_store import ChangedError, Found, Objects, ObjectStoreError, endpoint, is_address, open_objects
 
 #: Copies of indexes that lie unused go when all together are larger than this; ``LOOKALIKE_CACHE_BYTES`` says otherwise.
 CACHE_BYTES = 50 * 10**9
@@ -67,7 +67,9 @@ def index_to_read(place: str | Path) -> Path:
         if is_alone:
             copy.pull(there)
         elif not (copy.path / MANIFEST).is_file():
-            raise IndexStoreError(f"{copy.objects}: another process brings its first copy here; run it again when that ended")
+            raise IndexStoreError(
+                f"{copy.objects}: another process brings its first copy here; run it again when that ended"
+            )
     return copy.path
 
 
@@ -97,7 +99,9 @@ def index_to_write(place: str | Path) -> Iterator[Path]:
     try:
         with copy.alone() as is_alone:
             if not is_alone:
-                raise IndexStoreError(f"{copy.objects}: another process of this machine is writing it; wait till it has ended")
+                raise IndexStoreError(
+                    f"{copy.objects}: another process of this machine is writing it; wait till it has ended"
+                )
             mark = copy.claim()
             check_target(copy.path)
             yield copy.path
@@ -125,7 +129,9 @@ def refuse_copy(path: Path, what: str) -> None:
         If it is such a copy.
     """
     if path.parent == cache_folder():
-        raise UsageError(f"{what}: works on an index of this machine only, and this one lies in a bucket; nothing was changed")
+        raise UsageError(
+            f"{what}: works on an index of this machine only, and this one lies in a bucket; nothing was changed"
+        )
 
 
 def shown_place(place: str | Path) -> str:
@@ -138,7 +144,9 @@ class _Copy:
 
     def __init__(self, objects: Objects) -> None:
         if not objects.prefix:
-            raise IndexStoreError(f"{objects}: an index needs a prefix of its own in the bucket, such as {objects}/index")
+            raise IndexStoreError(
+                f"{objects}: an index needs a prefix of its own in the bucket, such as {objects}/index"
+            )
         self.objects = objects
         name = hashlib.sha256(f"{endpoint()}\n{objects}".encode()).hexdigest()[:16]
         folder = cache_folder()
@@ -201,7 +209,7 @@ class _Copy:
 
     def _download(self, known: dict[str, list[Any]]) -> bool:
         """Fetch what is new; False where something went while it was fetched."""
-        there = {found.key: found for found in self.objects.list() if _is_ours(found.key) and found.key != MANIFEST}
+        there = {found.key: found for found in self.objects.each() if _is_ours(found.key) and found.key != MANIFEST}
         if there:
             self.path.mkdir(mode=0o700, exist_ok=True)
         for name in sorted(set(known) - set(there)):
@@ -227,9 +235,7 @@ class _Copy:
         """Put a mark into the manifest, so that whoever began before can't commit any more; bring the copy up to date."""
         there = self.manifest_there(needed=False)
         if there is None and any(True for _ in self._strangers()):
-            raise IndexStoreError(
-                f"{self.objects}: holds other things; pick an empty or a new prefix for the index"
-            )
+            raise IndexStoreError(f"{self.objects}: holds other things; pick an empty or a new prefix for the index")
         stated = {} if there is None else there[0]
         body = json.dumps(stated | {_MARK: secrets.token_hex(8)}, indent=1).encode()
         etag = self.objects.put(MANIFEST, body, len(body), None if there is None else there[1])
@@ -282,7 +288,7 @@ class _Copy:
     # Files --------------------------------------------------------------------------------------------------------
 
     def _strangers(self) -> Iterator[Found]:
-        return (found for found in self.objects.list() if found.key != MANIFEST and not _is_ours(found.key))
+        return (found for found in self.objects.each() if found.key != MANIFEST and not _is_ours(found.key))
 
     def _files_here(self) -> list[str]:
         files = (file for file in self.path.rglob("*") if file.is_file())

@@ -55,9 +55,7 @@ class Encoding:
         Whether records hold descriptors already, one a column, as bytes: those of an executor that encodes.
     """
 
-    def __init__(
-        self, columns: Sequence[tuple[Column, Encoder]], store: Store, *, is_encoded: bool = False
-    ) -> None:
+    def __init__(self, columns: Sequence[tuple[Column, Encoder]], store: Store, *, is_encoded: bool = False) -> None:
         self.columns = columns
         self.store = store
         self.is_encoded = is_encoded
