@@ -11,7 +11,7 @@ from paths import ROOT
 FIELDS = {
     "": {"apiVersion", "kind", "metadata", "spec"},
     "spec": {
-        "activeDeadlineSeconds", "backoffLimit", "entrypoint", "rayClusterSpec", "runtimeEnvYAML", "shutdownAfterJobFinishes",
+        "activeDeadlineSeconds", "entrypoint", "rayClusterSpec", "runtimeEnvYAML", "shutdownAfterJobFinishes",
         "submissionMode", "suspend", "ttlSecondsAfterFinished",
     },
     "spec.rayClusterSpec": {"headGroupSpec", "rayVersion", "workerGroupSpecs"},
