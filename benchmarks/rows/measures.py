@@ -55,6 +55,7 @@ _SOURCES: dict[str, list[str]] = {
     "search": [*_EXACT, "neighbors/hamming_scan.py", "neighbors/ivf.py", "neighbors/ivf_build.py", "neighbors/ivf_scan.py"],
     "serving": ["server", "search/engine.py", "search/page.py"],
     "startup": ["cli", "index/reader.py", "index/reopen.py", "index/vectors.py", "search/engine.py"],
+    "words": ["encoders/class_head.py", "encoders/concepts.py", "search/tags.py", "search/keywords.py", *_NEURAL, *_POST],
     "verified": ["encoders/keypoints.py", "encoders/local.py", "transforms/views.py"],
     "training": ["encoders/autoencoder.py", *_TRAINING],
 }  # fmt: skip

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rows.row import Row, number, report, score, scores, took
 
 MNIST = "MNIST, 60,000 digits"
@@ -88,6 +90,25 @@ def autoencoder(part: str, raw: Any) -> Iterator[Row]:
             yield number(f"self-test: {metric}", value, **where)
         yield number("dimension", found["dimension"], **where)
         yield number("processor seconds to fit", found["fit_processor_seconds"], **where)
+
+
+def words(part: str, raw: Any) -> Iterator[Row]:
+    for one in raw:
+        where: dict[str, Any] = {
+            "collection": part,
+            "queries": one["word"],
+            "n": one["right"],
+            "note": f"known: {one['known']}",
+        }
+        for metric in ("P@10", "AP", "found"):
+            yield {**number(metric, one[metric]), **where}
+    for metric in ("P@10", "AP"):
+        values = [one[metric] for one in raw]
+        draws = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
+        low, high = np.percentile(np.array(values)[draws].mean(axis=1), [2.5, 97.5]).tolist()
+        yield score(
+            metric, [statistics.fmean(values), low, high], len(values), collection=part, queries="mean of the words"
+        )
 
 
 def codes(_: str, raw: Any) -> Iterator[Row]:
@@ -272,12 +293,13 @@ def mutants(_: str, raw: Any) -> Iterator[Row]:
 
 #: What becomes of a mutant; ``gone`` is one whose line was deleted since, as nothing needed it.
 _FATES = ("killed at first", "killed", "gone", "equivalent")
-STUDIES = {
+STUDIES = {"words": words,
     "mutants": mutants, "article": article, "mnist-scores": mnist_scores, "autoencoder": autoencoder, "codes": codes, "contrastive": contrastive,
     "noise": noise, "nothing": nothing, "rerank": rerank,
 }  # fmt: skip
 ABOUT = {
     "mutants": ("benchmarks/mutants.py", "whether a unit test fails where the code is broken in one place"),
+    "words": ("benchmarks/words.py", "photos found by words that nobody wrote"),
     "article": ("benchmarks/article.py", "the article's experiment again, three seeds"),
     "mnist-scores": ("benchmarks/mnist_scores.py", "encoders that learn nothing, on all test digits of MNIST"),
     "autoencoder": ("benchmarks/autoencoder.py", "the preset deep, plain and adapted, beside others"),

@@ -68,7 +68,30 @@ def candidates(part: str, raw: Any) -> Iterator[Row]:
             yield {**number(title, statistics.fmean(every)), **where}
 
 
-def diffusion(_: str, raw: Any) -> Iterator[Row]:
+def diffusion(part: str, raw: Any) -> Iterator[Row]:
+    if part == "growth":
+        for one in raw:
+            where: dict[str, Any] = {
+                "collection": f"MNIST, {one['size']:,} digits",
+                "setting": one["setting"],
+                "n": one["n"],
+            }
+            for metric, (value, low, high) in one["scores"].items():
+                yield {
+                    **where,
+                    "metric": metric,
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "note": f"alpha {one['alpha']:.4f}",
+                }
+        return
+    if part == "first":
+        for one in raw:
+            for title, both in one["scores"].items():
+                for metric, value in zip(("P@1", "mAP"), both, strict=True):
+                    yield {**number(metric, value, collection=one["collection"], method=title), "setting": "first"}
+        return
     for one in raw["collections"]:
         for metric, value in zip(("P@1", "mAP"), one["scores"], strict=True):
             yield number(

@@ -143,10 +143,27 @@ SELECTION = {
          Column("most inliers of another", {"metric": "most inliers of another"}, digits(0))],
     ),
     "diffusion-again": Table(
-        "diffusion", "collection", [(name, {"collection": name}) for name in (*TWELVE, "corel1k")],
+        "diffusion", "collection", [(name, {"collection": name, "setting": ""}) for name in (*TWELVE, "corel1k")],
         [Column(f"{title}: {m}", {"method": method, "metric": m}, digits(3)) for title, method in (
             ("plain", "plain"), ("alpha 0.99", "before"), ("alpha 0.95", "now"), ("chosen without it", "chosen without it")) for m in ("P@1", "mAP")]
         + [Column("what was chosen", {"method": "chosen without it", "metric": "mAP"}, cell("note"))],
+    ),
+    "words": Table(
+        "words", "names of folders, asked for", [(f"{name}, {n} words", {"collection": name, "queries": "mean of the words"}) for name, n in (
+            ("corel1k", 8), ("imagenette", 10), ("cifar10", 10), ("corel80", 39), ("stamps", 11))],
+        [Column("P@10", {"metric": "P@10"}, interval(2)), Column("average precision", {"metric": "AP"}, interval(2))],
+    ),
+    "diffusion-first": Table(
+        "diffusion", "collection", [(name, {"collection": name, "setting": "first"}) for name in (
+            *TWELVE, "corel1k", *(f"{n}, {few} of a kind" for n in ("cars", "corel80", "fruit-shapes", "stamps") for few in (2, 4)))],
+        [Column(f"{title}: {m}", {"method": method, "metric": m}, digits(3)) for title, method in (
+            ("plain", "plain"), ("diffusion alone", "alone"), ("the first stays", "first stays")) for m in ("P@1", "mAP")],
+    ),
+    "diffusion-growth": Table(
+        "diffusion", "digits", [(f"{n:,}", {"collection": f"MNIST, {n:,} digits"}) for n in (1000, 2000, 6000, 20000, 59600)],
+        [*(Column(f"mAP: {setting}", {"metric": "mAP", "setting": setting}, digits(3)) for setting in (
+            "plain", "alpha 0.95", "alpha 0.98", "alpha 0.99", "alpha 0.995", "now")),
+         Column("which goes by", {"metric": "mAP", "setting": "now"}, cell("note"))],
     ),
     "diffusion-gains": Table(
         "diffusion", "mean of the twelve", [(title, {"setting": setting}) for title, setting in (

@@ -40,6 +40,10 @@ SIGHT: Mapping[str, Mapping[str, str]] = {
     "nothing-views": _ALL,
     "diffusion-again": {"corel1k": LABELS},
     "diffusion-gains": {"alpha 0.95, now, less plain": LABELS},
+    "diffusion-growth": _ALL,
+    "words": {
+        f"{name} words": LABELS for name in ("corel1k, 8", "imagenette, 10", "cifar10, 10", "corel80, 39", "stamps, 11")
+    },
     "verified": {"museum": LABELS},
 }
 

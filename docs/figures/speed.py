@@ -33,6 +33,16 @@ _FILES = (
 )
 
 
+def _mutants(run: str) -> Table:
+    """Return how many mutants of a sample were killed, by package."""
+    return Table(
+        "mutants", "package", [(p, {"run": run, "package": p}) for p in ("selection", "search", "index", "server", "client", "decoder processes", "all")],
+        [Column("mutants", {"metric": "mutants"}, digits(0)), Column("killed by the first run", {"metric": "share killed at first"}, percent),
+         Column("killed", {"metric": "share killed"}, percent), Column("change nothing", {"metric": "equivalent"}, digits(0)),
+         Column("of the rest, killed", {"metric": "share killed of those that change something"}, percent)],
+    )  # fmt: skip
+
+
 SPEED = {
     "training": Table(
         "training", "images a second", _PRESETS,
@@ -165,12 +175,8 @@ SPEED = {
             "open files, after 100 s", "open files, at the end")],
         [Column("value", {"run": "endure"}, digits(0))],
     ),
-    "mutants": Table(
-        "mutants", "package", named("package", "selection", "search", "index", "server", "client", "decoder processes", "all"),
-        [Column("mutants", {"metric": "mutants"}, digits(0)), Column("killed by the first run", {"metric": "share killed at first"}, percent),
-         Column("killed", {"metric": "share killed"}, percent), Column("change nothing", {"metric": "equivalent"}, digits(0)),
-         Column("of the rest, killed", {"metric": "share killed of those that change something"}, percent)],
-    ),
+    "mutants": _mutants("seed 1"),
+    "mutants-fresh": _mutants("seed 2"),
     "map": Table(
         "map", "10,000 digits by `hog`, one core", named("side", "lookalike", "umap-learn"),
         [Column("seconds, median of 3", {"metric": "seconds"}, spanned(1)), Column("trustworthiness", {"metric": "trustworthiness 15 of 3000"}, digits(3)),

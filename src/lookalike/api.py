@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -110,6 +110,32 @@ class Index(IndexReader):
         from lookalike.search.page import answer
 
         return answer(self, query)
+
+    def tags(self, ids: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """Say what the shipped networks see in photos: words of WordNet. They are guesses.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Of images of the index.
+
+        Returns
+        -------
+        list of list of (str, float)
+            Of each image up to three words, the surest first, each with the share of the networks' answer that it has, 0.7 to 1;
+            none where they aren't sure enough, or no shipped network is among the encoders.
+
+        Raises
+        ------
+        UsageError
+            If there is no such image.
+        """
+        from lookalike.search.compose import row_of
+        from lookalike.search.learnt import tags_of
+
+        rows = [row_of(self, name) for name in ids]
+        tags = tags_of(self)
+        return [[] for _ in rows] if tags is None else tags.of(rows)
 
 
 def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None) -> Index:

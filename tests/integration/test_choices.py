@@ -17,7 +17,7 @@ SOURCES = ROOT / "src" / "lookalike"
 DECIDING = ("selection", "search", "neighbors", "transforms", "encoders")
 #: There answers are the same whatever these are: exact search in its steps, and the reading of model files.
 EXACT = (
-    "neighbors/distances/", "neighbors/exact.py", "neighbors/hamming_scan.py", "neighbors/ivf_scan.py", "neighbors/tiling.py",
+    "neighbors/distances/", "neighbors/exact.py", "neighbors/hamming_scan.py", "neighbors/ivf_scan.py", "neighbors/shortlist.py", "neighbors/tiling.py",
     "encoders/onnx/",
 )  # fmt: skip
 #: Constants that decide no answer: time and memory, limits of what is taken, formats, and sizes of what is drawn.
@@ -48,17 +48,19 @@ OTHERS = {
     "search/filter_columns.py": "_DAY _EXACT",
     "search/filters.py": "LONGEST DEEPEST",
     "search/json_values.py": "MAX_COUNTED",
-    "search/keywords.py": "LONGEST MAX_WORDS _AT_ONCE _LETTERS",
+    "search/keywords.py": "_LONGEST_NAME LONGEST MAX_WORDS _AT_ONCE _LETTERS",
     "search/occlusion.py": "GRID",
     "search/page.py": "FIRST",
     "search/rejection.py": "WAYS _TOGETHER_BYTES",
+    "search/tags.py": "_UNIT",
+    "encoders/class_head.py": "CLASSES _MODEL_GRAPH _GRAPH_INITIALIZER _TENSOR_NAME _TENSOR_DATA _AT_ONCE",
     "search/request.py": "MAX_K MAX_EXAMPLES MAX_BYTES",
     "search/rerank/auto.py": "ROUNDED",
     "search/rerank/base.py": "BLOCK_BYTES",
+    "search/rerank/diffusion.py": "_BEFORE",
     "selection/candidates.py": "MAX_GRAPH",
     "selection/defaults.py": "MAX_PIXELS",
     "selection/held_out.py": "MAX_DATABASE MAX_QUERIES",
-    "selection/recipes.py": "DEFAULT",
     "selection/scatter.py": "LONGEST",
     "transforms/__init__.py": "AUGMENTATIONS_VERSION VIEWS_VERSION",
     "transforms/augmentations.py": "BLOCK_VALUES LUMINANCE",

@@ -21,7 +21,7 @@ FIGURE = re.compile(
 SET: dict[str, dict[str, str]] = {
     "CHANGELOG.md": {"a level": "95 %|80 %", "a limit": "two seconds|1 GiB"},
     "README.md": {"a version": "3.11|3.0", "the level of an interval": "95 %"},
-    "CONTRIBUTING.md": {"roughly, so that nobody gives up": "ten minutes|half an hour", "a setting": "4 GB"},
+    "CONTRIBUTING.md": {"a goal": "85 %", "roughly, so that nobody gives up": "ten minutes|half an hour", "a setting": "4 GB"},
     "adapt.md": {"a level": "80 %", "a setting": ".005|.45|.85", "a metric's name": "5 %|5%"},
     "article.md": {"a setting of the article's, or of ours": "1.0|0.001|0.5", "a version": "2.21", "a convention": "1.0"},
     "benchmarks.md": {"the level of an interval": "95 %", "a goal": "85 %|.99"},

@@ -27,7 +27,18 @@ HEAVY = {
     "keras", "tensorflow", "jax", "torch", "lance", "pyarrow", "matplotlib", "onnx", "onnxruntime", "skimage", "watchfiles",
 }  # fmt: skip
 #: Files of the package ``encoders`` that are no encoder: the contract, and what several encoders use.
-NOT_ENCODERS = {"base", "registry", "serialize", "trained", "codes", "postprocess", "keypoints", "attribution"}
+NOT_ENCODERS = {
+    "base",
+    "registry",
+    "serialize",
+    "trained",
+    "codes",
+    "postprocess",
+    "keypoints",
+    "attribution",
+    "class_head",
+    "concepts",
+}
 #: The commands' docstrings are their help texts, those of routes the descriptions of the OpenAPI.
 HELP_TEXTS = ("cli", "server.routes")
 

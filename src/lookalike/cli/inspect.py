@@ -139,7 +139,9 @@ def why(
     opened = open_named(index_path or index_of(file), None, file)
     facts = opened.why(file)
     facts["now"] = changed_since(opened, facts)
+    tags = opened.tags([facts["path"]])[0] if opened.row_of(facts["path"]) is not None else []
     if as_json:
+        facts["tags"] = [{"word": word, "share": round(share, 4)} for word, share in tags]
         print_json(facts)
         return
     stage = f" at the stage '{facts['stage']}'" if facts["stage"] else ""
@@ -150,6 +152,8 @@ def why(
     for name, value in facts.items():
         if value not in (None, []) and name not in ("path", "outcome", "stage", "reason", "now", "frame", "mtime_ns"):
             print(f"  {name:<9} {one_line(', '.join(value) if isinstance(value, list) else str(value))}")
+    if tags:
+        print(f"  {'looks like':<9} {', '.join(f'{word} ({share:.0%})' for word, share in tags)}")
 
 
 def verify(

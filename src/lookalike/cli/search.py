@@ -73,7 +73,9 @@ class SearchOptions:
     weight: list[float] | None = option("Weight of a query image. Repeat it once for each image, in order.")
     like: list[str] | None = option("Move the query towards this indexed image: its id or path. May be repeated.")
     dislike: list[str] | None = option("Move the query away from this indexed image: its id or path. May be repeated.")
-    words: str | None = option("Only images with these words in caption, file name, metadata or label.")
+    words: str | None = option(
+        "Only images with these words in caption, file name, metadata or label, or of what the network sees in them."
+    )
     where: str | None = option(
         "Only images that pass this filter: \"width > 1000 and label = 'cat'\" (docs/searching.md)."
     )

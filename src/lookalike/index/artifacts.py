@@ -211,6 +211,7 @@ REJECTION = Artifact(
     by_distance=True,
 )
 WORDS = Artifact("words", "the words of ids, captions, metadata and labels, for keyword search")
+TAGS = Artifact("tags", "what the shipped networks see in photos, from their descriptors, for words that nobody wrote")
 KEYPOINTS = Artifact("keypoints", "keypoints of pictures, filed by the hash of their bytes", follows="pictures")
 GEOMETRIC = Artifact("geometric", "inliers of own images shown in a scene", needs=(KEYPOINTS,), uses=(VIEWS_VERSION,))
 RESTORER = Artifact("restorer", "what clean images look like, for `--denoise auto`", version=2)
@@ -226,7 +227,7 @@ SCORES = Artifact("scores", "reports of `lookalike score --keep`, which the page
 
 #: All kinds, as docs/storage.md lists them.
 ARTIFACTS = (
-    VECTORS, IVF, GRAPH, MAP, CALIBRATION, REJECTION, WORDS, GEOMETRIC, KEYPOINTS, RESTORER, RERANK_AUTO, SCORES,
+    VECTORS, IVF, GRAPH, MAP, CALIBRATION, REJECTION, WORDS, TAGS, GEOMETRIC, KEYPOINTS, RESTORER, RERANK_AUTO, SCORES,
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ NIPS 2004).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,9 +45,11 @@ NEIGHBOURS, SCALE_AT = 50, 10
 DIRECTIONS = 96
 #: Terms of the sum that are worked out on the graph itself.
 LOCAL_TERMS = 2
-#: How far diffusion goes: the weight of each further step. Chosen on twelve collections, each left out in turn
-#: (``benchmarks/diffusion.py``); where thousands of images are of a category, as in MNIST, 0.99 is better.
+#: How far diffusion goes: the weight of each further step. Chosen on twelve collections of up to 1,000 images, each left out in
+#: turn (``benchmarks/diffusion.py``).
 ALPHA = 0.95
+#: Larger collections need further steps, as there are more images between the ends of a kind: from so many images on, up to so much.
+ALPHA_UP_TO, MOST_ALPHA = 2000, 0.99
 #: Nearest images of a query that it starts from.
 STARTS = 10
 #: Images whose neighbours are looked for at a time.
@@ -225,7 +228,7 @@ class NeighborGraph:
         """
         return np.asarray(np.exp(-squares / _products(scales(squares), self._scale[rows])), np.float32)
 
-    def spread(self, rows: NDArray[np.int64], seeds: Float32Array, alpha: float = ALPHA) -> Float32Array:
+    def spread(self, rows: NDArray[np.int64], seeds: Float32Array, alpha: float | None = None) -> Float32Array:
         """Spread queries over the graph.
 
         Parameters
@@ -234,8 +237,8 @@ class NeighborGraph:
             Where each begins.
         seeds : ndarray of float32, shape (b, k)
             With how much.
-        alpha : float
-            Weight of a further step, 0 to less than 1.
+        alpha : float, optional
+            Weight of a further step, 0 to less than 1; by default that of :func:`alpha_of`.
 
         Returns
         -------
@@ -244,6 +247,8 @@ class NeighborGraph:
         """
         from scipy import sparse
 
+        if alpha is None:
+            alpha = alpha_of(len(self.neighbours))
         queries, k = rows.shape
         starts = np.arange(queries + 1) * k
         now = sparse.csr_array((seeds.ravel(), rows.ravel(), starts), shape=(queries, len(self.neighbours)))
@@ -256,6 +261,23 @@ class NeighborGraph:
         np.maximum(out, 0, out=out)  # the eigenvectors left out make it differ a little from 0 where nothing arrives
         out *= self._share
         return out
+
+
+def alpha_of(size: int) -> float:
+    """Return how far diffusion goes where nobody says: further in larger collections.
+
+    Parameters
+    ----------
+    size : int
+        Images.
+
+    Returns
+    -------
+    float
+        The weight of each further step: :data:`ALPHA` up to :data:`ALPHA_UP_TO` images; beyond, 1 less it falls with the root
+        of the size, which keeps the mean length of a walk in step with it, up to :data:`MOST_ALPHA`.
+    """
+    return min(MOST_ALPHA, 1 - (1 - ALPHA) * math.sqrt(min(1.0, ALPHA_UP_TO / max(size, 1))))
 
 
 def prepare_diffusion(neighbours: Neighbours, directions: int = DIRECTIONS) -> NeighborGraph:

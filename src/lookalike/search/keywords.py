@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.encoders.concepts import concepts
 from lookalike.errors import UsageError
 from lookalike.index.fact_table import FactTable
+from lookalike.search.tags import FITS, GUESSED, SEEN, rarity
+
+if TYPE_CHECKING:
+    from lookalike.search.tags import Tags
 
 K1, B = 1.2, 0.75
 
 #: Longest text that is looked for, in characters, and most words of it.
 LONGEST, MAX_WORDS = 2_000, 100
+_LONGEST_NAME = 4  # words of a name that are looked for together
 _AT_ONCE = 4096  # texts that are split together: what is worked on stays in the processor's cache
 
 # Scripts that put no blanks between words: Han, kana, Hangul (where endings cling to words), Thai, Lao, Burmese, Khmer.
@@ -90,6 +96,74 @@ def _is_letter(mark: str) -> bool:
     return "\u0900" <= mark <= "\u109f" or "\u1780" <= mark <= "\u17ff" or mark in "\u3099\u309a"
 
 
+class Term(NamedTuple):
+    """What must be there, or must not.
+
+    Attributes
+    ----------
+    words : list of str
+        One, or several that together name something that can be seen, such as a school bus.
+    is_excluded : bool
+        Whether it must not be there.
+    is_prefix : bool
+        Whether the word is only the beginning of one.
+    """
+
+    words: list[str]
+    is_excluded: bool
+    is_prefix: bool
+
+
+def terms_of(asked: str, tags: Tags | None = None) -> list[Term]:
+    """Split what is asked into its terms.
+
+    Parameters
+    ----------
+    asked : str
+        As :meth:`Words.scores` takes it.
+    tags : Tags, optional
+        Words that it knows together are one term.
+
+    Returns
+    -------
+    list of Term
+
+    Raises
+    ------
+    UsageError
+        If there is no word to look for, or there are too many.
+    """
+    if len(asked) > LONGEST:
+        raise UsageError(f"words of {len(asked):,} characters; at most {LONGEST:,} are looked for, give fewer")
+    terms = []
+    for sign, text in _TERM.findall(asked):
+        words = _query_words(text)
+        terms += [Term([word], bool(sign), False) for word in words[:-1]]
+        terms += [Term([word], bool(sign), text.endswith("*")) for word in words[-1:]]
+    if len(terms) > MAX_WORDS:
+        raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
+    if all(term.is_excluded for term in terms):
+        raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
+    return terms if tags is None else list(_together(terms))
+
+
+def _together(terms: list[Term]) -> Iterator[Term]:
+    """Join terms that follow one another and are a name together, the longest first."""
+    at = 0
+    while at < len(terms):
+        for stop in range(min(len(terms), at + _LONGEST_NAME), at + 1, -1):
+            part = terms[at:stop]
+            name = [word for term in part for word in term.words]
+            alike = {term.is_excluded for term in part} == {part[0].is_excluded} and not any(t.is_prefix for t in part)
+            if alike and concepts().meaning(" ".join(name)) is not None:
+                yield Term(name, part[0].is_excluded, False)
+                at = stop
+                break
+        else:
+            yield terms[at]
+            at += 1
+
+
 class Words:
     """The words of all images of an index, ready to be searched.
 
@@ -122,41 +196,39 @@ class Words:
         """Return the words of facts, which :func:`index_words` takes."""
         return cls(index_words(facts))
 
-    def scores(self, asked: str) -> NDArray[np.float64]:
+    def scores(self, asked: str, tags: Tags | None = None, least: float = FITS) -> NDArray[np.float64]:
         """Score every image.
 
         Parameters
         ----------
         asked : str
             Words that must all be there; ``sun*`` is any word that begins so, and ``-sun`` must not be there.
+        tags : Tags, optional
+            What is seen in the images: a word is there, too, where it names that.
+        least : float
+            How sure that must be, 0 to 1.
 
         Returns
         -------
         ndarray of float64, shape (n,)
-            Above 0 where the image fits, higher where rarer words stand in a shorter text; else 0.
+            Above 0 where the image fits, higher where rarer words stand in a shorter text, or are seen more surely; else 0.
 
         Raises
         ------
         UsageError
             If there is no word to look for, or there are too many.
         """
-        if len(asked) > LONGEST:
-            raise UsageError(f"words of {len(asked):,} characters; at most {LONGEST:,} are looked for, give fewer")
-        terms = []  # a word, whether it must not be there, whether it is only the beginning of one
-        for sign, text in _TERM.findall(asked):
-            words = _query_words(text)
-            terms += [(word, bool(sign), False) for word in words[:-1]]
-            terms += [(word, bool(sign), text.endswith("*")) for word in words[-1:]]
-        if len(terms) > MAX_WORDS:
-            raise UsageError(f"over {MAX_WORDS} words to look for; give fewer")
-        if all(is_excluded for _, is_excluded, _ in terms):
-            raise UsageError(f"words {asked!r} hold no word to look for; give letters or digits, such as: red bus")
         total = np.zeros(self._size)
         fits = np.ones(self._size, np.bool_)
-        for word, is_excluded, is_prefix in terms:
-            score = self._score(self._numbers_of(word, is_prefix=is_prefix))
-            fits &= (score == 0) if is_excluded else (score > 0)
-            total += 0 if is_excluded else score
+        for term in terms_of(asked, tags):
+            written = [self._score(self._numbers_of(word, is_prefix=term.is_prefix)) for word in term.words]
+            is_there = np.logical_and.reduce([score > 0 for score in written])
+            score = np.where(is_there, np.add.reduce(written), 0.0)
+            if tags is not None and (seen := tags.shares(" ".join(term.words))) is not None and not term.is_prefix:
+                is_there |= seen[0] >= (SEEN if term.is_excluded else least)
+                score += GUESSED * rarity(seen[0]) * seen[0]
+            fits &= ~is_there if term.is_excluded else is_there
+            total += 0 if term.is_excluded else score
         return np.where(fits, total, 0.0)
 
     def _numbers_of(self, word: str, *, is_prefix: bool) -> list[int]:

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.encoders.class_head import LENGTHS, ClassHead
+from lookalike.encoders.neural import Neural
 from lookalike.imaging.resize import fit_to
-from lookalike.index.artifacts import CALIBRATION, REJECTION, WORDS
+from lookalike.index.artifacts import CALIBRATION, REJECTION, TAGS, WORDS, Learnt
 from lookalike.index.originals import originals_of
 from lookalike.neighbors.exact import Database
 from lookalike.search.calibration import DistanceCalibration
 from lookalike.search.keywords import Words, index_words
 from lookalike.search.rejection import WAYS, RejectionRates, estimate_rejection_rates, show
+from lookalike.search.tags import KEPT, MAX_SMOOTHED, NEIGHBOURS, Tags, index_tags
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -58,6 +61,45 @@ def words_of(index: IndexReader) -> Words:
         return Words(WORDS.cached(index.path, index.manifest, terms, lambda: ({}, index_words(index.fact_table)))[1])
 
     return index.cached("words", make)
+
+
+def tags_of(index: IndexReader) -> Tags | None:
+    """Return what the shipped networks see in the images.
+
+    Parameters
+    ----------
+    index : IndexReader
+        What is asked.
+
+    Returns
+    -------
+    Tags or None
+        Worked out at the first call, from the descriptors, and kept in the index. None where no encoder of it is a shipped
+        network whose descriptors lead back to what it saw.
+    """
+    return index.cached("tags", lambda: _tags(index))
+
+
+def _tags(index: IndexReader) -> Tags | None:
+    manifest = index.manifest
+    for column in sorted(manifest.columns, key=lambda column: column != manifest.view):
+        if column.encoder != Neural.name or not column.complete or not column.count:
+            continue
+        view = index if column == manifest.view else index.with_encoder(column.column)
+        head = ClassHead.of(view.encoder)
+        if head is None:
+            continue
+        terms = {"kept": KEPT, "neighbours": NEIGHBOURS, "smoothed": MAX_SMOOTHED, "lengths": LENGTHS[head.networks]}
+        _, arrays = TAGS.cached(view.path, view.manifest, terms, partial(_learnt_tags, head, view))
+        if view is index:
+            return Tags(arrays)
+        places = {name: row for row, name in enumerate(view.ids)}
+        return Tags(arrays, np.array([places.get(name, -1) for name in index.ids], np.int64))
+    return None
+
+
+def _learnt_tags(head: ClassHead, view: IndexReader) -> Learnt:
+    return {}, index_tags(head, view)
 
 
 def calibration_of(index: IndexReader, database: Database) -> DistanceCalibration:

@@ -22,7 +22,8 @@ from lookalike.search import filters
 from lookalike.search.calibration import COPY, DEPTH, SHALLOWEST, DistanceCalibration, gap_after
 from lookalike.search.compose import ComposedQuery, compose, row_of, show_example, whole_picture
 from lookalike.search.engine import Match, match_of
-from lookalike.search.learnt import calibration_of, rejection_rates_of, words_of
+from lookalike.search.keywords import terms_of
+from lookalike.search.learnt import calibration_of, rejection_rates_of, tags_of, words_of
 from lookalike.search.rejection import MatchConfidence, assess_match
 from lookalike.search.request import Query
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
@@ -40,6 +41,7 @@ from lookalike.search.response import (
     title_of,
     verified_message,
 )
+from lookalike.search.tags import FITS, FITS_BESIDE, note_on
 
 if TYPE_CHECKING:
     from lookalike.index.reader import IndexReader
@@ -117,7 +119,7 @@ def _passing(index: IndexReader, query: Query) -> tuple[NDArray[np.int64], NDArr
     if query.where is not None:
         passing &= filters.parse(query.where).true_of(index.fact_table)
     if query.words is not None:
-        scores = words_of(index).scores(query.words)
+        scores = words_of(index).scores(query.words, tags_of(index), FITS_BESIDE if query.by_image else FITS)
         passing &= scores > 0
     for name in query.dislikes:
         passing[row_of(index, name)] = False
@@ -137,6 +139,9 @@ def _by_facts(
         score = None if scores is None else float(scores[at])
         matches.append(match_of(facts, rank, int(rows[at]), score=score))
     message = none_message(query) if not total else f"{title_of(query)}: {total:,} of {len(index):,} images"
+    if query.words is not None and (tags := tags_of(index)) is not None:
+        note = note_on([" ".join(term.words) for term in terms_of(query.words, tags) if not term.is_excluded])
+        message += note and f"; {note}"
     return response_of(query, matches, total, total, None, not total, message)
 
 

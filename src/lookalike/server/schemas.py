@@ -232,9 +232,22 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class TagModel(BaseModel):
+    """A guess of what an image shows."""
+
+    word: str
+    share: Annotated[float, Field(description="How sure the shipped networks are, 0.7 to 1.")]
+
+
 @with_columns("service")
 class FactsModel(BaseModel):
     """What is stored of one image."""
+
+
+class SeenModel(FactsModel):
+    """What is stored of one image, and what the shipped networks see in it."""
+
+    tags: list[TagModel]
 
 
 class PageModel(BaseModel):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from lookalike.errors import UsageError
-from lookalike.neighbors.diffusion import Neighbours, find_neighbours, normalised_weights, prepare_diffusion, scales
+from lookalike.neighbors.diffusion import (
+    Neighbours,
+    alpha_of,
+    find_neighbours,
+    normalised_weights,
+    prepare_diffusion,
+    scales,
+)
 from lookalike.neighbors.exact import Database
 
 
@@ -163,3 +170,19 @@ def test_a_graph_without_edges_is_no_error():
     squares[:, 1] = 1e-12  # weights that are 0 in float32
     graph = prepare_diffusion(Neighbours(np.array([[1, 2]] * 5, np.int32), squares))
     assert np.isfinite(graph.spread(np.array([[0]]), np.ones((1, 1), np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "alpha"), [(0, 0.95), (2, 0.95), (2000, 0.95), (8000, 0.975), (50_000, 0.99), (10**7, 0.99)]
+)
+def test_diffusion_goes_further_in_larger_collections(size, alpha):
+    assert alpha_of(size) == pytest.approx(alpha)
+
+
+@pytest.mark.parametrize("size", [60, 2500])
+def test_where_nobody_says_how_far_the_size_of_the_graph_says_it(size):
+    table = points(size)
+    graph = prepare_diffusion(find_neighbours(Database(table, "cosine"), table, 5), 8)
+    start, much = np.array([[0, 3]]), np.ones((1, 2), np.float32)
+    assert (graph.spread(start, much) == graph.spread(start, much, alpha_of(size))).all()
+    assert (graph.spread(start, much) != graph.spread(start, much, 0.95)).any() == (size > 2000)

@@ -56,9 +56,9 @@ def create_reranker(
 
 
 def _parsed(name: str, rest: str, kind: type[Reranker]) -> dict[str, Any]:
-    """Read ``k=10,alpha=3``; each is of the kind that its default is."""
+    """Read ``k=10,alpha=3``; each is of the kind that its default is, a number where the default goes by the collection."""
     defaults = {
-        p.name: p.default
+        p.name: 0.5 if p.default is None else p.default
         for p in inspect.signature(kind).parameters.values()
         if p.kind is not p.VAR_KEYWORD and p.name not in ("index", "distance", "on_note")
     }

@@ -10,8 +10,9 @@ from fastapi.responses import Response
 
 from lookalike.errors import ImageError
 from lookalike.imaging.encode import to_png, to_thumbnail
+from lookalike.search.learnt import tags_of
 from lookalike.server.pictures import picture_response
-from lookalike.server.schemas import ERRORS, FactsModel, PageModel
+from lookalike.server.schemas import ERRORS, PageModel, SeenModel
 from lookalike.server.service import ServiceOf
 from lookalike.server.shared_index import SharedIndex
 
@@ -45,10 +46,17 @@ def images(
     return service.ask_index(page)
 
 
-@router.get("/api/image", response_model=FactsModel)
+@router.get("/api/image", response_model=SeenModel)
 def image(service: ServiceOf, identity: Identity) -> dict[str, Any]:
-    """Return what is stored of one image."""
-    return service.ask_index(lambda index: index.facts([service.row(identity)])[0])
+    """Return what is stored of one image, and what the networks see in it."""
+
+    def facts(index: SharedIndex) -> dict[str, Any]:
+        row = service.row(identity)
+        tags = tags_of(index)
+        seen = [] if tags is None else tags.of([row])[0]
+        return index.facts([row])[0] | {"tags": [{"word": word, "share": share} for word, share in seen]}
+
+    return service.ask_index(facts)
 
 
 @router.get("/api/thumbnail", response_class=Response)

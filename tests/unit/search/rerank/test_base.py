@@ -404,6 +404,23 @@ def test_a_wrong_parameter_is_one_sentence(index, method, said):
         create_reranker(method, index)
 
 
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_the_first_plain_answers_stay_first(digits_index, first):
+    asked = open_collection("mnist:test[0:60]")
+    plain = [[m.row for m in result.matches] for result in search(digits_index, asked, 5)]
+    ranked = [[m.row for m in r.matches] for r in search(digits_index, asked, 5, rerank=f"diffusion:first={first}")]
+    assert [rows[:first] for rows in ranked] == [rows[:first] for rows in plain]
+    assert [rows[first] for rows in ranked] != [rows[first] for rows in plain]  # and no more than these
+
+
+def test_of_some_images_the_first_of_these_stays_first(digits_index):
+    asked = digits_index.encoder.encode(open_collection("mnist:test[0:1]").array())
+    among = np.arange(7, len(digits_index), 3)
+    (plain,) = digits_index.database().distances(asked)
+    (found,) = rerank(digits_index, "diffusion", asked, 3, among=among)
+    assert found.rows[0] == among[plain[among].argmin()]
+
+
 def test_diffusion_keeps_to_the_encoders_own_distance(index):
     with pytest.raises(UsageError, match="the encoder's own distance, cosine"):
         create_reranker("diffusion", index, distance="euclidean")
