@@ -92,9 +92,7 @@ class Objects:
         with self._asking():
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
                 for item in page.get("Contents", ()):
-                    changed = item["LastModified"]
-                    ns = int(changed.timestamp()) * 10**9 + changed.microsecond * 1000
-                    yield Found(item["Key"][len(self.prefix) :], item["Size"], ns, item["ETag"])
+                    yield _found(item["Key"][len(self.prefix) :], item["Size"], item)
 
     def get(self, key: str, limit: int | None = None) -> tuple[bytes | None, Found] | None:
         """Read an object.
@@ -116,12 +114,36 @@ class Objects:
                 got = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             except self._client.exceptions.NoSuchKey:
                 return None
-            changed, size = got["LastModified"], got["ContentLength"]
-            found = Found(key, size, int(changed.timestamp()) * 10**9 + changed.microsecond * 1000, got["ETag"])
-            if limit is not None and size > limit:
+            found = _found(key, got["ContentLength"], got)
+            if limit is not None and found.size > limit:
                 got["Body"].close()
                 return None, found
             return got["Body"].read(), found
+
+    def download(self, key: str, file: Path) -> Found | None:
+        """Read an object of any size into a file.
+
+        Parameters
+        ----------
+        key : str
+            Below the prefix.
+        file : Path
+            Written anew.
+
+        Returns
+        -------
+        Found or None
+            None where there is no such object any more.
+        """
+        with self._asking(key):
+            try:
+                got = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            except self._client.exceptions.NoSuchKey:
+                return None
+            with file.open("wb") as f:
+                for block in got["Body"].iter_chunks(2**20):
+                    f.write(block)
+            return _found(key, got["ContentLength"], got)
 
     def put(self, key: str, body: Any, size: int, seen: str | None) -> str:
         """Write an object, if it is still what was seen.
@@ -230,6 +252,11 @@ def open_objects(address: str | Path) -> Objects:
     except ImportError as e:
         raise missing_extra("an address that begins with s3://", "s3") from e
     return Objects(found["bucket"], "".join(f"{part}/" for part in parts))
+
+
+def _found(key: str, size: int, stated: dict[str, Any]) -> Found:
+    # Whole seconds: a listing has thousandths that a response has not, and a file that is the same must look it.
+    return Found(key, size, int(stated["LastModified"].timestamp()) * 10**9, stated["ETag"])
 
 
 def endpoint() -> str:

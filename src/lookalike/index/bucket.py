@@ -219,14 +219,13 @@ class _Copy:
             file = self.path / name
             if known.get(name) == [found.size, found.etag] and file.is_file() and file.stat().st_size == found.size:
                 continue
-            got = self.objects.get(name)
-            if got is None or got[0] is None:
-                return False
             file.parent.mkdir(parents=True, exist_ok=True)
             part = file.with_name(f".{file.name}.part")
-            part.write_bytes(got[0])
+            got = self.objects.download(name, part)
+            if got is None:
+                return False
             part.replace(file)
-            known[name] = [got[1].size, got[1].etag]
+            known[name] = [got.size, got.etag]
         return True
 
     # Writing ------------------------------------------------------------------------------------------------------
