@@ -17,6 +17,7 @@ from lookalike.cluster import shards
 from lookalike.cluster.on_ray import check_on, running_on
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index import bucket as buckets_of_indexes
+from lookalike.index.reopen import open_to_index
 from lookalike.object_store import is_address, open_objects
 
 __all__ = ["bucket"]
@@ -162,7 +163,7 @@ def test_bucket_without_conditional_writes_is_refused(
 )
 def test_wrong_address_is_one_sentence(bucket: Any, address: str, said: str) -> None:
     with pytest.raises(LookalikeError, match=said):
-        lookalike.open_collection(address)
+        open_to_index(address, "no-index")
 
 
 def test_index_needs_a_prefix(bucket: Any, photos: Path) -> None:
@@ -175,7 +176,7 @@ def test_no_credentials_is_one_sentence(bucket: Any, monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(LookalikeError, match="no credentials; set AWS_ACCESS_KEY_ID"):
-        lookalike.open_collection(SOURCE)
+        open_to_index(SOURCE, "no-index")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_store_that_does_not_answer_is_one_sentence(bucket: Any, monkeypatch: py
     monkeypatch.setattr("lookalike.object_store._ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{_free_port()}")
     with pytest.raises(LookalikeError, match="the store doesn't answer"):
-        lookalike.open_collection(SOURCE)
+        open_to_index(SOURCE, "no-index")
 
 
 @pytest.mark.parametrize("on", ["ray", "ray://", "spark://x:1", "ray://head", "ray://head:10001/../x", ""])

@@ -30,7 +30,7 @@ from lookalike.errors import CollectionError, UsageError, unknown_name
 from lookalike.imaging.decode import decode
 from lookalike.imaging.formats import SUFFIXES
 from lookalike.imaging.limits import Limits
-from lookalike.object_store import is_address, open_objects
+from lookalike.object_store import open_objects
 
 __all__ = ["Collection", "open_collection"]
 
@@ -162,8 +162,6 @@ def _open_named(source: str, options: ReadOptions) -> Collection:
         raise CollectionError(f"{source[:200]}: can't be read: {e.strerror or e}") from e
     if selection := _SELECTION.fullmatch(source):
         return _select(_open_named(selection["source"], options), source, selection)
-    if is_address(source):
-        return _from_objects(source, options)
     if address := _ADDRESS.match(source):
         if address[0].lower().startswith("file:"):
             return _open_named(_path_of(source), options)
@@ -235,7 +233,28 @@ def _from_entries(
     return collection
 
 
-def _from_objects(address: str, options: ReadOptions) -> Collection:
+def open_bucket(address: str, size: int | tuple[int, int] | None, options: ReadOptions) -> Collection:
+    """Open the images below an address as a collection to be indexed; a query is never fetched from anywhere.
+
+    Parameters
+    ----------
+    address : str
+        ``s3://bucket/prefix``.
+    size : int or (int, int) or None
+        As of :func:`open_collection`.
+    options : ReadOptions
+        What is taken.
+
+    Returns
+    -------
+    Collection
+        Nothing but the list is read yet.
+
+    Raises
+    ------
+    CollectionError, UsageError
+        If it can't be listed, or holds no image.
+    """
     objects, begun = open_objects(address), time.time()
     entries = chosen(list_objects(objects, hidden=options.hidden), options.include, options.exclude)
     files = ObjectFiles(str(objects), entries, options)
@@ -245,7 +264,7 @@ def _from_objects(address: str, options: ReadOptions) -> Collection:
         )
     collection = collection_of(files)
     collection.source, collection.ordered, collection.listed = str(objects), False, begun
-    return collection
+    return collection if size is None else with_size(collection, *_sides(size))
 
 
 def _why_none(options: ReadOptions, unlisted: dict[str, str] | None) -> str:
