@@ -19,6 +19,7 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.manifest import read_manifest
 from lookalike.index.reader import IndexReader
 from lookalike.index.vectors import CROSSOVER_BYTES
+from lookalike.object_store import as_typed
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -255,7 +256,7 @@ def build_index(
     if path is None:
         if isinstance(collection, (Collection, np.ndarray)):
             raise UsageError("say where the index goes: build_index(collection, encoder, path)")
-        path = default_path(collection)
+        path = as_typed(default_path(collection))
     check_on(on)
     options = IndexOptions(
         adapt=adapt,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from lookalike.errors import CollectionError, LookalikeError, UsageError, first_line, missing_extra
 
 _ADDRESS = re.compile(r"s3:/{1,2}(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)
-_LOOKS_LIKE = re.compile(r"(s3|gs|az|abfss?)://?", re.IGNORECASE)
+_LOOKS_LIKE = re.compile(r"(s3|gs|az|abfss?)://", re.IGNORECASE)
 _SECONDS, _ATTEMPTS = 20, 8  # of one request, and how often: a store that is away for half a minute ends no run
 _MAX_BYTES = 5 * 10**9  # of one PUT
 _WORDS = {
@@ -59,7 +59,7 @@ def is_address(place: object) -> bool:
     Parameters
     ----------
     place : object
-        As a person gave it; a ``Path`` has lost one of the two slashes.
+        As a program gave it; a ``Path`` is a path, whatever it is called.
 
     Returns
     -------
@@ -67,10 +67,27 @@ def is_address(place: object) -> bool:
 
     Examples
     --------
-    >>> is_address("s3://bucket/photos"), is_address(Path("s3://bucket/photos")), is_address("photos")
-    (True, True, False)
+    >>> is_address("s3://bucket/photos"), is_address(Path("s3:/bucket")), is_address("photos")
+    (True, False, False)
     """
-    return isinstance(place, str | Path) and bool(_LOOKS_LIKE.match(str(place))) and not Path(str(place)).exists()
+    return isinstance(place, str) and bool(_LOOKS_LIKE.match(place))
+
+
+def as_typed(path: str | Path) -> str | Path:
+    """Give an address that a command took for a path its second slash back, unless a folder of that name is there.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of an option.
+
+    Returns
+    -------
+    str or Path
+        An address, or the path as it is.
+    """
+    whole = re.sub(r"^(s3|gs|az|abfss?):/(?!/)", r"\1://", Path(path).as_posix(), flags=re.IGNORECASE)
+    return whole if is_address(whole) and not Path(path).exists() else path
 
 
 @dataclass(frozen=True)

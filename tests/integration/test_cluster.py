@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ from lookalike.cluster.on_ray import check_on, running_on
 from lookalike.errors import IndexStoreError, LookalikeError, UsageError
 from lookalike.index import bucket as buckets_of_indexes
 from lookalike.index.reopen import open_to_index
-from lookalike.object_store import is_address, open_objects
+from lookalike.object_store import as_typed, is_address, open_objects
 
 __all__ = ["bucket"]
 pytestmark = pytest.mark.integration
@@ -234,11 +233,10 @@ def test_node_of_another_version_is_refused() -> None:
 
 def test_path_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "s3:").mkdir()
-    (tmp_path / "s3:" / "x").mkdir()
-    assert not is_address("s3:/x")
-    shutil.rmtree(tmp_path / "s3:")
-    assert is_address("s3:/x")
+    assert as_typed(Path("s3://bucket/x")) == "s3://bucket/x"
+    assert not is_address(Path("s3:/bucket/x"))
+    (tmp_path / "s3:" / "bucket" / "x").mkdir(parents=True)
+    assert as_typed(Path("s3:/bucket/x")) == Path("s3:/bucket/x")
 
 
 def _free_port() -> int:

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from lookalike.errors import UsageError
-from lookalike.object_store import is_address
+from lookalike.object_store import as_typed, is_address
 
 if TYPE_CHECKING:
     from lookalike.api import Index
@@ -26,12 +26,12 @@ def named_index(path: Path | None) -> Path | None:
     Path or None
         The index that lies in or beside it; what was given where there is none, so that opening it reports that.
     """
-    if is_address(path):
-        from lookalike.index.bucket import index_to_read
-
-        return index_to_read(str(path))
     if path is None or _is_index(path):
         return path
+    if is_address(typed := as_typed(path)):
+        from lookalike.index.bucket import index_to_read
+
+        return index_to_read(typed)
     from lookalike.index.reopen import default_path
 
     own = default_path(path)
@@ -74,10 +74,10 @@ def served_index(source: str | Path) -> Path:
     from lookalike.index.reopen import default_path
     from lookalike.index.run_status import LOCK
 
-    if is_address(source):
+    if is_address(typed := as_typed(source)):
         from lookalike.index.bucket import index_to_read
 
-        return index_to_read(source)
+        return index_to_read(typed)
     path = Path(source)
     if any((path / name).is_file() for name in (MANIFEST, LOCK)):  # its first run may still be under way
         return path

@@ -16,7 +16,7 @@ from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
 from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, Yes, fetches, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
-from lookalike.object_store import is_address
+from lookalike.object_store import as_typed, is_address
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -91,7 +91,7 @@ class IndexCommand:
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is read."""
-        if self.watch and (is_address(self.collection) or is_address(self.output)):
+        if self.watch and (is_address(self.collection) or is_address(as_typed(self.output or ""))):
             raise UsageError(
                 "--watch follows a folder of this machine; for a bucket run the same command again, by a timer"
             )
@@ -124,21 +124,21 @@ def index(options: IndexCommand) -> None:
     from lookalike.index.reopen import default_path
 
     options.check()
-    path = options.output or default_path(options.collection)
+    path = as_typed(options.output or default_path(options.collection))
     size, limits = parse_size(options.size), options.limits()
 
     def run(options: IndexCommand) -> None:
         _show(_update(options, path, size, limits), options.as_json)
 
     if options.watch:
-        _watch(run, options, path)
+        _watch(run, options, Path(path))
     else:
         run(options)
 
 
 def _update(
     options: IndexCommand,
-    path: Path,
+    path: str | Path,
     size: int | tuple[int, int] | None,
     limits: dict[str, float | int | None],
 ) -> Summary:
