@@ -79,7 +79,9 @@ class Page:
         return [e.get_attribute("aria-label") for e in self.all(".tile > button")]
 
     def ids(self):
-        return [name.removeprefix("Rank ").partition(", ")[2].split(", ")[0] for name in self.names() if "Rank" in name]
+        """Return the ids of the answers that are shown; none while the collection is."""
+        script = "return [...document.querySelectorAll('.tile[data-rank]')].map((tile) => tile.dataset.id)"
+        return self.browser.execute_script(script)
 
     def shot(self, name):
         if folder := os.environ.get("LOOKALIKE_SHOTS"):

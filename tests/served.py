@@ -22,11 +22,11 @@ from lookalike.server.rules import Rules
 class Site:
     """A server on a port of its own, in a thread."""
 
-    def __init__(self, index, rules=None, proxies=(), **options):
+    def __init__(self, index, rules=None, proxies=(), port=0, **options):
         metrics = Metrics()
         self.live = LiveIndex(index, metrics.stage)
         app = make_app(self.live, rules or Rules(), metrics=metrics, **options)
-        self.socket = listen_on("127.0.0.1", 0)  # any free one: another process may take the next of ours
+        self.socket = listen_on("127.0.0.1", port)  # any free one: another process may take the next of ours
         self.port = self.socket.getsockname()[1]
         self.guard = app
         self.server = Server(configured(app, proxies=proxies), on_stop=app.stop)

@@ -180,6 +180,8 @@ CHOICES: dict[str, list[Choice]] = {
         Choice("search/tags.py", "FITS_BESIDE SEEN SURE SPECIAL MOST COMMON LEAST_IMAGES", "the same as a filter, and what is shown", _JUDGEMENT + ", photos looked at", "Corel-1k, imagenette", YES),
         Choice("encoders/class_head.py", "LENGTHS", "the same: how sure the networks are", "what fits the networks' own answers", "Corel-1k, without labels", NO),
         Choice("search/keywords.py", "K1 B", "words", "the usual of BM25", "", NO),
+        Choice("search/keywords.py", "SHORTEST", "from how many letters a word may stand for another", _JUDGEMENT, "", NO),
+        Choice("search/likeness.py", "SAME_SHARE VERY_SHARE ALIKE_SHARE", "*same picture*, *very alike*, *alike*", _JUDGEMENT + ", their pictures in sight", "Corel-1k, MNIST, museum", NO, "people's own words for pairs of pictures"),
         Choice("neighbors/ivf.py", "FLOOR CUTS", "approximate search: how much may be missed", "a goal; measured on the index itself", "", NO),
         Choice("neighbors/ivf_build.py", "_MIN_LISTS _MAX_LISTS _TRAIN_PER_LIST _TURNS _SAMPLE", "its lists; what it may miss is measured after", "by time", "", NO),
         Choice("index/vectors.py", "CROSSOVER_BYTES", "from which size it is used unasked", "by time", "", NO),

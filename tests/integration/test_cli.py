@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -133,6 +134,13 @@ def test_version(capsys):
     assert call(capsys, "--version") == f"lookalike {lookalike.__version__}\n"
 
 
+def test_a_query_of_the_collection_is_no_answer_to_itself(photos, capsys):
+    call(capsys, "index", "photos", "--encoder", "pixels")
+    (result,) = json.loads(call(capsys, "search", "photos/dogs/c.png", "-i", "photos", "--json"))["results"]
+    assert "dogs/c.png" not in [match["id"] for match in result["matches"]]
+    assert len(result["matches"]) == 4
+
+
 def test_a_folder_from_index_to_answer(photos, capsys):
     out = call(capsys, "index", "photos", "--encoder", "pixels")
     assert out.startswith(
@@ -141,7 +149,7 @@ def test_a_folder_from_index_to_answer(photos, capsys):
     assert "pixels 256-d" in out
     index = ("-i", "photos/.lookalike")
 
-    found = json.loads(call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3, "--json"))
+    found = json.loads(call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3, "--json", "--include-self"))
     (result,) = found["results"]
     assert result["query"] == "photos/dogs/c.png"
     assert [m["rank"] for m in result["matches"]] == [1, 2, 3]
@@ -152,11 +160,13 @@ def test_a_folder_from_index_to_answer(photos, capsys):
         "similarity": 1.0,
         "width": 16,
         "height": 16,
+        "hash": hashlib.sha256(Path("photos/dogs/c.png").read_bytes()).hexdigest(),
+        "likeness": "same picture",
         "label": "dogs",
         "p_value": 0.1,
         "p_value_is_bound": True,
     }
-    lines = call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3).splitlines()
+    lines = call(capsys, "search", "photos/dogs/c.png", *index, "-k", 3, "--include-self").splitlines()
     assert lines[0] == "photos/dogs/c.png"
     shown = ["1", "dogs/c.png", "distance", "0.0000", "similarity", "1.0000", "label", "dogs", "10%", "of", "pairs"]
     assert lines[1].split() == shown

@@ -68,23 +68,37 @@ def only_index(file: str | None = None) -> Path:
     return above
 
 
-def served_index(source: str | Path) -> Path:
-    """Return the index to serve: the folder itself where it is one, or is becoming one, else that of a collection."""
+def is_begun(path: Path) -> bool:
+    """Tell whether a folder is an index, or is becoming one: its first run may still be under way."""
     from lookalike.index.manifest import MANIFEST
-    from lookalike.index.reopen import default_path
     from lookalike.index.run_status import LOCK
+
+    return any((path / name).is_file() for name in (MANIFEST, LOCK))
+
+
+def served_index(source: str | Path, *, make: bool = False) -> Path:
+    """Return the index to serve: the folder itself where it is one, or is becoming one, else that of a collection.
+
+    With ``make`` one that isn't there yet is as good, as it is about to be made.
+    """
+    from lookalike.index.reopen import default_path
 
     if is_address(typed := as_typed(source)):
         from lookalike.index.bucket import index_to_read
 
         return index_to_read(typed)
     path = Path(source)
-    if any((path / name).is_file() for name in (MANIFEST, LOCK)):  # its first run may still be under way
+    if is_begun(path):
         return path
     own = default_path(str(source))
+    if make:
+        return own
     if own.is_dir() or path.is_dir():
         if not own.is_dir():
-            raise UsageError(f"{source}: has no index yet; create one with: lookalike index {quote(str(source))}")
+            raise UsageError(
+                f"{source}: has no index yet; create one with: lookalike index {quote(str(source))}; or index and serve "
+                f"it at once: lookalike {quote(str(source))}"
+            )
         return own
     return path
 

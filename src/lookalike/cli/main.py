@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,8 @@ from lookalike.terminal import PlainStream
 
 app = typer.Typer(
     name="lookalike",
-    help="Find images like this one: label-free image search on your own machine, with an honest score.",
+    help="Find images like this one: label-free image search on your own machine, with an honest score. To begin: "
+    "lookalike PHOTOS indexes a folder and serves its page; ./NAME where the folder is named like a command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,7 +58,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code = app(args=_spelt(arguments), standalone_mode=False)
+        code = app(args=_named(_spelt(arguments)), standalone_mode=False)
         sys.stdout.flush()  # a full disk or a closed pipe shows here
         if code == 130:  # what newer typers make of Ctrl-C
             raise KeyboardInterrupt
@@ -85,6 +87,19 @@ def _spelt(arguments: list[str]) -> list[str]:
         else:
             spelt.append(word)
     return spelt
+
+
+def _named(arguments: list[str]) -> list[str]:
+    """Take ``lookalike photos`` for what it means: serve it, indexed first where it isn't. A command's name is a command."""
+    first = arguments[0] if arguments else "-"
+    named = first.startswith("-") or first in {command.__name__.rstrip("_") for command in COMMANDS}
+    return arguments if named or not Path(first).exists() else ["serve", "--make", *_opening(), *arguments]
+
+
+def _opening() -> list[str]:
+    """Open the page where somebody sits before a screen, and not in a script or over SSH."""
+    seen = sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return ["--open"] if seen and sys.stdin is not None and sys.stdin.isatty() else []
 
 
 def _is_recipe(word: str) -> bool:

@@ -79,6 +79,7 @@ class SearchOptions:
     where: str | None = option(
         "Only images that pass this filter: \"width > 1000 and label = 'cat'\" (docs/searching.md)."
     )
+    include_self: bool = option("Keep a query image that is one of the index among its own results.", default=False)
     within: float | None = option("Only images within this distance of the query.")
     group: float | None = option("Group near-duplicates: results within this distance of a better one join it.")
     offset: int | None = option("Skip this many of the first results.")
@@ -169,7 +170,7 @@ def _search_each(index: Index, queries: Collection, options: SearchOptions) -> N
 
 def _search_one(index: Index | None, options: SearchOptions, given: dict[str, Any]) -> None:
     """Answer one query, whatever it is made of."""
-    from lookalike.index.reader import id_of
+    from lookalike.index.reader import id_of, own_row
     from lookalike.search import page
     from lookalike.search.request import Query
 
@@ -184,6 +185,10 @@ def _search_one(index: Index | None, options: SearchOptions, given: dict[str, An
             likes=tuple(id_of(index, name) for name in query.likes),
             dislikes=tuple(id_of(index, name) for name in query.dislikes),
         )
+    if not options.include_self:
+        named = (row for e in query.images if e.path is not None for row in [own_row(index, str(e.path))])
+        own = {index.ids[row] for row in named if row is not None} | {e.id for e in query.images if e.id is not None}
+        query = query.but(without=tuple(dict.fromkeys((*query.without, *sorted(own)))))
     if options.save_query is not None:
         saved = query if options.encoder is None else query.but(encoder=options.encoder)
         saved.save(options.save_query, overwrite=options.overwrite)

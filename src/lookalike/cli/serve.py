@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lookalike.cli.find_index import only_index, served_index
+from lookalike.cli.find_index import is_begun, only_index, served_index
 from lookalike.cli.options import IndexPath, Provider, option, takes
 from lookalike.errors import UsageError
 
@@ -50,12 +53,13 @@ class ServeOptions:
     certificate: Path | None = option("Serve over TLS with this PEM certificate.")
     key: Path | None = option("The certificate's private key, as PEM.")
     provider: Provider = None
+    make: bool = option("Index it meanwhile, if it has no index yet.", default=False)
     open_page: bool = option("Open the page in the browser.", "--open/--no-open", default=False)
 
     def index(self) -> Path:
         """Return the index to serve."""
         if self.source is not None:
-            return served_index(self.source)
+            return served_index(self.source, make=self.make)
         return only_index() if self.index_path is None else served_index(self.index_path)
 
 
@@ -63,7 +67,6 @@ class ServeOptions:
 def serve(options: ServeOptions) -> None:
     """Serve an index as a web page and a REST service; Ctrl-C stops it."""
     from lookalike.server.address import is_local
-    from lookalike.server.serve import serve as run_server
 
     if (options.certificate is None) != (options.key is None):
         raise UsageError("--certificate and --key go together; give both or neither")
@@ -84,8 +87,16 @@ def serve(options: ServeOptions) -> None:
             )
 
     sys.setswitchinterval(_SWITCH_INTERVAL)  # of this process alone: `serve` of the library sets nothing
+    path = options.index()
+    with _indexed(options.source, path) if options.make and options.source is not None else nullcontext():
+        _run(options, path, ready)
+
+
+def _run(options: ServeOptions, path: Path, ready: Callable[[str], None]) -> None:
+    from lookalike.server.serve import serve as run_server
+
     run_server(
-        options.index(),
+        path,
         host=options.host,
         port=options.port,
         token=_token(options.token),
@@ -100,6 +111,27 @@ def serve(options: ServeOptions) -> None:
         on_open=_open_browser if options.open_page else None,
         on_note=lambda text: _say(f"{text}."),
     )
+
+
+@contextmanager
+def _indexed(source: str, path: Path) -> Iterator[None]:
+    """Index a collection that has no index in a process of its own, which ends with this one."""
+    if is_begun(path):
+        yield
+        return
+    program = [sys.executable, "-m", "lookalike", "index", source, "--output", str(path)]
+    indexing = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=2)
+    try:
+        while not is_begun(path) and indexing.poll() is None:
+            time.sleep(0.05)
+        if not is_begun(path):
+            raise UsageError(
+                f"{source}: nothing was indexed, so that there is nothing to serve; the lines above say why"
+            )
+        yield
+    finally:
+        indexing.terminate()
+        indexing.wait()
 
 
 def _say(text: str) -> None:

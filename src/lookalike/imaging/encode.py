@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: No side of a stored thumbnail is longer.
-THUMBNAIL_SIDE = 128
+THUMBNAIL_SIDE = 384
 _WRITES = {
     ".bmp": "BMP",
     ".jpeg": "JPEG",
@@ -28,7 +28,10 @@ _WRITES = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-_PNG_THUMBNAIL = 64  # up to this side a thumbnail is kept without loss: blocks of 8 pixels would show
+#: Up to these sides a thumbnail is kept without loss, in colour, as blocks of 8 pixels would show, and in grey.
+_PNG_COLOUR, _PNG_GREY = 64, 128
+#: WebP's quality, and how hard it tries: 4 ms a picture, where the default takes 13 for 3 % fewer bytes.
+_WEBP = {"quality": 78, "method": 1}
 
 
 def to_png(image: NDArray[np.uint8], longest: int | None = None) -> bytes:
@@ -72,7 +75,7 @@ def to_thumbnail(image: NDArray[np.uint8], longest: int = THUMBNAIL_SIDE) -> byt
     Returns
     -------
     bytes
-        A PNG file where the image is grey or small, else a JPEG file.
+        A PNG file where the image is small, else a WebP file in colour and a JPEG file in grey, which WebP hasn't.
     """
     return encode_thumbnail(pillow().fromarray(image), (image.shape[1], image.shape[0]), longest)
 
@@ -99,17 +102,23 @@ def encode_thumbnail(
     Returns
     -------
     bytes
-        A PNG or JPEG file.
+        A PNG, WebP or JPEG file.
     """
     pil = pillow()
     share = min(1, longest / max(size))
     width, height = (max(1, round(side * share)) for side in size)
     if box is not None or picture.size != (width, height):
         picture = picture.resize((width, height), pil.Resampling.BICUBIC, box, reducing_gap=1.0)
-    if picture.mode == "L" or max(width, height) <= _PNG_THUMBNAIL:
+    is_grey = picture.mode == "L"
+    if max(width, height) <= (_PNG_GREY if is_grey else _PNG_COLOUR):
         return to_png(np.asarray(picture))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    if (
+        is_grey or longest > THUMBNAIL_SIDE
+    ):  # large ones are made while somebody waits, and WebP takes ten times as long
+        picture.save(file, "JPEG", quality=85)
+    else:
+        picture.save(file, "WEBP", **_WEBP)
     return file.getvalue()
 
 

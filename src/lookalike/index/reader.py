@@ -70,6 +70,30 @@ def id_of(index: IndexReader, typed: str) -> str:
     return typed if row is None else index.ids[row]
 
 
+def own_row(index: IndexReader, path: str) -> int | None:
+    """Return the row of a file that is one of the collection's own.
+
+    Parameters
+    ----------
+    index : IndexReader
+        Of this machine.
+    path : str
+        From the current folder or from the root.
+
+    Returns
+    -------
+    int or None
+        None where it lies elsewhere.
+    """
+    file, source = Path(path), Path(index.manifest.source)
+    for whole in (file.parent.resolve() / file.name, file.resolve()):
+        below = [whole.relative_to(source).as_posix()] if whole.is_relative_to(source) else []
+        for name in (*below, whole.as_posix()):
+            if (row := index.row_of(name)) is not None:
+                return row
+    return None
+
+
 class IndexReader(RowReader):
     """A stored collection, open for reading: its rows, descriptors, thumbnails and nearest neighbours.
 

@@ -38,6 +38,7 @@ from lookalike.index.schema import (
 
 #: Rows that are looked up one by one; more are read with all others.
 FEW = 4096
+_LONGEST = 128  # of a side of a stored picture as an array: restorers and charts need no more
 
 
 class RowReader:
@@ -134,7 +135,7 @@ class RowReader:
         return FactTable(columns if len(self._rows) == columns.num_rows else columns.take(self._rows))
 
     def thumbnails(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
-        """Return the stored pictures of some indexed images, none of whose sides is over 128 pixels.
+        """Return the stored pictures of some indexed images, scaled so that no side is over 128 pixels.
 
         Parameters
         ----------
@@ -147,7 +148,7 @@ class RowReader:
             Of shape (h, w) or (h, w, 3).
         """
         with self._reading():
-            return [from_thumbnail(data) for data in self.thumbnail_bytes(rows)]
+            return [from_thumbnail(data, _LONGEST) for data in self.thumbnail_bytes(rows)]
 
     def thumbnail_bytes(self, rows: Sequence[int]) -> list[bytes]:
         """Return the stored pictures of some indexed images as the files they are kept as.
@@ -160,7 +161,7 @@ class RowReader:
         Returns
         -------
         list of bytes
-            A PNG or JPEG each.
+            A PNG, WebP or JPEG each, up to 384 pixels a side; 128 in an index made by an older version.
         """
         keys = self._keys_of(rows)
         table = self._read(["key", "thumbnail", "thumbnail_crc32"], keys)

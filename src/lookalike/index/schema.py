@@ -70,14 +70,14 @@ class Facts(NamedTuple):
     ] = 0
     position: Annotated[int | None, About("Place in an array or a list.", ("details",))] = None
     label: Annotated[str | None, About("What the collection says the image shows.", ("matches", *_OF_ONE_IMAGE))] = None
-    caption: Annotated[str | None, About("The text of `NAME.txt` beside the file.", _OF_ONE_IMAGE)] = None
+    caption: Annotated[str | None, About("The text of `NAME.txt` beside the file.", ("matches", *_OF_ONE_IMAGE))] = None
     caption_stamp: Annotated[str | None, About("Size and time of the caption's file.", doors=())] = None
     metadata: Annotated[str | None, About("A list's other columns.", _OF_ONE_IMAGE, is_filtered=False)] = None
     hash: Annotated[
         str | None,
         About(
             "SHA-256 of the file's bytes, as `sha256sum` prints it; of an image of an array, of its shape and pixels.",
-            ("details", "export"),
+            ("matches", *_OF_ONE_IMAGE),
             is_filtered=False,
         ),
     ] = None

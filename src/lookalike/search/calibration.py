@@ -128,6 +128,12 @@ class DistanceCalibration:
         return PValue(max(count, fewest) / facts["pairs"], count < fewest)
 
     @property
+    def median(self) -> float:
+        """The distance of a pair in the middle of all."""
+        median: float = self._learnt[0]["median"]
+        return median
+
+    @property
     def far(self) -> float:
         """The distance to the nearest other that ``FAR`` of the collection's own images do not exceed."""
         far: float = self._learnt[0]["far"]

@@ -51,6 +51,8 @@ class Match:
         Ids of near-duplicates that this one stands for.
     score : float or None
         How well it fits words, where nothing else was asked; distance and similarity are NaN then.
+    likeness : str or None
+        How alike it is, in a word of :data:`lookalike.search.likeness.LEVELS`, where that can be told.
     facts : mapping
         What is known of the image; of it the JSON has the columns that :data:`lookalike.index.schema.OF_MATCH` names.
     """
@@ -65,6 +67,7 @@ class Match:
     p_value: PValue | None = None
     group: tuple[str, ...] = ()
     score: float | None = None
+    likeness: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,6 +86,7 @@ class Match:
             "p_value_is_bound": True if self.p_value is not None and self.p_value.is_bound else None,
             "group": list(self.group) or None,
             "score": self.score,
+            "likeness": self.likeness,
         } | {name: self.facts.get(name) for name in OF_MATCH}
         return always | {name: value for name, value in known.items() if value is not None}
 
@@ -113,6 +117,7 @@ class Match:
             p_value=None if share is None else PValue(share, bool(known.get("p_value_is_bound"))),
             group=tuple(known.get("group", ())),
             score=known.get("score"),
+            likeness=known.get("likeness"),
             facts={name: known.get(name) for name in OF_MATCH},
         )
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from lookalike.search.tags import Tags
 
 K1, B = 1.2, 0.75
+#: Fewest letters of a word that may stand for another.
+SHORTEST = 4
 
 #: Longest text that is looked for, in characters, and most words of it.
 LONGEST, MAX_WORDS = 2_000, 100
@@ -202,7 +204,8 @@ class Words:
         Parameters
         ----------
         asked : str
-            Words that must all be there; ``sun*`` is any word that begins so, and ``-sun`` must not be there.
+            Words that must all be there, in the singular or plural; what isn't there at all stands for words that begin so,
+            else for those with one other letter. ``sun*`` is any word that begins so, and ``-sun`` must not be there.
         tags : Tags, optional
             What is seen in the images: a word is there, too, where it names that.
         least : float
@@ -221,15 +224,73 @@ class Words:
         total = np.zeros(self._size)
         fits = np.ones(self._size, np.bool_)
         for term in terms_of(asked, tags):
-            written = [self._score(self._numbers_of(word, is_prefix=term.is_prefix)) for word in term.words]
+            written = []
+            seen = None if tags is None or term.is_prefix else tags.shares(" ".join(term.words))
+            for word in term.words:
+                if term.is_prefix or term.is_excluded:
+                    numbers = self._numbers_of(word, is_prefix=term.is_prefix)
+                else:  # what is seen in the images needs no other word to stand for it
+                    numbers = self._meant(word) if seen is None else self._there(word)
+                written.append(self._score(numbers))
             is_there = np.logical_and.reduce([score > 0 for score in written])
             score = np.where(is_there, np.add.reduce(written), 0.0)
-            if tags is not None and (seen := tags.shares(" ".join(term.words))) is not None and not term.is_prefix:
+            if seen is not None:
                 is_there |= seen[0] >= (SEEN if term.is_excluded else least)
                 score += GUESSED * rarity(seen[0]) * seen[0]
             fits &= ~is_there if term.is_excluded else is_there
             total += 0 if term.is_excluded else score
         return np.where(fits, total, 0.0)
+
+    def forgiven(self, asked: str, tags: Tags | None = None) -> dict[str, list[str]]:
+        """Tell which words stand in for those that aren't there.
+
+        Parameters
+        ----------
+        asked : str
+            As of :meth:`scores`.
+        tags : Tags, optional
+            As of :meth:`scores`: what they name needs no other word.
+
+        Returns
+        -------
+        dict of str to list of str
+            At most five for each word that isn't there in the singular or plural, and has some.
+        """
+        taken = {}
+        for term in terms_of(asked, tags):
+            exact = term.is_excluded or term.is_prefix
+            if exact or (tags is not None and tags.shares(" ".join(term.words)) is not None):
+                continue
+            for word in term.words:
+                if not self._there(word) and (numbers := self._meant(word)):
+                    taken[word] = [self._words[number].as_py() for number in numbers[:5]]
+        return taken
+
+    def _there(self, word: str) -> list[int]:
+        """Return the numbers of a word in the singular and plural."""
+        forms = (
+            (word,)
+            if len(word) < 3
+            else dict.fromkeys((word, f"{word}s", f"{word}es", *(word.removesuffix(end) for end in ("s", "es"))))
+        )
+        return [
+            number
+            for form in forms
+            if len(form) > 2 or form == word
+            for number in self._numbers_of(form, is_prefix=False)
+        ]
+
+    def _meant(self, word: str) -> list[int]:
+        """Return the numbers of the words that one may stand for."""
+        if (there := self._there(word)) or len(word) < SHORTEST:
+            return there
+        if begins := self._numbers_of(word, is_prefix=True):
+            return begins
+        if word.isdecimal():  # another number is another thing
+            return []
+        lengths = pc.utf8_length(self._words).to_numpy(zero_copy_only=False)
+        near = np.flatnonzero(np.abs(lengths - len(word)) <= 1)
+        return [int(at) for at in near if _is_one_slip(word, self._words[int(at)].as_py())]
 
     def _numbers_of(self, word: str, *, is_prefix: bool) -> list[int]:
         """Return the numbers of a word, or of all that begin so."""
@@ -247,6 +308,16 @@ class Words:
         rarity = np.log(1 + (self._size - holding + 0.5) / (holding + 0.5))
         scores: NDArray[np.float64] = rarity * counts * (K1 + 1) / (counts + self._norm)
         return scores
+
+
+def _is_one_slip(one: str, other: str) -> bool:
+    """Tell whether one letter more, fewer, other or swapped with the next makes a word of another."""
+    short, long = sorted((one, other), key=len)
+    at = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    swapped = short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    return short[at + 1 :] == long[at + 1 :] or swapped
 
 
 def index_words(facts: FactTable | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:

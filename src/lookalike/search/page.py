@@ -24,6 +24,7 @@ from lookalike.search.compose import ComposedQuery, compose, row_of, show_exampl
 from lookalike.search.engine import Match, match_of
 from lookalike.search.keywords import terms_of
 from lookalike.search.learnt import calibration_of, rejection_rates_of, tags_of, words_of
+from lookalike.search.likeness import likenesses
 from lookalike.search.rejection import MatchConfidence, assess_match
 from lookalike.search.request import Query
 from lookalike.search.rerank.geometric import DEPTH as CHECKED
@@ -121,7 +122,7 @@ def _passing(index: IndexReader, query: Query) -> tuple[NDArray[np.int64], NDArr
     if query.words is not None:
         scores = words_of(index).scores(query.words, tags_of(index), FITS_BESIDE if query.by_image else FITS)
         passing &= scores > 0
-    for name in query.dislikes:
+    for name in (*query.dislikes, *query.without):
         passing[row_of(index, name)] = False
     rows = np.flatnonzero(passing)
     return rows, None if scores is None else scores[rows]
@@ -142,6 +143,8 @@ def _by_facts(
     if query.words is not None and (tags := tags_of(index)) is not None:
         note = note_on([" ".join(term.words) for term in terms_of(query.words, tags) if not term.is_excluded])
         message += note and f"; {note}"
+    for word, taken in words_of(index).forgiven(query.words, tags_of(index)).items() if query.words else ():
+        message += f"; no {word!r} is there, {', '.join(map(repr, taken))} was taken for it"
     return response_of(query, matches, total, total, None, not total, message)
 
 
@@ -260,8 +263,16 @@ def _by_image(
     matches = _matches(index, page, database, query.offset, calibration, inliers)
     if not total:
         return response_of(query, matches, total, 0, None, True, none_message(query))
+    if query.within is not None:  # all that is asked is what lies so near
+        if calibration is not None:
+            matches = _in_words(matches, calibration, None, False)
+        message = f"{total:,} {'image' if total == 1 else 'images'} within a distance of {query.within:g}"
+        response = response_of(query, matches, total, page.count, None, False, message)
+        return replace(response, denoised=composed.restored, how=ranking.how)
     others = near[~np.isin(near_rows, composed.rows)][:DEPTH]
     gap, nothing, message = _meaning(index, query, ranking, page, composed, others, calibration, inliers, on_note)
+    if calibration is not None:
+        matches = _in_words(matches, calibration, gap, nothing)
     response = response_of(query, matches, total, page.count, gap, nothing, message)
     return replace(response, denoised=composed.restored, how=ranking.how)
 
@@ -272,6 +283,19 @@ def _first_picture(index: IndexReader, query: Query) -> NDArray[np.uint8]:
     if example.id is not None and example.crop is None:
         return whole_picture(index, row_of(index, example.id))
     return show_example(index, example)
+
+
+def _in_words(matches: list[Match], calibration: DistanceCalibration, gap: int | None, nothing: bool) -> list[Match]:
+    """Say of each match how alike it is."""
+    words = likenesses(
+        [match.distance for match in matches],
+        [match.p_value for match in matches],
+        [(match.inliers or 0) >= VERIFIED for match in matches],
+        calibration,
+        before_gap=sum(match.rank <= (gap or 0) for match in matches),
+        nothing=nothing,
+    )
+    return [replace(match, likeness=word) for match, word in zip(matches, words, strict=True)]
 
 
 # What it means --------------------------------------------------------------------------------------------------------
@@ -303,7 +327,8 @@ def _meaning(
     if not len(others):
         calibration = None
     confidence = MatchConfidence()
-    if calibration is not None and rates is not None:  # are the nearest answers matches at all?
+    alone = query.images and not (query.likes or query.dislikes or query.text or query.words or query.where)
+    if calibration is not None and rates is not None and alone:  # are the nearest answers matches at all?
         confidence = assess_match(
             others,
             lambda: np.delete(ranking.database.distances(ranking.descriptors)[0], composed.rows),

@@ -50,6 +50,8 @@ class Query:
         Looked for together: their descriptors' weighted mean.
     likes, dislikes : tuple of str
         Ids in the index to come nearer to and to go away from; what is disliked is not among the answers.
+    without : tuple of str
+        Ids that are not among the answers, such as that of the image that is asked by.
     text : str or None
         What the image shows, for an encoder that can read: ``"a red bus"``.
     words : str or None
@@ -73,6 +75,7 @@ class Query:
     images: tuple[Example, ...] = ()
     likes: tuple[str, ...] = ()
     dislikes: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     text: str | None = None
     words: str | None = None
     where: str | None = None
@@ -93,7 +96,7 @@ class Query:
             distance = getattr(self, name)
             values[name] = None if distance is None else number(distance, name)
         values |= {"k": positive_count(self.k, "k"), "offset": whole_number(self.offset, "offset")}
-        values |= {name: id_list(getattr(self, name), name) for name in ("likes", "dislikes")}
+        values |= {name: id_list(getattr(self, name), name) for name in ("likes", "dislikes", "without")}
         if not isinstance(self.resize, bool | np.bool_):
             raise UsageError(f"resize is {in_short(self.resize)}; it must be true or false")
         values["resize"] = bool(self.resize)
@@ -116,7 +119,7 @@ class Query:
             )
         if not (self.by_image or self.words or self.where):
             raise UsageError("an empty query; give at least one of images, likes, text, words and where")
-        if len(self.images) + len(self.likes) + len(self.dislikes) > MAX_EXAMPLES:
+        if len(self.images) + len(self.likes) + len(self.dislikes) > MAX_EXAMPLES or len(self.without) > MAX_EXAMPLES:
             raise UsageError(f"more than {MAX_EXAMPLES:,} images, likes and dislikes in one query; give fewer")
         if both := set(self.likes) & set(self.dislikes):
             raise UsageError(f"{min(both)} is both liked and disliked; leave it in one of the two")

@@ -98,7 +98,7 @@ def response_of(
         message = (
             f"No answer stands at offset {query.offset:,}, as there are {answers:,}; {message[0].lower()}{message[1:]}"
         )
-    elif total and query.by_image and query.offset == 0 and answers < query.k:
+    elif total and query.by_image and query.within is None and query.offset == 0 and answers < query.k:
         message += f"; these are all {answers:,} there are, of {query.k:,} asked for"
     return Response(
         query.title,

@@ -124,6 +124,7 @@ class QueryModel(Strict):
     images: list[ImageModel] = Field([], max_length=MAX_EXAMPLES)
     likes: list[Id] = Field([], max_length=MAX_EXAMPLES)
     dislikes: list[Id] = Field([], max_length=MAX_EXAMPLES)
+    without: list[Id] = Field([], max_length=MAX_EXAMPLES, description="Not among the answers.")
     text: Typed | None = None
     words: Typed | None = None
     where: Typed | None = None
@@ -182,6 +183,9 @@ class MatchModel(BaseModel):
         None, description="Whether it is rarer than that: nothing so close was drawn."
     )
     score: float | None = Field(None, description="How well it fits words, where nothing else was asked.")
+    likeness: str | None = Field(
+        None, description="same picture, very alike, alike or the rest, where that can be told."
+    )
     group: list[str] | None = Field(None, description="Ids of the near-duplicates grouped with this match.")
     inliers: int | None = Field(None, description="Keypoints that the geometric check verified.")
     picture: str | None = Field(None, description="Its thumbnail as a data: URL, of as many as were asked for.")
@@ -309,6 +313,10 @@ class InfoModel(BaseModel):
     version: int
     urls: bool
     trouble: str | None
+    folder: str | None = Field(None, description="Where the files are, for this machine's own user.")
+    small_thumbnails: bool = Field(
+        False, description="Whether an older version made the thumbnails: indexing anew makes sharper ones."
+    )
 
 
 class EncodeModel(Strict):

@@ -244,7 +244,7 @@ class Service:
         allowance = allowance or Allowance()
         stand_in = [] if images is None else [{"id": "an image"}]  # while the rest is read
         query = Query.from_json(entry | {"images": stand_in, "resize": True})
-        for identity in (*model.likes, *model.dislikes):
+        for identity in (*model.likes, *model.dislikes, *model.without):
             self.row(identity)
 
         def work(index: SharedIndex) -> dict[str, Any]:

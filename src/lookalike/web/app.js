@@ -1,15 +1,20 @@
 // The page: what a person does becomes a query in the address, and the address becomes results.
 
 import * as api from "./api.js";
-import { drawFiles, leftOf, showRun } from "./files.js";
+import { drawFiles } from "./files.js";
 import { Grid } from "./grid.js";
-import * as state from "./state.js";
+import { openHelp } from "./help.js";
+import { isAddress, wireIncoming } from "./incoming.js";
+import { leftOut, listen } from "./news.js";
+import { showChips, showOptions } from "./query.js";
+import { keepFor, pick, picked, selectedPage, showSelection, wireSelection } from "./selection.js";
 import { openSketch } from "./sketch.js";
-import { openViewer } from "./viewer.js";
+import * as state from "./state.js";
+import { closeViewer, openViewer } from "./viewer.js";
+import { waiting } from "./waiting.js";
+import { count, many, rememberName, tell } from "./words.js";
 
 const PAGE = 100;
-// Files in one download, and images of a selection that are liked at once: the address holds them.
-const ZIPPED = 500, LIKED = 30;
 const $ = (id) => document.getElementById(id);
 const TABS = ["search", "map", "denoise", "scores", "files"];
 // Views that are only loaded when they are first looked at.
@@ -19,170 +24,121 @@ const LATER = {
   scores: () => import("./scores.js"),
 };
 
-export const picked = new Set();
 let facts = null;
 let grids = [];
 let running = null;
-let lastQuery = null;
+let lastShown = null;
 let answered = null; // the first answers to a question that was sent together with its files
-const sent = new Map(); // pictures that were sent, by what they are asked by: shown without asking for them
-
-// Telling ------------------------------------------------------------------------------------------------------------
-
-let toastTimer = 0;
-export function tell(message) {
-  const toast = $("toast");
-  toast.textContent = message;
-  toast.hidden = false;
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => (toast.hidden = true), 7000);
-}
+const sent = new Map(); // files that were sent, by what they are asked by: shown, and sent again to a server begun anew
 
 const failed = (error) => {
   if (error.name !== "AbortError") tell(error.message);
 };
 
-function empty(place, title, text) {
+function empty(place, title, ...text) {
   const box = document.createElement("div");
   box.className = "empty";
   const strong = document.createElement("strong");
   strong.textContent = title;
-  box.append(strong, text);
+  box.append(strong, ...text);
   place.replaceChildren(box);
 }
 
 // Asking --------------------------------------------------------------------------------------------------------------
 
-export async function askByFiles(files) {
+async function askByFiles(files) {
   const chosen = [...files].filter((file) => file.size > 0 || tell(`${file.name} is empty; choose an image file.`));
   if (!chosen.length) return;
-  $("results").classList.add("busy");
+  closeViewer();
   running?.abort();
   const mine = (running = new AbortController());
+  const wait = waiting("Sending the picture ...", () => mine.abort());
   try {
-    answered = await api.searchByFiles(chosen, asked(state.asking({})), mine.signal);
-    answered.uploads.forEach((upload, at) => sent.has(upload) || sent.set(upload, URL.createObjectURL(chosen[at])));
+    answered = await api.searchByFiles(chosen, asked(state.asking({})), mine.signal,
+      (share) => wait.say(share < 1 ? `Sending the picture: ${Math.round(100 * share)} %.` : "Searching ..."));
+    answered.uploads.forEach((upload, at) => {
+      if (!sent.has(upload)) sent.set(upload, { file: chosen[at], shown: URL.createObjectURL(chosen[at]) });
+      rememberName(upload, chosen[at].name);
+    });
     state.ask({ images: answered.uploads.map((upload) => ({ upload })) });
   } catch (error) {
     failed(error);
   } finally {
-    if (running === mine) $("results").classList.remove("busy");
+    wait.done();
   }
 }
 
-// A query as the service takes it, for its first page.
-function asked(query) {
-  const { images, ...rest } = Object.fromEntries(Object.entries(query).filter(([, v]) => v !== null && v !== "" && v !== undefined));
-  if (rest.group) rest.group = Number(rest.group);
-  return { ...rest, ...(images?.length ? { images } : {}), k: PAGE, offset: 0 };
+function askByAddress(url) {
+  if (facts?.urls) state.ask({ images: [{ url }] });
+  else tell("Pictures of other sites aren't fetched here: save the picture and drop the file, or start the server with --allow-urls.");
+  return true;
 }
 
-const FILTER = /(<=|>=|!=|=|<|>|\blike\b|\bin\b|\bis\b)/i;
+// A query as the service takes it, for its first page. What one asks by is pinned, and so not among the answers.
+function asked(query) {
+  const { images, likes, ...rest } = Object.fromEntries(Object.entries(query).filter(([, v]) => v !== null && v !== "" && v !== undefined));
+  if (rest.group) rest.group = Number(rest.group);
+  const own = [...new Set([...(images ?? []).flatMap((image) => image.id ?? []), ...(likes ?? [])])];
+  return { ...rest, ...(images?.length ? { images } : {}), ...(likes?.length ? { likes } : {}), ...(own.length ? { without: own } : {}), k: PAGE, offset: 0 };
+}
 
+// Words stay words; a filter is what begins with "=".
 function askByWords(event) {
   event.preventDefault();
   const text = $("words").value.trim();
-  $("words").value = "";
-  if (!text) return;
-  if (FILTER.test(text)) state.change({ where: text });
-  else if (canRead()) state.change({ text });
-  else state.change({ words: text });
+  const none = { words: null, text: null, where: null };
+  if (isAddress(text)) return void askByAddress(text);
+  if (!text) return void (state.asks(state.read().query) && state.change(none));
+  if (text.startsWith("=")) state.change({ ...none, where: text.slice(1).trim() });
+  else if (canRead()) state.change({ ...none, text });
+  else state.change({ ...none, words: text });
 }
 
 const encoderNow = () => state.read().query.encoder ?? facts?.default;
 const canRead = () => facts?.encoders.some((one) => one.name === encoderNow() && one.can_read);
 
-function act(name, item) {
+function act(name, item, grid, adding) {
   const { query } = state.read();
   if (name === "error") failed(item);
-  else if (name === "pick") {
-    if (!picked.delete(item.id)) picked.add(item.id);
-    showSelection();
-  } else {
+  else if (name === "pick") pick(item, adding);
+  else {
     const other = name === "like" ? "dislikes" : "likes", mine = name === "like" ? "likes" : "dislikes";
     if (query[mine].includes(item.id)) return;
-    if (name === "dislike" && !state.asks(query) ) {
-      tell("Say first what you look for: like an image, or drop one.");
+    if (name === "dislike" && !state.asks(query)) {
+      tell("First say what to look for: like a picture, or drop one. Then say what it shouldn't be like.");
       return;
     }
     state.change({ [mine]: [...query[mine], item.id], [other]: query[other].filter((id) => id !== item.id) });
   }
 }
 
-function showSelection() {
-  $("selection").hidden = picked.size === 0;
-  $("selected").textContent = `${picked.size.toLocaleString("en")} selected`;
-}
-
 // Showing -------------------------------------------------------------------------------------------------------------
-
-function chip({ text, picture, kind = "", remove, edit }) {
-  const item = document.createElement("li");
-  if (kind) item.className = kind;
-  if (picture) {
-    const image = document.createElement("img");
-    const sources = [picture].flat();
-    image.src = sources.shift();
-    image.alt = "";
-    image.addEventListener("error", () => (sources.length ? (image.src = sources.shift()) : image.remove()));
-    item.append(image);
-  }
-  const name = document.createElement("span");
-  name.textContent = text;
-  name.title = text;
-  item.append(name);
-  if (edit) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "Crop";
-    button.setAttribute("aria-label", `Crop ${text}`);
-    button.addEventListener("click", edit);
-    item.append(button);
-  }
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = "\u00d7";
-  button.setAttribute("aria-label", `Remove ${text}`);
-  button.addEventListener("click", remove);
-  item.append(button);
-  return item;
-}
-
-function showChips(query) {
-  const chips = [];
-  const without = (list, at) => list.filter((_, i) => i !== at);
-  query.images.forEach((image, at) => {
-    const crop = image.crop ? ` [${image.crop.join(", ")}]` : "";
-    chips.push(
-      chip({
-        text: (image.id ?? "your image") + crop,
-        // Of a kind that browsers don't show, the service makes one that they do.
-        picture: image.id ? api.thumbnail(image.id) : [sent.get(image.upload), api.uploaded(image.upload)].filter(Boolean),
-        remove: () => state.change({ images: without(query.images, at) }),
-        edit: () => view([{ ...image, crop: undefined, name: image.id ?? "your image" }], 0, { crop: (box) =>
-          state.change({ images: query.images.map((one, i) => (i === at ? { ...one, crop: box } : one)) }) }),
-      }),
-    );
-  });
-  for (const [name, kind, word] of [["likes", "like", "like"], ["dislikes", "dislike", "not like"]])
-    query[name].forEach((id, at) =>
-      chips.push(chip({ text: `${word} ${id}`, kind, picture: api.thumbnail(id), remove: () => state.change({ [name]: without(query[name], at) }) })));
-  for (const [name, word] of [["text", "shows: "], ["words", "words: "], ["where", "where "], ["within", "distance at most "]])
-    if (query[name] || query[name] === 0) chips.push(chip({ text: word + query[name], remove: () => state.change({ [name]: null }) }));
-  $("chips").replaceChildren(...chips);
-}
-
-const items = (found) =>
-  found.matches.map((match) => ({ ...match, afterGap: found.gap_after !== null && match.rank === found.gap_after + 1 }));
 
 function pages(query, first) {
   return async (offset) => {
     const found = offset === 0 && first ? first : await api.search({ ...query, offset }, running?.signal);
-    return { items: items(found), next: found.next, total: found.total };
+    return { items: found.matches, next: found.next, total: found.total };
   };
 }
 
-async function show(now) {
+// What the answers are worth, in a line; the service's own sentence, with its numbers, behind it.
+function sayWhatItMeans(found, query) {
+  const alone = query.images?.length && !query.likes && !query.words && !query.where && !query.dislikes;
+  const words = {};
+  for (const { likeness } of found.matches) words[likeness] = (words[likeness] ?? 0) + 1;
+  const parts = [["same picture", "the same picture"], ["very alike", "very alike"], ["alike", "alike"]]
+    .filter(([name]) => words[name]).map(([name, text]) => `${count(words[name])}${words[name] === PAGE ? " or more" : ""} ${text}`);
+  let text;
+  if (query.within !== undefined) text = found.matches.length ? `${many(found.total, "duplicate")} of this picture.` : "";
+  else if (!query.images && !query.likes) text = found.message ?? "";
+  else if (found.nothing_like_it && alone) text = "Nothing here is clearly like it. The nearest pictures follow.";
+  else text = parts.length ? `${parts.join(", ")}.` : "Nothing stands out. The nearest pictures follow.";
+  $("message").textContent = text;
+  $("numbers").hidden = !found.message || found.message === text;
+  $("numbers-text").textContent = found.message ?? "";
+}
+
+async function show(now, y = 0) {
   const ready = answered;
   answered = null;
   for (const tab of TABS) {
@@ -194,157 +150,127 @@ async function show(now) {
   if (now.tab === "files") return drawFiles($("view-files"), tell);
   if (LATER[now.tab]) {
     const part = await LATER[now.tab]();
-    return part.draw($(`view-${now.tab}`), { facts, tell, view, picked, showSelection });
+    return part.draw($(`view-${now.tab}`), { facts, tell, picked, showSelection, view: (items, at) => view({ items, next: null }, at) });
   }
-  showChips(now.query);
-  const key = JSON.stringify([now.query, now.versus]);
-  if (key === lastQuery && grids.length) return undefined;
-  lastQuery = key;
+  showChips(now.query, { sent, crop: (image, done) => view({ items: [{ ...image, crop: undefined }], next: null }, 0, { crop: done }) });
+  const key = JSON.stringify([now.query, now.versus, now.only]);
+  if (key === lastShown && grids.length) return undefined;
+  const wasInGrid = $("results").contains(document.activeElement);
+  lastShown = key;
   running?.abort();
-  running = new AbortController();
+  const mine = (running = new AbortController());
   const query = asked(now.query);
-  for (const grid of grids) grid.end();
-  grids = [];
   const [left, right] = document.querySelectorAll(".column");
-  right.hidden = true;
-  if (!state.asks(now.query)) return browse(left);
-  $("results").classList.add("busy");
+  const begin = () => {
+    for (const grid of grids) grid.end();
+    grids = [];
+    right.hidden = true;
+  };
+  const grid = (place, more, title) => {
+    const made = new Grid(place, { more, onOpen: view, onAct: act, picked, title });
+    grids.push(made);
+    return made.load().then(() => made);
+  };
+  $("numbers").hidden = true;
+  if (now.only === "selection") {
+    begin();
+    $("message").textContent = picked.size ? `${many(picked.size, "picture")} selected.` : "Nothing is selected.";
+    return grid(left, (offset) => selectedPage(offset, PAGE)).catch(failed);
+  }
+  if (!state.asks(now.query)) {
+    begin();
+    return browse(left, grid, y);
+  }
+  const wait = waiting(now.query.rerank && now.query.rerank !== "auto"
+    ? "Comparing picture by picture; the first time here takes longest." : "Searching ...", () => mine.abort());
   try {
-    const first = ready ?? (await api.search(query, running.signal));
-    $("message").textContent = first.message ?? "";
-    $("message").classList.toggle("none", Boolean(first.nothing_like_it));
+    const first = ready ?? (await api.search(query, mine.signal));
+    begin();
+    sayWhatItMeans(first, query);
     if (!first.matches.length) {
-      empty(left, "Nothing matches", "Remove a chip, widen the filter, or search by another image.");
+      if (query.within !== undefined) empty(left, "No duplicates", "No other picture here is this one, or nearly.");
+      else empty(left, "Nothing matches", query.where ? "Change or remove the filter." : "Try fewer or other words, or search by a picture.");
       return undefined;
     }
-    const title = now.versus ? ordering(query) : "";
-    grids = [new Grid(left, { more: pages(query, first), onOpen: view, onAct: act, picked, title })];
-    await grids[0].load();
+    const made = await grid(left, pages(query, first), now.versus ? ordering(query) : "");
+    await made.reach(y);
     if (now.versus) {
       right.hidden = false;
       const [name, value] = now.versus.split(/:(.*)/s);
       const other = { ...query, [name]: value || undefined };
-      const grid = new Grid(right, { more: pages(other), onOpen: view, onAct: act, picked, title: ordering(other) });
-      grids.push(grid);
-      await grid.load();
+      await grid(right, pages(other), ordering(other));
       grids[0].layout();
     }
+    if (wasInGrid && !$("results").contains(document.activeElement) && !document.querySelector("dialog[open]")) made.focus(0);
   } catch (error) {
-    failed(error);
-    if (error.name !== "AbortError") {
-      $("message").textContent = "";
-      empty(left, "The search failed", error.message);
+    if (running === mine) lastShown = null;
+    if (error.name === "AbortError") {
+      if (running === mine) tell("Stopped.");
+      return undefined;
     }
+    if (await sendAgain(now, error)) return undefined;
+    if (error.status === 0) return undefined; // the banner says so, and what is shown stays
+    begin();
+    $("message").textContent = "";
+    if (query.where && error.status === 400)
+      empty(left, "That filter can't be read", `A filter compares a column: =width > 1000, =label = 'cat'. To search by words, leave the "=" out. (${error.message})`);
+    else empty(left, "The search failed", error.message);
   } finally {
-    $("results").classList.remove("busy");
+    wait.done();
   }
   return undefined;
+}
+
+// A server that was begun anew knows nothing of what was sent before: send it again, if this page still has it.
+async function sendAgain(now, error) {
+  const known = now.query.images.filter((image) => sent.has(image.upload));
+  if (error.status !== 404 || !known.length) return false;
+  const images = await Promise.all(now.query.images.map(async (image) => {
+    if (!sent.has(image.upload)) return image;
+    const { upload } = await api.upload(sent.get(image.upload).file);
+    sent.set(upload, sent.get(image.upload));
+    rememberName(upload, sent.get(upload).file.name);
+    if (upload !== image.upload) sent.delete(image.upload);
+    return { ...image, upload };
+  }));
+  if (JSON.stringify(images) === JSON.stringify(now.query.images)) return false;
+  state.write({ ...now, query: { ...now.query, images } }, { replace: true });
+  return true;
 }
 
 const ordering = (query) =>
   `${query.encoder ?? facts?.default}, ${query.distance ?? "its own distance"}${query.rerank ? `, ${query.rerank}` : ""}`;
 
-async function browse(place) {
+async function browse(place, grid, y) {
+  const touch = matchMedia("(hover: none)").matches;
   $("message").textContent = facts
-    ? `${facts.images.toLocaleString("en")} images. Drop an image here, or click one, to find similar images.`
+    ? `${many(facts.images, "image")}. ${touch ? "Touch one" : "Open one, or drop a picture here,"} to find what is like it.`
     : "";
-  $("message").classList.remove("none");
   if (facts && !facts.images) {
     empty(place, "This index has no images yet", "Run 'lookalike index' on a folder; the page shows them as they are indexed.");
     return;
   }
-  const grid = new Grid(place, {
-    more: async (offset) => {
-      const page = await api.images(offset, PAGE);
-      return { items: page.images, next: page.next, total: page.total };
-    },
-    onOpen: view, onAct: act, picked,
-  });
-  grids = [grid];
-  await grid.load().catch(failed);
-}
-
-function view(list, at, more = {}) {
-  openViewer($("viewer"), list, at, { facts, tell, act, query: state.read().query, ...more });
-}
-
-function options(select, values, chosen) {
-  select.replaceChildren(
-    ...values.map(([value, text]) => new Option(text, value, false, value === (chosen ?? ""))),
-  );
-  select.closest("label").hidden = values.length < 2;
-}
-
-function showOptions(now) {
-  if (!facts) return;
-  const { query } = now;
-  options($("encoder"), [["", `${facts.default} (default)`], ...facts.encoders.filter((e) => e.complete && e.name !== facts.default).map((e) => [e.name, e.name])], query.encoder);
-  const used = facts.encoders.find((e) => e.name === encoderNow());
-  $("verdict").textContent = used?.verdict ?? "";  // why this one, where it was chosen without labels
-  $("verdict").hidden = !used?.verdict;
-  const own = used?.distance ?? "cosine";
-  const packed = !facts.distances.includes(own);  // codes are compared by their own distance alone
-  options($("distance"), [["", `${own} (its own)`], ...(packed ? [] : facts.distances.filter((d) => d !== own).map((d) => [d, d]))], query.distance);
-  options($("rerank"), [["", "none"], ...facts.reranks.map((r) => [r, r])], query.rerank);
-  $("group").value = query.group ? String(query.group) : "";
-  const others = [
-    ...facts.encoders.filter((e) => e.complete).map((e) => [`encoder:${e.name}`, `encoder ${e.name}`]),
-    ...(packed ? [] : facts.distances).map((d) => [`distance:${d}`, `distance ${d}`]),
-    ...facts.reranks.map((r) => [`rerank:${r}`, `re-ranking ${r}`]),
-    ["rerank:", "no re-ranking"],
-  ];
-  options($("versus"), [["", "nothing"], ...others], now.versus);
-}
-
-// News of the index ---------------------------------------------------------------------------------------------------
-
-function stateOf({ gone, run, trouble, complete, images, committed, outcomes }) {
-  if (gone) return "The index has been removed; searches use the version in memory.";
-  if (run) return `Indexing: ${leftOf(run)}`;
-  if (trouble) return trouble;
-  if (!complete) return `Indexing: ${committed.toLocaleString("en")} so far`;
-  const left = Object.entries(outcomes).filter(([name]) => name !== "indexed").reduce((sum, [, n]) => sum + n, 0);
-  return `${images.toLocaleString("en")} images${left ? `, ${left.toLocaleString("en")} ${left === 1 ? "file" : "files"} left out` : ""}`;
-}
-
-// A browser has six connections for a host, and a stream keeps one: a tab that nobody looks at gives its own back.
-let news = null;
-
-function listen() {
-  const follow = () => {
-    if (document.hidden === !news) return;
-    news?.close();
-    news = document.hidden ? null : stream();
+  const more = async (offset) => {
+    const page = await api.images(offset, PAGE);
+    return { items: page.images, next: page.next, total: page.total };
   };
-  document.addEventListener("visibilitychange", follow);
-  follow();
+  await grid(place, more).then((made) => made.reach(y), failed);
 }
 
-function stream() {
-  const source = new EventSource("api/events");
-  source.addEventListener("index", (event) => {
-    const message = JSON.parse(event.data);
-    // Read aloud when something has happened, and not each second while it does.
-    $("state").setAttribute("aria-live", message.run ? "off" : "polite");
-    $("state").textContent = stateOf(message);
-    showRun($("view-files"), message.run);
-    if (facts && message.version !== facts.version) refresh().catch(failed);
+function view(grid, at, more = {}) {
+  openViewer($("viewer"), grid, at, {
+    facts, act, query: state.read().query, ...more,
+    onSeen: (seen, closed) => closed && grid.focus?.(seen),
   });
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) $("state").textContent = "The server doesn't answer.";
-  });
-  return source;
 }
 
 async function refresh() {
   facts = await api.info();
+  keepFor(facts.name);
   document.title = `${facts.name} - lookalike`;
-  showOptions(state.read());
-  const now = state.read(), files = now.tab === "files";
-  if (files ? !$("view-files").contains(document.activeElement) : !state.asks(now.query)) {
-    lastQuery = null;
-    await show(now);
-  }
+  const left = leftOut(facts.outcomes);
+  $("tab-files").textContent = left ? `Files (${count(left)} left out)` : "Files";
+  showOptions(state.read(), facts);
 }
 
 // Wiring --------------------------------------------------------------------------------------------------------------
@@ -357,28 +283,18 @@ function wire() {
   });
   $("choose").addEventListener("click", () => $("file").click());
   $("camera").addEventListener("click", () => $("shot").click());
-  for (const id of ["file", "shot"])
-    $(id).addEventListener("change", () => askByFiles($(id).files).finally(() => ($(id).value = "")));
   $("draw").addEventListener("click", () => openSketch($("sketch"), (file) => askByFiles([file])));
-  addEventListener("paste", (event) => {
-    const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (files.length) askByFiles(files);
-  });
-  let over = 0;
-  addEventListener("dragenter", (event) => {
-    if (event.dataTransfer?.types.includes("Files")) $("drop").hidden = ++over === 0;
-  });
-  addEventListener("dragleave", () => ($("drop").hidden = --over <= 0));
-  addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    over = 0;
-    $("drop").hidden = true;
-    if (event.dataTransfer?.files.length) askByFiles(event.dataTransfer.files);
-  });
+  $("help-button").addEventListener("click", () => openHelp($("help")));
+  wireIncoming({ askByFiles, askByAddress });
+  wireSelection(() => grids);
   for (const name of ["encoder", "distance", "rerank", "group"])
     $(name).addEventListener("change", () => state.change({ [name]: $(name).value || null }));
   $("versus").addEventListener("change", () => state.write({ ...state.read(), versus: $("versus").value }));
+  $("tile-size").value = localStorage.getItem("tile-size") ?? "1";
+  $("tile-size").addEventListener("change", () => {
+    localStorage.setItem("tile-size", $("tile-size").value);
+    for (const grid of grids) grid.layout();
+  });
   for (const tab of TABS) $(`tab-${tab}`).addEventListener("click", () => state.write({ ...state.read(), tab }));
   $("tabs").addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -387,39 +303,29 @@ function wire() {
     state.write({ ...state.read(), tab });
     $(`tab-${tab}`).focus();
   });
-  $("clear-selection").addEventListener("click", () => {
-    picked.clear();
-    showSelection();
-    document.querySelectorAll(".tile.picked").forEach((tile) => tile.classList.remove("picked"));
+  document.addEventListener("pointerdown", (event) => {
+    if (!$("options").contains(event.target)) $("options").open = false;
   });
-  $("like-selection").addEventListener("click", () => {
-    const all = [...picked], count = Math.min(all.length, LIKED);
-    const liked = Array.from({ length: count }, (_, at) => all[Math.floor((at * all.length) / count)]);
-    if (count < all.length) tell(`Liked ${count} of the ${all.length.toLocaleString("en")}, spread over them.`);
-    state.change({ likes: [...new Set([...state.read().query.likes, ...liked])] });
-  });
-  $("list-selection").addEventListener("click", () => save(new Blob([[...picked].map((id) => `${id}\n`).join("")]), "selection.txt"));
-  $("save-selection").addEventListener("click", async () => {
-    if (picked.size > ZIPPED) {
-      tell(`A download contains at most ${ZIPPED} files; select fewer, or save the list.`);
-      return;
-    }
-    try {
-      save(await api.download([...picked]), "selection.zip");
-    } catch (error) {
-      failed(error);
-    }
-  });
-  let typing = 0;
+  let typing = 0, still = 0;
   $("words").addEventListener("input", () => {
     clearTimeout(typing);
     typing = setTimeout(suggest, 150);
   });
+  addEventListener("scroll", () => {
+    clearTimeout(still);
+    still = setTimeout(() => state.remember(scrollY), 150);
+  }, { passive: true });
   addEventListener("keydown", (event) => {
-    if (event.key === "/" && !event.target.closest("input, select, textarea, dialog")) {
-      event.preventDefault();
-      $("words").focus();
+    if (event.key === "Escape" && $("options").open) {
+      $("options").open = false;
+      $("options").firstElementChild.focus();
     }
+    if (event.target.closest("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") $("words").focus();
+    else if (event.key === "?") openHelp($("help"));
+    else if (event.key === "Escape" && picked.size) $("clear-selection").click();
+    else return;
+    event.preventDefault();
   });
 }
 
@@ -430,31 +336,32 @@ async function suggest() {
   try {
     const found = await api.suggest(last);
     const head = text.slice(0, text.length - last.length);
-    $("suggestions").replaceChildren(...[...found.columns, ...found.values].map((one) => new Option("", head + one)));
+    const names = text.startsWith("=") ? [...found.columns, ...found.values] : found.values;
+    $("suggestions").replaceChildren(...names.map((one) => new Option("", head + one)));
   } catch {
     // A suggestion that doesn't come is no trouble.
   }
 }
 
-export function save(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
-state.onChange((now) => {
-  showOptions(now);
-  show(now).catch(failed);
+state.onChange((now, y) => {
+  showOptions(now, facts);
+  show(now, y).catch(failed);
 });
 wire();
-try {
-  facts = await api.info();
-  document.title = `${facts.name} - lookalike`;
-} catch (error) {
-  failed(error);
-}
-showOptions(state.read());
-show(state.read()).catch(failed);
-listen();
+await refresh().catch(failed);
+show(state.read(), history.state?.y ?? 0).catch(failed);
+listen({
+  onIndex: (message) => {
+    if (facts && message.version === facts.version) return;
+    refresh().then(() => {
+      const now = state.read(), files = now.tab === "files";
+      if (files ? $("view-files").contains(document.activeElement) : state.asks(now.query) || now.only) return;
+      lastShown = null;
+      show(now, scrollY).catch(failed);
+    }, failed);
+  },
+  onBack: () => {
+    lastShown = null;
+    refresh().then(() => show(state.read(), scrollY)).catch(failed);
+  },
+});

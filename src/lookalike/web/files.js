@@ -45,7 +45,7 @@ export async function drawFiles(place, tell) {
       row.append(button);
     }
     const heading = document.createElement("h2");
-    heading.textContent = `${first.total.toLocaleString("en")} files: ${outcome}`;
+    heading.textContent = `${first.total.toLocaleString("en")} ${first.total === 1 ? "file" : "files"}: ${outcome}`;
     if (!first.total) {
       const nothing = document.createElement("div");
       nothing.className = "empty";

@@ -1,26 +1,23 @@
 // Images in rows of one width, of which only those in sight are in the document: 60,000 scroll like 60.
 
 import * as api from "./api.js";
+import { LIKENESS, make, nameOf } from "./words.js";
 
-const GAP = 6;
+const GAP = 8, CAPTION = 24, HEADING = 44;
 const SMALL = 64; // pictures with no side over this are drawn with hard pixels
+const HELD = 500; // milliseconds after which a finger that rests selects
+const LEVELS = Object.keys(LIKENESS);
+
+// How high a row is about, by what a person chose and how wide the screen is.
+const targetOf = (width) => (width < 500 ? 110 : width < 1600 ? 170 : 220) * Number(localStorage.getItem("tile-size") ?? 1);
 
 export class Grid {
-  // `more(offset)` returns {items, next, total}; `onOpen(items, at)` and `onAct(name, item)` tell what a person did.
+  // `more(offset)` returns {items, next, total}; `onOpen(grid, at)` and `onAct(name, item, grid)` tell what a person did.
   constructor(place, { more, onOpen, onAct, picked, title = "" }) {
-    Object.assign(this, { more, onOpen, onAct, picked, items: [], boxes: [], next: 0, loading: null, shown: new Map() });
+    Object.assign(this, { more, onOpen, onAct, picked, items: [], boxes: [], headings: [], next: 0, loading: null, shown: new Map(), current: 0 });
     this.place = place;
-    place.replaceChildren();
-    if (title) {
-      const heading = document.createElement("h2");
-      heading.textContent = title;
-      place.append(heading);
-    }
-    this.space = document.createElement("div");
-    this.space.className = "space";
-    this.space.setAttribute("role", "list");
-    this.space.setAttribute("aria-label", "Images");
-    place.append(this.space);
+    this.space = make("div", { className: "space", attributes: { role: "list", "aria-label": "Images" } });
+    place.replaceChildren(...(title ? [make("h2", { textContent: title })] : []), this.space);
     this.draw = this.draw.bind(this);
     // It also tells the width once at first, when it is known: laying out anew would make every tile twice.
     this.resized = new ResizeObserver(() => this.place.clientWidth !== this.width && this.layout());
@@ -28,6 +25,8 @@ export class Grid {
     addEventListener("scroll", this.draw, { passive: true });
     this.space.addEventListener("click", (event) => this.clicked(event));
     this.space.addEventListener("keydown", (event) => this.pressed(event));
+    this.space.addEventListener("focusin", (event) => this.makeCurrent(this.atOf(event)));
+    this.holding();
   }
 
   end() {
@@ -41,6 +40,11 @@ export class Grid {
     this.loading = this.more(this.next).then((page) => {
       this.loading = null;
       if (this.ended) return;
+      // No answer is more alike than one before it, on whichever page.
+      for (const item of page.items) {
+        const level = LEVELS.indexOf(item.likeness);
+        if (level >= 0) item.level = this.worst = Math.max(this.worst ?? 0, level);
+      }
       this.items.push(...page.items);
       this.next = page.next;
       this.total = page.total;
@@ -53,11 +57,18 @@ export class Grid {
     }
   }
 
+  // Load until a place on the page is there, and go there.
+  async reach(y) {
+    for (let tries = 0; tries < 40 && this.next !== null && document.body.scrollHeight < y + innerHeight && !this.ended; tries++) await this.load();
+    if (!this.ended) scrollTo(0, y);
+  }
+
   layout() {
     const width = (this.width = this.place.clientWidth);
     if (!width) return;
-    const target = width < 500 ? 110 : 150;
+    const target = targetOf(width);
     this.boxes = [];
+    this.headings = [];
     let row = [], ratios = 0, top = 0;
     const close = (height) => {
       let left = 0;
@@ -66,22 +77,42 @@ export class Grid {
         this.boxes.push([left, top, wide, height]);
         left += wide + GAP;
       }
-      top += height + GAP;
+      top += height + CAPTION + GAP;
       row = [];
       ratios = 0;
     };
-    for (const item of this.items) {
+    const last = () => row.length && close(Math.min(target, (width - GAP * (row.length - 1)) / ratios));
+    let level;
+    for (const [at, item] of this.items.entries()) {
+      if (item.level !== undefined && item.level !== level) {
+        last();
+        this.headings.push([at, top, LIKENESS[LEVELS[item.level]], item.level]);
+        top += HEADING;
+        level = item.level;
+      }
       const ratio = Math.min(4, Math.max(0.35, (item.width || 1) / (item.height || 1)));
       row.push(ratio);
       ratios += ratio;
       const height = (width - GAP * (row.length - 1)) / ratios;
       if (height <= target) close(height);
     }
-    if (row.length) close(Math.min(target, (width - GAP * (row.length - 1)) / ratios));
+    last();
     const rest = this.next === null ? 0 : 400;
     this.space.style.height = `${top + rest}px`;
-    for (const tile of this.shown.values()) tile.remove();
-    this.shown.clear();
+    for (const old of this.space.querySelectorAll(":scope > .heading")) old.remove();
+    this.space.append(...this.headings.map(([, y, text, step]) => {
+      const heading = make("h2", { className: "likeness", textContent: text, dataset: { level: step } });
+      heading.style.top = `${y}px`;
+      return make("div", { className: "heading", attributes: { role: "listitem" } }, heading);
+    }));
+    // What is there moves to its new place; so focus stays, and nothing flickers.
+    for (const [at, tile] of this.shown) {
+      if (this.boxes[at]) this.put(tile, at);
+      else {
+        tile.remove();
+        this.shown.delete(at);
+      }
+    }
     this.draw();
   }
 
@@ -99,7 +130,7 @@ export class Grid {
     }
     for (const at of wanted) if (!this.shown.has(at)) this.show(at);
     const last = this.boxes.at(-1);
-    if (this.next !== null && (!last || last[1] < to + 400)) this.load().catch((error) => this.onAct("error", error));
+    if (this.next !== null && (!last || last[1] < to + 400)) this.load().catch((error) => this.onAct("error", error, this));
   }
 
   firstAfter(y) {
@@ -113,72 +144,111 @@ export class Grid {
   }
 
   show(at) {
-    const item = this.items[at], [left, top, width, height] = this.boxes[at];
-    const tile = document.createElement("div");
-    tile.className = "tile";
-    tile.setAttribute("role", "listitem");
+    const item = this.items[at], width = this.boxes[at][2];
+    const tile = make("div", { className: "tile", dataset: { at, id: item.id, ...(item.rank ? { rank: item.rank } : {}) }, attributes: { role: "listitem" } });
     if (Math.max(item.width || 999, item.height || 999) <= SMALL) tile.classList.add("small");
-    if (item.afterGap) tile.classList.add("after-gap");
-    if (this.picked.has(item.id)) tile.classList.add("picked");
-    Object.assign(tile.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
-    tile.dataset.at = at;
-    const open = document.createElement("button");
-    open.type = "button";
-    open.dataset.act = "open";
-    open.setAttribute("aria-label", label(item));
-    const picture = document.createElement("img");
-    picture.src = item.picture ?? api.thumbnail(item.id);
-    picture.alt = "";
-    picture.decoding = "async";
-    open.append(picture);
-    const caption = document.createElement("p");
-    caption.textContent = short(item);
-    caption.title = label(item);
-    const acts = document.createElement("div");
-    acts.className = "acts";
-    for (const [name, sign, title] of [["like", "+", "More like"], ["dislike", "\u2212", "Less like"], ["pick", "\u2713", "Select"]]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.dataset.act = name;
-      button.textContent = sign;
-      button.title = title;
-      button.tabIndex = -1;
-      button.setAttribute("aria-label", `${title} ${item.id}`);
-      acts.append(button);
-    }
+    this.put(tile, at);
+    const picture = make("img", { alt: "", decoding: "async" });
+    picture.srcset = [192, 384].map((side) => {
+      const wide = Math.max(1, Math.round((side * (item.width || 1)) / Math.max(item.width || 1, item.height || 1)));
+      return `${api.thumbnail(item.id, { side, hash: item.hash })} ${wide}w`;
+    }).join(", ");
+    picture.sizes = `${Math.round(width)}px`;
+    picture.src = api.thumbnail(item.id, { hash: item.hash });
+    const open = make("button", { type: "button", dataset: { act: "open" }, tabIndex: at === this.current ? 0 : -1, attributes: { "aria-label": label(item) } }, picture);
+    const caption = make("p", { textContent: nameOf(item), title: `${item.caption ? `${item.caption}\n` : ""}${item.id}` });
+    const acts = make("div", { className: "acts" }, ...[["like", "+", "More like"], ["dislike", "\u2212", "Less like"], ["pick", "\u2713", "Select"]].map(([name, sign, title]) =>
+      make("button", { type: "button", dataset: { act: name }, textContent: sign, title, tabIndex: -1, attributes: { "aria-label": `${title} ${item.id}` } })));
     tile.append(open, caption, acts);
-    if (item.group?.length) {
-      const grouped = document.createElement("span");
-      grouped.className = "grouped";
-      grouped.textContent = `+${item.group.length}`;
-      grouped.title = item.group.join("\n");
-      tile.append(grouped);
-    }
+    if (item.group?.length) tile.append(make("span", { className: "grouped", textContent: `+${item.group.length}`, title: item.group.join("\n") }));
     this.space.append(tile);
     this.shown.set(at, tile);
+    this.mark(at);
+  }
+
+  put(tile, at) {
+    const [left, top, width, height] = this.boxes[at];
+    Object.assign(tile.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height + CAPTION}px` });
+  }
+
+  // Show whether an image is selected.
+  mark(at) {
+    const tile = this.shown.get(at);
+    if (!tile) return;
+    const selected = this.picked.has(this.items[at].id);
+    tile.classList.toggle("picked", selected);
+    tile.querySelector("[data-act=pick]").setAttribute("aria-pressed", String(selected));
+  }
+
+  marks() {
+    for (const at of this.shown.keys()) this.mark(at);
+  }
+
+  atOf(event) {
+    return Number(event.target.closest(".tile")?.dataset.at ?? NaN);
+  }
+
+  // The tile that the Tab key comes to; arrows move on from it.
+  makeCurrent(at) {
+    if (Number.isNaN(at)) return;
+    for (const [one, tile] of this.shown) tile.querySelector("button").tabIndex = one === at ? 0 : -1;
+    this.current = at;
+  }
+
+  // A finger that rests on a picture selects it; from then on a touch selects more.
+  holding() {
+    let timer = 0;
+    const stop = () => clearTimeout(timer);
+    this.space.addEventListener("pointerdown", (event) => {
+      this.held = false;
+      const at = this.atOf(event);
+      if (event.pointerType !== "touch" || Number.isNaN(at)) return;
+      timer = setTimeout(() => {
+        this.held = true;
+        this.pick(at);
+      }, HELD);
+    });
+    for (const name of ["pointerup", "pointercancel", "pointermove"]) this.space.addEventListener(name, (event) => (name !== "pointermove" || Math.hypot(event.movementX, event.movementY) > 6) && stop());
+    this.space.addEventListener("contextmenu", (event) => this.held && event.preventDefault());
+  }
+
+  pick(at, range = false) {
+    const from = range && this.anchor !== undefined ? this.anchor : at;
+    this.onAct("pick", this.items.slice(Math.min(from, at), Math.max(from, at) + 1), this, range);
+    this.anchor = at;
+    this.marks();
   }
 
   clicked(event) {
-    const act = event.target.closest("[data-act]")?.dataset.act;
-    const at = Number(event.target.closest(".tile")?.dataset.at);
-    if (!act || Number.isNaN(at)) return;
-    if (act === "open") this.onOpen(this.items, at);
-    else {
-      this.onAct(act, this.items[at]);
-      if (act === "pick") this.shown.get(at)?.classList.toggle("picked", this.picked.has(this.items[at].id));
-    }
+    const act = event.target.closest("[data-act]")?.dataset.act, at = this.atOf(event);
+    if (!act || Number.isNaN(at) || this.held) return;
+    const touched = event.pointerType === "touch" && this.picked.size > 0;
+    if (act === "pick" || touched || (act === "open" && (event.shiftKey || event.ctrlKey || event.metaKey))) this.pick(at, event.shiftKey);
+    else if (act === "open") this.onOpen(this, at);
+    else this.onAct(act, this.items[at], this);
   }
 
   pressed(event) {
-    const at = Number(event.target.closest(".tile")?.dataset.at);
-    if (Number.isNaN(at) || event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = { l: "like", d: "dislike", s: "pick" }[event.key];
-    if (act) {
-      this.onAct(act, this.items[at]);
-      this.shown.get(at)?.classList.toggle("picked", this.picked.has(this.items[at].id));
-    } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") this.focus(at + (event.key === "ArrowRight" ? 1 : -1));
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.focus(this.inRow(at, event.key === "ArrowDown" ? 1 : -1));
-    else return;
+    const at = this.atOf(event);
+    if (Number.isNaN(at) || event.altKey) return;
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key !== "a") return;
+      this.onAct("pick", this.items, this, true);
+      this.marks();
+      event.preventDefault();
+      return;
+    }
+    const act = { l: "like", d: "dislike" }[event.key];
+    const to = {
+      ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: this.boxes.length - 1,
+      ArrowDown: this.inRow(at, 1), ArrowUp: this.inRow(at, -1),
+    }[event.key];
+    if (act) this.onAct(act, this.items[at], this);
+    else if (event.key === "s" || event.key === "S") this.pick(at, event.shiftKey);
+    else if (to !== undefined) {
+      this.focus(to);
+      if (event.shiftKey) this.pick(this.current, true);
+    } else return;
     event.preventDefault();
   }
 
@@ -199,30 +269,17 @@ export class Grid {
     if (at < 0 || at >= this.boxes.length) return;
     if (!this.shown.has(at)) this.show(at);
     const button = this.shown.get(at).querySelector("button");
+    this.makeCurrent(at);
     button.focus();
     button.scrollIntoView({ block: "nearest" });
   }
 }
 
-export const percent = (value) => `${(100 * value).toFixed(value > 0.9995 || value < 0.1 ? 1 : 0)} %`;
-
-export function meaning(pValue, sample) {
-  if (pValue === null || pValue === undefined) return "";
-  if (pValue <= 0) return "closer than any random pair looked at";
-  if (pValue > 0.5) return "no closer than a random pair";
-  return `about 1 in ${Math.round(1 / pValue).toLocaleString("en")} random pairs is this close`;
-}
-
-const short = (item) =>
-  [item.rank, item.similarity === undefined || item.similarity === null ? null : percent(item.similarity), item.id.split("/").pop()]
-    .filter((part) => part !== null && part !== undefined).join("  ");
-
 const label = (item) =>
   [
-    item.rank ? `Rank ${item.rank}` : null,
+    item.caption ? nameOf(item) : null,
     item.id,
-    item.similarity === undefined || item.similarity === null ? null : `similarity ${percent(item.similarity)}`,
-    meaning(item.p_value) || null,
+    item.likeness && item.likeness !== "the rest" ? item.likeness : null,
     item.label ? `label ${item.label}` : null,
     item.width ? `${item.width} by ${item.height} pixels` : null,
   ].filter(Boolean).join(", ");

@@ -6,7 +6,7 @@ import * as state from "./state.js";
 
 const PICTURES = 150; // at most, at a time
 const NEAR = 1500; // dots in sight, from which on downwards there are pictures
-const SIDE = 52; // of a picture, in CSS pixels
+const LEAST_SIDE = 52, MOST_SIDE = 180; // of a picture, in CSS pixels
 const NAMED = 24; // groups with a colour of their own
 const REACH = 14; // how near to a dot a click must be
 
@@ -54,7 +54,7 @@ function hue(at) {
 
 class MapView {
   constructor(place, page, map, key) {
-    Object.assign(this, { page, map, key, ids: new Map(), pictures: new Map(), near: [], selected: new Set(), alone: null, pointers: new Map() });
+    Object.assign(this, { page, map, key, ids: new Map(), pictures: new Map(), near: [], selected: new Set(), alone: null, pointers: new Map(), side: LEAST_SIDE });
     this.positions = new Float32Array(bytes(map.positions));
     const number = (text) => text && new Uint16Array(bytes(text));
     this.groupings = { clusters: { of: number(map.clusters), name: (at) => `Cluster ${at + 1}` } };
@@ -161,7 +161,7 @@ class MapView {
     const entry = (one, count, text) => {
       const swatch = make("span", { className: "swatch" });
       swatch.style.background = `rgb(${this.colour.get(one) ?? [128, 128, 128]})`;
-      const item = make("button", { type: "button", title: `Show only ${text}` }, swatch, `${text} `, make("small", { textContent: formatted(count) }));
+      const item = make("button", { type: "button", title: `Show only ${text}` }, swatch, make("span", { className: "name", textContent: text }), make("small", { textContent: formatted(count) }));
       item.setAttribute("aria-pressed", "false");
       item.onclick = () => {
         this.alone = this.alone === one ? null : one;
@@ -206,7 +206,17 @@ class MapView {
 
   whole() {
     if (!this.width) return;
-    this.#fit(this.grouping.of.keys());
+    // A few that lie far out don't make the rest small.
+    const within = [0, 1].map((axis) => {
+      const sorted = this.positions.filter((_, at) => at % 2 === axis).sort();
+      const quantile = (share) => sorted[Math.floor(share * (sorted.length - 1))];
+      const [low, high] = [quantile(0.01), quantile(0.99)], margin = 0.1 * (high - low);
+      return [low - margin, high + margin];
+    });
+    const rows = [];
+    for (let row = 0; row < this.map.count; row++)
+      if (within.every(([low, high], axis) => this.positions[2 * row + axis] >= low && this.positions[2 * row + axis] <= high)) rows.push(row);
+    this.#fit(rows.length ? rows : this.grouping.of.keys());
     this.least = this.at.scale / 2;
   }
 
@@ -232,8 +242,23 @@ class MapView {
     return [(this.positions[2 * row] - x) * scale + this.width / 2, (y - this.positions[2 * row + 1]) * scale + this.height / 2];
   }
 
+  // Never so far that nothing is in sight: the middle goes back to the nearest image.
+  #keepInSight() {
+    const halfX = this.width / 2 / this.at.scale, halfY = this.height / 2 / this.at.scale;
+    let nearest = null, least = Infinity;
+    for (let row = 0; row < this.map.count; row++) {
+      const dx = Math.abs(this.positions[2 * row] - this.at.x), dy = Math.abs(this.positions[2 * row + 1] - this.at.y);
+      if (dx < halfX && dy < halfY) return;
+      if (dx * dx + dy * dy < least) [nearest, least] = [row, dx * dx + dy * dy];
+    }
+    if (nearest === null) return;
+    this.at = { ...this.at, x: this.positions[2 * nearest], y: this.positions[2 * nearest + 1] };
+  }
+
   changed() {
     if (!this.width || !this.at) return;
+    this.peek.hidden = true;
+    this.#keepInSight();
     if (!this.frame) this.frame = requestAnimationFrame(() => this.#draw());
     clearTimeout(this.looking);
     this.looking = setTimeout(() => this.#look().catch((error) => this.page.tell(error.message)), 90);
@@ -252,7 +277,7 @@ class MapView {
       const picture = this.pictures.get(row);
       if (!picture?.naturalWidth) continue;
       const [x, y] = this.#screen(row), larger = Math.max(picture.naturalWidth, picture.naturalHeight);
-      const w = (SIDE * picture.naturalWidth) / larger, h = (SIDE * picture.naturalHeight) / larger;
+      const w = (this.side * picture.naturalWidth) / larger, h = (this.side * picture.naturalHeight) / larger;
       pen.imageSmoothingEnabled = larger > 64;
       pen.globalAlpha = this.selected.size && !this.selected.has(row) ? 0.35 : 1;
       pen.drawImage(picture, x - w / 2, y - h / 2, w, h);
@@ -301,8 +326,10 @@ class MapView {
     this.message.textContent = `${formatted(sees.length)} of ${formatted(this.map.count)} images in sight` +
       (sees.length > NEAR ? "; zoom in to see them." : ".");
     let near = [];
+    // The fewer are in sight, the larger.
+    this.side = Math.round(Math.min(MOST_SIDE, Math.max(LEAST_SIDE, 0.7 * Math.sqrt((this.width * this.height) / Math.max(1, sees.length)))));
     if (sees.length <= NEAR) {
-      for (let apart = 2 ** (Math.ceil(2 * Math.log2(SIDE / scale)) / 2); ; apart *= 2) {
+      for (let apart = 2 ** (Math.ceil(2 * Math.log2(this.side / scale)) / 2); ; apart *= 2) {
         near = this.#apart(sees, apart);
         if (near.length <= PICTURES) break;
       }
@@ -350,7 +377,7 @@ class MapView {
   #hit(x, y) {
     for (const row of [...this.near].reverse()) {
       const [left, top] = this.#screen(row);
-      if (this.pictures.get(row)?.naturalWidth && Math.abs(left - x) < SIDE / 2 && Math.abs(top - y) < SIDE / 2) return row;
+      if (this.pictures.get(row)?.naturalWidth && Math.abs(left - x) < this.side / 2 && Math.abs(top - y) < this.side / 2) return row;
     }
     const [squared, row] = this.#nearest(x, y);
     return squared < REACH ** 2 ? row : null;

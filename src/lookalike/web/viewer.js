@@ -1,181 +1,219 @@
-// One image, large: the others by arrow keys, and all that can be asked by it.
+// One image, large: the others by arrow keys and swipes, and all that can be asked by it.
 
 import * as api from "./api.js";
-import { meaning, percent } from "./grid.js";
+import { Stage } from "./stage.js";
 import * as state from "./state.js";
+import { copy, make, meaning, named, nameOf, percent, tell } from "./words.js";
 
-const SMALL = 64;
+// Whole pictures are asked for so large when one looks closer.
+const CLOSER = 4096;
 
-const make = (name, properties = {}, ...children) => {
-  const { dataset, attributes, ...rest } = properties;
-  const element = Object.assign(document.createElement(name), rest);
-  Object.assign(element.dataset, dataset ?? {});
-  for (const [key, value] of Object.entries(attributes ?? {})) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-};
+const button = (text, work, title = "", attributes = {}) => make("button", { type: "button", textContent: text, title, onclick: work, attributes });
 
-const button = (text, work, title = "") => make("button", { type: "button", textContent: text, title, onclick: work });
+// Close without a step back: what is asked next takes the viewer's place in the history.
+let leave = () => {};
+export const closeViewer = () => leave();
 
-export function openViewer(dialog, list, start, { facts, tell, act, query, crop }) {
-  let at = start;
-  const close = () => dialog.close();
+// `grid` holds the items and can load more of them; `onSeen(at)` is told which was seen last.
+export function openViewer(dialog, grid, start, { facts, act, query, crop, onSeen = () => {} }) {
+  const list = grid.items;
+  let at = start, closer = false;
+  const stage = new Stage({
+    onStep: (by) => step(by),
+    onPart: (there) => part.replaceChildren(...(there ? [
+      button(crop ? "Use this part" : "Search by this part", searchPart, "Enter", { class: "main" }), button("Whole picture", () => stage.drop())] : [])),
+    onZoom: (scale) => {
+      if (scale * (devicePixelRatio || 1) < sideNow() / Math.max(stage.size.width, stage.size.height) * 1.01 || closer || !list[at].id) return;
+      closer = true; // more pixels are shown than were asked for
+      stage.sharpen(api.picture(list[at].id, CLOSER));
+    },
+  });
+  const part = make("div", { className: "part" });
+  const sideNow = () => (Math.max(innerWidth, innerHeight) * (devicePixelRatio || 1) > 1100 ? 2048 : 1024);
+  const source = () => (list[at].id ? { id: list[at].id } : { upload: list[at].upload });
+  const asking = (work) => () => {
+    leave();
+    work();
+  };
+  const searchPart = asking(() => (crop ? crop(stage.pixels) : state.ask({ images: [{ ...source(), crop: stage.pixels }] })));
+
+  const title = make("h2", { id: "viewer-title" });
+  const facts_ = make("dl"), out = make("div", { className: "pair", hidden: true });
+  const buttons = make("div", { className: "buttons" });
+  const caption = make("p", { className: "caption" });
+  dialog.replaceChildren(
+    make("header", {}, title,
+      make("div", { className: "row" },
+        button("\u2212", () => stage.zoom(1 / 1.5), "Smaller (minus)", { "aria-label": "Smaller" }),
+        button("+", () => stage.zoom(1.5), "Larger (plus)", { "aria-label": "Larger" }),
+        button("1:1", () => stage.to(1), "Each pixel (1); 0 shows all", { "aria-label": "Each pixel" }),
+        button("\u2922", full, "Full screen (f)", { "aria-label": "Full screen" }),
+        ...(list.length > 1 || grid.load ? [button("\u2190", () => step(-1), "Previous (arrow left)"), button("\u2192", () => step(1), "Next (arrow right)")] : []),
+        button("\u00d7", () => dialog.close(), "Close (Escape)", { "aria-label": "Close" }))),
+    make("div", { className: "middle" }, stage.element, part, out),
+    make("div", { className: "side" }, buttons, caption, facts_),
+  );
 
   async function show() {
-    const item = list[at];
-    const name = item.name ?? item.id;
-    const picture = make("img", { src: item.id ? api.picture(item.id) : api.uploaded(item.upload), alt: name, draggable: false });
-    const stage = make("div", { className: "stage" }, picture);
-    picture.addEventListener("load", () =>
-      stage.classList.toggle("small", Math.max(picture.naturalWidth, picture.naturalHeight) <= SMALL));
-    const list_ = make("dl");
-    const out = make("div", { className: "pair" });
-    const buttons = make("div", { className: "buttons" });
-    const note = make("p", { className: "note", textContent: "Drag over the picture to search by a part of it." });
-    const source = item.id ? { id: item.id } : { upload: item.upload };
-    if (!crop) {
-      buttons.append(
-        button("Search by it", () => (close(), state.ask({ images: [source] }))),
-        button("Find duplicates", () => (close(), state.ask({ images: [source], within: duplicateDistance(facts) }))),
-        ...(item.id ? [
-          button("More like it", () => (close(), act("like", item))),
-          button("Less like it", () => (close(), act("dislike", item))),
-          button("Copy path", async () => {
-            await navigator.clipboard.writeText(item.id).then(() => tell("Copied."), () => tell(item.id));
-          }),
-          make("a", { href: api.original(item.id), download: "", textContent: "Original", className: "button" }),
-        ] : []),
-        button("Denoise", () => state.write({ ...state.read(), tab: "denoise", query: { ...query, images: [source] } })),
-      );
-      if (item.rank && query.images.length) buttons.append(button("Why?", () => why(item, query, out, tell)));
-    }
-    dialog.replaceChildren(
-      make("header", {},
-        make("h2", { id: "viewer-title", textContent: name }),
-        make("div", { className: "row" },
-          ...(list.length > 1 ? [button("\u2190", () => step(-1), "Previous (arrow left)"), button("\u2192", () => step(1), "Next (arrow right)")] : []),
-          make("button", { type: "button", textContent: "\u00d7", title: "Close (Escape)", onclick: close, attributes: { "aria-label": "Close" } }))),
-      stage,
-      make("div", { className: "side" }, buttons, note, list_, out),
-    );
-    cropping(stage, picture, item, (box) => {
-      close();
-      if (crop) crop(box);
-      else state.ask({ images: [{ ...source, crop: box }] });
+    const item = list[at], name = item.name ?? (item.id ? item.id : named(item));
+    closer = false;
+    title.textContent = name;
+    out.hidden = true;
+    stage.element.hidden = false;
+    onSeen(at);
+    const known = item.width ? item : item.upload ? await api.uploadedSize(item.upload).catch(() => ({})) : {};
+    if (list[at] !== item) return;
+    stage.show({
+      alt: item.caption ? nameOf(item) : name, width: known.width, height: known.height,
+      small: item.id && known.width ? api.thumbnail(item.id, { hash: item.hash }) : undefined,
+      large: item.id ? api.picture(item.id, sideNow()) : api.uploaded(item.upload),
     });
-    const known = [
-      item.rank && ["Rank", item.rank],
-      item.similarity !== undefined && item.similarity !== null && ["Similarity", `${percent(item.similarity)} (distance ${item.distance.toFixed(4)})`],
-      meaning(item.p_value) && ["Meaning", meaning(item.p_value)],
-      item.inliers && ["Keypoints", `${item.inliers} agree`],
-      item.group?.length && ["Folded in", item.group.join(", ")],
-    ].filter(Boolean);
-    fill(list_, known);
-    if (item.id) {
-      try {
-        const stored = await api.image(item.id);
-        const { id, label, caption, metadata, width, height, size, ...others } = stored;
-        if (list[at] !== item) return;
-        fill(list_, [
-          ...known,
-          ["Size", width ? `${width} x ${height} pixels, ${bytes(size)}` : ""],
-          ["Label", label], ["Caption", caption], ...Object.entries(metadata ?? {}), ...Object.entries(others),
-        ].filter(([, value]) => value));
-      } catch (error) {
-        tell(error.message);
-      }
+    actions(item);
+    told(item, {});
+    // The neighbours, so that a step shows them at once.
+    for (const other of [list[at + 1], list[at - 1]]) if (other?.id) new Image().src = api.picture(other.id, sideNow());
+    if (!item.id) return;
+    try {
+      const stored = await api.image(item.id);
+      if (list[at] !== item) return;
+      if (!known.width && stored.width) Object.assign(stage.size, { width: stored.width, height: stored.height }), stage.fit();
+      told(item, stored);
+    } catch (error) {
+      tell(error.message);
     }
   }
 
-  function step(by) {
-    at = Math.min(list.length - 1, Math.max(0, at + by));
+  function actions(item) {
+    if (crop) {
+      buttons.replaceChildren(button("Choose a part", () => stage.begin()));
+      return;
+    }
+    const images = [source()];
+    buttons.replaceChildren(
+      button("Search by it", asking(() => state.ask({ images })), "", { class: "main" }),
+      button("Search by a part", () => stage.begin(), "Or draw over the picture"),
+      ...(item.id ? [button("More like it", asking(() => act("like", item))), button("Less like it", asking(() => act("dislike", item)))] : []),
+      button("Find duplicates", asking(() => state.ask({ images, within: duplicateDistance(facts) }))),
+      button("Denoise", asking(() => state.write({ ...state.read(), tab: "denoise", query: { ...query, images } }))),
+      ...(item.rank && query.images.length ? [button("Why?", () => why(item))] : []),
+      ...(item.id ? [
+        button("Copy path", async () => tell((await copy(facts?.folder ? `${facts.folder}/${item.id}` : item.id, dialog)) ? "Copied." : item.id)),
+        make("a", { href: api.original(item.id), download: "", textContent: "Original", className: "button" }),
+      ] : []),
+    );
+  }
+
+  function told(item, stored) {
+    const { id, label, caption: text, metadata, width, height, size, hash, tags, ...others } = stored;
+    caption.textContent = text ?? item.caption ?? "";
+    fill(facts_, [
+      item.likeness && ["Likeness", item.likeness],
+      item.group?.length && ["Folded in", item.group.join(", ")],
+      ["Size", width ? `${width} x ${height} pixels, ${bytes(size)}` : ""],
+      [id?.includes("/") && id.split("/").slice(-2)[0] === label ? "Folder" : "Label", label],
+      tags?.length && ["Shows", tags.map(({ word }) => word).join(", ")],
+      ...Object.entries(metadata ?? {}), ...Object.entries(others),
+    ].filter((pair) => pair && pair[1]));
+  }
+
+  // The numbers behind an answer, and the parts of both pictures that account for it.
+  async function why(item) {
+    stage.element.hidden = true;
+    out.hidden = false;
+    const back = button("Back to the picture", () => {
+      out.hidden = true;
+      stage.element.hidden = false;
+      stage.fit();
+    });
+    const numbers = make("dl");
+    fill(numbers, [
+      ["Rank", item.rank],
+      item.similarity !== undefined && item.similarity !== null && ["Similarity", `${percent(item.similarity)} (distance ${item.distance.toFixed(4)})`],
+      meaning(item.p_value) && ["How rare", meaning(item.p_value, item.p_value_is_bound)],
+      item.inliers && ["Details", `${item.inliers} in the same arrangement`],
+    ].filter(Boolean));
+    const message = make("p", { textContent: "Computing the explanation ...", attributes: { role: "status" } });
+    out.replaceChildren(back, message, numbers);
+    back.focus();
+    try {
+      const explanation = await api.explain({ image: query.images[0], match: item.id, encoder: query.encoder ?? null });
+      if (list[at] !== item) return;
+      const side = (name, title_, alt) => make("figure", {}, make("img", { src: explanation[name], alt }), make("figcaption", { textContent: title_ }));
+      message.textContent = explanation.message;
+      message.after(side("query", "Query", "The query, with the parts that account for the similarity"), side("match", "Match", "The match, with the parts that account for the similarity"));
+    } catch (error) {
+      message.textContent = error.message;
+    }
+  }
+
+  async function step(by) {
+    const to = at + by;
+    if (to >= list.length && grid.next !== null && grid.load) await grid.load().catch((error) => tell(error.message));
+    if (to < 0 || to >= list.length) {
+      tell(to < 0 ? "This is the first." : "This is the last.");
+      return;
+    }
+    at = to;
     show();
   }
+
+  function full() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else dialog.requestFullscreen?.().catch(() => tell("This browser shows no page on the full screen."));
+  }
+
   dialog.onkeydown = (event) => {
-    if (event.key === "ArrowRight") step(1);
-    else if (event.key === "ArrowLeft") step(-1);
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const work = {
+      ArrowRight: () => step(1), ArrowLeft: () => step(-1), f: full, "+": () => stage.zoom(1.5), "=": () => stage.zoom(1.5),
+      "-": () => stage.zoom(1 / 1.5), 0: () => stage.fit(), 1: () => stage.to(1),
+      Enter: event.target === stage.box && stage.part ? searchPart : undefined,
+    }[event.key];
+    if (!work) return;
+    event.preventDefault();
+    work();
   };
   dialog.onclick = (event) => {
-    if (event.target === dialog) close();
+    if (event.target === dialog) dialog.close();
   };
-  if (!dialog.open) dialog.showModal();
+  // The step back of a browser closes it; so does Escape, which then takes that step itself.
+  const closed = (stepBack) => {
+    window.removeEventListener("popstate", gone);
+    stage.resized.disconnect();
+    leave = () => {};
+    if (stepBack && history.state?.viewer) history.back();
+  };
+  const gone = () => {
+    dialog.onclose = null;
+    closed(false);
+    dialog.close();
+    onSeen(at, true);
+  };
+  leave = () => {
+    dialog.onclose = null;
+    closed(false);
+    dialog.close();
+  };
+  dialog.onclose = () => {
+    closed(true);
+    onSeen(at, true);
+  };
+  if (!dialog.open) {
+    dialog.showModal();
+    if (!history.state?.viewer) history.pushState({ viewer: true }, "");
+  }
+  window.addEventListener("popstate", gone);
   show();
 }
 
 const fill = (list, pairs) =>
-  list.replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: String(value) })]));
+  list.replaceChildren(...pairs.filter(Boolean).flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: String(value) })]));
 
 const bytes = (size) => (size > 1e6 ? `${(size / 1e6).toFixed(1)} MB` : `${Math.ceil(size / 1e3)} KB`);
 
-const duplicateDistance = (facts) => (facts && !facts.distances.includes(facts.encoders[0]?.distance) ? 8 : 0.02);
-
-// A box drawn on the picture, in pixels of the upright original.
-function cropping(stage, picture, item, done) {
-  let begun = null;
-  const box = make("div", { className: "crop", hidden: true });
-  stage.append(box);
-  const inside = (event) => {
-    const shown = picture.getBoundingClientRect();
-    return [
-      Math.min(shown.width, Math.max(0, event.clientX - shown.left)),
-      Math.min(shown.height, Math.max(0, event.clientY - shown.top)),
-    ];
-  };
-  stage.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    begun = inside(event);
-    stage.setPointerCapture(event.pointerId);
-  });
-  stage.addEventListener("pointermove", (event) => {
-    if (!begun) return;
-    const [x, y] = inside(event), shown = picture.getBoundingClientRect(), outer = stage.getBoundingClientRect();
-    Object.assign(box.style, {
-      left: `${shown.left - outer.left + Math.min(x, begun[0])}px`, top: `${shown.top - outer.top + Math.min(y, begun[1])}px`,
-      width: `${Math.abs(x - begun[0])}px`, height: `${Math.abs(y - begun[1])}px`,
-    });
-    box.hidden = false;
-  });
-  stage.addEventListener("pointerup", async (event) => {
-    if (!begun) return;
-    const [x, y] = inside(event), from = begun;
-    begun = null;
-    if (Math.abs(x - from[0]) < 6 || Math.abs(y - from[1]) < 6) {
-      box.hidden = true;
-      return;
-    }
-    const shown = picture.getBoundingClientRect();
-    const whole = await originalSize(picture, item);
-    const across = whole.width / shown.width, down = whole.height / shown.height;
-    const left = Math.floor(Math.min(x, from[0]) * across), top = Math.floor(Math.min(y, from[1]) * down);
-    const right = Math.min(whole.width, Math.ceil(Math.max(x, from[0]) * across));
-    const bottom = Math.min(whole.height, Math.ceil(Math.max(y, from[1]) * down));
-    done([left, top, Math.max(1, right - left), Math.max(1, bottom - top)]);
-  });
-}
-
-async function originalSize(picture, item) {
-  if (item.id) {
-    const stored = await api.image(item.id).catch(() => ({}));
-    if (stored.width) return stored;
-  } else {
-    const response = await fetch(api.uploaded(item.upload), { method: "HEAD" }).catch(() => null);
-    const size = response?.headers.get("x-image-size")?.split("x").map(Number);
-    if (size) return { width: size[0], height: size[1] };
-  }
-  return { width: picture.naturalWidth, height: picture.naturalHeight };
-}
-
-async function why(item, query, out, tell) {
-  out.replaceChildren(make("p", { textContent: "Computing the explanation ..." }));
-  try {
-    const explanation = await api.explain({ image: query.images[0], match: item.id, encoder: query.encoder ?? null });
-    out.replaceChildren(
-      make("figure", {}, make("img", { src: explanation.query, alt: "The query, with the parts that account for the similarity" }), make("figcaption", { textContent: "Query" })),
-      make("figure", {}, make("img", { src: explanation.match, alt: "The match, with the parts that account for the similarity" }), make("figcaption", { textContent: "Match" })),
-      make("p", { textContent: explanation.message }),
-    );
-  } catch (error) {
-    out.replaceChildren();
-    tell(error.message);
-  }
+// By the encoder that will be asked: codes count bits.
+function duplicateDistance(facts) {
+  const name = state.read().query.encoder ?? facts?.default;
+  const used = facts?.encoders.find((one) => one.name === name);
+  return used && !facts.distances.includes(used.distance) ? 8 : 0.02;
 }

@@ -2,6 +2,7 @@
 
 import json
 import math
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -79,8 +80,26 @@ def test_the_json_is_the_documented_one(index):
         "query": "array[0]",
         "search": "exact",
         "matches": [
-            {"rank": 1, "id": "0", "distance": 0.0, "similarity": 1.0, "label": "a", "width": 2, "height": 2},
-            {"rank": 2, "id": "3", "distance": 0.0, "similarity": 1.0, "label": "a", "width": 2, "height": 2},
+            {
+                "rank": 1,
+                "id": "0",
+                "distance": 0.0,
+                "similarity": 1.0,
+                "label": "a",
+                "width": 2,
+                "height": 2,
+                "hash": ANY,
+            },
+            {
+                "rank": 2,
+                "id": "3",
+                "distance": 0.0,
+                "similarity": 1.0,
+                "label": "a",
+                "width": 2,
+                "height": 2,
+                "hash": ANY,
+            },
         ],
     }
 

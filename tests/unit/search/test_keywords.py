@@ -34,20 +34,30 @@ def test_words_are_without_case_accents_and_signs():
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        ("bus", [0]),
+        ("bus", [0, 1]),  # and in the plural
         ("BUS*", [0, 1]),
         ("red", [0, 1]),
-        ("red bus", [0]),
+        ("red bus", [0, 1]),
         ("red -trams", [0]),
         ("-red jpg", []),
         ("maría 1863", [2]),
         ("nowhere", []),
         ("fortuny-1863", [2]),
         ("x", [3]),
+        ("bu", []),  # too short to stand for another
+        ("fortu", [2]),  # begins one
+        ("fotruny", [2]),  # one slip of the finger
+        ("fotuny", [2]),
+        ("1864", []),  # another number is another thing
+        ("red -bux", [0, 1]),  # what is left out must be there as it is
     ],
 )
 def test_all_words_must_be_there(asked, found):
     assert rows(asked) == found
+
+
+def test_what_stands_for_a_word_that_is_not_there_is_told():
+    assert Words.of(FACTS).forgiven("fortunx red maria") == {"fortunx": ["fortuny"]}
 
 
 def test_the_score_is_bm25():
@@ -104,7 +114,7 @@ LANGUAGES = {
         ("ឆ្មា", {"km"}),
         ("ကြောင်", {"my"}),
         ("बिल्ली", {"hi"}),
-        ("बिल्ल", set()),
+        ("बिल्ल", {"hi"}),  # no such word, but the beginning of one
         ("2024", {"mixed"}),
         ("年", {"mixed"}),
     ],

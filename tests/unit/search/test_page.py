@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lookalike.errors import CollectionError, EncoderError, IndexStoreError, Loo
 from lookalike.imaging.encode import save_image, to_png
 from lookalike.search.calibration import PValue, gap_after
 from lookalike.search.example import Example
+from lookalike.search.likeness import LEVELS
 from quadrants import ENTRY, Quadrants, pictures
 
 #: Quadrants' descriptor is the four pixels: rows 0 and 3 point the same way.
@@ -85,6 +87,8 @@ def test_the_json_is_the_documented_one(index):
                 "label": "a",
                 "width": 2,
                 "height": 2,
+                "hash": ANY,
+                "likeness": "same picture",
                 "p_value": pytest.approx(1 / 6),
             },
             {
@@ -95,6 +99,8 @@ def test_the_json_is_the_documented_one(index):
                 "label": "a",
                 "width": 2,
                 "height": 2,
+                "hash": ANY,
+                "likeness": "same picture",
                 "p_value": pytest.approx(1 / 6),
             },
         ],
@@ -432,3 +438,26 @@ def test_noise_is_taken_out_of_images_and_of_nothing_else(index):
         UsageError, match="denoise takes the noise out of the query's images, and there is none; leave it out"
     ):
         index.ask({"words": "first", "denoise": "auto"})
+
+
+# How alike -------------------------------------------------------------------------------------------------------------
+
+
+def test_likeness_is_in_words_and_never_rises(digits_index):
+    response = digits_index.ask({"images": [{"id": "5"}], "k": 600})
+    words = [m.likeness for m in response.matches]
+    assert words[0] == "same picture"
+    assert words[-1] == "the rest"
+    assert words == sorted(words, key=LEVELS.index)
+
+
+def test_what_is_left_out_is_no_answer_and_counts_for_nothing(digits_index):
+    plain = digits_index.ask({"images": [{"id": "5"}], "k": 20})
+    without = digits_index.ask({"images": [{"id": "5"}], "k": 19, "without": ["5"]})
+    assert ids(without) == ids(plain)[1:]
+    assert without.total == plain.total - 1
+
+
+def test_there_is_no_verdict_on_an_image_that_is_not_alone(photos):
+    alone = photos.ask({"images": [{"id": "cats/p0.png"}], "likes": ["dogs/p5.png"], "words": "third"})
+    assert not alone.nothing_like_it

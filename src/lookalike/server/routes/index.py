@@ -16,11 +16,13 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from lookalike.errors import LookalikeError
+from lookalike.imaging.encode import THUMBNAIL_SIDE
 from lookalike.index.schema import FILTERED
 from lookalike.metrics.ranking import SHOWN
 from lookalike.neighbors.distances import DISTANCES
 from lookalike.reports.saved_scores import saved_reports
 from lookalike.search.rerank import RERANKERS
+from lookalike.server.pictures import longest_side
 from lookalike.server.prometheus import CONTENT_TYPE
 from lookalike.server.schemas import ERRORS, InfoModel, ReportModel, ReportsModel, StatusModel, SuggestModel
 from lookalike.server.service import Service, ServiceOf
@@ -32,13 +34,19 @@ router = APIRouter(responses=ERRORS)
 CHECK_SECONDS, HEARTBEAT_SECONDS = 0.5, 15.0
 #: Columns or values of one suggestion, and images whose metadata is looked through for them.
 _MAX_SUGGESTIONS, _MAX_SAMPLED = 12, 2000
+#: Thumbnails that are looked at.
+_LOOKED_AT = 4
 
 
 @router.get("/api/info", response_model=InfoModel, tags=["index"])
 def info(service: ServiceOf, request: Request) -> dict[str, Any]:
     """Return what the index holds and can do."""
     content = service.ask_index(lambda index: _info(service, index))
-    return content | {"trouble": service.public_text(request, content["trouble"])}
+    remote = request.scope.get("lookalike.remote", True)  # another machine's user is told nothing of this one's folders
+    return content | {
+        "trouble": service.public_text(request, content["trouble"]),
+        "folder": None if remote else content["folder"],
+    }
 
 
 @router.get("/api/reports", response_model=ReportsModel, tags=["index"])
@@ -121,7 +129,19 @@ def _info(service: Service, index: SharedIndex) -> dict[str, Any]:
         "version": manifest.dataset_version,
         "urls": service.fetcher is not None,
         "trouble": service.live.trouble,
+        "folder": manifest.source if Path(manifest.source).is_dir() else None,
+        "small_thumbnails": index.cached("small thumbnails", lambda: _are_small(index)),
     }
+
+
+def _are_small(index: SharedIndex) -> bool:
+    """Tell whether an older version made the thumbnails, smaller than they are now."""
+    rows = np.unique(np.linspace(0, len(index) - 1, _LOOKED_AT).astype(int)).tolist() if len(index) else []
+    for facts, file in zip(index.facts(rows), index.thumbnail_bytes(rows) if rows else [], strict=True):
+        whole = max(facts["width"] or 0, facts["height"] or 0)
+        if longest_side(file) < min(THUMBNAIL_SIDE, whole) - 1:
+            return True
+    return False
 
 
 def _distances() -> list[str]:
