@@ -135,7 +135,17 @@ def refuse_copy(path: Path, what: str) -> None:
 
 
 def shown_place(place: str | Path) -> str:
-    """Say where an index is, as a person wrote it."""
+    """Say where an index is, as a person wrote it.
+
+    Parameters
+    ----------
+    place : str or Path
+        A folder, or an address.
+
+    Returns
+    -------
+    str
+    """
     return str(open_objects(place)) if is_address(place) else str(place)
 
 
