@@ -4,13 +4,14 @@
 # make check     ruff, mypy, the order of imports, whether the generated docs are current, which figures may be stale; no tests
 # make torture   kills, failing disks and all hostile files, without a network; about half an hour
 # make mutants   break the code in 1,000 places and see which unit tests notice; an hour; MUTANTS='--minutes 5' goes on later
+# make cluster-test  three nodes of Ray and a store of objects, all on loopback; nodes and writers are killed; minutes
 # make docs      write the generated docs again
 # Each fills .venv by itself the first time; a second run starts at once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick torture mutants check docs format clean
+.PHONY: demo test quick torture cluster-test mutants check docs format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/lookalike demo $(DEMO)
@@ -29,6 +30,9 @@ torture: ALONE = $(shell unshare --net true 2>/dev/null && echo "unshare --net s
 torture: $(VENV)/.test
 	$(ALONE) $(BIN)/python -m pytest $(TESTS)
 	TMPDIR=$${TMPDIR:-/tmp} $(ALONE) $(BIN)/python -m pytest tests/torture
+
+cluster-test: $(VENV)/.cluster
+	$(BIN)/python -m pytest tests/integration/test_cluster.py tests/nodes $(TESTS)
 
 mutants: $(VENV)/.mutants
 	$(BIN)/python benchmarks/mutants.py $(MUTANTS)
@@ -72,6 +76,10 @@ $(VENV)/.test: $(VENV)/.demo
 
 $(VENV)/.check: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group check
+	@touch $@
+
+$(VENV)/.cluster: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group cluster
 	@touch $@
 
 $(VENV)/.mutants: $(VENV)/.test

@@ -1,14 +1,17 @@
 """Time and memory of 300,000 small files: the first index, one with nothing changed, a search, and a server's first answers.
 
     python benchmarks/many.py make [--count 300000] [--folder /tmp/many/photos]
-    python benchmarks/many.py measure [--steps index,unchanged,image,words,like,serve-words] [--folder ...] [--index ...] [--repeats 3]
+    python benchmarks/many.py grow [--folder ...] [--index ...]
+    python benchmarks/many.py measure [--steps STEP,...] [--folder ...] [--index ...] [--repeats 3]
 
 ``make`` writes JPEGs of 64 x 64 pixels, each of other content, a thousand a folder, three folders deep; files that are
-there already stay. ``measure`` runs the command line as a user does, one process a step, and looks at that main process
+there already stay. ``grow`` makes an index of all of them in minutes, where decoding takes hours on a busy machine: the command
+indexes the first thousand, and the store takes rows for the others whose descriptors, hashes and thumbnails are drawn; names,
+sizes and times are the files'. ``measure`` runs the command line as a user does, one process a step, and looks at that main process
 every 20 ms: the highest ``VmHWM`` (all resident memory, mapped files too) and the highest ``RssAnon`` (without pages of
 mapped files) of ``/proc/PID/status``, the wall clock, and the processor time of the process and of the workers that it
-waited for. Workers' memory is not counted. ``index`` begins with an empty folder and must come before the others. A
-server counts as open when it answers ``/api/health``; its first answer is asked for at once, of a fresh server each.
+waited for. Workers' memory is not counted. ``index`` begins with an empty folder and must come before the others. ``added``
+updates with one file more, and then takes it away again. A server counts as open when it answers ``/api/health``; its first answer is asked for at once, of a fresh server each.
 
 Each run prints a line of JSON with the machine's load when it began. All of them go to runs/many/, their rows to
 results/many.csv.
@@ -39,14 +42,26 @@ import numpy as np
 from PIL import Image
 from study import keep
 
-ENCODER = "color"
+ENCODER, GROWN_ENCODER = "color", "hog"
 SIDE, A_FOLDER = 64, 1000
 WORDS = """
 bus tram gate tower bridge river forest cloud stone horse heron otter lamp chair table piano violin kettle
 red blue green old new small tall quiet broken golden silver round narrow wet dry bright dark early
 """
 WHAT, WHICH = (line.split() for line in WORDS.strip().splitlines())
-STEPS = ("index", "unchanged", "image", "words", "like", "serve-words")
+STEPS = (
+    "index",
+    "unchanged",
+    "added",
+    "image",
+    "words",
+    "where",
+    "files",
+    "health",
+    "like",
+    "serve-words",
+    "serve-files",
+)
 _LOOK_SECONDS, _LONGEST_SECONDS = 0.02, 3600
 
 
@@ -143,21 +158,86 @@ def lookalike(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "lookalike", *map(str, arguments)]
 
 
+def grow(folder: Path, index: Path) -> int:
+    """Make an index of all files, of which the first thousand were read."""
+    from dataclasses import asdict, replace
+    from hashlib import sha256
+
+    from lookalike.collections.open import open_collection
+    from lookalike.index.lance_store import LanceStore
+    from lookalike.index.manifest import read_manifest
+    from lookalike.index.schema import ENCODED, Described, Facts, to_table
+
+    shutil.rmtree(index, ignore_errors=True)
+    first = Path(name_of(0)).parent
+    subprocess.run(lookalike("index", folder, "-e", GROWN_ENCODER, "-o", index, "--include", f"{first}/*"), check=True)
+    manifest, images, rng = read_manifest(index), open_collection(folder), np.random.default_rng(0)
+    store, column, entries = LanceStore(index, manifest), manifest.columns[0], images.entries
+    assert entries is not None
+    thumbnail = store.read(["thumbnail"])["thumbnail"][0].as_py()
+    key = manifest.next_key
+    for start in range(0, len(entries), 8192):
+        some = [entry for entry in entries[start : start + 8192] if not entry.id.startswith(f"{first}/")]
+        if not some:
+            continue
+        facts = [
+            Facts(
+                key + i, e.id, label=e.label, hash=sha256(e.id.encode()).hexdigest(), size=e.size, mtime_ns=e.mtime_ns,
+                width=SIDE, height=SIDE,
+            )
+            for i, e in enumerate(some)
+        ]  # fmt: skip
+        drawn = rng.random((len(some), column.dimension), np.float32)
+        drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+        described = {column.column: Described(drawn.astype(column.dtype), np.full(len(some), ENCODED, np.int8))}
+        store.append(to_table(facts, [thumbnail] * len(some), described, [column]))
+        key += len(some)
+    count = manifest.count + key - manifest.next_key
+    store.commit(
+        replace(
+            manifest,
+            columns=[replace(column, count=count)],
+            next_key=key,
+            outcomes={"indexed": count},
+            reading=json.loads(json.dumps(asdict(images.options))),
+            listed=images.listed,
+            mounts=sorted(images.mounts),
+        )
+    )
+    return count
+
+
 # The steps ------------------------------------------------------------------------------------------------------------
 
 
 def run(*arguments: str | Path) -> dict[str, Any]:
     printed, found = Watched(lookalike(*arguments, "--json")).wait()
     said = json.loads(printed)
+    if isinstance(said, list):  # of files
+        return found | {"total": len(said)}
     keep = ("indexed", "unchanged", "failed", "total", "search")
     return found | {key: said[key] for key in keep if key in said}
 
 
-def ask(port: int, query: dict[str, Any]) -> tuple[float, int]:
+def added(folder: Path, index: Path) -> dict[str, Any]:
+    """Update with one file more; the index is as before when that has been measured."""
+    one = folder / "one more.jpg"
+    one.write_bytes(jpeg_of(2**31))
+    try:
+        return run("index", folder, "-o", index)
+    finally:
+        one.unlink()
+        run("index", folder, "-o", index)
+
+
+def ask(port: int, query: str | dict[str, Any]) -> tuple[float, int]:
     """Return how long the server took for an answer, and how many images it counts."""
     begun = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    connection.request("POST", "/api/search", json.dumps(query), {"Content-Type": "application/json"})
+    if isinstance(query, str):
+        connection.request("GET", query)
+    else:
+        connection.request("POST", "/api/search", json.dumps(query), {"Content-Type": "application/json"})
     response = connection.getresponse()
     said = json.loads(response.read())
     took = time.perf_counter() - begun
@@ -166,7 +246,7 @@ def ask(port: int, query: dict[str, Any]) -> tuple[float, int]:
     return took, int(said["total"])
 
 
-def serve(index: Path, first: dict[str, Any], then: list[dict[str, Any]]) -> dict[str, Any]:
+def serve(index: Path, first: str | dict[str, Any], then: list[Any]) -> dict[str, Any]:
     """Ask a fresh server one thing at once, and others after that."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -195,11 +275,17 @@ def measure(folder: Path, index: Path, steps: list[str], repeats: int) -> dict[s
     """Run the steps, all but the first index as often as asked for; return what each run took."""
     like, image = {"likes": [name_of(1234)], "k": 20}, folder / name_of(4321)
     words = {"words": "red bus", "k": 20}
+    page = "/api/files?limit=100"
     do = {
         "index": lambda: run("index", folder, "-e", ENCODER, "-o", index),
         "unchanged": lambda: run("index", folder, "-o", index),
+        "added": lambda: added(folder, index),
         "image": lambda: run("search", image, "-i", index),
         "words": lambda: run("search", "-i", index, "--words", words["words"]),
+        "where": lambda: run("search", image, "-i", index, "--where", "width > 10", "--words", words["words"]),
+        "files": lambda: run("files", "-i", index),
+        "health": lambda: run("info", "-i", index, "--health"),
+        "serve-files": lambda: serve(index, page, [page, f"{page}&offset=50000", words]),
         "like": lambda: serve(index, like, [like, {"likes": [name_of(77)]}, words, {"where": "width > 10", "k": 5}]),
         "serve-words": lambda: serve(index, words, [words, {"words": "old heron"}, like]),
     }
@@ -215,7 +301,7 @@ def measure(folder: Path, index: Path, steps: list[str], repeats: int) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "measure"))
+    parser.add_argument("what", choices=("make", "grow", "measure"))
     parser.add_argument("--count", type=int, default=300_000)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/many/photos"))
     parser.add_argument("--index", type=Path, help="an index of ours; `index` removes it. Default: beside the folder")
@@ -226,9 +312,14 @@ def main() -> None:
         print(f"{make(options.folder, options.count):,} files written")
         return
     index = options.index or options.folder.with_name(f"{options.folder.name}.index")
+    if options.what == "grow":
+        print(f"{grow(options.folder, index):,} rows")
+        return
     files = sum(len(names) for _, _, names in os.walk(options.folder))
     steps = measure(options.folder, index, options.steps.split(","), options.repeats)
-    settings = {"files": files, "encoder": ENCODER, "side": SIDE, "nice": os.nice(0)}
+    from lookalike.index.manifest import read_manifest
+
+    settings = {"files": files, "encoder": read_manifest(index).encoder, "side": SIDE, "nice": os.nice(0)}
     keep("many", f"{files} files", {"steps": steps}, settings=settings)
 
 

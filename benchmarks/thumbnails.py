@@ -1,23 +1,22 @@
 """What thumbnails cost: the time to index a folder and the size of its index, for whatever this version makes of them.
 
-python benchmarks/thumbnails.py FOLDER NAME [--runs 3]  adds a line to results/thumbnails.csv.
+python benchmarks/thumbnails.py [--shared ../shared/data] [--runs 3]
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from typing import Any
+
+from study import keep
 
 import lookalike
 from lookalike.imaging.encode import THUMBNAIL_SIDE
-
-RESULTS = Path(__file__).with_name("results") / "thumbnails.csv"
 
 
 def indexed(folder: Path) -> tuple[float, int, int, int, str]:
@@ -36,27 +35,21 @@ def indexed(folder: Path) -> tuple[float, int, int, int, str]:
 
 
 def main() -> None:
-    """Measure, and add a line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("name")
+    """Measure, and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    runs = [indexed(options.folder) for _ in range(options.runs)]
-    _, images, whole, thumbnails, kind = runs[0]
-    row = {
-        "collection": options.name, "images": images, "side": THUMBNAIL_SIDE, "format": kind,
-        "seconds_median": round(median(run[0] for run in runs), 2), "seconds_min": round(min(run[0] for run in runs), 2),
-        "seconds_max": round(max(run[0] for run in runs), 2), "runs": options.runs,
-        "index_bytes": whole, "thumbnail_bytes": thumbnails,
-    }  # fmt: skip
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-    print(row)
+    found: list[dict[str, Any]] = []
+    for name, folder in (("museum", "museum-2022/BBDD"), ("corel1k", "corel1k")):
+        runs = [indexed(options.shared / folder) for _ in range(options.runs)]
+        _, images, whole, thumbnails, kind = runs[0]
+        found.append({
+            "collection": name, "images": images, "format": kind, "seconds": [run[0] for run in runs], "index": whole,
+            "thumbnails": thumbnails,
+        })  # fmt: skip
+        print(found[-1], flush=True)
+    keep("thumbnails", f"{THUMBNAIL_SIDE} pixels", found)
 
 
 if __name__ == "__main__":

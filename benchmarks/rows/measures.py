@@ -56,12 +56,15 @@ _SOURCES: dict[str, list[str]] = {
     "serving": ["server", "search/engine.py", "search/page.py"],
     "startup": ["cli", "index/reader.py", "index/reopen.py", "index/vectors.py", "search/engine.py"],
     "words": ["encoders/class_head.py", "encoders/concepts.py", "search/tags.py", "search/keywords.py", *_NEURAL, *_POST],
+    "thumbnails": ["imaging/encode.py", *_INDEXING],
     "verified": ["encoders/keypoints.py", "encoders/local.py", "transforms/views.py"],
     "training": ["encoders/autoencoder.py", *_TRAINING],
 }  # fmt: skip
 # Tables that the scripts of others write, too.
 _SOURCES |= {
     "contrastive-pilot": _SOURCES["contrastive"],
+    "diffusion-first": _SOURCES["diffusion"],
+    "diffusion-growth": _SOURCES["diffusion"],
     "noise-ranking": _SOURCES["noise"],
     "nothing-labelled": _SOURCES["nothing"],
     "search-processor": _SOURCES["search"],

@@ -84,13 +84,17 @@ def diffusion(part: str, raw: Any) -> Iterator[Row]:
                     "low": low,
                     "high": high,
                     "note": f"alpha {one['alpha']:.4f}",
+                    "table": "diffusion-growth",
                 }
         return
     if part == "first":
         for one in raw:
             for title, both in one["scores"].items():
                 for metric, value in zip(("P@1", "mAP"), both, strict=True):
-                    yield {**number(metric, value, collection=one["collection"], method=title), "setting": "first"}
+                    yield {
+                        **number(metric, value, collection=one["collection"], method=title),
+                        "table": "diffusion-first",
+                    }
         return
     for one in raw["collections"]:
         for metric, value in zip(("P@1", "mAP"), one["scores"], strict=True):
@@ -121,6 +125,8 @@ def _written(setting: Any) -> str:
 
 STUDIES = {"diffusion": diffusion, "verified": verified, "eyes": eyes, "candidates-left-out": candidates}
 ABOUT = {
+    "diffusion-growth": ("benchmarks/diffusion.py --only growth", "how far diffusion goes in larger collections"),
+    "diffusion-first": ("benchmarks/diffusion.py --only first", "diffusion behind the plain first answer, and alone"),
     "diffusion": (
         "benchmarks/diffusion.py",
         "diffusion's constants on twelve collections, chosen with each left out in turn",

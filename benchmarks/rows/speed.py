@@ -321,12 +321,24 @@ def many(part: str, raw: Any) -> Iterator[Row]:
                 yield took(metric, [run[name] for run in runs], collection=part, setting=step)
 
 
-STUDIES = {
+def thumbnails(part: str, raw: Any) -> Iterator[Row]:
+    for one in raw:
+        where = {"collection": one["collection"], "setting": f"{part}, {one['format']}"}
+        yield took("seconds to index, pixels", one["seconds"], **where)
+        yield number("MB, the index", one["index"] / 1e6, **where)
+        yield number("MB, its thumbnails", one["thumbnails"] / 1e6, **where)
+
+
+STUDIES = {"thumbnails": thumbnails,
     "encoding": encoding, "hamming": hamming, "hog": hog, "indexing": indexing, "map": map_, "map-frames": map_frames,
     "neural": neural, "scoring": scoring, "search": search, "serving": serving, "startup": startup, "training": training,
     "costs": costs, "many": many,
 }  # fmt: skip
 ABOUT = {
+    "thumbnails": (
+        "benchmarks/thumbnails.py",
+        "what thumbnails cost: the time to index a folder, and the size of its index",
+    ),
     "encoding": ("benchmarks/encoding.py", "encoding and denoising by ONNX Runtime against model.predict of Keras"),
     "hamming": ("benchmarks/hamming.py", "packed codes, and hog of 60,000 digits: two time limits"),
     "hog": ("benchmarks/hog.py", "our hog against scikit-image's"),

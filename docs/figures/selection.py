@@ -154,13 +154,13 @@ SELECTION = {
         [Column("P@10", {"metric": "P@10"}, interval(2)), Column("average precision", {"metric": "AP"}, interval(2))],
     ),
     "diffusion-first": Table(
-        "diffusion", "collection", [(name, {"collection": name, "setting": "first"}) for name in (
+        "diffusion-first", "collection", [(name, {"collection": name}) for name in (
             *TWELVE, "corel1k", *(f"{n}, {few} of a kind" for n in ("cars", "corel80", "fruit-shapes", "stamps") for few in (2, 4)))],
         [Column(f"{title}: {m}", {"method": method, "metric": m}, digits(3)) for title, method in (
             ("plain", "plain"), ("diffusion alone", "alone"), ("the first stays", "first stays")) for m in ("P@1", "mAP")],
     ),
     "diffusion-growth": Table(
-        "diffusion", "digits", [(f"{n:,}", {"collection": f"MNIST, {n:,} digits"}) for n in (1000, 2000, 6000, 20000, 59600)],
+        "diffusion-growth", "digits", [(f"{n:,}", {"collection": f"MNIST, {n:,} digits"}) for n in (1000, 2000, 6000, 20000, 59600)],
         [*(Column(f"mAP: {setting}", {"metric": "mAP", "setting": setting}, digits(3)) for setting in (
             "plain", "alpha 0.95", "alpha 0.98", "alpha 0.99", "alpha 0.995", "now")),
          Column("which goes by", {"metric": "mAP", "setting": "now"}, cell("note"))],

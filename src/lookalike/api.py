@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lookalike.errors import LookalikeError, UsageError
 from lookalike.index.manifest import read_manifest
 from lookalike.index.reader import IndexReader
 from lookalike.index.vectors import CROSSOVER_BYTES
+from lookalike.object_store import as_typed
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -143,7 +145,7 @@ def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None)
     Parameters
     ----------
     path : str or Path
-        The folder that :func:`lookalike.build_index` made.
+        The folder that :func:`lookalike.build_index` made, or its ``s3://`` address, of which a copy is brought up to date.
     encoder : str, Path or Encoder, optional
         Refuse the index if it was made by another.
 
@@ -157,7 +159,9 @@ def open_index(path: str | Path, *, encoder: str | Path | Encoder | None = None)
     IndexStoreError
         If there is none, it is damaged, a newer version wrote it, or another encoder made it.
     """
-    path = Path(path)
+    from lookalike.index.bucket import index_to_read
+
+    path = index_to_read(path)
     index = Index(path, read_manifest(path))
     return index if encoder is None else index.with_encoder(encoder)
 
@@ -177,6 +181,7 @@ def build_index(
     graph: bool | None = None,
     workers: int | None = None,
     approximate: bool | None = None,
+    on: str = "local",
     on_progress: Callable[[int, int], None] | None = None,
     on_summary: Callable[[Summary], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -196,7 +201,7 @@ def build_index(
         verdict picks one), or the encoder itself, which is fitted on the collection if it isn't yet. By default the
         index's own; for a new index the default encoder (:mod:`lookalike.selection.defaults`).
     path : str or Path, optional
-        The index's folder. By default ``.lookalike`` in the collection's folder, else ``NAME.lookalike``.
+        The index's folder, or an address: ``s3://bucket/index``. By default ``.lookalike`` in the collection's folder, else ``NAME.lookalike``.
     adapt : bool or str, optional
         Judge post-processings without labels: the default one is used, or one that is surely better; or the name of one
         (:mod:`lookalike.selection.recipes`), which is used whatever the judge says. By default what the index has; for a new
@@ -221,6 +226,8 @@ def build_index(
     approximate : bool, optional
         Keep an inverted file for approximate search. By default it is kept where there is one, and made of 268 MB of
         descriptors and more.
+    on : str
+        What reads and encodes: ``local``, this machine; ``ray:local``, Ray on this machine; ``ray://HOST:10001``, a cluster.
     on_progress : callable, optional
         Called with (files done, files in all).
     on_summary : callable, optional
@@ -240,6 +247,8 @@ def build_index(
     IndexStoreError
         If no image could be indexed, the folder holds something else, another process writes, or the disk refuses.
     """
+    from lookalike.cluster.on_ray import check_on, running_on
+    from lookalike.index.bucket import index_to_write, shown_place
     from lookalike.index.build import IndexOptions, update_index
     from lookalike.index.lock import check_target
     from lookalike.index.reopen import default_path, open_to_index
@@ -247,9 +256,8 @@ def build_index(
     if path is None:
         if isinstance(collection, (Collection, np.ndarray)):
             raise UsageError("say where the index goes: build_index(collection, encoder, path)")
-        path = default_path(collection)
-    path = Path(path)
-    check_target(path)
+        path = as_typed(default_path(collection))
+    check_on(on)
     options = IndexOptions(
         adapt=adapt,
         aim=aim,
@@ -262,18 +270,25 @@ def build_index(
         workers=workers,
         approximate=approximate,
     )
-    images = open_to_index(collection, path)
-    index, summary = update_index(
-        images,
-        encoder,
-        path,
-        options,
-        on_progress=on_progress,
-        on_note=on_note,
-        on_written=partial(_learn_early, on_note=on_note),
-    )
+    with index_to_write(path) as folder, running_on(on) as make_executor:
+        check_target(folder)
+        images = open_to_index(collection, folder)
+        if images.entries is None and make_executor is not None:
+            raise UsageError(
+                f"--on {on}: {images.name} is an array in this machine's memory; a cluster reads files and objects"
+            )
+        index, summary = update_index(
+            images,
+            encoder,
+            folder,
+            options,
+            make_executor=make_executor,
+            on_progress=on_progress,
+            on_note=on_note,
+            on_written=partial(_learn_early, on_note=on_note),
+        )
     if on_summary is not None:
-        on_summary(summary)
+        on_summary(replace(summary, path=shown_place(path)))
     return Index(index.path, index.manifest)
 
 

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from lookalike.errors import UsageError
+from lookalike.object_store import as_typed, is_address
 
 if TYPE_CHECKING:
     from lookalike.api import Index
@@ -27,6 +28,10 @@ def named_index(path: Path | None) -> Path | None:
     """
     if path is None or _is_index(path):
         return path
+    if is_address(typed := as_typed(path)):
+        from lookalike.index.bucket import index_to_read
+
+        return index_to_read(typed)
     from lookalike.index.reopen import default_path
 
     own = default_path(path)
@@ -78,6 +83,10 @@ def served_index(source: str | Path, *, make: bool = False) -> Path:
     """
     from lookalike.index.reopen import default_path
 
+    if is_address(typed := as_typed(source)):
+        from lookalike.index.bucket import index_to_read
+
+        return index_to_read(typed)
     path = Path(source)
     if is_begun(path):
         return path

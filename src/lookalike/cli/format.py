@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lookalike.terminal import one_line
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 def print_json(value: object) -> None:
     """Print a result for other programs."""
     print(json.dumps(value, indent=2))
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print what :func:`print_json` prints of a list, holding one of its values at a time."""
+    before = "[\n"
+    for value in values:
+        print(before + "  " + json.dumps(value, indent=2).replace("\n", "\n  "), end="")
+        before = ",\n"
+    print("[]" if before == "[\n" else "\n]")
 
 
 def result_lines(result: Result | Response) -> Iterator[str]:

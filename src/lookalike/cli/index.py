@@ -16,6 +16,7 @@ from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
 from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, Yes, fetches, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
+from lookalike.object_store import as_typed, is_address
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -78,6 +79,11 @@ class IndexCommand:
     approximate: bool | None = option(
         "Build an approximate (IVF) index. Default: only for large collections.", "--approximate/--no-approximate"
     )
+    on: str = option(
+        "What reads and encodes: local, this machine; ray:local, Ray on this machine; ray://HOST:10001, the head of a Ray "
+        "cluster.",
+        default="local",
+    )
     provider: Provider = None
     watch: bool = option("Keep running, and update the index whenever files change.", default=False)
     yes: Yes = False
@@ -85,6 +91,10 @@ class IndexCommand:
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is read."""
+        if self.watch and (is_address(self.collection) or is_address(as_typed(self.output or ""))):
+            raise UsageError(
+                "--watch follows a folder of this machine; for a bucket run the same command again, by a timer"
+            )
         if self.encoder in ("autoencoder", "contrastive"):
             trained = "an autoencoder" if self.encoder == "autoencoder" else f"'{self.encoder}'"
             named = "" if self.encoder == "autoencoder" else f" -e {self.encoder}"
@@ -114,19 +124,35 @@ def index(options: IndexCommand) -> None:
     from lookalike.index.reopen import default_path
 
     options.check()
-    path = options.output or default_path(options.collection)
+    path = as_typed(options.output or default_path(options.collection))
     size, limits = parse_size(options.size), options.limits()
 
     def run(options: IndexCommand) -> None:
         _show(_update(options, path, size, limits), options.as_json)
 
     if options.watch:
-        _watch(run, options, path)
+        _watch(run, options, Path(path))
     else:
         run(options)
 
 
 def _update(
+    options: IndexCommand,
+    path: str | Path,
+    size: int | tuple[int, int] | None,
+    limits: dict[str, float | int | None],
+) -> Summary:
+    """Bring an index to what its collection is now, wherever it is."""
+    from lookalike.cluster.on_ray import check_on
+    from lookalike.index.bucket import index_to_write, shown_place
+
+    check_on(options.on)
+    with index_to_write(path) as folder:
+        summary = _update_folder(options, folder, size, limits)
+    return replace(summary, path=shown_place(path))
+
+
+def _update_folder(
     options: IndexCommand,
     path: Path,
     size: int | tuple[int, int] | None,
@@ -165,6 +191,7 @@ def _update(
             graph=options.graph,
             approximate=options.approximate,
             workers=options.workers,
+            on=options.on,
             on_progress=show,
             on_summary=summaries.append,
             on_note=progress.say,
@@ -227,9 +254,11 @@ def _amount(option: str, text: str | None) -> int | None:
 
 def rollback(index_path: IndexPath = None, as_json: AsJson = False) -> None:
     """Undo the last indexing run; run it again to redo."""
+    from lookalike.index.bucket import refuse_copy
     from lookalike.index.rollback import rollback as roll_back
 
     path = index_path or only_index()
+    refuse_copy(path, "rollback")
     now, before = roll_back(path)
     if as_json:
         print_json({"path": str(path), "now": now.written, "before": before.written, "rows": now.rows})

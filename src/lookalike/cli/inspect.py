@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from lookalike.cli.find_index import open_named
-from lookalike.cli.format import in_words, print_json, search_line
+from lookalike.cli.format import in_words, print_json, print_json_list, search_line
 from lookalike.cli.options import AsJson, EncoderName, IndexPath, Overwrite, figure_name, option, takes
 from lookalike.errors import UsageError
 from lookalike.terminal import one_line
 
+_FILES_AT_ONCE = 8192
 #: What the manifest says of the encoder that the index is looked at through.
 _VIEW = (
     "encoder",
@@ -107,9 +108,11 @@ def files(
 ) -> None:
     """List every file of an index with its outcome; files that were left out with stage and reason."""
     opened = open_named(index_path, None)
-    rows = opened.failures() if broken else opened.files()
+    rows = opened.rows_with("left out" if broken else None)
+    # A list of a million files as objects would take half a gigabyte.
+    pieces = (opened.files(rows[start : start + _FILES_AT_ONCE]) for start in range(0, len(rows), _FILES_AT_ONCE))
     if as_json:
-        print_json(rows)
+        print_json_list(row for piece in pieces for row in piece)
     elif as_csv:
         import csv
         import sys
@@ -118,9 +121,10 @@ def files(
 
         table = csv.DictWriter(sys.stdout, ["path", *OF_FILE])
         table.writeheader()
-        table.writerows(rows)
+        for piece in pieces:
+            table.writerows(piece)
     else:
-        for row in rows:
+        for row in (row for piece in pieces for row in piece):
             why = "" if row["outcome"] == "indexed" else f"\t{row['outcome']} ({row['stage']}): {row['reason']}"
             print(one_line(row["path"]) + one_line(why))
 

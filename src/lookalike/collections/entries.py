@@ -139,7 +139,7 @@ class Files:
         Files
             In the order given.
         """
-        part = Files(self.name, self.members.take(positions), self.options)
+        part = type(self)(self.name, self.members.take(positions), self.options)
         part.members = part.entries  # what has been looked into is not looked into again: it may be gone by now
         return part
 

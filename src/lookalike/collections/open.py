@@ -23,12 +23,14 @@ from lookalike.collections.entries import Files, ReadOptions, fitted
 from lookalike.collections.folder import file_entry, scan
 from lookalike.collections.ids import as_text
 from lookalike.collections.in_memory import content_of, from_base64, pixels_of
+from lookalike.collections.objects import ObjectFiles, list_objects
 from lookalike.collections.patterns import chosen
 from lookalike.collections.tasks import read_entry
 from lookalike.errors import CollectionError, UsageError, unknown_name
 from lookalike.imaging.decode import decode
 from lookalike.imaging.formats import SUFFIXES
 from lookalike.imaging.limits import Limits
+from lookalike.object_store import open_objects
 
 __all__ = ["Collection", "open_collection"]
 
@@ -229,6 +231,40 @@ def _from_entries(
     collection.source, collection.ordered = str(path.resolve()), ordered
     collection.unlisted = unlisted or {}
     return collection
+
+
+def open_bucket(address: str, size: int | tuple[int, int] | None, options: ReadOptions) -> Collection:
+    """Open the images below an address as a collection to be indexed; a query is never fetched from anywhere.
+
+    Parameters
+    ----------
+    address : str
+        ``s3://bucket/prefix``.
+    size : int or (int, int) or None
+        As of :func:`open_collection`.
+    options : ReadOptions
+        What is taken.
+
+    Returns
+    -------
+    Collection
+        Nothing but the list is read yet.
+
+    Raises
+    ------
+    CollectionError, UsageError
+        If it can't be listed, or holds no image.
+    """
+    objects, begun = open_objects(address), time.time()
+    entries = chosen(list_objects(objects, hidden=options.hidden), options.include, options.exclude)
+    files = ObjectFiles(str(objects), entries, options)
+    if not files.hold_images:
+        raise CollectionError(
+            f"{objects}: no images below this address{_why_none(options, None)}; looked for {', '.join(sorted(SUFFIXES))}"
+        )
+    collection = collection_of(files)
+    collection.source, collection.ordered, collection.listed = str(objects), False, begun
+    return collection if size is None else with_size(collection, *_sides(size))
 
 
 def _why_none(options: ReadOptions, unlisted: dict[str, str] | None) -> str:

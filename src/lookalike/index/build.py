@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from lookalike.atomic import claimed
 from lookalike.collections.collection import Collection
@@ -24,6 +25,7 @@ from lookalike.index.manifest import (
     MANIFEST,
     PREVIOUS,
     REBUILDING,
+    Column,
     DamagedIndexError,
     Manifest,
     read_manifest,
@@ -32,7 +34,9 @@ from lookalike.index.reader import IndexReader
 from lookalike.index.store import Store, place_of
 from lookalike.index.sweep import save_encoder, sweep
 from lookalike.index.sync import Rules, Summary, Sync, Target
+from lookalike.index.sync.executor import Executor
 from lookalike.index.vectors import keep_lists
+from lookalike.object_store import is_address
 
 _log = logging.getLogger(__name__)
 
@@ -53,12 +57,17 @@ class IndexOptions:
     approximate: bool | None = None
 
 
+#: The encoders of a run, saved -> what reads its files.
+MakeExecutor: TypeAlias = Callable[[list[tuple[Column, Path]]], Executor]
+
+
 def update_index(
     images: Collection,
     encoder: str | Path | Encoder | None,
     path: Path,
     options: IndexOptions,
     *,
+    make_executor: MakeExecutor | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     on_written: Callable[[IndexReader], None] | None = None,
@@ -75,6 +84,9 @@ def update_index(
         The index's folder, found fit by :func:`lookalike.index.lock.check_target`.
     options : IndexOptions
         What to do.
+    make_executor : callable, optional
+        Called with the columns of the run and the folders of their encoders: what reads files in place of this machine's
+        sandbox.
     on_progress, on_note : callable, optional
         As of :func:`lookalike.build_index`.
     on_written : callable, optional
@@ -122,6 +134,7 @@ def update_index(
                 store,
                 manifest,
                 rules,
+                executor=make_executor and make_executor([(c, path / c.encoder_folder) for c, _ in columns]),
                 workers=options.workers,
                 on_progress=report,
             )
@@ -190,7 +203,8 @@ def _check_collection(path: Path, manifest: Manifest, images: Collection, store:
     # A folder that was moved takes its index along: then that lies where it lay before.
     moved = here == ".lookalike" if manifest.place is None else here != "" and here == manifest.place
     if not moved or (Path(manifest.source).exists() and not _is_a_copy(store, images)):
-        was = "" if is_built_in(manifest.source) or Path(manifest.source).exists() else ", which isn't there any more"
+        known = is_built_in(manifest.source) or is_address(manifest.source)
+        was = "" if known or Path(manifest.source).exists() else ", which isn't there any more"
         raise IndexStoreError(
             f"{path}: holds the index of {manifest.collection} ({manifest.source}{was}), not of {images.source}; if that "
             "was only renamed or moved, --replace-collection keeps all pictures that are the same; otherwise it gives "

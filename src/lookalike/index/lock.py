@@ -171,7 +171,7 @@ def _locked(path: Path) -> BinaryIO | None:
         try:
             if not is_notes(path / LOCK):
                 raise NotOursError(path / LOCK)
-            if not _lock(lock.fileno(), path):
+            if not take_lock(lock.fileno(), path):
                 lock.close()
                 return None
             with suppress(FileNotFoundError):
@@ -185,7 +185,21 @@ def _locked(path: Path) -> BinaryIO | None:
             raise
 
 
-def _lock(file: int, path: Path) -> bool:
+def take_lock(file: int, path: Path) -> bool:
+    """Lock an open file, as long as it is open.
+
+    Parameters
+    ----------
+    file : int
+        Its descriptor.
+    path : Path
+        The index's folder, whose last run is asked for where files can't be locked.
+
+    Returns
+    -------
+    bool
+        False where another holds it.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -67,7 +67,7 @@ def id_of(index: IndexReader, typed: str) -> str:
     """
     rows = (index.row_of(name) for name in (typed, *index._names_of(typed)))
     row = next((row for row in rows if row is not None), None)
-    return typed if row is None else index.ids[row]
+    return typed if row is None else index.ids_of([row])[0]
 
 
 def own_row(index: IndexReader, path: str) -> int | None:

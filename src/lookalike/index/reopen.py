@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.collections.collection import Collection
-from lookalike.collections.open import is_built_in, open_collection
+from lookalike.collections.entries import ReadOptions
+from lookalike.collections.open import is_built_in, open_bucket, open_collection
 from lookalike.errors import CollectionError, IndexStoreError
 from lookalike.imaging.limits import Limits
 from lookalike.index.manifest import UnreadableIndexError, read_manifest
 from lookalike.index.reader import IndexReader
+from lookalike.object_store import is_address
 
 
 def default_path(source: str | Path) -> Path:
@@ -102,6 +105,10 @@ def open_to_index(
     asked |= {"path_column": path_column, "label_column": label_column}
     options = stored | {name: value for name, value in asked.items() if value is not None}
     cost = stored.get("limits", {}) | {name: value for name, value in (limits or {}).items() if value is not None}
+    if is_address(source):
+        known = {f.name for f in fields(ReadOptions)} - {"limits"}
+        taken: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items() if n in known}
+        return open_bucket(str(source), size, ReadOptions(**taken, limits=Limits(**cost)))
     return open_collection(source, size=size, **options | {"limits": Limits(**cost)})
 
 

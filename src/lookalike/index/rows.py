@@ -67,6 +67,10 @@ class RowReader:
         """One an indexed image, in the order of the descriptors."""
         return list(self._ids.to_pylist())
 
+    def ids_of(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Return the ids of some indexed images, and make no text of any other."""
+        return list(self._ids.take(np.asarray(rows, np.int64)).to_pylist())
+
     @cached_property
     def _ids(self) -> Any:
         return self._table["id"].take(self._rows).combine_chunks()
@@ -173,8 +177,13 @@ class RowReader:
                 raise self._damage("a thumbnail isn't what was written")
             return [thumbnails[key] for key in keys]
 
-    def files(self) -> list[dict[str, Any]]:
+    def files(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
         """Return every file of the collection, in its order, and what became of it.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            Only these, by their places in that order; a list of all takes half a kilobyte a file.
 
         Returns
         -------
@@ -182,29 +191,60 @@ class RowReader:
             Keys ``path`` (the id), ``outcome``, ``stage`` and ``reason`` (None if it was indexed), and every other column
             that :data:`lookalike.index.schema.OF_FILE` names. Outcomes: docs/reading.md.
         """
-        stored = self._everything
-        again = np.zeros(stored.num_rows, np.bool_)
-        if self.manifest.outcomes.get("duplicate"):
-            again = duplicates_in(stored)
-        checks = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy()
-        rows = [{"path": name} for name in stored["id"].to_pylist()]
-        for column in OF_FILE:
-            for row, value in zip(rows, stored[column].to_pylist(), strict=True):
-                row[column] = value
-        first: dict[str | None, str] = {}
-        for row, digest, is_again, refused in zip(
-            rows, stored["hash"].to_pylist(), again.tolist(), (checks == REFUSED).tolist(), strict=True
-        ):
+        wanted = np.arange(self.manifest.rows) if rows is None else np.asarray(rows, np.int64)
+        columns = [self._everything[name].take(wanted).to_pylist() for name in ("id", *OF_FILE)]
+        listed = [dict(zip(("path", *OF_FILE), values, strict=True)) for values in zip(*columns, strict=True)]
+        became, first = self.outcomes
+        for row, outcome, like in zip(listed, became.take(wanted).to_pylist(), first[wanted].tolist(), strict=True):
             name = row["path"]
-            outcome = row["outcome"]
-            if is_again:
-                row |= {"outcome": "duplicate", "stage": "index", "reason": f"{name}: same bytes as {first[digest]}"}
-            elif outcome == "indexed" and refused:
+            if like >= 0:
+                why = f"{name}: same bytes as {self._everything['id'][like].as_py()}"
+                row |= {"outcome": outcome, "stage": "index", "reason": why}
+            elif outcome != row["outcome"]:
                 why = f"{name}: {self.manifest.encoder} has no descriptor for it"
-                row |= {"outcome": "blank", "stage": "encode", "reason": why}
-            if outcome == "indexed":
-                first.setdefault(digest, name)
-        return rows
+                row |= {"outcome": outcome, "stage": "encode", "reason": why}
+        return listed
+
+    @cached_property
+    def outcomes(self) -> tuple[Any, NDArray[np.int64]]:
+        """What became of each file as :meth:`files` says it, as an Arrow array, and of a duplicate the place of the first; else -1."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        stored = self._everything
+        first = np.full(stored.num_rows, -1, np.int64)
+        outcome = stored["outcome"].combine_chunks()
+        indexed = np.asarray(pc.equal(outcome, "indexed"), np.bool_)
+        if self.manifest.outcomes.get("duplicate"):
+            again = np.flatnonzero(duplicates_in(stored))
+            there = np.flatnonzero(indexed)
+            codes = pc.dictionary_encode(stored["hash"], "encode").combine_chunks().indices.to_numpy()
+            known, at = np.unique(codes[there], return_index=True)
+            first[again] = there[at[np.searchsorted(known, codes[again])]]
+        checks = self._table[f"{self.manifest.view.column}_crc32"].fill_null(REFUSED).to_numpy()
+        outcome = pc.if_else(pa.array(indexed & (checks == REFUSED)), "blank", outcome)
+        return pc.if_else(pa.array(first >= 0), "duplicate", outcome), first
+
+    def rows_with(self, outcome: str | None) -> NDArray[np.int64]:
+        """Return the places, in the order of :meth:`files`, of files by what became of them.
+
+        Parameters
+        ----------
+        outcome : str or None
+            Only these; ``left out`` for all that have no descriptor, and None for all.
+
+        Returns
+        -------
+        ndarray of int64
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if outcome is None:
+            return np.arange(self.manifest.rows)
+        became, _ = self.outcomes
+        is_it = pc.invert(pc.is_in(became, pa.array(USED))) if outcome == "left out" else pc.equal(became, outcome)
+        return np.flatnonzero(is_it)
 
     def failures(self) -> list[dict[str, Any]]:
         """Return the files that have no descriptor.
@@ -214,7 +254,7 @@ class RowReader:
         list of dict
             As :meth:`files`.
         """
-        return [row for row in self.files() if row["outcome"] not in USED] if self.manifest.failed else []
+        return self.files(self.rows_with("left out")) if self.manifest.failed else []
 
     def why(self, file: str | Path) -> dict[str, Any]:
         """Say what became of one file; :func:`lookalike.index.reopen.changed_since` tells whether it has changed since.
@@ -241,7 +281,7 @@ class RowReader:
         if number < 0:
             raise UsageError(f"{file}: {self.path} doesn't know it: {self._why_unknown(names[-1])}")
         (facts,) = facts_of(self._everything.slice(number, 1))
-        row = self.files()[number]
+        (row,) = self.files([number])
         held = {c.column for c in self.manifest.columns}
         (has,) = self._read([f"{c}_crc32" for c in held], [facts.key]).to_pylist()
         known = shown(facts, number)

@@ -358,17 +358,14 @@ def export_trec(
         def rankings() -> Iterator[tuple[str, list[str], list[float]]]:
             for i, query in enumerate(asked.ids):
                 kept = ~np.isin(rows[i], asked.left_out(i))
-                yield query, [index.ids[row] for row in rows[i][kept][:depth]], far[i][kept][:depth].tolist()
+                yield query, index.ids_of(rows[i][kept][:depth]), far[i][kept][:depth].tolist()
 
         write_run(run, rankings(), encoder_title(index).replace(" ", "-"), overwrite=overwrite)
     if qrels is not None:
         labels = index.labels if asked.right is None else None
         write_qrels(
             qrels,
-            (
-                (query, [index.ids[row] for row in _right_rows(asked, i, labels, len(index))])
-                for i, query in enumerate(asked.ids)
-            ),
+            ((query, index.ids_of(_right_rows(asked, i, labels, len(index)))) for i, query in enumerate(asked.ids)),
             overwrite=overwrite,
         )
 

@@ -245,8 +245,9 @@ def _finding(
     index: IndexReader, name: str, count: int, looked_at: int, rows: NDArray[Any], values: NDArray[Any], message: str
 ) -> Finding:
     rows = rows[:LISTED]
-    ids = [index.ids[row] for row in rows.tolist()]
-    return Finding(name, count, looked_at, rows.tolist(), ids, [float(v) for v in values[:LISTED]], message)
+    return Finding(
+        name, count, looked_at, rows.tolist(), index.ids_of(rows), [float(v) for v in values[:LISTED]], message
+    )
 
 
 def _hubs(index: IndexReader, counts: Int64Array, asked: int) -> Finding:
@@ -315,7 +316,7 @@ def _duplicates(
     first = np.array([cluster[0] for cluster in listed], np.int64)
     finding = _finding(index, "duplicates", len(listed), len(asked), first, np.array(sizes), message)
     listed = listed[:LISTED]
-    return replace(finding, clusters=listed, cluster_ids=[[index.ids[row] for row in cluster] for cluster in listed])
+    return replace(finding, clusters=listed, cluster_ids=[index.ids_of(cluster) for cluster in listed])
 
 
 def _far_out(values: Float64Array) -> float:

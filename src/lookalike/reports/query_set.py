@@ -151,7 +151,7 @@ def questions(
             raise UsageError("--leave-one-out asks by the index's own images; leave out the queries")
         rows = _drawn(len(index), count, seed, f"the index {index.path}")
         asked = QuerySet(
-            [index.ids[row] for row in rows],
+            index.ids_of(rows),
             index.descriptors[rows],
             None if index.labels is None else index.labels[rows],
             None,

@@ -92,8 +92,7 @@ def ids_of_rows(index: IndexReader, version: str, rows: Sequence[int]) -> list[s
         raise StaleMapError("the index has changed since this map was loaded; load it again")
     if max(rows) >= len(index):
         raise UsageError(f"row {max(rows):,} of a map of {len(index):,} images; expected 0 to {len(index) - 1:,}")
-    ids = index.ids
-    return [ids[row] for row in rows]
+    return index.ids_of(rows)
 
 
 def _labels(index: IndexReader) -> tuple[list[str], NDArray[np.uint16] | None]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lookalike.encoders.base import Encoder
 from lookalike.index.manifest import Manifest
 from lookalike.index.reader import IndexReader
-from lookalike.index.schema import FACTS, USED, Facts
+from lookalike.index.schema import FACTS, Facts
 from lookalike.neighbors.exact import Database
 from lookalike.server.batching import Batcher
 
@@ -55,29 +55,6 @@ class SharedIndex(IndexReader):
         self.preparing = threading.Lock()
         #: Which kinds of questions were answered before, and so have nothing to learn any more.
         self.learnt: set[Hashable] = set()
-
-    def listed(self, outcome: str | None) -> list[dict[str, Any]]:
-        """Return files by what became of them, so that paging through them doesn't look at all of them for each page.
-
-        Parameters
-        ----------
-        outcome : str or None
-            Only these; ``left out`` for all that have no descriptor, and None for all.
-
-        Returns
-        -------
-        list of dict
-            As of :meth:`files`; made at the first call.
-        """
-        return self.cached("files by outcome", self._files_by_outcome).get(outcome, [])
-
-    def _files_by_outcome(self) -> dict[str | None, list[dict[str, Any]]]:
-        rows = self.files()
-        by_outcome: dict[str | None, list[dict[str, Any]]] = {None: rows}
-        for row in rows:
-            by_outcome.setdefault(row["outcome"], []).append(row)
-        by_outcome["left out"] = [row for row in rows if row["outcome"] not in USED]
-        return by_outcome
 
     @cached_property
     def encoder(self) -> Encoder:

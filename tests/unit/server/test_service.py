@@ -460,7 +460,8 @@ def test_the_client_answers_as_a_local_index(site, folder):
 
 #: Of a local index what no other machine could use: its files, its arrays whole, and what is made of them.
 LOCAL_ONLY = {
-    "path", "manifest", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "cached", "why", "limits", "row_of", "descriptors_of", "fact_table"
+    "path", "manifest", "encoder", "descriptors", "database", "nearest", "searching", "marks", "keys", "cached", "why", "limits", "row_of", "descriptors_of", "fact_table",
+    "ids_of", "rows_with", "outcomes",
 }  # fmt: skip
 #: By id, one at a time, where a local index takes rows.
 BY_ID = {"thumbnails": "thumbnail", "thumbnail_bytes": "thumbnail"}

@@ -51,11 +51,14 @@ class Encoding:
         Those of the run.
     store : Store
         Where copies are taken from.
+    is_encoded : bool
+        Whether records hold descriptors already, one a column, as bytes: those of an executor that encodes.
     """
 
-    def __init__(self, columns: Sequence[tuple[Column, Encoder]], store: Store) -> None:
+    def __init__(self, columns: Sequence[tuple[Column, Encoder]], store: Store, *, is_encoded: bool = False) -> None:
         self.columns = columns
         self.store = store
+        self.is_encoded = is_encoded
         self.shapes = list(dict.fromkeys(tuple(column.shape) for column, _ in columns))
 
     def rows(self, records: Sequence[Record], first_key: int, held: Sequence[Column]) -> Encoded:
@@ -138,8 +141,7 @@ class Encoding:
         wanted = [i for i in fitted if not into.states[i]]
         if not wanted:
             return False
-        at = self.shapes.index(tuple(column.shape))
-        descriptors = np.ascontiguousarray(encoder.encode(np.stack([fitted[i][at] for i in wanted])), column.dtype)
+        descriptors = self._descriptors([fitted[i] for i in wanted], column, encoder)
         lengths = np.sqrt(np.einsum("ij,ij->i", descriptors, descriptors, dtype=np.float64))
         usable = np.ones(len(descriptors), np.bool_)
         if column.dtype != "uint8":
@@ -152,6 +154,15 @@ class Encoding:
                 outcome, what = _what_is_wrong(length)
                 facts[i] = facts[i]._replace(outcome=outcome, stage="encode", reason=f"{facts[i].id}: {what}")
         return True
+
+    def _descriptors(self, fitted: list[list[NDArray[np.uint8]]], column: Column, encoder: Encoder) -> NDArray[Any]:
+        if not self.is_encoded:
+            at = self.shapes.index(tuple(column.shape))
+            return np.ascontiguousarray(encoder.encode(np.stack([images[at] for images in fitted])), column.dtype)
+        at = [c.column for c, _ in self.columns].index(column.column)
+        return np.frombuffer(b"".join(rows[at].tobytes() for rows in fitted), column.dtype).reshape(
+            len(fitted), column.dimension
+        )
 
 
 def _what_is_wrong(length: float) -> tuple[str, str]:

@@ -16,6 +16,9 @@ class Executor(Protocol):
     The function takes a task, a dict that JSON can hold, and yields pairs (facts, blobs): a dict that JSON can hold, and a
     list of bytes. So a task can go to another process or machine and back, and no object does.
     :class:`lookalike.imaging.sandbox.api.Sandbox` is one, of processes that are killed when they take too long.
+
+    One with an attribute ``encodes`` that is true answers with descriptors, as bytes, one an encoder of the run, where
+    others answer with pixels: it runs the encoders where it reads, as :class:`lookalike.cluster.on_ray.RayExecutor` does.
     """
 
     def map(self, tasks: Iterable[dict[str, Any]], ahead: int = 256) -> Iterator[Answer]:

@@ -53,6 +53,8 @@ class Reader:
         self.shapes = shapes
         self.known = known
         self.executor = executor
+        # What answers hold in place of pixels, where whoever reads encodes, too: rows of any length.
+        self._expected = None if getattr(executor, "encodes", False) else shapes
         self._sizes = known.sizes() if executor is not None else np.empty(0, np.int64)
 
     def read(self, items: Sequence[Item], *, trust: bool = True) -> Iterator[tuple[Reading, list[Like]]]:
@@ -116,7 +118,7 @@ class Reader:
         )
         assert self.executor is not None
         for answer in self.executor.map(tasks, ahead=_AHEAD):
-            yield from_answer(answer, self.shapes)
+            yield from_answer(answer, self._expected)
 
     def _read_here(self, item: Item) -> Reading:
         """Take an image that is an array already, or comes from a reader of the caller's own."""

@@ -123,7 +123,7 @@ class Sync:
             trusted=not rules.rebuild,
         )
         self._committer = Committer(target, store, manifest, self._known, self._away)
-        self._encoding = Encoding(target.columns, store)
+        self._encoding = Encoding(target.columns, store, is_encoded=getattr(executor, "encodes", False))
         self._records: list[Record] = []
         self._record_bytes = 0
         self._fresh: list[NDArray[np.int64]] = []  # keys of what was encoded, not kept

@@ -57,10 +57,13 @@ class Diffusion(Reranker):
         """Spread each query over the graph; what most arrives at is nearest, but for the first answers."""
         values = spread(self.graph, self.database, asked.descriptors, self.alpha)
         if self.first:
-            plain = self.database.distances(asked.descriptors)
-            rows = np.arange(plain.shape[1]) if asked.among is None else np.asarray(asked.among, np.int64)
-            order = np.argsort(plain[:, rows], axis=1, kind="stable")[:, : self.first]
-            keep_first(values, rows[order])
+            if asked.among is None:
+                rows = self.database.nearest(asked.descriptors, min(self.first, self.database.size))[0]
+            else:
+                allowed = np.asarray(asked.among, np.int64)
+                plain = self.database.distances(asked.descriptors)[:, allowed]
+                rows = allowed[np.argsort(plain, axis=1, kind="stable")[:, : self.first]]
+            keep_first(values, rows)
         return values, [{}] * len(asked)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -15,6 +15,7 @@ from lookalike.server.pools import still_wanted
 from lookalike.server.routes.images import Identity, Limit, Offset
 from lookalike.server.schemas import ERRORS, FilesModel, IdsModel, json_of
 from lookalike.server.service import ServiceOf
+from lookalike.server.shared_index import SharedIndex
 
 router = APIRouter(responses=ERRORS)
 
@@ -31,10 +32,14 @@ async def files(
     index = await service.index(None)
 
     def page() -> Response:
-        rows = service.ask_index(lambda index: index.listed(outcome))
-        after = offset + limit if offset + limit < len(rows) else None
-        shown = [row | {"reason": service.public_text(request, row["reason"])} for row in rows[offset : offset + limit]]
-        content = {"total": len(rows), "offset": offset, "next": after, "outcomes": index.manifest.outcomes}
+        def part(index: SharedIndex) -> tuple[int, list[dict[str, Any]]]:
+            rows = index.rows_with(outcome)
+            return len(rows), index.files(rows[offset : offset + limit])
+
+        total, listed = service.ask_index(part)
+        after = offset + limit if offset + limit < total else None
+        shown = [row | {"reason": service.public_text(request, row["reason"])} for row in listed]
+        content = {"total": total, "offset": offset, "next": after, "outcomes": index.manifest.outcomes}
         return json_of(FilesModel, content | {"files": shown})
 
     return await service.pools.learnt(index, "files", page, first="costly")

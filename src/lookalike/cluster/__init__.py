@@ -1,0 +1,1 @@
+"""The same reading and encoding on the machines of a Ray cluster."""
