@@ -123,7 +123,9 @@ def test_an_id_is_typed_as_a_path(here, typed, photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent / here)
     typed = typed.format(photos)
     for arguments in (("--like", typed), (typed, "--like", typed, "--dislike", photos / "one.png")):
-        found = json.loads(said(capsys, "search", *arguments, "--include-self", "-i", photos, "-k", 2, "--json").out)["results"][0]
+        found = json.loads(said(capsys, "search", *arguments, "--include-self", "-i", photos, "-k", 2, "--json").out)[
+            "results"
+        ][0]
         assert found["matches"][0]["id"] == "cats/1.png"
     assert json.loads(said(capsys, "why", typed, "-i", photos, "--json").out)["path"] == "cats/1.png"
     assert said(capsys, "explain", typed, typed, "-i", photos).out.startswith("Similarity 1.000")
@@ -153,7 +155,7 @@ def test_an_image_on_standard_input(photos):
 
 def test_a_saved_query_is_read_from_standard_input_and_from_no_device(photos):
     asked = json.dumps({"images": [{"path": "photos/one.png"}], "k": 1})
-    done = program("search", "--query", "-", "-i", "photos", "--json", input=asked)
+    done = program("search", "--query", "-", "--include-self", "-i", "photos", "--json", input=asked)
     assert json.loads(done.stdout)["results"][0]["matches"][0]["id"] == "one.png"
     os.mkfifo("pipe")
     for name in ("/dev/zero", "pipe", "photos"):
