@@ -103,6 +103,13 @@ class RemoteListings:
 
     def facts(self, identity: str) -> dict[str, Any]:
         """Return what is stored of one image, by its id: the columns that the service shows (``label``, ``width``, ...)."""
+        return {name: value for name, value in self._image(identity).items() if name != "tags"}
+
+    def tags(self, ids: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """Say what the shipped networks see in photos, as :meth:`lookalike.Index.tags` does."""
+        return [[(tag["word"], tag["share"]) for tag in self._image(name)["tags"]] for name in ids]
+
+    def _image(self, identity: str) -> dict[str, Any]:
         return self._connection.json("GET", f"/api/image?id={quote(identity, safe='')}")
 
     def original(self, identity: str) -> bytes:
