@@ -411,9 +411,10 @@ def test_names_that_are_no_utf_8(tmp_path, monkeypatch, capsys):
         "--save-query",
         "q.json",
         "--json",
+        "--include-self",
     )
     assert json.loads(found.out)["results"][0]["matches"][0]["id"] == r"caf\udce9.png"
-    again = said(capsys, "search", "--query", "q.json", "-i", "photos", "--json")
+    again = said(capsys, "search", "--query", "q.json", "-i", "photos", "--json", "--include-self")
     assert json.loads(again.out) == json.loads(found.out)
     build_index("photos", "pixels", "photos/.lookalike")
 

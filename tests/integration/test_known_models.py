@@ -185,7 +185,7 @@ def test_a_name_is_fetched_once_and_then_the_hub_is_not_looked_for(name, here, h
     assert [path for path, _ in Hub.asked] == asked
     (there,) = model_files(here, name).glob("lookalike-*.json")
     assert set(json.loads(there.read_text())) == set(KNOWN[name].files)
-    found = hub("search", "photos/red.png", "-e", name, "-i", "photos", "--json", up=False)
+    found = hub("search", "photos/red.png", "-e", name, "-i", "photos", "--json", "--include-self", up=False)
     assert first_of(found) == "red.png"
     if KNOWN[name].text:
         for word in ("RED", "green", "Blue"):
