@@ -13,6 +13,7 @@ from lookalike.imaging.encode import to_png
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -287,9 +288,22 @@ def test_it_scrolls_through_all_and_keeps_few_in_the_document(page):
     assert len(page.all(".tile")) < COUNT
 
 
+def at_first_tile(page, act):
+    """Do something with the first tile; again where the grid was drawn anew in between."""
+
+    def done():
+        try:
+            act(page.all(".tile > button")[0])
+        except StaleElementReferenceException:
+            return False
+        return True
+
+    page.wait(done)
+
+
 def test_keys_move_like_and_select(page):
     page.open()
-    page.all(".tile > button")[0].send_keys(Keys.ARROW_RIGHT)
+    at_first_tile(page, lambda tile: tile.send_keys(Keys.ARROW_RIGHT))
     page.browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
     tile = page.browser.execute_script("return document.activeElement.closest('.tile').dataset.at")
     assert int(tile) > 1
@@ -303,7 +317,7 @@ def test_keys_move_like_and_select(page):
 
 def test_the_viewer_steps_by_keys_and_closes(page):
     page.open()
-    page.all(".tile > button")[0].click()
+    at_first_tile(page, lambda tile: tile.click())
     title = page.wait(lambda: page.one("#viewer h2").text)
     ActionChains(page.browser).send_keys(Keys.ARROW_RIGHT).perform()
     page.wait(lambda: page.one("#viewer h2").text not in ("", title))

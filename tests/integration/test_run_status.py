@@ -71,7 +71,10 @@ def test_the_page_and_the_service_show_it(photos, monkeypatch):
         assert (told["done"], told["total"]) == (AT, 40)
         page.wait(lambda: page.one("#view-files .run").is_displayed())
         page.wait(lambda: f"{AT} of 40" in page.one("#view-files .run").text)
-        assert (page.one("#view-files .run progress").get_property("value"), page.one("#view-files .run progress").get_property("max")) == (AT, 40)
+        assert (
+            page.one("#view-files .run progress").get_property("value"),
+            page.one("#view-files .run progress").get_property("max"),
+        ) == (AT, 40)
         assert f"Indexing: {AT} of 40" in page.one("#state").text
         page.shot("files while indexing")
         page.click("#view-files button", "indexed 40")
