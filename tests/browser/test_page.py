@@ -13,7 +13,7 @@ from lookalike.imaging.encode import to_png
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
