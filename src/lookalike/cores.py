@@ -38,7 +38,7 @@ def product_threads() -> int:
         At least 1.
     """
     with _lock:
-        allowed = [_held.get(library, library.get_num_threads()) for library in _blas(_bringing())]
+        allowed = [_held.get(library, library.get_num_threads()) for library in _blas("scipy.linalg" in sys.modules)]
     return max(1, min([usable_cores(), *map(int, allowed)]))
 
 
@@ -62,7 +62,7 @@ def one_thread_of_blas(*, with_scipy: bool = False) -> Iterator[None]:
     if with_scipy:
         importlib.import_module("scipy.linalg")
     with _lock:
-        for library in _blas(_bringing()):
+        for library in _blas("scipy.linalg" in sys.modules):
             threads = library.get_num_threads()
             if threads != 1:
                 _held.setdefault(library, threads)
@@ -79,13 +79,8 @@ def one_thread_of_blas(*, with_scipy: bool = False) -> Iterator[None]:
                 _held.clear()
 
 
-def _bringing() -> tuple[bool, ...]:
-    """Return which modules are imported that bring a library of their own."""
-    return "scipy.linalg" in sys.modules, "faiss" in sys.modules
-
-
 @cache
-def _blas(_brought: tuple[bool, ...]) -> list[Any]:
+def _blas(_with_scipy: bool) -> list[Any]:
     """Return the libraries of matrix products that are loaded; to look for them takes milliseconds, so it is done once."""
     from threadpoolctl import ThreadpoolController
 

@@ -99,20 +99,3 @@ with one_thread_of_blas(with_scipy=True):
     assert {pool["num_threads"] for pool in pools} == {1}, pools
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_library_that_comes_later_is_held_too():
-    """Faiss brings one of its own; in a process of its own, as it stays."""
-    pytest.importorskip("faiss")
-    script = """
-from lookalike.cores import one_thread_of_blas
-from threadpoolctl import threadpool_info, threadpool_limits
-with one_thread_of_blas(with_scipy=True):
-    pass
-import faiss
-threadpool_limits(2, user_api="blas")
-with one_thread_of_blas():
-    print({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "{1}"
