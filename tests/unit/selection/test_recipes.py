@@ -113,7 +113,11 @@ def test_matrix_products_are_held_to_one_thread(digits, door, monkeypatch):
     seen = []
 
     def learning(*args, **kwargs):
-        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        seen.extend(
+            pool["num_threads"]
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas" and "faiss" not in pool["filepath"]
+        )
         return learn(*args, **kwargs)
 
     for place in ("adapt", "candidates"):
@@ -124,7 +128,14 @@ def test_matrix_products_are_held_to_one_thread(digits, door, monkeypatch):
             adapt(encoder, digits[0], recipes=RECIPES[:2])
         else:
             with_recipe(encoder, digits[0], DEFAULT)
-        assert max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas") == 2  # as before
+        assert (
+            max(
+                pool["num_threads"]
+                for pool in threadpool_info()
+                if pool["user_api"] == "blas" and "faiss" not in pool["filepath"]
+            )
+            == 2
+        )  # as before
     assert set(seen) == {1}
 
 
