@@ -59,14 +59,20 @@ def of_queries(values: NDArray[np.float32], right: NDArray[np.bool_]) -> NDArray
     return np.stack([hits[:, 0].astype(np.float64), precision], axis=1)
 
 
-def measured(case: Case) -> dict[Any, list[float]]:
-    """Return the P@1 and mAP of the plain search and of each setting, of one collection."""
+def described(case: Case) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the descriptors of a collection by its default encoder, of all that aren't blank, and which of them are right."""
     encoder: Encoder | None = default_encoder(case.images)
     assert encoder is not None
     encoder.fit(np.zeros((1, *shown_to(encoder, case.images).shape), np.uint8))
     rows = encoded(encoder, case.images)[0]
     seen = rows.any(axis=1)
     rows, right = rows[seen], case.right[np.ix_(seen, seen)]
+    return rows, right
+
+
+def measured(case: Case) -> dict[Any, list[float]]:
+    """Return the P@1 and mAP of the plain search and of each setting, of one collection."""
+    rows, right = described(case)
     parts = np.random.default_rng(0).permutation(len(rows)) % PARTS
     found: dict[Any, list[NDArray[np.float64]]] = {}
     for part in range(PARTS):
@@ -131,12 +137,7 @@ def first(shared: Path) -> list[dict[str, Any]]:
     for case in cases(shared):
         if case.queries is not None:
             continue
-        encoder: Encoder | None = default_encoder(case.images)
-        assert encoder is not None
-        encoder.fit(np.zeros((1, *shown_to(encoder, case.images).shape), np.uint8))
-        rows = encoded(encoder, case.images)[0]
-        seen = rows.any(axis=1)
-        rows, right = rows[seen], case.right[np.ix_(seen, seen)]
+        rows, right = described(case)
         kinds = right.argmax(axis=1)
         rng = np.random.default_rng(0)
         drawn = {"": np.arange(len(rows))}

@@ -42,13 +42,6 @@ def site(tmp_path_factory):
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    made = opened()
-    yield made
-    made.quit()
-
-
 @pytest.fixture
 def page(browser, site):
     made = Page(browser, site)

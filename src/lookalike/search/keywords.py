@@ -259,7 +259,7 @@ class Words:
         taken = {}
         for term in terms_of(asked, tags):
             exact = term.is_excluded or term.is_prefix
-            if exact or (tags is not None and tags.shares(" ".join(term.words)) is not None):
+            if exact or (tags is not None and concepts().meaning(" ".join(term.words)) is not None):
                 continue
             for word in term.words:
                 if not self._there(word) and (numbers := self._meant(word)):

@@ -8,7 +8,7 @@ all classes below its concept (:mod:`lookalike.encoders.concepts`). Tags are gue
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,83 +38,16 @@ SEEN = 0.5
 SURE, MOST = 0.7, 3
 #: Shown are concepts of so few classes, and of wider ones those that people have a word for in daily life.
 SPECIAL = 3
-EVERYDAY = frozenset(
-    [
-        "aircraft",
-        "amphibian",
-        "ape",
-        "arachnid",
-        "bag",
-        "ball",
-        "bear",
-        "beetle",
-        "beverage",
-        "big_cat",
-        "bird",
-        "boat",
-        "bottle",
-        "bread",
-        "building",
-        "butterfly",
-        "car",
-        "cat",
-        "chair",
-        "clothing",
-        "computer",
-        "crab",
-        "crustacean",
-        "dish",
-        "dog",
-        "edible_fruit",
-        "electronic_equipment",
-        "fabric",
-        "fence",
-        "finch",
-        "fish",
-        "food",
-        "footwear",
-        "fox",
-        "fungus",
-        "furniture",
-        "gun",
-        "hat",
-        "home_appliance",
-        "hound",
-        "insect",
-        "kitchen_utensil",
-        "lizard",
-        "monkey",
-        "motor_vehicle",
-        "musical_instrument",
-        "parrot",
-        "percussion_instrument",
-        "primate",
-        "public_transport",
-        "reptile",
-        "retriever",
-        "rodent",
-        "salamander",
-        "shepherd_dog",
-        "ship",
-        "shop",
-        "skirt",
-        "snake",
-        "spaniel",
-        "spider",
-        "squash",
-        "stringed_instrument",
-        "terrier",
-        "timepiece",
-        "tool",
-        "truck",
-        "turtle",
-        "vegetable",
-        "vehicle",
-        "weapon",
-        "wind_instrument",
-        "wolf",
-    ]
-)
+EVERYDAY = frozenset((
+    "aircraft", "amphibian", "ape", "arachnid", "bag", "ball", "bear", "beetle", "beverage", "big cat", "bird", "boat",
+    "bottle", "bread", "building", "butterfly", "car", "cat", "chair", "clothing", "computer", "crab", "crustacean", "dish",
+    "dog", "edible fruit", "electronic equipment", "fabric", "fence", "finch", "fish", "food", "footwear", "fox", "fungus",
+    "furniture", "gun", "hat", "home appliance", "hound", "insect", "kitchen utensil", "lizard", "monkey", "motor vehicle",
+    "musical instrument", "parrot", "percussion instrument", "primate", "public transport", "reptile", "retriever",
+    "rodent", "salamander", "shepherd dog", "ship", "shop", "skirt", "snake", "spaniel", "spider", "squash",
+    "stringed instrument", "terrier", "timepiece", "tool", "truck", "turtle", "vegetable", "vehicle", "weapon",
+    "wind instrument", "wolf",
+))  # fmt: skip
 #: A class that has more than this share of a whole collection says nothing of one image, so it is not shown.
 COMMON, LEAST_IMAGES = 0.3, 60
 #: Shares are kept as whole numbers of this.
@@ -207,8 +140,10 @@ class Tags:
         meaning = concepts().meaning(word)
         if meaning is None:
             return None
-        usual, all_ = self._of_classes(meaning.usual), self._of_classes(meaning.classes)
-        return usual + RARER * (all_ - usual), meaning
+        shares = self._of_classes(meaning.usual)
+        if rarer := meaning.classes - meaning.usual:
+            shares += RARER * self._of_classes(rarer)
+        return shares, meaning
 
     def _of_classes(self, classes: frozenset[int], rows: NDArray[np.int64] | None = None) -> Float64Array:
         wanted = np.zeros(CLASSES, np.bool_)
@@ -233,7 +168,7 @@ class Tags:
             Of each image the most special words that are sure enough, the surest first, each with its share, 0 to 1.
         """
         at = np.array(rows, np.int64) if self._rows is None else self._rows[list(rows)]
-        common = self._common()
+        common = self._common
         found: list[list[tuple[str, float]]] = []
         for row in at.tolist():
             tags: list[tuple[float, Concept]] = []
@@ -247,6 +182,7 @@ class Tags:
             found.append([(concept.words[0], share) for share, concept in tags[:MOST]])
         return found
 
+    @cached_property
     def _common(self) -> set[int]:
         """Return the classes that a large part of the collection has."""
         if len(self._classes) < LEAST_IMAGES:
@@ -258,8 +194,7 @@ class Tags:
 @cache
 def shown_concepts() -> list[Concept]:
     """Return the concepts that are shown as tags, the most special first."""
-    everyday = {name.replace("_", " ") for name in EVERYDAY}
-    return [c for c in concepts().all if c.words[0] in everyday or (len(c.classes) <= SPECIAL and not c.is_abstract)]
+    return [c for c in concepts().all if c.words[0] in EVERYDAY or (len(c.classes) <= SPECIAL and not c.is_abstract)]
 
 
 def rarity(shares: Float64Array) -> float:

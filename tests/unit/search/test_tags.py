@@ -106,7 +106,7 @@ def test_an_index_in_another_order_has_its_own_rows():
 
 def test_every_word_for_daily_life_is_a_concept():
     names = {concept.words[0] for concept in shown_concepts()}
-    assert {name.replace("_", " ") for name in EVERYDAY} <= names
+    assert names >= EVERYDAY
     assert "dog" in names
     assert not {"matter", "structure", "ungulate", "attribute"} & names
 
