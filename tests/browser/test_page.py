@@ -13,7 +13,6 @@ from lookalike.imaging.encode import to_png
 pytest.importorskip("uvicorn", reason="the extra serve isn't installed")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
 
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -281,22 +280,25 @@ def test_it_scrolls_through_all_and_keeps_few_in_the_document(page):
     assert len(page.all(".tile")) < COUNT
 
 
-def at_first_tile(page, act):
-    """Do something with the first tile; again where the grid was drawn anew in between."""
+def first_tile(page):
+    """Return the first tile, once the grid isn't drawn anew or moved any more, as it is while the page is still loading."""
+    script = """
+        const tile = document.querySelector(".tile > button"), now = tile && JSON.stringify(tile.getBoundingClientRect());
+        const same = tile && tile === window.firstTile && now === window.firstPlace;
+        [window.firstTile, window.firstPlace] = [tile, now];
+        return same ? tile : null;
+    """
 
-    def done():
-        try:
-            act(page.all(".tile > button")[0])
-        except StaleElementReferenceException:
-            return False
-        return True
+    def settled():
+        time.sleep(0.3)
+        return page.browser.execute_script(script)
 
-    page.wait(done)
+    return page.wait(settled)
 
 
 def test_keys_move_like_and_select(page):
     page.open()
-    at_first_tile(page, lambda tile: tile.send_keys(Keys.ARROW_RIGHT))
+    first_tile(page).send_keys(Keys.ARROW_RIGHT)
     page.browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
     tile = page.browser.execute_script("return document.activeElement.closest('.tile').dataset.at")
     assert int(tile) > 1
@@ -310,7 +312,7 @@ def test_keys_move_like_and_select(page):
 
 def test_the_viewer_steps_by_keys_and_closes(page):
     page.open()
-    at_first_tile(page, lambda tile: tile.click())
+    first_tile(page).click()
     title = page.wait(lambda: page.one("#viewer h2").text)
     ActionChains(page.browser).send_keys(Keys.ARROW_RIGHT).perform()
     page.wait(lambda: page.one("#viewer h2").text not in ("", title))
