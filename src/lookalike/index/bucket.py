@@ -334,7 +334,7 @@ class _Copy:
         """Drop the copies that were used longest ago while all together are too large."""
         most = int(os.environ.get("LOOKALIKE_CACHE_BYTES") or CACHE_BYTES)
         copies = []
-        for note in folder.glob("*.json"):
+        for note in folder.glob("[0-9a-f]" * 16 + ".json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 read = json.loads(note.read_bytes())
                 copies.append((read["used"], sum(size for size, _ in read["objects"].values()), note))
