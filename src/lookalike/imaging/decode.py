@@ -318,11 +318,15 @@ def _spared(file: BinaryIO, work: Callable[[Any], _T]) -> _T:
 def _enough(
     size: tuple[int, int], orientation: int, shapes: Sequence[tuple[int, ...]], thumbnail: int | None
 ) -> tuple[int, int]:
-    """Return the width and height, as stored, that all that is wanted can be made of."""
+    """Return the width and height, as stored, that all that is wanted can be made of.
+
+    For an array that is the same whether a thumbnail is wanted beside it or not: a query is compared with what was indexed.
+    """
+    longest = max(thumbnail or 0, THUMBNAIL_SIDE if shapes else 0)
     height, width = (_GAP * max((shape[side] for shape in shapes), default=0) for side in (0, 1))
     if orientation >= 5:
         height, width = width, height
-    share = _THUMBNAIL_GAP * (thumbnail or 0) / max(size)
+    share = _THUMBNAIL_GAP * longest / max(size)
     return max(width, round(share * size[0]), 1), max(height, round(share * size[1]), 1)
 
 

@@ -569,9 +569,10 @@ assert "PIL" not in sys.modules
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
 
 
-def test_an_image_fitted_here_is_the_same_as_in_a_batch(tmp_path):
+@pytest.mark.parametrize("size", [(900, 700), (1600, 1200), (3000, 1000), (4000, 3000)])
+def test_an_image_fitted_here_is_the_same_as_in_a_batch(tmp_path, size):
     """Large JPEGs are decoded at a reduced size, here as there; a query is compared with what was indexed."""
-    PIL.Image.fromarray(pixels(9, 9, 3)).resize((900, 700)).save(tmp_path / "a.jpg")
+    PIL.Image.fromarray(pixels(9, 9, 3)).resize(size).save(tmp_path / "a.jpg")
     write_image(tmp_path / "b.png", pixels(20, 30, 3))
     collection = open_collection(tmp_path)
     for i, image in enumerate(collection.array()):
