@@ -7,7 +7,6 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from lookalike.errors import UsageError
-from lookalike.object_store import as_typed, is_address
 
 if TYPE_CHECKING:
     from lookalike.api import Index
@@ -28,6 +27,8 @@ def named_index(path: Path | None) -> Path | None:
     """
     if path is None or _is_index(path):
         return path
+    from lookalike.object_store import as_typed, is_address
+
     if is_address(typed := as_typed(path)):
         from lookalike.index.bucket import index_to_read
 
@@ -82,6 +83,7 @@ def served_index(source: str | Path, *, make: bool = False) -> Path:
     With ``make`` one that isn't there yet is as good, as it is about to be made.
     """
     from lookalike.index.reopen import default_path
+    from lookalike.object_store import as_typed, is_address
 
     if is_address(typed := as_typed(source)):
         from lookalike.index.bucket import index_to_read

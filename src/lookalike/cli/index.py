@@ -16,7 +16,6 @@ from lookalike.cli.find_index import only_index
 from lookalike.cli.format import print_json, summary_line
 from lookalike.cli.options import AsJson, IndexPath, Provider, Size, Source, Yes, fetches, option, parse_size, takes
 from lookalike.errors import EncoderError, IndexStoreError, LookalikeError, UsageError
-from lookalike.object_store import as_typed, is_address
 
 if TYPE_CHECKING:
     from lookalike.index.sync import Summary
@@ -91,6 +90,8 @@ class IndexCommand:
 
     def check(self) -> None:
         """Refuse what makes no sense before anything is read."""
+        from lookalike.object_store import as_typed, is_address
+
         if self.watch and (is_address(self.collection) or is_address(as_typed(self.output or ""))):
             raise UsageError(
                 "--watch follows a folder of this machine; for a bucket run the same command again, by a timer"
@@ -122,6 +123,7 @@ class IndexCommand:
 def index(options: IndexCommand) -> None:
     """Create an index of a collection, or update it: only new, changed, renamed and deleted files cost work."""
     from lookalike.index.reopen import default_path
+    from lookalike.object_store import as_typed
 
     options.check()
     path = as_typed(options.output or default_path(options.collection))
