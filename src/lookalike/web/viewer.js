@@ -111,7 +111,7 @@ export function openViewer(dialog, grid, start, { facts, act, query, crop, onSee
       item.group?.length && ["Folded in", item.group.join(", ")],
       ["Size", width ? `${width} x ${height} pixels, ${bytes(size)}` : ""],
       [id?.includes("/") && id.split("/").slice(-2)[0] === label ? "Folder" : "Label", label],
-      tags?.length && ["Shows", tags.map(({ word }) => word).join(", ")],
+      tags?.length && ["Looks like", tags.map(({ word }) => word).join(", ")],
       ...Object.entries(metadata ?? {}), ...Object.entries(others),
     ].filter((pair) => pair && pair[1]));
   }
